@@ -1,0 +1,25 @@
+"""Errors a person can act on: one sentence with the wrong value, what exists, and the next step."""
+
+
+class CspError(Exception):
+    """Base of every error this package raises on purpose; the command line prints it as one line."""
+
+
+class InputError(CspError):
+    """Something the user gave (folder, layer, vocabulary, option) cannot be used."""
+
+
+class UnreadableImageError(InputError):
+    """One image file cannot be decoded; a build skips and lists it, or stops, by option."""
+
+
+class BundleError(CspError):
+    """A bundle is missing, damaged, incomplete, or from a newer schema."""
+
+
+class StaleError(CspError):
+    """Two things that must belong together do not, such as an encoder and stored vectors."""
+
+
+class MissingModelError(CspError):
+    """Weights, an encoder or an optional package are not on this machine."""

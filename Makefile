@@ -1,0 +1,80 @@
+# Needs: Python 3.11 or newer, make, and a way to the Python package index. `make help` lists the recipes.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python on the path that is new enough; name another with: make test PYTHON=/path/to/python3
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& command -v "$$candidate" && break; done)
+# Two test processes, one thread each: more threads than cores make the numeric tests slower, not faster.
+TEST_PROCESSES ?= 2
+
+# Each stamp is newer than what it was installed from, so nothing is installed twice.
+RUNTIME := $(VENV)/.installed-runtime
+PACKAGE := $(VENV)/.installed-package
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format check-runtime bench docs requirements clean
+
+help:  ## list the recipes
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1	\2/p' Makefile
+
+run: $(PACKAGE)  ## install what is needed, build the demo on first use, open it in the browser
+	$(BIN)/csp demo
+
+test: $(PACKAGE) $(DEV)  ## install what is needed and run all tests
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+
+lint: $(PACKAGE) $(DEV)  ## style, formatting, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/ty check csp_engine
+	$(BIN)/lint-imports
+
+format: $(DEV)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check-runtime: $(PACKAGE)  ## what a user installs is enough: the command answers and the pages open
+	$(BIN)/csp --help > $(VENV)/.help.txt
+	$(BIN)/python -m csp_engine --help > $(VENV)/.help.txt
+	$(BIN)/python -c "import app"
+	$(BIN)/python -c "from streamlit.testing.v1 import AppTest; \
+	page = AppTest.from_file('pages/ui/main.py', default_timeout=60).run(); \
+	assert not page.exception, page.exception"
+
+bench: $(PACKAGE) $(DEV)  ## measure speed and memory; tables land in benchmarks/results
+	$(BIN)/python -m benchmarks
+
+docs: $(PACKAGE)  ## write docs/cli.md from the command line itself
+	$(BIN)/python tests/docs/cli_reference.py
+
+requirements: $(RUNTIME)  ## compile requirements*.txt from pyproject.toml, keeping the versions that still fit
+	$(BIN)/python -m pip install --quiet uv
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.11 --no-emit-index-url pyproject.toml -o requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.11 --no-emit-index-url --group pyproject.toml:dev -c requirements.txt \
+		-o requirements-dev.txt
+
+clean:  ## remove the virtual environment and all caches; bundles stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none is on the path; install it, or name it: make $(or $(firstword $(MAKECMDGOALS)),test) PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; name a newer one: make $(or $(firstword $(MAKECMDGOALS)),test) PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(RUNTIME): requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(PACKAGE): pyproject.toml $(RUNTIME)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
+	@touch $@
+
+$(DEV): requirements-dev.txt $(RUNTIME)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -2,7 +2,7 @@
 
 
 class CspError(Exception):
-    """Base of every error this package raises on purpose; the command line prints it as one line."""
+    """Base of every error raised on purpose; the command line prints it as one line."""
 
 
 class InputError(CspError):

@@ -1,4 +1,4 @@
-"""The nouns of the product as frozen dataclasses: neurons, layers, and the arrays that describe them.
+"""The nouns of the product as frozen dataclasses: neurons, layers, and arrays about them.
 
 Axis letters, everywhere: ``n`` probe images, ``u`` units of one layer, ``k`` rank, ``j`` contrast
 partner, ``d`` embedding width, ``t`` labels (texts), ``c`` classes, ``r`` null draws.
@@ -36,7 +36,7 @@ tokens; ``none`` is for layers that already give one number per unit.
 
 @dataclass(frozen=True, slots=True, order=True)
 class LayerId:
-    """One layer as neurons are counted in it: ``module[+sae]@pooling``, such as ``layer4.1@mean``."""
+    """One layer as neurons are counted in it: ``module[+sae]@pooling``, say ``layer4@mean``."""
 
     module: str
     pooling: str
@@ -53,7 +53,7 @@ class LayerId:
             )
         if self.sae is not None and not re.fullmatch(r"[\w.-]+", self.sae):
             raise InputError(
-                f"{self.sae!r} is not a name for an autoencoder; use letters, digits, '.', '_', '-'."
+                f"{self.sae!r} cannot name an autoencoder; use letters, digits, '.', '_' and '-'."
             )
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class NeuronRef:
         parts = text.rsplit("/", 2)
         if len(parts) != 3 or not all(parts) or not re.fullmatch(r"\d{1,9}", parts[2], re.ASCII):
             raise InputError(
-                f"{text!r} is not a neuron; write it as model/layer/unit, such as resnet18/layer4@mean/217."
+                f"{text!r} is not a neuron; write model/layer/unit, such as resnet18/layer4@mean/217."
             )
         return cls(parts[0], parts[1], int(parts[2]))
 
@@ -122,8 +122,8 @@ class Exemplars:
 class ContrastSet:
     """For each exemplar, the probe images that look most like it and leave the unit quiet.
 
-    Partner ``j`` of rank ``k`` is meaningful while ``j < n_partner_uk[u, k]``. ``similarity`` is the
-    cosine of the two images in encoder space. ``pool_u`` counts the quiet images of the unit,
+    Partner ``j`` of rank ``k`` is meaningful while ``j < n_partner_uk[u, k]``. ``similarity`` is
+    the cosine of the two images in encoder space. ``pool_u`` counts the quiet images of the unit,
     ``threshold_u`` is the activation below which an image counts as quiet.
     """
 
@@ -148,7 +148,7 @@ class ContrastSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """All that a label method may look at: exemplars, their contrast images, and image embeddings."""
+    """All that a label method may look at: exemplars, contrast images, image embeddings."""
 
     exemplars: Exemplars
     contrast: ContrastSet
@@ -196,7 +196,7 @@ class TextRecipe:
     """How a text becomes a vector: embed ``template.format(text)`` for each template, average.
 
     ``renormalise`` brings the average back to unit length (so scores are cosines);
-    ``subtract_empty`` first takes away the vector of the template filled with nothing (SemanticLens).
+    ``subtract_empty`` first takes away the vector of the empty template (SemanticLens).
     """
 
     templates: tuple[str, ...]

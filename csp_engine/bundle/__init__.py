@@ -1,0 +1,38 @@
+"""Bundles, the product's file format: only this package reads or writes them (docs/bundle.md)."""
+
+from csp_engine.bundle.journal import PassJournal
+from csp_engine.bundle.manifest import (
+    SCHEMA,
+    FileRecord,
+    Manifest,
+    StageRecord,
+    sha256_json,
+    stage_key,
+)
+from csp_engine.bundle.reader import Bundle, Samples, StoredInfluence, read_contrast
+from csp_engine.bundle.verify import verify
+from csp_engine.bundle.writer import (
+    ENGINE_VERSION,
+    BundleWriter,
+    StageFolder,
+    translated_os_errors,
+)
+
+__all__ = [
+    "ENGINE_VERSION",
+    "SCHEMA",
+    "Bundle",
+    "BundleWriter",
+    "FileRecord",
+    "Manifest",
+    "PassJournal",
+    "Samples",
+    "StageFolder",
+    "StageRecord",
+    "StoredInfluence",
+    "read_contrast",
+    "sha256_json",
+    "stage_key",
+    "translated_os_errors",
+    "verify",
+]

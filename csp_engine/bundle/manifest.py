@@ -1,0 +1,174 @@
+"""The manifest: what a bundle holds, from which inputs, made how. See docs/bundle.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from csp_engine.errors import BundleError
+
+SCHEMA = 1
+"""Version of the layout that docs/bundle.md describes; readers refuse any other."""
+
+MANIFEST_NAME = "manifest.json"
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling per value: sorted keys, no spaces, no NaN; keys are hashed from it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One file of a stage: content hash, size, and dtype and shape where it is an array."""
+
+    sha256: str
+    bytes: int
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """One committed stage.
+
+    ``key`` is the sha256 of the canonical JSON of kind, version, params, needs (stage name to key)
+    and inputs (input name to content hash): equal keys mean equal content.
+    ``facts`` are small results worth having without opening a file, such as counts.
+    """
+
+    key: str
+    version: int
+    params: Mapping[str, Any]
+    needs: Mapping[str, str]
+    inputs: Mapping[str, str]
+    directory: str
+    files: Mapping[str, FileRecord]
+    seconds: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole of ``manifest.json``.
+
+    ``inputs`` describes probe set, models, encoder and vocabulary with their hashes; ``recipe`` is
+    the full set of parameters of the last build, enough to derive everything again.
+    """
+
+    schema: int
+    engine_version: str
+    created: str
+    updated: str
+    inputs: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    stages: Mapping[str, StageRecord]
+
+    def to_json(self) -> str:
+        """The file's text; its last member is a hash over all the others."""
+        body = json.loads(canonical_json(asdict(self)))
+        body["self_sha256"] = sha256_json(body)
+        return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+
+def stage_kind(name: str) -> str:
+    """The part before the colon: ``contrast`` of ``contrast:resnet/layer4@mean``."""
+    return name.partition(":")[0]
+
+
+def stage_key(
+    name: str,
+    version: int,
+    params: Mapping[str, Any],
+    needs: Mapping[str, str],
+    inputs: Mapping[str, str],
+) -> str:
+    """The content key of a stage. Paths, times and function names never enter."""
+    return sha256_json(
+        {
+            "stage": stage_kind(name),
+            "version": version,
+            "params": dict(params),
+            "needs": dict(needs),
+            "inputs": dict(inputs),
+        }
+    )
+
+
+def stage_directory(name: str, key: str) -> str:
+    """The folder of a stage: a readable slug and the first 12 digits of its key."""
+    slug = re.sub(r"[^A-Za-z0-9._@+-]+", "-", name)[:80].strip("-.")
+    return f"{slug}-{key[:12]}"
+
+
+def read_manifest(bundle_path: Path) -> Manifest:
+    """Read and check ``manifest.json``.
+
+    Raises:
+        BundleError: if it is missing, altered, or of another schema.
+    """
+    path = bundle_path / MANIFEST_NAME
+    if not bundle_path.is_dir():
+        raise BundleError(f"There is no bundle at {bundle_path}; make one with: csp build --help")
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise BundleError(
+            f"{bundle_path} holds no finished stage (no {MANIFEST_NAME}); if a build was "
+            "interrupted, run the same 'csp build' again and it resumes."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(_damaged(bundle_path, f"cannot be read ({error})")) from None
+    try:
+        body = json.loads(text)
+        schema = body["schema"]
+    except (ValueError, KeyError, TypeError):
+        raise BundleError(_damaged(bundle_path, "is not complete JSON")) from None
+    if schema != SCHEMA:
+        raise BundleError(
+            f"Bundle {bundle_path.name} has schema {schema!r}, written by engine "
+            f"{body.get('engine_version', 'unknown')}; this version reads schema {SCHEMA}. "
+            "Install the version that wrote it, or build the bundle again."
+        )
+    stated = body.pop("self_sha256", None)
+    try:
+        if stated != sha256_json(body):
+            raise BundleError(_damaged(bundle_path, "was altered (its own hash does not match)"))
+        stages = {}
+        for name, record in body["stages"].items():
+            files = {
+                file: FileRecord(
+                    entry["sha256"],
+                    entry["bytes"],
+                    entry["dtype"],
+                    None if entry["shape"] is None else tuple(entry["shape"]),
+                )
+                for file, entry in record["files"].items()
+            }
+            stages[name] = StageRecord(**{**record, "files": files})
+        return Manifest(**{**body, "stages": stages})
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BundleError(_damaged(bundle_path, "lacks required fields")) from None
+
+
+def _damaged(bundle_path: Path, what: str) -> str:
+    return (
+        f"Bundle {bundle_path.name} is damaged: its {MANIFEST_NAME} {what}; restore it from "
+        "a copy, or build it again into an empty folder."
+    )

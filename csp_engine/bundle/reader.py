@@ -1,0 +1,331 @@
+"""Reading bundles: every array memory-mapped, every table on demand, nothing computed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle.manifest import MANIFEST_NAME, Manifest, StageRecord, read_manifest
+from csp_engine.errors import BundleError
+from csp_engine.types import ContrastSet, Exemplars, LabelScores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Images of each unit not chosen for being strongest: by activation band, and at random.
+
+    ``stratum_s`` is the band of each stratified column, 0 for the weakest.
+    """
+
+    stratified_image_us: np.ndarray
+    stratified_activation_us: np.ndarray
+    stratum_s: np.ndarray
+    random_image_us: np.ndarray
+    random_activation_us: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredInfluence:
+    """Which outputs each unit drives: mean gradient x activation and direct weight, per output."""
+
+    output_names: tuple[str, ...]
+    gradient_activation_cu: np.ndarray
+    n_image_c: np.ndarray
+    direct_weight_cu: np.ndarray | None
+    is_predicted_class: bool
+
+
+class Bundle:
+    """A finished bundle on disk, read-only.
+
+    Opening reads the manifest and nothing else; arrays are memory-mapped when first asked for.
+    Instances may be shared between threads.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.digest = digest
+        self._cache: dict[tuple[str, ...], Any] = {}
+
+    @classmethod
+    def open(cls, path: Path | str) -> Bundle:
+        """Open a bundle.
+
+        Raises:
+            BundleError: if it is missing, damaged or of another schema.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        digest = hashlib.sha256((path / MANIFEST_NAME).read_bytes()).hexdigest()
+        return cls(path, manifest, digest)
+
+    @property
+    def name(self) -> str:
+        """The folder's name without ``.csp``."""
+        return self.path.resolve().name.removesuffix(".csp")
+
+    # ---------------------------------------------------------------- what there is
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage is committed."""
+        return stage in self.manifest.stages
+
+    def stage(self, name: str) -> StageRecord:
+        """The record of a stage.
+
+        Raises:
+            BundleError: if the bundle lacks it; the sentence names what it has.
+        """
+        try:
+            return self.manifest.stages[name]
+        except KeyError:
+            kind = name.partition(":")[0]
+            same = [s for s in self.manifest.stages if s.partition(":")[0] == kind]
+            have = ", ".join(same or sorted({s.partition(":")[0] for s in self.manifest.stages}))
+            raise BundleError(
+                f"Bundle {self.name} has no stage {name!r}; it has {have or 'none yet'}. "
+                "Run 'csp build' with the same output to complete it."
+            ) from None
+
+    @cached_property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of the target models, in the order they were added."""
+        described = list(self.manifest.inputs.get("models", {}))
+        return tuple(m for m in described if self.layers(m))
+
+    def layers(self, model: str) -> tuple[str, ...]:
+        """Layer ids of a model that have exemplars, in the order they were asked for."""
+        prefix = f"neurons:{model}/"
+        found = [s.removeprefix(prefix) for s in self.manifest.stages if s.startswith(prefix)]
+        order = self.manifest.inputs.get("models", {}).get(model, {}).get("layers", [])
+        rank = {layer: place for place, layer in enumerate(order)}
+        return tuple(sorted(found, key=lambda layer: (rank.get(layer, len(rank)), layer)))
+
+    def methods(self, model: str, layer: str) -> tuple[str, ...]:
+        """Names of the label methods that scored a layer: those of the recipe first."""
+        prefix = f"scores:{model}/{layer}/"
+        found = [s.removeprefix(prefix) for s in self.manifest.stages if s.startswith(prefix)]
+        order = list(self.manifest.recipe.get("methods", []))
+        return tuple(sorted(found, key=lambda m: (order.index(m) if m in order else 99, m)))
+
+    @property
+    def n_images(self) -> int:
+        """Number of probe images that could be read."""
+        return int(self.stage("images").facts["n_images"])
+
+    def n_units(self, model: str, layer: str) -> int:
+        """Number of units of a layer."""
+        return int(self.stage(f"neurons:{model}/{layer}").facts["n_units"])
+
+    # ---------------------------------------------------------------- files
+
+    def file(self, stage: str, name: str) -> Path:
+        """The path of one file of a stage, checked to be whole in size.
+
+        Raises:
+            BundleError: if the manifest does not list it, or it is missing or cut off.
+        """
+        record = self.stage(stage)
+        entry = record.files.get(name)
+        if entry is None:
+            raise BundleError(
+                f"Stage {stage!r} of bundle {self.name} has no file {name!r}; "
+                f"it has {', '.join(record.files)}."
+            )
+        path = self.path / record.directory / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != entry.bytes:
+            what = "is missing" if size is None else f"has {size} bytes instead of {entry.bytes}"
+            raise BundleError(
+                f"Bundle {self.name} is damaged: {record.directory}/{name} {what}; "
+                "run 'csp build' with the same inputs to repair it."
+            )
+        return path
+
+    def array(self, stage: str, name: str) -> np.ndarray:
+        """A memory-mapped, read-only array of a stage."""
+        key = (stage, name)
+        if key not in self._cache:
+            path = self.file(stage, f"{name}.npy")
+            entry = self.stage(stage).files[f"{name}.npy"]
+            try:
+                values = np.load(path, mmap_mode="r", allow_pickle=False)
+            except ValueError:
+                values = None
+            if values is None or (str(values.dtype), values.shape) != (entry.dtype, entry.shape):
+                raise BundleError(
+                    f"Bundle {self.name} is damaged: {path.name} of stage {stage!r} is not the "
+                    "array the manifest lists; run 'csp verify' to see what else is."
+                )
+            self._cache[key] = values
+        return self._cache[key]
+
+    def table(self, stage: str, name: str) -> pd.DataFrame:
+        """A table of a stage, kept after the first reading; do not change it."""
+        key = (stage, name)
+        if key not in self._cache:
+            path = self.file(stage, f"{name}.parquet")
+            try:
+                self._cache[key] = pd.read_parquet(path)
+            except (OSError, ValueError) as error:
+                raise BundleError(
+                    f"Bundle {self.name} is damaged: {path.name} of stage {stage!r} cannot be read "
+                    f"({type(error).__name__}); run 'csp verify' to see what else is."
+                ) from None
+        return self._cache[key]
+
+    def drop_cached(self, stage: str, name: str) -> None:
+        """Unmap an array, so that its pages no longer count as this process's memory."""
+        self._cache.pop((stage, name), None)
+
+    # ---------------------------------------------------------------- images
+
+    def images(self) -> pd.DataFrame:
+        """One row per probe image: file, metadata, size, hashes and near-duplicate group."""
+        if ("images",) not in self._cache:
+            probe, pixels = self.table("probe", "probe"), self.table("images", "images")
+            extra = [c for c in pixels.columns if c not in probe.columns]
+            self._cache[("images",)] = pd.concat([probe, pixels[extra]], axis=1)
+        return self._cache[("images",)]
+
+    def skipped(self) -> pd.DataFrame:
+        """The listed files that could not be read: file and reason."""
+        return self.table("probe", "skipped")
+
+    def thumbnail(self, image: int) -> bytes:
+        """The WebP thumbnail of an image.
+
+        Raises:
+            IndexError: if there is no such image.
+        """
+        if not 0 <= image < self.n_images:
+            raise IndexError(f"image {image} is not among 0..{self.n_images - 1}")
+        offsets = self.array("images", "thumb_offset")
+        start, end = int(offsets[image]), int(offsets[image + 1])
+        if ("thumbs",) not in self._cache:
+            path = self.file("images", "thumbs.bin")
+            self._cache[("thumbs",)] = np.memmap(path, np.uint8, "r")
+        return self._cache[("thumbs",)][start:end].tobytes()
+
+    def image_vectors(self) -> np.ndarray:
+        """Unit rows of the encoder for every probe image, ``(n, d)``."""
+        return self.array("embeddings", "image")
+
+    # ---------------------------------------------------------------- labels
+
+    def labels(self) -> pd.DataFrame:
+        """The vocabulary: text and source of every label."""
+        return self.table("vocabulary", "labels")
+
+    def label_vectors(self) -> np.ndarray:
+        """Vectors of the labels, ``(t, d)``, averaged over templates as the manifest says."""
+        return self.array("vocabulary", "text")
+
+    # ---------------------------------------------------------------- one layer
+
+    def activations(self, model: str, layer: str) -> np.ndarray:
+        """All activations of a layer, ``(u, n)``."""
+        return self.array(f"activations:{model}/{layer}", "activation")
+
+    def units(self, model: str, layer: str) -> pd.DataFrame:
+        """One row per unit: statistics, flags, and audit columns where they exist."""
+        key = ("units", model, layer)
+        if key not in self._cache:
+            rows = self.table(f"neurons:{model}/{layer}", "units")
+            audit = f"audit:{model}/{layer}"
+            if self.has(audit):
+                rows = pd.concat([rows, self.table(audit, "units")], axis=1)
+            self._cache[key] = rows
+        return self._cache[key]
+
+    def histograms(self, model: str, layer: str) -> np.ndarray:
+        """Counts of activations in equal-width bins between each unit's min and max, ``(u, b)``."""
+        return self.array(f"neurons:{model}/{layer}", "histogram")
+
+    def quantiles(self, model: str, layer: str) -> np.ndarray:
+        """Activation quantiles ``(u, q)``; the levels are in the stage's facts."""
+        return self.array(f"neurons:{model}/{layer}", "quantile")
+
+    def exemplars(self, model: str, layer: str) -> Exemplars:
+        """The strongest images of every unit."""
+        stage = f"neurons:{model}/{layer}"
+        return Exemplars(
+            self.array(stage, "exemplar_image"),
+            self.array(stage, "exemplar_activation"),
+            self.array(stage, "exemplar_count"),
+        )
+
+    def samples(self, model: str, layer: str) -> Samples:
+        """Stratified and random images of every unit."""
+        stage = f"neurons:{model}/{layer}"
+        return Samples(
+            self.array(stage, "stratified_image"),
+            self.array(stage, "stratified_activation"),
+            self.array(stage, "stratum"),
+            self.array(stage, "random_image"),
+            self.array(stage, "random_activation"),
+        )
+
+    def contrast(self, model: str, layer: str) -> ContrastSet:
+        """The contrast images of every exemplar."""
+        return read_contrast(self, f"contrast:{model}/{layer}")
+
+    def scores(self, model: str, layer: str, method: str) -> LabelScores:
+        """The best labels of every unit by one method."""
+        stage = f"scores:{model}/{layer}/{method}"
+        names = LabelScores.__dataclass_fields__
+        return LabelScores(**{name: self.array(stage, name) for name in names})
+
+    def score_array(self, model: str, layer: str, method: str, name: str) -> np.ndarray:
+        """An extra array of a method, such as ``anchor`` and ``projection`` of CSP."""
+        return self.array(f"scores:{model}/{layer}/{method}", name)
+
+    def influence(self, model: str, layer: str) -> StoredInfluence | None:
+        """Which outputs the units drive, or None where the model is no classifier."""
+        stage = f"influence:{model}/{layer}"
+        if not self.has(stage):
+            return None
+        record = self.stage(stage)
+        direct = "direct_weight.npy" in record.files
+        return StoredInfluence(
+            tuple(self.table(stage, "outputs")["name"]),
+            self.array(stage, "gradient_activation"),
+            self.array(stage, "n_image"),
+            self.array(stage, "direct_weight") if direct else None,
+            bool(record.facts["is_predicted_class"]),
+        )
+
+    def classes(self) -> pd.DataFrame:
+        """Class names of the probe set and how many images carry each; empty without classes."""
+        return self.table("probe", "classes")
+
+    def class_counts(self, model: str, layer: str) -> pd.DataFrame:
+        """How many exemplars of each unit carry each class: unit, class (row of classes), count."""
+        return self.table(f"neurons:{model}/{layer}", "class_counts")
+
+    def index_path(self, method: str) -> Path:
+        """The FAISS index over concept vectors of one method."""
+        return self.file(f"index:{method}", "index.faiss")
+
+    def index_rows(self, method: str) -> pd.DataFrame:
+        """Model, layer and unit of each row of the index."""
+        return self.table(f"index:{method}", "rows")
+
+
+def read_contrast(bundle: Bundle, stage: str) -> ContrastSet:
+    """Contrast arrays of a stage, shared by ``contrast`` and ``null`` stages."""
+    return ContrastSet(
+        bundle.array(stage, "contrast_image"),
+        bundle.array(stage, "contrast_similarity"),
+        bundle.array(stage, "contrast_activation"),
+        bundle.array(stage, "n_partner"),
+        bundle.array(stage, "pool"),
+        bundle.array(stage, "threshold"),
+    )

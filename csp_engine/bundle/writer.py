@@ -1,0 +1,282 @@
+"""Writing bundles: stages appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from csp_engine.bundle.manifest import (
+    MANIFEST_NAME,
+    SCHEMA,
+    FileRecord,
+    Manifest,
+    StageRecord,
+    canonical_json,
+    read_manifest,
+    sha256_file,
+    stage_directory,
+    stage_key,
+)
+from csp_engine.errors import BundleError, InputError
+
+ENGINE_VERSION = "0.1.0"
+
+
+class StageFolder:
+    """Where the files of one stage are written before they count."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.facts: dict[str, Any] = {}
+
+    def array(self, name: str, values: np.ndarray) -> None:
+        """Write ``name.npy``, C-ordered."""
+        np.save(self.path / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
+
+    def table(self, name: str, rows: pd.DataFrame) -> None:
+        """Write ``name.parquet`` without an index."""
+        rows.to_parquet(self.path / f"{name}.parquet", index=False)
+
+    def raw_array(self, name: str, shape: tuple[int, ...], source: Path) -> None:
+        """Write ``name.npy`` (float32) from a file of bare C-ordered values."""
+        target = self.path / f"{name}.npy"
+        with target.open("wb") as out, source.open("rb") as content:
+            _npy_header(out, shape)
+            shutil.copyfileobj(content, out, 1 << 24)
+
+    def transposed_array(
+        self, name: str, shape: tuple[int, int], source: Path, block_bytes: int = 1 << 27
+    ) -> None:
+        """Write ``name.npy`` (float32, shape) from a file of bare values of the transposed shape.
+
+        Reads whole source rows and writes the piece of every target row, so memory stays at two
+        blocks however large the array.
+        """
+        n_rows, n_columns = shape
+        per_block = max(1, block_bytes // (4 * max(1, n_rows)))
+        with (self.path / f"{name}.npy").open("wb") as out, source.open("rb") as content:
+            _npy_header(out, shape)
+            start = out.tell()
+            out.truncate(start + 4 * n_rows * n_columns)
+            out.flush()
+            for first in range(0, n_columns, per_block):
+                n_block = min(per_block, n_columns - first)
+                block = np.fromfile(content, np.float32, n_block * n_rows).reshape(n_block, n_rows)
+                turned = np.ascontiguousarray(block.T)
+                for row in range(n_rows):
+                    position = start + 4 * (row * n_columns + first)
+                    os.pwrite(out.fileno(), turned[row].data, position)
+
+
+def _npy_header(out: Any, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(
+        out, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+
+
+class BundleWriter:
+    """One process writing one bundle.
+
+    Raises:
+        BundleError: if another process is writing it, or its manifest is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with translated_os_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        if not (path / MANIFEST_NAME).exists():
+            strangers = [p.name for p in path.iterdir() if p.name[0] != "." and not _is_ours(p)]
+            if strangers:
+                raise InputError(
+                    f"{path} is not a bundle and not empty (it holds {strangers[0]}); "
+                    "choose another output folder."
+                )
+        self._lock = FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BundleError(
+                f"Another process is building {path.name}; wait for it, or choose another output."
+            ) from None
+        try:
+            now = _now()
+            self.manifest = (
+                read_manifest(path)
+                if (path / MANIFEST_NAME).exists()
+                else Manifest(SCHEMA, ENGINE_VERSION, now, now, {}, {}, {})
+            )
+            self._sweep()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give up the lock."""
+        self._lock.release()
+
+    def __enter__(self) -> BundleWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pass_folder(self) -> Path:
+        """Where an unfinished pass over the images keeps its rows."""
+        return self.path / ".pass"
+
+    def is_fresh(self, name: str, key: str) -> bool:
+        """Whether the stage is committed with this key and its files are there in full size."""
+        record = self.manifest.stages.get(name)
+        if record is None or record.key != key:
+            return False
+        folder = self.path / record.directory
+        return all(
+            (folder / file).is_file() and (folder / file).stat().st_size == entry.bytes
+            for file, entry in record.files.items()
+        )
+
+    @contextlib.contextmanager
+    def stage(
+        self,
+        name: str,
+        *,
+        version: int,
+        params: Mapping[str, Any],
+        needs: Mapping[str, str],
+        inputs: Mapping[str, str],
+    ) -> Iterator[StageFolder]:
+        """Write one stage; it is committed when the block ends without an exception.
+
+        Args:
+            name: ``kind`` or ``kind:instance``.
+            version: of the algorithm; raise it when results change.
+            params: every parameter that changes the result.
+            needs: names and keys of the stages it was computed from.
+            inputs: names and content hashes of outside inputs.
+        """
+        key = stage_key(name, version, params, needs, inputs)
+        directory = stage_directory(name, key)
+        temporary = self.path / f".tmp-{directory}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        started = time.monotonic()
+        with translated_os_errors(self.path):
+            temporary.mkdir()
+            folder = StageFolder(temporary)
+            try:
+                yield folder
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            files = {p.name: _record(p) for p in sorted(temporary.iterdir())}
+            for file in files:
+                _fsync(temporary / file)
+            _fsync(temporary)
+            final = self.path / directory
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            _fsync(self.path)
+            record = StageRecord(
+                key=key,
+                version=version,
+                params=dict(params),
+                needs=dict(needs),
+                inputs=dict(inputs),
+                directory=directory,
+                files=files,
+                seconds=round(time.monotonic() - started, 3),
+                facts=folder.facts,
+            )
+            changed = {**self.manifest.stages, name: record}
+            self._commit(replace(self.manifest, stages=changed))
+
+    def describe(self, *, recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+        """Set the recipe and merge entries into the inputs of the manifest, if they differ."""
+        held = canonical_json([self.manifest.recipe, self.manifest.inputs])
+        inputs = {**self.manifest.inputs, **inputs}
+        if canonical_json([recipe, inputs]) != held:
+            self._commit(replace(self.manifest, recipe=dict(recipe), inputs=inputs))
+
+    def drop(self, names: list[str]) -> None:
+        """Forget stages, then delete their files."""
+        kept = {n: r for n, r in self.manifest.stages.items() if n not in set(names)}
+        if len(kept) != len(self.manifest.stages):
+            self._commit(replace(self.manifest, stages=kept))
+
+    def _commit(self, manifest: Manifest) -> None:
+        manifest = replace(manifest, updated=_now(), engine_version=ENGINE_VERSION)
+        with translated_os_errors(self.path):
+            temporary = self.path / f".tmp-{MANIFEST_NAME}"
+            temporary.write_text(manifest.to_json(), "utf-8")
+            _fsync(temporary)
+            temporary.replace(self.path / MANIFEST_NAME)
+            _fsync(self.path)
+        self.manifest = manifest
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete what no manifest entry points to: half-written and replaced stages."""
+        kept = {record.directory for record in self.manifest.stages.values()}
+        for path in self.path.iterdir():
+            if path.name in kept or path.name in (MANIFEST_NAME, ".lock", ".pass"):
+                continue
+            if path.is_dir() and _is_ours(path):
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name == f".tmp-{MANIFEST_NAME}":
+                path.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    stem, dash, key = path.name.rpartition("-")
+    return bool(stem and dash) and len(key) == 12 and all(c in "0123456789abcdef" for c in key)
+
+
+@contextlib.contextmanager
+def translated_os_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a refused write into one sentence that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"The disk that holds {path} is full; free some space and run the same command "
+                "again, it resumes where it stopped."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise InputError(
+                f"Cannot write to {path} ({error.strerror}); choose another output folder."
+            ) from error
+        raise
+
+
+def _record(path: Path) -> FileRecord:
+    dtype = shape = None
+    if path.suffix == ".npy":
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        dtype, shape = str(values.dtype), tuple(values.shape)
+    return FileRecord(sha256_file(path), path.stat().st_size, dtype, shape)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

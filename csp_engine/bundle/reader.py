@@ -228,6 +228,13 @@ class Bundle:
         """Vectors of the labels, ``(t, d)``, averaged over templates as the manifest says."""
         return self.array("vocabulary", "text")
 
+    def method_labels(self, model: str, layer: str, method: str) -> pd.DataFrame:
+        """The texts that ``label_uk`` of a method counts in: its own if imported, else ``labels()``."""
+        stage = f"scores:{model}/{layer}/{method}"
+        if "labels.parquet" in self.stage(stage).files:
+            return self.table(stage, "labels")
+        return self.labels()
+
     # ---------------------------------------------------------------- one layer
 
     def activations(self, model: str, layer: str) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""From texts to label vectors: fill the templates, embed, average, normalise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from csp_engine.errors import InputError
+from csp_engine.types import Progress, TextRecipe, silent
+
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "bare": ("{}",),
+    "plain": ("a photo of a {}.",),
+    # The six of the CSP paper. It names the last two only as "close-up variants": their wording
+    # here is a reconstruction.
+    "paper": (
+        "{}",
+        "{}-like",
+        "a {}",
+        "an image of a {}",
+        "a close-up of a {}",
+        "an image of a close-up of a {}",
+    ),
+    # The seven that Radford et al. 2021 picked greedily from their eighty for ImageNet.
+    "imagenet": (
+        "itap of a {}.",
+        "a bad photo of the {}.",
+        "a origami {}.",
+        "a photo of the large {}.",
+        "a {} in a video game.",
+        "art of the {}.",
+        "a photo of the small {}.",
+    ),
+    "texture": (
+        "a photo of a {} texture.",
+        "a photo of a {} pattern.",
+        "a photo of a {} thing.",
+        "a photo of a {} object.",
+    ),
+    "dermoscopy": ("{}", "a dermoscopy image showing {}.", "a skin lesion with {}."),
+}
+"""Named sets of templates; each template holds one ``{}`` for the text."""
+
+
+def normalise_rows(x_nd: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
+    """Bring every row to unit length; rows of zeros stay zero.
+
+    Lengths are taken in float64, so that neither tiny nor huge rows are lost on the way.
+    """
+    exact_nd = x_nd.astype(np.float64)
+    length_n = np.sqrt(np.einsum("nd,nd->n", exact_nd, exact_nd))
+    length_n[length_n == 0] = 1.0
+    return (exact_nd / length_n[:, None]).astype(np.float32)
+
+
+def fill_templates(texts: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every text in every template, text by text: all prompts of one text stand together."""
+    return [template.replace("{}", text) for text in texts for template in templates]
+
+
+def embed_labels(
+    embed_texts: Callable[[Sequence[str]], np.ndarray],
+    texts: Sequence[str],
+    recipe: TextRecipe,
+    batch: int = 256,
+    progress: Progress = silent,
+) -> Float32[np.ndarray, "t d"]:
+    """Turn each text into one vector: embed it in every template and average.
+
+    v(text) = mean over templates p of [ e(p(text)) − s·e(p("")) ], with s = 1 if
+    ``recipe.subtract_empty`` (SemanticLens, Dreyer et al. 2025) and 0 otherwise; then divided by
+    its length if ``recipe.renormalise``. CSP as published does neither, so its text vectors are
+    shorter than one, by an amount that differs from text to text.
+
+    Args:
+        embed_texts: an encoder's ``embed_texts``; gives one unit row per prompt.
+        texts: used exactly as given.
+        recipe: templates and what to do with their average.
+        batch: texts per call of ``embed_texts``, which gets ``batch`` × templates prompts.
+        progress: called with stage ``"labels"``.
+
+    Raises:
+        InputError: if there are no texts or ``batch`` is below 1.
+    """
+    if not texts:
+        raise InputError("There is no label to embed; give at least one text.")
+    if batch < 1:
+        raise InputError(f"A batch of {batch} texts is impossible; use at least 1.")
+    n_templates = len(recipe.templates)
+    empty_d: np.ndarray | float = 0.0
+    if recipe.subtract_empty:
+        empty_d = embed_texts(fill_templates([""], recipe.templates)).mean(axis=0)
+    blocks = []
+    for start in range(0, len(texts), batch):
+        block = texts[start : start + batch]
+        prompt_pd = embed_texts(fill_templates(block, recipe.templates))
+        # Rows of one text are adjacent (see fill_templates), so the template axis is the inner one.
+        mean_td = prompt_pd.reshape(len(block), n_templates, -1).mean(axis=1)
+        blocks.append((mean_td - empty_d).astype(np.float32))
+        progress("labels", start + len(block), len(texts))
+    label_td = np.concatenate(blocks)
+    return normalise_rows(label_td) if recipe.renormalise else label_td

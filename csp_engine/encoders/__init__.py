@@ -1,0 +1,145 @@
+"""Image-text encoders behind one protocol: open_clip, transformers, stored vectors, Python objects.
+
+An encoder is never guessed together: weights, preprocessing and tokenizer must all be found, or
+loading stops with one sentence. What was found is described in ``description`` and hashed into
+``fingerprint``, so that vectors of two encoders cannot be mixed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from csp_engine.encoders.base import NotCachedError, is_offline, split_spec
+from csp_engine.encoders.stored import PrecomputedEncoder, stored_files
+from csp_engine.errors import InputError, MissingModelError
+from csp_engine.types import Encoder
+
+__all__ = ["PrecomputedEncoder", "encoder_availability", "load_encoder"]
+
+
+def load_encoder(spec: str, *, device: str = "cpu", offline: bool | None = None) -> Encoder:
+    """Load the encoder that ``spec`` names.
+
+    ``open_clip/ViT-B-32/laion2b_s34b_b79k`` (architecture and tag), ``open_clip/hf-hub:org/name``,
+    ``open_clip/FOLDER`` (open_clip_config.json with model_cfg and preprocess_cfg, and weights),
+    ``transformers/NAME_OR_FOLDER`` (CLIP, SigLIP, SigLIP 2), ``precomputed/FOLDER`` (see
+    ``PrecomputedEncoder``), ``python:module:factory``.
+
+    Every encoder also has ``needs_pixels``: false for stored vectors, which are looked up by name.
+
+    Args:
+        spec: what to load.
+        device: a torch device.
+        offline: never touch the network; by default as ``HF_HUB_OFFLINE`` says.
+
+    Raises:
+        InputError: if ``spec`` cannot be understood or what it names contradicts itself.
+        MissingModelError: if weights, preprocessing or tokenizer are not on this machine and
+            cannot be had.
+    """
+    if offline is None:
+        offline = is_offline()
+    kind, rest = split_spec(spec)
+    if kind == "open_clip":
+        from csp_engine.encoders.from_open_clip import load_open_clip
+
+        return load_open_clip(spec, rest, device, offline)
+    if kind == "transformers":
+        from csp_engine.encoders.from_transformers import load_transformers
+
+        return load_transformers(spec, rest, device, offline)
+    if kind == "precomputed":
+        return PrecomputedEncoder(spec, Path(rest).expanduser())
+    return _load_python(spec, rest)
+
+
+def encoder_availability(spec: str) -> str:
+    """Say, without loading or downloading, whether an encoder could be loaded now.
+
+    Returns:
+        ``"ready"``, ``"needs download of …"`` or ``"missing: …"``.
+    """
+    try:
+        kind, rest = split_spec(spec)
+        if kind == "open_clip":
+            from csp_engine.encoders.from_open_clip import open_clip_source
+
+            open_clip_source(rest, offline=True)
+        elif kind == "transformers":
+            from csp_engine.encoders.from_transformers import transformers_folder
+
+            transformers_folder(rest, offline=True)
+        elif kind == "precomputed":
+            stored_files(Path(rest).expanduser())
+        else:
+            _python_factory(rest)
+    except NotCachedError as error:
+        return f"needs download of {error.what}"
+    except (InputError, MissingModelError) as error:
+        return f"missing: {error}"
+    return "ready"
+
+
+def _python_factory(rest: str) -> Callable[[], Any]:
+    module_name, _, name = rest.partition(":")
+    if not module_name or not name:
+        raise InputError(f"python:{rest} names no factory; write python:module:factory.")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise MissingModelError(
+            f"Module {module_name!r} of encoder python:{rest} cannot be imported from "
+            f"{Path.cwd()} ({error}); install it or set PYTHONPATH."
+        ) from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise InputError(f"Module {module_name!r} has no function {name!r} to make an encoder.")
+    return factory
+
+
+def _load_python(spec: str, rest: str) -> Encoder:
+    encoder = _python_factory(rest)()
+    needed = ("dim", "fingerprint", "description", "preprocess", "embed_images", "embed_texts")
+    lacking = [name for name in needed if not hasattr(encoder, name)]
+    if lacking:
+        raise InputError(
+            f"{spec} made an object without {', '.join(lacking)}; an encoder has them."
+        )
+    if not isinstance(encoder.fingerprint, str) or not encoder.fingerprint:
+        raise InputError(
+            f"{spec} has no fingerprint; hash its weights, preprocessing and tokenizer."
+        )
+    if not hasattr(encoder, "needs_pixels"):
+        encoder.needs_pixels = True
+    if not hasattr(encoder, "spec"):
+        encoder.spec = spec
+    if not encoder.needs_pixels and not hasattr(encoder, "lookup_images"):
+        raise InputError(f"{spec} needs no pixels but has no lookup_images(files, sha256).")
+    if encoder.needs_pixels:
+        grey = np.asarray(encoder.preprocess(Image.new("RGB", (64, 48), (90, 120, 150))))
+        if grey.dtype != np.float32 or grey.ndim != 3:
+            raise InputError(
+                f"{spec} preprocesses an image to {grey.dtype} of shape {grey.shape}; needed is "
+                f"float32 (channel, height, width)."
+            )
+        _check_rows(spec, "images", encoder.embed_images(np.stack([grey, grey])), encoder.dim)
+        _check_rows(spec, "texts", encoder.embed_texts(["a photo", "red"]), encoder.dim)
+    return encoder
+
+
+def _check_rows(spec: str, what: str, rows: Any, dim: int) -> None:
+    rows = np.asarray(rows)
+    if rows.shape != (2, dim) or rows.dtype != np.float32:
+        raise InputError(
+            f"{spec} turned two {what} into {rows.dtype} of shape {rows.shape}; needed is float32 "
+            f"(2, {dim})."
+        )
+    length = np.linalg.norm(rows, axis=1)
+    if not np.allclose(length, 1.0, atol=1e-3):
+        raise InputError(f"{spec} gives {what} rows of length {length[0]:.3g}; they must be 1.")

@@ -1,0 +1,347 @@
+"""Encoders of the open_clip library: by tag, from its hub format, from a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from csp_engine.encoders.base import (
+    TEXT_BATCH,
+    LookupPixels,
+    NetworkEncoder,
+    NotCachedError,
+    canonical_sha256,
+    first_line,
+    freeze,
+    hub_folder,
+    hub_is_reachable,
+    nearest,
+    network_sha256,
+    no_network,
+    plain,
+    read_json,
+    tokenizer_sha256,
+)
+from csp_engine.errors import InputError, MissingModelError
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+def open_clip_source(rest: str, offline: bool) -> tuple[str, Any]:
+    """Where an open_clip encoder comes from: ("folder", path) or ("tag", (arch, tag, weights))."""
+    import open_clip
+
+    if rest.startswith("hf-hub:"):
+        repo = rest.removeprefix("hf-hub:")
+        return "folder", hub_folder(
+            repo,
+            lambda folder: any((folder / name).is_file() for name in OPEN_CLIP_WEIGHTS),
+            OPEN_CLIP_CONFIG,
+            offline,
+        )
+    architecture, slash, tag = rest.partition("/")
+    if slash and open_clip.is_pretrained_cfg(architecture, tag):
+        return "tag", (architecture, tag, _open_clip_tag_weights(architecture, tag, offline))
+    folder = Path(rest).expanduser()
+    if folder.is_dir():
+        _open_clip_folder_weights(folder)
+        return "folder", folder
+    if Path(tag).expanduser().is_file():
+        raise InputError(
+            f"{tag} holds weights alone, and an encoder also needs its preprocessing: put it into "
+            f"a folder as {OPEN_CLIP_WEIGHTS[0]} beside an {OPEN_CLIP_CONFIG} with model_cfg and "
+            f"preprocess_cfg, and use open_clip/FOLDER."
+        )
+    if architecture in open_clip.list_models():
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        raise InputError(
+            f"open_clip's {architecture} has no weights tagged {tag!r}; "
+            f"it has {', '.join(tags) or 'none, so a local folder is needed'}."
+        )
+    raise InputError(
+        f"{rest!r} is neither a folder nor an open_clip ARCHITECTURE/TAG; near it: "
+        f"{nearest(architecture, [a for a, _ in open_clip.list_pretrained()])}."
+    )
+
+
+def _open_clip_folder_weights(folder: Path) -> Path:
+    if not (folder / OPEN_CLIP_CONFIG).is_file():
+        raise MissingModelError(
+            f"{folder} has no {OPEN_CLIP_CONFIG}; it must give model_cfg and preprocess_cfg, "
+            f"otherwise the right preprocessing is anyone's guess."
+        )
+    found = next((folder / n for n in OPEN_CLIP_WEIGHTS if (folder / n).is_file()), None)
+    if found is None:
+        raise MissingModelError(
+            f"{folder} holds no weights; put {' or '.join(OPEN_CLIP_WEIGHTS)} there."
+        )
+    return found
+
+
+def _open_clip_tag_weights(architecture: str, tag: str, offline: bool) -> Path:
+    """The cached weight file of a tag, downloaded first if need be and allowed."""
+    import open_clip
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from open_clip.pretrained import download_pretrained_from_url
+
+    cfg = open_clip.get_pretrained_cfg(architecture, tag)
+    repo, _, name = cfg.get("hf_hub", "").rpartition("/")
+    if not repo:
+        target = Path("~/.cache/clip").expanduser() / Path(cfg["url"]).name
+        if target.is_file():
+            return target
+        what = f"{architecture}/{tag} ({cfg['url']})"
+        if offline:
+            raise NotCachedError(what, "downloads are off (HF_HUB_OFFLINE)")
+        try:
+            return Path(download_pretrained_from_url(cfg["url"]))
+        except Exception as error:
+            reason = f"its download failed ({type(error).__name__})"
+            raise NotCachedError(what, reason) from error
+    names = [f"{Path(name).stem}.safetensors", name] if name else list(OPEN_CLIP_WEIGHTS)
+    for candidate in names:
+        cached = try_to_load_from_cache(repo, candidate)
+        if isinstance(cached, str):
+            return Path(cached)
+    if offline:
+        raise NotCachedError(repo, "downloads are off (HF_HUB_OFFLINE)")
+    if not hub_is_reachable():
+        raise NotCachedError(repo, "the model hub cannot be reached")
+    failure: Exception | None = None
+    for candidate in names:
+        try:
+            return Path(hf_hub_download(repo, candidate, etag_timeout=10))
+        except Exception as error:
+            failure = error
+    raise NotCachedError(repo, f"its download failed ({type(failure).__name__})") from failure
+
+
+def _checked_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The preprocess_cfg of a local folder, refused where open_clip would fill in its defaults.
+
+    open_clip takes CLIP's mean, deviation and resizing where a field is missing, which is wrong
+    for SigLIP and others (open_clip issue 1068).
+    """
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+    where = folder / OPEN_CLIP_CONFIG
+    stated = config.get("preprocess_cfg")
+    if not isinstance(stated, dict) or "mean" not in stated or "std" not in stated:
+        raise InputError(
+            f"{where} states no preprocessing; add preprocess_cfg with mean, std, interpolation "
+            f"and resize_mode as in training."
+        )
+    mean, std = stated["mean"], stated["std"]
+    for name, value in (("mean", mean), ("std", std)):
+        numbers = value if isinstance(value, list) else [value] * 3
+        if len(numbers) != 3 or not all(
+            isinstance(v, int | float) and np.isfinite(v) for v in numbers
+        ):
+            raise InputError(f"{where} has {name} {value!r} in preprocess_cfg; give three numbers.")
+        if name == "std" and min(numbers) <= 0:
+            raise InputError(f"{where} has std {value!r} in preprocess_cfg; it must be positive.")
+    # Files older than these two fields are all CLIP, resized bicubically by the shortest side.
+    is_early_clip = np.allclose(mean, OPENAI_DATASET_MEAN) and np.allclose(std, OPENAI_DATASET_STD)
+    for name, known, early in (
+        ("interpolation", ("bicubic", "bilinear"), "bicubic"),
+        ("resize_mode", ("shortest", "longest", "squash"), "shortest"),
+    ):
+        value = stated.get(name, early if is_early_clip else None)
+        if value not in known:
+            raise InputError(
+                f"{where} has {name} {value!r} in preprocess_cfg; state one of {', '.join(known)}."
+            )
+        stated = {**stated, name: value}
+    return stated
+
+
+def _open_clip_network(
+    model_name: str, weights: Path, **options: Any
+) -> tuple[Any, Mapping[str, Any]]:
+    """The network with its weights, and the preprocessing open_clip attached to it."""
+    import open_clip
+    from open_clip.factory import load_checkpoint
+
+    try:
+        with no_network():
+            network: Any = open_clip.create_model(
+                model_name, load_weights=False, pretrained_text=False, **options
+            )
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"open_clip cannot build the network of {model_name!r}: {first_line(error)}."
+        ) from error
+    try:
+        load_checkpoint(network, str(weights), strict=True, weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{weights} does not fit the network its config describes: {first_line(error)}"
+        ) from error
+    return network, network.visual.preprocess_cfg
+
+
+def load_open_clip(spec: str, rest: str, device: str, offline: bool) -> NetworkEncoder:
+    """Load by tag, hub name or folder."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+
+    kind, source = open_clip_source(rest, offline)
+    if kind == "folder":
+        folder: Path = source
+        config = read_json(folder / OPEN_CLIP_CONFIG)
+        if not isinstance(config.get("model_cfg"), dict):
+            raise InputError(f"{folder / OPEN_CLIP_CONFIG} has no model_cfg.")
+        stated = _checked_preprocessing(folder, config)
+        model_cfg, name, origin = (
+            config["model_cfg"],
+            f"local-dir:{folder}",
+            f"folder {folder.name}",
+        )
+        network, attached = _open_clip_network(name, _open_clip_folder_weights(folder))
+        if "size" in stated and not np.array_equal(
+            np.broadcast_to(stated["size"], 2), np.broadcast_to(attached["size"], 2)
+        ):
+            raise InputError(
+                f"{folder / OPEN_CLIP_CONFIG} prepares images of size {stated['size']}, but its "
+                f"network takes {attached['size']}; make preprocess_cfg agree with model_cfg."
+            )
+        stated = {**stated, "size": attached["size"]}
+    else:
+        architecture, tag, weights = source
+        stated = dict(open_clip.get_pretrained_cfg(architecture, tag))
+        model_cfg, name, origin = open_clip.get_model_config(architecture), architecture, rest
+        # open_clip only warns where the tag was trained with the other activation function.
+        quick = bool(stated.get("quick_gelu")) or bool(model_cfg.get("quick_gelu"))
+        model_cfg = {**model_cfg, "quick_gelu": quick}
+        network, attached = _open_clip_network(architecture, weights, force_quick_gelu=quick)
+        stated["size"] = attached["size"]
+    network = freeze(network, device)
+    cfg = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(), stated))
+    *geometry, to_tensor, scale = image_transform_v2(cfg, is_train=False).transforms
+
+    def shape(image: Image.Image) -> np.ndarray:
+        for step in geometry:
+            image = step(image)
+        return np.asarray(image)
+
+    pixels = LookupPixels(shape, lambda image: scale(to_tensor(image)).numpy())
+    tokenizer = _open_clip_tokenizer(name)
+    dim = int(model_cfg["embed_dim"])
+    description = {
+        "kind": "open_clip",
+        "source": origin,
+        "architecture": _architecture(model_cfg),
+        "weights_sha256": network_sha256(network),
+        "preprocessing": plain(vars(cfg)),
+        "tokenizer": _describe_open_clip_tokenizer(tokenizer),
+        "dim": dim,
+        "libraries": {"open_clip": open_clip.__version__},
+    }
+
+    def text_rows(texts: Sequence[str]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        token_tl = tokenizer(texts).to(device) if texts else torch.zeros((0, 1), dtype=torch.long)
+        yield from _open_clip_text_rows(network, token_tl)
+
+    return NetworkEncoder(
+        spec, description, network, pixels, network.encode_image, text_rows, device
+    )
+
+
+def _architecture(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a model_cfg that decide the vectors, defaults left out."""
+    training_only = ("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale")
+    kept = {k: v for k, v in model_cfg.items() if k not in training_only}
+    kept["quick_gelu"] = bool(kept.get("quick_gelu", False))
+    for tower in ("vision_cfg", "text_cfg"):
+        kept[tower] = {
+            k: v
+            for k, v in dict(kept[tower]).items()
+            if k not in ("timm_model_pretrained", "hf_model_pretrained", "hf_tokenizer_name")
+        }
+    return plain(kept)
+
+
+def _open_clip_tokenizer(model_name: str) -> Any:
+    import open_clip
+
+    try:
+        with no_network():
+            return open_clip.get_tokenizer(model_name)
+    except Exception as error:
+        raise MissingModelError(
+            f"The tokenizer of {model_name.removeprefix('local-dir:')!r} is not on this machine "
+            f"({type(error).__name__}); put its files (tokenizer.json, tokenizer_config.json) into "
+            f"the encoder's folder and use open_clip/FOLDER."
+        ) from error
+
+
+def _describe_open_clip_tokenizer(tokenizer: Any) -> dict[str, Any]:
+    clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
+    identity: dict[str, Any] = {
+        "class": type(tokenizer).__name__,
+        "clean": clean,
+        "context_length": tokenizer.context_length,
+    }
+    if hasattr(tokenizer, "bpe_ranks"):
+        merges = [
+            " ".join(pair) for pair in sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.get)
+        ]
+        identity["vocabulary_sha256"] = canonical_sha256(
+            [sorted(tokenizer.encoder.items()), merges]
+        )
+    else:
+        identity["mode"] = getattr(tokenizer, "tokenizer_mode", "")
+        identity["strip_sep_token"] = bool(getattr(tokenizer, "strip_sep_token", False))
+        identity["vocabulary_sha256"] = tokenizer_sha256(tokenizer.tokenizer)
+    return identity
+
+
+def _open_clip_text_rows(
+    network: Any, token_tl: torch.Tensor
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Text rows in batches of similar length, computed no further than the end-of-text token.
+
+    Where attention is causal and the row is read at the end-of-text token, later tokens cannot
+    change it. Most labels have under ten tokens of 77, so this saves most of the work.
+    """
+    from open_clip.transformer import text_global_pool
+
+    tower = network if hasattr(network, "token_embedding") else getattr(network, "text", network)
+    pool = getattr(network, "text_pool_type", getattr(tower, "pool_type", None))
+    eos: Any = getattr(network, "text_eos_id", getattr(tower, "eos_id", None))
+    mask = getattr(tower, "attn_mask", None)
+    is_cut = (
+        mask is not None
+        and pool in ("argmax", "eos")
+        and getattr(tower, "cls_emb", None) is None
+        and all(
+            hasattr(tower, name)
+            for name in ("token_embedding", "positional_embedding", "ln_final", "text_projection")
+        )
+    )
+    if not is_cut:
+        for start in range(0, len(token_tl), TEXT_BATCH):
+            ids = list(range(start, min(start + TEXT_BATCH, len(token_tl))))
+            yield ids, network.encode_text(token_tl[ids])
+        return
+    end_t = token_tl.argmax(-1) if pool == "argmax" else torch.eq(token_tl, int(eos)).int().argmax(-1)
+    order = torch.argsort(end_t, stable=True).tolist()
+    for start in range(0, len(order), TEXT_BATCH):
+        ids = order[start : start + TEXT_BATCH]
+        length = int(end_t[ids].max()) + 1
+        tokens = token_tl[ids, :length]
+        cast = tower.transformer.get_cast_dtype()
+        x = tower.token_embedding(tokens).to(cast) + tower.positional_embedding[:length].to(cast)
+        x = tower.ln_final(tower.transformer(x, attn_mask=mask[:length, :length]))
+        x = text_global_pool(x, tokens, pool, eos_token_id=eos)
+        if isinstance(tower.text_projection, torch.nn.Linear):
+            x = tower.text_projection(x)
+        elif tower.text_projection is not None:
+            x = x @ tower.text_projection
+        yield ids, x

@@ -1,0 +1,194 @@
+"""From one image to the pixels a network was trained on, by a recipe that can be written down.
+
+A recipe is a plain mapping; together with the image it fully determines the array:
+
+- ``resize``: an int (the shorter side, aspect ratio kept), ``[height, width]``, or null;
+- ``interpolation``: nearest, bilinear, bicubic, lanczos, box or hamming, as Pillow defines them
+  (always with antialiasing); null exactly when ``resize`` is;
+- ``crop``: an int or ``[height, width]`` taken from the centre (black borders where the image is
+  smaller), or null;
+- ``crop_offset``: ``round`` (torchvision) or ``floor`` (transformers) of half the margin;
+- ``colour``: ``rgb``, ``bgr`` or ``grey``;
+- ``scale``: factor on the 8-bit values, 1/255 unless said otherwise;
+- ``mean``, ``std``: one number per channel, applied as ``(scale * value - mean) / std``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from csp_engine.errors import InputError
+
+Preprocess = Callable[[Image.Image], np.ndarray]
+"""One RGB image to one float32 array (channel, height, width); safe to call from several threads."""
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}
+KEYS = ("resize", "interpolation", "crop", "crop_offset", "colour", "scale", "mean", "std")
+REQUIRED = ("resize", "crop", "mean", "std")
+
+
+def _side(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1 << 14
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(_side(v) for v in value)
+
+
+def pixel_recipe(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Complete and check a preprocessing recipe.
+
+    Args:
+        given: keys of the recipe; what is not given comes from ``base``.
+        base: the recipe of the weights, or None where nothing is known: then ``resize``, ``crop``,
+            ``mean`` and ``std`` (and ``interpolation``, if images are resized) must be given.
+
+    Returns:
+        The canonical recipe, JSON-ready, with every key present.
+
+    Raises:
+        InputError: a key is unknown, missing or impossible, or images would end in many sizes.
+    """
+    unknown = [key for key in given if key not in KEYS]
+    if unknown:
+        raise InputError(
+            f"Preprocessing has no key {unknown[0]!r}; the keys are {', '.join(KEYS)}."
+        )
+    known = {k: v for k, v in (base or {}).items() if k in KEYS}
+    recipe: dict[str, Any] = {"crop_offset": "round", "colour": "rgb", "scale": 1 / 255}
+    recipe |= known | dict(given)
+    missing = [key for key in REQUIRED if key not in recipe]
+    if recipe.get("resize") is not None and recipe.get("interpolation") is None:
+        missing.append("interpolation")
+    if missing:
+        raise InputError(
+            f"Preprocessing lacks {', '.join(missing)}; how the network was trained cannot be "
+            'guessed, so state it, such as {"resize": 256, "crop": 224, "interpolation": '
+            '"bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}.'
+        )
+    resize, crop = recipe["resize"], recipe["crop"]
+    if not (resize is None or _side(resize) or _pair(resize)):
+        raise InputError(
+            f"Preprocessing 'resize' is {resize!r}; use a side, [height, width] or null."
+        )
+    if not (crop is None or _side(crop) or _pair(crop)):
+        raise InputError(f"Preprocessing 'crop' is {crop!r}; use a side, [height, width] or null.")
+    if crop is None and not _pair(resize):
+        raise InputError(
+            f"Preprocessing with resize {resize!r} and no crop leaves images of different sizes; "
+            "add 'crop', or give 'resize' as [height, width]."
+        )
+    if resize is None:
+        recipe["interpolation"] = None
+    elif recipe["interpolation"] not in INTERPOLATIONS:
+        raise InputError(
+            f"Interpolation {recipe['interpolation']!r} does not exist; "
+            f"choose one of {', '.join(INTERPOLATIONS)}."
+        )
+    if recipe["colour"] not in CHANNELS:
+        raise InputError(
+            f"Colour {recipe['colour']!r} does not exist; choose one of {', '.join(CHANNELS)}."
+        )
+    if recipe["crop_offset"] not in ("round", "floor"):
+        raise InputError(
+            f"Preprocessing 'crop_offset' is {recipe['crop_offset']!r}; use 'round' or 'floor'."
+        )
+    n_channels = CHANNELS[recipe["colour"]]
+    for key in ("mean", "std"):
+        values = recipe[key]
+        if not isinstance(values, list | tuple):
+            values = [values] * n_channels
+        try:
+            values = [float(v) for v in values]
+        except (TypeError, ValueError):
+            values = []
+        if len(values) != n_channels or not np.isfinite(values).all():
+            raise InputError(
+                f"Preprocessing {key!r} is {recipe[key]!r}; give {n_channels} "
+                f"number{'s' if n_channels > 1 else ''}, one per channel."
+            )
+        recipe[key] = values
+    if min(abs(v) for v in recipe["std"]) == 0:
+        raise InputError("Preprocessing 'std' holds a 0, which nothing can be divided by.")
+    try:
+        recipe["scale"] = float(recipe["scale"])
+    except (TypeError, ValueError):
+        raise InputError(f"Preprocessing 'scale' is {recipe['scale']!r}; use a number.") from None
+    recipe["resize"] = list(resize) if _pair(resize) else resize
+    recipe["crop"] = [crop, crop] if _side(crop) else (list(crop) if crop is not None else None)
+    return {key: recipe[key] for key in KEYS}
+
+
+def _resized(image: Image.Image, resize: Any, filter_: Image.Resampling) -> Image.Image:
+    if isinstance(resize, int):
+        short, long = sorted(image.size)
+        if short == resize:
+            return image
+        other = int(resize * long / short)
+        size = (resize, other) if image.width <= image.height else (other, resize)
+    else:
+        size = (resize[1], resize[0])
+    return image if size == image.size else image.resize(size, filter_)
+
+
+def _cropped(image: Image.Image, crop: list[int], offset: str) -> Image.Image:
+    height, width = crop
+    if image.width < width or image.height < height:
+        left = max(0, (width - image.width) // 2)
+        top = max(0, (height - image.height) // 2)
+        canvas = Image.new(image.mode, (max(width, image.width), max(height, image.height)))
+        canvas.paste(image, (left, top))
+        image = canvas
+    if image.size == (width, height):
+        return image
+    margin_x, margin_y = image.width - width, image.height - height
+    if offset == "round":  # round half to even, as torchvision's center_crop does
+        left, top = round(margin_x / 2), round(margin_y / 2)
+    else:
+        left, top = margin_x // 2, margin_y // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def pixel_pipeline(recipe: Mapping[str, Any]) -> Preprocess:
+    """The function that a recipe from ``pixel_recipe`` describes.
+
+    For Pillow images it equals torchvision's Resize, CenterCrop, ToTensor and Normalize bit for
+    bit: the 256 possible values of each channel are computed once, in the same float32 steps.
+    """
+    resize, crop, offset = recipe["resize"], recipe["crop"], recipe["crop_offset"]
+    filter_ = INTERPOLATIONS[recipe["interpolation"]] if resize is not None else None
+    mode = "L" if recipe["colour"] == "grey" else "RGB"
+    order = [2, 1, 0] if recipe["colour"] == "bgr" else list(range(len(recipe["mean"])))
+    value = np.arange(256, dtype=np.float32)
+    # Dividing by 255 and multiplying with its inverse differ in the last bit; torchvision divides.
+    is_unit = recipe["scale"] == 1 / 255
+    value = value / np.float32(255) if is_unit else value * np.float32(recipe["scale"])
+    mean_c = np.asarray(recipe["mean"], np.float32)
+    std_c = np.asarray(recipe["std"], np.float32)
+    table_cv = np.ascontiguousarray((value[None] - mean_c[:, None]) / std_c[:, None])
+
+    def preprocess(image: Image.Image) -> np.ndarray:
+        image = image if image.mode == mode else image.convert(mode)
+        if filter_ is not None:
+            image = _resized(image, resize, filter_)
+        if crop is not None:
+            image = _cropped(image, crop, offset)
+        value_hwc = np.asarray(image).reshape(image.height, image.width, -1)
+        pixel_chw = np.empty((len(order), image.height, image.width), np.float32)
+        for channel, source in enumerate(order):
+            np.take(table_cv[channel], value_hwc[..., source], out=pixel_chw[channel], mode="clip")
+        return pixel_chw
+
+    return preprocess

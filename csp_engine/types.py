@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Int, Int32
 
 from csp_engine.errors import InputError
 
@@ -96,7 +96,7 @@ class NeuronRef:
         parts = text.rsplit("/", 2)
         if len(parts) != 3 or not all(parts) or not re.fullmatch(r"\d{1,9}", parts[2], re.ASCII):
             raise InputError(
-                f"{text!r} is not a neuron; write model/layer/unit, such as resnet18/layer4@mean/217."
+                f"{text!r} is not a neuron; write model/layer/unit, say resnet18/layer4@mean/217."
             )
         return cls(parts[0], parts[1], int(parts[2]))
 
@@ -113,8 +113,8 @@ class Exemplars:
     activation_uk: Float32[np.ndarray, "u k"]
     count_u: Int32[np.ndarray, " u"]
 
-    def block(self, units: slice) -> Exemplars:
-        """The same for a run of units."""
+    def block(self, units: slice | Int[np.ndarray, " b"]) -> Exemplars:
+        """The same for a run, or any list, of units."""
         return Exemplars(self.image_uk[units], self.activation_uk[units], self.count_u[units])
 
 
@@ -134,8 +134,8 @@ class ContrastSet:
     pool_u: Int32[np.ndarray, " u"]
     threshold_u: Float32[np.ndarray, " u"]
 
-    def block(self, units: slice) -> ContrastSet:
-        """The same for a run of units."""
+    def block(self, units: slice | Int[np.ndarray, " b"]) -> ContrastSet:
+        """The same for a run, or any list, of units."""
         return ContrastSet(
             self.image_ukj[units],
             self.similarity_ukj[units],
@@ -159,8 +159,8 @@ class Evidence:
         """Number of units."""
         return len(self.exemplars.count_u)
 
-    def block(self, units: slice) -> Evidence:
-        """The same for a run of units."""
+    def block(self, units: slice | Int[np.ndarray, " b"]) -> Evidence:
+        """The same for a run, or any list, of units."""
         return Evidence(self.exemplars.block(units), self.contrast.block(units), self.image_nd)
 
 
@@ -211,6 +211,7 @@ class TextRecipe:
             )
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """An image-text model. Rows that come out are unit length, float32.
 

@@ -161,8 +161,10 @@ def read_manifest(bundle_path: Path) -> Manifest:
                 )
                 for file, entry in record["files"].items()
             }
-            stages[name] = StageRecord(**{**record, "files": files})
-        return Manifest(**{**body, "stages": stages})
+            record["files"] = files
+            stages[name] = StageRecord(**record)
+        body["stages"] = stages
+        return Manifest(**body)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BundleError(_damaged(bundle_path, "lacks required fields")) from None
 

@@ -229,7 +229,7 @@ class Bundle:
         return self.array("vocabulary", "text")
 
     def method_labels(self, model: str, layer: str, method: str) -> pd.DataFrame:
-        """The texts that ``label_uk`` of a method counts in: its own if imported, else ``labels()``."""
+        """The texts ``label_uk`` of a method counts in: its own if imported, else ``labels()``."""
         stage = f"scores:{model}/{layer}/{method}"
         if "labels.parquet" in self.stage(stage).files:
             return self.table(stage, "labels")

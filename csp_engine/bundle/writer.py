@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,8 @@ class BundleWriter:
         params: Mapping[str, Any],
         needs: Mapping[str, str],
         inputs: Mapping[str, str],
-    ) -> Iterator[StageFolder]:
+        describe: Mapping[str, Any] | None = None,
+    ) -> Generator[StageFolder]:
         """Write one stage; it is committed when the block ends without an exception.
 
         Args:
@@ -167,6 +168,10 @@ class BundleWriter:
             params: every parameter that changes the result.
             needs: names and keys of the stages it was computed from.
             inputs: names and content hashes of outside inputs.
+            describe: entries of the manifest's ``inputs`` to set in the same commit.
+
+        Stages that were made from an older version of this one leave the manifest in the same
+        commit, so that a bundle never shows results that do not belong together.
         """
         key = stage_key(name, version, params, needs, inputs)
         directory = stage_directory(name, key)
@@ -200,8 +205,13 @@ class BundleWriter:
                 seconds=round(time.monotonic() - started, 3),
                 facts=folder.facts,
             )
-            changed = {**self.manifest.stages, name: record}
-            self._commit(replace(self.manifest, stages=changed))
+            self._commit(
+                replace(
+                    self.manifest,
+                    stages=_consistent({**self.manifest.stages, name: record}),
+                    inputs={**self.manifest.inputs, **(describe or {})},
+                )
+            )
 
     def describe(self, *, recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         """Set the recipe and merge entries into the inputs of the manifest, if they differ."""
@@ -211,10 +221,10 @@ class BundleWriter:
             self._commit(replace(self.manifest, recipe=dict(recipe), inputs=inputs))
 
     def drop(self, names: list[str]) -> None:
-        """Forget stages, then delete their files."""
+        """Forget stages and all that was made from them, then delete their files."""
         kept = {n: r for n, r in self.manifest.stages.items() if n not in set(names)}
         if len(kept) != len(self.manifest.stages):
-            self._commit(replace(self.manifest, stages=kept))
+            self._commit(replace(self.manifest, stages=_consistent(kept)))
 
     def _commit(self, manifest: Manifest) -> None:
         manifest = replace(manifest, updated=_now(), engine_version=ENGINE_VERSION)
@@ -239,13 +249,27 @@ class BundleWriter:
                 path.unlink(missing_ok=True)
 
 
+def _consistent(stages: dict[str, StageRecord]) -> dict[str, StageRecord]:
+    """The stages whose needs are all present with the keys they were made from."""
+    while True:
+        keys = {name: record.key for name, record in stages.items()}
+        kept = {
+            name: record
+            for name, record in stages.items()
+            if all(keys.get(need) == key for need, key in record.needs.items())
+        }
+        if len(kept) == len(stages):
+            return kept
+        stages = kept
+
+
 def _is_ours(path: Path) -> bool:
     stem, dash, key = path.name.rpartition("-")
     return bool(stem and dash) and len(key) == 12 and all(c in "0123456789abcdef" for c in key)
 
 
 @contextlib.contextmanager
-def translated_os_errors(path: Path) -> Iterator[None]:
+def translated_os_errors(path: Path) -> Generator[None]:
     """Turn a full disk or a refused write into one sentence that says what to do."""
     try:
         yield

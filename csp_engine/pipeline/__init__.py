@@ -1,0 +1,74 @@
+"""The stages of a build, in order, and the two ways to run them: from images, or from a bundle.
+
+``build`` measures what is missing (one pass over the images) and derives the rest; ``relabel``
+derives again from a finished bundle without touching images. A stage runs only if no stage with
+the same content key is committed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from csp_engine.bundle import Bundle, BundleWriter
+from csp_engine.labels import Vocabulary
+from csp_engine.pipeline.derived import derive
+from csp_engine.pipeline.driven import influences
+from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.measured import measure
+from csp_engine.pipeline.request import BuildRequest, require_enough_images
+from csp_engine.pipeline.run import Run
+from csp_engine.recipe import Recipe
+from csp_engine.types import Encoder, Progress, silent
+
+__all__ = ["BuildRequest", "Target", "build", "relabel"]
+
+
+def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
+    """Build, complete or refresh a bundle.
+
+    Interrupted at any moment, the next call with the same request continues and ends with the
+    same content as an undisturbed one.
+
+    Raises:
+        InputError: for requests that cannot work, before anything is written where possible.
+        BundleError: if another process is writing the bundle.
+    """
+    n_listed = len(request.probe.table)
+    require_enough_images(n_listed, request.recipe, "lists")
+    with BundleWriter(request.out) as writer:
+        run = Run(writer, request.recipe, progress)
+        measure(run, request)
+        derive(run, request.vocabulary, request.encoder, request.dense_at)
+        influences(run, request)
+        run.finish()
+    return Bundle.open(request.out)
+
+
+def relabel(
+    path: Path,
+    recipe: Recipe,
+    vocabulary: Vocabulary | None = None,
+    encoder: Encoder | None = None,
+    progress: Progress = silent,
+) -> Bundle:
+    """Derive labels again in a finished bundle, without images or target models.
+
+    Args:
+        path: the bundle, changed in place; stages whose parameters did not change are kept.
+        recipe: the new parameters.
+        vocabulary: new labels; None keeps those of the bundle.
+        encoder: needed when texts must be embedded anew (new vocabulary or templates).
+        progress: called with stage, done and total.
+
+    Raises:
+        StaleError: if the encoder is not the one the bundle was built with.
+        InputError: if texts must be embedded and no encoder is given.
+    """
+    Bundle.open(path)
+    with BundleWriter(path) as writer:
+        run = Run(writer, recipe, progress)
+        run.adopt()
+        dense_at = run.held_params("neurons").get("dense_at", 0.99)
+        derive(run, vocabulary, encoder, dense_at)
+        run.finish()
+    return Bundle.open(path)

@@ -1,0 +1,394 @@
+"""Stages that follow from measurements alone: exemplars to search index, without images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import audit, exemplars
+from csp_engine.bundle import Bundle, StageFolder, read_contrast
+from csp_engine.contrast import mine_contrast
+from csp_engine.embeddings import embed_labels
+from csp_engine.errors import InputError, StaleError
+from csp_engine.labels import Vocabulary
+from csp_engine.pipeline.request import require_enough_images
+from csp_engine.pipeline.run import Run
+from csp_engine.scoring import METHODS, label_units
+from csp_engine.scoring.null import noise_evidence
+from csp_engine.search import build_index
+from csp_engine.types import ContrastSet, Encoder, Evidence, Exemplars, LabelScores
+
+BLOCK_BYTES = 1 << 26
+"""How much of an activation array is in memory at a time."""
+
+
+_UNIT_COLUMNS = (
+    "mean",
+    "std",
+    "min",
+    "max",
+    "density",
+    "is_dead",
+    "is_dense",
+    "is_constant",
+    "never_positive",
+)
+
+
+def derive(
+    run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None, dense_at: float
+) -> None:
+    """Everything that follows from measurements: exemplars to search index."""
+    _vocabulary(run, vocabulary, encoder)
+    _null(run)
+    for model, layer in run.layers:
+        _neurons(run, model, layer, dense_at)
+        _contrast(run, model, layer)
+    for model, layer in run.layers:
+        for method in run.recipe.methods:
+            _scores(run, model, layer, method)
+        _audit(run, model, layer)
+    for method in run.recipe.methods:
+        _index(run, method)
+
+
+def _blocks(run: Run, model: str, layer: str) -> Iterator[tuple[slice, np.ndarray]]:
+    """Runs of units with their activations ``(u, n)``, each small enough for memory."""
+    stage = f"activations:{model}/{layer}"
+    bundle = run.bundle
+    n_units, n_images = bundle.array(stage, "activation").shape
+    step = max(1, BLOCK_BYTES // (4 * n_images))
+    for first in range(0, n_units, step):
+        units = slice(first, min(first + step, n_units))
+        values_un = np.array(bundle.array(stage, "activation")[units])
+        # Unmapped before use, so that pages already read do not count as memory in use.
+        bundle.drop_cached(stage, "activation")
+        yield units, values_un
+
+
+def _neurons(run: Run, model: str, layer: str, dense_at: float) -> None:
+    recipe, stage = run.recipe, f"neurons:{model}/{layer}"
+    identity = run.key(
+        stage,
+        {"n_exemplars": recipe.n_exemplars, "dense_at": dense_at, "seed": recipe.seed},
+        [f"activations:{model}/{layer}", "probe"],
+    )
+    if run.is_fresh(stage):
+        return
+    bundle = run.bundle
+    n_units, n_images = bundle.array(f"activations:{model}/{layer}", "activation").shape
+    require_enough_images(n_images, recipe, "has")
+    columns: dict[str, list[np.ndarray]] = {}
+    arrays: dict[str, list[np.ndarray]] = {}
+    stratum = np.zeros(0, np.int32)
+    for units, values_un in _blocks(run, model, layer):
+        ranked = exemplars.rank_exemplars(values_un, recipe.n_exemplars)
+        statistics = exemplars.unit_statistics(values_un, dense_at=dense_at)
+        strat_image, strat_activation, stratum = exemplars.stratified_samples(
+            values_un, seed=recipe.seed, first_unit=units.start
+        )
+        random_image, random_activation = exemplars.random_samples(
+            values_un, seed=recipe.seed, first_unit=units.start
+        )
+        for name in _UNIT_COLUMNS:
+            columns.setdefault(name, []).append(getattr(statistics, f"{name}_u"))
+        columns.setdefault("n_exemplars", []).append(ranked.count_u)
+        for name, values in {
+            "quantile": statistics.quantile_uq,
+            "histogram": statistics.histogram_ub,
+            "exemplar_image": ranked.image_uk,
+            "exemplar_activation": ranked.activation_uk,
+            "exemplar_count": ranked.count_u,
+            "stratified_image": strat_image,
+            "stratified_activation": strat_activation,
+            "random_image": random_image,
+            "random_activation": random_activation,
+        }.items():
+            arrays.setdefault(name, []).append(values)
+        run.progress(f"exemplars of {layer}", units.stop, n_units)
+    joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
+    with run.writing(stage, identity) as folder:
+        folder.table("units", pd.DataFrame({n: np.concatenate(p) for n, p in columns.items()}))
+        for name, values in joined.items():
+            folder.array(name, values)
+        folder.array("stratum", stratum)
+        folder.table(
+            "class_counts",
+            _class_counts(bundle, joined["exemplar_image"], joined["exemplar_count"]),
+        )
+        folder.facts.update(
+            n_units=n_units,
+            n_images=n_images,
+            quantile_levels=[float(q) for q in exemplars.QUANTILE_LEVELS],
+            **{
+                f"n_{name.removeprefix('is_')}": int(np.concatenate(columns[name]).sum())
+                for name in ("is_dead", "is_dense", "is_constant", "never_positive")
+            },
+        )
+
+
+def _groups(run: Run) -> dict[str, np.ndarray | None]:
+    """Image groups that contrast mining keeps apart, as the recipe asks."""
+    bundle = run.bundle
+    groups: dict[str, np.ndarray | None] = {"duplicate_group_n": None, "group_n": None}
+    if run.recipe.exclude_near_duplicates:
+        column = bundle.table("images", "images")["duplicate_group"]
+        groups["duplicate_group_n"] = column.to_numpy(np.int32)
+    probe = bundle.table("probe", "probe")
+    if run.recipe.exclude_same_group and "group" in probe:
+        groups["group_n"] = _group_numbers(probe["group"])
+    return groups
+
+
+def _contrast_identity(run: Run) -> tuple[dict[str, Any], list[str]]:
+    recipe = run.recipe
+    params = {
+        "threshold": recipe.threshold,
+        "n_partners": recipe.n_partners,
+        "reuse": recipe.reuse,
+        "exclude_near_duplicates": recipe.exclude_near_duplicates,
+        "exclude_same_group": recipe.exclude_same_group,
+    }
+    needs = ["embeddings"]
+    if recipe.exclude_near_duplicates:
+        needs.append("images")
+    if recipe.exclude_same_group:
+        needs.append("probe")
+    return params, needs
+
+
+def _contrast(run: Run, model: str, layer: str) -> None:
+    stage = f"contrast:{model}/{layer}"
+    params, needs = _contrast_identity(run)
+    identity = run.key(stage, params, [f"neurons:{model}/{layer}", *needs])
+    if run.is_fresh(stage):
+        return
+    bundle = run.bundle
+    mined = mine_contrast(
+        bundle.activations(model, layer),
+        bundle.exemplars(model, layer),
+        bundle.image_vectors(),
+        run.recipe.contrast_rule(),
+        **_groups(run),
+        progress=lambda _, done, total: run.progress(f"contrast of {layer}", done, total),
+    )
+    with run.writing(stage, identity) as folder:
+        _write_contrast(folder, mined)
+
+
+def _null(run: Run) -> None:
+    recipe = run.recipe
+    params, needs = _contrast_identity(run)
+    params |= {"n_draws": recipe.n_null, "n_exemplars": recipe.n_exemplars, "seed": recipe.seed}
+    identity = run.key("null", params, needs)
+    if run.is_fresh("null"):
+        return
+    run.progress("random image sets", 0, 1)
+    drawn = noise_evidence(
+        run.bundle.image_vectors(),
+        n_draws=recipe.n_null,
+        n_exemplars=recipe.n_exemplars,
+        rule=recipe.contrast_rule(),
+        seed=recipe.seed,
+        **_groups(run),
+    )
+    with run.writing("null", identity) as folder:
+        folder.array("exemplar_image", drawn.exemplars.image_uk)
+        folder.array("exemplar_activation", drawn.exemplars.activation_uk)
+        folder.array("exemplar_count", drawn.exemplars.count_u)
+        _write_contrast(folder, drawn.contrast)
+    run.progress("random image sets", 1, 1)
+
+
+def _vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None) -> None:
+    recipe = run.recipe
+    held = run.writer.manifest.stages.get("vocabulary")
+    described = run.described.get("encoder") or run.writer.manifest.inputs["encoder"]
+    if vocabulary is None:
+        if held is None:
+            raise InputError("This bundle has no vocabulary yet; name one with --vocabulary.")
+        sha256 = held.inputs["vocabulary"]
+    else:
+        sha256 = vocabulary.sha256
+    params = {"templates": list(recipe.templates), "renormalise": recipe.renormalise}
+    identity = run.key(
+        "vocabulary",
+        params,
+        inputs={"vocabulary": sha256, "encoder": described["fingerprint"]},
+    )
+    if run.is_fresh("vocabulary") and vocabulary is None:
+        return
+    if vocabulary is None:
+        stored = run.bundle.labels()
+        name = run.writer.manifest.inputs["vocabulary"]["name"]
+        vocabulary = Vocabulary(name, stored)
+    run.described["vocabulary"] = {
+        "name": vocabulary.name,
+        "n_labels": len(vocabulary.table),
+        "sha256": vocabulary.sha256,
+        **params,
+    }
+    if run.is_fresh("vocabulary"):
+        return
+    if encoder is None:
+        raise InputError(
+            "New texts must be embedded, which needs the encoder "
+            f"{described['spec']}; name it with --encoder."
+        )
+    if encoder.fingerprint != described["fingerprint"]:
+        raise StaleError(
+            f"The encoder {encoder.spec} is not the one this bundle was built with "
+            f"({described['spec']}, fingerprint {described['fingerprint'][:12]}); "
+            "vectors of two encoders cannot be mixed."
+        )
+    # Averaging templates is meaningless for vectors that were made elsewhere.
+    text_recipe = recipe.text_recipe()
+    vectors = embed_labels(
+        encoder.embed_texts,
+        list(vocabulary.table["text"]),
+        text_recipe,
+        progress=lambda _, done, total: run.progress("labels", done, total),
+    )
+    with run.writing("vocabulary", identity, {"vocabulary": run.described["vocabulary"]}) as folder:
+        folder.table("labels", vocabulary.table)
+        folder.array("text", vectors)
+        folder.facts["n_labels"] = len(vocabulary.table)
+
+
+def _evidence(run: Run, exemplars_: Exemplars, contrast: ContrastSet) -> Evidence:
+    return Evidence(exemplars_, contrast, run.bundle.image_vectors())
+
+
+def _null_evidence(run: Run) -> Evidence:
+    bundle = run.bundle
+    drawn = Exemplars(
+        bundle.array("null", "exemplar_image"),
+        bundle.array("null", "exemplar_activation"),
+        bundle.array("null", "exemplar_count"),
+    )
+    return _evidence(run, drawn, read_contrast(bundle, "null"))
+
+
+def _method_params(run: Run, method: str) -> dict[str, Any]:
+    """The parameters of a method: its own defaults, with the recipe's where it has them."""
+    recipe = run.recipe.to_json()
+    defaults = METHODS[method].params
+    return {name: recipe.get(name, default) for name, default in defaults.items()}
+
+
+def _scores(run: Run, model: str, layer: str, method: str) -> None:
+    stage = f"scores:{model}/{layer}/{method}"
+    params = {
+        "method": method,
+        "method_version": METHODS[method].version,
+        "n_labels": run.recipe.n_labels,
+        **_method_params(run, method),
+    }
+    needs = [f"neurons:{model}/{layer}", f"contrast:{model}/{layer}"]
+    identity = run.key(stage, params, [*needs, "embeddings", "vocabulary", "null"])
+    if run.is_fresh(stage):
+        return
+    bundle = run.bundle
+    scores, extra = label_units(
+        method,
+        _evidence(run, bundle.exemplars(model, layer), bundle.contrast(model, layer)),
+        _null_evidence(run),
+        np.asarray(bundle.label_vectors()),
+        _method_params(run, method),
+        n_labels=run.recipe.n_labels,
+        progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
+    )
+    with run.writing(stage, identity) as folder:
+        for name in LabelScores.__dataclass_fields__:
+            folder.array(name, getattr(scores, name))
+        for name, values in extra.items():
+            folder.array(name, values)
+        folder.facts.update(
+            n_units=len(scores.count_u),
+            n_reliable=int(scores.reliable_u.sum()),
+            n_without_evidence=int((scores.count_u == 0).sum()),
+        )
+
+
+def _audit(run: Run, model: str, layer: str) -> None:
+    stage = f"audit:{model}/{layer}"
+    identity = run.key(
+        stage, {"n_score": run.recipe.n_score}, [f"neurons:{model}/{layer}", "embeddings"]
+    )
+    if run.is_fresh(stage):
+        return
+    bundle = run.bundle
+    columns, arrays = audit.unit_coherence(
+        bundle.exemplars(model, layer),
+        bundle.image_vectors(),
+        run.recipe.n_score,
+        progress=lambda _, done, total: run.progress(f"audit of {layer}", done, total),
+    )
+    with run.writing(stage, identity) as folder:
+        folder.table("units", pd.DataFrame(columns))
+        for name, values in arrays.items():
+            folder.array(name, values)
+
+
+def _index(run: Run, method: str) -> None:
+    stage = f"index:{method}"
+    names = [f"scores:{model}/{layer}/{method}" for model, layer in run.layers]
+    identity = run.key(stage, {"kind": "auto"}, names)
+    if run.is_fresh(stage):
+        return
+    bundle = run.bundle
+    rows, vectors = [], []
+    for model, layer in run.layers:
+        vector_ud = bundle.scores(model, layer, method).vector_ud
+        rows.append(
+            pd.DataFrame(
+                {
+                    "model": pd.array([model] * len(vector_ud), "string"),
+                    "layer": pd.array([layer] * len(vector_ud), "string"),
+                    "unit": np.arange(len(vector_ud), dtype=np.int32),
+                }
+            )
+        )
+        vectors.append(np.asarray(vector_ud))
+    built = build_index(np.concatenate(vectors))
+    with run.writing(stage, identity) as folder:
+        built.write(folder.path / "index.faiss")
+        folder.table("rows", pd.concat(rows, ignore_index=True))
+        folder.facts.update(built.facts())
+
+
+def _write_contrast(folder: StageFolder, mined: ContrastSet) -> None:
+    folder.array("contrast_image", mined.image_ukj)
+    folder.array("contrast_similarity", mined.similarity_ukj)
+    folder.array("contrast_activation", mined.activation_ukj)
+    folder.array("n_partner", mined.n_partner_uk)
+    folder.array("pool", mined.pool_u)
+    folder.array("threshold", mined.threshold_u)
+
+
+def _group_numbers(groups: pd.Series) -> np.ndarray:
+    """Group ids as numbers; an image without a group is a group of its own."""
+    codes, _ = pd.factorize(groups)
+    alone = codes < 0
+    return np.where(alone, codes.max(initial=0) + 1 + np.arange(len(codes)), codes).astype(np.int32)
+
+
+def _class_counts(bundle: Bundle, image_uk: np.ndarray, count_u: np.ndarray) -> pd.DataFrame:
+    """Long table of how many exemplars of each unit carry each class; empty without classes."""
+    classes = bundle.table("probe", "classes")
+    probe = bundle.table("probe", "probe")
+    names = {"unit": "int32", "class": "int32", "count": "int32"}
+    if classes.empty:
+        return pd.DataFrame(columns=list(names)).astype(names)
+    number = {name: i for i, name in enumerate(classes["name"])}
+    class_n = probe["class"].map(lambda c: number.get(str(c)))
+    unit_uk = np.broadcast_to(np.arange(len(image_uk))[:, None], image_uk.shape)
+    shown = np.arange(image_uk.shape[1]) < count_u[:, None]
+    rows = pd.DataFrame(
+        {"unit": unit_uk[shown], "class": class_n.to_numpy()[image_uk[shown]]}
+    ).dropna()
+    counted = rows.groupby(["unit", "class"]).size().rename("count").reset_index()
+    return counted.astype(names)

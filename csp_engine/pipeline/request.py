@@ -1,0 +1,52 @@
+"""What a build is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from csp_engine.errors import InputError
+from csp_engine.labels import Vocabulary
+from csp_engine.pipeline.image_pass import Target
+from csp_engine.probe import ProbeSet
+from csp_engine.recipe import Recipe
+from csp_engine.types import Encoder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuildRequest:
+    """Everything a build needs, already loaded.
+
+    Attributes:
+        out: the bundle's folder.
+        targets: models with their layers; other models already in the bundle stay.
+        batch_size: images per forward pass; activations may differ in the last bit between sizes.
+        thumbnail_side: longest side of thumbnails, in pixels.
+        near_duplicate_distance: differing bits (of 64) up to which two images are near copies.
+        stop_on_unreadable: stop instead of skipping images that cannot be read.
+        n_influence_images: images that gradients are taken for, at most; 0 leaves influence out.
+        dense_at: share of images from which a neuron counts as dense.
+    """
+
+    out: Path
+    probe: ProbeSet
+    targets: tuple[Target, ...]
+    encoder: Encoder
+    vocabulary: Vocabulary
+    recipe: Recipe
+    batch_size: int = 32
+    thumbnail_side: int = 160
+    near_duplicate_distance: int = 4
+    stop_on_unreadable: bool = False
+    n_influence_images: int = 512
+    dense_at: float = 0.99
+
+
+def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:
+    """Refuse probe sets smaller than the exemplars asked for."""
+    if n_images < recipe.n_exemplars:
+        raise InputError(
+            f"The probe set {how} {n_images} images, fewer than the {recipe.n_exemplars} exemplars "
+            f"asked for per neuron; add images, or ask for fewer, such as "
+            f"--exemplars {max(1, n_images // 4)}."
+        )

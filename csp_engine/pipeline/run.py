@@ -1,0 +1,120 @@
+"""What every part of a build shares: the bundle being written and the keys that are current."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from csp_engine.bundle import Bundle, BundleWriter, StageFolder, stage_key
+from csp_engine.errors import BundleError
+from csp_engine.recipe import Recipe
+from csp_engine.types import Progress
+
+log = logging.getLogger(__name__)
+
+VERSIONS = {
+    "images": 1,
+    "probe": 1,
+    "embeddings": 1,
+    "activations": 1,
+    "neurons": 1,
+    "contrast": 1,
+    "vocabulary": 1,
+    "null": 1,
+    "scores": 1,
+    "audit": 1,
+    "influence": 1,
+    "index": 1,
+}
+"""Version of each stage's algorithm; raise one when its results change."""
+
+
+class Run:
+    """One run over the stages of one bundle; keeps the keys of the stages that are current."""
+
+    def __init__(self, writer: BundleWriter, recipe: Recipe, progress: Progress) -> None:
+        self.writer = writer
+        self.recipe = recipe
+        self.progress = progress
+        self.keys: dict[str, str] = {}
+        self.layers: list[tuple[str, str]] = []
+        self.described: dict[str, Any] = {}
+
+    def key(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        needs: Sequence[str] = (),
+        inputs: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Register a stage as part of this build and return the arguments that identify it."""
+        identity = {
+            "version": VERSIONS[name.partition(":")[0]],
+            "params": dict(params),
+            "needs": {need: self.keys[need] for need in needs},
+            "inputs": dict(inputs or {}),
+        }
+        self.keys[name] = stage_key(name, **identity)
+        return identity
+
+    def is_fresh(self, name: str) -> bool:
+        """Whether the registered stage is already committed."""
+        return self.writer.is_fresh(name, self.keys[name])
+
+    @contextmanager
+    def writing(
+        self, name: str, identity: Mapping[str, Any], describe: Mapping[str, Any] | None = None
+    ) -> Generator[StageFolder]:
+        """Write one registered stage; ``describe`` enters the manifest's inputs with it."""
+        log.info("stage %s", name)
+        with self.writer.stage(name, **identity, describe=describe) as folder:
+            yield folder
+
+    @property
+    def bundle(self) -> Bundle:
+        """What is committed so far."""
+        return Bundle(self.writer.path, self.writer.manifest, "")
+
+    def held_params(self, kind: str) -> Mapping[str, Any]:
+        """Parameters of some committed stage of a kind."""
+        for name, record in self.writer.manifest.stages.items():
+            if name.partition(":")[0] == kind:
+                return record.params
+        return {}
+
+    def adopt(self) -> None:
+        """Take the measured stages of the bundle as they are."""
+        for name, record in self.writer.manifest.stages.items():
+            if name.partition(":")[0] in (
+                "images",
+                "probe",
+                "embeddings",
+                "activations",
+                "influence",
+            ):
+                self.keys[name] = record.key
+                if name.startswith("activations:"):
+                    model, _, layer = name.removeprefix("activations:").rpartition("/")
+                    self.layers.append((model, layer))
+        missing = [n for n in ("images", "probe", "embeddings") if n not in self.keys]
+        if missing or not self.layers:
+            raise BundleError(
+                f"Bundle {self.writer.path.name} is not finished (it lacks "
+                f"{', '.join(missing or ['activations'])}); run 'csp build' again first."
+            )
+
+    def finish(self) -> None:
+        """Drop stages that no longer belong and write down what the bundle was made from."""
+        keep = set(self.keys)
+        stale = []
+        for name, record in self.writer.manifest.stages.items():
+            if name in keep:
+                continue
+            current = all(self.keys.get(need) == key for need, key in record.needs.items())
+            if name.startswith("scores:") and current and record.params.get("imported"):
+                continue
+            stale.append(name)
+        self.writer.drop(stale)
+        self.writer.describe(recipe=self.recipe.to_json(), inputs=self.described)

@@ -1,0 +1,34 @@
+"""Methods that put labels on neurons, behind one interface.
+
+``METHODS`` maps a name to a ``Method``; ``label_units`` applies one to a layer. Each method is
+described, with its formula and departures, in ``docs/methods.md``.
+"""
+
+from csp_engine.scoring.csp import NullComponents, re_rank, rescore
+from csp_engine.scoring.labelling import METHODS, label_units, pair_statistics
+from csp_engine.scoring.method import Method, Scored, resolve_params
+from csp_engine.scoring.null import noise_evidence
+from csp_engine.scoring.ranking import RELIABLE_AT, Ranking
+
+PAPER_PARAMS: dict[str, dict[str, object]] = {
+    "csp": {"weighting": "raw"},
+    "semanticlens": {},
+    "clip_dissect": {"prior": "layer"},
+}
+"""What the published methods do where the product's defaults differ."""
+
+__all__ = [
+    "METHODS",
+    "PAPER_PARAMS",
+    "RELIABLE_AT",
+    "Method",
+    "NullComponents",
+    "Ranking",
+    "Scored",
+    "label_units",
+    "noise_evidence",
+    "pair_statistics",
+    "re_rank",
+    "rescore",
+    "resolve_params",
+]

@@ -9,6 +9,7 @@ from typing import Any
 from csp_engine.contrast import ContrastRule
 from csp_engine.embeddings import TEMPLATES
 from csp_engine.errors import InputError
+from csp_engine.scoring import METHODS
 from csp_engine.types import TextRecipe
 
 
@@ -29,6 +30,8 @@ class Recipe:
         weighting: of exemplars in CSP: ``none``, ``raw`` (activation), ``clamp0`` or ``rank``.
         templates: prompts that each label is embedded in.
         renormalise: whether averaged label vectors return to unit length.
+        subtract_empty: whether the vector of the empty template is taken away first.
+        prior: of CLIP-Dissect: ``null`` (random image sets), ``layer`` (paper), ``none``.
         methods: label methods to run.
         n_labels: labels kept per neuron and method.
         n_null: random image sets behind the percentiles.
@@ -46,6 +49,8 @@ class Recipe:
     weighting: str = "none"
     templates: tuple[str, ...] = TEMPLATES["paper"]
     renormalise: bool = True
+    subtract_empty: bool = False
+    prior: str = "null"
     methods: tuple[str, ...] = ("csp", "semanticlens", "clip_dissect")
     n_labels: int = 20
     n_null: int = 500
@@ -64,6 +69,12 @@ class Recipe:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         if not 0 <= self.gamma <= 1:
             raise InputError(f"gamma is {self.gamma}; it must lie between 0 and 1.")
+        unknown = [method for method in self.methods if method not in METHODS]
+        if unknown or not self.methods:
+            raise InputError(
+                f"Label method {', '.join(unknown) or 'none'} does not exist; "
+                f"choose from {', '.join(METHODS)}."
+            )
         if self.n_score > self.n_exemplars:
             raise InputError(
                 f"n_score ({self.n_score}) is larger than n_exemplars ({self.n_exemplars}); "
@@ -83,7 +94,7 @@ class Recipe:
 
     def text_recipe(self) -> TextRecipe:
         """The part that embedding texts needs."""
-        return TextRecipe(tuple(self.templates), self.renormalise)
+        return TextRecipe(tuple(self.templates), self.renormalise, self.subtract_empty)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready mapping, as kept in the manifest."""
@@ -110,6 +121,7 @@ PRESETS: dict[str, Recipe] = {
         weighting="raw",
         templates=TEMPLATES["paper"],
         renormalise=False,
+        prior="layer",
     ),
 }
 """Named recipes; ``paper`` reproduces the published method, ``default`` departs by name only."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.labels import Vocabulary
-from csp_engine.pipeline.derived import derive
+from csp_engine.pipeline.derived import derive, is_vocabulary_held
 from csp_engine.pipeline.driven import influences
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.measured import measure
@@ -20,7 +20,7 @@ from csp_engine.pipeline.run import Run
 from csp_engine.recipe import Recipe
 from csp_engine.types import Encoder, Progress, silent
 
-__all__ = ["BuildRequest", "Target", "build", "relabel"]
+__all__ = ["BuildRequest", "Target", "build", "needs_texts", "relabel", "require_enough_images"]
 
 
 def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
@@ -72,3 +72,8 @@ def relabel(
         derive(run, vocabulary, encoder, dense_at)
         run.finish()
     return Bundle.open(path)
+
+
+def needs_texts(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | None) -> bool:
+    """Whether ``relabel`` would have to embed texts, and so needs the encoder."""
+    return not is_vocabulary_held(bundle, recipe, vocabulary)

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import audit, exemplars
-from csp_engine.bundle import Bundle, StageFolder, read_contrast
+from csp_engine.bundle import Bundle, StageFolder, read_contrast, sha256_json
 from csp_engine.contrast import mine_contrast
 from csp_engine.embeddings import embed_labels
 from csp_engine.errors import InputError, StaleError
 from csp_engine.labels import Vocabulary
 from csp_engine.pipeline.request import require_enough_images
 from csp_engine.pipeline.run import Run
-from csp_engine.scoring import METHODS, label_units
-from csp_engine.scoring.null import noise_evidence
+from csp_engine.recipe import Recipe
+from csp_engine.scoring import METHODS, label_units, noise_evidence, resolve_params
 from csp_engine.search import build_index
 from csp_engine.types import ContrastSet, Encoder, Evidence, Exemplars, LabelScores
 
@@ -182,17 +182,23 @@ def _contrast(run: Run, model: str, layer: str) -> None:
 def _null(run: Run) -> None:
     recipe = run.recipe
     params, needs = _contrast_identity(run)
-    params |= {"n_draws": recipe.n_null, "n_exemplars": recipe.n_exemplars, "seed": recipe.seed}
+    params |= {
+        "n_draws": recipe.n_null,
+        "n_exemplars": recipe.n_exemplars,
+        "n_paired": recipe.n_score,
+        "seed": recipe.seed,
+    }
     identity = run.key("null", params, needs)
     if run.is_fresh("null"):
         return
-    run.progress("random image sets", 0, 1)
     drawn = noise_evidence(
         run.bundle.image_vectors(),
         n_draws=recipe.n_null,
         n_exemplars=recipe.n_exemplars,
         rule=recipe.contrast_rule(),
         seed=recipe.seed,
+        n_paired=recipe.n_score,
+        progress=lambda _, done, total: run.progress("random image sets", done, total),
         **_groups(run),
     )
     with run.writing("null", identity) as folder:
@@ -200,7 +206,6 @@ def _null(run: Run) -> None:
         folder.array("exemplar_activation", drawn.exemplars.activation_uk)
         folder.array("exemplar_count", drawn.exemplars.count_u)
         _write_contrast(folder, drawn.contrast)
-    run.progress("random image sets", 1, 1)
 
 
 def _vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None) -> None:
@@ -213,7 +218,7 @@ def _vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None
         sha256 = held.inputs["vocabulary"]
     else:
         sha256 = vocabulary.sha256
-    params = {"templates": list(recipe.templates), "renormalise": recipe.renormalise}
+    params = _text_params(recipe)
     identity = run.key(
         "vocabulary",
         params,
@@ -258,6 +263,23 @@ def _vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None
         folder.facts["n_labels"] = len(vocabulary.table)
 
 
+def _text_params(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "templates": list(recipe.templates),
+        "renormalise": recipe.renormalise,
+        "subtract_empty": recipe.subtract_empty,
+    }
+
+
+def is_vocabulary_held(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | None) -> bool:
+    """Whether the bundle already has the vectors of these labels, made by this recipe."""
+    if not bundle.has("vocabulary"):
+        return False
+    held = bundle.stage("vocabulary")
+    same_words = vocabulary is None or vocabulary.sha256 == held.inputs["vocabulary"]
+    return same_words and sha256_json(held.params) == sha256_json(_text_params(recipe))
+
+
 def _evidence(run: Run, exemplars_: Exemplars, contrast: ContrastSet) -> Evidence:
     return Evidence(exemplars_, contrast, run.bundle.image_vectors())
 
@@ -273,10 +295,14 @@ def _null_evidence(run: Run) -> Evidence:
 
 
 def _method_params(run: Run, method: str) -> dict[str, Any]:
-    """The parameters of a method: its own defaults, with the recipe's where it has them."""
-    recipe = run.recipe.to_json()
-    defaults = METHODS[method].params
-    return {name: recipe.get(name, default) for name, default in defaults.items()}
+    """The parameters of a method: its own defaults, with what the recipe says of it on top."""
+    recipe = run.recipe
+    own: dict[str, dict[str, Any]] = {
+        "csp": {"n_score": recipe.n_score, "gamma": recipe.gamma, "weighting": recipe.weighting},
+        "semanticlens": {"n_score": recipe.n_score},
+        "clip_dissect": {"prior": recipe.prior},
+    }
+    return dict(resolve_params(METHODS[method], own.get(method, {})))
 
 
 def _scores(run: Run, model: str, layer: str, method: str) -> None:
@@ -293,7 +319,7 @@ def _scores(run: Run, model: str, layer: str, method: str) -> None:
         return
     bundle = run.bundle
     scores, extra = label_units(
-        method,
+        METHODS[method],
         _evidence(run, bundle.exemplars(model, layer), bundle.contrast(model, layer)),
         _null_evidence(run),
         np.asarray(bundle.label_vectors()),

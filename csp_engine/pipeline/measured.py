@@ -13,6 +13,7 @@ from csp_engine.bundle import PassJournal
 from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError
 from csp_engine.images import near_duplicate_groups
+from csp_engine.layers import LayerTap
 from csp_engine.pipeline.image_pass import Pass, Target, read_rows, run_pass
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run
@@ -38,7 +39,7 @@ def measure(run: Run, request: BuildRequest) -> None:
         for tap in target.taps:
             name = f"activations:{target.model.name}/{tap.id}"
             identities[name] = run.key(
-                name, tap.description(), ["images"], {"model": target.model.fingerprint}
+                name, _description(tap), ["images"], {"model": target.model.fingerprint}
             )
     _adopt_other_models(run, request)
     run.described["encoder"] = {
@@ -55,6 +56,18 @@ def measure(run: Run, request: BuildRequest) -> None:
     if "embeddings" in missing and not pixels:
         _lookup_embeddings(run, request, identities["embeddings"])
     _probe_table(run, request)
+
+
+def _description(tap: LayerTap) -> dict[str, Any]:
+    """What beside the model's weights decides the numbers of a layer."""
+    return {
+        "module": tap.id.module,
+        "pooling": tap.id.pooling,
+        "kind": tap.kind,
+        "channels_last": tap.channels_last,
+        "n_prefix_tokens": tap.n_prefix_tokens,
+        "sae": None if tap.sae is None else tap.sae.fingerprint,
+    }
 
 
 def _adopt_other_models(run: Run, request: BuildRequest) -> None:

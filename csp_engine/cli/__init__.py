@@ -1,0 +1,66 @@
+"""The command line, ``csp`` or ``python -m csp_engine``: parse, call one engine function, print."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import click
+import typer
+
+from csp_engine.cli import building, inspecting, serving, sharing
+from csp_engine.errors import CspError
+
+app = typer.Typer(
+    name="csp",
+    help="Build, check and browse bundles of a vision model's neurons.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+app.command("build")(building.build)
+app.command("layers")(inspecting.layers)
+app.command("info")(inspecting.info)
+app.command("verify")(inspecting.verify)
+app.command("label")(building.label)
+app.command("search")(inspecting.search)
+app.command("export")(sharing.export)
+app.command("import")(sharing.import_)
+app.command("serve")(serving.serve)
+app.command("doctor")(inspecting.doctor)
+app.command("demo")(serving.demo)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit code 0 means done, 1 a negative finding, 2 unusable input."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        code = app(arguments, standalone_mode=False)
+    except CspError as error:
+        _complain(str(error))
+        code = 2
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted; run the same command again and it continues where it stopped.")
+        code = 1
+    except Exception as error:
+        if os.environ.get("CSP_DEBUG"):
+            raise
+        first_line = (str(error).splitlines() or [""])[0]
+        _complain(
+            f"unexpected {type(error).__name__}: {first_line} "
+            "This is a bug; run again with CSP_DEBUG=1 for the traceback and please report it."
+        )
+        code = 1
+    sys.exit(code or 0)
+
+
+def _complain(sentence: str) -> None:
+    sys.stderr.write(f"csp: {sentence}\n")

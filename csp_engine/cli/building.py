@@ -1,0 +1,329 @@
+"""``csp build`` and ``csp label``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from csp_engine.cli.shown import progress_bars, write_json, write_lines
+from csp_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from csp_engine.bundle import Bundle
+    from csp_engine.recipe import Recipe
+
+PROBE = "Probe set"
+MODEL = "Target model"
+LABELS = "Labels and contrast"
+RUN = "Running"
+
+
+def build(
+    images: Annotated[
+        Path,
+        typer.Argument(help="Folder of images (class folders or flat), or a CSV/Parquet table."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, "
+            "transformers/NAME_OR_FOLDER or python:package.module:factory.",
+            rich_help_panel=MODEL,
+        ),
+    ],
+    layer: Annotated[
+        list[str],
+        typer.Option(
+            "--layer",
+            "-l",
+            help="Module path or glob, optionally @pooling; may be given several times.",
+            rich_help_panel=MODEL,
+        ),
+    ],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            "-e",
+            help="open_clip/ARCH/PRETRAINED, open_clip/FOLDER, transformers/NAME_OR_FOLDER, "
+            "precomputed/FOLDER or python:package.module:factory.",
+            rich_help_panel=LABELS,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle to write, NAME.csp.")],
+    vocabulary: Annotated[
+        list[str],
+        typer.Option(
+            "--vocabulary",
+            "-v",
+            help="general, textures, colours, dermoscopy, or a text file with a label a line; "
+            "may be given several times.",
+            rich_help_panel=LABELS,
+        ),
+    ] = ["general"],  # noqa: B006
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Local checkpoint (safetensors or .pt).", rich_help_panel=MODEL),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Short name of the model in ids.", rich_help_panel=MODEL)
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help="mean, max, absmax, cls, token_mean or none, where a layer does not say.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    sae: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LAYER=FILE: latents of a sparse autoencoder on top of a layer.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    preprocessing: Annotated[
+        Path | None,
+        typer.Option(help="JSON file that replaces the model's own.", rich_help_panel=MODEL),
+    ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(help="Text file, one output name a line.", rich_help_panel=MODEL),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a layer's channels are, if that cannot be told: channels_first or "
+            "channels_last.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    path_column: Annotated[
+        str | None, typer.Option(help="Column of image paths.", rich_help_panel=PROBE)
+    ] = None,
+    class_column: Annotated[
+        str | None, typer.Option(help="Column of classes.", rich_help_panel=PROBE)
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(help="Column of group ids, such as lesion_id.", rich_help_panel=PROBE),
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option(help="Column of splits.", rich_help_panel=PROBE)
+    ] = None,
+    image_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that a table's paths start from.", rich_help_panel=PROBE),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Use only the first images.", rich_help_panel=PROBE)
+    ] = None,
+    on_unreadable: Annotated[
+        str, typer.Option(help="skip or stop.", rich_help_panel=PROBE)
+    ] = "skip",
+    preset: Annotated[
+        str, typer.Option(help="default or paper.", rich_help_panel=LABELS)
+    ] = "default",
+    exemplars: Annotated[
+        int | None, typer.Option(help="Exemplars per neuron.", rich_help_panel=LABELS)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="PARAMETER=VALUE of the recipe, such as gamma=0.5; 'csp info' lists them.",
+            rich_help_panel=LABELS,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images per forward pass.", rich_help_panel=RUN)
+    ] = 32,
+    influence_images: Annotated[
+        int,
+        typer.Option(min=0, help="Images to take gradients for; 0 for none.", rich_help_panel=RUN),
+    ] = 512,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps.", rich_help_panel=RUN)] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+) -> None:
+    """Build a bundle, or complete one: interrupted builds resume, finished parts are kept.
+
+    Example:
+        csp build photos/ --model torchvision/resnet50 --layer layer4 --encoder
+        open_clip/ViT-B-32/laion2b_s34b_b79k --out resnet50.csp
+    """
+    from csp_engine import pipeline
+    from csp_engine.encoders import load_encoder
+    from csp_engine.labels import read_vocabulary
+    from csp_engine.layers import select_layers
+    from csp_engine.models import load_model
+    from csp_engine.probe import read_probe_set
+
+    recipe = _recipe(preset, exemplars, set_)
+    if on_unreadable not in ("skip", "stop"):
+        raise InputError(f"--on-unreadable is {on_unreadable!r}; choose skip or stop.")
+    words = read_vocabulary(vocabulary)
+    with progress_bars() as progress:
+        probe = read_probe_set(
+            images,
+            image_root=image_root,
+            path_column=path_column,
+            class_column=class_column,
+            split_column=split_column,
+            group_column=group_column,
+            limit=limit,
+            progress=progress,
+        )
+        pipeline.require_enough_images(len(probe.table), recipe, "lists")
+        target = load_model(
+            model,
+            weights=weights,
+            name=name,
+            preprocessing=preprocessing,
+            class_names=class_names,
+            device=device,
+        )
+        taps = select_layers(target, layer, pooling=pooling, saes=_pairs(sae), layout=layout)
+        request = pipeline.BuildRequest(
+            out=out,
+            probe=probe,
+            targets=(pipeline.Target(target, tuple(taps)),),
+            encoder=load_encoder(encoder, device=device),
+            vocabulary=words,
+            recipe=recipe,
+            batch_size=batch_size,
+            stop_on_unreadable=on_unreadable == "stop",
+            n_influence_images=influence_images,
+        )
+        bundle = pipeline.build(request, progress)
+    _report(bundle, as_json)
+
+
+def label(
+    bundle: Annotated[Path, typer.Argument(help="A finished bundle; changed in place.")],
+    vocabulary: Annotated[
+        list[str] | None,
+        typer.Option("--vocabulary", "-v", help="New labels: shipped name or text file."),
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option(help="Share of the contrast projection removed, 0 to 1.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="csp, semanticlens, clip_dissect; replaces the bundle's methods."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Start from a preset instead of the bundle's recipe.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="PARAMETER=VALUE of the recipe.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="Where the bundle's encoder is now, if it moved."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+) -> None:
+    """Label a finished bundle again with another vocabulary, gamma or method; images stay unread.
+
+    Example:
+        csp label resnet50.csp --gamma 0.5
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.labels import read_vocabulary
+    from csp_engine.pipeline import needs_texts, relabel
+    from csp_engine.recipe import Recipe, changed
+
+    opened = Bundle.open(bundle)
+    recipe = Recipe.from_json(opened.manifest.recipe)
+    if preset is not None:
+        recipe = _preset(preset)
+    overrides = _assignments(set_)
+    if gamma is not None:
+        overrides["gamma"] = gamma
+    if method:
+        overrides["methods"] = tuple(method)
+    recipe = changed(recipe, overrides)
+    words = read_vocabulary(vocabulary) if vocabulary else None
+    loaded = None
+    if needs_texts(opened, recipe, words):
+        from csp_engine.encoders import load_encoder
+
+        loaded = load_encoder(encoder or opened.manifest.inputs["encoder"]["spec"])
+    with progress_bars() as progress:
+        done = relabel(bundle, recipe, words, loaded, progress)
+    _report(done, as_json)
+
+
+def _preset(name: str) -> Recipe:
+    from csp_engine.recipe import PRESETS
+
+    if name not in PRESETS:
+        raise InputError(f"Preset {name!r} does not exist; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def _recipe(preset: str, exemplars: int | None, assignments: list[str] | None) -> Recipe:
+    from csp_engine.recipe import changed
+
+    recipe = _preset(preset)
+    overrides = _assignments(assignments)
+    if exemplars is not None:
+        overrides = {
+            "n_exemplars": exemplars,
+            "n_score": min(exemplars, recipe.n_score),
+            **overrides,
+        }
+    return changed(recipe, overrides)
+
+
+def _assignments(given: list[str] | None) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for text in given or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text!r} lacks '='; write it as PARAMETER=VALUE.")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _pairs(given: list[str] | None) -> dict[str, Path]:
+    pairs: dict[str, Path] = {}
+    for text in given or []:
+        layer, equals, file = text.partition("=")
+        if not equals:
+            raise InputError(f"--sae {text!r} lacks '='; write it as LAYER=FILE.")
+        pairs[layer] = Path(file)
+    return pairs
+
+
+def _report(bundle: Bundle, as_json: bool) -> None:
+    summary = {
+        "bundle": str(bundle.path),
+        "images": bundle.n_images,
+        "skipped": len(bundle.skipped()),
+        "neurons": {
+            f"{model}/{layer}": bundle.n_units(model, layer)
+            for model in bundle.model_names
+            for layer in bundle.layers(model)
+        },
+        "reliable": {
+            name.removeprefix("scores:"): record.facts.get("n_reliable")
+            for name, record in bundle.manifest.stages.items()
+            if name.startswith("scores:")
+        },
+    }
+    if as_json:
+        write_json(summary)
+        return
+    n_neurons = sum(summary["neurons"].values())
+    skipped = f", {summary['skipped']} unreadable" if summary["skipped"] else ""
+    write_lines(
+        [
+            f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
+            f"Browse it with: csp serve {bundle.path}",
+        ]
+    )

@@ -1,0 +1,309 @@
+"""``csp layers``, ``info``, ``verify``, ``search`` and ``doctor``: they look and change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
+from csp_engine.errors import CspError, InputError
+
+if TYPE_CHECKING:
+    from csp_engine.bundle import Bundle
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")]
+
+
+def layers(
+    model: Annotated[str, typer.Argument(help="Target model, as for 'csp build --model'.")],
+    weights: Annotated[Path | None, typer.Option(help="Local checkpoint.")] = None,
+    preprocessing: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the layers of a model whose units can be browsed, with shapes and unit counts.
+
+    Example:
+        csp layers torchvision/resnet50
+    """
+    from csp_engine.layers import list_layers
+    from csp_engine.models import load_model
+
+    loaded = load_model(model, weights=weights, preprocessing=preprocessing)
+    taps = list_layers(loaded)
+    if as_json:
+        write_json(
+            [
+                {
+                    "layer": tap.id.module,
+                    "type": tap.type_name,
+                    "kind": tap.kind,
+                    "shape": list(tap.shape),
+                    "units": tap.n_units,
+                    "poolings": list(tap.poolings),
+                }
+                for tap in taps
+            ]
+        )
+        return
+    write_table(
+        ("layer", "type", "kind", "shape", "units", "pooling"),
+        [
+            (
+                tap.id.module,
+                tap.type_name,
+                tap.kind,
+                "x".join(map(str, tap.shape)),
+                tap.n_units,
+                ", ".join(tap.poolings),
+            )
+            for tap in taps
+        ],
+    )
+
+
+def info(bundle: BundlePath, as_json: AsJson = False) -> None:
+    """Tell what a bundle holds, from which inputs and with which parameters.
+
+    Example:
+        csp info resnet50.csp
+    """
+    from csp_engine.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    manifest = opened.manifest
+    summary: dict[str, Any] = {
+        "bundle": str(bundle),
+        "schema": manifest.schema,
+        "engine_version": manifest.engine_version,
+        "updated": manifest.updated,
+        "inputs": manifest.inputs,
+        "recipe": manifest.recipe,
+        "layers": [
+            {
+                "model": model,
+                "layer": layer,
+                **{
+                    key: value
+                    for key, value in opened.stage(f"neurons:{model}/{layer}").facts.items()
+                    if key != "quantile_levels"
+                },
+                "reliable": {
+                    method: opened.stage(f"scores:{model}/{layer}/{method}").facts.get("n_reliable")
+                    for method in opened.methods(model, layer)
+                },
+            }
+            for model in opened.model_names
+            for layer in opened.layers(model)
+        ],
+        "bytes": sum(f.bytes for r in manifest.stages.values() for f in r.files.values()),
+    }
+    if as_json:
+        write_json(summary)
+        return
+    inputs = manifest.inputs
+    probe, encoder = inputs.get("probe", {}), inputs.get("encoder", {})
+    words = inputs.get("vocabulary", {})
+    write_lines(
+        [
+            f"{opened.name}  schema {manifest.schema}, engine {manifest.engine_version}, "
+            f"{manifest.updated}, {summary['bytes'] / 1e6:,.1f} MB",
+            f"probe set   {probe.get('name')}: {probe.get('n_images', 0):,} images, "
+            f"{probe.get('n_skipped', 0):,} unreadable",
+            f"encoder     {encoder.get('spec')} ({str(encoder.get('fingerprint'))[:12]})",
+            f"vocabulary  {words.get('name')}: {words.get('n_labels', 0):,} labels",
+        ]
+    )
+    for name, model in inputs.get("models", {}).items():
+        write_lines([f"model       {name}: {model['spec']} ({model['fingerprint'][:12]})"])
+    columns = ("layer", "neurons", "dead", "dense", "constant", "with a reliable label")
+    write_lines([""])
+    write_table(
+        columns,
+        [
+            (
+                f"{row['model']}/{row['layer']}",
+                row["n_units"],
+                row["n_dead"],
+                row["n_dense"],
+                row["n_constant"],
+                ", ".join(f"{m} {n}" for m, n in row["reliable"].items()),
+            )
+            for row in summary["layers"]
+        ],
+    )
+    write_lines(["", "parameters (change with 'csp label --set PARAMETER=VALUE')"])
+    write_table(("parameter", "value"), [(k, str(v)) for k, v in manifest.recipe.items()])
+
+
+def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
+    """Hash every file of a bundle again; exit code 1 if anything is missing or altered.
+
+    Example:
+        csp verify resnet50.csp
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.bundle import verify as check
+
+    opened = Bundle.open(bundle)
+    with progress_bars() as progress:
+        problems = check(opened, progress)
+    n_files = sum(len(record.files) for record in opened.manifest.stages.values())
+    if as_json:
+        write_json({"bundle": str(bundle), "files": n_files, "problems": problems})
+    elif problems:
+        write_lines([*problems, "Run 'csp build' with the same inputs to repair the bundle."])
+    else:
+        write_lines([f"{bundle}: {n_files} files in {len(opened.manifest.stages)} stages, whole."])
+    if problems:
+        raise typer.Exit(1)
+
+
+def search(
+    bundle: BundlePath,
+    text: Annotated[
+        list[str] | None, typer.Argument(help="Texts; neurons near their mean come first.")
+    ] = None,
+    but_not: Annotated[
+        list[str] | None, typer.Option("--not", help="Texts to stay away from.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="An image file to search by.")] = None,
+    like: Annotated[
+        str | None, typer.Option(help="A neuron, model/layer/unit, to find others like it.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Whose concept vectors to search.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many neurons.")] = 10,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", "-e", help="Where the bundle's encoder is now.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find neurons by texts, by an image, or by another neuron.
+
+    Example:
+        csp search resnet50.csp "striped fur" --not zebra -n 5
+    """
+    from csp_engine import search as searching
+    from csp_engine.bundle import Bundle
+    from csp_engine.types import NeuronRef
+
+    opened = Bundle.open(bundle)
+    method = method or _first_method(opened)
+    index, rows = searching.open_index(opened, method)
+    allowed = searching.allowed_rows(rows, layers=layer) if layer else None
+    if layer:
+        _require_layers(opened, layer)
+    if sum(map(bool, (text, image, like))) != 1:
+        raise InputError("Search by texts, by --image or by --like: give one of the three.")
+    if like:
+        row = searching.row_of(rows, NeuronRef.parse(like))
+        ranking = searching.rank_like(index, row, n, allowed_u=allowed)
+    else:
+        loaded = _query_encoder(opened, [*(text or []), *(but_not or [])], image, encoder)
+        if image is not None:
+            from csp_engine.images import decode
+
+            try:
+                content = image.read_bytes()
+            except OSError as error:
+                raise InputError(f"Cannot read image {image} ({error.strerror}).") from None
+            positive = searching.image_query_vector(opened, decode(content), loaded)[None]
+        else:
+            positive = _vectors(opened, text or [], loaded)
+        negative = _vectors(opened, but_not, loaded) if but_not else None
+        query = searching.combine(positive, negative)
+        ranking = searching.rank(index, query, n, allowed_u=allowed)
+    found = []
+    for row, score in zip(ranking.row_m, ranking.score_m, strict=True):
+        model, layer_id, unit = rows["model"][row], rows["layer"][row], int(rows["unit"][row])
+        scores = opened.scores(model, layer_id, method)
+        words = opened.method_labels(model, layer_id, method)["text"]
+        has_label = bool(scores.count_u[unit])
+        found.append(
+            {
+                "neuron": f"{model}/{layer_id}/{unit}",
+                "score": round(float(score), 4),
+                "label": str(words[int(scores.label_uk[unit, 0])]) if has_label else None,
+                "reliable": bool(scores.reliable_u[unit]),
+            }
+        )
+    if as_json:
+        write_json({"method": method, "found": found})
+    else:
+        write_table(
+            ("score", "neuron", "label", "reliable"),
+            [
+                (f["score"], f["neuron"], f["label"] or "none", "yes" if f["reliable"] else "no")
+                for f in found
+            ],
+        )
+
+
+def doctor(
+    encoder: Annotated[
+        list[str] | None, typer.Option("--encoder", "-e", help="Encoders to ask about.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what is installed, which models are on this machine, and what would be downloaded.
+
+    Example:
+        csp doctor --encoder open_clip/ViT-B-32/laion2b_s34b_b79k
+    """
+    from csp_engine.diagnosis import diagnose
+
+    report = diagnose(encoder or [])
+    if as_json:
+        write_json(report)
+        return
+    for title, entries in report.items():
+        write_lines([title])
+        write_lines([f"  {name}: {value}" for name, value in entries.items()] or ["  none"])
+
+
+def _first_method(bundle: Bundle) -> str:
+    found = [s.removeprefix("index:") for s in bundle.manifest.stages if s.startswith("index:")]
+    if not found:
+        raise InputError(f"Bundle {bundle.name} has no search index; complete it with 'csp build'.")
+    preferred = [m for m in bundle.manifest.recipe.get("methods", []) if m in found]
+    return (preferred or found)[0]
+
+
+def _require_layers(bundle: Bundle, wanted: list[str]) -> None:
+    known = {layer for model in bundle.model_names for layer in bundle.layers(model)}
+    unknown = [layer for layer in wanted if layer not in known]
+    if unknown:
+        raise InputError(f"Layer {unknown[0]!r} is not in the bundle; it has {', '.join(known)}.")
+
+
+def _query_encoder(
+    bundle: Bundle, texts: list[str], image: Path | None, spec: str | None
+) -> Any | None:
+    from csp_engine import search as searching
+
+    stored = [searching.stored_label(bundle, text) is not None for text in texts]
+    if image is None and all(stored):
+        return None
+    from csp_engine.encoders import load_encoder
+
+    held = bundle.manifest.inputs["encoder"]["spec"]
+    try:
+        return load_encoder(spec or held)
+    except CspError as error:
+        if spec is None:
+            raise type(error)(
+                f"{error} If the bundle's encoder moved, name it by --encoder."
+            ) from None
+        raise
+
+
+def _vectors(bundle: Bundle, texts: list[str], encoder: Any | None) -> np.ndarray:
+    from csp_engine import search as searching
+
+    return np.stack([searching.query_vector(bundle, text, encoder) for text in texts])

@@ -1,0 +1,120 @@
+"""``csp serve`` and ``csp demo``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from csp_engine.cli.shown import progress_bars, write_lines
+from csp_engine.errors import InputError
+
+APP_PATH = Path(__file__).resolve().parents[2] / "app.py"
+
+
+def serve(
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Bundles, or folders that hold some.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port; the next free one is taken if it is busy.")
+    ] = 8501,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
+    ] = False,
+) -> None:
+    """Serve the browser for one or more bundles.
+
+    Example:
+        csp serve resnet50.csp
+    """
+    from csp_engine.bundle import Bundle
+
+    for path in bundles or []:
+        if not path.is_dir():
+            raise InputError(
+                f"There is no bundle or folder at {path}; make one with: csp build --help"
+            )
+        if path.suffix == ".csp":
+            Bundle.open(path)
+    if not APP_PATH.exists():
+        raise InputError(
+            f"The pages are not installed beside the engine ({APP_PATH} is missing); "
+            "run csp from a checkout of the project."
+        )
+    port = _free_port(host, port)
+    environment = dict(os.environ)
+    if bundles:
+        environment["CSP_BUNDLES"] = os.pathsep.join(str(path.resolve()) for path in bundles)
+    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}"
+    write_lines([f"Browse at {url} (stop with Ctrl-C)"])
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "streamlit", "run", str(APP_PATH)]
+    command += ["--server.address", host, "--server.port", str(port), "--server.headless", "true"]
+    server = subprocess.Popen(command, env=environment, cwd=APP_PATH.parent)
+    try:
+        if open_browser:
+            _wait_for(host, port)
+            webbrowser.open(url)
+        code = server.wait()
+    except KeyboardInterrupt:
+        server.terminate()
+        code = server.wait()
+    raise typer.Exit(0 if code in (0, -15, -2, 130) else 1)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo is made.")] = Path("bundles"),
+    port: Annotated[int, typer.Option(help="Port of the browser.")] = 8501,
+    make_only: Annotated[bool, typer.Option(help="Make it and stop, without serving.")] = False,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
+    ] = True,
+) -> None:
+    """Make the demo of drawn shapes on first use (about a minute), then serve it.
+
+    Example:
+        csp demo
+    """
+    path = folder / "shapes.csp"
+    if not (path / "manifest.json").exists():
+        write_lines([f"Making the demo in {folder} (once, about a minute)."])
+        sys.stdout.flush()
+        from csp_engine.demo import make_demo
+
+        with progress_bars() as progress:
+            make_demo(folder, progress)
+    write_lines([f"The demo is in {path}"])
+    if not make_only:
+        serve([path], port=port, open_browser=open_browser)
+
+
+def _free_port(host: str, first: int) -> int:
+    for port in range(first, first + 50):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise InputError(f"No free port from {first} to {first + 49} on {host}; name one with --port.")
+
+
+def _wait_for(host: str, port: int, seconds: float = 20.0) -> None:
+    import time
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            if probe.connect_ex((host, port)) == 0:
+                return
+        time.sleep(0.1)

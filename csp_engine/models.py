@@ -1,4 +1,4 @@
-"""Target models: from one line of text to a network, its preprocessing, class names and fingerprint."""
+"""Target models: from one line of text to a network, its preprocessing and its fingerprint."""
 
 from __future__ import annotations
 
@@ -6,24 +6,36 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 import re
-import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
+from csp_engine.checkpoints import (
+    NEXT_STEP,
+    downloading,
+    fit_weights,
+    is_cached_by_hub,
+    is_cached_by_torch,
+    is_offline,
+    missing_model,
+    read_checkpoint,
+    short_reason,
+)
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.preprocessing import INTERPOLATIONS, Preprocess, pixel_pipeline, pixel_recipe
+from csp_engine.preprocessing import (
+    Preprocess,
+    pixel_pipeline,
+    pixel_recipe,
+    timm_recipe,
+    transformers_recipe,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +43,6 @@ SPECS = (
     "torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, transformers/NAME_OR_FOLDER "
     "or python:package.module:factory"
 )
-CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +95,8 @@ def logits_of(output: Any) -> torch.Tensor | None:
 
 def state_sha256(network: nn.Module) -> str:
     """A sha256 over name, type, shape and bytes of every parameter and buffer, in name order."""
-    tensors = dict(network.named_parameters(remove_duplicate=False))
-    tensors |= dict(network.named_buffers(remove_duplicate=False))
+    tensors: dict[str, torch.Tensor] = dict(network.named_parameters(remove_duplicate=False))
+    tensors.update(network.named_buffers(remove_duplicate=False))
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -121,170 +132,15 @@ def _prefix_tokens(network: nn.Module) -> tuple[int, bool]:
     """Number of class and register tokens, and whether the first one is a class token."""
     names = {name.rpartition(".")[2]: p for name, p in network.named_parameters()}
     has_class = any(n in names for n in ("cls_token", "class_token", "class_embedding"))
-    if isinstance(getattr(network, "num_prefix_tokens", None), int):  # timm says it
-        return int(network.num_prefix_tokens), has_class and int(network.num_prefix_tokens) > 0
+    stated = getattr(network, "num_prefix_tokens", None)
+    if isinstance(stated, int):  # timm says it
+        return stated, has_class and stated > 0
     count = int(has_class)
     count += any(n in names for n in ("distillation_token", "dist_token"))
     for key in ("register_tokens", "reg_token"):
         if key in names:
             count += names[key].shape[-2]
     return count, has_class
-
-
-# --- reading weights --------------------------------------------------------------------------
-
-
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a safetensors or PyTorch checkpoint without running code from it.
-
-    A dictionary nested under ``state_dict``, ``model_state_dict``, ``model``, ``net`` or
-    ``network`` is unwrapped.
-
-    Raises:
-        InputError: the file is missing, damaged, of another kind, or holds pickled objects.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"The weights file {path} does not exist; give a .safetensors or .pt file."
-        )
-    if path.suffix not in CHECKPOINT_SUFFIXES:
-        raise InputError(
-            f"{path.name} is not a weights file; use one of {', '.join(CHECKPOINT_SUFFIXES)}."
-        )
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"{path.name} cannot be read as safetensors ({_reason(error)}); copy it again."
-            ) from None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen types for damaged or pickled files
-        if "weights_only" in str(error).lower() or "unsupported global" in str(error).lower():
-            raise InputError(
-                f"{path.name} holds pickled Python objects, which could run code when loaded; "
-                "save its state_dict() alone, best as .safetensors, and give that file."
-            ) from None
-        raise InputError(
-            f"{path.name} cannot be read as a PyTorch checkpoint ({_reason(error)}); copy it again."
-        ) from None
-    for key in ("state_dict", "model_state_dict", "model", "net", "network"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping):
-        raise InputError(
-            f"{path.name} holds a {type(content).__name__}, not a state_dict; save state_dict()."
-        )
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-    if not tensors:
-        raise InputError(f"{path.name} holds no tensors; save the network's state_dict() in it.")
-    return tensors
-
-
-def fit_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
-    """Put a checkpoint into a network, or say exactly why it does not fit.
-
-    The prefixes ``module.``, ``_orig_mod.`` and ``model.`` are taken off when every key has one and
-    no key of the network does. Missing ``num_batches_tracked`` counters are ignored: they do
-    nothing in evaluation.
-
-    Args:
-        source: how to call the checkpoint in the error.
-
-    Raises:
-        InputError: keys are missing, unexpected or of another shape.
-    """
-    wanted = network.state_dict()
-    tensors = dict(tensors)
-    for prefix in ("module.", "_orig_mod.", "model."):
-        if all(k.startswith(prefix) for k in tensors) and not any(
-            k.startswith(prefix) for k in wanted
-        ):
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
-    missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in tensors if k not in wanted]
-    mismatched = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
-    if not (missing or unexpected or mismatched):
-        network.load_state_dict(tensors, strict=False)
-        return
-
-    def some(keys: Sequence[str]) -> str:
-        return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-
-    def sizes(key: str) -> str:
-        there, here = ("x".join(map(str, t[key].shape)) or "a number" for t in (tensors, wanted))
-        return f"{key} is {there} instead of {here}"
-
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} missing ({some(missing)})")
-    if unexpected:
-        parts.append(f"{len(unexpected)} unexpected ({some(unexpected)})")
-    if mismatched:
-        parts.append(f"{len(mismatched)} of another shape ({some([sizes(k) for k in mismatched])})")
-    hint = "check that the architecture is the one these weights were trained with"
-    last = list(wanted)[-1]
-    if mismatched and not missing and not unexpected and set(mismatched) <= set(list(wanted)[-2:]):
-        hint = f"give n_classes={tensors[last].shape[0]} if only the number of classes differs"
-    raise InputError(f"{source} does not fit {type(network).__name__}: {', '.join(parts)}; {hint}.")
-
-
-# --- downloads --------------------------------------------------------------------------------
-
-
-def is_offline() -> bool:
-    """Whether the user forbade downloads (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE)."""
-    values = (os.environ.get(key, "") for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-    return any(value.strip().lower() in {"1", "true", "yes", "on"} for value in values)
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
-    return f"{text[:117]}…" if len(text) > 120 else text or type(error).__name__
-
-
-def _missing(what: str, reason: str, next_step: str) -> MissingModelError:
-    return MissingModelError(f"{what} are not on this machine ({reason}); {next_step}.")
-
-
-_NEXT_STEP = "run once with a network, or give a local file with the weights option"
-
-
-@contextmanager
-def _download(what: str, next_step: str = _NEXT_STEP) -> Iterator[None]:
-    """Turn whatever a failed download raises into one sentence, and do not wait for ever."""
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)
-    try:
-        yield
-    except (InputError, MissingModelError):
-        raise
-    except Exception as error:  # urllib, httpx, huggingface_hub and torch.hub each raise their own
-        logger.debug("download failed", exc_info=True)
-        reason = f"the download failed: {_reason(error)}"
-        raise _missing(what, reason, next_step) from error
-    finally:
-        socket.setdefaulttimeout(patience)
-
-
-def _cached_by_hub(repository: str, files: Sequence[str]) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    repository, _, revision = repository.partition("@")
-    return any(
-        isinstance(try_to_load_from_cache(repository, f, revision=revision or None), str)
-        for f in files
-    )
-
-
-def _cached_by_torch(url: str) -> bool:
-    return (Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name).is_file()
 
 
 # --- one function per kind of spec ------------------------------------------------------------
@@ -354,9 +210,9 @@ def _torchvision(rest: str, weights: Path | None, n_classes: int | None) -> _Loa
     if entry is None:
         raise InputError(f"torchvision/{name} has no published weights; give a weights file.")
     what = f"The weights {entry.name} of torchvision/{name}"
-    if is_offline() and not _cached_by_torch(entry.url):
-        raise _missing(what, "and downloads are switched off", _NEXT_STEP)
-    with _download(what):
+    if is_offline() and not is_cached_by_torch(entry.url):
+        raise missing_model(what, "and downloads are switched off", NEXT_STEP)
+    with downloading(what):
         network = get_model(name, weights=entry, progress=False)
     return _Loaded(network, recipe, tuple(entry.meta.get("categories", ())) or None, None, why)
 
@@ -367,33 +223,6 @@ def _no_other_head(n_classes: int | None) -> None:
             f"n_classes={n_classes} needs a weights file trained for it; published weights keep "
             "their own classes."
         )
-
-
-def _timm_recipe(config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Preprocess | None]:
-    """Our recipe of a timm data config, or timm's own transform where ours cannot say it."""
-    import math
-
-    from timm.data import create_transform
-
-    channels, height, width = config["input_size"]
-    scaled = [math.floor(side / config["crop_pct"]) for side in (height, width)]
-    mode = config.get("crop_mode") or "center"
-    is_plain = mode in ("center", "squash") and config["interpolation"] in INTERPOLATIONS
-    if is_plain and channels == 3 and (mode == "squash" or scaled[0] == scaled[1]):
-        given = {
-            "resize": scaled if mode == "squash" else scaled[0],
-            "interpolation": config["interpolation"],
-            "crop": [height, width],
-            "mean": list(config["mean"]),
-            "std": list(config["std"]),
-        }
-        return pixel_recipe(given), None
-    transform = create_transform(**config, is_training=False)
-
-    def preprocess(image: Image.Image) -> np.ndarray:
-        return np.ascontiguousarray(transform(image.convert("RGB")).numpy(), np.float32)
-
-    return None, preprocess
 
 
 def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
@@ -417,88 +246,42 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
             raise InputError(f"timm/{rest} has no published weights; give a weights file.")
     what = f"The weights of {rest if is_hub else f'timm/{rest}'}"
     repository = rest.removeprefix("hf-hub:")
+    network: Any
     if is_offline():
         files, source = ["config.json"] if is_hub else [], repository
         url = ""
         if not is_hub and weights is None:
-            entry = timm.get_pretrained_cfg(rest)
+            entry: Any = timm.get_pretrained_cfg(rest)
             url, source = entry.url or "", entry.hf_hub_id or ""
             files = [entry.hf_hub_filename or "model.safetensors", "pytorch_model.bin"]
         if files and not (
-            (source and _cached_by_hub(source, files)) or (url and _cached_by_torch(url))
+            (source and is_cached_by_hub(source, files)) or (url and is_cached_by_torch(url))
         ):
-            raise _missing(what, "and downloads are switched off", _NEXT_STEP)
+            raise missing_model(what, "and downloads are switched off", NEXT_STEP)
     if weights is not None:
-        options = {} if n_classes is None else {"num_classes": n_classes}
-        with _download(f"The settings of {rest}"):
+        options: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
+        with downloading(f"The settings of {rest}"):
             network = timm.create_model(rest, pretrained=False, **options)
         fit_weights(network, read_checkpoint(weights), Path(weights).name)
     else:
         _no_other_head(n_classes)
-        with _download(what):
+        with downloading(what):
             network = timm.create_model(rest, pretrained=True)
     config = resolve_data_config({}, model=network)
-    recipe, preprocess = _timm_recipe(config)
+    recipe, preprocess = timm_recipe(config)
     names: tuple[str, ...] | None = None
     if weights is None:
-        labels = (network.pretrained_cfg or {}).get("label_names")
+        labels = getattr(network, "pretrained_cfg", {}).get("label_names")
         subset = infer_imagenet_subset(network)
         if labels:
             names = tuple(map(str, labels))
         elif subset:
             info = ImageNetInfo(subset)
-            names = tuple(info.index_to_description(i) for i in range(network.num_classes))
+            names = tuple(info.index_to_description(i) for i in range(int(network.num_classes)))
     loaded = _Loaded(network, recipe, names, preprocess)
     if recipe is None:
         loaded.recipe = {"timm": json.loads(json.dumps(config))}
     return loaded
-
-
-def _transformers_pixels(processor: Any) -> tuple[dict[str, Any], Preprocess | None]:
-    """Our recipe of an image processor, kept only if both give the same pixels; else its own."""
-
-    def own(image: Image.Image) -> np.ndarray:
-        pixels = processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"]
-        return np.ascontiguousarray(np.asarray(pixels)[0], np.float32)
-
-    settings = processor.to_dict()
-    filters = {int(v): k for k, v in INTERPOLATIONS.items()}
-
-    def sides(size: Any) -> Any:
-        size = size if isinstance(size, Mapping) else {"shortest_edge": size}
-        if size.get("height"):
-            return [int(size["height"]), int(size["width"])]
-        return int(size["shortest_edge"])
-
-    given: dict[str, Any] = {"crop_offset": "floor"}
-    try:
-        given["resize"] = sides(settings["size"]) if settings.get("do_resize") else None
-        given["crop"] = sides(settings["crop_size"]) if settings.get("do_center_crop") else None
-        short = given["resize"]
-        if isinstance(short, int) and given["crop"] is None and settings.get("crop_pct"):
-            # ConvNeXt's rule: below 384 enlarge by 1/crop_pct and crop, from 384 on squash.
-            given["crop"] = short if short < 384 else None
-            given["resize"] = int(short / settings["crop_pct"]) if short < 384 else [short, short]
-        if given["resize"] is not None:
-            given["interpolation"] = filters[int(settings["resample"])]
-        if not settings.get("do_rescale"):
-            given["scale"] = 1.0
-        elif abs(settings["rescale_factor"] * 255 - 1) > 1e-9:
-            given["scale"] = float(settings["rescale_factor"])
-        normal = settings.get("do_normalize")
-        given["mean"] = list(settings["image_mean"]) if normal else [0.0] * 3
-        given["std"] = list(settings["image_std"]) if normal else [1.0] * 3
-        recipe = pixel_recipe(given)
-        ours = pixel_pipeline(recipe)
-        rng = np.random.default_rng(0)
-        for size in ((333, 250), (251, 410), (61, 40)):
-            noise = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
-            if not np.allclose(ours(noise), own(noise), atol=1e-5):
-                raise ValueError(f"pixels differ for an image of {size}")
-        return recipe, None
-    except (KeyError, TypeError, ValueError, InputError) as reason:
-        logger.debug("%s is used as it is: %s", type(processor).__name__, reason)
-    return {"transformers": json.loads(json.dumps(settings, sort_keys=True, default=str))}, own
 
 
 def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: bool) -> _Loaded:
@@ -515,12 +298,12 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
     next_step = "run once with a network, or give a folder written by save_pretrained()"
 
     try:
-        with _download(what, next_step):
+        with downloading(what, next_step):
             config = transformers.AutoConfig.from_pretrained(source, **offline)
     except MissingModelError as error:
         if folder.is_dir():
             raise InputError(
-                f"transformers cannot use {rest}: {_reason(error.__cause__ or error)}."
+                f"transformers cannot use {rest}: {short_reason(error.__cause__ or error)}."
             ) from error
         raise
     if n_classes is not None:
@@ -530,17 +313,18 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
     stated = " ".join(getattr(config, "architectures", None) or ())
     is_classifier = "ForImageClassification" in stated
     auto = transformers.AutoModelForImageClassification if is_classifier else transformers.AutoModel
+    network: Any
     try:
         if weights is not None:
             network = auto.from_config(config)
             fit_weights(network, read_checkpoint(weights), Path(weights).name)
         else:
-            with _download(what, next_step):
+            with downloading(what, next_step):
                 network = _whole(auto, source, {"config": config, **offline})
     except MissingModelError as error:
         if folder.is_dir():
             raise InputError(
-                f"The weights in {rest} cannot be read ({_reason(error.__cause__ or error)}); "
+                f"The weights in {rest} cannot be read ({short_reason(error.__cause__ or error)}); "
                 "copy the folder again."
             ) from error
         raise
@@ -563,9 +347,9 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
         except ImportError:
             processor = transformers.AutoImageProcessor.from_pretrained(source, **offline)
     except Exception as error:  # OSError, ValueError or KeyError, by what is missing
-        loaded.why_no_recipe = f"transformers/{rest} has no image processor ({_reason(error)})"
+        loaded.why_no_recipe = f"transformers/{rest} has no image processor ({short_reason(error)})"
         return loaded
-    loaded.recipe, loaded.preprocess = _transformers_pixels(processor)
+    loaded.recipe, loaded.preprocess = transformers_recipe(processor)
     return loaded
 
 
@@ -601,7 +385,7 @@ def _python(rest: str) -> TargetModel | _Loaded:
         factory: Any = importlib.import_module(module_name)
     except Exception as error:  # importing runs the user's code
         raise InputError(
-            f"{module_name} cannot be imported ({type(error).__name__}: {_reason(error)}); "
+            f"{module_name} cannot be imported ({type(error).__name__}: {short_reason(error)}); "
             "run from the folder that holds it, or install it."
         ) from error
     for part in attribute.split("."):
@@ -617,7 +401,7 @@ def _python(rest: str) -> TargetModel | _Loaded:
             made = factory()
         except Exception as error:  # the user's code
             raise InputError(
-                f"python:{rest} failed ({type(error).__name__}: {_reason(error)}); "
+                f"python:{rest} failed ({type(error).__name__}: {short_reason(error)}); "
                 "call it in Python to see where."
             ) from error
     if isinstance(made, TargetModel):
@@ -651,7 +435,7 @@ def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str,
             names = [line.strip() for line in path.read_text("utf-8").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"The class names {path} cannot be read ({_reason(error)}); "
+                f"The class names {path} cannot be read ({short_reason(error)}); "
                 "give a text file with one name a line."
             ) from None
         while names and not names[-1]:
@@ -680,11 +464,10 @@ def target_model(
 ) -> TargetModel:
     """Make a TargetModel from a network at hand.
 
-    Args:
-        preprocessing: a recipe (see ``csp_engine.preprocessing``); with ``preprocess`` given, any
-            JSON-ready record that determines what ``preprocess`` does.
-        n_prefix_tokens: class and register tokens before the patch tokens; by default what the
-            parameters are called decides (``cls_token``, ``register_tokens``, …).
+    ``preprocessing`` is a recipe (see ``csp_engine.preprocessing``); with ``preprocess`` given, any
+    JSON-ready record that determines what that does. How many class and register tokens stand
+    before the patch tokens is by default decided by what parameters are called (``cls_token``,
+    ``register_tokens``, …).
     """
     if preprocess is None:
         preprocessing = pixel_recipe(preprocessing)
@@ -712,8 +495,8 @@ def _read_override(preprocessing: Mapping[str, Any] | Path | None) -> dict[str, 
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The preprocessing {path} cannot be read as JSON ({_reason(error)}); see the docs "
-            "for its keys."
+            f"The preprocessing {path} cannot be read as JSON ({short_reason(error)}); see the "
+            "docs for its keys."
         ) from None
     if not isinstance(content, dict):
         raise InputError(f"The preprocessing {path} is not a JSON object; see the docs.")
@@ -779,7 +562,7 @@ def load_model(
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
-            f"The device {device!r} cannot be used ({_reason(error)}); use 'cpu'."
+            f"The device {device!r} cannot be used ({short_reason(error)}); use 'cpu'."
         ) from None
     override = _read_override(preprocessing)
     rest = spec.removeprefix(prefix)

@@ -15,6 +15,9 @@ A recipe is a plain mapping; together with the image it fully determines the arr
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,8 +26,10 @@ from PIL import Image
 
 from csp_engine.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 Preprocess = Callable[[Image.Image], np.ndarray]
-"""One RGB image to one float32 array (channel, height, width); safe to call from several threads."""
+"""One RGB image to one float32 array (channel, height, width); safe in several threads."""
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -192,3 +197,75 @@ def pixel_pipeline(recipe: Mapping[str, Any]) -> Preprocess:
         return pixel_chw
 
     return preprocess
+
+
+def timm_recipe(config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Preprocess | None]:
+    """Our recipe of a timm data config, or timm's own transform where ours cannot say it."""
+    from timm.data import create_transform
+
+    channels, height, width = config["input_size"]
+    scaled = [math.floor(side / config["crop_pct"]) for side in (height, width)]
+    mode = config.get("crop_mode") or "center"
+    is_plain = mode in ("center", "squash") and config["interpolation"] in INTERPOLATIONS
+    if is_plain and channels == 3 and (mode == "squash" or scaled[0] == scaled[1]):
+        given = {
+            "resize": scaled if mode == "squash" else scaled[0],
+            "interpolation": config["interpolation"],
+            "crop": [height, width],
+            "mean": list(config["mean"]),
+            "std": list(config["std"]),
+        }
+        return pixel_recipe(given), None
+    transform = create_transform(**config, is_training=False)
+
+    def preprocess(image: Image.Image) -> np.ndarray:
+        return np.ascontiguousarray(transform(image.convert("RGB")).numpy(), np.float32)
+
+    return None, preprocess
+
+
+def transformers_recipe(processor: Any) -> tuple[dict[str, Any], Preprocess | None]:
+    """Our recipe of an image processor, kept only if both give the same pixels; else its own."""
+
+    def own(image: Image.Image) -> np.ndarray:
+        pixels = processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"]
+        return np.ascontiguousarray(np.asarray(pixels)[0], np.float32)
+
+    settings = processor.to_dict()
+    filters = {int(v): k for k, v in INTERPOLATIONS.items()}
+
+    def sides(size: Any) -> Any:
+        size = size if isinstance(size, Mapping) else {"shortest_edge": size}
+        if size.get("height"):
+            return [int(size["height"]), int(size["width"])]
+        return int(size["shortest_edge"])
+
+    given: dict[str, Any] = {"crop_offset": "floor"}
+    try:
+        given["resize"] = sides(settings["size"]) if settings.get("do_resize") else None
+        given["crop"] = sides(settings["crop_size"]) if settings.get("do_center_crop") else None
+        short = given["resize"]
+        if isinstance(short, int) and given["crop"] is None and settings.get("crop_pct"):
+            # ConvNeXt's rule: below 384 enlarge by 1/crop_pct and crop, from 384 on squash.
+            given["crop"] = short if short < 384 else None
+            given["resize"] = int(short / settings["crop_pct"]) if short < 384 else [short, short]
+        if given["resize"] is not None:
+            given["interpolation"] = filters[int(settings["resample"])]
+        if not settings.get("do_rescale"):
+            given["scale"] = 1.0
+        elif abs(settings["rescale_factor"] * 255 - 1) > 1e-9:
+            given["scale"] = float(settings["rescale_factor"])
+        normal = settings.get("do_normalize")
+        given["mean"] = list(settings["image_mean"]) if normal else [0.0] * 3
+        given["std"] = list(settings["image_std"]) if normal else [1.0] * 3
+        recipe = pixel_recipe(given)
+        ours = pixel_pipeline(recipe)
+        rng = np.random.default_rng(0)
+        for size in ((333, 250), (251, 410), (61, 40)):
+            noise = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
+            if not np.allclose(ours(noise), own(noise), atol=1e-5):
+                raise ValueError(f"pixels differ for an image of {size}")
+        return recipe, None
+    except (KeyError, TypeError, ValueError, InputError) as reason:
+        logger.debug("%s is used as it is: %s", type(processor).__name__, reason)
+    return {"transformers": json.loads(json.dumps(settings, sort_keys=True, default=str))}, own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,17 +131,24 @@ def _neurons(run: Run, model: str, layer: str, dense_at: float) -> None:
         )
 
 
-def _groups(run: Run) -> dict[str, np.ndarray | None]:
-    """Image groups that contrast mining keeps apart, as the recipe asks."""
-    bundle = run.bundle
-    groups: dict[str, np.ndarray | None] = {"duplicate_group_n": None, "group_n": None}
-    if run.recipe.exclude_near_duplicates:
+def _mining(run: Run) -> dict[str, Any]:
+    """The contrast rule and the image groups that it keeps apart.
+
+    Where the probe set has no group ids, every image is a group of its own, so the rule that
+    images of one group are never paired has nothing to do.
+    """
+    bundle, rule = run.bundle, run.recipe.contrast_rule()
+    groups: dict[str, Any] = {"duplicate_group_n": None, "group_n": None}
+    if rule.exclude_near_duplicates:
         column = bundle.table("images", "images")["duplicate_group"]
         groups["duplicate_group_n"] = column.to_numpy(np.int32)
-    probe = bundle.table("probe", "probe")
-    if run.recipe.exclude_same_group and "group" in probe:
-        groups["group_n"] = _group_numbers(probe["group"])
-    return groups
+    if rule.exclude_same_group:
+        probe = bundle.table("probe", "probe")
+        if "group" in probe:
+            groups["group_n"] = _group_numbers(probe["group"])
+        else:
+            rule = replace(rule, exclude_same_group=False)
+    return {"rule": rule, **groups}
 
 
 def _contrast_identity(run: Run) -> tuple[dict[str, Any], list[str]]:
@@ -171,9 +179,8 @@ def _contrast(run: Run, model: str, layer: str) -> None:
         bundle.activations(model, layer),
         bundle.exemplars(model, layer),
         bundle.image_vectors(),
-        run.recipe.contrast_rule(),
-        **_groups(run),
-        progress=lambda _, done, total: run.progress(f"contrast of {layer}", done, total),
+        **_mining(run),
+        progress=lambda step, done, total: run.progress(f"{step} of {layer}", done, total),
     )
     with run.writing(stage, identity) as folder:
         _write_contrast(folder, mined)
@@ -195,11 +202,10 @@ def _null(run: Run) -> None:
         run.bundle.image_vectors(),
         n_draws=recipe.n_null,
         n_exemplars=recipe.n_exemplars,
-        rule=recipe.contrast_rule(),
         seed=recipe.seed,
         n_paired=recipe.n_score,
         progress=lambda _, done, total: run.progress("random image sets", done, total),
-        **_groups(run),
+        **_mining(run),
     )
     with run.writing("null", identity) as folder:
         folder.array("exemplar_image", drawn.exemplars.image_uk)
@@ -218,7 +224,7 @@ def _vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None
         sha256 = held.inputs["vocabulary"]
     else:
         sha256 = vocabulary.sha256
-    params = _text_params(recipe)
+    params = text_params(recipe)
     identity = run.key(
         "vocabulary",
         params,
@@ -263,7 +269,8 @@ def _vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None
         folder.facts["n_labels"] = len(vocabulary.table)
 
 
-def _text_params(recipe: Recipe) -> dict[str, Any]:
+def text_params(recipe: Recipe) -> dict[str, Any]:
+    """The parameters that a vocabulary's vectors depend on."""
     return {
         "templates": list(recipe.templates),
         "renormalise": recipe.renormalise,
@@ -277,7 +284,7 @@ def is_vocabulary_held(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | 
         return False
     held = bundle.stage("vocabulary")
     same_words = vocabulary is None or vocabulary.sha256 == held.inputs["vocabulary"]
-    return same_words and sha256_json(held.params) == sha256_json(_text_params(recipe))
+    return same_words and sha256_json(held.params) == sha256_json(text_params(recipe))
 
 
 def _evidence(run: Run, exemplars_: Exemplars, contrast: ContrastSet) -> Evidence:

@@ -156,15 +156,15 @@ def _pass(
         run_pass(work, journal, run.progress)
     finally:
         journal.close()
+    rows = read_rows(journal)
     if journal.n_rows == 0:
         n_listed = len(request.probe.table)
         raise InputError(
-            f"None of the {n_listed} images of {request.probe.name} can be read; check that "
-            "the folder holds undamaged image files."
+            f"None of the {n_listed} images of {request.probe.name} can be read (the first: "
+            f"{rows[0]['reason']}); check that the folder holds undamaged image files."
         )
     require_enough_images(journal.n_rows, run.recipe, "has")
     _drop_outdated_layers(run, request)
-    rows = read_rows(journal)
     if not run.is_fresh("images"):
         _write_images(run, request, identities["images"], journal, rows)
     if "embeddings" in wanted and not run.is_fresh("embeddings"):

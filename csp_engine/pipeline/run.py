@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, stage_key
+from csp_engine.bundle.manifest import stage_kind
 from csp_engine.errors import BundleError
 from csp_engine.recipe import Recipe
 from csp_engine.types import Progress
@@ -107,14 +108,13 @@ class Run:
 
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from."""
-        keep = set(self.keys)
-        stale = []
-        for name, record in self.writer.manifest.stages.items():
-            if name in keep:
-                continue
-            current = all(self.keys.get(need) == key for need, key in record.needs.items())
-            if name.startswith("scores:") and current and record.params.get("imported"):
-                continue
-            stale.append(name)
+        held = self.writer.manifest.stages
+        kept = dict(self.keys)
+        for kind in ("scores", "index"):  # imported labels stay while their neurons are the same
+            for name, record in held.items():
+                is_current = all(kept.get(need) == key for need, key in record.needs.items())
+                if stage_kind(name) == kind and record.params.get("imported") and is_current:
+                    kept[name] = record.key
+        stale = [name for name in held if name not in kept]
         self.writer.drop(stale)
         self.writer.describe(recipe=self.recipe.to_json(), inputs=self.described)

@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from csp_engine.cli import building, inspecting, serving, sharing
 from csp_engine.errors import CspError
@@ -38,16 +38,19 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 0 means done, 1 a negative finding, 2 unusable input."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name="csp")
     except CspError as error:
         _complain(str(error))
         code = 2
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         code = stop.exit_code
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = "csp" if context is None else context.command_path
+        if error.format_message():  # without one, typer has already shown the help
+            _complain(f"{error.format_message().rstrip('.')}; see: {command} --help")
         code = 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; run the same command again and it continues where it stopped.")
         code = 1
     except Exception as error:

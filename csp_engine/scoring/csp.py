@@ -29,7 +29,7 @@ WEIGHTINGS = ("none", "raw", "clamp0", "rank")
 def contrast_residuals(
     exemplar_ukd: Float32[np.ndarray, "u k d"],
     contrast_ukd: Float32[np.ndarray, "u k d"],
-    gamma: float,
+    gamma: int | float,
 ) -> Float32[np.ndarray, "u k d"]:
     """Take from each exemplar what it shares with its contrast image.
 
@@ -116,7 +116,7 @@ def csp_components(
 def concept_vectors(
     anchor_ud: Float32[np.ndarray, "u d"],
     projection_ud: Float32[np.ndarray, "u d"],
-    gamma: float,
+    gamma: int | float,
 ) -> Float32[np.ndarray, "u d"]:
     """``normalise(anchor - gamma * projection)``; zero where nothing but rounding is left.
 
@@ -172,7 +172,7 @@ class NullComponents:
 def re_rank(
     anchor_ud: Float32[np.ndarray, "u d"],
     projection_ud: Float32[np.ndarray, "u d"],
-    gamma: float,
+    gamma: int | float,
     label_td: Float32[np.ndarray, "t d"],
     n_labels: int = 20,
     *,
@@ -225,7 +225,7 @@ def rescore(
     scores: LabelScores,
     arrays: Mapping[str, np.ndarray],
     label_td: Float32[np.ndarray, "t d"],
-    gamma: float,
+    gamma: int | float,
     n_labels: int = 20,
 ) -> LabelScores:
     """The scores that ``label_units`` would give at another gamma or for another vocabulary.

@@ -79,7 +79,7 @@ def resolve_params(method: Method, params: Params) -> Params:
     return MappingProxyType(resolved)
 
 
-def require_number(params: Params, name: str, low: float, high: float) -> None:
+def require_number(params: Params, name: str, low: int | float, high: int | float) -> None:
     """Raise unless ``params[name]`` is a finite number in ``[low, high]``."""
     number = params[name]
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)

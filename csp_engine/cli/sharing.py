@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
+from csp_engine.errors import InputError
+
+TABLE = "Label table"
+NEUROLENS = "NeuroLens output"
 
 
 def export(
@@ -57,15 +61,68 @@ def import_(
         Path, typer.Argument(help="The bundle to add labels to, or to make from NeuroLens output.")
     ],
     name: Annotated[
-        str | None, typer.Option(help="What to call the labels' method; else the file's name.")
+        str | None,
+        typer.Option(
+            help="What to call the labels' method; else the file's name.", rich_help_panel=TABLE
+        ),
     ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Images behind NeuroLens output, for thumbnails.")
+    model: Annotated[
+        str | None,
+        typer.Option(help="Target model, where the source does not say which or has several."),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer",
+            "-l",
+            help="Layer, where a table does not say; always needed for NeuroLens, as in "
+            "layer4@mean.",
+        ),
     ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
-            "--encoder", "-e", help="The bundle's encoder, so that labels can be searched."
+            "--encoder",
+            "-e",
+            help="The bundle's encoder, so that imported labels can be searched; for NeuroLens the "
+            "encoder it used, so that new texts can be.",
+        ),
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the texts that NeuroLens embedded, one a line.", rich_help_panel=NEUROLENS
+        ),
+    ] = None,
+    text_set: Annotated[
+        str | None,
+        typer.Option(help="Which of its text sets that is.", rich_help_panel=NEUROLENS),
+    ] = None,
+    vocabulary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vocabulary",
+            "-v",
+            help="Labels to try instead of --texts; needs --encoder and --images.",
+            rich_help_panel=NEUROLENS,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="The images, in NeuroLens' order; without them pages show grey squares.",
+            rich_help_panel=NEUROLENS,
+        ),
+    ] = None,
+    image_set: Annotated[
+        str | None,
+        typer.Option(help="Which image set, if there are several.", rich_help_panel=NEUROLENS),
+    ] = None,
+    image_encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of NeuroLens' image-text models, if there are several.",
+            rich_help_panel=NEUROLENS,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
@@ -75,14 +132,72 @@ def import_(
     Example:
         csp import milan.csv resnet50.csp --name milan
     """
-    from csp_engine.exchange import import_labels, import_neurolens
+    loaded = None
+    if encoder is not None:
+        from csp_engine.encoders import load_encoder
 
-    with progress_bars() as progress:
-        if source.is_dir():
-            done = import_neurolens(source, bundle, images=images, progress=progress)
-        else:
-            done = import_labels(source, bundle, name=name, encoder=encoder, progress=progress)
-    if as_json:
-        write_json(done)
+        loaded = load_encoder(encoder)
+    if not source.is_dir():
+        from csp_engine.exchange import import_labels
+
+        n_neurons = import_labels(
+            source, bundle, name=name, model=model, layer=layer, encoder=loaded
+        )
+        summary = {"bundle": str(bundle), "neurons": n_neurons}
+        sentence = f"{bundle}: labels of {n_neurons:,} neurons from {source.name}."
     else:
-        write_lines([f"{key}: {value}" for key, value in done.items()])
+        summary = _import_neurolens(
+            source,
+            bundle,
+            identity=(model, image_set, image_encoder),
+            layer=layer,
+            texts_path=texts,
+            text_set=text_set,
+            vocabulary=vocabulary,
+            images=images,
+            encoder=loaded,
+        )
+        sentence = (
+            f"{bundle}: {summary['n_units']:,} neurons, {summary['n_images']:,} images; "
+            f"{summary['n_pairs_equal']:,} of NeuroLens' {summary['n_exemplars_listed']:,} pairs "
+            "of exemplar and contrast image came out the same."
+        )
+    if as_json:
+        write_json(summary)
+    else:
+        write_lines([sentence])
+
+
+def _import_neurolens(
+    source: Path,
+    bundle: Path,
+    *,
+    identity: tuple[str | None, str | None, str | None],
+    layer: str | None,
+    vocabulary: list[str] | None,
+    images: Path | None,
+    **kept: Any,
+) -> dict[str, Any]:
+    from csp_engine.exchange import import_neurolens, read_neurolens
+    from csp_engine.labels import read_vocabulary
+    from csp_engine.probe import read_probe_set
+
+    if layer is None:
+        raise InputError(
+            "NeuroLens' files do not say which layer they are about; name it as module@pooling, "
+            "such as --layer layer4@mean."
+        )
+    target, image_set, image_encoder = identity
+    found = read_neurolens(source, target=target, image_set=image_set, encoder=image_encoder)
+    with progress_bars() as progress:
+        made = import_neurolens(
+            found,
+            bundle,
+            layer=layer,
+            vocabulary=read_vocabulary(vocabulary) if vocabulary else None,
+            probe=None if images is None else read_probe_set(images, progress=progress),
+            progress=progress,
+            **kept,
+        )
+    counts = {"n_units": found.n_units, "n_images": found.n_images}
+    return {"bundle": str(bundle), **counts, **made.manifest.inputs["neurolens"]}

@@ -13,15 +13,14 @@ from csp_engine.types import Progress, TextRecipe, silent
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "bare": ("{}",),
     "plain": ("a photo of a {}.",),
-    # The six of the CSP paper. It names the last two only as "close-up variants": their wording
-    # here is a reconstruction.
+    # The six of the CSP authors' code (NeuroLens, DatasetConfig.templates), spelling included.
     "paper": (
         "{}",
         "{}-like",
         "a {}",
         "an image of a {}",
-        "a close-up of a {}",
-        "an image of a close-up of a {}",
+        "a closeup of a {}",
+        "an image of a closeup of {}",
     ),
     # The seven that Radford et al. 2021 picked greedily from their eighty for ImageNet.
     "imagenet": (

@@ -246,7 +246,7 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
             raise InputError(f"timm/{rest} has no published weights; give a weights file.")
     what = f"The weights of {rest if is_hub else f'timm/{rest}'}"
     repository = rest.removeprefix("hf-hub:")
-    network: Any
+    create: Any = timm.create_model
     if is_offline():
         files, source = ["config.json"] if is_hub else [], repository
         url = ""
@@ -261,12 +261,12 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
     if weights is not None:
         options: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
         with downloading(f"The settings of {rest}"):
-            network = timm.create_model(rest, pretrained=False, **options)
+            network = create(rest, pretrained=False, **options)
         fit_weights(network, read_checkpoint(weights), Path(weights).name)
     else:
         _no_other_head(n_classes)
         with downloading(what):
-            network = timm.create_model(rest, pretrained=True)
+            network = create(rest, pretrained=True)
     config = resolve_data_config({}, model=network)
     recipe, preprocess = timm_recipe(config)
     names: tuple[str, ...] | None = None
@@ -277,7 +277,7 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
             names = tuple(map(str, labels))
         elif subset:
             info = ImageNetInfo(subset)
-            names = tuple(info.index_to_description(i) for i in range(int(network.num_classes)))
+            names = tuple(info.index_to_description(i) for i in range(network.num_classes))
     loaded = _Loaded(network, recipe, names, preprocess)
     if recipe is None:
         loaded.recipe = {"timm": json.loads(json.dumps(config))}
@@ -336,6 +336,7 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
         labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
         is_named = not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
         names = labels if is_named else None
+    assert isinstance(network, nn.Module)
     loaded = _Loaded(network, None, names)
     if own:
         return loaded

@@ -1,0 +1,122 @@
+"""Reading autoencoders: names, orientations, and everything that is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from csp_engine.errors import InputError
+from csp_engine.sae import load_sae
+
+X = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 3.0]])
+W = torch.tensor([[1.0, 0, 2, -1], [0, 1, -1, 1], [1, 1, 0, 0.5]])  # inputs x latents
+B = torch.tensor([0.5, 0.0, -1.0, 2.0])
+
+
+def stored(tmp_path, tensors, metadata=None):
+    path = tmp_path / "my sae.safetensors"
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata=metadata)
+    return load_sae(path)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"W_enc": W, "b_enc": B},
+        {"W_enc": W.T, "b_enc": B},
+        {"encoder.weight": W.T, "encoder.bias": B},
+        {"encoder.weight": W, "encoder.bias": B},
+        {"encoder": W, "latent_bias": B, "W_dec": W.T},
+    ],
+)
+def test_both_orientations_of_every_name_give_the_same_latents(tmp_path, tensors):
+    sae = stored(tmp_path, tensors)
+    assert (sae.name, sae.n_inputs, sae.n_latents) == ("my-sae", 3, 4)
+    torch.testing.assert_close(sae(X), (X @ W + B).relu())
+    torch.testing.assert_close(sae(X[None].expand(5, 2, 3))[3], (X @ W + B).relu())
+
+
+SQUARE = torch.tensor([[1.0, 2, 3], [0, 1, 0], [0, 0, 1]])
+
+
+def test_a_square_weight_goes_by_its_name_or_metadata(tmp_path):
+    bias = torch.zeros(3)
+    inputs_first = (X @ SQUARE).relu()
+    latents_first = (X @ SQUARE.T).relu()
+    assert not torch.equal(inputs_first, latents_first)
+    torch.testing.assert_close(stored(tmp_path, {"W_enc": SQUARE, "b_enc": bias})(X), inputs_first)
+    torch.testing.assert_close(
+        stored(tmp_path, {"encoder.weight": SQUARE, "encoder.bias": bias})(X), latents_first
+    )
+    torch.testing.assert_close(
+        stored(tmp_path, {"W_enc": SQUARE, "b_enc": bias}, {"encoder_layout": "latents_inputs"})(X),
+        latents_first,
+    )
+    with pytest.raises(InputError, match="does not say which axis of the 3x3 encoder"):
+        stored(tmp_path, {"encoder": SQUARE, "b_enc": bias})
+
+
+def test_input_bias_is_subtracted_unless_the_file_says_otherwise(tmp_path):
+    pre = torch.tensor([1.0, 0.0, -1.0])
+    tensors = {"W_enc": W, "b_enc": B, "b_dec": pre}
+    subtracted = ((X - pre) @ W + B).relu()
+    torch.testing.assert_close(stored(tmp_path, tensors)(X), subtracted)
+    off = stored(tmp_path, tensors, {"apply_b_dec_to_input": "false"})
+    torch.testing.assert_close(off(X), (X @ W + B).relu())
+    assert off.description["subtracts_input_bias"] is False
+    (tmp_path / "cfg.json").write_text(json.dumps({"apply_b_dec_to_input": False}))
+    torch.testing.assert_close(stored(tmp_path, tensors)(X), (X @ W + B).relu())
+
+
+def test_threshold_and_top_k(tmp_path):
+    pre = X @ W + B
+    theta = torch.tensor([0.1, 5.0, 0.0, 2.0])
+    jump = stored(tmp_path, {"W_enc": W, "b_enc": B, "threshold": theta})
+    torch.testing.assert_close(jump(X), pre.relu() * (pre > theta))
+    log = stored(tmp_path, {"W_enc": W, "b_enc": B, "log_threshold": theta.clamp_min(0.1).log()})
+    torch.testing.assert_close(log(X), pre.relu() * (pre > theta.clamp_min(0.1)))
+    for top in (
+        stored(tmp_path, {"W_enc": W, "b_enc": B, "k": torch.tensor(2)}),
+        stored(tmp_path, {"W_enc": W, "b_enc": B}, {"k": "2"}),
+    ):
+        assert top.k == 2
+        assert ((top(X) > 0).sum(-1) <= 2).all()
+        torch.testing.assert_close(top(X).amax(-1), pre.relu().amax(-1))
+
+
+def test_fingerprint_follows_content_not_name(tmp_path):
+    base = stored(tmp_path, {"W_enc": W, "b_enc": B})
+    assert stored(tmp_path, {"W_enc": W, "b_enc": B}, {"name": "x"}).fingerprint == base.fingerprint
+    assert stored(tmp_path, {"W_enc": W, "b_enc": B + 1}).fingerprint != base.fingerprint
+    assert stored(tmp_path, {"W_enc": W, "b_enc": B}, {"k": "1"}).fingerprint != base.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "words"),
+    [
+        ({"b_enc": B}, None, "no encoder weight"),
+        ({"W_enc": W, "encoder.weight": W.T}, None, "two encoder weight tensors"),
+        ({"W_enc": W, "b_enc": torch.zeros(9)}, None, "contradict each other: W_enc is 3x4"),
+        ({"W_enc": W, "b_enc": B}, {"encoder_layout": "latents_inputs"}, "contradict"),
+        ({"W_enc": W, "b_enc": B}, {"encoder_layout": "up"}, "encoder_layout 'up'"),
+        ({"W_enc": W, "b_enc": B, "W_gate": W}, None, "'W_gate' that may change"),
+        ({"W_enc": W, "b_enc": B}, {"normalize_activations": "layer_norm"}, "not supported"),
+        ({"W_enc": W, "b_enc": B, "threshold": torch.zeros(3)}, None, "3 thresholds for 4"),
+        ({"W_enc": W, "b_enc": B}, {"k": "0"}, "k=0; use a number from 1 to 4"),
+        ({"W_enc": W, "b_enc": B}, {"k": "many"}, "k='many'"),
+    ],
+)
+def test_what_is_not_understood_is_refused(tmp_path, tensors, metadata, words):
+    with pytest.raises(InputError, match=words):
+        stored(tmp_path, tensors, metadata)
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        load_sae(tmp_path / "none.safetensors")
+    (tmp_path / "bad.safetensors").write_bytes(b"1234567890")
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        load_sae(tmp_path / "bad.safetensors")

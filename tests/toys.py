@@ -74,7 +74,7 @@ def network() -> nn.Module:
 
 
 class ColourEncoder:
-    """Images by the colours of a 3 x 3 grid, texts by their words, in one space of 16 dimensions."""
+    """Images by the colours of a 3 x 3 grid, texts by their words, in one 16-dimensional space."""
 
     spec = "python:tests.toys:ColourEncoder"
     dim = 16

@@ -97,8 +97,10 @@ class Bundle:
     @cached_property
     def model_names(self) -> tuple[str, ...]:
         """Names of the target models, in the order they were added."""
-        described = list(self.manifest.inputs.get("models", {}))
-        return tuple(m for m in described if self.layers(m))
+        described = self.manifest.inputs.get("models", {})
+        return tuple(
+            m for m in sorted(described, key=lambda m: described[m]["order"]) if self.layers(m)
+        )
 
     def layers(self, model: str) -> tuple[str, ...]:
         """Layer ids of a model that have exemplars, in the order they were asked for."""

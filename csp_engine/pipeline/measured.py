@@ -53,6 +53,8 @@ def measure(run: Run, request: BuildRequest) -> None:
     by_pass = [n for n in missing if n != "embeddings" or pixels]
     if by_pass:
         _pass(run, request, identities, by_pass)
+    else:
+        shutil.rmtree(run.writer.pass_folder, ignore_errors=True)
     if "embeddings" in missing and not pixels:
         _lookup_embeddings(run, request, identities["embeddings"])
     _probe_table(run, request)
@@ -79,7 +81,8 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
         held = described.get(target.model.name)
         if held is not None and held["fingerprint"] == target.model.fingerprint:
             continue
-        described[target.model.name] = {"layers": []}
+        order = len(described) if held is None else held["order"]
+        described[target.model.name] = {"layers": [], "order": order}
     for name, record in run.writer.manifest.stages.items():
         if not name.startswith("activations:"):
             continue
@@ -108,6 +111,7 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
             "preprocessing": model.preprocessing,
             "class_names": None if model.class_names is None else list(model.class_names),
             "n_prefix_tokens": model.n_prefix_tokens,
+            "order": described[model.name]["order"],
             "layers": [la for la in before if (model.name, la) in run.layers] + order,
         }
     run.described["models"] = described

@@ -107,14 +107,18 @@ class Run:
             )
 
     def finish(self) -> None:
-        """Drop stages that no longer belong and write down what the bundle was made from."""
+        """Drop stages that no longer belong and write down what the bundle was made from.
+
+        Influence and imported labels do not come from every kind of build; they stay while the
+        stages they were made from do.
+        """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
-        for kind in ("scores", "index"):  # imported labels stay while their neurons are the same
+        for kind in ("influence", "scores", "index"):
             for name, record in held.items():
                 is_current = all(kept.get(need) == key for need, key in record.needs.items())
-                if stage_kind(name) == kind and record.params.get("imported") and is_current:
+                is_guest = kind == "influence" or record.params.get("imported")
+                if stage_kind(name) == kind and is_guest and is_current:
                     kept[name] = record.key
-        stale = [name for name in held if name not in kept]
-        self.writer.drop(stale)
+        self.writer.drop([name for name in held if name not in kept])
         self.writer.describe(recipe=self.recipe.to_json(), inputs=self.described)

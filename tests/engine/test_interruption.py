@@ -1,0 +1,188 @@
+"""Builds killed at every kind of write: the next one ends with the same bundle as a clean one.
+
+Children are forked before any network runs, so each costs a second, not an import of torch.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csp_engine import pipeline
+from csp_engine.bundle import Bundle, verify
+from csp_engine.errors import CspError, InputError
+from tests import toys
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+
+WRITES = ("fsync", "rename", "replace", "mkdir", "pwrite", "rmdir", "unlink")
+
+
+def in_child(work: Callable[[], Any]) -> int:
+    """Run in a forked process; its exit code, or minus the signal that ended it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            import faiss
+            import torch
+
+            torch.set_num_threads(1)
+            faiss.omp_set_num_threads(1)
+            work()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(3)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def die_at_write(number: int) -> Callable[[], int]:
+    """End this process, as by kill -9, when it is about to write for the ``number``-th time.
+
+    Returns what tells how many writes there were so far.
+    """
+    count = 0
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    for name in WRITES:
+        setattr(os, name, counted(getattr(os, name)))
+    plain_open = io.open
+
+    def opening(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        handle = plain_open(file, mode, *args, **kwargs)
+        if any(letter in mode for letter in "wa+"):
+            nonlocal count
+            count += 1
+            if count == number:  # after opening: the file is there, empty or half-written
+                os.kill(os.getpid(), signal.SIGKILL)
+        return handle
+
+    io.open = opening
+    return lambda: count
+
+
+def build_killed_at(folder: Path, out: Path, number: int) -> int:
+    def work() -> None:
+        request = toys.request(folder, out)
+        die_at_write(number)
+        pipeline.build(request)
+
+    return in_child(work)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory) -> tuple[Path, dict[str, Any], int]:
+    """A world, the content of its undisturbed bundle, and how many writes that took."""
+    folder = tmp_path_factory.mktemp("world")
+    toys.draw_images(folder / "images")
+    assert in_child(lambda: pipeline.build(toys.request(folder, folder / "clean.csp"))) == 0
+
+    def count() -> None:
+        request = toys.request(folder, folder / "count.csp")
+        n_writes = die_at_write(1 << 40)
+        pipeline.build(request)
+        (folder / "n_writes").write_text(str(n_writes()))
+
+    assert in_child(count) == 0
+    content = toys.content(folder / "clean.csp")
+    return folder, content, int((folder / "n_writes").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [i / 24 for i in range(24)])
+def test_killed_at_a_write_then_built_again(clean, tmp_path, share):
+    folder, content, n_writes = clean
+    out = tmp_path / "a.csp"
+    number = 1 + int(share * n_writes)
+    assert build_killed_at(folder, out, number) == -signal.SIGKILL
+    try:
+        problems = verify(Bundle.open(out))
+    except CspError:
+        problems = []  # nothing committed yet, and it says so
+    assert problems == []
+    assert in_child(lambda: pipeline.build(toys.request(folder, out))) == 0
+    assert toys.content(out) == content
+    assert verify(Bundle.open(out)) == []
+    left = {p.name for p in out.iterdir() if p.name.startswith(".")}
+    assert left <= {".lock"}
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(clean, tmp_path):
+    folder, content, n_writes = clean
+    out = tmp_path / "a.csp"
+    step = max(2, n_writes // 9)
+    n_kills = 0
+    while build_killed_at(folder, out, step) != 0:
+        n_kills += 1
+        assert n_kills < 40
+    assert n_kills >= 3
+    assert toys.content(out) == content
+
+
+def test_a_killed_pass_loses_at_most_one_batch(tmp_path):
+    toys.draw_images(tmp_path / "images")
+    out = tmp_path / "a.csp"
+    request = toys.request(tmp_path, out, batch_size=4)
+
+    class StopHereError(Exception):
+        pass
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "images" and done == 16:
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        pipeline.build(request, stop)
+    seen: list[int] = []
+    pipeline.build(request, lambda s, done, t: seen.append(done) if s == "images" else None)
+    assert seen[0] == 16
+    pipeline.build(toys.request(tmp_path, tmp_path / "b.csp", batch_size=4))
+    assert toys.content(out) == toys.content(tmp_path / "b.csp")
+
+
+def test_a_full_disk_is_one_sentence_and_resumes(tmp_path, monkeypatch):
+    toys.draw_images(tmp_path / "images")
+    out = tmp_path / "a.csp"
+    plain = os.fsync
+    calls = 0
+
+    def full(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise OSError(28, "No space left on device")
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"disk that holds .* is full; free some space"):
+        pipeline.build(toys.request(tmp_path, out))
+    monkeypatch.setattr(os, "fsync", plain)
+    pipeline.build(toys.request(tmp_path, out))
+    pipeline.build(toys.request(tmp_path, tmp_path / "b.csp"))
+    assert toys.content(out) == toys.content(tmp_path / "b.csp")
+
+
+def test_unwritable_output(tmp_path):
+    toys.draw_images(tmp_path / "images")
+    (tmp_path / "file.csp").write_text("I am a file")
+    with pytest.raises(InputError, match=r"Cannot write to .*file\.csp"):
+        pipeline.build(toys.request(tmp_path, tmp_path / "file.csp"))

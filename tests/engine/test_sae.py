@@ -18,7 +18,11 @@ B = torch.tensor([0.5, 0.0, -1.0, 2.0])
 
 def stored(tmp_path, tensors, metadata=None):
     path = tmp_path / "my sae.safetensors"
-    save_file({k: v.contiguous() for k, v in tensors.items()}, path, metadata=metadata)
+    save_file(
+        {k: v.clone(memory_format=torch.contiguous_format) for k, v in tensors.items()},
+        path,
+        metadata=metadata,
+    )
     return load_sae(path)
 
 

@@ -54,16 +54,17 @@ def draw_images(folder: Path, n_images: int = 28, side: int = 40, seed: int = 0)
 
 
 class SmallNet(nn.Module):
-    """Two convolutions and a linear head; also the shape of a last layer with as many units."""
+    """Two convolutions and a linear head that reads the mean of ``last``."""
 
     def __init__(self, n_classes: int = 4) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.second = nn.Conv2d(8, 12, 3, stride=2, padding=1)
+        self.last = nn.ReLU()
         self.head = nn.Linear(12, n_classes)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        maps = torch.relu(self.second(torch.relu(self.first(pixels))))
+        maps = self.last(self.second(torch.relu(self.first(pixels))))
         return self.head(maps.mean(dim=(2, 3)))
 
 

@@ -129,12 +129,12 @@ def test_killed_at_a_write_then_built_again(clean, tmp_path, share):
 def test_killed_again_and_again(clean, tmp_path):
     folder, content, n_writes = clean
     out = tmp_path / "a.csp"
-    step = max(2, n_writes // 9)
+    step = n_writes // 4  # the largest stage must fit, or no run could ever commit it
     n_kills = 0
     while build_killed_at(folder, out, step) != 0:
         n_kills += 1
-        assert n_kills < 40
-    assert n_kills >= 3
+        assert n_kills < 20
+    assert n_kills >= 2
     assert toys.content(out) == content
 
 

@@ -1,0 +1,99 @@
+"""docs/bundle.md is the authority on the format: held against bundles the engine writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from csp_engine import pipeline
+from csp_engine.bundle import SCHEMA, Bundle, FileRecord, Manifest, StageRecord
+from tests import toys
+
+DOC = (Path(__file__).resolve().parents[2] / "docs" / "bundle.md").read_text("utf-8")
+
+
+def table_rows(heading: str) -> list[list[str]]:
+    """Cells of the first table after a heading or sentence."""
+    lines = DOC[DOC.index(heading) :].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|---"))
+    rows = []
+    for line in lines[start + 1 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def names(heading: str) -> set[str]:
+    return {name for row in table_rows(heading) for name in re.findall(r"`(\w+)`", row[0])}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    folder = tmp_path_factory.mktemp("doc")
+    target = toys.target(["first", "last"])
+    return pipeline.build(toys.request(folder, folder / "a.csp", targets=(target,)))
+
+
+def test_schema_number():
+    assert f"schema {SCHEMA}" in DOC.splitlines()[0]
+
+
+def test_manifest_fields():
+    fields = {field.name for field in dataclasses.fields(Manifest)}
+    assert names("## manifest.json") == fields | {"self_sha256"}
+
+
+def test_stage_record_fields():
+    assert names("A stage record:") == {field.name for field in dataclasses.fields(StageRecord)}
+    for field in dataclasses.fields(FileRecord):
+        assert f"`{field.name}`" in DOC
+
+
+def documented() -> dict[tuple[str, str], tuple[str, list[str], str]]:
+    found = {}
+    for stage, file, dtype, axes, meaning in table_rows("## Stages and their files"):
+        kind = stage.strip("`").removesuffix(":*")
+        found[kind, file.strip("`")] = (dtype, axes.split(), meaning)
+    return found
+
+
+def test_files_both_ways(bundle):
+    written = {}
+    for name, record in bundle.manifest.stages.items():
+        for file, entry in record.files.items():
+            written.setdefault((name.partition(":")[0], file), []).append(entry)
+    assert set(written) == set(documented())
+    for key, entries in written.items():
+        dtype, axes, _ = documented()[key]
+        for entry in entries:
+            if entry.dtype is not None:
+                assert (dtype, len(axes)) == (entry.dtype, len(entry.shape or ())), key
+
+
+def test_axes_of_one_letter_have_one_length(bundle):
+    """Within a stage (and across stages for images, width and labels) a letter is one length."""
+    lengths: dict[tuple[str, str], set[int]] = {}
+    for name, record in bundle.manifest.stages.items():
+        for file, entry in record.files.items():
+            _, axes, _ = documented()[name.partition(":")[0], file]
+            for letter, length in zip(axes, entry.shape or (), strict=False):
+                scope = "" if letter in "nt" or (letter == "d" and length) else name
+                lengths.setdefault((scope, letter), set()).add(length)
+    for (scope, letter), found in lengths.items():
+        if letter != "s":  # stratified and random samples differ in number
+            assert len(found) == 1, (scope, letter, found)
+
+
+def test_columns_of_tables(bundle):
+    for name, record in bundle.manifest.stages.items():
+        for file in record.files:
+            if not file.endswith(".parquet"):
+                continue
+            _, _, meaning = documented()[name.partition(":")[0], file]
+            columns = set(bundle.table(name, file.removesuffix(".parquet")).columns)
+            mentioned = set(re.findall(r"`(\w+)`", meaning))
+            assert columns <= mentioned, (file, columns - mentioned)

@@ -11,11 +11,11 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.embeddings import embed_labels, normalise_rows
-from csp_engine.errors import InputError, StaleError
+from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import layer_path, read_label_table
 from csp_engine.pipeline.run import VERSIONS
 from csp_engine.recipe import Recipe
-from csp_engine.search import build_index
+from csp_engine.search import build_index, require_same_encoder
 from csp_engine.types import Encoder, LabelScores
 
 
@@ -57,7 +57,7 @@ def import_labels(
     method = f"imported-{name}"
     bundle = Bundle.open(bundle_path)
     if encoder is not None:
-        _require_same_encoder(bundle, encoder)
+        require_same_encoder(bundle, encoder)
     rows = read_label_table(table_path, layer=layer)
     targets = _match_layers(bundle, rows, table_path.name, model)
     sha256 = hashlib.sha256(table_path.read_bytes()).hexdigest()
@@ -88,16 +88,6 @@ def import_labels(
         if encoder is not None:
             _index_imported(writer, method)
     return n_neurons
-
-
-def _require_same_encoder(bundle: Bundle, encoder: Encoder) -> None:
-    described = bundle.manifest.inputs["encoder"]
-    if encoder.fingerprint != described["fingerprint"]:
-        raise StaleError(
-            f"The encoder {encoder.spec} is not the one this bundle was built with "
-            f"({described['spec']}, fingerprint {described['fingerprint'][:12]}); "
-            "vectors of two encoders cannot be mixed."
-        )
 
 
 def _match_layers(

@@ -625,3 +625,14 @@ def _is_complete(override: Mapping[str, Any]) -> bool:
     except InputError:
         return False
     return True
+
+
+def accelerators() -> dict[str, str]:
+    """Devices that networks can run on beside the processor: name to description."""
+    found = {
+        f"cuda:{i}": torch.cuda.get_device_name(i)
+        for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    }
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    return found

@@ -121,22 +121,15 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
         write_lines([f"model       {name}: {model['spec']} ({model['fingerprint'][:12]})"])
     columns = ("layer", "neurons", "dead", "dense", "constant", "with a reliable label")
     write_lines([""])
-    write_table(
-        columns,
-        [
-            (
-                f"{row['model']}/{row['layer']}",
-                row["n_units"],
-                row["n_dead"],
-                row["n_dense"],
-                row["n_constant"],
-                ", ".join(f"{m} {n}" for m, n in row["reliable"].items()),
-            )
-            for row in summary["layers"]
-        ],
-    )
+    write_table(columns, [_layer_row(row) for row in summary["layers"]])
     write_lines(["", "parameters (change with 'csp label --set PARAMETER=VALUE')"])
     write_table(("parameter", "value"), [(k, str(v)) for k, v in manifest.recipe.items()])
+
+
+def _layer_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    reliable = ", ".join(f"{method} {n}" for method, n in row["reliable"].items())
+    counts = (row["n_units"], row["n_dead"], row["n_dense"], row["n_constant"])
+    return (f"{row['model']}/{row['layer']}", *counts, reliable)
 
 
 def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
@@ -282,9 +275,7 @@ def _require_layers(bundle: Bundle, wanted: list[str]) -> None:
         raise InputError(f"Layer {unknown[0]!r} is not in the bundle; it has {', '.join(known)}.")
 
 
-def _query_encoder(
-    bundle: Bundle, texts: list[str], image: Path | None, spec: str | None
-) -> Any | None:
+def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: str | None) -> Any:
     from csp_engine import search as searching
 
     stored = [searching.stored_label(bundle, text) is not None for text in texts]
@@ -303,7 +294,7 @@ def _query_encoder(
         raise
 
 
-def _vectors(bundle: Bundle, texts: list[str], encoder: Any | None) -> np.ndarray:
+def _vectors(bundle: Bundle, texts: list[str], encoder: Any) -> np.ndarray:
     from csp_engine import search as searching
 
     return np.stack([searching.query_vector(bundle, text, encoder) for text in texts])

@@ -423,5 +423,5 @@ def _class_counts(bundle: Bundle, image_uk: np.ndarray, count_u: np.ndarray) -> 
     rows = pd.DataFrame(
         {"unit": unit_uk[shown], "class": class_n.to_numpy()[image_uk[shown]]}
     ).dropna()
-    counted = rows.groupby(["unit", "class"]).size().rename("count").reset_index()
+    counted = rows.value_counts(["unit", "class"], sort=False).reset_index(name="count")
     return counted.astype(names)

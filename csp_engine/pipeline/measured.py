@@ -123,7 +123,7 @@ def _pass(
     identities: Mapping[str, dict[str, Any]],
     missing: list[str],
 ) -> None:
-    header = {
+    header: dict[str, Any] = {
         "stages": {name: run.keys[name] for name in identities},
         "batch_size": request.batch_size,
         "missing": missing,

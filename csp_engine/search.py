@@ -96,7 +96,7 @@ def build_index(
     index = faiss.IndexIDMap2(inner)
     index.add_with_ids(kept_md, row_m)
     if kind == "ivf":
-        inner.set_direct_map_type(faiss.DirectMap.Array)
+        inner.make_direct_map()
     recall = 1.0 if kind == "flat" else _recall_at_10(index, kept_md, row_m, seed)
     return BuiltIndex(index, recall, kind)
 
@@ -132,7 +132,8 @@ def rank(
     if allowed_u is not None:
         bits = np.packbits(allowed_u, bitorder="little")
         selector = faiss.IDSelectorBitmap(len(allowed_u), faiss.swig_ptr(bits))
-        params = faiss.SearchParameters(sel=selector)
+        params = faiss.SearchParameters()
+        params.sel = selector
     k = min(n_possible, n + 16)
     while True:
         score_1k, row_1k = index.search(query_1d, k, params=params)
@@ -356,11 +357,8 @@ def _empty_index(kind: str, width: int, n_vectors: int) -> Any:
         return index
     if kind == "ivf":
         n_lists = max(1, min(round(4 * n_vectors**0.5), n_vectors // 39))
-        coarse = faiss.IndexFlatIP(width)
-        index = faiss.IndexIVFFlat(coarse, width, n_lists, faiss.METRIC_INNER_PRODUCT)
+        index: Any = faiss.index_factory(width, f"IVF{n_lists},Flat", faiss.METRIC_INNER_PRODUCT)
         index.nprobe = max(1, n_lists // 8)
-        index.own_fields = True  # let the index keep its coarse quantiser alive
-        coarse.this.disown()
         return index
     return faiss.IndexFlatIP(width)
 

@@ -1,0 +1,25 @@
+"""The server: Streamlit's own, with our routes and headers around the pages.
+
+Run it with ``csp serve BUNDLE``, or ``streamlit run app.py`` with the environment variable
+``CSP_BUNDLES`` naming bundles or folders of them. The pages start in ``pages/ui/main.py``: its
+folder has no ``pages/`` beside it, so a deep link as the first request runs the whole app.
+"""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).resolve().parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from pages.ui import server  # noqa: E402
+
+app = st.App(
+    ROOT / "pages" / "ui" / "main.py",
+    routes=server.routes(),
+    middleware=server.middleware(),
+    lifespan=server.lifespan,
+    on_script_error=server.on_script_error,
+)

@@ -1,0 +1,1 @@
+"""What the pages share: URL state, open bundles, cards, charts, problems, and the server."""

@@ -1,0 +1,227 @@
+"""Pieces of HTML, and the two components that show images; what comes from outside is text."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+
+HERE = Path(__file__).resolve().parent
+PER_PACK = 48
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f]")
+
+
+def plain(text: object) -> str:
+    """Any value as HTML text: nothing in it is markup, and it cannot turn the line around it."""
+    return html.escape(_BIDI.sub("", str(text)), quote=True)
+
+
+def show(markup: str) -> None:
+    """Draw HTML whose variable parts went through ``plain``."""
+    st.html(markup)
+
+
+def markdown_text(text: str) -> str:
+    """Any text so that a widget label, which is Markdown, shows it letter by letter."""
+    escaped = re.sub(r"([\\`*_{}\[\]()#+.!|<>~$&\-])", r"\\\1", _BIDI.sub("", text))
+    return escaped.replace(":", ":\u2060")  # a word joiner: no directive, icon or emoji name
+
+
+def base_url(path: str) -> str:
+    """A path of this server, below the prefix it may run under."""
+    prefix = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{prefix}/{path}" if prefix else f"/{path}"
+
+
+def page_url(page: str, params: Mapping[str, str]) -> str:
+    """The address of a view."""
+    return f"{base_url(page)}?{urlencode(params, quote_via=quote)}"
+
+
+class Packs:
+    """Which thumbnails a component needs, and where each lies in the requests that fetch them."""
+
+    def __init__(self, bundle_name: str, bundle: Bundle) -> None:
+        self.root = base_url(f"csp/thumbs/{quote(bundle_name, safe='')}/{bundle.digest[:16]}")
+        self._place: dict[int, int] = {}
+
+    def at(self, image: int) -> str:
+        """The place of an image, ``pack:position``."""
+        place = self._place.setdefault(int(image), len(self._place))
+        return f"{place // PER_PACK}:{place % PER_PACK}"
+
+    def urls(self) -> list[str]:
+        """One address per pack."""
+        images = list(self._place)
+        return [
+            f"{self.root}/{'-'.join(map(str, images[start : start + PER_PACK]))}"
+            for start in range(0, len(images), PER_PACK)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One image of a tile. ``kind`` is ``exemplar``, ``contrast`` or empty."""
+
+    image: int
+    alt: str
+    tag: str = ""
+    title: str = ""
+    kind: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """What belongs together in a grid: an image, or an exemplar beside its contrast image."""
+
+    name: str
+    shots: tuple[Shot, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One neuron in a list."""
+
+    title: str
+    score: str
+    id: str
+    note: str
+    is_reliable: bool
+    params: Mapping[str, str]
+    shots: tuple[Shot, ...] = field(default=())
+
+
+def _asset(name: str) -> str:
+    return (HERE / "components" / name).read_text("utf-8")
+
+
+_TILES = st.components.v2.component(
+    "csp_tiles",
+    html="<ul class='tiles'></ul><dialog></dialog>",
+    css=_asset("tiles.css"),
+    js=_asset("packs.js") + _asset("tiles.js"),
+)
+_CARDS = st.components.v2.component(
+    "csp_cards",
+    html="<ul class='cards'></ul>",
+    css=_asset("cards.css"),
+    js=_asset("packs.js") + _asset("cards.js"),
+)
+
+
+def tile_grid(
+    tiles: Sequence[Tile],
+    packs: Packs,
+    *,
+    label: str,
+    key: str,
+    tile_px: int = 250,
+    prefetch: Iterable[str] = (),
+) -> None:
+    """A grid of tiles that can be enlarged; ``prefetch`` are packs that the next page will want."""
+    content = [
+        {
+            "name": tile.name,
+            "note": tile.note,
+            "images": [
+                {
+                    "at": packs.at(shot.image),
+                    "alt": shot.alt,
+                    "tag": shot.tag,
+                    "title": shot.title,
+                    "kind": shot.kind,
+                    "facts": shot.facts,
+                }
+                for shot in tile.shots
+            ],
+        }
+        for tile in tiles
+    ]
+    packed = {
+        "label": label,
+        "tiles": content,
+        "packs": packs.urls(),
+        "prefetch": list(prefetch),
+        "tile": tile_px,
+    }
+    _TILES(key=key, data={**packed, "signature": _signature(packed)})
+
+
+def card_list(
+    cards: Sequence[Card], packs: Packs, *, label: str, key: str, compact: bool = False
+) -> int | None:
+    """A list of neurons; the number of the card that was just clicked, or None."""
+    content = [
+        {
+            "title": card.title,
+            "score": card.score,
+            "id": card.id,
+            "note": card.note,
+            "isReliable": card.is_reliable,
+            "href": page_url("neuron", card.params),
+            "images": [{"at": packs.at(shot.image), "alt": shot.alt} for shot in card.shots],
+        }
+        for card in cards
+    ]
+    packed = {"label": label, "cards": content, "packs": packs.urls(), "compact": compact}
+    result = _CARDS(
+        key=key,
+        data={**packed, "signature": _signature(packed)},
+        on_picked_change=lambda: None,
+    )
+    picked = result.picked
+    is_valid = isinstance(picked, (int, float)) and 0 <= picked < len(cards)
+    return int(picked) if is_valid else None
+
+
+def facts(rows: Iterable[tuple[str, object]]) -> str:
+    """A list of names and values."""
+    items = "".join(f"<dt>{plain(name)}</dt><dd>{plain(value)}</dd>" for name, value in rows)
+    return f"<dl class='csp-facts'>{items}</dl>"
+
+
+def badge(text: str, kind: str = "") -> str:
+    """A word about a neuron's state."""
+    return f"<span class='csp-badge {plain(kind)}'>{plain(text)}</span>"
+
+
+def bar_table(
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[str, float, Sequence[str]]],
+    *,
+    is_quiet_row: Sequence[bool] = (),
+) -> str:
+    """A table whose first column is text over a bar (a share in [-1, 1]), the others numbers."""
+    head = "".join(f"<th scope='col'>{plain(column)}</th>" for column in columns)
+    body = []
+    for at, (name, share, cells) in enumerate(rows):
+        quiet = " class='quiet'" if at < len(is_quiet_row) and is_quiet_row[at] else ""
+        width = 100 * min(1.0, abs(share))
+        side = " down" if share < 0 else ""
+        body.append(
+            f"<tr{quiet}><th scope='row'><span class='name' dir='auto'>{plain(name)}</span>"
+            f"<span class='bar{side}' style='width:{width:.1f}%'></span></th>"
+            + "".join(f"<td>{plain(cell)}</td>" for cell in cells)
+            + "</tr>"
+        )
+    return (
+        f"<div class='csp-scroll'><table class='csp-table'><caption>{plain(caption)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _signature(content: object) -> str:
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

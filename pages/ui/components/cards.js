@@ -1,0 +1,42 @@
+// A list of neurons: each a real link (so it can be copied or opened in a new tab) that a plain
+// click turns into a page switch of the same session.
+const CARDS_SHOWN = new WeakMap()
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component
+  const root = parentElement.querySelector(".cards")
+  if (!root || !data) return
+  const state = CARDS_SHOWN.get(parentElement) ?? { token: 0 }
+  CARDS_SHOWN.set(parentElement, state)
+  if (state.signature === data.signature) return
+  state.signature = data.signature
+  const token = (state.token += 1)
+
+  root.setAttribute("aria-label", data.label)
+  root.classList.toggle("compact", Boolean(data.compact))
+  root.replaceChildren(
+    ...data.cards.map((card, at) => {
+      const item = element("li")
+      const link = element("a")
+      link.href = card.href
+      link.onclick = event => {
+        if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
+        event.preventDefault()
+        setTriggerValue("picked", at)
+      }
+      const head = element("span", "head")
+      const title = element("span", card.isReliable ? "title" : "title unreliable", card.title)
+      title.dir = "auto"
+      head.append(title, element("span", "score", card.score))
+      const strip = element("span", "strip")
+      for (const image of card.images) strip.append(picture(image))
+      const foot = element("span", "foot")
+      foot.append(element("span", "id", card.id), element("span", "rank", card.note))
+      link.append(head, strip, foot)
+      item.append(link)
+      return item
+    })
+  )
+  fillImages(root, data.packs, () => state.token === token)
+  return () => CARDS_SHOWN.delete(parentElement)
+}

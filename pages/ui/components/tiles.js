@@ -1,0 +1,89 @@
+// A grid of tiles, each one image or an exemplar beside its contrast image, with a lightbox.
+const TILES_SHOWN = new WeakMap()
+
+export default function (component) {
+  const { data, parentElement } = component
+  const root = parentElement.querySelector(".tiles")
+  const box = parentElement.querySelector("dialog")
+  if (!root || !box || !data) return
+  const state = TILES_SHOWN.get(parentElement) ?? { token: 0, at: 0 }
+  TILES_SHOWN.set(parentElement, state)
+  if (state.signature === data.signature) return
+  state.signature = data.signature
+  const token = (state.token += 1)
+  const isCurrent = () => state.token === token
+
+  root.style.setProperty("--tile", `${data.tile}px`)
+  root.setAttribute("aria-label", data.label)
+  root.replaceChildren(
+    ...data.tiles.map((tile, at) => {
+      const item = element("li", tile.images.length > 1 ? "pair" : "single")
+      const button = element("button")
+      button.type = "button"
+      button.setAttribute("aria-label", `${tile.name}. Enlarge.`)
+      const row = element("span", "row")
+      for (const image of tile.images) {
+        const cell = element("span", "cell")
+        cell.append(picture(image), element("span", "tag", image.tag))
+        row.append(cell)
+      }
+      button.append(row)
+      if (tile.note) button.append(element("span", "note", tile.note))
+      button.onclick = () => open(at)
+      item.append(button)
+      return item
+    })
+  )
+  fillImages(root, data.packs, isCurrent)
+  prefetch(data.prefetch ?? [])
+
+  function open(at) {
+    state.at = Math.min(Math.max(at, 0), data.tiles.length - 1)
+    const tile = data.tiles[state.at]
+    const title = element("h2", "", tile.name)
+    title.id = "csp-box-title"
+    const close = element("button", "close", "Close")
+    close.type = "button"
+    close.onclick = () => box.close()
+    const head = element("div", "head")
+    head.append(title, close)
+    const row = element("div", "large")
+    for (const image of tile.images) {
+      const figure = element("figure")
+      const caption = element("figcaption")
+      caption.append(element("strong", "", image.title))
+      const list = element("dl")
+      for (const [name, value] of image.facts) {
+        list.append(element("dt", "", name), element("dd", "", value))
+      }
+      caption.append(list)
+      figure.append(picture(image, true), caption)
+      row.append(figure)
+    }
+    const back = element("button", "", "Previous")
+    const on = element("button", "", "Next")
+    back.type = on.type = "button"
+    back.disabled = state.at === 0
+    on.disabled = state.at === data.tiles.length - 1
+    back.onclick = () => open(state.at - 1)
+    on.onclick = () => open(state.at + 1)
+    const foot = element("div", "foot")
+    foot.append(back, element("span", "", `${state.at + 1} of ${data.tiles.length}`), on)
+    box.replaceChildren(head, row, foot)
+    box.setAttribute("aria-labelledby", "csp-box-title")
+    fillImages(box, data.packs, isCurrent)
+    if (!box.open) box.showModal()
+  }
+
+  // Keys stay in the box, so that the arrows do not turn the page behind it as well.
+  box.onkeydown = event => {
+    event.stopPropagation()
+    if (event.key === "ArrowLeft") open(state.at - 1)
+    else if (event.key === "ArrowRight") open(state.at + 1)
+  }
+  box.onclick = event => {
+    if (event.target === box) box.close()
+  }
+  box.onclose = () => root.querySelectorAll("button")[state.at]?.focus()
+  return () => TILES_SHOWN.delete(parentElement)
+}

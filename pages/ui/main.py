@@ -1,0 +1,27 @@
+"""Runs before every page: settings, style, navigation."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+st.set_page_config(
+    page_title="CSP Neuron Browser",
+    page_icon=str(ROOT / "assets" / "icon.png"),
+    layout="wide",
+)
+st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
+st.html(Path(__file__).with_name("style.css"))
+
+pages = {
+    "overview": st.Page(ROOT / "pages" / "overview.py", title="Overview", default=True),
+    "search": st.Page(ROOT / "pages" / "search.py", title="Search", url_path="search"),
+    "neuron": st.Page(ROOT / "pages" / "neuron.py", title="Neuron", url_path="neuron"),
+}
+st.session_state["pages"] = pages
+st.navigation(list(pages.values()), position="top").run()

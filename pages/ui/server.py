@@ -1,0 +1,162 @@
+"""What the server answers besides pages: packs of thumbnails, readiness, and safe headers."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import logging
+import re
+import struct
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from csp_engine.errors import CspError
+from pages.ui import store
+
+MAX_PER_PACK = 200
+MAX_DIGITS = 10
+log = logging.getLogger(__name__)
+
+
+def pack(bundle_name: str, digest: str, images: str) -> Response:
+    """Thumbnails of some images in one body: count, lengths (uint32, little-endian), WebP files.
+
+    The digest makes the address change with the bundle, so browsers may keep the answer for ever.
+    """
+    if not re.fullmatch(r"[0-9a-f]{16}", digest) or not re.fullmatch(r"[0-9-]{1,2400}", images):
+        return Response("not a pack of thumbnails", 404, media_type="text/plain")
+    parts = images.split("-")
+    if len(parts) > MAX_PER_PACK or not all(0 < len(part) <= MAX_DIGITS for part in parts):
+        return Response("not a pack of thumbnails", 404, media_type="text/plain")
+    try:
+        bundle = store.open_bundle(bundle_name)
+        if not bundle.digest.startswith(digest):
+            return Response("the bundle has changed; reload the page", 404, media_type="text/plain")
+        bodies = [bundle.thumbnail(int(part)) for part in parts]
+    except (CspError, IndexError) as error:
+        return Response(str(error), 404, media_type="text/plain")
+    lengths = struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies))
+    return Response(
+        lengths + b"".join(bodies),
+        media_type="application/octet-stream",
+        headers={
+            "Cache-Control": "private, max-age=31536000, immutable",
+            "Content-Encoding": "identity",  # WebP does not shrink; compressing blocks the loop
+        },
+    )
+
+
+async def thumbnails(request: Request) -> Response:
+    """``/csp/thumbs/{bundle}/{digest}/{images}``."""
+    parts = request.path_params
+    return await anyio.to_thread.run_sync(pack, parts["bundle"], parts["digest"], parts["images"])
+
+
+async def ready(_: Request) -> Response:
+    """``/csp/ready``: 200 when every known bundle opens, else 503 with the sentences."""
+    problems: dict[str, str] = {}
+    for name in store.known_bundles():
+        try:
+            store.open_bundle(name)
+        except CspError as error:
+            problems[name] = str(error)
+    return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+
+def routes() -> list[Route]:
+    """Our own routes, below the prefix the server may run under."""
+    prefix = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    start = f"/{prefix}/csp" if prefix else "/csp"
+    return [
+        Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
+        Route(f"{start}/ready", ready),
+    ]
+
+
+class SafeHeaders:
+    """Headers that keep scripts, frames and images of other places out, on every answer."""
+
+    def __init__(self, app: ASGIApp, policy: str) -> None:
+        self.app = app
+        self.headers = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, with the headers added."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                held = {name.lower() for name, _ in message["headers"]}
+                extra = [(name, value) for name, value in self.headers if name not in held]
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def content_policy() -> str:
+    """A policy under which Streamlit runs; its one inline script is allowed by hash."""
+    index = Path(st.__file__).parent / "static" / "index.html"
+    scripts = re.findall(r"<script>(.*?)</script>", index.read_text("utf-8"), re.DOTALL)
+    hashes = " ".join(
+        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+        for text in scripts
+    )
+    return (
+        f"default-src 'self'; script-src 'self' blob: {hashes}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: ws: wss:; "
+        "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+        "frame-ancestors 'self'"
+    )
+
+
+def middleware() -> list[Middleware]:
+    """What runs around every answer."""
+    return [Middleware(SafeHeaders, policy=content_policy())]
+
+
+@asynccontextmanager
+async def lifespan(_: Any) -> AsyncGenerator[None]:
+    """Import what the first visitor would wait for, then freeze it out of garbage collection."""
+    import faiss  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
+    for name in store.known_bundles():
+        try:
+            store.open_bundle(name)
+        except CspError as error:
+            log.warning("%s", error)
+    gc.collect()
+    gc.freeze()
+    yield
+
+
+def on_script_error(error: BaseException) -> bool:
+    """Show a sentence and a number to find in the log, never a traceback."""
+    number = uuid.uuid4().hex[:8]
+    log.error("page failed, number %s", number, exc_info=error)
+    st.error(
+        f"This page failed (number {number}; the server's log has the details). "
+        "Go back, or reload the page."
+    )
+    return True

@@ -1,0 +1,145 @@
+"""A view is a function of its URL: one vocabulary for all pages, checked in one place.
+
+``?bundle&model&layer&unit&method&q&not&k&show&v=1``. Whatever a URL says, ``read_view`` gives
+values that exist, and a note for each that had to be replaced.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import BundleError
+
+VERSION = "1"
+ALL_LAYERS = "all"
+RESULT_COUNTS = (12, 24, 48, 96)
+SHOWS = ("contrast", "stratified", "random")
+MAX_QUERY = 300
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a page shows. ``layer`` is a layer of ``model``; a search may run over all of them."""
+
+    bundle: str
+    model: str
+    layer: str
+    unit: int
+    method: str
+    q: str = ""
+    but_not: str = ""
+    k: int = RESULT_COUNTS[0]
+    show: str = SHOWS[0]
+    is_all_layers: bool = True
+    notes: tuple[str, ...] = ()
+
+    def params(self, **changes: str | int) -> dict[str, str]:
+        """Query parameters of this neuron, with changes; what equals a default is left out."""
+        whole: dict[str, str | int] = {
+            "bundle": self.bundle,
+            "model": self.model,
+            "layer": self.layer,
+            "unit": self.unit,
+            "method": self.method,
+            "q": self.q,
+            "not": self.but_not,
+            "show": "" if self.show == SHOWS[0] else self.show,
+            "k": "" if self.k == RESULT_COUNTS[0] else self.k,
+        }
+        whole.update(changes)
+        kept = {key: str(value) for key, value in whole.items() if str(value)}
+        return {**kept, "v": VERSION}
+
+    def search_params(self, q: str, **changes: str | int) -> dict[str, str]:
+        """Query parameters of a search over all layers of this bundle."""
+        whole: dict[str, str | int] = {"bundle": self.bundle, "q": q, "method": self.method}
+        whole.update(changes)
+        kept = {key: str(value) for key, value in whole.items() if str(value)}
+        return {**kept, "v": VERSION}
+
+
+def pick(kind: str, asked: str | None, options: Sequence[str]) -> tuple[str, str | None]:
+    """The option asked for, or the nearest one and a note that says so."""
+    if asked is None or asked == "":
+        return options[0], None
+    if asked in options:
+        return asked, None
+    near = difflib.get_close_matches(asked[:200], options, 1, cutoff=0.3) or [options[0]]
+    return near[0], f"There is no {kind} “{shorten(asked)}” here; showing {near[0]} instead."
+
+
+def pick_number(kind: str, asked: str | None, lowest: int, highest: int) -> tuple[int, str | None]:
+    """The whole number asked for, or the nearest one in the range and a note that says so."""
+    if asked is None or asked == "":
+        return lowest, None
+    if not re.fullmatch(r"-?[0-9]{1,30}", asked):
+        return lowest, f"“{shorten(asked)}” is no {kind} number; showing {lowest} instead."
+    number = min(max(int(asked), lowest), highest)
+    if number == int(asked):
+        return number, None
+    return number, f"There is no {kind} {shorten(asked)} ({lowest}–{highest}); showing {number}."
+
+
+def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> View:
+    """What a URL asks of a bundle, made valid.
+
+    Raises:
+        BundleError: if the bundle has no layer yet.
+    """
+    if not bundle.model_names:
+        raise BundleError(
+            f"Bundle {bundle_name} has no neurons yet; run the same 'csp build' again to finish it."
+        )
+    notes: list[str | None] = []
+    version = params.get("v", VERSION)
+    if version != VERSION:
+        notes.append(f"This link is of version {shorten(version)}; it is read as version 1.")
+    model, note = pick("model", params.get("model"), bundle.model_names)
+    notes.append(note)
+    layers = bundle.layers(model)
+    asked_layer = params.get("layer")
+    is_all_layers = asked_layer in (None, "", ALL_LAYERS)
+    layer, note = pick("layer", None if is_all_layers else asked_layer, layers)
+    notes.append(note)
+    n_units = bundle.n_units(model, layer)
+    unit, note = pick_number("unit", params.get("unit"), 0, n_units - 1)
+    notes.append(note)
+    method, note = pick("method", params.get("method"), bundle.methods(model, layer) or ("none",))
+    notes.append(note)
+    k, note = pick("number of results", params.get("k"), [str(k) for k in RESULT_COUNTS])
+    notes.append(note)
+    show, note = pick("sample", params.get("show"), SHOWS)
+    notes.append(note)
+    texts = []
+    for key in ("q", "not"):
+        text = params.get(key, "").strip()
+        if len(text) > MAX_QUERY:
+            notes.append(f"The query was cut to its first {MAX_QUERY} characters.")
+        texts.append(text[:MAX_QUERY])
+    return View(
+        bundle_name,
+        model,
+        layer,
+        unit,
+        method,
+        *texts,
+        k=int(k),
+        show=show,
+        is_all_layers=is_all_layers,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """One line of at most ``limit`` characters, for quoting what somebody typed."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def split_texts(query: str) -> list[str]:
+    """Several concepts in one box, separated by commas or semicolons."""
+    return [part.strip() for part in re.split(r"[,;]", query) if part.strip()]

@@ -1,0 +1,136 @@
+"""Open bundles, indices and encoders, shared by all sessions of this process and by its routes.
+
+Bundles are known by name only: the names come from the folders that the server was started with,
+so no URL can open another path.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import BundleError
+from csp_engine.search import null_vectors, open_index, query_vector, stored_label
+from csp_engine.types import Encoder
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = "manifest.json"
+log = logging.getLogger(__name__)
+
+_lock = threading.RLock()
+_kept: OrderedDict[Hashable, Any] = OrderedDict()
+_encoders: dict[str, Encoder] = {}
+
+
+def _once(key: Hashable, make: Callable[[], Any], limit: int = 512) -> Any:
+    """The kept value of a key, made once even when several sessions ask together."""
+    with _lock:
+        if key not in _kept:
+            _kept[key] = make()
+            while len(_kept) > limit:
+                _kept.popitem(last=False)
+        _kept.move_to_end(key)
+        return _kept[key]
+
+
+def searched_folders() -> list[Path]:
+    """Where bundles are looked for: ``CSP_BUNDLES``, or the project's own folders."""
+    named = os.environ.get("CSP_BUNDLES", "")
+    if named:
+        return [Path(part) for part in named.split(os.pathsep) if part]
+    return [ROOT / "bundles", ROOT / "assets" / "demo"]
+
+
+def known_bundles() -> dict[str, Path]:
+    """Bundle names and where they lie, in the order of the folders, then by name."""
+    found: dict[str, Path] = {}
+    for folder in searched_folders():
+        is_bundle = folder.suffix == ".csp" or (folder / MANIFEST).is_file()
+        for path in [folder] if is_bundle else sorted(folder.glob("*.csp")):
+            stem = path.resolve().name.removesuffix(".csp")
+            name, count = stem, 1
+            while name in found and found[name] != path:
+                count += 1
+                name = f"{stem}~{count}"
+            found[name] = path
+    return found
+
+
+def open_bundle(name: str) -> Bundle:
+    """A known bundle, opened again when its manifest has changed.
+
+    Raises:
+        BundleError: if no bundle has this name, or it cannot be read.
+    """
+    path = known_bundles().get(name)
+    if path is None:
+        raise BundleError(f"There is no bundle “{name[:60]}” on this server.")
+    try:
+        stat = (path / MANIFEST).stat()
+        version = (stat.st_mtime_ns, stat.st_size)
+    except OSError:
+        return Bundle.open(path)  # raises the sentence that fits
+    return _once(("bundle", str(path), version), lambda: Bundle.open(path))
+
+
+def index_of(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
+    """The search index of a method and its rows."""
+    return _once(("index", bundle.digest, method), lambda: open_index(bundle, method))
+
+
+def searchable_methods(bundle: Bundle) -> tuple[str, ...]:
+    """Methods with a search index, those of the recipe first."""
+    every: dict[str, None] = {}
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            every.update(dict.fromkeys(bundle.methods(model, layer)))
+    return tuple(method for method in every if bundle.has(f"index:{method}"))
+
+
+def is_quick(bundle: Bundle, texts: list[str]) -> bool:
+    """Whether these texts need no encoder to be loaded now."""
+    spec = bundle.manifest.inputs["encoder"]["fingerprint"]
+    return spec in _encoders or all(
+        ("query", bundle.digest, text) in _kept or stored_label(bundle, text) is not None
+        for text in texts
+    )
+
+
+def vector_of(bundle: Bundle, text: str) -> np.ndarray:
+    """The query vector of a text; loads the encoder only if the text is no label."""
+
+    def make() -> np.ndarray:
+        needed = None if stored_label(bundle, text) is not None else encoder_of(bundle)
+        return query_vector(bundle, text, needed)
+
+    return _once(("query", bundle.digest, text), make)
+
+
+def encoder_of(bundle: Bundle) -> Encoder:
+    """The encoder that made a bundle, loaded once per process."""
+    stored = bundle.manifest.inputs["encoder"]
+    with _lock:
+        if stored["fingerprint"] not in _encoders:
+            from csp_engine.encoders import load_encoder  # brings torch in: seconds, a gigabyte
+
+            log.info("loading encoder %s", stored["spec"])
+            _encoders[stored["fingerprint"]] = load_encoder(stored["spec"])
+            gc.collect()
+            gc.freeze()
+        return _encoders[stored["fingerprint"]]
+
+
+def null_of(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray | None:
+    """Concept vectors of random image sets by a method, or None where it has none."""
+    key = ("null", bundle.digest, model, layer, method)
+    return _once(key, lambda: null_vectors(bundle, model, layer, method))

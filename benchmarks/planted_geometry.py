@@ -139,6 +139,32 @@ def averaged(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, flo
     }
 
 
+def markdown(records: list[dict]) -> str:
+    """One table per setting, as in docs/methods.md."""
+    shown = ("semanticlens", "clip_dissect", *(f"csp {gamma:g}" for gamma in GAMMAS))
+    gammas = " | ".join(f"CSP γ={gamma:g}" for gamma in GAMMAS)
+    lines: list[str] = []
+    for name in dict.fromkeys(record["setting"]["name"] for record in records):
+        rows = [record for record in records if record["setting"]["name"] == name]
+        setting = rows[0]["setting"]
+        lines += [
+            f"**{name.capitalize()}** (attribute {setting['attribute']}, "
+            f"noise {setting['noise']}; {rows[0]['n_neurons']} neurons a row)",
+            "",
+            f"| co-occurrence | partners | similarity | SemanticLens | CLIP-Dissect | {gammas} |",
+            "|---" * (5 + len(GAMMAS)) + "|",
+        ]
+        for record in rows:
+            cells = " | ".join(f"{record[method]['attribute']:.2f}" for method in shown)
+            similarity = record["evidence"]["partner_similarity"]
+            lines.append(
+                f"| {record['co_occurrence']:g} | {record['n_partners']} | {similarity:.2f} "
+                f"| {cells} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=20_000)
@@ -147,10 +173,6 @@ def main() -> None:
     args = parser.parse_args()
     records = []
     for setting in SETTINGS:
-        print(f"\n**{setting.name}** (attribute {setting.attribute}, noise {setting.noise})\n")
-        gammas = " | ".join(f"CSP γ={gamma:g}" for gamma in GAMMAS)
-        print(f"| co-occurrence | partners | similarity | SemanticLens | CLIP-Dissect | {gammas} |")
-        print("|---" * (5 + len(GAMMAS)) + "|")
         for co_occurrence in CO_OCCURRENCES:
             worlds = [
                 plant(setting, co_occurrence, seed=seed, n_images=args.images)
@@ -168,16 +190,11 @@ def main() -> None:
                         **found,
                     }
                 )
-                shown = ["semanticlens", "clip_dissect", *(f"csp {gamma:g}" for gamma in GAMMAS)]
-                cells = " | ".join(f"{found[name]['attribute']:.2f}" for name in shown)
-                similarity = found["evidence"]["partner_similarity"]
-                print(
-                    f"| {co_occurrence:g} | {n_partners} | {similarity:.2f} | {cells} |", flush=True
-                )
+        print(markdown(records[-2 * len(CO_OCCURRENCES) :]), flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "planted_geometry.json"
     path.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwritten to {path}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,10 @@ def main() -> None:
         work[f"{name} from scratch"] = (run, 1 if name == "clip_dissect" else 3)
     results = {name: seconds(run, n_runs) for name, (run, n_runs) in work.items()}
     base = statistics.median(results["another gamma"])
-    print(f"{args.units} neurons x {args.labels} labels x {args.width}, {args.draws} draws\n")
+    print(
+        f"{args.units} neurons x {args.labels} labels x {args.width}, {args.draws} draws; "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n"
+    )
     print("| what | median s | lowest | highest | runs | against another gamma |")
     print("|---|---|---|---|---|---|")
     for name, times in results.items():
@@ -117,7 +120,12 @@ def main() -> None:
         )
     args.out.mkdir(parents=True, exist_ok=True)
     sizes = {key: value for key, value in vars(args).items() if key != "out"}
-    record = {"sizes": sizes, "cpu_count": os.cpu_count(), "seconds": results}
+    record = {
+        "sizes": sizes,
+        "cpu_count": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "seconds": results,
+    }
     path = args.out / "rescore.json"
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten to {path}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,21 @@ def _checked_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str,
     return stated
 
 
+@contextlib.contextmanager
+def _without_false_alarm() -> Generator[None]:
+    """Keep open_clip from warning of random weights: they are loaded in the next step."""
+    root = logging.getLogger()
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "No pretrained weights loaded" not in record.getMessage()
+
+    root.addFilter(passes)
+    try:
+        yield
+    finally:
+        root.removeFilter(passes)
+
+
 def _open_clip_network(
     model_name: str, weights: Path, **options: Any
 ) -> tuple[Any, Mapping[str, Any]]:
@@ -169,7 +186,7 @@ def _open_clip_network(
     from open_clip.factory import load_checkpoint
 
     try:
-        with no_network():
+        with no_network(), _without_false_alarm():
             network: Any = open_clip.create_model(
                 model_name, load_weights=False, pretrained_text=False, **options
             )
@@ -330,7 +347,10 @@ def _open_clip_text_rows(
             ids = list(range(start, min(start + TEXT_BATCH, len(token_tl))))
             yield ids, network.encode_text(token_tl[ids])
         return
-    end_t = token_tl.argmax(-1) if pool == "argmax" else torch.eq(token_tl, int(eos)).int().argmax(-1)
+    if pool == "argmax":
+        end_t = token_tl.argmax(-1)
+    else:
+        end_t = torch.eq(token_tl, int(eos)).int().argmax(-1)
     order = torch.argsort(end_t, stable=True).tolist()
     for start in range(0, len(order), TEXT_BATCH):
         ids = order[start : start + TEXT_BATCH]

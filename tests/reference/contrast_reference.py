@@ -87,11 +87,11 @@ def best_assignment(acts_n, query_k, image_nd, rule, n_partners, groups=()):
     return best
 
 
-def greedy_total(acts_n, query_k, image_nd, rule, n_partners, groups=()):
-    """Total similarity of the published walk without reuse, in rank order."""
+def greedy_walk(acts_n, query_k, image_nd, rule, n_partners, groups=()):
+    """The published walk without reuse, in rank order: places filled and total similarity."""
     limit = threshold(acts_n, rule)
     free = {j for j in range(len(acts_n)) if acts_n[j] < limit}
-    total = 0.0
+    n_filled, total = 0, 0.0
     for _ in range(n_partners):
         for query in query_k:
             options = [j for j in free if allowed(query, j, groups)]
@@ -99,4 +99,5 @@ def greedy_total(acts_n, query_k, image_nd, rule, n_partners, groups=()):
                 winner = max(options, key=lambda j: (cosine(image_nd, query, j), -j))
                 total += cosine(image_nd, query, winner)
                 free.remove(winner)
-    return total
+                n_filled += 1
+    return n_filled, total

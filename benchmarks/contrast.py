@@ -1,0 +1,246 @@
+"""How long does it take to find the contrast images of a layer, and are they the right ones?
+
+One synthetic layer: 2,048 neurons x 50,000 images x 512 dimensions, 100 exemplars, the paper's rule
+(quiet = below the probe mean, one contrast image, reuse). Image vectors sit as those of CLIP do: a
+direction all share, some hundred clusters, attributes that cross them; neurons follow clusters and
+attributes, so that an exemplar's neighbours tend to excite the neuron too.
+
+In the same run, in turns with ours: the published search (one neuron at a time: read its column
+from a row-chunked store, copy the quiet vectors, one product per exemplar), timed on some neurons
+and *extrapolated* to the layer; and a masked search in float64 on other neurons, to compare with.
+Run: python -m benchmarks.contrast [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from csp_engine.contrast import ContrastRule, mine_contrast
+from csp_engine.exemplars import rank_exemplars
+from csp_engine.types import Exemplars
+
+RESULT_PATH = Path(__file__).parent / "results" / "contrast.json"
+STORE_ROWS = 512
+PUBLISHED_BATCH = 4096
+
+
+def draw_layer(
+    folder: Path, n_images: int, n_units: int, n_ranks: int, width: int, seed: int
+) -> None:
+    """Write image vectors, activations (neuron-major and as row-chunked store), exemplars."""
+    rng = np.random.default_rng(seed)
+    n_clusters, n_attributes = max(8, n_images // 125), 64
+    direction = unit_rows(rng, 1 + n_clusters + n_attributes, width)
+    cluster_n = rng.integers(0, n_clusters, n_images)
+    # Each cluster has attributes of its own, each image some more.
+    often_ca = rng.random((n_clusters, n_attributes)) < 0.05
+    has_na = often_ca[cluster_n] & (rng.random((n_images, n_attributes)) < 0.7)
+    has_na |= rng.random(has_na.shape) < 0.03
+    image_nd = 1.2 * direction[0] + 0.75 * direction[1 + cluster_n]
+    image_nd += 0.3 * has_na.astype(np.float32) @ direction[1 + n_clusters :]
+    image_nd += 0.5 * unit_rows(rng, n_images, width)
+    image_nd = (image_nd / np.linalg.norm(image_nd, axis=1, keepdims=True)).astype(np.float32)
+    np.save(folder / "image_nd.npy", image_nd)
+
+    acts_un = np.lib.format.open_memmap(
+        folder / "acts_un.npy", "w+", np.float32, (n_units, n_images)
+    )
+    store_nu = zarr.create_array(
+        folder / "acts_nu.zarr",
+        shape=(n_images, n_units),
+        chunks=(STORE_ROWS, n_units),
+        dtype="float32",
+        compressors=None,
+    )
+    centred_nd = image_nd - image_nd.mean(axis=0)
+    # A neuron is one concept, some with a second, weaker one; half are sparse, half nearly dense.
+    main_u = direction[rng.integers(1, len(direction), n_units)]
+    attribute_u = direction[rng.integers(1 + n_clusters, len(direction), n_units)]
+    main_u[: n_units // 2] = attribute_u[: n_units // 2]
+    second_u = direction[rng.integers(1, len(direction), n_units)]
+    weight_ud = main_u + rng.choice([0.0, 0.5], (n_units, 1)).astype(np.float32) * second_u
+    bias_u = rng.choice(np.float32([-0.15, 0.1]), n_units)
+    step = max(1, 8_000_000 // n_images)
+    for start in range(0, n_units, step):
+        block_un = weight_ud[start : start + step] @ centred_nd.T
+        block_un += 0.05 * rng.standard_normal(block_un.shape, dtype=np.float32)
+        block_un += bias_u[start : start + step, None]
+        acts_un[start : start + step] = np.maximum(block_un, 0)
+    for start in range(0, n_images, STORE_ROWS):
+        store_nu[start : start + STORE_ROWS] = acts_un[:, start : start + STORE_ROWS].T
+    exemplars = rank_exemplars(acts_un, n_ranks)
+    np.save(folder / "exemplar_uk.npy", exemplars.image_uk)
+    np.save(folder / "activation_uk.npy", exemplars.activation_uk)
+    np.save(folder / "count_u.npy", exemplars.count_u)
+
+
+def unit_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
+    rows = rng.standard_normal((n, width), dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def load_exemplars(folder: Path) -> Exemplars:
+    return Exemplars(
+        np.load(folder / "exemplar_uk.npy"),
+        np.load(folder / "activation_uk.npy"),
+        np.load(folder / "count_u.npy"),
+    )
+
+
+def mine_alone(folder: Path, rule: ContrastRule) -> None:
+    """Body of the process whose memory is measured."""
+    image_nd = np.load(folder / "image_nd.npy")
+    acts_un = np.load(folder / "acts_un.npy", mmap_mode="r")
+    exemplars = load_exemplars(folder)
+    start = time.perf_counter()
+    found = mine_contrast(acts_un, exemplars, image_nd, rule)
+    seconds = time.perf_counter() - start
+    np.save(folder / "contrast_ukj.npy", found.image_ukj)
+    np.save(folder / "n_partner_uk.npy", found.n_partner_uk)
+    np.save(folder / "pool_u.npy", found.pool_u)
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "peak_gib": kilobytes / 2**20}))
+
+
+def time_ours(folder: Path, *options: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.contrast", "--mine", str(folder), *options]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def published_search(
+    store_nu: zarr.Array, image_nd: np.ndarray, query_k: np.ndarray, mean: float, unit: int
+) -> tuple[np.ndarray, float]:
+    """One neuron as the authors' code does it; also the seconds spent reading its column."""
+    start = time.perf_counter()
+    acts_n = np.asarray(store_nu[:, unit])
+    read_seconds = time.perf_counter() - start
+    quiet = np.flatnonzero(acts_n < mean)
+    quiet_nd = image_nd[quiet]
+    out_k = np.empty(len(query_k), np.int64)
+    for rank, query in enumerate(query_k):
+        best = -np.inf
+        for first in range(0, len(quiet), PUBLISHED_BATCH):
+            similarity_m = quiet_nd[first : first + PUBLISHED_BATCH] @ image_nd[query]
+            place = int(similarity_m.argmax())
+            if similarity_m[place] > best:
+                best, out_k[rank] = similarity_m[place], quiet[first + place]
+    return out_k, read_seconds
+
+
+def masked_search(image_nd: np.ndarray, acts_n: np.ndarray, query_k: np.ndarray) -> np.ndarray:
+    """All images against all exemplars in float64, mask, first of the largest."""
+    similarity_kn = image_nd[query_k].astype(np.float64) @ image_nd.T.astype(np.float64)
+    similarity_kn[:, ~(acts_n < acts_n.astype(np.float64).mean())] = -np.inf
+    similarity_kn[np.arange(len(query_k)), query_k] = -np.inf
+    best_k = similarity_kn.max(axis=1, keepdims=True)
+    return (similarity_kn >= best_k - 1e-12).argmax(axis=1)
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, object]:
+    draw_layer(folder, args.images, args.units, args.ranks, args.width, args.seed)
+    image_nd = np.load(folder / "image_nd.npy")
+    acts_un = np.load(folder / "acts_un.npy", mmap_mode="r")
+    store_nu = zarr.open_array(folder / "acts_nu.zarr", mode="r")
+    exemplars = load_exemplars(folder)
+    rng = np.random.default_rng(args.seed + 1)
+    runs, published, ratios, same_as_published = [], [], [], []
+    for _ in range(args.repeats):
+        ours = time_ours(folder)
+        contrast_uk = np.load(folder / "contrast_ukj.npy")[:, :, 0]
+        neuron_seconds = []
+        for unit in rng.choice(args.units, args.published_neurons, replace=False).tolist():
+            query_k = exemplars.image_uk[unit, : exemplars.count_u[unit]]
+            mean = float(acts_un[unit].mean())
+            start = time.perf_counter()
+            found_k, read_seconds = published_search(store_nu, image_nd, query_k, mean, unit)
+            seconds = time.perf_counter() - start
+            neuron_seconds.append(seconds)
+            published.append({"seconds": seconds, "reading": read_seconds})
+            same_as_published.append(float((found_k == contrast_uk[unit, : len(query_k)]).mean()))
+        runs.append(ours)
+        ratios.append(statistics.mean(neuron_seconds) * args.units / ours["seconds"])
+    checked = rng.choice(args.units, min(args.checked_neurons, args.units), replace=False).tolist()
+    n_pairs = n_same = 0
+    for unit in checked:
+        query_k = exemplars.image_uk[unit, : exemplars.count_u[unit]]
+        expected_k = masked_search(image_nd, np.asarray(acts_un[unit]), query_k)
+        n_pairs += len(query_k)
+        n_same += int((expected_k == contrast_uk[unit, : len(query_k)]).sum())
+    per_neuron = statistics.median(p["seconds"] for p in published)
+    pool_u = np.load(folder / "pool_u.npy")
+    result: dict[str, object] = {
+        "images": args.images,
+        "neurons": args.units,
+        "exemplars": args.ranks,
+        "width": args.width,
+        "distinct_exemplar_images": len(np.unique(exemplars.image_uk)),
+        "median_quiet_share": float(np.median(pool_u / args.images)),
+        "seconds": [round(r["seconds"], 2) for r in runs],
+        "peak_gib": round(max(r["peak_gib"] for r in runs), 2),
+        "published_seconds_per_neuron": round(per_neuron, 3),
+        "published_seconds_reading": round(statistics.median(p["reading"] for p in published), 3),
+        "published_neurons_timed": len(published),
+        "published_seconds_extrapolated": round(per_neuron * args.units),
+        "ratios": [round(r, 1) for r in ratios],
+        "ratio_median": round(statistics.median(ratios), 1),
+        "share_same_as_published": round(statistics.mean(same_as_published), 4),
+        "neurons_checked": len(checked),
+        "pairs_checked": n_pairs,
+        "pairs_identical": n_same,
+        "cores": os.cpu_count(),
+        "load_average": [round(x, 2) for x in os.getloadavg()],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    if args.no_reuse:
+        result["seconds_without_reuse"] = round(time_ours(folder, "--no-reuse")["seconds"], 1)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a small layer, for seconds")
+    parser.add_argument("--no-reuse", action="store_true", help="also time the exact assignment")
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--units", type=int, default=2048)
+    parser.add_argument("--ranks", type=int, default=100)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--published-neurons", type=int, default=2, help="per repeat")
+    parser.add_argument("--checked-neurons", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--mine", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.mine:
+        mine_alone(args.mine, ContrastRule(reuse=not args.no_reuse))
+        return
+    if args.quick:
+        args.images, args.units, args.ranks, args.width = 5000, 128, 30, 128
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(args, Path(folder))
+    for name, value in result.items():
+        print(f"{name:32} {value}")
+    if args.quick:
+        print("quick run: numbers not kept")
+        return
+    RESULT_PATH.parent.mkdir(exist_ok=True)
+    RESULT_PATH.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written to {RESULT_PATH}")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,8 +14,7 @@ from csp_engine.embeddings import embed_labels, normalise_rows
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import layer_path, read_label_table
 from csp_engine.pipeline.run import VERSIONS
-from csp_engine.recipe import Recipe
-from csp_engine.search import build_index, require_same_encoder
+from csp_engine.search import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
 
 
@@ -159,8 +158,8 @@ def _scores_of(
     count_u = np.bincount(rows["unit"], minlength=n_units).astype(np.int32)
     vector_ud = np.zeros((n_units, bundle.image_vectors().shape[1]), np.float32)
     if encoder is not None:
-        recipe = Recipe.from_json(bundle.manifest.recipe).text_recipe()
-        vector_td = normalise_rows(embed_labels(encoder.embed_texts, texts, recipe))
+        vectors = embed_labels(encoder.embed_texts, texts, text_recipe(bundle))
+        vector_td = normalise_rows(vectors)
         vector_ud = np.where(count_u[:, None] > 0, vector_td[label_uk[:, 0]], np.float32(0))
     none_u = np.zeros(n_units, np.int32)
     unknown_u = np.full(n_units, np.nan, np.float32)

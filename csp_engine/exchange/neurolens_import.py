@@ -179,6 +179,7 @@ def _describe(
             "class_names": None,
             "n_prefix_tokens": 0,
             "layers": [layer],
+            "order": 0,
         }
     }
     table = _probe_rows(found) if probe is None else probe.table

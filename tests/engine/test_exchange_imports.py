@@ -119,7 +119,7 @@ def test_with_the_encoder_imported_labels_can_be_searched(own_bundle, tmp_path):
         assert (best["layer"].split("@")[0], best["unit"]) == (layer, unit)
         assert found.score_m[0] == pytest.approx(1, abs=1e-5)
         assert len(found) == 3  # neurons without an imported label are never found
-    with pytest.raises(StaleError, match="encoder"):
+    with pytest.raises(StaleError, match="did not make own"):
         import_labels(table, own_bundle.path, encoder=OtherEncoder())
 
 

@@ -42,7 +42,10 @@ def label_scores(n_units: int, n_kept: int, seed: int) -> LabelScores:
 def bundle(tmp_path) -> Bundle:
     """Three units in each of two layers of two models, two methods, no images."""
     with BundleWriter(tmp_path / "tiny.csp") as writer:
-        layers = {"a": {"layers": ["conv@mean", "fc@none"]}, "org/b": {"layers": ["conv@mean"]}}
+        layers = {
+            "a": {"layers": ["conv@mean", "fc@none"], "order": 0},
+            "org/b": {"layers": ["conv@mean"], "order": 1},
+        }
         writer.describe(recipe={"methods": ["csp", "semanticlens"]}, inputs={"models": layers})
         with writer.stage("vocabulary", **STAGE) as folder:
             folder.table("labels", pd.DataFrame({"text": TEXTS, "source": "test"}))

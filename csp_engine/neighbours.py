@@ -24,6 +24,7 @@ TIE = 1e-12
 _PRODUCT_VALUES = 32_000_000
 _RESCORED_VALUES = 2_000_000
 _SEARCHED_IMAGES = 2048
+_CROWD = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,10 +208,21 @@ def candidates_by_mask(
                 last = masked_n.max() if n_best == 1 else np.partition(masked_n, place)[place]
                 is_near_n = masked_n >= max(last - space.slack, np.finfo(np.float32).min)
                 image_c = np.flatnonzero(is_near_n)
+                if len(image_c) > _CROWD + n_best:
+                    image_c = _best_of_crowd(space, distinct_e[start + offset], image_c, n_best)
                 images.append(image_c)
                 pairs.append(np.full(len(image_c), pair))
     empty = [np.empty(0, np.int64)]
     return np.concatenate(pairs or empty), np.concatenate(images or empty)
+
+
+def _best_of_crowd(
+    space: ImageSpace, query: np.int64, image_c: Int64[np.ndarray, " c"], n_best: int
+) -> Int64[np.ndarray, " j"]:
+    """Decide at once where very many images are alike, so that they are not all kept."""
+    similarity_c = space.similarity(np.full_like(image_c, query), image_c)
+    image_pj, _, count_p = choose_best(np.zeros_like(image_c), image_c, similarity_c, 1, n_best)
+    return image_pj[0, : count_p[0]].astype(np.int64)
 
 
 def choose_best(

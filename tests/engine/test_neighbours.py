@@ -77,3 +77,18 @@ def test_nothing_outside_a_shortened_list_exceeds_its_bound():
             others = np.setdiff1d(np.flatnonzero(quiet_n), [*near, query])
             wide = image_nd[others].astype(np.float64) @ image_nd[query].astype(np.float64)
             assert wide.max() <= bound_k[row]
+
+
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_a_crowd_of_copies_gives_its_lowest_images(n_best):
+    image_nd = unit_rows(3, 700, 5)
+    image_nd[100:] = image_nd[99]
+    image_nd[350] = image_nd[0]
+    space = neighbours.ImageSpace(image_nd)
+    quiet_bn = np.ones((1, 700), bool)
+    quiet_bn[0, 90:200] = False
+    pair_c, image_c = neighbours.candidates_by_mask(
+        space, np.array([650]), np.zeros(1, np.int64), quiet_bn, n_best
+    )
+    assert image_c.tolist() == list(range(200, 200 + n_best))
+    assert not pair_c.any()

@@ -8,6 +8,7 @@ loading stops with one sentence. What was found is described in ``description`` 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from csp_engine.encoders.base import NotCachedError, is_offline, split_spec
+from csp_engine.encoders.base import NotCachedError, first_line, is_offline, split_spec
 from csp_engine.encoders.stored import PrecomputedEncoder, stored_files
-from csp_engine.errors import InputError, MissingModelError
+from csp_engine.errors import CspError, InputError, MissingModelError
 from csp_engine.types import Encoder
 
 __all__ = ["PrecomputedEncoder", "encoder_availability", "load_encoder"]
@@ -90,12 +91,16 @@ def _python_factory(rest: str) -> Callable[[], Any]:
     module_name, _, name = rest.partition(":")
     if not module_name or not name:
         raise InputError(f"python:{rest} names no factory; write python:module:factory.")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as the python command has it, and console scripts have not
+    importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # importing runs the user's code
         raise MissingModelError(
-            f"Module {module_name!r} of encoder python:{rest} cannot be imported from "
-            f"{Path.cwd()} ({error}); install it or set PYTHONPATH."
+            f"Module {module_name!r} of encoder python:{rest} cannot be imported in {here} "
+            f"({first_line(error)}); run from the folder that holds it, or install it."
         ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
@@ -104,7 +109,16 @@ def _python_factory(rest: str) -> Callable[[], Any]:
 
 
 def _load_python(spec: str, rest: str) -> Encoder:
-    encoder = _python_factory(rest)()
+    factory = _python_factory(rest)
+    try:
+        encoder = factory()
+    except CspError:
+        raise
+    except Exception as error:  # the user's code
+        raise InputError(
+            f"{spec} failed ({type(error).__name__}: {first_line(error)}); call it in Python to "
+            f"see where."
+        ) from error
     needed = ("dim", "fingerprint", "description", "preprocess", "embed_images", "embed_texts")
     lacking = [name for name in needed if not hasattr(encoder, name)]
     if lacking:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.optimize import linear_sum_assignment
 
 from csp_engine.neighbours import TIE
 
@@ -29,6 +28,8 @@ def assign_columns(
     n_rows, n_columns = similarity_mc.shape
     row_s = np.tile(np.arange(n_rows), n_partners)
     n_places = len(row_s)
+    from scipy.optimize import linear_sum_assignment  # half a second that pages need not wait
+
     try:
         if n_columns < n_places:
             raise ValueError

@@ -137,20 +137,20 @@ def example_queries(bundle: Bundle, method: str, n: int = 8) -> list[str]:
     return sorted(best, key=lambda text: (-best[text], text))[:n]
 
 
-def showcase(bundle: Bundle, method: str) -> NeuronRef | None:
-    """A neuron worth showing first: the reliable one whose best label leads by most."""
-    found: tuple[float, NeuronRef] | None = None
+def showcase(bundle: Bundle, method: str, n_best: int = 20) -> NeuronRef | None:
+    """A neuron worth showing first: of the best labelled ones, that with the clearest exemplars."""
+    found: list[tuple[float, float, NeuronRef]] = []
     for model in bundle.model_names:
         for layer in bundle.layers(model):
             if method not in bundle.methods(model, layer):
                 continue
             scores = bundle.scores(model, layer, method)
-            score_u = np.where(
-                np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0),
-                np.asarray(scores.score_uk[:, 0]),
-                -np.inf,
-            )
-            unit = int(score_u.argmax())
-            if np.isfinite(score_u[unit]) and (found is None or score_u[unit] > found[0]):
-                found = (float(score_u[unit]), NeuronRef(model, layer, unit))
-    return found[1] if found else None
+            units = bundle.units(model, layer)
+            good = np.flatnonzero(np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0))
+            best = np.asarray(scores.score_uk)[good, 0]
+            for at in np.argsort(-best, kind="stable")[:n_best]:
+                clarity = float(units["clarity"].iloc[good[at]]) if "clarity" in units else 0.0
+                neuron = NeuronRef(model, layer, int(good[at]))
+                found.append((float(best[at]), clarity, neuron))
+    found.sort(key=lambda each: -each[0])
+    return max(found[:n_best], key=lambda each: each[1])[2] if found else None

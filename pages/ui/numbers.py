@@ -42,7 +42,7 @@ def percentile(value: float, n_draws: int) -> str:
     """A percentile no finer than the draws behind it allow."""
     finest = 100 / max(1, n_draws)
     percent = 100 * float(value)
-    if percent > 100 - finest:
+    if percent > 100 - finest + 1e-3:
         return f"> {100 - finest:.1f} %"
     return f"{percent:.1f} %"
 

@@ -27,9 +27,9 @@ def summary(view: View, found: Found) -> None:
     if found.n_above_chance == 0:
         show(
             "<p class='csp-note' role='status'>"
-            "<b>No neuron beats random image sets for this query.</b> "
-            f"The nearest are shown, but {plain(bar)}. The query may lie outside what the probe "
-            "images or the encoder cover; try a plainer word.</p>"
+            "<b>No neuron stands out for this query.</b> The nearest are shown, but "
+            f"{plain(bar)}, as much or more. Either no neuron here stands for it, or it lies "
+            "outside what the probe images and the encoder cover.</p>"
         )
     else:
         beat = f"{found.n_above_chance} of these {len(found.hits)} beat chance: {bar}"

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import SCREENSHOTS, address, settled
+
+pytestmark = [pytest.mark.browser]
+LOADED = "img[src^='blob:']"
+
+
+def test_search_to_neuron_to_next_and_back(server, open_page):
+    page = open_page(f"{server.url}/search")
+    box = page.get_by_label("Respond to")
+    box.fill("red")
+    box.press("Enter")
+    cards = page.locator(".cards a")
+    expect(cards).to_have_count(12)
+    expect(cards.first.locator(LOADED).first).to_be_visible()
+    assert "q=red" in address(page)
+    cards.first.click()
+    expect(page.locator(".tiles li.pair").first).to_be_visible()
+    expect(page.locator(f".tiles {LOADED}").first).to_be_visible()
+    first = address(page)
+    assert first.startswith("/neuron?")
+    unit = int(re.search(r"unit=(\d+)", first)[1])
+
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".csp-id")).not_to_contain_text(f"/ {unit} (")
+    page.wait_for_function("before => location.pathname + location.search != before", arg=first)
+    second = address(page)
+    page.go_back()
+    expect(page.locator(".csp-id")).to_contain_text(f"/ {unit} (")
+    assert f"unit={unit}" in address(page)
+    page.go_forward()
+    expect(page.locator(".csp-id")).not_to_contain_text(f"/ {unit} (")
+    assert address(page) == second
+
+
+def test_a_deep_link_is_the_first_request_of_a_fresh_server(fresh_server, open_page):
+    page = open_page(f"{fresh_server.url}/neuron?bundle=small&layer=second@mean&unit=5&v=1")
+    expect(page.locator(".csp-id")).to_contain_text("small / second@mean / 5")
+    expect(page.get_by_role("link", name="Search")).to_be_visible()
+    expect(page).to_have_title(re.compile("Neuron"))
+
+
+def test_a_deep_link_to_nothing_explains_itself(server, open_page):
+    page = open_page(f"{server.url}/neuron?layer=third@mean&unit=500")
+    expect(page.locator(".csp-note")).to_contain_text("There is no layer “third@mean” here")
+    expect(page.locator(".csp-note")).to_contain_text("no unit 500")
+
+
+def test_an_exemplar_can_be_enlarged_and_stepped_through_by_keys(server, open_page):
+    page = open_page(f"{server.url}/neuron?layer=second@mean&unit=5")
+    page.locator(".tiles button").first.click()
+    box = page.get_by_role("dialog")
+    expect(box).to_contain_text("Exemplar 1")
+    expect(box).to_contain_text("blue/")
+    page.keyboard.press("ArrowRight")
+    expect(box).to_contain_text("2 of ")
+    page.keyboard.press("Escape")
+    expect(box).to_be_hidden()
+    # The arrow turned the box, not the page behind it.
+    expect(page.locator(".csp-id")).to_contain_text("/ 5 (")
+
+
+def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
+    page = open_page(f"{server.url}/neuron?layer=second@mean&unit=5")
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
+    page.locator("body").press("ArrowRight")
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 6")
+    page.wait_for_function("location.search.includes('unit=6')")
+
+
+def test_a_card_is_a_real_link(server, open_page):
+    page = open_page(f"{server.url}/search?q=green")
+    href = page.locator(".cards a").first.get_attribute("href")
+    other = open_page(server.url + href)
+    expect(other.locator(".tiles li.pair").first).to_be_visible()
+
+
+def test_a_layer_row_opens_the_layer(server, open_page):
+    page = open_page(server.url)
+    canvas = page.get_by_test_id("stDataFrame").locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    canvas.click(position={"x": 14, "y": 85}, force=True)  # the grid puts a scroller over it
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 0")
+
+
+@pytest.mark.parametrize("path", ["", "search?q=green", "neuron?layer=second@mean&unit=5"])
+def test_pages_fit_a_phone(server, open_page, path):
+    page = open_page(f"{server.url}/{path}", width=390, height=844)
+    expect(page.locator(LOADED).first).to_be_visible()
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("m => m.scrollWidth - m.clientWidth") == 0
+    name = re.sub(r"\W+", "-", path.partition("?")[0] or "overview")
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}-390.png")
+
+
+def test_every_image_has_words(server, open_page):
+    page = settled(open_page(f"{server.url}/neuron?layer=second@mean&unit=5"))
+    expect(page.locator(f".tiles {LOADED}").first).to_be_visible()
+    words = page.locator("img").evaluate_all("all => all.map(i => i.alt)")
+    assert len(words) > 10
+    assert all(word.strip() for word in words)

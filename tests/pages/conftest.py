@@ -1,0 +1,105 @@
+"""A small bundle built for real, and pages run as the server runs them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from csp_engine.bundle.manifest import sha256_json
+from csp_engine.pipeline import build
+from tests import toys
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = ROOT / "pages" / "ui" / "main.py"
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pages")
+    build(toys.request(folder, folder / "small.csp"))
+    return folder / "small.csp"
+
+
+@pytest.fixture
+def copied(small_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(small_bundle, tmp_path / "small.csp"))
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Point the pages at some bundles."""
+
+    def point(*paths: Path) -> None:
+        monkeypatch.setenv("CSP_BUNDLES", os.pathsep.join(map(str, paths)))
+
+    return point
+
+
+def open_page(page: str = "overview", **params: str) -> AppTest:
+    """A page at a URL."""
+    at = AppTest.from_file(str(MAIN), default_timeout=60)
+    at.run()
+    for key in list(at.query_params):
+        del at.query_params[key]
+    for key, value in params.items():
+        at.query_params[key] = value
+    return at.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
+
+
+def html(at: AppTest) -> str:
+    """All HTML of a page that is not style."""
+    bodies = [element.proto.body for element in at.get("html")]
+    return "\n".join(body for body in bodies if not body.startswith("<style>"))
+
+
+def component(at: AppTest, name: str) -> dict:
+    """What Python sends to the component of this key suffix."""
+    for element in at.get("bidi_component"):
+        if element.proto.component_name.endswith(name):
+            return json.loads(element.proto.json)
+    raise AssertionError(f"no component {name} on the page")
+
+
+def rewrite_manifest(bundle: Path, **changes: object) -> None:
+    """Change members of a manifest and make its hash fit again."""
+    path = bundle / "manifest.json"
+    body = json.loads(path.read_text())
+    body.update(changes)
+    body.pop("self_sha256")
+    body["self_sha256"] = sha256_json(body)
+    path.write_text(json.dumps(body))
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "![x](http://evil.example/x.png)",
+    ":red[shout] :smile: :material/home:",
+    "\"quotes' & ampersands",
+    "אדום \u202egnp.exe",
+    "../../etc/passwd",
+    "$x^2$ **bold** [link](javascript:alert(1))",
+]
+
+
+@pytest.fixture(scope="session")
+def hostile_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels, file names and class names that try to be more than text."""
+    folder = tmp_path_factory.mktemp("hostile")
+    images = toys.draw_images(folder / "images", 28)
+    names = ["<b>bold & co", "![x](http:evil)", ":red[class]", "a'\"quote"]
+    for each, name in zip(sorted(images.iterdir()), names, strict=True):
+        renamed = each.rename(each.parent / name)
+        for image in list(renamed.iterdir()):
+            image.rename(renamed / f"<img src=x onerror=alert(1)>{image.name}")
+    request = toys.request(folder, folder / "hostile.csp", vocabulary=toys.words(folder, HOSTILE))
+    build(dataclasses.replace(request, n_influence_images=0))
+    return folder / "hostile.csp"

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from csp_engine.bundle import Bundle
+from tests.pages.conftest import HOSTILE, ROOT, component, html, open_page, rewrite_manifest
+
+PAGES = ("overview", "search", "neuron")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_a_good_bundle_shows_no_problem(serve, small_bundle, page):
+    serve(small_bundle)
+    at = open_page(page)
+    assert not at.exception
+    assert "csp-problem" not in html(at)
+    assert "csp-note" not in html(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_bundle_a_page_says_how_to_build_one(serve, tmp_path, page):
+    serve(tmp_path)
+    at = open_page(page)
+    assert not at.exception
+    assert at.title[0].value == "No bundle yet"
+    assert "csp build" in at.code[0].value
+    assert str(tmp_path) in html(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_bundle_of_a_newer_schema_is_refused_in_its_own_sentence(serve, copied, page):
+    rewrite_manifest(copied, schema=99)
+    serve(copied)
+    at = open_page(page)
+    assert not at.exception
+    assert "99" in html(at)
+    assert "cannot be opened" in html(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_cut_off_manifest_is_a_sentence(serve, copied, page):
+    path = copied / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-100])
+    serve(copied)
+    at = open_page(page)
+    assert not at.exception
+    assert "damaged" in html(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_cut_off_array_is_a_sentence_where_it_is_needed(serve, copied, page):
+    for path in copied.glob("*/exemplar_image.npy"):
+        path.write_bytes(path.read_bytes()[:-4])
+    serve(copied)
+    at = open_page(page, q="red") if page == "search" else open_page(page)
+    assert not at.exception
+    assert "damaged" in html(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_nonsense_url_shows_something_and_says_what_was_replaced(serve, small_bundle, page):
+    serve(small_bundle)
+    at = open_page(
+        page, bundle="smal", layer="nope", unit="-1e9", method="<b>", k="x", q="red", v="7"
+    )
+    assert not at.exception
+    for said in ("smal", "nope", "-1e9", "&lt;b&gt;", "version 7"):
+        assert said in html(at)
+
+
+def test_a_bundle_is_found_by_name_only(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", bundle=str(small_bundle.parent / "other.csp"))
+    assert not at.exception
+    assert "showing small instead" in html(at)
+
+
+def test_the_overview_tells_what_is_looked_at(serve, small_bundle):
+    serve(small_bundle)
+    shown = html(open_page())
+    manifest = Bundle.open(small_bundle).manifest
+    assert "20 neurons of small" in shown
+    assert "28 images" in shown
+    assert manifest.inputs["encoder"]["spec"] in shown
+    assert manifest.inputs["models"]["small"]["fingerprint"][:12] in shown
+
+
+def test_the_layer_table_counts_what_the_bundle_says(serve, small_bundle):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    table = open_page().dataframe[0].value
+    assert table["Neurons"].tolist() == [8, 12]
+    reliable = [int(bundle.scores("small", la, "csp").reliable_u.sum()) for la in table["Layer"]]
+    assert table["Labelled · CSP"].tolist() == reliable
+
+
+def test_a_search_ranks_as_the_engine_does_and_shows_the_prompts(serve, small_bundle):
+    from csp_engine.search import open_index, query_vector, rank
+
+    serve(small_bundle)
+    at = open_page("search", q="red")
+    bundle = Bundle.open(small_bundle)
+    index, rows = open_index(bundle, "csp")
+    best = rows.iloc[int(rank(index, query_vector(bundle, "red"), 1).row_m[0])]
+    found = component(at, "csp_cards")["cards"]
+    assert found[0]["id"] == f"{best['layer']} / {best['unit']}"
+    assert len(found) == 12
+    assert "<li dir='auto'>red-like</li>" in html(at)
+    assert found[0]["href"].startswith("/neuron?bundle=small&model=small&layer=")
+
+
+def test_but_not_changes_the_order(serve, small_bundle):
+    serve(small_bundle)
+    plain = component(open_page("search", q="red"), "csp_cards")["cards"]
+    minus = component(open_page("search", q="blue", **{"not": "red"}), "csp_cards")["cards"]
+    assert plain[0]["id"] != minus[0]["id"]
+
+
+def test_a_text_that_cancels_itself_is_a_sentence(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search", q="red", **{"not": "red"})
+    assert not at.exception
+    assert "cancel each other out" in html(at)
+
+
+def test_a_layer_filter_keeps_to_that_layer(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search", q="green", model="small", layer="second@mean")
+    ids = [card["id"] for card in component(at, "csp_cards")["cards"]]
+    assert len(ids) == 12
+    assert all(each.startswith("second@mean / ") for each in ids)
+
+
+def test_a_query_that_no_neuron_answers_says_so(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search", q="red, blue, green")
+    assert "No neuron stands out" in html(at)
+
+
+def test_a_free_text_loads_the_encoder_and_answers(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search", q="red blue")
+    assert not at.exception
+    assert len(component(at, "csp_cards")["cards"]) == 12
+
+
+def test_typing_a_query_puts_it_in_the_url(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search")
+    at.text_input(key="_q").set_value("blue").run()
+    assert at.query_params["q"] == "blue"
+    assert component(at, "csp_cards")["cards"][0]["title"].startswith("blue")
+
+
+def test_exemplars_stand_beside_their_own_contrast_images(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer="second@mean", unit="5")
+    bundle = Bundle.open(small_bundle)
+    exemplars = bundle.exemplars("small", "second@mean")
+    contrast = bundle.contrast("small", "second@mean")
+    tiles = component(at, "csp_tiles")["tiles"]
+    assert len(tiles) == int(exemplars.count_u[5])
+    for rank, tile in enumerate(tiles):
+        first, second = tile["images"]
+        assert ["image", str(exemplars.image_uk[5, rank])] in first["facts"]
+        assert ["image", str(contrast.image_ukj[5, rank, 0])] in second["facts"]
+        assert f"similarity {contrast.similarity_ukj[5, rank, 0]:.3f}" in tile["note"].replace(
+            "−", "-"
+        )
+
+
+def test_next_and_previous_walk_round_the_layer_and_stay_in_the_url(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer="second@mean", unit="11")
+    at.button(key="next").click().run()
+    assert at.query_params["unit"] == "0"
+    assert "second@mean / 0" in html(at)
+    at.button(key="previous").click().run()
+    assert at.query_params["unit"] == "11"
+
+
+def test_the_label_table_shows_the_chosen_method(serve, small_bundle):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    scores = bundle.scores("small", "first@mean", "clip_dissect")
+    best = bundle.labels()["text"].iloc[int(scores.label_uk[3, 0])]
+    at = open_page("neuron", unit="3", method="clip_dissect")
+    table = html(at).split("<h2 class='csp-h'>Candidate labels</h2>")[1]
+    assert table.index(f"dir='auto'>{best}<") < table.index("</tr>", table.index("<tbody>"))
+
+
+@pytest.mark.parametrize("show", ["stratified", "random"])
+def test_samples_show_the_images_of_the_bundle(serve, small_bundle, show):
+    serve(small_bundle)
+    samples = Bundle.open(small_bundle).samples("small", "first@mean")
+    images = getattr(samples, f"{show}_image_us")[2]
+    tiles = component(open_page("neuron", unit="2", show=show), "csp_tiles")["tiles"]
+    shown = sorted(int(tile["images"][0]["facts"][1][1]) for tile in tiles)
+    assert shown == sorted(images.tolist())
+
+
+def test_a_unit_without_a_reliable_label_says_so(serve, small_bundle):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    found = [
+        (layer, unit)
+        for layer in bundle.layers("small")
+        for unit, good in enumerate(bundle.scores("small", layer, "csp").reliable_u)
+        if not good
+    ]
+    layer, unit = found[0]
+    assert "No reliable label" in html(open_page("neuron", layer=layer, unit=str(unit)))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hostile_names_are_shown_as_text(serve, hostile_bundle, page):
+    serve(hostile_bundle)
+    label = str(Bundle.open(hostile_bundle).labels()["text"].iloc[0])
+    for query in (label, HOSTILE[0]):
+        at = open_page(page, q=query, layer=HOSTILE[1], unit=HOSTILE[3])
+        assert not at.exception
+        shown = html(at).lower()
+        assert "<script" not in shown
+        assert "<img" not in shown
+        for element in at.get("page_link"):
+            assert "](" not in element.proto.label
+        for text in [m.value for m in at.markdown] + [c.value for c in at.caption]:
+            assert "evil" not in text
+
+
+def test_two_bundles_can_be_chosen_between(serve, small_bundle, copied):
+    other = copied.rename(copied.with_name("other.csp"))
+    serve(small_bundle, other)
+    at = open_page()
+    at.selectbox(key="_bundle").select("other").run()
+    assert at.query_params["bundle"] == "other"
+    assert "other.csp" in html(at)
+
+
+def test_pages_read_a_bundle_without_loading_torch(small_bundle):
+    code = f"""
+import os, sys
+os.environ["CSP_BUNDLES"] = {json.dumps(str(small_bundle))}
+from streamlit.testing.v1 import AppTest
+at = AppTest.from_file({json.dumps(str(ROOT / "pages" / "ui" / "main.py"))}, default_timeout=60)
+at.run()
+for page in ("search", "neuron"):
+    at.query_params["q"] = "red"
+    at.switch_page({json.dumps(str(ROOT / "pages"))} + f"/{{page}}.py").run()
+    assert not at.exception
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

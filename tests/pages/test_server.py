@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from csp_engine.bundle import Bundle
+from pages.ui import server
+from tests.pages.conftest import rewrite_manifest
+
+
+@pytest.fixture
+def client(serve, small_bundle):
+    serve(small_bundle)
+    return TestClient(Starlette(routes=server.routes(), middleware=server.middleware()))
+
+
+@pytest.fixture
+def root(small_bundle):
+    return f"/csp/thumbs/small/{Bundle.open(small_bundle).digest[:16]}"
+
+
+def test_a_pack_holds_the_thumbnails_in_the_order_asked(client, root, small_bundle):
+    answer = client.get(f"{root}/5-0-5")
+    bundle = Bundle.open(small_bundle)
+    expected = [bundle.thumbnail(i) for i in (5, 0, 5)]
+    assert answer.content == struct.pack("<4I", 3, *map(len, expected)) + b"".join(expected)
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["content-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "images",
+    ["28", "-1", "1--2", "1-", "abc", "1" * 11, "..%2F..%2Fmanifest.json", "0-" * 200 + "0", "٣"],
+)
+def test_anything_but_image_numbers_in_range_is_not_found(client, root, images):
+    assert client.get(f"{root}/{images}").status_code == 404
+
+
+def test_the_last_image_is_served_and_the_next_is_not(client, root):
+    assert client.get(f"{root}/27").status_code == 200
+    assert client.get(f"{root}/28").status_code == 404
+
+
+def test_an_old_digest_is_not_answered_from_a_new_bundle(client):
+    assert client.get("/csp/thumbs/small/0123456789abcdef/0").status_code == 404
+
+
+def test_only_known_names_open_bundles(client, root, small_bundle):
+    for name in ("other", "..", "%2Fetc", str(small_bundle).replace("/", "%2F")):
+        assert client.get(root.replace("small", name) + "/0").status_code == 404
+
+
+def test_ready_tells_which_bundle_cannot_be_opened(serve, small_bundle, copied):
+    client = TestClient(Starlette(routes=server.routes()))
+    serve(small_bundle)
+    assert client.get("/csp/ready").json() == {"ready": True, "problems": {}}
+    rewrite_manifest(copied, schema=99)
+    serve(copied)
+    answer = client.get("/csp/ready")
+    assert answer.status_code == 503
+    assert "99" in answer.json()["problems"]["small"]
+
+
+def test_every_answer_carries_a_policy_that_allows_no_other_host(client, root):
+    headers = client.get(f"{root}/0").headers
+    policy = headers["content-security-policy"]
+    assert "http:" not in policy
+    assert "'unsafe-eval'" not in policy
+    assert "script-src 'self' blob: 'sha256-" in policy
+    assert headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from csp_engine.bundle import Bundle
+from pages.ui import state
+
+
+@pytest.fixture(scope="module")
+def bundle(small_bundle):
+    return Bundle.open(small_bundle)
+
+
+def test_an_empty_url_gives_the_first_neuron_and_no_note(bundle):
+    view = state.read_view({}, "small", bundle)
+    assert (view.model, view.layer, view.unit, view.method) == ("small", "first@mean", 0, "csp")
+    assert view.notes == ()
+    assert view.is_all_layers
+
+
+@pytest.mark.parametrize(
+    ("params", "shown", "said"),
+    [
+        ({"layer": "secnd@mean"}, {"layer": "second@mean"}, "secnd@mean"),
+        ({"layer": "zzz"}, {"layer": "first@mean"}, "zzz"),
+        ({"model": "smal"}, {"model": "small"}, "no model"),
+        ({"unit": "8"}, {"unit": 7}, "no unit 8 (0–7)"),
+        ({"unit": "-3"}, {"unit": 0}, "no unit -3"),
+        ({"unit": "9" * 31}, {"unit": 0}, "no unit number"),
+        ({"unit": "1e3"}, {"unit": 0}, "“1e3” is no unit number"),
+        ({"unit": "٣"}, {"unit": 0}, "is no unit number"),
+        ({"method": "CSP"}, {"method": "csp"}, "no method"),
+        ({"k": "1000000"}, {"k": 12}, "number of results"),
+        ({"show": "everything"}, {"show": "contrast"}, "no sample"),
+        ({"v": "2"}, {}, "version 2"),
+        ({"q": "x" * 301}, {"q": "x" * 300}, "300 characters"),
+    ],
+)
+def test_nonsense_becomes_the_nearest_valid_view_and_says_so(bundle, params, shown, said):
+    view = state.read_view(params, "small", bundle)
+    assert {key: getattr(view, key) for key in shown} == shown
+    assert len(view.notes) == 1
+    assert said in view.notes[0]
+
+
+def test_the_unit_range_is_that_of_the_layer_asked_for(bundle):
+    view = state.read_view({"layer": "second@mean", "unit": "11"}, "small", bundle)
+    assert (view.unit, view.notes, view.is_all_layers) == (11, (), False)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    params=st.dictionaries(
+        st.sampled_from(
+            ["bundle", "model", "layer", "unit", "method", "q", "not", "k", "show", "v"]
+        ),
+        st.one_of(st.text(max_size=40), st.integers().map(str), st.sampled_from(["second@mean"])),
+    )
+)
+def test_every_url_gives_a_view_that_exists_and_whose_own_link_gives_it_again(bundle, params):
+    view = state.read_view(params, "small", bundle)
+    assert view.layer in bundle.layers(view.model)
+    assert 0 <= view.unit < bundle.n_units(view.model, view.layer)
+    assert view.method in bundle.methods(view.model, view.layer)
+    again = state.read_view(view.params(), "small", bundle)
+    assert again.notes == ()
+    same = ("model", "layer", "unit", "method", "q", "but_not", "k", "show")
+    assert [getattr(again, key) for key in same] == [getattr(view, key) for key in same]
+
+
+def test_several_texts_are_separated_by_commas_or_semicolons():
+    assert state.split_texts(" red, striped cloth ;; blue,") == ["red", "striped cloth", "blue"]

@@ -7,7 +7,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from pages.ui import finding, numbers, problems, store
 from pages.ui import results as outcome
-from pages.ui.cards import Packs, card_list, show
+from pages.ui.cards import Packs, card_list, markdown_text, show
 from pages.ui.neurons import method_title, neuron_card
 from pages.ui.page import go, link, opened, set_params
 from pages.ui.state import ALL_LAYERS, MAX_QUERY, RESULT_COUNTS, View
@@ -109,7 +109,7 @@ def results(bundle: Bundle, view: View) -> None:
     if store.is_quick(bundle, texts):
         found = finding.find(bundle, view)
     else:
-        spec = bundle.manifest.inputs["encoder"]["spec"]
+        spec = markdown_text(bundle.manifest.inputs["encoder"]["spec"])
         with st.spinner(f"Not in the vocabulary: loading the encoder {spec} once…"):
             found = finding.find(bundle, view)
     if not found.hits:

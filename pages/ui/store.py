@@ -27,20 +27,38 @@ ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
 log = logging.getLogger(__name__)
 
-_lock = threading.RLock()
+KEPT = 512
+_lock = threading.Lock()
 _kept: OrderedDict[Hashable, Any] = OrderedDict()
+_making: dict[Hashable, threading.Lock] = {}
 _encoders: dict[str, Encoder] = {}
+_encoder_lock = threading.Lock()
 
 
-def _once(key: Hashable, make: Callable[[], Any], limit: int = 512) -> Any:
-    """The kept value of a key, made once even when several sessions ask together."""
+def _once(key: Hashable, make: Callable[[], Any]) -> Any:
+    """The kept value of a key, made once even when several sessions ask together.
+
+    Only those who ask for the same key wait for it: an encoder may take seconds to load.
+    """
     with _lock:
-        if key not in _kept:
-            _kept[key] = make()
-            while len(_kept) > limit:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key]
+        own = _making.setdefault(key, threading.Lock())
+    with own:
+        with _lock:
+            if key in _kept:
+                return _kept[key]
+        try:
+            value = make()
+        finally:
+            with _lock:
+                _making.pop(key, None)
+        with _lock:
+            _kept[key] = value
+            while len(_kept) > KEPT:
                 _kept.popitem(last=False)
-        _kept.move_to_end(key)
-        return _kept[key]
+        return value
 
 
 def searched_folders() -> list[Path]:
@@ -99,8 +117,8 @@ def searchable_methods(bundle: Bundle) -> tuple[str, ...]:
 
 def is_quick(bundle: Bundle, texts: list[str]) -> bool:
     """Whether these texts need no encoder to be loaded now."""
-    spec = bundle.manifest.inputs["encoder"]["fingerprint"]
-    return spec in _encoders or all(
+    fingerprint = bundle.manifest.inputs["encoder"]["fingerprint"]
+    return fingerprint in _encoders or all(
         ("query", bundle.digest, text) in _kept or stored_label(bundle, text) is not None
         for text in texts
     )
@@ -119,7 +137,7 @@ def vector_of(bundle: Bundle, text: str) -> np.ndarray:
 def encoder_of(bundle: Bundle) -> Encoder:
     """The encoder that made a bundle, loaded once per process."""
     stored = bundle.manifest.inputs["encoder"]
-    with _lock:
+    with _encoder_lock:
         if stored["fingerprint"] not in _encoders:
             from csp_engine.encoders import load_encoder  # brings torch in: seconds, a gigabyte
 

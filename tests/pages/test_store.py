@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from csp_engine.errors import BundleError
+from pages.ui import store
+from tests.pages.conftest import rewrite_manifest
+
+
+def test_bundles_of_one_name_in_two_folders_stay_apart(serve, small_bundle, copied):
+    serve(small_bundle, copied.parent)
+    assert store.known_bundles() == {"small": small_bundle, "small~2": copied}
+
+
+def test_a_folder_that_is_not_there_holds_no_bundles(serve, tmp_path):
+    serve(tmp_path / "nowhere")
+    assert store.known_bundles() == {}
+
+
+def test_a_bundle_that_changed_on_disk_is_opened_again(serve, copied):
+    serve(copied)
+    first = store.open_bundle("small")
+    assert store.open_bundle("small") is first
+    recipe = json.loads((copied / "manifest.json").read_text())["recipe"]
+    rewrite_manifest(copied, recipe={**recipe, "note": "changed on disk"})
+    assert store.open_bundle("small").digest != first.digest
+
+
+def test_a_name_is_never_a_path(serve, small_bundle):
+    serve(small_bundle)
+    for name in (str(small_bundle), "../small", "small.csp", ""):
+        with pytest.raises(BundleError, match="no bundle"):
+            store.open_bundle(name)
+
+
+def test_what_two_sessions_ask_for_is_made_once_and_holds_up_nobody_else():
+    began, go_on, made = threading.Event(), threading.Event(), []
+
+    def slowly() -> int:
+        began.set()
+        assert go_on.wait(10)
+        made.append(1)
+        return 7
+
+    answers: list[int] = []
+    key = ("test", object())
+    sessions = [
+        threading.Thread(target=lambda: answers.append(store._once(key, slowly))) for _ in range(2)
+    ]
+    for session in sessions:
+        session.start()
+    assert began.wait(10)
+    assert store._once(("test", object()), lambda: 3) == 3
+    go_on.set()
+    for session in sessions:
+        session.join(10)
+    assert answers == [7, 7]
+    assert made == [1]
+
+
+def test_what_failed_is_tried_again():
+    key = ("test", object())
+    with pytest.raises(BundleError):
+        store._once(key, lambda: (_ for _ in ()).throw(BundleError("not now")))
+    assert store._once(key, lambda: 5) == 5

@@ -9,7 +9,7 @@ from typing import Any
 from csp_engine.contrast import ContrastRule
 from csp_engine.embeddings import TEMPLATES
 from csp_engine.errors import InputError
-from csp_engine.scoring import METHODS
+from csp_engine.scoring import METHODS, resolve_params
 from csp_engine.types import TextRecipe
 
 
@@ -81,6 +81,18 @@ class Recipe:
                 "methods can only average exemplars that are kept."
             )
         self.text_recipe()
+        self.contrast_rule()
+        for method in self.methods:
+            self.method_params(method)
+
+    def method_params(self, method: str) -> dict[str, Any]:
+        """The parameters of a label method: its own defaults, with this recipe's on top."""
+        own: dict[str, dict[str, Any]] = {
+            "csp": {"n_score": self.n_score, "gamma": self.gamma, "weighting": self.weighting},
+            "semanticlens": {"n_score": self.n_score},
+            "clip_dissect": {"prior": self.prior},
+        }
+        return dict(resolve_params(METHODS[method], own.get(method, {})))
 
     def contrast_rule(self) -> ContrastRule:
         """The part that contrast mining needs."""

@@ -18,7 +18,7 @@ from csp_engine.labels import Vocabulary
 from csp_engine.pipeline.request import require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.recipe import Recipe
-from csp_engine.scoring import METHODS, label_units, noise_evidence, resolve_params
+from csp_engine.scoring import METHODS, label_units, noise_evidence
 from csp_engine.search import build_index
 from csp_engine.types import ContrastSet, Encoder, Evidence, Exemplars, LabelScores
 
@@ -301,24 +301,13 @@ def _null_evidence(run: Run) -> Evidence:
     return _evidence(run, drawn, read_contrast(bundle, "null"))
 
 
-def _method_params(run: Run, method: str) -> dict[str, Any]:
-    """The parameters of a method: its own defaults, with what the recipe says of it on top."""
-    recipe = run.recipe
-    own: dict[str, dict[str, Any]] = {
-        "csp": {"n_score": recipe.n_score, "gamma": recipe.gamma, "weighting": recipe.weighting},
-        "semanticlens": {"n_score": recipe.n_score},
-        "clip_dissect": {"prior": recipe.prior},
-    }
-    return dict(resolve_params(METHODS[method], own.get(method, {})))
-
-
 def _scores(run: Run, model: str, layer: str, method: str) -> None:
     stage = f"scores:{model}/{layer}/{method}"
     params = {
         "method": method,
         "method_version": METHODS[method].version,
         "n_labels": run.recipe.n_labels,
-        **_method_params(run, method),
+        **run.recipe.method_params(method),
     }
     needs = [f"neurons:{model}/{layer}", f"contrast:{model}/{layer}"]
     identity = run.key(stage, params, [*needs, "embeddings", "vocabulary", "null"])
@@ -330,7 +319,7 @@ def _scores(run: Run, model: str, layer: str, method: str) -> None:
         _evidence(run, bundle.exemplars(model, layer), bundle.contrast(model, layer)),
         _null_evidence(run),
         np.asarray(bundle.label_vectors()),
-        _method_params(run, method),
+        run.recipe.method_params(method),
         n_labels=run.recipe.n_labels,
         progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
     )

@@ -53,6 +53,7 @@ def activation_histogram(bundle: Bundle, view: View, theme: str) -> tuple[Any, s
             "type": "log",
             "fixedrange": True,
             "dtick": 1,
+            "range": [-0.3, float(np.log10(max(10, count_b.max()))) + 0.1],
         },
     )
     words = (

@@ -140,7 +140,14 @@ def n_null(bundle: Bundle) -> int:
 def image_facts(bundle: Bundle, image: int) -> tuple[tuple[str, str], ...]:
     """What is known about a probe image, for the enlarged view."""
     row = bundle.images().iloc[image]
-    hidden = {"sha256", "hash", "listed", "thumb_bytes", "duplicate_of", "duplicate_group"}
+    hidden = {
+        "sha256",
+        "perceptual_hash",
+        "listed",
+        "thumb_bytes",
+        "duplicate_of",
+        "duplicate_group",
+    }
     kept = [
         (str(name).replace("_", " "), str(value))
         for name, value in row.items()

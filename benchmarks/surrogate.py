@@ -4,8 +4,8 @@
 from ``CSP_SHARED_DATA`` (default ``../shared/data``). Images go through MobileNetV2 features and a
 linear map, texts through hashed words and character pieces and a linear map. Vectors are centred
 (mean image, mean text) and brought back to unit length: that is how the two sides compare best, and
-what ``description`` says; a text of stop words alone becomes a zero row. ``encoder_uncentred``
-leaves them in CLIP's space.
+what ``description`` says; a text of stop words alone becomes a zero row. ``raw_images``
+and ``raw_texts`` give them in CLIP's space.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SurrogateEncoder:
     needs_pixels = True
     dim = 512
 
-    def __init__(self, folder: Path, *, is_centred: bool) -> None:
+    def __init__(self, folder: Path) -> None:
         adapters = folder / "surrogate_clip_vitb32"
         weights = sorted((folder / "models" / "mobilenet_v2_imagenet").glob("*.safetensors"))
         if not (adapters / "image_adapter.safetensors").is_file() or len(weights) != 1:
@@ -97,8 +97,7 @@ class SurrogateEncoder:
             ]
         )
         self._transform.transforms.append(v2.Normalize(IMAGENET_MEAN, IMAGENET_STD))
-        self._is_centred = is_centred
-        self.spec = f"python:benchmarks.surrogate:encoder{'' if is_centred else '_uncentred'}"
+        self.spec = "python:benchmarks.surrogate:encoder"
         self.description: dict[str, Any] = {
             "kind": "surrogate of CLIP ViT-B/32, fitted, not CLIP itself",
             "weights_sha256": [
@@ -110,9 +109,7 @@ class SurrogateEncoder:
                 )
             ],
             "preprocessing": "Resize 224 bilinear, CenterCrop 224, ImageNet mean and deviation",
-            "output": "mean image and mean text subtracted, then unit length"
-            if is_centred
-            else "unit length in the space of CLIP ViT-B/32",
+            "output": "mean image or mean text subtracted, then unit length",
             "dim": self.dim,
         }
         self.fingerprint = hashlib.sha256(
@@ -123,34 +120,35 @@ class SurrogateEncoder:
         """One Pillow image to one float32 array."""
         return self._transform(image.convert("RGB")).numpy()
 
-    def embed_images(self, pixels: np.ndarray) -> np.ndarray:
-        """A batch of preprocessed images to unit rows."""
+    def raw_images(self, pixels: np.ndarray) -> np.ndarray:
+        """A batch of preprocessed images to unit rows in CLIP's space."""
         part = self._image
         with torch.inference_mode():
             pooled = self._features(torch.from_numpy(pixels)).mean(dim=(2, 3))
             residual = ((pooled - part["feat_mean"]) / part["feat_scale"]) @ part["proj"]
-        return self._place(residual.numpy(), part["image_mean"], part["image_residual_norm"])
+        return _placed(residual.numpy(), part["image_mean"], part["image_residual_norm"])
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts to unit rows."""
+    def raw_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts to unit rows in CLIP's space."""
         part = self._text
         x = np.stack([hashed(text) for text in texts]) if texts else np.zeros((0, N_BUCKETS))
-        x = x * part["idf"].numpy()
-        x = normalise_rows(x) * math.sqrt(2)
-        residual = x.astype(np.float32) @ part["hash_proj"].float().numpy()
-        return self._place(residual, part["text_mean"], part["text_residual_norm"])
+        x = normalise_rows(x * part["idf"].numpy()) * np.float32(math.sqrt(2))
+        residual = x @ part["hash_proj"].float().numpy()
+        return _placed(residual, part["text_mean"], part["text_residual_norm"])
 
-    def _place(self, residual: np.ndarray, mean: torch.Tensor, length: torch.Tensor) -> np.ndarray:
-        row_nd = mean.numpy() + float(length) * normalise_rows(residual)
-        row_nd = normalise_rows(row_nd)
-        return normalise_rows(row_nd - mean.numpy()) if self._is_centred else row_nd
+    def embed_images(self, pixels: np.ndarray) -> np.ndarray:
+        """A batch of preprocessed images to centred unit rows."""
+        return normalise_rows(self.raw_images(pixels) - self._image["image_mean"].numpy())
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts to centred unit rows."""
+        return normalise_rows(self.raw_texts(texts) - self._text["text_mean"].numpy())
+
+
+def _placed(residual: np.ndarray, mean: torch.Tensor, length: torch.Tensor) -> np.ndarray:
+    return normalise_rows(mean.numpy() + float(length) * normalise_rows(residual))
 
 
 def encoder() -> SurrogateEncoder:
-    """The encoder to use: centred."""
-    return SurrogateEncoder(shared_folder(), is_centred=True)
-
-
-def encoder_uncentred() -> SurrogateEncoder:
-    """The same before centring, as its test vectors are."""
-    return SurrogateEncoder(shared_folder(), is_centred=False)
+    """The encoder in the shared folder."""
+    return SurrogateEncoder(shared_folder())

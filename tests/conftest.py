@@ -17,3 +17,17 @@ def shared_data() -> Path:
     if not (folder / "images").is_dir():
         pytest.skip(f"real models and images are not at {folder} (set CSP_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small world of drawn shapes: images, labels.csv, vocabulary.txt, a network, an encoder."""
+    from csp_engine.demo.shapes import make_world
+
+    return make_world(tmp_path_factory.mktemp("shapes") / "world", quick=True)
+
+
+@pytest.fixture(scope="session")
+def toy_images(toy_world: Path) -> Path:
+    """Its 96 drawings, one folder per shape."""
+    return toy_world / "images"

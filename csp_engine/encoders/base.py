@@ -28,7 +28,8 @@ SPEC_FORMS = (
     "precomputed/FOLDER or python:module:factory"
 )
 TEXT_BATCH = 256
-HUB_PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin")
+SMALL_FILES = ("*.json", "*.txt", "*.model")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
 _offline_lock = threading.RLock()
 
 
@@ -85,9 +86,21 @@ def hub_is_reachable() -> bool:
 
 
 def hub_folder(
-    repo: str, is_complete: Callable[[Path], bool], first_file: str, offline: bool
+    repo: str,
+    is_complete: Callable[[Path], bool],
+    first_file: str,
+    offline: bool,
+    weights: Sequence[str] = ("*.safetensors", "*.bin"),
 ) -> Path:
-    """The cached folder of a hub repository, downloaded first if need be and allowed."""
+    """The cached folder of a hub repository, downloaded first if need be and allowed.
+
+    Args:
+        repo: its name, ``organisation/name``.
+        is_complete: whether a folder has all that is needed.
+        first_file: a file that every such repository has, by which the cache is searched.
+        offline: do not download.
+        weights: patterns of weight files, tried one after the other until all is there.
+    """
     from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -103,10 +116,16 @@ def hub_folder(
         raise NotCachedError(repo, "downloads are off (HF_HUB_OFFLINE)")
     if not hub_is_reachable():
         raise NotCachedError(repo, "the model hub cannot be reached")
-    try:
-        return Path(snapshot_download(repo, allow_patterns=list(HUB_PATTERNS), etag_timeout=10))
-    except Exception as error:
-        raise NotCachedError(repo, f"its download failed ({type(error).__name__})") from error
+    folder = Path()
+    for pattern in weights or ("*.json",):
+        try:
+            found = snapshot_download(repo, allow_patterns=[*SMALL_FILES, pattern], etag_timeout=10)
+        except Exception as error:
+            raise NotCachedError(repo, f"its download failed ({type(error).__name__})") from error
+        folder = Path(found)
+        if is_complete(folder):
+            break
+    return folder
 
 
 def read_json(path: Path) -> dict[str, Any]:

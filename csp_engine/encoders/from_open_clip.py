@@ -14,6 +14,7 @@ from PIL import Image
 
 from csp_engine.encoders.base import (
     TEXT_BATCH,
+    TOKENIZER_FILES,
     LookupPixels,
     NetworkEncoder,
     NotCachedError,
@@ -49,7 +50,9 @@ def open_clip_source(rest: str, offline: bool) -> tuple[str, Any]:
         )
     architecture, slash, tag = rest.partition("/")
     if slash and open_clip.is_pretrained_cfg(architecture, tag):
-        return "tag", (architecture, tag, _open_clip_tag_weights(architecture, tag, offline))
+        weights = _open_clip_tag_weights(architecture, tag, offline)
+        _fetch_text_parts(architecture, offline)
+        return "tag", (architecture, tag, weights)
     folder = Path(rest).expanduser()
     if folder.is_dir():
         _open_clip_folder_weights(folder)
@@ -90,22 +93,14 @@ def _open_clip_tag_weights(architecture: str, tag: str, offline: bool) -> Path:
     """The cached weight file of a tag, downloaded first if need be and allowed."""
     import open_clip
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from open_clip.pretrained import download_pretrained_from_url
 
     cfg = open_clip.get_pretrained_cfg(architecture, tag)
     repo, _, name = cfg.get("hf_hub", "").rpartition("/")
     if not repo:
-        target = Path("~/.cache/clip").expanduser() / Path(cfg["url"]).name
-        if target.is_file():
-            return target
-        what = f"{architecture}/{tag} ({cfg['url']})"
-        if offline:
-            raise NotCachedError(what, "downloads are off (HF_HUB_OFFLINE)")
-        try:
-            return Path(download_pretrained_from_url(cfg["url"]))
-        except Exception as error:
-            reason = f"its download failed ({type(error).__name__})"
-            raise NotCachedError(what, reason) from error
+        raise MissingModelError(
+            f"open_clip's {architecture}/{tag} is not on the model hub; give a local folder, "
+            f"open_clip/FOLDER."
+        )
     names = [f"{Path(name).stem}.safetensors", name] if name else list(OPEN_CLIP_WEIGHTS)
     for candidate in names:
         cached = try_to_load_from_cache(repo, candidate)
@@ -122,6 +117,24 @@ def _open_clip_tag_weights(architecture: str, tag: str, offline: bool) -> Path:
         except Exception as error:
             failure = error
     raise NotCachedError(repo, f"its download failed ({type(failure).__name__})") from failure
+
+
+def _fetch_text_parts(architecture: str, offline: bool) -> None:
+    """Have the tokenizer and the text network's settings in the cache, where they come apart."""
+    import open_clip
+
+    text_cfg = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
+    tokenizer, network = text_cfg.get("hf_tokenizer_name"), text_cfg.get("hf_model_name")
+    if tokenizer:
+        hub_folder(
+            tokenizer,
+            lambda folder: any((folder / name).is_file() for name in TOKENIZER_FILES),
+            "tokenizer_config.json",
+            offline,
+            weights=(),
+        )
+    if network:
+        hub_folder(network, lambda folder: True, "config.json", offline, weights=())
 
 
 def _checked_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:

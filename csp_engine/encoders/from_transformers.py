@@ -12,6 +12,7 @@ from PIL import Image
 
 from csp_engine.encoders.base import (
     TEXT_BATCH,
+    TOKENIZER_FILES,
     LookupPixels,
     NetworkEncoder,
     first_line,
@@ -30,7 +31,6 @@ TRANSFORMERS_WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
 PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 

@@ -347,3 +347,18 @@ def test_a_cached_tag_gets_its_own_preprocessing(
     # open_clip only warns when a tag was trained with QuickGELU and the architecture says GELU.
     assert encoder.description["architecture"]["quick_gelu"] is True
     assert "QuickGELU" in repr(encoder.network)
+
+
+def test_a_tag_whose_tokenizer_is_not_cached_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    spec = "open_clip/ViT-B-16-SigLIP/webli"
+    repo = tmp_path / "hub" / "models--timm--ViT-B-16-SigLIP"
+    (repo / "snapshots" / "abc").mkdir(parents=True)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("abc")
+    (repo / "snapshots" / "abc" / "open_clip_model.safetensors").write_bytes(b"")
+    assert encoder_availability(spec) == "needs download of timm/ViT-B-16-SigLIP"
+    save_word_tokenizer(repo / "snapshots" / "abc")
+    assert encoder_availability(spec) == "ready"

@@ -1,0 +1,1 @@
+"""Measurements of speed, memory and label quality; run with ``python -m benchmarks``."""

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ class Wide(torch.nn.Module):
         self.wide = torch.nn.Conv2d(3, 2048, SIDE // 2, stride=SIDE // 2)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """One map of four positions a unit."""
         return self.wide(pixels).relu()
 
 
@@ -50,17 +52,20 @@ class FlatEncoder:
         self._projection = rng.normal(size=(3 * SIDE * SIDE, 512)).astype(np.float32)
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
+        """Pixels around zero."""
         pixels = np.asarray(image.resize((SIDE, SIDE)), np.float32).transpose(2, 0, 1)
         return pixels / 255 - 0.5
 
     def embed_images(self, pixels: np.ndarray) -> np.ndarray:
+        """A random projection."""
         rows = pixels.reshape(len(pixels), -1) @ self._projection
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def embed_texts(self, texts: list[str]) -> np.ndarray:
-        rows = np.stack(
-            [np.random.default_rng(abs(hash(t)) % 2**32).normal(size=512) for t in texts]
-        ).astype(np.float32)
+        """Random rows, the same for the same text."""
+        seeds = [zlib.crc32(text.encode()) for text in texts]
+        rows = np.stack([np.random.default_rng(s).normal(size=512) for s in seeds])
+        rows = rows.astype(np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 

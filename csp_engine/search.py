@@ -7,6 +7,7 @@ zero vector and are left out of the index, so they can never be found.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,6 +291,33 @@ def image_query_vector(bundle: Bundle, image: Any, encoder: Encoder) -> Float32[
     """
     require_same_encoder(bundle, encoder)
     return encoder.embed_images(np.asarray(encoder.preprocess(image), dtype=np.float32)[None])[0]
+
+
+def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
+    """Load the encoder that made a bundle.
+
+    An encoder that is Python code runs only if the user names it, or trusts all bundles on this
+    machine by ``CSP_TRUST_PYTHON=1``: a bundle from elsewhere must not decide what code runs.
+
+    Args:
+        bundle: whose encoder is wanted.
+        spec: where it is now; by default where the bundle says it was.
+
+    Raises:
+        MissingModelError: if it is Python code nobody named, or is not on this machine.
+        StaleError: if it is not the one that made the bundle.
+    """
+    from csp_engine.encoders import load_encoder
+
+    held = bundle.manifest.inputs["encoder"]["spec"]
+    if spec is None and held.startswith("python:") and os.environ.get("CSP_TRUST_PYTHON") != "1":
+        raise MissingModelError(
+            f"The encoder of {bundle.name} is Python code ({held}), which runs only if you say so: "
+            f"name it with --encoder {held}, or set CSP_TRUST_PYTHON=1."
+        )
+    encoder = load_encoder(spec or held)
+    require_same_encoder(bundle, encoder)
+    return encoder
 
 
 def require_same_encoder(bundle: Bundle, encoder: Encoder) -> None:

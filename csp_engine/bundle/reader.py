@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,21 @@ class StoredInfluence:
     n_image_c: np.ndarray
     direct_weight_cu: np.ndarray | None
     is_predicted_class: bool
+
+
+class StreamedArray(np.memmap):
+    """A memory-mapped array whose reads are copies that leave no mapped pages behind.
+
+    Pages that were read stay in a process's resident memory until the system wants them back; over
+    a large array that looks like, and on a small machine is, memory that grows with the probe set.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        values = np.array(super().__getitem__(key))
+        pages = getattr(self, "_mmap", None)
+        if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
+        return values
 
 
 class Bundle:
@@ -99,7 +115,9 @@ class Bundle:
         """Names of the target models, in the order they were added."""
         described = self.manifest.inputs.get("models", {})
         return tuple(
-            m for m in sorted(described, key=lambda m: described[m]["order"]) if self.layers(m)
+            m
+            for m in sorted(described, key=lambda m: described[m].get("order", 0))
+            if self.layers(m)
         )
 
     def layers(self, model: str) -> tuple[str, ...]:
@@ -183,9 +201,9 @@ class Bundle:
                 ) from None
         return self._cache[key]
 
-    def drop_cached(self, stage: str, name: str) -> None:
-        """Unmap an array, so that its pages no longer count as this process's memory."""
-        self._cache.pop((stage, name), None)
+    def streamed(self, stage: str, name: str) -> np.ndarray:
+        """The same array, for reading large parts of it once: see ``StreamedArray``."""
+        return self.array(stage, name).view(StreamedArray)
 
     # ---------------------------------------------------------------- images
 

@@ -156,11 +156,13 @@ def build(
         open_clip/ViT-B-32/laion2b_s34b_b79k --out resnet50.csp
     """
     from csp_engine import pipeline
+    from csp_engine.embeddings import TEMPLATES
     from csp_engine.encoders import load_encoder
     from csp_engine.labels import read_vocabulary
     from csp_engine.layers import select_layers
     from csp_engine.models import load_model
     from csp_engine.probe import read_probe_set
+    from csp_engine.recipe import changed
 
     recipe = _recipe(preset, exemplars, set_)
     if on_unreadable not in ("skip", "stop"):
@@ -186,12 +188,16 @@ def build(
             class_names=class_names,
             device=device,
         )
+        loaded = load_encoder(encoder, device=device)
+        if not getattr(loaded, "needs_pixels", True):
+            # Stored text vectors have names; prompts made from templates are not among them.
+            recipe = changed(recipe, {"templates": TEMPLATES["bare"], "subtract_empty": False})
         taps = select_layers(target, layer, pooling=pooling, saes=_pairs(sae), layout=layout)
         request = pipeline.BuildRequest(
             out=out,
             probe=probe,
             targets=(pipeline.Target(target, tuple(taps)),),
-            encoder=load_encoder(encoder, device=device),
+            encoder=loaded,
             vocabulary=words,
             recipe=recipe,
             batch_size=batch_size,
@@ -250,9 +256,9 @@ def label(
     words = read_vocabulary(vocabulary) if vocabulary else None
     loaded = None
     if needs_texts(opened, recipe, words):
-        from csp_engine.encoders import load_encoder
+        from csp_engine.search import bundle_encoder
 
-        loaded = load_encoder(encoder or opened.manifest.inputs["encoder"]["spec"])
+        loaded = bundle_encoder(opened, encoder)
     with progress_bars() as progress:
         done = relabel(bundle, recipe, words, loaded, progress)
     _report(done, as_json)

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
-from csp_engine.errors import CspError, InputError
+from csp_engine.errors import InputError, MissingModelError
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
@@ -198,15 +198,10 @@ def search(
         row = searching.row_of(rows, NeuronRef.parse(like))
         ranking = searching.rank_like(index, row, n, allowed_u=allowed)
     else:
+        picture = None if image is None else _read_image(image)
         loaded = _query_encoder(opened, [*(text or []), *(but_not or [])], image, encoder)
-        if image is not None:
-            from csp_engine.images import decode
-
-            try:
-                content = image.read_bytes()
-            except OSError as error:
-                raise InputError(f"Cannot read image {image} ({error.strerror}).") from None
-            positive = searching.image_query_vector(opened, decode(content), loaded)[None]
+        if picture is not None:
+            positive = searching.image_query_vector(opened, picture, loaded)[None]
         else:
             positive = _vectors(opened, text or [], loaded)
         negative = _vectors(opened, but_not, loaded) if but_not else None
@@ -281,17 +276,21 @@ def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: s
     stored = [searching.stored_label(bundle, text) is not None for text in texts]
     if image is None and all(stored):
         return None
-    from csp_engine.encoders import load_encoder
-
-    held = bundle.manifest.inputs["encoder"]["spec"]
     try:
-        return load_encoder(spec or held)
-    except CspError as error:
-        if spec is None:
-            raise type(error)(
-                f"{error} If the bundle's encoder moved, name it by --encoder."
-            ) from None
+        return searching.bundle_encoder(bundle, spec)
+    except MissingModelError as error:
+        if spec is None and "--encoder" not in str(error):
+            raise MissingModelError(f"{error} If it moved, name it by --encoder.") from None
         raise
+
+
+def _read_image(path: Path) -> Any:
+    from csp_engine.images import decode
+
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"Cannot read image {path} ({error.strerror}).") from None
 
 
 def _vectors(bundle: Bundle, texts: list[str], encoder: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def serve(
     sys.stdout.flush()
     command = [sys.executable, "-m", "streamlit", "run", str(APP_PATH)]
     command += ["--server.address", host, "--server.port", str(port), "--server.headless", "true"]
+    signal.signal(signal.SIGTERM, _interrupt)  # so that the server never outlives this process
     server = subprocess.Popen(command, env=environment, cwd=APP_PATH.parent)
     try:
         if open_browser:
@@ -78,14 +80,14 @@ def demo(
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
     ] = True,
 ) -> None:
-    """Make the demo of drawn shapes on first use (about a minute), then serve it.
+    """Make the demo of drawn shapes on first use (one to two minutes), then serve it.
 
     Example:
         csp demo
     """
     path = folder / "shapes.csp"
-    if not (path / "manifest.json").exists():
-        write_lines([f"Making the demo in {folder} (once, about a minute)."])
+    if not _is_finished(path):
+        write_lines([f"Making the demo in {folder} (once, one to two minutes)."])
         sys.stdout.flush()
         from csp_engine.demo import make_demo
 
@@ -94,6 +96,16 @@ def demo(
     write_lines([f"The demo is in {path}"])
     if not make_only:
         serve([path], port=port, open_browser=open_browser)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _is_finished(path: Path) -> bool:
+    from csp_engine.bundle import Bundle
+
+    return (path / "manifest.json").exists() and Bundle.open(path).has("index:csp")
 
 
 def _free_port(host: str, first: int) -> int:

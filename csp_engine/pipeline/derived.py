@@ -43,6 +43,7 @@ def derive(
     run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None, dense_at: float
 ) -> None:
     """Everything that follows from measurements: exemplars to search index."""
+    _require_telling_vectors(run)
     _vocabulary(run, vocabulary, encoder)
     _null(run)
     for model, layer in run.layers:
@@ -56,18 +57,24 @@ def derive(
         _index(run, method)
 
 
+def _require_telling_vectors(run: Run) -> None:
+    """Refuse an encoder that cannot tell images apart; all that follows would mean nothing."""
+    sample_nd = np.asarray(run.bundle.image_vectors()[:256])
+    if len(sample_nd) > 1 and float(np.ptp(sample_nd, axis=0).max()) < 1e-6:
+        raise InputError(
+            "The encoder gives the same vector for every image; check its weights and "
+            "preprocessing, or choose another with --encoder."
+        )
+
+
 def _blocks(run: Run, model: str, layer: str) -> Iterator[tuple[slice, np.ndarray]]:
     """Runs of units with their activations ``(u, n)``, each small enough for memory."""
-    stage = f"activations:{model}/{layer}"
-    bundle = run.bundle
-    n_units, n_images = bundle.array(stage, "activation").shape
+    activation_un = run.bundle.streamed(f"activations:{model}/{layer}", "activation")
+    n_units, n_images = activation_un.shape
     step = max(1, BLOCK_BYTES // (4 * n_images))
     for first in range(0, n_units, step):
         units = slice(first, min(first + step, n_units))
-        values_un = np.array(bundle.array(stage, "activation")[units])
-        # Unmapped before use, so that pages already read do not count as memory in use.
-        bundle.drop_cached(stage, "activation")
-        yield units, values_un
+        yield units, activation_un[units]
 
 
 def _neurons(run: Run, model: str, layer: str, dense_at: float) -> None:
@@ -86,8 +93,8 @@ def _neurons(run: Run, model: str, layer: str, dense_at: float) -> None:
     arrays: dict[str, list[np.ndarray]] = {}
     stratum = np.zeros(0, np.int32)
     for units, values_un in _blocks(run, model, layer):
-        ranked = exemplars.rank_exemplars(values_un, recipe.n_exemplars)
-        statistics = exemplars.unit_statistics(values_un, dense_at=dense_at)
+        ranked = exemplars.rank_exemplars(values_un, recipe.n_exemplars, first_unit=units.start)
+        statistics = exemplars.unit_statistics(values_un, dense_at=dense_at, first_unit=units.start)
         strat_image, strat_activation, stratum = exemplars.stratified_samples(
             values_un, seed=recipe.seed, first_unit=units.start
         )
@@ -176,7 +183,7 @@ def _contrast(run: Run, model: str, layer: str) -> None:
         return
     bundle = run.bundle
     mined = mine_contrast(
-        bundle.activations(model, layer),
+        bundle.streamed(f"activations:{model}/{layer}", "activation"),
         bundle.exemplars(model, layer),
         bundle.image_vectors(),
         **_mining(run),

@@ -20,7 +20,13 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError
-from csp_engine.search import null_vectors, open_index, query_vector, stored_label
+from csp_engine.search import (
+    bundle_encoder,
+    null_vectors,
+    open_index,
+    query_vector,
+    stored_label,
+)
 from csp_engine.types import Encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,10 +145,8 @@ def encoder_of(bundle: Bundle) -> Encoder:
     stored = bundle.manifest.inputs["encoder"]
     with _encoder_lock:
         if stored["fingerprint"] not in _encoders:
-            from csp_engine.encoders import load_encoder  # brings torch in: seconds, a gigabyte
-
             log.info("loading encoder %s", stored["spec"])
-            _encoders[stored["fingerprint"]] = load_encoder(stored["spec"])
+            _encoders[stored["fingerprint"]] = bundle_encoder(bundle)  # seconds, a gigabyte
             gc.collect()
             gc.freeze()
         return _encoders[stored["fingerprint"]]

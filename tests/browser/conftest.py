@@ -62,7 +62,7 @@ class Server:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "CSP_BUNDLES": str(bundles)},
+                env={**os.environ, "CSP_BUNDLES": str(bundles), "CSP_TRUST_PYTHON": "1"},
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )

@@ -202,6 +202,20 @@ def test_transposed_array_in_small_blocks(tmp_path):
             np.testing.assert_array_equal(bundle.array("probe", "r"), values_nu)
 
 
+def test_streamed_reads_are_copies_with_the_same_values(tmp_path):
+    with BundleWriter(tmp_path / "a.csp") as writer:
+        write(writer)
+    bundle = Bundle.open(tmp_path / "a.csp")
+    plain, streamed = bundle.array("images", "x"), bundle.streamed("images", "x")
+    assert streamed.shape == plain.shape
+    for key in (1, slice(0, 2), (slice(None), 1), np.array([2, 0])):
+        read = streamed[key]
+        np.testing.assert_array_equal(read, plain[key])
+        assert not np.shares_memory(read, plain)
+        assert type(read) is np.ndarray
+    np.testing.assert_array_equal(np.stack(list(streamed)), plain)
+
+
 # ---------------------------------------------------------------- the pass journal
 
 

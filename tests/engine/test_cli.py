@@ -112,15 +112,20 @@ def test_layers(folder, capsys):
     assert found["head"]["kind"] == "vector"
 
 
-def test_search_by_text_image_and_neuron(bundle, folder, capsys):
+def test_search_by_text_image_and_neuron(bundle, folder, capsys, monkeypatch):
     code, out, _ = run(capsys, "search", bundle, "red", "--json")
     by_text = json.loads(out)["found"]
     assert code == 0
     assert len(by_text) == 8
     scores = [entry["score"] for entry in by_text]
     assert scores == sorted(scores, reverse=True)
-    code, out, _ = run(capsys, "search", bundle, "very red things", "--not", "blue", "--json")
+    query = ["search", bundle, "very red things", "--not", "blue", "--json"]
+    code, _, line = run(capsys, *query)
+    assert_one_sentence(code, line, "Python code", "CSP_TRUST_PYTHON")
+    code, out, _ = run(capsys, *query, "--encoder", "python:tests.toys:ColourEncoder")
     assert code == 0
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    assert run(capsys, *query) == (0, out, "")
     image = folder / "images" / "red" / "0000.png"
     code, out, _ = run(capsys, "search", bundle, "--image", image, "-n", "3", "--json")
     assert code == 0
@@ -132,7 +137,8 @@ def test_search_by_text_image_and_neuron(bundle, folder, capsys):
     assert len(found) == 7
 
 
-def test_label_again(bundle, tmp_path, capsys):
+def test_label_again(bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     copy = tmp_path / "copy.csp"
     shutil.copytree(bundle, copy)
     code, _, _ = run(capsys, "label", copy, "--gamma", "0.25", "--method", "csp")
@@ -330,5 +336,28 @@ def test_wrong_encoder_is_refused(bundle, capsys, monkeypatch):
             self.fingerprint = "e" * 64
 
     monkeypatch.setattr(toys, "ColourEncoder", Other)
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     code, _, line = run(capsys, "search", bundle, "something unheard of")
     assert_one_sentence(code, line, "fingerprint")
+
+
+def test_stored_vectors_as_encoder(folder, tmp_path, capsys):
+    encoder = toys.ColourEncoder()
+    stored = tmp_path / "vectors"
+    stored.mkdir()
+    from PIL import Image
+
+    files = sorted(p.relative_to(folder / "images") for p in (folder / "images").rglob("*.png"))
+    pixels = [encoder.preprocess(Image.open(folder / "images" / f).convert("RGB")) for f in files]
+    np.save(stored / "image_vectors.npy", encoder.embed_images(np.stack(pixels)))
+    np.save(stored / "text_vectors.npy", encoder.embed_texts(toys.WORDS))
+    (stored / "image_names.txt").write_text("\n".join(map(str, files)))
+    (stored / "text_names.txt").write_text("\n".join(toys.WORDS))
+    out = tmp_path / "stored.csp"
+    code, _, line = run(capsys, *build_arguments(folder, encoder=f"precomputed/{stored}", out=out))
+    assert code == 0, line
+    code, found, _ = run(capsys, "search", out, "red", "--json")
+    assert code == 0
+    assert len(json.loads(found)["found"]) == 8
+    code, _, line = run(capsys, "search", out, "crimson", "--json")
+    assert_one_sentence(code, line, "crimson")

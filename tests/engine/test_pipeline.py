@@ -190,6 +190,15 @@ def test_fewer_images_than_exemplars(world, tmp_path):
     assert not (tmp_path / "a.csp").exists()
 
 
+def test_encoder_that_tells_nothing_apart_is_refused(world, tmp_path):
+    class Flat(toys.ColourEncoder):
+        def embed_images(self, pixels):
+            return np.tile(np.float32([1] + [0] * (self.dim - 1)), (len(pixels), 1))
+
+    with pytest.raises(InputError, match="same vector for every image"):
+        pipeline.build(toys.request(world, tmp_path / "a.csp", encoder=Flat()))
+
+
 def test_near_and_exact_duplicates_are_recorded(tmp_path):
     images = toys.draw_images(tmp_path / "images")
     first = images / "red" / "0000.png"

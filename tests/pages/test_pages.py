@@ -141,11 +141,21 @@ def test_a_query_that_no_neuron_answers_says_so(serve, small_bundle):
     assert "No neuron stands out" in html(at)
 
 
-def test_a_free_text_loads_the_encoder_and_answers(serve, small_bundle):
+def test_a_free_text_loads_the_encoder_and_answers(serve, small_bundle, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     serve(small_bundle)
     at = open_page("search", q="red blue")
     assert not at.exception
     assert len(component(at, "csp_cards")["cards"]) == 12
+
+
+def test_a_bundle_does_not_decide_what_code_runs(serve, small_bundle, monkeypatch):
+    monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
+    monkeypatch.setattr("pages.ui.store._encoders", {})
+    serve(small_bundle)
+    at = open_page("search", q="something unheard of")
+    assert not at.exception
+    assert "Python code" in html(at)
 
 
 def test_typing_a_query_puts_it_in_the_url(serve, small_bundle):

@@ -98,7 +98,7 @@ def bare_seconds(request: BuildRequest) -> dict[str, float]:
     decoding = time.perf_counter() - start
     model, encoder = request.targets[0].model, request.encoder
     network, size = model.network, request.batch_size
-    spent = {"decode": decoding, "target": 0.0, "encoder": 0.0}
+    spent = {"decode": decoding, "network": 0.0, "encoder": 0.0}
     for first in range(0, len(contents), size):
         images = [decode(c) for c in contents[first : first + size]]
         for_target = torch.from_numpy(np.stack([model.preprocess(i) for i in images]))
@@ -108,7 +108,7 @@ def bare_seconds(request: BuildRequest) -> dict[str, float]:
             network(for_target)
         middle = time.perf_counter()
         encoder.embed_images(for_encoder)
-        spent["target"] += middle - start
+        spent["network"] += middle - start
         spent["encoder"] += time.perf_counter() - middle
     prompts = [
         template.format(text)

@@ -7,6 +7,7 @@ most one batch is lost and what remains equals what an undisturbed pass would ha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -89,7 +90,9 @@ class PassJournal:
     def close(self) -> None:
         """Close the part files; the folder stays."""
         for handle in self._open.values():
-            handle.close()
+            # What counts was synced by append; a full disk must not hide the error that says so.
+            with contextlib.suppress(OSError):
+                handle.close()
         self._open = {}
 
     def remove(self) -> None:

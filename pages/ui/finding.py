@@ -20,6 +20,7 @@ from csp_engine.search import (
 )
 from csp_engine.types import NeuronRef
 from pages.ui import store
+from pages.ui.neurons import best_label
 from pages.ui.state import View, split_texts
 
 
@@ -137,9 +138,9 @@ def example_queries(bundle: Bundle, method: str, n: int = 8) -> list[str]:
     return sorted(best, key=lambda text: (-best[text], text))[:n]
 
 
-def showcase(bundle: Bundle, method: str, n_best: int = 20) -> NeuronRef | None:
-    """A neuron worth showing first: of the best labelled ones, that with the clearest exemplars."""
-    found: list[tuple[float, float, NeuronRef]] = []
+def showcase(bundle: Bundle, method: str, n_best: int = 40) -> NeuronRef | None:
+    """A neuron worth showing first: reliably labelled, methods agreeing, exemplars alike."""
+    found: list[tuple[int, float, float, NeuronRef]] = []
     for model in bundle.model_names:
         for layer in bundle.layers(model):
             if method not in bundle.methods(model, layer):
@@ -148,9 +149,13 @@ def showcase(bundle: Bundle, method: str, n_best: int = 20) -> NeuronRef | None:
             units = bundle.units(model, layer)
             good = np.flatnonzero(np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0))
             best = np.asarray(scores.score_uk)[good, 0]
-            for at in np.argsort(-best, kind="stable")[:n_best]:
-                clarity = float(units["clarity"].iloc[good[at]]) if "clarity" in units else 0.0
-                neuron = NeuronRef(model, layer, int(good[at]))
-                found.append((float(best[at]), clarity, neuron))
-    found.sort(key=lambda each: -each[0])
-    return max(found[:n_best], key=lambda each: each[1])[2] if found else None
+            for unit in good[np.argsort(-best, kind="stable")[:n_best]].tolist():
+                n_agreeing = sum(
+                    best_label(bundle, model, layer, unit, other).text
+                    == best_label(bundle, model, layer, unit, method).text
+                    for other in bundle.methods(model, layer)
+                )
+                clarity = float(units["clarity"].iloc[unit]) if "clarity" in units else 0.0
+                strength = float(scores.score_uk[unit, 0])
+                found.append((n_agreeing, clarity, strength, NeuronRef(model, layer, unit)))
+    return max(found, key=lambda each: each[:3])[3] if found else None

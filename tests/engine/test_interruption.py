@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,26 @@ def test_a_full_disk_is_one_sentence_and_resumes(tmp_path, monkeypatch):
     pipeline.build(toys.request(tmp_path, out))
     pipeline.build(toys.request(tmp_path, tmp_path / "b.csp"))
     assert toys.content(out) == toys.content(tmp_path / "b.csp")
+
+
+def test_a_really_full_disk(tmp_path):
+    """The same on a file system of 200 kB, where writes, not syncs, fail first."""
+    toys.draw_images(tmp_path / "images")
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small file system")
+    try:
+        with pytest.raises(InputError, match="is full; free some space"):
+            pipeline.build(toys.request(tmp_path, small / "a.csp"))
+        grow = ["mount", "-o", "remount,size=20m", str(small)]
+        subprocess.run(grow, check=True)
+        pipeline.build(toys.request(tmp_path, small / "a.csp"))
+        pipeline.build(toys.request(tmp_path, tmp_path / "b.csp"))
+        assert toys.content(small / "a.csp") == toys.content(tmp_path / "b.csp")
+    finally:
+        subprocess.run(["umount", str(small)], check=False)
 
 
 def test_unwritable_output(tmp_path):

@@ -14,6 +14,8 @@ from csp_engine import images as images_module
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import BundleError, InputError, StaleError
+from csp_engine.layers import select_layers
+from csp_engine.models import target_model
 from csp_engine.pipeline import image_pass
 from csp_engine.probe import read_probe_set
 from csp_engine.recipe import PRESETS, Recipe, changed
@@ -136,6 +138,51 @@ def test_changed_images_rebuild_everything(world, tmp_path):
     assert bundle.n_images == 20
     assert bundle.activations("small", "first@mean").shape == (8, 20)
     assert verify(bundle) == []
+
+
+def test_other_weights_under_the_same_name_are_measured_anew(world, tmp_path):
+    """A published cache knew a model by its name and shape only, and kept stale activations."""
+    out = tmp_path / "a.csp"
+    pipeline.build(toys.request(world, out))
+    before = toys.content(out)
+    network = toys.network()
+    with torch.no_grad():
+        network.second.weight[3, 2, 1, 1] += 0.5
+    model = target_model(network, toys.PREPROCESSING, name="small", spec="python:other:network")
+    target = pipeline.Target(model, tuple(select_layers(model, ["first", "second"])))
+    pipeline.build(toys.request(world, out, targets=(target,)))
+    after = toys.content(out)
+    assert before["images"] == after["images"]
+    assert before["embeddings"] == after["embeddings"]
+    changed_stages = [n for n in after if before.get(n) != after[n]]
+    assert "activations:small/second@mean" in changed_stages
+    assert "scores:small/second@mean/csp" in changed_stages
+    bundle = Bundle.open(out)
+    assert bundle.manifest.inputs["models"]["small"]["fingerprint"] == model.fingerprint
+    assert verify(bundle) == []
+
+
+def test_poolings_of_one_module_are_different_neurons(world, tmp_path):
+    """A published cache mixed up the tokens of one layer, because its key left the choice out."""
+    out = tmp_path / "a.csp"
+    pipeline.build(toys.request(world, out, targets=(toys.target(["first@mean", "first@max"]),)))
+    bundle = Bundle.open(out)
+    assert bundle.layers("small") == ("first@mean", "first@max")
+    mean, peak = (bundle.activations("small", layer) for layer in bundle.layers("small"))
+    assert np.all(peak >= mean)
+    assert not np.allclose(peak, mean)
+    keys = {bundle.stage(f"activations:small/{layer}").key for layer in bundle.layers("small")}
+    assert len(keys) == 2
+
+
+def test_networks_run_in_evaluation_mode(world, tmp_path):
+    """A published tool never called eval(), so that dropout and batch norm drifted."""
+    bundle = Bundle.open(world / "done.csp")
+    first = np.asarray(bundle.activations("small", "second@mean"))
+    model = toys.target().model
+    assert not any(module.training for module in model.network.modules())
+    again = pipeline.build(toys.request(world, tmp_path / "a.csp", batch_size=5))
+    np.testing.assert_allclose(again.activations("small", "second@mean"), first, atol=1e-6)
 
 
 def test_changed_metadata_keeps_the_measurements(world, tmp_path):

@@ -25,7 +25,8 @@ from csp_engine.images import (
     thumbnail,
 )
 from csp_engine.labels import Vocabulary, clean_label
-from csp_engine.pipeline.derived import derive, text_params
+from csp_engine.pipeline.derived import derive
+from csp_engine.pipeline.labelled import text_params
 from csp_engine.pipeline.run import Run
 from csp_engine.probe import ProbeSet
 from csp_engine.recipe import PRESETS, Recipe, changed

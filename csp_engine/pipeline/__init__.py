@@ -11,9 +11,10 @@ from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.labels import Vocabulary
-from csp_engine.pipeline.derived import derive, is_vocabulary_held
+from csp_engine.pipeline.derived import derive
 from csp_engine.pipeline.driven import influences
 from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.labelled import is_vocabulary_held
 from csp_engine.pipeline.measured import measure
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run

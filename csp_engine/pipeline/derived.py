@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine import audit, exemplars
-from csp_engine.bundle import Bundle, StageFolder, read_contrast, sha256_json
+from csp_engine import exemplars
+from csp_engine.bundle import Bundle, StageFolder
 from csp_engine.contrast import mine_contrast
-from csp_engine.embeddings import embed_labels
-from csp_engine.errors import InputError, StaleError
+from csp_engine.errors import InputError
 from csp_engine.labels import Vocabulary
+from csp_engine.pipeline.labelled import (
+    audit_layer,
+    embed_vocabulary,
+    index_method,
+    score_layer,
+)
 from csp_engine.pipeline.request import require_enough_images
 from csp_engine.pipeline.run import Run
-from csp_engine.recipe import Recipe
-from csp_engine.scoring import METHODS, label_units, noise_evidence
-from csp_engine.search import build_index
-from csp_engine.types import ContrastSet, Encoder, Evidence, Exemplars, LabelScores
+from csp_engine.scoring import noise_evidence
+from csp_engine.types import ContrastSet, Encoder
 
 BLOCK_BYTES = 1 << 26
 """How much of an activation array is in memory at a time."""
@@ -44,17 +47,17 @@ def derive(
 ) -> None:
     """Everything that follows from measurements: exemplars to search index."""
     _require_telling_vectors(run)
-    _vocabulary(run, vocabulary, encoder)
+    embed_vocabulary(run, vocabulary, encoder)
     _null(run)
     for model, layer in run.layers:
         _neurons(run, model, layer, dense_at)
         _contrast(run, model, layer)
     for model, layer in run.layers:
         for method in run.recipe.methods:
-            _scores(run, model, layer, method)
-        _audit(run, model, layer)
+            score_layer(run, model, layer, method)
+        audit_layer(run, model, layer)
     for method in run.recipe.methods:
-        _index(run, method)
+        index_method(run, method)
 
 
 def _require_telling_vectors(run: Run) -> None:
@@ -219,174 +222,6 @@ def _null(run: Run) -> None:
         folder.array("exemplar_activation", drawn.exemplars.activation_uk)
         folder.array("exemplar_count", drawn.exemplars.count_u)
         _write_contrast(folder, drawn.contrast)
-
-
-def _vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None) -> None:
-    recipe = run.recipe
-    held = run.writer.manifest.stages.get("vocabulary")
-    described = run.described.get("encoder") or run.writer.manifest.inputs["encoder"]
-    if vocabulary is None:
-        if held is None:
-            raise InputError("This bundle has no vocabulary yet; name one with --vocabulary.")
-        sha256 = held.inputs["vocabulary"]
-    else:
-        sha256 = vocabulary.sha256
-    params = text_params(recipe)
-    identity = run.key(
-        "vocabulary",
-        params,
-        inputs={"vocabulary": sha256, "encoder": described["fingerprint"]},
-    )
-    if run.is_fresh("vocabulary") and vocabulary is None:
-        return
-    if vocabulary is None:
-        stored = run.bundle.labels()
-        name = run.writer.manifest.inputs["vocabulary"]["name"]
-        vocabulary = Vocabulary(name, stored)
-    run.described["vocabulary"] = {
-        "name": vocabulary.name,
-        "n_labels": len(vocabulary.table),
-        "sha256": vocabulary.sha256,
-        **params,
-    }
-    if run.is_fresh("vocabulary"):
-        return
-    if encoder is None:
-        raise InputError(
-            "New texts must be embedded, which needs the encoder "
-            f"{described['spec']}; name it with --encoder."
-        )
-    if encoder.fingerprint != described["fingerprint"]:
-        raise StaleError(
-            f"The encoder {encoder.spec} is not the one this bundle was built with "
-            f"({described['spec']}, fingerprint {described['fingerprint'][:12]}); "
-            "vectors of two encoders cannot be mixed."
-        )
-    # Averaging templates is meaningless for vectors that were made elsewhere.
-    text_recipe = recipe.text_recipe()
-    vectors = embed_labels(
-        encoder.embed_texts,
-        list(vocabulary.table["text"]),
-        text_recipe,
-        progress=lambda _, done, total: run.progress("labels", done, total),
-    )
-    with run.writing("vocabulary", identity, {"vocabulary": run.described["vocabulary"]}) as folder:
-        folder.table("labels", vocabulary.table)
-        folder.array("text", vectors)
-        folder.facts["n_labels"] = len(vocabulary.table)
-
-
-def text_params(recipe: Recipe) -> dict[str, Any]:
-    """The parameters that a vocabulary's vectors depend on."""
-    return {
-        "templates": list(recipe.templates),
-        "renormalise": recipe.renormalise,
-        "subtract_empty": recipe.subtract_empty,
-    }
-
-
-def is_vocabulary_held(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | None) -> bool:
-    """Whether the bundle already has the vectors of these labels, made by this recipe."""
-    if not bundle.has("vocabulary"):
-        return False
-    held = bundle.stage("vocabulary")
-    same_words = vocabulary is None or vocabulary.sha256 == held.inputs["vocabulary"]
-    return same_words and sha256_json(held.params) == sha256_json(text_params(recipe))
-
-
-def _evidence(run: Run, exemplars_: Exemplars, contrast: ContrastSet) -> Evidence:
-    return Evidence(exemplars_, contrast, run.bundle.image_vectors())
-
-
-def _null_evidence(run: Run) -> Evidence:
-    bundle = run.bundle
-    drawn = Exemplars(
-        bundle.array("null", "exemplar_image"),
-        bundle.array("null", "exemplar_activation"),
-        bundle.array("null", "exemplar_count"),
-    )
-    return _evidence(run, drawn, read_contrast(bundle, "null"))
-
-
-def _scores(run: Run, model: str, layer: str, method: str) -> None:
-    stage = f"scores:{model}/{layer}/{method}"
-    params = {
-        "method": method,
-        "method_version": METHODS[method].version,
-        "n_labels": run.recipe.n_labels,
-        **run.recipe.method_params(method),
-    }
-    needs = [f"neurons:{model}/{layer}", f"contrast:{model}/{layer}"]
-    identity = run.key(stage, params, [*needs, "embeddings", "vocabulary", "null"])
-    if run.is_fresh(stage):
-        return
-    bundle = run.bundle
-    scores, extra = label_units(
-        METHODS[method],
-        _evidence(run, bundle.exemplars(model, layer), bundle.contrast(model, layer)),
-        _null_evidence(run),
-        np.asarray(bundle.label_vectors()),
-        run.recipe.method_params(method),
-        n_labels=run.recipe.n_labels,
-        progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
-    )
-    with run.writing(stage, identity) as folder:
-        for name in LabelScores.__dataclass_fields__:
-            folder.array(name, getattr(scores, name))
-        for name, values in extra.items():
-            folder.array(name, values)
-        folder.facts.update(
-            n_units=len(scores.count_u),
-            n_reliable=int(scores.reliable_u.sum()),
-            n_without_evidence=int((scores.count_u == 0).sum()),
-        )
-
-
-def _audit(run: Run, model: str, layer: str) -> None:
-    stage = f"audit:{model}/{layer}"
-    identity = run.key(
-        stage, {"n_score": run.recipe.n_score}, [f"neurons:{model}/{layer}", "embeddings"]
-    )
-    if run.is_fresh(stage):
-        return
-    bundle = run.bundle
-    columns, arrays = audit.unit_coherence(
-        bundle.exemplars(model, layer),
-        bundle.image_vectors(),
-        run.recipe.n_score,
-        progress=lambda _, done, total: run.progress(f"audit of {layer}", done, total),
-    )
-    with run.writing(stage, identity) as folder:
-        folder.table("units", pd.DataFrame(columns))
-        for name, values in arrays.items():
-            folder.array(name, values)
-
-
-def _index(run: Run, method: str) -> None:
-    stage = f"index:{method}"
-    names = [f"scores:{model}/{layer}/{method}" for model, layer in run.layers]
-    identity = run.key(stage, {"kind": "auto"}, names)
-    if run.is_fresh(stage):
-        return
-    bundle = run.bundle
-    rows, vectors = [], []
-    for model, layer in run.layers:
-        vector_ud = bundle.scores(model, layer, method).vector_ud
-        rows.append(
-            pd.DataFrame(
-                {
-                    "model": pd.array([model] * len(vector_ud), "string"),
-                    "layer": pd.array([layer] * len(vector_ud), "string"),
-                    "unit": np.arange(len(vector_ud), dtype=np.int32),
-                }
-            )
-        )
-        vectors.append(np.asarray(vector_ud))
-    built = build_index(np.concatenate(vectors))
-    with run.writing(stage, identity) as folder:
-        built.write(folder.path / "index.faiss")
-        folder.table("rows", pd.concat(rows, ignore_index=True))
-        folder.facts.update(built.facts())
 
 
 def _write_contrast(folder: StageFolder, mined: ContrastSet) -> None:

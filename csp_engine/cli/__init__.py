@@ -37,6 +37,10 @@ app.command("demo")(serving.demo)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 0 means done, 1 a negative finding, 2 unusable input."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if not os.environ.get("CSP_DEBUG"):
+        # Libraries warn about odd EXIF blocks and the like, image after image.
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:
         code = app(arguments, standalone_mode=False, prog_name="csp")
     except CspError as error:
@@ -53,6 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; run the same command again and it continues where it stopped.")
         code = 1
+    except OSError as error:
+        if os.environ.get("CSP_DEBUG"):
+            raise
+        _complain(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.")
+        code = 2
     except Exception as error:
         if os.environ.get("CSP_DEBUG"):
             raise

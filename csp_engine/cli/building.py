@@ -120,7 +120,7 @@ def build(
         typer.Option(help="Folder that a table's paths start from.", rich_help_panel=PROBE),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Use only the first images.", rich_help_panel=PROBE)
+        int | None, typer.Option(help="Use so many images, evenly spaced.", rich_help_panel=PROBE)
     ] = None,
     on_unreadable: Annotated[
         str, typer.Option(help="skip or stop.", rich_help_panel=PROBE)

@@ -94,6 +94,13 @@ def build(
         Path | None,
         typer.Option(help="Text file, one output name a line.", rich_help_panel=MODEL),
     ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Output to ask for influence on, by name or number; may be given several times.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     layout: Annotated[
         str | None,
         typer.Option(
@@ -203,6 +210,7 @@ def build(
             batch_size=batch_size,
             stop_on_unreadable=on_unreadable == "stop",
             n_influence_images=influence_images,
+            outputs=tuple(int(o) if o.isdigit() else o for o in output or ()),
         )
         bundle = pipeline.build(request, progress)
     _report(bundle, as_json)

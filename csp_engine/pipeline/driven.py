@@ -23,11 +23,10 @@ def influences(run: Run, request: BuildRequest) -> None:
     probe_rows = bundle.table("probe", "probe")
     for target in request.targets:
         model = target.model
-        if model.class_names is None:
+        if model.class_names is None and not request.outputs:
             continue
-        labelled = "class" in probe_rows and set(probe_rows["class"].astype(str)) <= set(
-            model.class_names
-        )
+        names = list(model.class_names or ())
+        labelled = "class" in probe_rows and set(probe_rows["class"].astype(str)) <= set(names)
         taps = [tap for tap in target.taps if tap.sae is None]
         identities = {}
         for tap in taps:
@@ -38,9 +37,10 @@ def influences(run: Run, request: BuildRequest) -> None:
                     "n_images": request.n_influence_images,
                     "seed": run.recipe.seed,
                     "is_predicted_class": not labelled,
+                    "outputs": list(request.outputs),
                 },
                 [f"activations:{model.name}/{tap.id}", "probe"],
-                {"class_names": sha256_json(list(model.class_names))},
+                {"class_names": sha256_json(names)},
             )
         missing = [name for name in identities if not run.is_fresh(name)]
         if not missing:
@@ -49,6 +49,7 @@ def influences(run: Run, request: BuildRequest) -> None:
             model,
             [t for t in taps if f"influence:{model.name}/{t.id}" in missing],
             _influence_batches(run, request, target, probe_rows, labelled),
+            request.outputs or None,
         )
         for name in missing:
             layer = name.removeprefix(f"influence:{model.name}/")

@@ -25,6 +25,9 @@ class BuildRequest:
         near_duplicate_distance: differing bits (of 64) up to which two images are near copies.
         stop_on_unreadable: stop instead of skipping images that cannot be read.
         n_influence_images: images that gradients are taken for, at most; 0 leaves influence out.
+        outputs: numbers or names of the outputs to look at; all of a network whose outputs have
+            names, if none is given. A network without names and without chosen outputs is taken
+            for no classifier.
         dense_at: share of images from which a neuron counts as dense.
     """
 
@@ -39,6 +42,7 @@ class BuildRequest:
     near_duplicate_distance: int = 4
     stop_on_unreadable: bool = False
     n_influence_images: int = 512
+    outputs: tuple[int | str, ...] = ()
     dense_at: float = 0.99
 
 

@@ -380,6 +380,24 @@ def test_influence_of_the_last_hidden_layer_is_the_head(world):
     assert found.gradient_activation_cu.shape == (4, 12)
 
 
+def test_influence_on_chosen_outputs_of_a_network_without_names(world, tmp_path):
+    model = target_model(toys.network(), toys.PREPROCESSING, name="bare")
+    target = pipeline.Target(model, tuple(select_layers(model, ["last"])))
+    without = pipeline.build(toys.request(world, tmp_path / "a.csp", targets=(target,)))
+    assert without.influence("bare", "last@mean") is None
+    chosen = pipeline.build(
+        toys.request(world, tmp_path / "a.csp", targets=(target,), outputs=(2, 0))
+    )
+    found = chosen.influence("bare", "last@mean")
+    assert found is not None
+    assert found.output_names == ("2", "0")
+    assert found.is_predicted_class
+    weight = toys.network().head.weight.detach().numpy()
+    np.testing.assert_array_equal(found.direct_weight_cu, weight[[2, 0]])
+    with pytest.raises(InputError, match="no output 9"):
+        pipeline.build(toys.request(world, tmp_path / "b.csp", targets=(target,), outputs=(9,)))
+
+
 # ---------------------------------------------------------------- recipes
 
 

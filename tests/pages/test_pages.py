@@ -27,7 +27,8 @@ def test_without_a_bundle_a_page_says_how_to_build_one(serve, tmp_path, page):
     at = open_page(page)
     assert not at.exception
     assert at.title[0].value == "No bundle yet"
-    assert "csp build" in at.code[0].value
+    assert "csp_engine demo" in at.code[0].value
+    assert "csp build" in at.code[1].value
     assert str(tmp_path) in html(at)
 
 

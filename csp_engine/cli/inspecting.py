@@ -14,6 +14,9 @@ from csp_engine.errors import InputError, MissingModelError
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
 
+USUAL_ENCODER = "open_clip/ViT-B-32/laion2b_s34b_b79k"
+"""What the README builds with; ``csp doctor`` tells whether it would be downloaded."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")]
 
@@ -235,7 +238,8 @@ def search(
 
 def doctor(
     encoder: Annotated[
-        list[str] | None, typer.Option("--encoder", "-e", help="Encoders to ask about.")
+        list[str] | None,
+        typer.Option("--encoder", "-e", help="Encoders to ask about; else a usual one."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -246,7 +250,7 @@ def doctor(
     """
     from csp_engine.diagnosis import diagnose
 
-    report = diagnose(encoder or [])
+    report = diagnose(encoder or [USUAL_ENCODER])
     if as_json:
         write_json(report)
         return

@@ -18,6 +18,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from csp_engine.pipeline import build
 from tests import toys
 
+# What a page shows is tested here, not how soon: two browsers may share two busy cores.
+expect.set_options(timeout=20_000)
+
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 FLAGS = [

@@ -69,6 +69,10 @@ def test_an_exemplar_can_be_enlarged_and_stepped_through_by_keys(server, open_pa
 def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
     page = open_page(f"{server.url}/neuron?layer=second@mean&unit=5")
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
+    # The page listens for keys once its buttons are drawn and the whole script has run.
+    expect(page.get_by_role("button", name="Next")).to_be_enabled()
+    expect(page.locator(".tiles li.pair img").first).to_be_visible()
+    settled(page)
     page.locator("body").press("ArrowRight")
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 6")
     page.wait_for_function("location.search.includes('unit=6')")

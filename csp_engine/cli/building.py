@@ -104,8 +104,8 @@ def build(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Where a layer's channels are, if that cannot be told: channels_first or "
-            "channels_last.",
+            help="Order of a layer's axes, if that cannot be told: nchw, nhwc, ntc or nct "
+            "(n images, c channels, h and w positions, t tokens).",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -295,23 +295,20 @@ def _recipe(preset: str, exemplars: int | None, assignments: list[str] | None) -
 
 
 def _assignments(given: list[str] | None) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for text in given or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set {text!r} lacks '='; write it as PARAMETER=VALUE.")
-        pairs[key.strip()] = value.strip()
-    return pairs
+    return dict(_split(text, "--set", "PARAMETER=VALUE") for text in given or [])
 
 
 def _pairs(given: list[str] | None) -> dict[str, Path]:
-    pairs: dict[str, Path] = {}
-    for text in given or []:
-        layer, equals, file = text.partition("=")
-        if not equals:
-            raise InputError(f"--sae {text!r} lacks '='; write it as LAYER=FILE.")
-        pairs[layer] = Path(file)
-    return pairs
+    split = (_split(text, "--sae", "LAYER=FILE") for text in given or [])
+    return {layer: Path(file) for layer, file in split}
+
+
+def _split(text: str, option: str, form: str) -> tuple[str, str]:
+    """The two sides of ``KEY=VALUE`` as an option was given."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"{option} {text!r} lacks '='; write it as {form}.")
+    return key.strip(), value.strip()
 
 
 def _report(bundle: Bundle, as_json: bool) -> None:

@@ -182,7 +182,7 @@ def _neighbours(missing: Path) -> str:
 
 
 def _table_of_folder(root: Path) -> pd.DataFrame:
-    files = sorted(_images_below(root, "", (os.path.realpath(root),)))
+    files = image_files(root)
     if not files:
         raise InputError(
             f"No image was found in {str(root)!r}; files that count end in {', '.join(EXTENSIONS)}."
@@ -193,6 +193,11 @@ def _table_of_folder(root: Path) -> pd.DataFrame:
         first = [file.split("/", 1)[0] if "/" in file else None for file in files]
         table["class"] = pd.Series(first, dtype=object)
     return table
+
+
+def image_files(root: Path) -> list[str]:
+    """All image files below a folder as sorted relative paths; what is hidden does not count."""
+    return sorted(_images_below(root, "", (os.path.realpath(root),)))
 
 
 def _images_below(folder: Path, prefix: str, ancestors: tuple[str, ...]) -> Iterator[str]:
@@ -238,14 +243,14 @@ def _is_unicode(text: str) -> bool:
 def _table_of_table(
     source: Path, root: Path, asked: dict[str, str | None]
 ) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
-    given = _load_table(source)
+    given = read_table(source)
     columns = _choose_columns(given, asked, source.name)
     folders = _FolderListing(root)
     files = _resolve_images(given[columns["path"]], folders, source.name)
     table = pd.DataFrame({"file": files})
     for role in ("class", "split", "group"):
         if role in columns:
-            texts = [_as_text(value) for value in given[columns[role]]]
+            texts = [cell_text(value) for value in given[columns[role]]]
             table[role] = pd.Series(texts, dtype=object)
     concepts, masks = [], []
     for column in given.columns:
@@ -265,7 +270,12 @@ def _table_of_table(
     return table, tuple(concepts), tuple(masks)
 
 
-def _load_table(source: Path) -> pd.DataFrame:
+def read_table(source: Path) -> pd.DataFrame:
+    """A CSV (as text; commas, or semicolons where the header has no comma) or Parquet table.
+
+    Raises:
+        InputError: if it cannot be read, is empty, or names a column twice.
+    """
     try:
         if source.suffix.lower() == ".parquet":
             given = pd.read_parquet(source)
@@ -280,6 +290,7 @@ def _load_table(source: Path) -> pd.DataFrame:
             with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
                 given = pd.read_csv(
                     io.StringIO(text),
+                    sep=_separator(text),
                     dtype=str,
                     keep_default_na=False,
                     skipinitialspace=True,
@@ -296,6 +307,12 @@ def _load_table(source: Path) -> pd.DataFrame:
     if not len(given):
         raise InputError(f"Table {source.name!r} lists no image; add one row per image.")
     return given
+
+
+def _separator(text: str) -> str:
+    """Spreadsheets of half the world write CSV with semicolons."""
+    header = text.lstrip().partition("\n")[0]
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _choose_columns(
@@ -374,7 +391,7 @@ class _FolderListing:
 
 
 def _resolve_images(values: pd.Series, folders: _FolderListing, table_name: str) -> list[str]:
-    texts = [_as_text(value) for value in values]
+    texts = [cell_text(value) for value in values]
     empty = [row for row, text in enumerate(texts) if text is None]
     if empty:
         raise InputError(
@@ -425,7 +442,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _as_text(value: object) -> str | None:
+def cell_text(value: object) -> str | None:
     """One cell as text, None where it is empty; whole floats lose their '.0'."""
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
@@ -440,7 +457,7 @@ def _as_flags(values: pd.Series) -> pd.Series | None:
     nan = float("nan")
     flags: list[float] = []
     for value in values:
-        text = (_as_text(value) or "").lower()
+        text = (cell_text(value) or "").lower()
         flag = nan if text in _MISSING else known.get(text)
         if flag is None:
             return None
@@ -459,7 +476,7 @@ def _as_masks(
     """
     if not re.search(r"(^|[_ -])masks?($|[_ -])", column, re.IGNORECASE):
         return None
-    texts = [_as_text(value) for value in values]
+    texts = [cell_text(value) for value in values]
     texts = [None if text is None or text.lower() in _MISSING else text for text in texts]
     if not any(texts) or not all(t.lower().endswith(EXTENSIONS) for t in texts if t):
         return None
@@ -486,7 +503,7 @@ def _as_metadata(values: pd.Series) -> pd.Series:
     values = values.reset_index(drop=True)
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return values
-    texts = [_as_text(value) for value in values]
+    texts = [cell_text(value) for value in values]
     texts = [None if text is None or text.lower() in _MISSING else text for text in texts]
     known = [text for text in texts if text is not None]
     # Codes such as 007 are names, and so are numbers too long for a float to hold.

@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from csp_engine.cli import building, inspecting, serving, sharing
+from csp_engine.cli import building, inspecting, preparing, serving, sharing
 from csp_engine.errors import CspError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 
 app.command("build")(building.build)
+app.command("isic2017")(preparing.isic2017)
 app.command("layers")(inspecting.layers)
 app.command("info")(inspecting.info)
 app.command("verify")(inspecting.verify)

@@ -283,6 +283,13 @@ class TestTable:
         source = write_table(tmp_path / "t.csv", "path,class\r\na.png,café\r\n", encoding)
         assert read_probe_set(source).table["class"].tolist() == ["café"]
 
+    def test_semicolons(self, tmp_path):
+        draw(tmp_path, "a.png", "b;c.png")
+        source = write_table(tmp_path / "t.csv", ";path;class\n0;a.png;x, y\n")
+        assert read_probe_set(source).table["class"].tolist() == ["x, y"]
+        source = write_table(tmp_path / "t.csv", "path,class\nb;c.png,x;y\n")
+        assert read_probe_set(source).table["class"].tolist() == ["x;y"]
+
     def test_masks_that_do_not_exist_are_left_out(self, tmp_path, caplog):
         draw(tmp_path, "a.png", "b.png", "masks/a.png")
         source = write_table(

@@ -32,7 +32,8 @@ def main() -> None:
             )
         bundle_picker(view.bundle)
     if methods:
-        search_box(view, bundle, method)
+        with problems.caught():
+            search_box(view, bundle, method)
     with problems.caught():
         one_neuron(bundle, view, method)
     with problems.caught():
@@ -110,13 +111,13 @@ def layer_table(bundle: Bundle, view: View, method: str) -> None:
     )
     st.caption(
         "Labelled: the best label beats the best label of random image sets of the same size. "
-        "Select a row to open its first neuron."
+        "Select a row for the table of its neurons."
     )
     chosen = event.selection.rows
     if chosen and 0 <= chosen[0] < len(rows):
         row = rows[chosen[0]]
         here = View(view.bundle, str(row["Model"]), str(row["Layer"]), 0, method)
-        go("neuron", here.params())
+        go("layer", here.params(unit=""))
 
 
 def provenance(bundle: Bundle) -> None:

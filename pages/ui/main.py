@@ -21,6 +21,7 @@ st.html(Path(__file__).with_name("style.css"))
 pages = {
     "overview": st.Page(ROOT / "pages" / "overview.py", title="Overview", default=True),
     "search": st.Page(ROOT / "pages" / "search.py", title="Search", url_path="search"),
+    "layer": st.Page(ROOT / "pages" / "layer.py", title="Table", url_path="layer"),
     "neuron": st.Page(ROOT / "pages" / "neuron.py", title="Neuron", url_path="neuron"),
 }
 st.session_state["pages"] = pages

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import CspError
-from pages.ui import store
+from pages.ui import neuron_routes, store
 
 MAX_PER_PACK = 200
 MAX_DIGITS = 10
@@ -82,6 +82,7 @@ def routes() -> list[Route]:
     return [
         Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
         Route(f"{start}/ready", ready),
+        *neuron_routes.routes(start),
     ]
 
 

@@ -143,3 +143,66 @@ def shorten(text: str, limit: int = 60) -> str:
 def split_texts(query: str) -> list[str]:
     """Several concepts in one box, separated by commas or semicolons."""
     return [part.strip() for part in re.split(r"[,;]", query) if part.strip()]
+
+
+# ---------------------------------------------------------------- tables and maps of many neurons
+
+ONLY = ("all", "reliable", "unclear", "live", "dead", "dense")
+Range = tuple[float | None, float | None]
+_NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Which neurons a table keeps and in what order: ``?has&only&where&sort``.
+
+    ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
+    if the largest come first, or empty for the neurons' own order.
+    """
+
+    has: str = ""
+    only: str = ONLY[0]
+    where: tuple[tuple[str, Range], ...] = ()
+    sort: str = ""
+    notes: tuple[str, ...] = ()
+
+    def params(self) -> dict[str, str]:
+        """The same as query parameters; what equals a default is empty."""
+        only = "" if self.only == ONLY[0] else self.only
+        where = where_text(self.where)
+        return {"has": self.has, "only": only, "where": where, "sort": self.sort}
+
+
+def where_text(where: Sequence[tuple[str, Range]]) -> str:
+    """Ranges as the URL writes them: ``clarity:0.3..,density:..0.5``."""
+
+    def end(value: float | None) -> str:
+        return "" if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
+
+    return ",".join(f"{name}:{end(low)}..{end(high)}" for name, (low, high) in where)
+
+
+def read_narrowing(
+    params: Mapping[str, str], sortable: Sequence[str], ranged: Sequence[str]
+) -> Narrowing:
+    """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
+    notes: list[str | None] = []
+    only, note = pick("choice", params.get("only"), ONLY)
+    notes.append(note)
+    asked = params.get("sort", "")
+    sign = "-" if asked.startswith("-") else ""
+    sort = ""
+    if asked:
+        sort, note = pick("column to sort by", asked.removeprefix("-"), sortable)
+        sort = sign + sort
+        notes.append(note)
+    where: dict[str, Range] = {}
+    for part in filter(None, params.get("where", "")[:1000].split(",")):
+        match = re.fullmatch(rf"([a-z_]+):({_NUMBER})?\.\.({_NUMBER})?", part)
+        if match is None or match[1] not in ranged:
+            notes.append(f"“{shorten(part)}” is no range of a column here, so it is left out.")
+            continue
+        low, high = (None if text is None else float(text) for text in match.group(2, 3))
+        where[match[1]] = (low, high)
+    has = params.get("has", "").strip()[:MAX_QUERY]
+    return Narrowing(has, only, tuple(where.items()), sort, tuple(note for note in notes if note))

@@ -41,7 +41,7 @@ _encoders: dict[str, Encoder] = {}
 _encoder_lock = threading.Lock()
 
 
-def _once(key: Hashable, make: Callable[[], Any]) -> Any:
+def once(key: Hashable, make: Callable[[], Any]) -> Any:
     """The kept value of a key, made once even when several sessions ask together.
 
     Only those who ask for the same key wait for it: an encoder may take seconds to load.
@@ -104,12 +104,12 @@ def open_bundle(name: str) -> Bundle:
         version = (stat.st_mtime_ns, stat.st_size)
     except OSError:
         return Bundle.open(path)  # raises the sentence that fits
-    return _once(("bundle", str(path), version), lambda: Bundle.open(path))
+    return once(("bundle", str(path), version), lambda: Bundle.open(path))
 
 
 def index_of(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
     """The search index of a method and its rows."""
-    return _once(("index", bundle.digest, method), lambda: open_index(bundle, method))
+    return once(("index", bundle.digest, method), lambda: open_index(bundle, method))
 
 
 def searchable_methods(bundle: Bundle) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def vector_of(bundle: Bundle, text: str) -> np.ndarray:
         needed = None if stored_label(bundle, text) is not None else encoder_of(bundle)
         return query_vector(bundle, text, needed)
 
-    return _once(("query", bundle.digest, text), make)
+    return once(("query", bundle.digest, text), make)
 
 
 def encoder_of(bundle: Bundle) -> Encoder:
@@ -155,4 +155,4 @@ def encoder_of(bundle: Bundle) -> Encoder:
 def null_of(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray | None:
     """Concept vectors of random image sets by a method, or None where it has none."""
     key = ("null", bundle.digest, model, layer, method)
-    return _once(key, lambda: null_vectors(bundle, model, layer, method))
+    return once(key, lambda: null_vectors(bundle, model, layer, method))

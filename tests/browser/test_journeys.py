@@ -85,12 +85,28 @@ def test_a_card_is_a_real_link(server, open_page):
     expect(other.locator(".tiles li.pair").first).to_be_visible()
 
 
-def test_a_layer_row_opens_the_layer(server, open_page):
+def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_page):
     page = open_page(server.url)
     canvas = page.get_by_test_id("stDataFrame").locator("canvas").first
     canvas.scroll_into_view_if_needed()
     canvas.click(position={"x": 14, "y": 85}, force=True)  # the grid puts a scroller over it
-    expect(page.locator(".csp-id")).to_contain_text("second@mean / 0")
+    expect(page.locator(".csp-id")).to_contain_text("small / second@mean")
+    expect(page.locator(".csp-title")).to_contain_text("12 neurons")
+    page.get_by_label("Order").click()
+    page.get_by_role("option", name="Unit, high to low").click()
+    page.wait_for_function("location.search.includes('sort=-unit')")
+    settled(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download these rows").click()
+    lines = download.value.path().read_text().splitlines()
+    assert lines[0].startswith("neuron,label,unit,score,percentile,reliable")
+    assert [line.split(",")[0] for line in lines[1:3]] == [
+        "small/second@mean/11",
+        "small/second@mean/10",
+    ]
+    canvas = page.get_by_test_id("stDataFrame").locator("canvas").first
+    canvas.click(position={"x": 14, "y": 40 + 50 + 25}, force=True)
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 10")
 
 
 @pytest.mark.parametrize("path", ["", "search?q=green", "neuron?layer=second@mean&unit=5"])

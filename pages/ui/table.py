@@ -1,0 +1,206 @@
+"""Neurons as rows: one table for a bundle and a method, and what a view keeps of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import Bundle
+from csp_engine.search import NullLevel, combine
+from csp_engine.types import NeuronRef
+from pages.ui import finding, store
+from pages.ui.cards import base_url
+from pages.ui.state import Narrowing, View
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """How a page shows one column. ``kind`` is text, number, share (0 to 1) or flag."""
+
+    title: str
+    kind: str
+    help: str
+
+
+COLUMNS = {
+    "label": Column("Best label", "text", "The label that the chosen method scores highest."),
+    "model": Column("Model", "text", "The network under study."),
+    "layer": Column("Layer", "text", "Module path of the network, and how its maps are pooled."),
+    "unit": Column("Unit", "count", "Number of the neuron within its layer."),
+    "match": Column("Match", "number", "Cosine of the query and the neuron's concept vector."),
+    "match_null": Column(
+        "Match null", "share", "Share of random image sets that match the query less."
+    ),
+    "score": Column("Score", "number", "Score of the best label; not on one scale across methods."),
+    "percentile": Column(
+        "Percentile", "share", "Share of random image sets whose best label scores lower."
+    ),
+    "reliable": Column(
+        "Reliable", "flag", "The best label beats those of 95 % of random image sets."
+    ),
+    "clarity": Column(
+        "Clarity", "number", "Mean cosine between exemplars: high means that they look alike."
+    ),
+    "polysemanticity": Column(
+        "Polysemanticity",
+        "number",
+        "How far apart the two halves of the exemplars lie, from 0 to 2.",
+    ),
+    "density": Column("Density", "share", "Share of probe images on which the neuron is active."),
+    "max": Column("Strongest", "number", "Largest activation on the probe set."),
+    "state": Column("State", "text", "Dead, dense, constant or never positive on the probe set."),
+    "truth": Column("Truth", "text", "What the neuron was made to stand for, where that is known."),
+}
+RANGED = ("match", "score", "percentile", "clarity", "polysemanticity", "density")
+_STATES = (
+    ("is_constant", "constant"),
+    ("is_dead", "dead"),
+    ("is_dense", "dense"),
+    ("never_positive", "never positive"),
+)
+
+
+def places(bundle: Bundle) -> list[tuple[str, str]]:
+    """All layers of a bundle, in its own order; routes count layers by their place here."""
+    return [(model, layer) for model in bundle.model_names for layer in bundle.layers(model)]
+
+
+def neuron_table(bundle: Bundle, method: str) -> pd.DataFrame:
+    """Every neuron of a bundle in the bundle's order, with its best label by a method.
+
+    ``place`` is the number of its layer in ``places``; ``score`` and ``percentile`` are NaN and
+    ``label`` is empty where the method had nothing to go by.
+    """
+
+    def make() -> pd.DataFrame:
+        whole = pd.concat(
+            [
+                _layer_rows(bundle, place, model, layer, method)
+                for place, (model, layer) in enumerate(places(bundle))
+            ],
+            ignore_index=True,
+        )
+        for name in ("model", "layer", "state"):
+            whole[name] = whole[name].astype("category")
+        return whole
+
+    return store.once(("table", bundle.digest, method), make)
+
+
+def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str) -> pd.DataFrame:
+    units = bundle.units(model, layer)
+    n_units = len(units)
+    nothing = np.full(n_units, np.nan, np.float32)
+    columns: dict[str, object] = {
+        "place": np.full(n_units, place, np.int32),
+        "model": model,
+        "layer": layer,
+        "unit": np.arange(n_units, dtype=np.int32),
+        "label": "",
+        "score": nothing,
+        "percentile": nothing,
+        "reliable": False,
+    }
+    if method in bundle.methods(model, layer):
+        scores = bundle.scores(model, layer, method)
+        texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
+        has_u = np.asarray(scores.count_u) > 0
+        first_u = np.where(has_u, np.asarray(scores.label_uk[:, 0]), 0)
+        columns["label"] = np.where(has_u, texts[first_u], "") if len(texts) else ""
+        columns["score"] = np.where(has_u, scores.score_uk[:, 0], np.nan).astype(np.float32)
+        columns["percentile"] = np.where(has_u, scores.best_percentile_u, np.nan).astype(np.float32)
+        columns["reliable"] = np.asarray(scores.reliable_u) & has_u
+    for name in ("clarity", "polysemanticity", "density", "max"):
+        columns[name] = units[name].to_numpy(np.float32) if name in units else nothing
+    state = np.full(n_units, "", object)
+    for flag, word in reversed(_STATES):
+        if flag in units:
+            state = np.where(units[flag].to_numpy(bool), word, state)
+    columns["state"] = state
+    return pd.DataFrame(columns, index=range(n_units))
+
+
+def matches(bundle: Bundle, view: View) -> pd.DataFrame:
+    """``match`` and ``match_null`` of every neuron for ``view.q``, in the order of the table.
+
+    Raises:
+        CspError: as a search would.
+    """
+    positive, negative = finding.texts_of(bundle, view.q), finding.texts_of(bundle, view.but_not)
+    query_d = combine(
+        np.stack([store.vector_of(bundle, text) for text in positive]),
+        np.stack([store.vector_of(bundle, text) for text in negative]) if negative else None,
+    )
+    parts = []
+    for model, layer in places(bundle):
+        n_units = bundle.n_units(model, layer)
+        match_u = share_u = np.full(n_units, np.nan, np.float32)
+        if view.method in bundle.methods(model, layer):
+            scores = bundle.scores(model, layer, view.method)
+            match_u = np.asarray(scores.vector_ud) @ query_d
+            match_u[np.asarray(scores.count_u) == 0] = np.nan
+            null_rd = store.null_of(bundle, model, layer, view.method)
+            if null_rd is not None:
+                level = NullLevel.of(null_rd, query_d)
+                finest = 1 - 1 / max(1, len(level.score_r))  # no finer than the draws allow
+                share_u = np.minimum(level.percentile(match_u), np.float32(finest))
+                share_u[np.isnan(match_u)] = np.nan
+        parts.append(pd.DataFrame({"match": match_u, "match_null": share_u}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
+    """The rows that a view keeps, in its order; neurons without a number go last."""
+    kept = np.ones(len(table), bool)
+    if keep.has:
+        found = table["label"].str.contains(keep.has, case=False, regex=False)
+        kept &= found.to_numpy(bool)
+    state = table["state"].to_numpy()
+    has_label = (table["label"] != "").to_numpy()
+    reliable = table["reliable"].to_numpy(bool)
+    kept &= {
+        "reliable": reliable,
+        "unclear": has_label & ~reliable,
+        "live": ~np.isin(state, ("dead", "constant")),
+        "dead": np.isin(state, ("dead", "constant")),
+        "dense": state == "dense",
+    }.get(keep.only, True)
+    for name, (low, high) in keep.where:
+        values = table[name].to_numpy()
+        kept &= ~np.isnan(values)
+        if low is not None:
+            kept &= values >= np.float32(low)
+        if high is not None:
+            kept &= values <= np.float32(high)
+    rows = table[kept]
+    name = keep.sort.removeprefix("-")
+    if name:
+        is_up = not keep.sort.startswith("-")
+        key = (lambda s: s.str.casefold()) if name in ("label", "truth") else None
+        rows = rows.sort_values(name, ascending=is_up, kind="stable", na_position="last", key=key)
+    return rows
+
+
+def strip_urls(view: View, bundle: Bundle, rows: pd.DataFrame) -> pd.Series:
+    """Where the picture of each row's strongest exemplars is served."""
+    root = base_url(f"csp/strip/{quote(view.bundle, safe='')}/{bundle.digest[:16]}/")
+    neuron = rows["place"].astype("string") + "-" + rows["unit"].astype("string")
+    return (root + neuron).astype("string")
+
+
+def neuron_ids(rows: pd.DataFrame) -> list[str]:
+    """``model/layer/unit`` of every row."""
+    return [
+        str(NeuronRef(model, layer, int(unit)))
+        for model, layer, unit in zip(rows["model"], rows["layer"], rows["unit"], strict=True)
+    ]
+
+
+def csv_bytes(rows: pd.DataFrame, shown: list[str]) -> bytes:
+    """The rows as a page shows them, as a CSV file: the neuron's id first, nothing rounded."""
+    named = rows[shown].copy()
+    named.insert(0, "neuron", neuron_ids(rows))
+    return named.to_csv(index=False, lineterminator="\n").encode()

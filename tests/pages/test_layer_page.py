@@ -1,0 +1,244 @@
+"""The layer table: what it holds, keeps, orders, exports, and what its URL may say."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from csp_engine.bundle import Bundle
+from pages.ui import server, state, table
+from tests.pages.conftest import html, open_page
+
+LAYER = "second@mean"
+COLUMNS = ("score", "clarity", "density")
+
+
+def shown(at) -> pd.DataFrame:
+    return at.dataframe[0].value
+
+
+def test_every_neuron_of_a_layer_has_a_row_with_its_best_label(serve, small_bundle):
+    serve(small_bundle)
+    rows = shown(open_page("layer", layer=LAYER, method="semanticlens"))
+    bundle = Bundle.open(small_bundle)
+    scores = bundle.scores("small", LAYER, "semanticlens")
+    texts = bundle.labels()["text"]
+    units = bundle.units("small", LAYER)
+    assert rows["unit"].tolist() == list(range(12))
+    for unit in range(12):
+        assert rows["label"].iloc[unit] == texts.iloc[int(scores.label_uk[unit, 0])]
+        assert rows["score"].iloc[unit] == pytest.approx(float(scores.score_uk[unit, 0]))
+        assert rows["reliable"].iloc[unit] == bool(scores.reliable_u[unit])
+        assert rows["percentile"].iloc[unit] == pytest.approx(
+            100 * float(scores.best_percentile_u[unit])
+        )
+        assert rows["density"].iloc[unit] == pytest.approx(100 * units["density"].iloc[unit])
+
+
+def test_without_a_layer_all_are_shown_and_the_column_says_which(serve, small_bundle):
+    serve(small_bundle)
+    rows = shown(open_page("layer"))
+    assert len(rows) == 20
+    assert rows["layer"].tolist() == ["first@mean"] * 8 + [LAYER] * 12
+
+
+def test_the_url_filters_and_orders(serve, small_bundle):
+    serve(small_bundle)
+    whole = shown(open_page("layer"))
+    middle = float(whole["score"].median())
+    kept = shown(open_page("layer", where=f"score:{middle:.6f}..", sort="-score"))
+    expected = whole[whole["score"] >= np.float32(f"{middle:.6f}")].sort_values(
+        "score", ascending=False, kind="stable"
+    )
+    assert kept["unit"].tolist() == expected["unit"].tolist()
+    assert 0 < len(kept) < len(whole)
+    label = str(whole["label"].iloc[3])
+    named = shown(open_page("layer", has=label[:3].upper()))
+    assert set(named["label"]) == {t for t in whole["label"] if label[:3] in t}
+
+
+def test_reliable_and_unclear_split_the_labelled(serve, small_bundle):
+    serve(small_bundle)
+    whole = shown(open_page("layer"))
+    reliable = shown(open_page("layer", only="reliable"))
+    unclear = shown(open_page("layer", only="unclear"))
+    assert reliable["reliable"].all()
+    assert not unclear["reliable"].any()
+    assert len(reliable) + len(unclear) == len(whole)
+
+
+def test_filters_that_nothing_passes_are_a_sentence(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("layer", where="clarity:5..")
+    assert not at.exception
+    assert "No neuron passes" in at.text[0].value
+
+
+def test_a_query_orders_as_the_search_does(serve, small_bundle):
+    from csp_engine.search import open_index, query_vector, rank
+
+    serve(small_bundle)
+    rows = shown(open_page("layer", q="red"))
+    bundle = Bundle.open(small_bundle)
+    index, names = open_index(bundle, "csp")
+    ranking = rank(index, query_vector(bundle, "red"), 20)
+    best = names.iloc[ranking.row_m]
+    score = dict(zip(zip(best["layer"], best["unit"], strict=True), ranking.score_m, strict=True))
+    mine = [score[key] for key in zip(rows["layer"], rows["unit"], strict=True)]
+    np.testing.assert_allclose(rows["match"], mine, atol=1e-6)
+    np.testing.assert_allclose(rows["match"], ranking.score_m, atol=1e-6)  # and best first
+
+
+def test_a_text_that_cancels_itself_is_a_sentence(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("layer", q="red", **{"not": "red"})
+    assert "cancel each other out" in html(at)
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"sort": "nonsense"}, "column to sort by"),
+        ({"only": "everything"}, "choice"),
+        ({"where": "<script>:1..2"}, "&lt;script&gt;"),
+        ({"where": "clarity:a..b"}, "no range"),
+        ({"where": "unit:1..2"}, "no range"),
+        ({"where": "clarity:nan..inf"}, "no range"),
+    ],
+)
+def test_nonsense_is_left_out_and_named(serve, small_bundle, params, said):
+    serve(small_bundle)
+    at = open_page("layer", **params)
+    assert not at.exception
+    assert said in html(at)
+    assert len(shown(at)) == 20
+
+
+def test_controls_write_the_url_and_clear_it_again(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("layer")
+    at.selectbox(key="_only").select("reliable").run()
+    assert at.query_params["only"] == "reliable"
+    at.selectbox(key="_sort").select("-clarity").run()
+    assert at.query_params["sort"] == "-clarity"
+    slider = at.slider(key="_where_clarity")
+    slider.set_value((sum(slider.value) / 2, slider.value[1])).run()
+    assert at.query_params["where"].startswith("clarity:")
+    assert at.query_params["where"].endswith("..")
+    at.button(key="clear").click().run()
+    assert "where" not in at.query_params
+    assert "only" not in at.query_params
+    assert at.query_params["sort"] == "-clarity"
+
+
+def test_a_selected_row_opens_that_neuron_also_when_filtered(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("layer", layer=LAYER, sort="-score")
+    third = int(shown(at)["unit"].iloc[2])
+    at.session_state["neurons"] = {"selection": {"rows": [2], "columns": [], "cells": []}}
+    at.run()
+    assert f"{LAYER} / {third}" in html(at)
+
+
+def test_the_file_holds_the_shown_rows_unrounded(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    rows = table.neuron_table(bundle, "csp")
+    kept = table.narrowed(rows, state.Narrowing(sort="-score", only="reliable"))
+    text = table.csv_bytes(kept, ["label", "score", "reliable"]).decode()
+    read = pd.read_csv(io.StringIO(text))
+    assert read["neuron"].tolist() == table.neuron_ids(kept)
+    np.testing.assert_array_equal(read["score"].to_numpy(np.float32), kept["score"])
+    assert read["reliable"].all()
+
+
+def test_neurons_without_a_number_go_last_and_pass_no_range():
+    rows = pd.DataFrame(
+        {
+            "label": ["b", "", "A"],
+            "state": ["", "dead", ""],
+            "reliable": [True, False, False],
+            "score": np.array([0.2, np.nan, 0.9], np.float32),
+        }
+    )
+
+    def units(**keep) -> list[int]:
+        return table.narrowed(rows, state.Narrowing(**keep)).index.tolist()
+
+    assert units(sort="score") == [0, 2, 1]
+    assert units(sort="-score") == [2, 0, 1]
+    assert units(sort="label") == [1, 2, 0]
+    assert units(where=(("score", (None, 5.0)),)) == [0, 2]
+    assert units(where=(("score", (0.2, None)),)) == [0, 2]
+    assert units(only="live") == [0, 2]
+    assert units(only="dead") == [1]
+    assert units(only="unclear") == [2]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    params=st.dictionaries(
+        st.sampled_from(["has", "only", "where", "sort"]),
+        st.one_of(
+            st.text(max_size=40),
+            st.sampled_from(["clarity:0.1..0.25", "score:..1,density:0..", "-score", "dead"]),
+        ),
+    )
+)
+def test_any_url_gives_a_narrowing_whose_own_link_gives_it_again(params):
+    keep = state.read_narrowing(params, COLUMNS, COLUMNS)
+    again = state.read_narrowing(keep.params(), COLUMNS, COLUMNS)
+    assert again.notes == ()
+    assert (again.has, again.only, again.where, again.sort) == (
+        keep.has,
+        keep.only,
+        keep.where,
+        keep.sort,
+    )
+
+
+@pytest.fixture
+def client(serve, small_bundle):
+    serve(small_bundle)
+    return TestClient(Starlette(routes=server.routes(), middleware=server.middleware()))
+
+
+def test_a_strip_shows_the_strongest_exemplars_in_order(client, small_bundle):
+    bundle = Bundle.open(small_bundle)
+    answer = client.get(f"/csp/strip/small/{bundle.digest[:16]}/1-5")
+    assert answer.headers["content-type"] == "image/webp"
+    assert "immutable" in answer.headers["cache-control"]
+    drawn = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), float)
+    for place, image in enumerate(bundle.exemplars("small", LAYER).image_uk[5, :4]):
+        part = drawn[:, place * 102 : place * 102 + 96].mean(axis=(0, 1))
+        body = io.BytesIO(bundle.thumbnail(int(image)))
+        whole = np.asarray(Image.open(body).convert("RGB"), float).mean(axis=(0, 1))
+        np.testing.assert_allclose(part, whole, atol=6)
+
+
+@pytest.mark.parametrize("neuron", ["2-0", "1-12", "0--1", "x", "1", "-1-0", "٣-0", "..%2F0-0"])
+def test_a_strip_of_no_neuron_is_not_found(client, small_bundle, neuron):
+    digest = Bundle.open(small_bundle).digest[:16]
+    assert client.get(f"/csp/strip/small/{digest}/{neuron}").status_code == 404
+
+
+def test_a_strip_of_another_digest_or_bundle_is_not_found(client, small_bundle):
+    digest = Bundle.open(small_bundle).digest[:16]
+    assert client.get("/csp/strip/small/0123456789abcdef/0-0").status_code == 404
+    assert client.get(f"/csp/strip/other/{digest}/0-0").status_code == 404
+
+
+def test_strip_addresses_name_the_neurons_of_the_rows(client, small_bundle):
+    bundle = Bundle.open(small_bundle)
+    rows = table.neuron_table(bundle, "csp")
+    urls = table.strip_urls(SimpleNamespace(bundle="small"), bundle, rows)
+    assert client.get(urls.iloc[-1]).status_code == 200
+    assert urls.iloc[-1].endswith("/1-11")

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import neurons, numbers, problems, sections
+from pages.ui import candidates, neurons, numbers, problems, sections
 from pages.ui.cards import Packs, badge, plain, show, tile_grid
 from pages.ui.page import opened, set_params
 from pages.ui.state import RESULT_COUNTS, SHOWS, View
@@ -18,12 +18,12 @@ def main() -> None:
     n_units = bundle.n_units(view.model, view.layer)
     steps(bundle, view, n_units)
     header(bundle, view, n_units)
-    left, right = st.columns([1.9, 1], gap="medium")
+    left, right = st.columns([1.6, 1], gap="medium")
     with left, problems.caught():
         images(bundle, view)
         sections.neighbours(bundle, view)
     with right, problems.caught():
-        sections.labels(bundle, view)
+        candidates.section(bundle, view)
         sections.activations(bundle, view)
 
 

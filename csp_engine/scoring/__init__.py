@@ -8,6 +8,7 @@ from csp_engine.scoring.csp import NullComponents, re_rank, rescore
 from csp_engine.scoring.labelling import METHODS, label_units, pair_statistics
 from csp_engine.scoring.method import Method, Scored, resolve_params
 from csp_engine.scoring.null import noise_evidence
+from csp_engine.scoring.one_gamma import MovedLabels, move_labels, null_best, score_paths
 from csp_engine.scoring.ranking import RELIABLE_AT, Ranking
 
 PAPER_PARAMS: dict[str, dict[str, object]] = {
@@ -22,13 +23,17 @@ __all__ = [
     "PAPER_PARAMS",
     "RELIABLE_AT",
     "Method",
+    "MovedLabels",
     "NullComponents",
     "Ranking",
     "Scored",
     "label_units",
+    "move_labels",
     "noise_evidence",
+    "null_best",
     "pair_statistics",
     "re_rank",
     "rescore",
     "resolve_params",
+    "score_paths",
 ]

@@ -148,15 +148,27 @@ def rank_labels(
         np.zeros(n_units, np.float32),
         np.zeros(n_units, np.bool_),
     )
-    if null is None:
-        return ranks
+    if null is not None:
+        place_in_null(ranks, null, label_uk)
+    return ranks
+
+
+def place_in_null(ranks: LabelRanks, null: NullScores, label_uk: Int32[np.ndarray, "u k"]) -> None:
+    """Fill in percentiles and whether the best label is reliable.
+
+    Args:
+        ranks: labels and scores; changed in place.
+        null: the draws.
+        label_uk: which row of ``null.label_tr`` each label of ``ranks`` is.
+    """
     total = null.n_draws + 1
-    ranks.percentile_uk[:] = np.where(named, null.n_below(label_uk, score_uk) / total, 0)
-    n_below_u = np.searchsorted(null.best_r, score_uk[:, 0], side="left")
+    has_label_u = ranks.count_u > 0
+    n_below_uk = null.n_below(label_uk, ranks.score_uk)
+    ranks.percentile_uk[:] = np.where(has_label_u[:, None], n_below_uk / total, 0)
+    n_below_u = np.searchsorted(null.best_r, ranks.score_uk[:, 0], side="left")
     ranks.best_percentile_u[:] = np.where(has_label_u, n_below_u / total, 0)
     # Compared as counts: 0.95 is not a float32.
     ranks.reliable_u[:] = has_label_u & (n_below_u >= RELIABLE_AT * total - 1e-9)
-    return ranks
 
 
 def scores_of(

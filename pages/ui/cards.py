@@ -102,21 +102,22 @@ class Card:
     shots: tuple[Shot, ...] = field(default=())
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file in ``components``."""
     return (HERE / "components" / name).read_text("utf-8")
 
 
 _TILES = st.components.v2.component(
     "csp_tiles",
     html="<ul class='tiles'></ul><dialog></dialog>",
-    css=_asset("tiles.css"),
-    js=_asset("packs.js") + _asset("tiles.js"),
+    css=asset("tiles.css"),
+    js=asset("packs.js") + asset("tiles.js"),
 )
 _CARDS = st.components.v2.component(
     "csp_cards",
     html="<ul class='cards'></ul>",
-    css=_asset("cards.css"),
-    js=_asset("packs.js") + _asset("cards.js"),
+    css=asset("cards.css"),
+    js=asset("packs.js") + asset("cards.js"),
 )
 
 
@@ -201,23 +202,37 @@ def bar_table(
     columns: Sequence[str],
     rows: Sequence[tuple[str, float, Sequence[str]]],
     *,
-    is_quiet_row: Sequence[bool] = (),
+    marks: Sequence[float] | None = None,
+    is_markup: bool = False,
 ) -> str:
-    """A table whose first column is text over a bar (a share in [-1, 1]), the others numbers."""
-    head = "".join(f"<th scope='col'>{plain(column)}</th>" for column in columns)
+    """A table whose first column is text over a bar (a share in [-1, 1]), the others numbers.
+
+    Args:
+        caption: above the table.
+        columns: headings.
+        rows: name, share, and the text of the other cells.
+        marks: a second share for each row, drawn as a tick across its bar.
+        is_markup: caption and headings are HTML that went through ``plain`` already.
+    """
+    if not is_markup:
+        caption, columns = plain(caption), [plain(column) for column in columns]
+    head = "".join(f"<th scope='col'>{column}</th>" for column in columns)
     body = []
     for at, (name, share, cells) in enumerate(rows):
-        quiet = " class='quiet'" if at < len(is_quiet_row) and is_quiet_row[at] else ""
         width = 100 * min(1.0, abs(share))
         side = " down" if share < 0 else ""
+        mark = (
+            ""
+            if marks is None
+            else f"<i style='left:{100 * min(1.0, max(0.0, marks[at])):.1f}%'></i>"
+        )
         body.append(
-            f"<tr{quiet}><th scope='row'><span class='name' dir='auto'>{plain(name)}</span>"
-            f"<span class='bar{side}' style='width:{width:.1f}%'></span></th>"
-            + "".join(f"<td>{plain(cell)}</td>" for cell in cells)
-            + "</tr>"
+            f"<tr><th scope='row'><span class='name' dir='auto'>{plain(name)}</span>"
+            f"<span class='track'><span class='bar{side}' style='width:{width:.1f}%'></span>{mark}"
+            "</span></th>" + "".join(f"<td>{plain(cell)}</td>" for cell in cells) + "</tr>"
         )
     return (
-        f"<div class='csp-scroll'><table class='csp-table'><caption>{plain(caption)}</caption>"
+        f"<div class='csp-scroll'><table class='csp-table'><caption>{caption}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 

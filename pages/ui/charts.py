@@ -1,15 +1,26 @@
-"""The one chart that needs axes: how a neuron's activations are spread over the probe set."""
+"""Charts of one neuron: how its activations are spread, and how labels move with gamma."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import streamlit as st
 
 from csp_engine.bundle import Bundle
 from pages.ui import numbers
+from pages.ui.cards import asset
 from pages.ui.state import View
 
+_PATHS = st.components.v2.component(
+    "csp_paths",
+    html=(
+        "<figure><svg role='img'></svg><figcaption>Labels that fall from left to right live "
+        "on what exemplars share with their contrast images.</figcaption></figure>"
+    ),
+    css=asset("paths.css"),
+    js=asset("paths.js"),
+)
 ACCENT = {"light": "#0f766e", "dark": "#2dd4bf"}
 QUIET = {"light": "#8a9391", "dark": "#71807d"}
 
@@ -62,3 +73,20 @@ def activation_histogram(bundle: Bundle, view: View, theme: str) -> tuple[Any, s
         f"{numbers.activation(threshold)} count as quiet."
     )
     return figure, words
+
+
+def gamma_paths(
+    gamma_g: np.ndarray, score_gk: np.ndarray, texts: list[str], gamma: float, *, key: str
+) -> None:
+    """Scores of the best labels along gamma, with their description in words."""
+    ends = (
+        f"{text} {numbers.score(float(score_gk[0, k]))} to {numbers.score(float(score_gk[-1, k]))}"
+        for k, text in enumerate(texts)
+    )
+    lines = [
+        {"name": text, "scores": [round(float(score), 5) for score in score_gk[:, k]]}
+        for k, text in enumerate(texts)
+    ]
+    words = f"Scores of the first {len(texts)} labels from γ 0 to 1: {'; '.join(ends)}."
+    gammas = [float(each) for each in gamma_g]
+    _PATHS(key=key, data={"lines": lines, "gammas": gammas, "gamma": gamma, "words": words})

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.types import LabelScores
 from pages.ui import numbers
 from pages.ui.cards import Card, Packs, Shot, Tile
 from pages.ui.state import View
@@ -101,33 +100,6 @@ def statistics(bundle: Bundle, view: View) -> list[tuple[str, str]]:
     if "redundancy" in row and pd.notna(row["redundancy"]):
         rows.append(("Redundancy", numbers.score(float(row["redundancy"]))))
     return rows
-
-
-def label_rows(
-    bundle: Bundle, view: View, method: str, limit: int = 10
-) -> tuple[list[tuple[str, float, list[str]]], LabelScores]:
-    """Candidate labels of a method: text, bar length, and score, raw, margin, percentile."""
-    scores = bundle.scores(view.model, view.layer, method)
-    texts = bundle.method_labels(view.model, view.layer, method)["text"]
-    n = min(limit, int(scores.count_u[view.unit]))
-    n_draws = n_null(bundle)
-    values = np.asarray(scores.score_uk[view.unit, :n], dtype=float)
-    low = min(0.0, float(values.min(initial=0.0)))
-    span = float(values.max(initial=0.0)) - low or 1.0
-    rows = [
-        (
-            str(texts.iloc[int(scores.label_uk[view.unit, rank])]),
-            (values[rank] - low) / span,
-            [
-                numbers.score(values[rank]),
-                numbers.score(float(scores.raw_uk[view.unit, rank])),
-                numbers.score(float(scores.margin_uk[view.unit, rank])),
-                numbers.percentile(float(scores.percentile_uk[view.unit, rank]), n_draws),
-            ],
-        )
-        for rank in range(n)
-    ]
-    return rows, scores
 
 
 def n_null(bundle: Bundle) -> int:

@@ -7,42 +7,8 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from pages.ui import charts, finding, neurons, numbers
 from pages.ui.cards import Packs, bar_table, card_list, facts, show
-from pages.ui.page import go, set_params
+from pages.ui.page import go
 from pages.ui.state import View
-
-
-def labels(bundle: Bundle, view: View) -> None:
-    """Candidate labels of the method that is chosen."""
-    methods = bundle.methods(view.model, view.layer)
-    if not methods:
-        return
-    show("<h2 class='csp-h'>Candidate labels</h2>")
-    st.session_state["_method"] = view.method
-    st.segmented_control(
-        "Method",
-        methods,
-        format_func=neurons.method_title,
-        key="_method",
-        required=True,
-        label_visibility="collapsed",
-        on_change=lambda: set_params(method=st.session_state["_method"]),
-    )
-    rows, scores = neurons.label_rows(bundle, view, view.method)
-    if not rows:
-        st.text("No label: there is no evidence to score.")
-        return
-    n_draws = neurons.n_null(bundle)
-    best = numbers.beats(float(scores.best_percentile_u[view.unit]), n_draws)
-    caption = (
-        f"From {int(scores.n_exemplar_u[view.unit])} exemplars. As the best of all labels, the "
-        f"first is {best}."
-    )
-    columns = ("label", "score", "raw", "margin", "null")
-    show(bar_table(caption, columns, rows))
-    st.caption(
-        "raw: without contrast images · margin: to the next label · "
-        "null: share of random image sets on which this label scores lower"
-    )
 
 
 def activations(bundle: Bundle, view: View) -> None:

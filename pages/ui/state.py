@@ -1,6 +1,6 @@
 """A view is a function of its URL: one vocabulary for all pages, checked in one place.
 
-``?bundle&model&layer&unit&method&q&not&k&show&v=1``. Whatever a URL says, ``read_view`` gives
+``?bundle&model&layer&unit&method&q&not&k&show&gamma&v=1``. Whatever a URL says, ``read_view`` gives
 values that exist, and a note for each that had to be replaced.
 """
 
@@ -23,7 +23,10 @@ MAX_QUERY = 300
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a page shows. ``layer`` is a layer of ``model``; a search may run over all of them."""
+    """What a page shows. ``layer`` is a layer of ``model``; a search may run over all of them.
+
+    ``gamma`` is None for the one the bundle was built with.
+    """
 
     bundle: str
     model: str
@@ -35,6 +38,7 @@ class View:
     k: int = RESULT_COUNTS[0]
     show: str = SHOWS[0]
     is_all_layers: bool = True
+    gamma: float | None = None
     notes: tuple[str, ...] = ()
 
     def params(self, **changes: str | int) -> dict[str, str]:
@@ -49,6 +53,7 @@ class View:
             "not": self.but_not,
             "show": "" if self.show == SHOWS[0] else self.show,
             "k": "" if self.k == RESULT_COUNTS[0] else self.k,
+            "gamma": "" if self.gamma is None else f"{self.gamma:g}",
         }
         whole.update(changes)
         kept = {key: str(value) for key, value in whole.items() if str(value)}
@@ -84,6 +89,20 @@ def pick_number(kind: str, asked: str | None, lowest: int, highest: int) -> tupl
     return number, f"There is no {kind} {shorten(asked)} ({lowest}–{highest}); showing {number}."
 
 
+def pick_share(
+    kind: str, asked: str | None, default: float | None
+) -> tuple[float | None, str | None]:
+    """The number in [0, 1] asked for, to two digits, or the nearest one and a note."""
+    if asked is None or asked == "":
+        return default, None
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", asked, re.ASCII):
+        shown = "the one of this bundle" if default is None else f"{default:g}"
+        return default, f"“{shorten(asked)}” is no {kind} (0 to 1); showing {shown} instead."
+    number = min(max(float(asked), 0.0), 1.0)
+    note = f"There is no {kind} {shorten(asked)} (0 to 1); showing {number:g}."
+    return round(number, 2), None if number == float(asked) else note
+
+
 def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> View:
     """What a URL asks of a bundle, made valid.
 
@@ -114,6 +133,8 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
     notes.append(note)
     show, note = pick("sample", params.get("show"), SHOWS)
     notes.append(note)
+    gamma, note = pick_share("γ", params.get("gamma"), None)
+    notes.append(note)
     texts = []
     for key in ("q", "not"):
         text = params.get(key, "").strip()
@@ -130,6 +151,7 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         k=int(k),
         show=show,
         is_all_layers=is_all_layers,
+        gamma=gamma,
         notes=tuple(note for note in notes if note),
     )
 

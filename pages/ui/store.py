@@ -20,6 +20,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError
+from csp_engine.scoring import NullComponents, null_best
 from csp_engine.search import (
     bundle_encoder,
     null_vectors,
@@ -156,3 +157,24 @@ def null_of(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray |
     """Concept vectors of random image sets by a method, or None where it has none."""
     key = ("null", bundle.digest, model, layer, method)
     return once(key, lambda: null_vectors(bundle, model, layer, method))
+
+
+def null_components(bundle: Bundle, model: str, layer: str, method: str) -> NullComponents:
+    """The stored halves of the concept vectors of random image sets, still on disk."""
+    arrays = [
+        bundle.score_array(model, layer, method, name)
+        for name in ("null_anchor", "null_projection", "null_size")
+    ]
+    return NullComponents(arrays[0], arrays[1], np.asarray(arrays[2]))
+
+
+def best_of_null(
+    bundle: Bundle, model: str, layer: str, method: str, size: int, gamma: float
+) -> np.ndarray:
+    """The best scores of random image sets of a size at a gamma, which all its neurons share."""
+
+    def make() -> np.ndarray:
+        null = null_components(bundle, model, layer, method).of_size(size)
+        return null_best(null, gamma, bundle.label_vectors())
+
+    return once(("null best", bundle.digest, model, layer, method, size, gamma), make)

@@ -34,6 +34,10 @@ def test_an_empty_url_gives_the_first_neuron_and_no_note(bundle):
         ({"method": "CSP"}, {"method": "csp"}, "no method"),
         ({"k": "1000000"}, {"k": 12}, "number of results"),
         ({"show": "everything"}, {"show": "contrast"}, "no sample"),
+        ({"gamma": "1.5"}, {"gamma": 1.0}, "no γ 1.5 (0 to 1)"),
+        ({"gamma": "-2"}, {"gamma": 0.0}, "no γ -2"),
+        ({"gamma": "nan"}, {"gamma": None}, "“nan” is no γ"),
+        ({"gamma": "1e-3"}, {"gamma": None}, "is no γ"),
         ({"v": "2"}, {}, "version 2"),
         ({"q": "x" * 301}, {"q": "x" * 300}, "300 characters"),
     ],
@@ -56,9 +60,14 @@ def test_the_unit_range_is_that_of_the_layer_asked_for(bundle):
 @given(
     params=st.dictionaries(
         st.sampled_from(
-            ["bundle", "model", "layer", "unit", "method", "q", "not", "k", "show", "v"]
+            ["bundle", "model", "layer", "unit", "method", "q", "not", "k", "show", "gamma", "v"]
         ),
-        st.one_of(st.text(max_size=40), st.integers().map(str), st.sampled_from(["second@mean"])),
+        st.one_of(
+            st.text(max_size=40),
+            st.integers().map(str),
+            st.floats(-1, 2).map(str),
+            st.sampled_from(["second@mean"]),
+        ),
     )
 )
 def test_every_url_gives_a_view_that_exists_and_whose_own_link_gives_it_again(bundle, params):
@@ -68,7 +77,7 @@ def test_every_url_gives_a_view_that_exists_and_whose_own_link_gives_it_again(bu
     assert view.method in bundle.methods(view.model, view.layer)
     again = state.read_view(view.params(), "small", bundle)
     assert again.notes == ()
-    same = ("model", "layer", "unit", "method", "q", "but_not", "k", "show")
+    same = ("model", "layer", "unit", "method", "q", "but_not", "k", "show", "gamma")
     assert [getattr(again, key) for key in same] == [getattr(view, key) for key in same]
 
 

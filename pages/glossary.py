@@ -1,0 +1,30 @@
+"""Words: what every term on the pages means, from docs/glossary.md."""
+
+import streamlit as st
+
+from pages.ui import words
+from pages.ui.cards import plain, show
+from pages.ui.state import pick
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Words")
+    asked = st.query_params.get("word")
+    meanings = words.meanings()
+    if asked:
+        word, note = pick("word", asked, list(meanings))
+        if note:
+            show(f"<p class='csp-note' role='status'>{plain(note)}</p>")
+        show(
+            f"<div class='csp-words'><dl class='asked'><dt>{plain(word)}</dt>"
+            f"<dd>{plain(meanings[word])}</dd></dl></div>"
+        )
+    for heading, terms in words.chapters().items():
+        items = "".join(f"<dt>{plain(t)}</dt><dd>{plain(meanings[t])}</dd>" for t in terms)
+        show(
+            f"<div class='csp-words'><h2 class='csp-h'>{plain(heading)}</h2><dl>{items}</dl></div>"
+        )
+
+
+main()

@@ -1,0 +1,54 @@
+// How the scores of the first labels change with gamma: a small line chart with names at the lines'
+// ends and a rule at the gamma of now. Everything that comes from outside is set as text.
+const SVG = "http://www.w3.org/2000/svg"
+const BOX = { width: 380, height: 150, left: 34, right: 118, top: 10, bottom: 24 }
+
+export default function (component) {
+  const { data, parentElement } = component
+  const svg = parentElement.querySelector("svg")
+  if (!svg || !data) return
+  const { width, height, left, right, top, bottom } = BOX
+  const values = data.lines.flatMap(line => line.scores)
+  const pad = 0.06 * (Math.max(...values) - Math.min(...values)) || 0.05
+  const low = Math.min(...values) - pad
+  const high = Math.max(...values) + pad
+  const x = gamma => left + (width - left - right) * gamma
+  const y = score => top + ((height - top - bottom) * (high - score)) / (high - low)
+
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`)
+  svg.setAttribute("aria-label", data.words)
+  const drawn = [
+    made("line", { class: "now", x1: x(data.gamma), x2: x(data.gamma), y1: top, y2: height - bottom }),
+  ]
+  data.lines.forEach((line, k) => {
+    const points = line.scores.map((score, g) => `${x(data.gammas[g])},${y(score)}`).join(" ")
+    drawn.push(made("polyline", { class: k ? "line" : "line first", points }))
+  })
+  // Names stand at the ends of their lines, pushed apart where these meet.
+  const order = data.lines.map((line, k) => [line.scores.at(-1), k]).sort((a, b) => b[0] - a[0])
+  let at = top - 12
+  const places = order.map(([score, k]) => [(at = Math.max(at + 13, y(score) + 4)), k])
+  const excess = Math.max(0, at - (height - bottom + 8))
+  for (const [place, k] of places) {
+    const name = data.lines[k].name
+    const short = name.length > 18 ? `${name.slice(0, 17)}…` : name
+    const attributes = { class: k ? "name" : "name first", x: width - right + 6, y: place - excess }
+    drawn.push(made("text", attributes, short))
+  }
+  for (const gamma of [0, 0.5, 1]) {
+    const attributes = { class: "tick", x: x(gamma), y: height - 8, "text-anchor": "middle" }
+    drawn.push(made("text", attributes, gamma ? String(gamma) : "γ = 0"))
+  }
+  for (const score of [low + pad, high - pad]) {
+    const attributes = { class: "tick", x: left - 5, y: y(score) + 4, "text-anchor": "end" }
+    drawn.push(made("text", attributes, score.toFixed(2).replace("-", "−")))
+  }
+  svg.replaceChildren(...drawn)
+}
+
+function made(tag, attributes, text) {
+  const node = document.createElementNS(SVG, tag)
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
+  if (text !== undefined) node.textContent = text
+  return node
+}

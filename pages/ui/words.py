@@ -1,0 +1,56 @@
+"""What a term means, from the glossary that the documents share: as a tooltip, and as a link."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from urllib.parse import quote
+
+from pages.ui.cards import base_url, plain
+from pages.ui.store import ROOT
+
+GLOSSARY_PATH = ROOT / "docs" / "glossary.md"
+_ENTRY = re.compile(r"^- \*\*(?P<term>[^*]+)\*\*: (?P<meaning>.+)$", re.MULTILINE)
+
+
+@cache
+def meanings() -> dict[str, str]:
+    """Every term of the glossary with its one sentence."""
+    found = _ENTRY.finditer(GLOSSARY_PATH.read_text("utf-8"))
+    return {each["term"]: each["meaning"] for each in found}
+
+
+@cache
+def chapters() -> dict[str, tuple[str, ...]]:
+    """The headings of the glossary, each with the terms below it."""
+    parts = re.split(r"^## (.+)$", GLOSSARY_PATH.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    return {
+        heading: tuple(each["term"] for each in _ENTRY.finditer(body))
+        for heading, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def address(term: str) -> str:
+    """The address of a term in the glossary."""
+    return f"{base_url('glossary')}?word={quote(term)}"
+
+
+def term(name: str, shown: str | None = None) -> str:
+    """A term as HTML: its meaning on hover and on focus, the glossary behind it.
+
+    Args:
+        name: as the glossary writes it.
+        shown: what stands on the page, where that is another form of the word.
+    """
+    meaning = meanings()[name]
+    return (
+        f"<a class='csp-term' href='{plain(address(name))}' target='_self' "
+        f"data-meaning='{plain(meaning)}' aria-label='{plain(f'{shown or name}: {meaning}')}'>"
+        f"{plain(shown or name)}</a>"
+    )
+
+
+def explained(*names: str) -> str:
+    """Terms for the help of a widget, in its Markdown: a sentence each and a link."""
+    lines = [f"**{name}**: {meanings()[name]} [Glossary]({address(name)})" for name in names]
+    return "\n\n".join(lines)

@@ -1,0 +1,122 @@
+"""Candidate labels on the neuron page: methods side by side, and gamma moved live."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from csp_engine.bundle import Bundle
+from csp_engine.scoring import NullComponents, re_rank
+from pages.ui import words
+from tests.pages.conftest import component, html, open_page
+
+LAYER, UNIT = "second@mean", 5
+
+
+def table_rows(at) -> list[list[str]]:
+    """Cells of the table of candidate labels, as text."""
+    tables = re.findall(r"<table class='csp-table'>.*?</table>", html(at), re.S)
+    table = next(each for each in tables if ">label</th>" in each)
+    body = table.split("<tbody>")[1]
+    return [
+        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in body.split("</tr>")
+        if row.startswith("<tr")
+    ]
+
+
+def engine_ranking(bundle: Bundle, gamma: float):
+    place = ("small", LAYER, "csp")
+    arrays = [np.asarray(bundle.score_array(*place, name)) for name in ("anchor", "projection")]
+    null = [
+        np.asarray(bundle.score_array(*place, name))
+        for name in ("null_anchor", "null_projection", "null_size")
+    ]
+    size_u = np.asarray(bundle.scores(*place).n_exemplar_u)
+    return re_rank(
+        *arrays, gamma, bundle.label_vectors(), null=NullComponents(*null), size_u=size_u
+    )
+
+
+@pytest.mark.parametrize("gamma", ["0", "0.35", "1"])
+def test_the_table_at_a_gamma_of_the_url_is_what_the_engine_ranks(serve, small_bundle, gamma):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    ranking = engine_ranking(bundle, float(gamma))
+    rows = table_rows(open_page("neuron", layer=LAYER, unit=str(UNIT), gamma=gamma))
+    texts = bundle.labels()["text"]
+    assert [row[0] for row in rows] == [texts.iloc[t] for t in ranking.label_uk[UNIT, :10]]
+    for row, raw, score in zip(rows, ranking.raw_uk[UNIT], ranking.score_uk[UNIT], strict=False):
+        assert row[1].replace("−", "-") == f"{raw:.3f} → {score:.3f}"
+    if gamma == "0":
+        assert {row[2] for row in rows} == {"="}
+
+
+def test_moving_the_slider_ranks_again_and_goes_to_the_url(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer=LAYER, unit=str(UNIT))
+    assert at.slider(key="_gamma").value == 1.0
+    before = table_rows(at)
+    at.slider(key="_gamma").set_value(0.2).run()
+    assert not at.exception
+    assert at.query_params["gamma"] == "0.2"
+    after = table_rows(at)
+    assert before != after
+    assert after == table_rows(open_page("neuron", layer=LAYER, unit=str(UNIT), gamma="0.2"))
+    assert component(at, "csp_paths")["gamma"] == 0.2
+    at.slider(key="_gamma").set_value(1.0).run()
+    assert "gamma" not in at.query_params
+    assert table_rows(at) == before
+
+
+def test_gamma_stays_when_the_neuron_changes(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer=LAYER, unit=str(UNIT), gamma="0.5")
+    at.button(key="next").click().run()
+    assert at.query_params["gamma"] == "0.5"
+    assert at.slider(key="_gamma").value == 0.5
+
+
+def test_methods_without_contrast_images_have_no_slider(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer=LAYER, unit=str(UNIT), method="semanticlens", gamma="0.5")
+    assert not at.exception
+    assert not at.slider
+    assert table_rows(at)
+
+
+def test_every_method_stands_in_one_table_with_what_it_claims(serve, small_bundle):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    shown = html(open_page("neuron", layer=LAYER, unit=str(UNIT)))
+    table = re.search(r"<table class='csp-table methods'>.*?</table>", shown, re.S)[0]
+    for method in bundle.methods("small", LAYER):
+        scores = bundle.scores("small", LAYER, method)
+        row = next(r for r in table.split("<tr") if f">{words_of(method)}<" in r)
+        assert bundle.labels()["text"].iloc[int(scores.label_uk[UNIT, 0])] in row
+        assert ("not reliable" in row) is not bool(scores.reliable_u[UNIT])
+
+
+def words_of(method: str) -> str:
+    return {"csp": "CSP", "semanticlens": "SemanticLens", "clip_dissect": "CLIP-Dissect"}[method]
+
+
+def test_every_term_on_the_pages_is_in_the_glossary(serve, small_bundle):
+    serve(small_bundle)
+    shown = html(open_page("neuron", layer=LAYER, unit=str(UNIT)))
+    terms = re.findall(r"class='csp-term' href='/glossary\?word=([^']+)'", shown)
+    assert len(terms) > 5
+    assert {term.replace("%20", " ") for term in terms} <= set(words.meanings())
+
+
+@pytest.mark.parametrize(("asked", "note"), [("margin", False), ("margn<b>", True)])
+def test_the_glossary_shows_the_word_asked_for(serve, tmp_path, asked, note):
+    serve(tmp_path)  # it needs no bundle
+    at = open_page("glossary", word=asked)
+    assert not at.exception
+    shown = html(at)
+    assert "<dl class='asked'><dt>margin</dt>" in shown
+    assert ("csp-note" in shown) is note
+    assert shown.count("<dt>") == 1 + len(words.meanings())

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",
     "planted_geometry": "labels of planted neurons, by method and gamma",
+    "truth_intervals": "how often the intervals of ground truth hold the true figure",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }
 

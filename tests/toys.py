@@ -19,10 +19,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from csp_engine.bundle import Bundle
+from csp_engine.evaluation.ground_truth import TruthRule
 from csp_engine.labels import Vocabulary, read_vocabulary
 from csp_engine.layers import select_layers
 from csp_engine.models import TargetModel, load_model
-from csp_engine.pipeline import BuildRequest, Target
+from csp_engine.pipeline import BuildRequest, Target, add_truth
 from csp_engine.probe import read_probe_set
 from csp_engine.recipe import Recipe
 
@@ -149,10 +151,41 @@ def request(folder: Path, out: Path, **changes: Any) -> BuildRequest:
     return replace(base, **changes)
 
 
+def with_truth(bundle: Bundle, planted_layer: str | None = None, **changes: Any) -> Bundle:
+    """The bundle with ground truth: 120 images, of which unit 0 shows "red" and unit 1 "square"."""
+    rng = np.random.default_rng(0)
+    truth_nc = rng.random((120, 3)) < 0.4
+    names = ["red", "square", "stripe"]
+    held_out, planted = {}, {}
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            values = rng.normal(size=(bundle.n_units(model, layer), 120))
+            values[:2] += 6 * truth_nc.T[:2]
+            held_out[model, layer] = values.astype(np.float32)
+            if layer == planted_layer:
+                planted[model, layer] = pd.DataFrame(
+                    {
+                        "unit": [0, 1, 2],
+                        "kind": ["single", "either", "noise"],
+                        "formula": ["red", "red or square", "noise"],
+                        "concepts": [["red"], ["red", "square"], []],
+                    }
+                )
+    arguments: dict[str, Any] = {
+        "truth": held_out,
+        "truth_nc": truth_nc,
+        "concept_names": names,
+        "phrases": {"red": ["red", "crimson"], "square": ["square", "box"], "stripe": ["stripe"]},
+        "provenance": {"images": "random numbers"},
+        "kinds": {"red": "colour"},
+        "planted": planted,
+        "rule": TruthRule(n_resamples=100),
+    }
+    return add_truth(bundle.path, **arguments | changes)
+
+
 def content(path: Path) -> dict[str, Any]:
     """What two bundles must agree in to be the same: keys and hashes of every stage."""
-    from csp_engine.bundle import Bundle
-
     stages = Bundle.open(path).manifest.stages
     return {
         name: (record.key, {file: entry.sha256 for file, entry in record.files.items()})

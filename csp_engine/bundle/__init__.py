@@ -9,7 +9,7 @@ from csp_engine.bundle.manifest import (
     sha256_json,
     stage_key,
 )
-from csp_engine.bundle.reader import Bundle, Samples, StoredInfluence, read_contrast
+from csp_engine.bundle.reader import Bundle, Samples, StoredInfluence, StoredTruth, read_contrast
 from csp_engine.bundle.verify import verify
 from csp_engine.bundle.writer import (
     ENGINE_VERSION,
@@ -30,6 +30,7 @@ __all__ = [
     "StageFolder",
     "StageRecord",
     "StoredInfluence",
+    "StoredTruth",
     "read_contrast",
     "sha256_json",
     "stage_key",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +42,32 @@ class StoredInfluence:
     n_image_c: np.ndarray
     direct_weight_cu: np.ndarray | None
     is_predicted_class: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTruth:
+    """What the units of a layer really answer to, on ``n_image`` images with known concepts.
+
+    ``concepts`` has one row per concept, ``units`` one per unit (docs/bundle.md names the columns);
+    ``rule`` says when a concept counts as the true one of a unit, and where the images came from.
+    ``n_group`` counts what the images are grouped by, and equals ``n_image`` where they are not.
+    """
+
+    concepts: pd.DataFrame
+    units: pd.DataFrame
+    pearson_uc: np.ndarray
+    auroc_uc: np.ndarray
+    auprc_uc: np.ndarray
+    n_image: int
+    n_group: int
+    rule: Mapping[str, Any]
+
+    def wordings(self) -> dict[str, tuple[str, ...]]:
+        """Concept name → the texts that count as naming it, the usual one first."""
+        return {
+            name: tuple(json.loads(texts))
+            for name, texts in zip(self.concepts["name"], self.concepts["wordings"], strict=True)
+        }
 
 
 class StreamedArray(np.memmap):
@@ -327,6 +355,23 @@ class Bundle:
             self.array(stage, "n_image"),
             self.array(stage, "direct_weight") if direct else None,
             bool(record.facts["is_predicted_class"]),
+        )
+
+    def truth(self, model: str, layer: str) -> StoredTruth | None:
+        """What the units really answer to, or None where nobody has measured it."""
+        stage = f"truth:{model}/{layer}"
+        if not self.has(stage):
+            return None
+        record = self.stage(stage)
+        return StoredTruth(
+            self.table(stage, "concepts"),
+            self.table(stage, "units"),
+            self.array(stage, "pearson_uc"),
+            self.array(stage, "auroc_uc"),
+            self.array(stage, "auprc_uc"),
+            int(record.facts["n_images"]),
+            int(record.facts["n_groups"]),
+            record.params,
         )
 
     def classes(self) -> pd.DataFrame:

@@ -18,10 +18,19 @@ from csp_engine.pipeline.labelled import is_vocabulary_held
 from csp_engine.pipeline.measured import measure
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.truth import add_truth
 from csp_engine.recipe import Recipe
 from csp_engine.types import Encoder, Progress, silent
 
-__all__ = ["BuildRequest", "Target", "build", "needs_texts", "relabel", "require_enough_images"]
+__all__ = [
+    "BuildRequest",
+    "Target",
+    "add_truth",
+    "build",
+    "needs_texts",
+    "relabel",
+    "require_enough_images",
+]
 
 
 def build(request: BuildRequest, progress: Progress = silent) -> Bundle:

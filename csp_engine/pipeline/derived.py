@@ -155,7 +155,7 @@ def _mining(run: Run) -> dict[str, Any]:
     if rule.exclude_same_group:
         probe = bundle.table("probe", "probe")
         if "group" in probe:
-            groups["group_n"] = _group_numbers(probe["group"])
+            groups["group_n"] = group_numbers(probe["group"])
         else:
             rule = replace(rule, exclude_same_group=False)
     return {"rule": rule, **groups}
@@ -233,7 +233,7 @@ def _write_contrast(folder: StageFolder, mined: ContrastSet) -> None:
     folder.array("threshold", mined.threshold_u)
 
 
-def _group_numbers(groups: pd.Series) -> np.ndarray:
+def group_numbers(groups: pd.Series) -> np.ndarray:
     """Group ids as numbers; an image without a group is a group of its own."""
     codes, _ = pd.factorize(groups)
     alone = codes < 0

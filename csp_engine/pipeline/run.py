@@ -27,6 +27,7 @@ VERSIONS = {
     "scores": 1,
     "audit": 1,
     "influence": 1,
+    "truth": 1,
     "index": 1,
 }
 """Version of each stage's algorithm; raise one when its results change."""
@@ -109,15 +110,15 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Influence and imported labels do not come from every kind of build; they stay while the
-        stages they were made from do.
+        Influence, ground truth and imported labels do not come from every kind of build; they stay
+        while the stages they were made from do.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
-        for kind in ("influence", "scores", "index"):
+        for kind in ("influence", "truth", "scores", "index"):
             for name, record in held.items():
                 is_current = all(kept.get(need) == key for need, key in record.needs.items())
-                is_guest = kind == "influence" or record.params.get("imported")
+                is_guest = kind in ("influence", "truth") or record.params.get("imported")
                 if stage_kind(name) == kind and is_guest and is_current:
                     kept[name] = record.key
         self.writer.drop([name for name in held if name not in kept])

@@ -35,7 +35,8 @@ def names(heading: str) -> set[str]:
 def bundle(tmp_path_factory) -> Bundle:
     folder = tmp_path_factory.mktemp("doc")
     target = toys.target(["first", "last"])
-    return pipeline.build(toys.request(folder, folder / "a.csp", targets=(target,)))
+    built = pipeline.build(toys.request(folder, folder / "a.csp", targets=(target,)))
+    return toys.with_truth(built, planted_layer="last@mean")
 
 
 def test_schema_number():

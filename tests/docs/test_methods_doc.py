@@ -6,10 +6,13 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from benchmarks import truth_intervals
+from csp_engine.evaluation.ground_truth import TruthRule
 from csp_engine.scoring import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +39,18 @@ def test_every_test_that_is_named_exists():
     named = set(re.findall(r"`(test_\w+)`", PAGE))
     assert named
     assert named <= existing
+
+
+def test_the_rule_of_true_concepts_is_described_with_its_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section("Ground truth"), re.M)
+    assert {key: json.loads(value) for key, value in rows} == asdict(TruthRule())
+
+
+def test_the_coverage_table_is_the_measured_one():
+    records = json.loads(truth_intervals.RESULT.read_text(encoding="utf-8"))
+    shown = re.search(r"<!-- truth-intervals:.*?-->\n.*?\n\|---.*?\n(.*?)<!-- end -->", PAGE, re.S)
+    assert shown
+    assert shown[1].strip() == truth_intervals.markdown(records)
 
 
 def test_the_planted_tables_are_the_measured_ones():

@@ -1,0 +1,138 @@
+"""Intervals for shares, correlations and areas under ROC curves, and paired comparisons of shares.
+
+All of them take independent observations. Images of one lesion, or neurons of one layer, are not;
+whoever calls says so by the counts (groups in place of images) or shows a second figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+from scipy import stats
+
+LEVEL = 0.95
+"""The confidence of every interval here unless the caller says otherwise."""
+
+_N_HALVINGS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """``n_hits`` of ``n``, with Wilson's interval; share and bounds are NaN where n is 0."""
+
+    n_hits: int
+    n: int
+    share: float
+    low: float
+    high: float
+
+
+def share_of(n_hits: int, n: int, level: float = LEVEL) -> Share:
+    """A share with Wilson's score interval, which keeps inside [0, 1] and works at 0 and at n."""
+    if n == 0:
+        return Share(0, 0, float("nan"), float("nan"), float("nan"))
+    z = _z(level)
+    share = n_hits / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
+    return Share(n_hits, n, share, 0.0 if n_hits == 0 else low, 1.0 if n_hits == n else high)
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """The first share minus the second over the same cases.
+
+    ``n_first_only`` and ``n_second_only`` count the cases only one got right; the interval is that
+    of Agresti and Min (2005), ``p`` McNemar's exact two-sided test.
+    """
+
+    n: int
+    n_first_only: int
+    n_second_only: int
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(
+    first_u: Bool[np.ndarray, " u"], second_u: Bool[np.ndarray, " u"], level: float = LEVEL
+) -> PairedDifference:
+    """Compare two shares over the same cases.
+
+    With b cases only the first got right and c only the second, of n: b* = b + 1/2, c* = c + 1/2,
+    n* = n + 2, interval (b* - c*) / n* ± z sqrt(b* + c* - (b* - c*)² / n*) / n*.
+    """
+    n = len(first_u)
+    b, c = int((first_u & ~second_u).sum()), int((second_u & ~first_u).sum())
+    if n == 0:
+        nan = float("nan")
+        return PairedDifference(0, 0, 0, nan, nan, nan, nan)
+    centre = (b - c) / (n + 2)
+    reach = _z(level) * np.sqrt(b + c + 1 - (b - c) ** 2 / (n + 2)) / (n + 2)
+    p = stats.binomtest(b, b + c).pvalue if b + c else 1.0
+    low, high = max(-1.0, centre - reach), min(1.0, centre + reach)
+    return PairedDifference(n, b, c, (b - c) / n, float(low), float(high), float(p))
+
+
+def pearson_interval(
+    pearson: Float[np.ndarray, "*shape"], n: int, level: float = LEVEL
+) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, "*shape"]]:
+    """Fisher's interval: tanh(artanh(r) ± z / sqrt(n - 3)); NaN for n below 4.
+
+    It supposes two normal variables. With one that is 0 or 1 it covers less than it says when the
+    positives are few and far out (docs/methods.md has figures); ``ground_truth.bootstrap`` does
+    not suppose it.
+    """
+    if n < 4:
+        return np.full(np.shape(pearson), np.nan), np.full(np.shape(pearson), np.nan)
+    with np.errstate(divide="ignore"):
+        centre = np.arctanh(np.clip(np.asarray(pearson, np.float64), -1, 1))
+    reach = _z(level) / np.sqrt(n - 3)
+    return np.tanh(centre - reach), np.tanh(centre + reach)
+
+
+def auroc_interval(
+    auroc: Float[np.ndarray, "*shape"],
+    n_positive: Int[np.ndarray, "*counts"] | int,
+    n_negative: Int[np.ndarray, "*counts"] | int,
+    level: float = LEVEL,
+) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, "*shape"]]:
+    """Newcombe's interval for an area under a ROC curve, from area and counts alone.
+
+    The bounds are the areas A with ``|A - area| = z sqrt(V(A))``, where V is the variance of
+    Hanley and McNeil (1982) with both counts replaced by their mean N inside the bracket:
+    ``V(A) = A (1 - A) [1 + (N - 1) ((1 - A) / (2 - A) + A / (1 + A))] / (n_positive n_negative)``.
+    Because V is taken at the bound and not at the area, a perfect area of 1 still has a lower bound
+    below 1 (that of DeLong has not) and the interval keeps inside [0, 1]. Newcombe, Statistics in
+    Medicine 25 (2006), method 5. NaN where a count is 0.
+    """
+    shape = np.shape(auroc)
+    area = np.asarray(auroc, np.float64)
+    n_positive = np.broadcast_to(np.asarray(n_positive, np.float64), shape)
+    n_negative = np.broadcast_to(np.asarray(n_negative, np.float64), shape)
+    is_known = (n_positive > 0) & (n_negative > 0) & np.isfinite(area)
+    n_pairs = np.where(is_known, n_positive * n_negative, 1.0)
+    others = np.maximum((n_positive + n_negative) / 2 - 1, 0)
+    z = _z(level)
+
+    def too_far(bound: np.ndarray) -> np.ndarray:
+        bracket = 1 + others * ((1 - bound) / (2 - bound) + bound / (1 + bound))
+        return np.abs(area - bound) > z * np.sqrt(bound * (1 - bound) * bracket / n_pairs)
+
+    bounds = []
+    for end in (0.0, 1.0):
+        outer, inner = np.full(shape, end), area.copy()
+        for _ in range(_N_HALVINGS):
+            middle = (outer + inner) / 2
+            is_outside = too_far(middle)
+            outer, inner = np.where(is_outside, middle, outer), np.where(is_outside, inner, middle)
+        bounds.append(np.where(is_known, inner, np.nan))
+    return bounds[0], bounds[1]
+
+
+def _z(level: float) -> float:
+    return float(stats.norm.ppf((1 + level) / 2))

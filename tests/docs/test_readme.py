@@ -7,6 +7,7 @@ import re
 import subprocess
 
 import cli_reference
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -58,6 +59,19 @@ def test_the_python_lines_run(my_bundle, monkeypatch, capsys):
     assert str(scores.score_uk[7, 0]) in capsys.readouterr().out
 
 
+def own_arrays() -> dict:
+    """What the page supposes the reader has: activations, concepts and groups of 200 images."""
+    rng = np.random.default_rng(0)
+    shows_nc = rng.random((200, 2)) < 0.4
+    activation_un = rng.normal(size=(12, 200)).astype(np.float32)
+    activation_un[0] += 5 * shows_nc[:, 0]
+    return {
+        "activation_un": activation_un,
+        "shows_nc": shows_nc,
+        "lesion_ids": [f"lesion {i // 2}" for i in range(200)],
+    }
+
+
 def test_the_python_page_runs_from_build_to_import(tmp_path, monkeypatch, capsys):
     code = "\n".join(blocks("python", (ROOT / "docs" / "python.md").read_text("utf-8")))
     toys.draw_images(tmp_path / "photos")
@@ -75,13 +89,16 @@ def test_the_python_page_runs_from_build_to_import(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     exec(
         compile(code, "python.md", "exec"),
-        {"PREPROCESSING": toys.PREPROCESSING, "SMALL": toys.SMALL},
+        {"PREPROCESSING": toys.PREPROCESSING, "SMALL": toys.SMALL, **own_arrays()},
     )
     assert "red" in capsys.readouterr().out
     bundle = Bundle.open("my.csp")
     (model,) = bundle.model_names
     assert bundle.manifest.recipe["gamma"] == 0.5
     assert "imported-before" in bundle.methods(model, "second@mean")
+    truth = bundle.truth(model, "second@mean")
+    assert truth is not None
+    assert truth.units["true_concept"][0] == "ruler"
 
 
 @pytest.mark.parametrize("line", ["csp verify my.csp", "csp export my.csp labels.csv"])

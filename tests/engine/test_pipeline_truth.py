@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,9 +22,16 @@ def texts(column):
     return column.astype(object).where(column.notna(), None).tolist()
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("truth")
+    pipeline.build(toys.request(folder, folder / "a.csp"))
+    return folder
+
+
 @pytest.fixture
-def bundle(tmp_path) -> Bundle:
-    return pipeline.build(toys.request(tmp_path, tmp_path / "a.csp"))
+def bundle(folder, tmp_path) -> Bundle:
+    return Bundle.open(shutil.copytree(folder / "a.csp", tmp_path / "a.csp"))
 
 
 def test_what_was_measured_can_be_read_back(bundle):
@@ -76,9 +85,9 @@ def test_truth_leaves_with_the_activations_it_was_measured_for(bundle):
     assert opened.truth("small", "first@mean") is not None
 
 
-def test_a_build_again_keeps_it(bundle, tmp_path):
+def test_a_build_again_keeps_it(bundle, folder):
     toys.with_truth(bundle)
-    assert pipeline.build(toys.request(tmp_path, bundle.path)).truth("small", LAYER) is not None
+    assert pipeline.build(toys.request(folder, bundle.path)).truth("small", LAYER) is not None
 
 
 def table(**columns):

@@ -1,0 +1,1 @@
+"""A simulated dermoscopy archive with known truth: images, networks, encoder, captioner, bundle."""

@@ -1,4 +1,4 @@
-"""All measurements, one after the other: ``python -m benchmarks [NAME ...]``.
+"""All measurements, one after the other: ``python -m benchmarks [NAME [ARGUMENT ...] ...]``.
 
 Each runs in a process of its own, prints a table, and writes ``benchmarks/results/NAME.json``.
 Figures depend on the machine and on what else it does; ratios come from one run.
@@ -17,19 +17,27 @@ BENCHMARKS = {
     "build": "a whole build against its unavoidable parts",
     "planted_geometry": "labels of planted neurons, by method and gamma",
     "truth_intervals": "how often the intervals of ground truth hold the true figure",
+    "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }
+NEED_ARGUMENTS = {"demo_truth"}
+"""Run only when named."""
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or list(BENCHMARKS)
-    unknown = [name for name in chosen if name not in BENCHMARKS]
-    if unknown:
-        sys.exit(f"No benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}.")
+    chosen: list[list[str]] = []
+    for word in sys.argv[1:]:
+        if word in BENCHMARKS:
+            chosen.append([word])
+        elif chosen:
+            chosen[-1].append(word)
+        else:
+            sys.exit(f"No benchmark is called {word!r}; there are {', '.join(BENCHMARKS)}.")
     failed = []
-    for name in chosen:
+    for name, *arguments in chosen or [[n] for n in BENCHMARKS if n not in NEED_ARGUMENTS]:
         print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
+        command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+        if subprocess.run(command, check=False).returncode:
             failed.append(name)
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}")

@@ -70,6 +70,22 @@ class StoredTruth:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """A flat map of the concept vectors of one method.
+
+    ``kind`` is ``umap`` or ``pca``; ``rows`` is model, layer and unit of every row of ``xy_u2``,
+    which is NaN for neurons without evidence. ``neighbour_recall`` is the share of the ten nearest
+    in the original space that are nearest on the map, or None where there are too few.
+    """
+
+    method: str
+    kind: str
+    rows: pd.DataFrame
+    xy_u2: np.ndarray
+    neighbour_recall: float | None
+
+
 class StreamedArray(np.memmap):
     """A memory-mapped array whose reads are copies that leave no mapped pages behind.
 
@@ -389,6 +405,20 @@ class Bundle:
     def index_rows(self, method: str) -> pd.DataFrame:
         """Model, layer and unit of each row of the index."""
         return self.table(f"index:{method}", "rows")
+
+    def projection(self) -> Projection | None:
+        """The flat map of concept vectors, or None where the bundle has none."""
+        found = [name for name in self.manifest.stages if name.startswith("projection:")]
+        if not found:
+            return None
+        facts = self.stage(found[0]).facts
+        return Projection(
+            found[0].removeprefix("projection:"),
+            str(facts["kind"]),
+            self.table(found[0], "rows"),
+            self.array(found[0], "xy"),
+            facts.get("neighbour_recall"),
+        )
 
 
 def read_contrast(bundle: Bundle, stage: str) -> ContrastSet:

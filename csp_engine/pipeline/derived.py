@@ -18,6 +18,7 @@ from csp_engine.pipeline.labelled import (
     audit_layer,
     embed_vocabulary,
     index_method,
+    map_method,
     score_layer,
 )
 from csp_engine.pipeline.request import require_enough_images
@@ -58,6 +59,7 @@ def derive(
         audit_layer(run, model, layer)
     for method in run.recipe.methods:
         index_method(run, method)
+    map_method(run, run.recipe.methods[0])
 
 
 def _require_telling_vectors(run: Run) -> None:

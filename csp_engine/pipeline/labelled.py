@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine import audit
+from csp_engine import audit, projection
 from csp_engine.bundle import Bundle, read_contrast, sha256_json
 from csp_engine.embeddings import embed_labels
 from csp_engine.errors import InputError, StaleError
@@ -170,10 +170,40 @@ def index_method(run: Run, method: str) -> None:
     identity = run.key(stage, {"kind": "auto"}, names)
     if run.is_fresh(stage):
         return
-    bundle = run.bundle
+    rows, vector_ud = concept_rows(run, method)
+    built = build_index(vector_ud)
+    with run.writing(stage, identity) as folder:
+        built.write(folder.path / "index.faiss")
+        folder.table("rows", rows)
+        folder.facts.update(built.facts())
+
+
+def map_method(run: Run, method: str) -> None:
+    """The flat map of the concept vectors of one method, all layers."""
+    stage = f"projection:{method}"
+    names = [f"scores:{model}/{layer}/{method}" for model, layer in run.layers]
+    settings = {"n_neighbors": 15, "min_dist": 0.1, "seed": run.recipe.seed}
+    params = {"metric": "cosine", "fewest_for_umap": projection.FEWEST_FOR_UMAP, **settings}
+    identity = run.key(stage, params, names)
+    if run.is_fresh(stage):
+        return
+    rows, vector_ud = concept_rows(run, method)
+    run.progress("map", 0, len(rows))
+    laid = projection.lay_out(vector_ud, **settings)
+    run.progress("map", len(rows), len(rows))
+    with run.writing(stage, identity) as folder:
+        folder.array("xy", laid.xy_u2)
+        folder.table("rows", rows)
+        folder.facts.update(kind=laid.kind, n_distinct=laid.n_distinct)
+        if np.isfinite(laid.neighbour_recall):
+            folder.facts["neighbour_recall"] = laid.neighbour_recall
+
+
+def concept_rows(run: Run, method: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Model, layer and unit of every neuron of the build, and their concept vectors ``(u, d)``."""
     rows, vectors = [], []
     for model, layer in run.layers:
-        vector_ud = bundle.scores(model, layer, method).vector_ud
+        vector_ud = run.bundle.scores(model, layer, method).vector_ud
         rows.append(
             pd.DataFrame(
                 {
@@ -184,8 +214,4 @@ def index_method(run: Run, method: str) -> None:
             )
         )
         vectors.append(np.asarray(vector_ud))
-    built = build_index(np.concatenate(vectors))
-    with run.writing(stage, identity) as folder:
-        built.write(folder.path / "index.faiss")
-        folder.table("rows", pd.concat(rows, ignore_index=True))
-        folder.facts.update(built.facts())
+    return pd.concat(rows, ignore_index=True), np.concatenate(vectors)

@@ -29,6 +29,7 @@ VERSIONS = {
     "influence": 1,
     "truth": 1,
     "index": 1,
+    "projection": 1,
 }
 """Version of each stage's algorithm; raise one when its results change."""
 

@@ -1,0 +1,151 @@
+"""A flat map of concept vectors: near on the map should mean near in the encoder's space.
+
+The map is made by UMAP (McInnes, Healy & Melville 2018) on exact neighbours by cosine, started from
+the first two principal components, seeded and in one thread, so that the same vectors give the same
+map. A map of few vectors is their principal components alone: UMAP has no neighbourhoods to keep
+there. Every map distorts, so the layout comes with a measure of how much.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from jaxtyping import Float32, Float64, Int32
+
+FEWEST_FOR_UMAP = 50
+"""Below this many distinct vectors, neighbourhoods of fifteen are most of the map."""
+
+EXACT_UP_TO = 100_000
+"""Up to this many distinct vectors neighbours are exact; above, UMAP searches them roughly."""
+
+RECALL_AT = 10
+RECALL_SAMPLE = 2000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapLayout:
+    """Where each neuron lies on the map, and how far to trust it.
+
+    ``xy_u2`` is NaN for neurons without evidence (zero vectors); neurons with the same vector lie
+    on the same point. ``neighbour_recall`` is the share of the ten nearest distinct vectors by
+    cosine that are also among the ten nearest on the map, averaged over vectors (a sample of them
+    on large maps); NaN where there are fewer than two.
+    """
+
+    xy_u2: Float32[np.ndarray, "u 2"]
+    kind: str
+    n_distinct: int
+    neighbour_recall: float
+
+
+def lay_out(
+    vector_ud: Float32[np.ndarray, "u d"],
+    *,
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    seed: int = 0,
+) -> MapLayout:
+    """Place concept vectors on a plane.
+
+    Args:
+        vector_ud: unit rows, or zero rows for neurons without evidence.
+        n_neighbors: of UMAP: how many neighbours shape a point's surroundings.
+        min_dist: of UMAP: how close points may lie, against the spread of 1.
+        seed: of UMAP's sampling.
+    """
+    xy_u2 = np.full((len(vector_ud), 2), np.nan, np.float32)
+    row_m = np.flatnonzero(np.any(vector_ud, axis=1))
+    if not len(row_m):
+        return MapLayout(xy_u2, "pca", 0, float("nan"))
+    distinct_md, place_m = np.unique(vector_ud[row_m], axis=0, return_inverse=True)
+    distinct_md = np.ascontiguousarray(distinct_md, np.float32)
+    kind = "umap" if len(distinct_md) >= FEWEST_FOR_UMAP else "pca"
+    if kind == "umap":
+        xy_m2 = _umap(distinct_md, n_neighbors, min_dist, seed)
+    else:
+        xy_m2 = principal_components(distinct_md)
+    xy_u2[row_m] = xy_m2[place_m.ravel()]
+    return MapLayout(xy_u2, kind, len(distinct_md), neighbour_recall(distinct_md, xy_m2))
+
+
+def principal_components(vector_md: Float32[np.ndarray, "m d"]) -> Float32[np.ndarray, "m 2"]:
+    """Coordinates along the two directions of largest variance, zero where there is none.
+
+    The sign of each is such that its largest loading is positive.
+    """
+    centred_md = vector_md.astype(np.float64) - vector_md.mean(axis=0, dtype=np.float64)
+    _, loading_dd = np.linalg.eigh(centred_md.T @ centred_md)
+    axis_d2 = loading_dd[:, ::-1][:, :2]
+    largest = np.abs(axis_d2).argmax(axis=0)
+    axis_d2 = axis_d2 * np.sign(axis_d2[largest, np.arange(axis_d2.shape[1])])
+    xy_m2 = np.zeros((len(vector_md), 2), np.float32)
+    xy_m2[:, : axis_d2.shape[1]] = centred_md @ axis_d2
+    return xy_m2
+
+
+def nearest(
+    vector_md: Float32[np.ndarray, "m d"], k: int
+) -> tuple[Int32[np.ndarray, "m k"], Float32[np.ndarray, "m k"]]:
+    """The ``k`` nearest of distinct unit vectors by cosine, each itself first, and 1 - cosine."""
+    index = faiss.IndexFlatIP(vector_md.shape[1])
+    index.add(vector_md)
+    similarity_mk, row_mk = index.search(vector_md, k)
+    distance_mk = np.maximum(0.0, 1.0 - similarity_mk)
+    # Rounding may put a near copy before the vector itself, or push it out.
+    own_m1 = np.arange(len(vector_md))[:, None]
+    is_own_mk = row_mk == own_m1
+    is_own_mk[~is_own_mk.any(axis=1), -1] = True
+    distance_mk = np.where(is_own_mk, -1.0, np.round(distance_mk, 6))
+    row_mk = np.where(is_own_mk, own_m1, row_mk)
+    order_mk = np.lexsort((row_mk, distance_mk), axis=1)
+    row_mk = np.take_along_axis(row_mk, order_mk, axis=1).astype(np.int32)
+    distance_mk = np.take_along_axis(distance_mk, order_mk, axis=1)
+    return row_mk, np.maximum(distance_mk, 0).astype(np.float32)
+
+
+def neighbour_recall(
+    vector_md: Float32[np.ndarray, "m d"], xy_m2: Float32[np.ndarray, "m 2"]
+) -> float:
+    """How many of the nearest vectors are also nearest on the map: see ``MapLayout``."""
+    from scipy.spatial import KDTree
+
+    k = min(RECALL_AT, len(vector_md) - 1)
+    if k < 1:
+        return float("nan")
+    step = max(1, len(vector_md) // RECALL_SAMPLE)
+    sample_s = np.arange(0, len(vector_md), step)
+    similarity_sm: Float64[np.ndarray, "s m"] = vector_md[sample_s] @ vector_md.T
+    similarity_sm[np.arange(len(sample_s)), sample_s] = -np.inf
+    near_sk = np.argpartition(-similarity_sm, k - 1, axis=1)[:, :k]
+    found_sk = KDTree(xy_m2).query(xy_m2[sample_s], k + 1)[1]
+    shared = [
+        len(set(near.tolist()) & (set(found.tolist()) - {int(own)}))
+        for near, found, own in zip(near_sk, found_sk, sample_s, strict=True)
+    ]
+    return float(np.mean(shared) / k)
+
+
+def _umap(
+    vector_md: Float32[np.ndarray, "m d"], n_neighbors: int, min_dist: float, seed: int
+) -> Float32[np.ndarray, "m 2"]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an absent TensorFlow; one thread because of the seed
+        from umap import UMAP  # seconds: numba compiles
+
+        start_m2 = principal_components(vector_md)
+        knn = (None, None, None)
+        if len(vector_md) <= EXACT_UP_TO:
+            knn = nearest(vector_md, min(n_neighbors, len(vector_md)))
+        return UMAP(
+            n_neighbors=n_neighbors,
+            min_dist=min_dist,
+            metric="cosine",
+            init=10 * start_m2 / max(1e-9, float(np.abs(start_m2).max())),
+            random_state=seed,
+            n_jobs=1,
+            precomputed_knn=knn,
+            force_approximation_algorithm=True,
+        ).fit_transform(vector_md)

@@ -28,6 +28,7 @@ _HOMES = {
     "import_labels": "csp_engine.exchange",
     "import_neurolens": "csp_engine.exchange",
     "list_layers": "csp_engine.layers",
+    "load_captioner": "csp_engine.captioners",
     "load_encoder": "csp_engine.encoders",
     "load_model": "csp_engine.models",
     "read_neurolens": "csp_engine.exchange",

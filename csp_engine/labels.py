@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -126,7 +126,7 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
                     f"Line {number} of {path.name!r} has {len(label)} characters "
                     f"({label[:30]!r}...); a label may have {MAX_LABEL_LENGTH}, one label a line."
                 )
-            key = unicodedata.normalize("NFC", label.casefold())
+            key = _same(label)
             spelling.setdefault(key, label)
             if origin not in origins.setdefault(key, []):
                 origins[key].append(origin)
@@ -136,13 +136,65 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
             f"Vocabulary {'+'.join(names)!r} has {found}; it needs at least two, "
             f"because a score is read against its runner-up."
         )
-    table = pd.DataFrame(
-        {
-            "text": pd.Series(list(spelling.values()), dtype=object),
-            "source": pd.Series([";".join(found) for found in origins.values()], dtype=object),
-        }
-    )
+    table = label_table(list(spelling.values()), [";".join(own) for own in origins.values()])
     return Vocabulary("+".join(dict.fromkeys(names)), table)
+
+
+CAPTIONER = "captioner: "
+"""What the source of a label starts with that a captioner proposed; its mode follows."""
+
+
+def with_candidates(
+    vocabulary: Vocabulary, candidates: Mapping[str, Iterable[str]]
+) -> tuple[Vocabulary, int]:
+    """Add the phrases a captioner proposed to the labels it did not know.
+
+    Phrases are cleaned; those that are empty or too long are left out. One that is a label already,
+    but for case, adds its source to it. New labels follow in alphabetical order, so the result does
+    not depend on the order of neurons.
+
+    Args:
+        vocabulary: without candidates.
+        candidates: phrases by mode of the captioner.
+
+    Returns:
+        The larger vocabulary, and how many labels are new.
+    """
+    origins: dict[str, list[str]] = {}
+    spelling: dict[str, str] = {}
+    for mode, phrases in candidates.items():
+        for label in sorted({clean_label(phrase) for phrase in phrases}):
+            if not 0 < len(label) <= MAX_LABEL_LENGTH:
+                continue
+            key = _same(label)
+            spelling[key] = min(label, spelling.get(key, label))
+            if CAPTIONER + mode not in origins.setdefault(key, []):
+                origins[key].append(CAPTIONER + mode)
+    texts, sources = list(vocabulary.table["text"]), list(vocabulary.table["source"])
+    for place, text in enumerate(texts):
+        found = origins.pop(_same(text), [])
+        sources[place] = ";".join([sources[place], *found])
+    new = sorted(origins, key=lambda key: spelling[key])
+    texts += [spelling[key] for key in new]
+    sources += [";".join(origins[key]) for key in new]
+    return Vocabulary(vocabulary.name, label_table(texts, sources)), len(new)
+
+
+def is_proposed(source: str) -> bool:
+    """Whether a label with this source comes from a captioner and from nowhere else."""
+    return all(part.startswith(CAPTIONER) for part in source.split(";"))
+
+
+def _same(label: str) -> str:
+    """Equal for labels that count as one."""
+    return unicodedata.normalize("NFC", label.casefold())
+
+
+def label_table(texts: Sequence[str], sources: Sequence[str]) -> pd.DataFrame:
+    """The table of a vocabulary; equal labels give equal bytes when it is written."""
+    return pd.DataFrame(
+        {"text": pd.Series(texts, dtype=object), "source": pd.Series(sources, dtype=object)}
+    )
 
 
 def _find(source: str) -> Path:

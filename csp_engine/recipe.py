@@ -36,6 +36,9 @@ class Recipe:
         n_labels: labels kept per neuron and method.
         n_null: random image sets behind the percentiles.
         seed: of samples and random image sets.
+        n_candidates: phrases kept per neuron and mode of the captioner, where there is one.
+        n_beams: width of the captioner's search.
+        prior_weight: λ of log p(text | images) − λ log p(text), by which phrases are ranked.
     """
 
     n_exemplars: int = 100
@@ -55,6 +58,9 @@ class Recipe:
     n_labels: int = 20
     n_null: int = 500
     seed: int = 0
+    n_candidates: int = 5
+    n_beams: int = 16
+    prior_weight: float = 0.2
 
     def __post_init__(self) -> None:
         whole = {
@@ -63,12 +69,16 @@ class Recipe:
             "n_partners": 1,
             "n_labels": 1,
             "n_null": 20,
+            "n_candidates": 1,
+            "n_beams": self.n_candidates,
         }
         for name, least in whole.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         if not 0 <= self.gamma <= 1:
             raise InputError(f"gamma is {self.gamma}; it must lie between 0 and 1.")
+        if not 0 <= self.prior_weight <= 1:
+            raise InputError(f"prior_weight is {self.prior_weight}; it must lie between 0 and 1.")
         unknown = [method for method in self.methods if method not in METHODS]
         if unknown or not self.methods:
             raise InputError(

@@ -299,6 +299,14 @@ class Bundle:
             return self.table(stage, "labels")
         return self.labels()
 
+    def candidates(self, model: str, layer: str) -> pd.DataFrame | None:
+        """What a captioner proposed for each unit, or None if none was asked.
+
+        Columns unit, mode, rank, text, log_p, log_prior, pmi; see docs/bundle.md.
+        """
+        stage = f"candidates:{model}/{layer}"
+        return self.table(stage, "candidates") if self.has(stage) else None
+
     # ---------------------------------------------------------------- one layer
 
     def activations(self, model: str, layer: str) -> np.ndarray:

@@ -214,9 +214,13 @@ class BundleWriter:
             )
 
     def describe(self, *, recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
-        """Set the recipe and merge entries into the inputs of the manifest, if they differ."""
+        """Set the recipe and merge entries into the inputs of the manifest, if they differ.
+
+        An entry that is None leaves the manifest.
+        """
         held = canonical_json([self.manifest.recipe, self.manifest.inputs])
-        inputs = {**self.manifest.inputs, **inputs}
+        merged = {**self.manifest.inputs, **inputs}
+        inputs = {name: value for name, value in merged.items() if value is not None}
         if canonical_json([recipe, inputs]) != held:
             self._commit(replace(self.manifest, recipe=dict(recipe), inputs=inputs))
 

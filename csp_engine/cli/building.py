@@ -65,6 +65,13 @@ def build(
             rich_help_panel=LABELS,
         ),
     ] = ["general"],  # noqa: B006
+    captioner: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a captioner made for the encoder; it proposes labels for every neuron.",
+            rich_help_panel=LABELS,
+        ),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Local checkpoint (safetensors or .pt).", rich_help_panel=MODEL),
@@ -163,6 +170,7 @@ def build(
         open_clip/ViT-B-32/laion2b_s34b_b79k --out resnet50.csp
     """
     from csp_engine import pipeline
+    from csp_engine.captioners import load_captioner
     from csp_engine.embeddings import TEMPLATES
     from csp_engine.encoders import load_encoder
     from csp_engine.labels import read_vocabulary
@@ -211,6 +219,7 @@ def build(
             stop_on_unreadable=on_unreadable == "stop",
             n_influence_images=influence_images,
             outputs=tuple(int(o) if o.isdigit() else o for o in output or ()),
+            captioner=None if captioner is None else load_captioner(captioner, device=device),
         )
         bundle = pipeline.build(request, progress)
     _report(bundle, as_json)
@@ -239,6 +248,13 @@ def label(
         str | None,
         typer.Option("--encoder", "-e", help="Where the bundle's encoder is now, if it moved."),
     ] = None,
+    captioner: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a captioner that proposes labels; where the bundle has candidates they "
+            "stay, unless this is another."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
     """Label a finished bundle again with another vocabulary, gamma or method; images stay unread.
@@ -247,8 +263,9 @@ def label(
         csp label resnet50.csp --gamma 0.5
     """
     from csp_engine.bundle import Bundle
+    from csp_engine.captioners import load_captioner
     from csp_engine.labels import read_vocabulary
-    from csp_engine.pipeline import needs_texts, relabel
+    from csp_engine.pipeline import bundle_captioner, needs_captions, needs_texts, relabel
     from csp_engine.recipe import Recipe, changed
 
     opened = Bundle.open(bundle)
@@ -262,13 +279,21 @@ def label(
         overrides["methods"] = tuple(method)
     recipe = changed(recipe, overrides)
     words = read_vocabulary(vocabulary) if vocabulary else None
+    asked = None
+    if captioner is not None:
+        asked = load_captioner(captioner)
+        held = opened.manifest.inputs.get("captioner", {}).get("fingerprint")
+        is_recaptioned = asked.fingerprint != held or needs_captions(opened, recipe)
+    else:
+        is_recaptioned = needs_captions(opened, recipe)
+        asked = bundle_captioner(opened) if is_recaptioned else None
     loaded = None
-    if needs_texts(opened, recipe, words):
+    if is_recaptioned or needs_texts(opened, recipe, words):
         from csp_engine.search import bundle_encoder
 
         loaded = bundle_encoder(opened, encoder)
     with progress_bars() as progress:
-        done = relabel(bundle, recipe, words, loaded, progress)
+        done = relabel(bundle, recipe, words, loaded, progress, asked)
     _report(done, as_json)
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
+from csp_engine.captioners import Captioner, require_encoder
 from csp_engine.labels import Vocabulary
+from csp_engine.pipeline.candidates import bundle_captioner, describe_captioner, needs_captions
 from csp_engine.pipeline.derived import derive
 from csp_engine.pipeline.driven import influences
 from csp_engine.pipeline.image_pass import Target
@@ -27,6 +29,8 @@ __all__ = [
     "Target",
     "add_truth",
     "build",
+    "bundle_captioner",
+    "needs_captions",
     "needs_texts",
     "relabel",
     "require_enough_images",
@@ -41,14 +45,19 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
 
     Raises:
         InputError: for requests that cannot work, before anything is written where possible.
+        StaleError: if the captioner was made for another encoder.
         BundleError: if another process is writing the bundle.
     """
     n_listed = len(request.probe.table)
     require_enough_images(n_listed, request.recipe, "lists")
+    captioner, encoder = request.captioner, request.encoder
+    if captioner is not None:
+        require_encoder(captioner, encoder.spec, encoder.fingerprint)
     with BundleWriter(request.out) as writer:
         run = Run(writer, request.recipe, progress)
+        run.described["captioner"] = None if captioner is None else describe_captioner(captioner)
         measure(run, request)
-        derive(run, request.vocabulary, request.encoder, request.dense_at)
+        derive(run, request.vocabulary, encoder, request.dense_at, captioner)
         influences(run, request)
         run.finish()
     return Bundle.open(request.out)
@@ -60,6 +69,7 @@ def relabel(
     vocabulary: Vocabulary | None = None,
     encoder: Encoder | None = None,
     progress: Progress = silent,
+    captioner: Captioner | None = None,
 ) -> Bundle:
     """Derive labels again in a finished bundle, without images or target models.
 
@@ -69,17 +79,24 @@ def relabel(
         vocabulary: new labels; None keeps those of the bundle.
         encoder: needed when texts must be embedded anew (new vocabulary or templates).
         progress: called with stage, done and total.
+        captioner: proposes labels, instead of the one that did or for the first time; None keeps
+            the candidates that the bundle holds.
 
     Raises:
-        StaleError: if the encoder is not the one the bundle was built with.
-        InputError: if texts must be embedded and no encoder is given.
+        StaleError: if encoder or captioner do not belong to the bundle's embeddings.
+        InputError: if texts must be embedded and no encoder is given, or candidates made anew and
+            no captioner.
     """
     Bundle.open(path)
     with BundleWriter(path) as writer:
         run = Run(writer, recipe, progress)
         run.adopt()
+        if captioner is not None:
+            run.described["captioner"] = describe_captioner(captioner)
+        elif "captioner" in writer.manifest.inputs:
+            run.described["captioner"] = writer.manifest.inputs["captioner"]
         dense_at = run.held_params("neurons").get("dense_at", 0.99)
-        derive(run, vocabulary, encoder, dense_at)
+        derive(run, vocabulary, encoder, dense_at, captioner)
         run.finish()
     return Bundle.open(path)
 

@@ -11,15 +11,20 @@ import pandas as pd
 
 from csp_engine import exemplars
 from csp_engine.bundle import Bundle, StageFolder
+from csp_engine.captioners import Captioner
 from csp_engine.contrast import mine_contrast
 from csp_engine.errors import InputError
 from csp_engine.labels import Vocabulary
+from csp_engine.pipeline.candidates import caption_layer, require_candidates
 from csp_engine.pipeline.labelled import (
     audit_layer,
     embed_vocabulary,
     index_method,
+    keep_words,
     map_method,
+    require_texts,
     score_layer,
+    words_of,
 )
 from csp_engine.pipeline.request import require_enough_images
 from csp_engine.pipeline.run import Run
@@ -44,15 +49,30 @@ _UNIT_COLUMNS = (
 
 
 def derive(
-    run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None, dense_at: float
+    run: Run,
+    vocabulary: Vocabulary | None,
+    encoder: Encoder | None,
+    dense_at: float,
+    captioner: Captioner | None = None,
 ) -> None:
-    """Everything that follows from measurements: exemplars to search index."""
+    """Everything that follows from measurements: exemplars to search index.
+
+    What cannot work for lack of a captioner or an encoder is refused before anything changes.
+    """
     _require_telling_vectors(run)
-    embed_vocabulary(run, vocabulary, encoder)
+    for model, layer in run.layers:
+        _neurons_identity(run, model, layer, dense_at)
+        _pairs_identity(run, model, layer)
+    words = words_of(run, vocabulary)
+    require_candidates(run, captioner)
+    require_texts(run, words, encoder)
+    keep_words(run, words)
     _null(run)
     for model, layer in run.layers:
         _neurons(run, model, layer, dense_at)
         _contrast(run, model, layer)
+        caption_layer(run, model, layer, captioner)
+    embed_vocabulary(run, words, encoder)
     for model, layer in run.layers:
         for method in run.recipe.methods:
             score_layer(run, model, layer, method)
@@ -82,13 +102,18 @@ def _blocks(run: Run, model: str, layer: str) -> Iterator[tuple[slice, np.ndarra
         yield units, activation_un[units]
 
 
-def _neurons(run: Run, model: str, layer: str, dense_at: float) -> None:
-    recipe, stage = run.recipe, f"neurons:{model}/{layer}"
-    identity = run.key(
-        stage,
+def _neurons_identity(run: Run, model: str, layer: str, dense_at: float) -> dict[str, Any]:
+    recipe = run.recipe
+    return run.key(
+        f"neurons:{model}/{layer}",
         {"n_exemplars": recipe.n_exemplars, "dense_at": dense_at, "seed": recipe.seed},
         [f"activations:{model}/{layer}", "probe"],
     )
+
+
+def _neurons(run: Run, model: str, layer: str, dense_at: float) -> None:
+    recipe, stage = run.recipe, f"neurons:{model}/{layer}"
+    identity = _neurons_identity(run, model, layer, dense_at)
     if run.is_fresh(stage):
         return
     bundle = run.bundle
@@ -180,10 +205,14 @@ def _contrast_identity(run: Run) -> tuple[dict[str, Any], list[str]]:
     return params, needs
 
 
+def _pairs_identity(run: Run, model: str, layer: str) -> dict[str, Any]:
+    params, needs = _contrast_identity(run)
+    return run.key(f"contrast:{model}/{layer}", params, [f"neurons:{model}/{layer}", *needs])
+
+
 def _contrast(run: Run, model: str, layer: str) -> None:
     stage = f"contrast:{model}/{layer}"
-    params, needs = _contrast_identity(run)
-    identity = run.key(stage, params, [f"neurons:{model}/{layer}", *needs])
+    identity = _pairs_identity(run, model, layer)
     if run.is_fresh(stage):
         return
     bundle = run.bundle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,13 @@ from csp_engine import audit, projection
 from csp_engine.bundle import Bundle, read_contrast, sha256_json
 from csp_engine.embeddings import embed_labels
 from csp_engine.errors import InputError, StaleError
-from csp_engine.labels import Vocabulary
+from csp_engine.labels import Vocabulary, label_table, with_candidates
+from csp_engine.pipeline.candidates import (
+    candidate_stages,
+    described_encoder,
+    has_captioner,
+    pooled_candidates,
+)
 from csp_engine.pipeline.run import Run
 from csp_engine.recipe import Recipe
 from csp_engine.scoring import METHODS, label_units
@@ -19,37 +26,43 @@ from csp_engine.search import build_index
 from csp_engine.types import ContrastSet, Encoder, Evidence, Exemplars, LabelScores
 
 
-def embed_vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder | None) -> None:
-    """Embed the labels, unless the bundle holds their vectors already."""
-    recipe = run.recipe
-    held = run.writer.manifest.stages.get("vocabulary")
-    described = run.described.get("encoder") or run.writer.manifest.inputs["encoder"]
-    if vocabulary is None:
-        if held is None:
-            raise InputError("This bundle has no vocabulary yet; name one with --vocabulary.")
-        sha256 = held.inputs["vocabulary"]
-    else:
-        sha256 = vocabulary.sha256
-    params = text_params(recipe)
-    identity = run.key(
-        "vocabulary",
-        params,
-        inputs={"vocabulary": sha256, "encoder": described["fingerprint"]},
-    )
-    if run.is_fresh("vocabulary") and vocabulary is None:
-        return
-    if vocabulary is None:
-        stored = run.bundle.labels()
-        name = run.writer.manifest.inputs["vocabulary"]["name"]
-        vocabulary = Vocabulary(name, stored)
-    run.described["vocabulary"] = {
-        "name": vocabulary.name,
-        "n_labels": len(vocabulary.table),
-        "sha256": vocabulary.sha256,
-        **params,
-    }
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """Labels before candidates join them, and the hash they are known by."""
+
+    vocabulary: Vocabulary
+    sha256: str
+
+
+def words_of(run: Run, vocabulary: Vocabulary | None) -> Words:
+    """The labels of this build: those given, else those of the bundle.
+
+    Raises:
+        InputError: if there are neither.
+    """
+    if vocabulary is not None:
+        return Words(vocabulary, vocabulary.sha256)
+    stages = run.writer.manifest.stages
+    for stage, table in (("words", "words"), ("vocabulary", "labels")):
+        if stage in stages:
+            name = run.writer.manifest.inputs["vocabulary"]["name"]
+            held = run.bundle.table(stage, table)
+            stored = label_table(held["text"].tolist(), held["source"].tolist())
+            return Words(Vocabulary(name, stored), stages[stage].inputs["vocabulary"])
+    raise InputError("This bundle has no vocabulary yet; name one with --vocabulary.")
+
+
+def require_texts(run: Run, words: Words, encoder: Encoder | None) -> None:
+    """Register the vocabulary, and refuse at once what ``embed_vocabulary`` could not do later.
+
+    Raises:
+        InputError: if texts must be embedded and no encoder is given.
+        StaleError: if the encoder is not the one the bundle was built with.
+    """
+    _vocabulary_identity(run, words)
     if run.is_fresh("vocabulary"):
         return
+    described = described_encoder(run)
     if encoder is None:
         raise InputError(
             "New texts must be embedded, which needs the encoder "
@@ -61,18 +74,68 @@ def embed_vocabulary(run: Run, vocabulary: Vocabulary | None, encoder: Encoder |
             f"({described['spec']}, fingerprint {described['fingerprint'][:12]}); "
             "vectors of two encoders cannot be mixed."
         )
-    # Averaging templates is meaningless for vectors that were made elsewhere.
-    text_recipe = recipe.text_recipe()
+
+
+def _vocabulary_identity(run: Run, words: Words) -> dict[str, Any]:
+    needs = candidate_stages(run)
+    if needs:
+        _words_identity(run, words)
+        needs = ["words", *needs]
+    return run.key(
+        "vocabulary",
+        text_params(run.recipe),
+        needs,
+        {"vocabulary": words.sha256, "encoder": described_encoder(run)["fingerprint"]},
+    )
+
+
+def _words_identity(run: Run, words: Words) -> dict[str, Any]:
+    return run.key("words", {}, inputs={"vocabulary": words.sha256})
+
+
+def keep_words(run: Run, words: Words) -> None:
+    """Store the labels that candidates will join.
+
+    They outlive the vocabulary, which leaves the bundle as soon as one layer has new candidates.
+    """
+    if not has_captioner(run):
+        return
+    identity = _words_identity(run, words)
+    if run.is_fresh("words"):
+        return
+    held = run.writer.manifest.inputs.get("vocabulary", {})
+    described = {"vocabulary": {**held, "name": words.vocabulary.name}}
+    with run.writing("words", identity, described) as folder:
+        folder.table("words", words.vocabulary.table)
+
+
+def embed_vocabulary(run: Run, words: Words, encoder: Encoder | None) -> None:
+    """Embed labels and candidates, unless the bundle holds their vectors already."""
+    recipe, vocabulary = run.recipe, words.vocabulary
+    identity = _vocabulary_identity(run, words)
+    if run.is_fresh("vocabulary"):
+        held = run.writer.manifest.inputs["vocabulary"]
+        run.described["vocabulary"] = {**held, "name": vocabulary.name}
+        return
+    assert encoder is not None, "require_texts came first"
+    whole, n_new = with_candidates(vocabulary, pooled_candidates(run))
+    run.described["vocabulary"] = {
+        "name": vocabulary.name,
+        "n_labels": len(whole),
+        "sha256": words.sha256,
+        **({"n_candidates": n_new} if has_captioner(run) else {}),
+        **text_params(recipe),
+    }
     vectors = embed_labels(
         encoder.embed_texts,
-        list(vocabulary.table["text"]),
-        text_recipe,
+        list(whole.table["text"]),
+        recipe.text_recipe(),
         progress=lambda _, done, total: run.progress("labels", done, total),
     )
     with run.writing("vocabulary", identity, {"vocabulary": run.described["vocabulary"]}) as folder:
-        folder.table("labels", vocabulary.table)
+        folder.table("labels", whole.table)
         folder.array("text", vectors)
-        folder.facts["n_labels"] = len(vocabulary.table)
+        folder.facts["n_labels"] = len(whole)
 
 
 def text_params(recipe: Recipe) -> dict[str, Any]:

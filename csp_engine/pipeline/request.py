@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from csp_engine.captioners import Captioner
 from csp_engine.errors import InputError
 from csp_engine.labels import Vocabulary
 from csp_engine.pipeline.image_pass import Target
@@ -29,6 +30,7 @@ class BuildRequest:
             names, if none is given. A network without names and without chosen outputs is taken
             for no classifier.
         dense_at: share of images from which a neuron counts as dense.
+        captioner: proposes labels for each neuron, which join the vocabulary.
     """
 
     out: Path
@@ -44,6 +46,7 @@ class BuildRequest:
     n_influence_images: int = 512
     outputs: tuple[int | str, ...] = ()
     dense_at: float = 0.99
+    captioner: Captioner | None = None
 
 
 def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:

@@ -22,6 +22,8 @@ VERSIONS = {
     "activations": 1,
     "neurons": 1,
     "contrast": 1,
+    "words": 1,
+    "candidates": 1,
     "vocabulary": 1,
     "null": 1,
     "scores": 1,

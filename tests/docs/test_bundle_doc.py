@@ -11,6 +11,7 @@ import pytest
 from csp_engine import pipeline
 from csp_engine.bundle import SCHEMA, Bundle, FileRecord, Manifest, StageRecord
 from tests import toys
+from tests.small_captioner import small_captioner
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "bundle.md").read_text("utf-8")
 
@@ -35,7 +36,11 @@ def names(heading: str) -> set[str]:
 def bundle(tmp_path_factory) -> Bundle:
     folder = tmp_path_factory.mktemp("doc")
     target = toys.target(["first", "last"])
-    built = pipeline.build(toys.request(folder, folder / "a.csp", targets=(target,)))
+    fingerprint = toys.ColourEncoder().fingerprint
+    captioner = small_captioner(folder / "captioner", encoder_fingerprint=fingerprint)
+    built = pipeline.build(
+        toys.request(folder, folder / "a.csp", targets=(target,), captioner=captioner)
+    )
     return toys.with_truth(built, planted_layer="last@mean")
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from tests import toys
+from tests.small_captioner import small_captioner
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -151,6 +152,37 @@ def test_label_again(bundle, tmp_path, capsys, monkeypatch):
     code, _, _ = run(capsys, "label", copy, "--vocabulary", words)
     assert code == 0
     assert list(Bundle.open(copy).labels()["text"]) == ["crimson", "navy", "lime"]
+
+
+def test_a_captioner_on_the_command_line(folder, bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    fingerprint = toys.ColourEncoder().fingerprint
+    small_captioner(tmp_path / "c", encoder_fingerprint=fingerprint)
+    small_captioner(tmp_path / "stranger", encoder_fingerprint="f" * 64)
+    copy = tmp_path / "copy.csp"
+    shutil.copytree(bundle, copy)
+    for wrong, sentence in [("stranger", "was made for the encoder"), ("none", "no captioner")]:
+        code, _, line = run(capsys, "label", copy, "--captioner", tmp_path / wrong)
+        assert code == 2
+        assert sentence in line
+    code, _, _ = run(capsys, "label", copy, "--captioner", tmp_path / "c")
+    assert code == 0
+    built = tmp_path / "built.csp"
+    code, _, _ = run(capsys, *build_arguments(folder, out=built, captioner=tmp_path / "c"))
+    assert code == 0
+    assert toys.content(copy) == toys.content(built)
+    code, _, _ = run(capsys, "label", copy, "--set", "n_partners=2")
+    assert code == 0
+    assert Bundle.open(copy).stage("contrast:small/first@mean").params["n_partners"] == 2
+    assert Bundle.open(copy).candidates("small", "first@mean") is not None
+    shutil.rmtree(tmp_path / "c")
+    before = toys.content(copy)
+    code, _, line = run(capsys, "label", copy, "--set", "n_partners=1")
+    assert code == 2
+    assert "There is no captioner" in line
+    assert toys.content(copy) == before
+    code, _, _ = run(capsys, "label", copy, "--gamma", "0.5")
+    assert code == 0
 
 
 def test_export_and_import(bundle, tmp_path, capsys):

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from csp_engine.errors import InputError
-from csp_engine.labels import MAX_LABEL_LENGTH, SHIPPED, clean_label, read_vocabulary
+from csp_engine.labels import (
+    MAX_LABEL_LENGTH,
+    SHIPPED,
+    clean_label,
+    read_vocabulary,
+    with_candidates,
+)
 
 
 def write(folder: Path, name: str, text: str, encoding: str = "utf-8") -> str:
@@ -187,3 +193,49 @@ def test_general_names_no_one_and_insults_no_one():
     names = {"george", "mary", "john", "london", "jack", "victoria"}
     assert not (coarse | names) & set(labels)
     assert not [label for label in labels if label.endswith("'s")]
+
+
+# ---------------------------------------------------------------- candidates
+
+
+def plain_vocabulary(tmp_path, *lines):
+    path = tmp_path / "own.txt"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return read_vocabulary([str(path)])
+
+
+def test_candidates_are_cleaned_and_join_what_is_there(tmp_path):
+    before = plain_vocabulary(tmp_path, "Ruler", "blue-white veil")
+    after, n_new = with_candidates(
+        before,
+        {
+            "exemplars": ["a_hair", "RULER ", "", "x" * 201, " "],
+            "contrast": ["Blue-White Veil", "ruler,", "a hair", "- dark corner"],
+        },
+    )
+    assert after.table.to_dict("list") == {
+        "text": ["ruler", "blue-white veil", "a hair", "dark corner"],
+        "source": [
+            "own.txt;captioner: exemplars;captioner: contrast",
+            "own.txt;captioner: contrast",
+            "captioner: exemplars;captioner: contrast",
+            "captioner: contrast",
+        ],
+    }
+    assert n_new == 2
+    assert list(before.table["source"]) == ["own.txt", "own.txt"]
+
+
+def test_the_order_of_neurons_does_not_change_the_vocabulary(tmp_path):
+    before = plain_vocabulary(tmp_path, "one", "two")
+    phrases = ["TV", "tv", "café", "cafe\u0301", "zebra", "Ärmel", "apple"]
+    first, _ = with_candidates(before, {"exemplars": phrases})
+    second, _ = with_candidates(before, {"exemplars": phrases[::-1]})
+    assert first.sha256 == second.sha256
+    assert len(first) == len({text.casefold() for text in first.texts})
+
+
+def test_no_candidates_change_nothing(tmp_path):
+    before = plain_vocabulary(tmp_path, "one", "two")
+    after, n_new = with_candidates(before, {"exemplars": [], "contrast": ["ONE"][:0]})
+    assert (after.sha256, n_new) == (before.sha256, 0)

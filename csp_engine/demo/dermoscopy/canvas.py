@@ -1,0 +1,165 @@
+"""Arithmetic that gives the same pixels on every machine: noise, soft steps, pen strokes.
+
+Images must be bit-identical wherever they are made, so float results whose last bit depends on the
+processor are kept out of pixels: exponentials come from a table made with ``math``, noise is
+enlarged by Pillow, and nothing is summed over an image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32
+from PIL import Image, ImageDraw
+
+SIDE = 256
+"""Side of a rendered photograph in pixels."""
+
+OVER = 3
+"""Pen strokes are drawn this many times larger and reduced, so that thin lines are smooth."""
+
+Field = Float32[np.ndarray, "height width"]
+"""One number per pixel."""
+
+Point = tuple[float, float]
+
+_STEPS = 512
+_FADE = np.array([math.exp(-i / _STEPS) for i in range(12 * _STEPS)], np.float32)
+
+
+def fade(density: np.ndarray) -> np.ndarray:
+    """exp(-density) from a table, for densities of at least 0; the law of light in pigment."""
+    index = (density * _STEPS).astype(np.int32)
+    return _FADE[np.clip(index, 0, len(_FADE) - 1)]
+
+
+def smooth(value: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 below ``low``, 1 above ``high``, a smooth step between."""
+    t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def noise(rng: np.random.Generator, cells: float, octaves: int = 1, side: int = SIDE) -> Field:
+    """Smooth noise between about -1 and 1 with ``cells`` bumps along a side.
+
+    Every octave has twice the bumps and half the height of the one before.
+    """
+    total = np.zeros((side, side), np.float32)
+    height = 1.0
+    for _ in range(octaves):
+        n = max(2, round(cells))
+        grid = rng.random((n + 3, n + 3), np.float32) * 2 - 1
+        step = n / side
+        shift_x, shift_y = rng.random(2)
+        box = (1 + shift_x, 1 + shift_y, 1 + shift_x + side * step, 1 + shift_y + side * step)
+        big = Image.fromarray(grid, "F").resize((side, side), Image.Resampling.BICUBIC, box)
+        total += np.float32(height) * np.asarray(big)
+        height, cells = height / 2, cells * 2
+        if cells > side:
+            break
+    return total
+
+
+def positions(side: int = SIDE) -> tuple[Field, Field]:
+    """x and y of every pixel's centre."""
+    line = np.arange(side, dtype=np.float32) + np.float32(0.5)
+    return np.broadcast_to(line, (side, side)), np.broadcast_to(line[:, None], (side, side))
+
+
+def blurred(field: Field, radius: float) -> Field:
+    """Values from 0 to 1 softened by about ``radius`` pixels, by shrinking and enlarging."""
+    side = field.shape[0]
+    small = max(8, round(side / max(1.0, radius)))
+    image = Image.fromarray(field, "F").resize((small, small), Image.Resampling.BOX)
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC)).clip(0, 1)
+
+
+class Pen:
+    """Draws strokes and blobs at high resolution; ``cover`` gives their share of every pixel."""
+
+    def __init__(self, side: int = SIDE, over: int = OVER) -> None:
+        self._over = over
+        self._image = Image.new("L", (side * over, side * over))
+        self._pen = ImageDraw.Draw(self._image)
+
+    def line(self, points: Sequence[Point], width: float, strength: float = 1.0) -> None:
+        """A line through points, round where it bends."""
+        scaled = [(x * self._over, y * self._over) for x, y in points]
+        thick = max(1, round(width * self._over))
+        self._pen.line(scaled, fill=round(255 * strength), width=thick, joint="curve")
+
+    def tapered(self, points: Sequence[Point], width: float, strength: float = 1.0) -> None:
+        """A line that gets thinner towards its end, as a hair does."""
+        n = len(points) - 1
+        for i in range(n):
+            share = 1.0 - 0.6 * i / max(1, n)
+            self.line(points[i : i + 2], width * share, strength)
+
+    def blob(self, x: float, y: float, rx: float, ry: float, strength: float = 1.0) -> None:
+        """A filled ellipse."""
+        s = self._over
+        box = [(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s]
+        self._pen.ellipse(box, fill=round(255 * strength))
+
+    def ring(
+        self, x: float, y: float, rx: float, ry: float, width: float,
+        start: float = 0, end: float = 360, strength: float = 1.0,
+    ) -> None:  # fmt: skip
+        """An arc of an ellipse, angles in degrees."""
+        s = self._over
+        box = [(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s]
+        self._pen.arc(box, start, end, fill=round(255 * strength), width=max(1, round(width * s)))
+
+    def polygon(self, points: Sequence[Point], strength: float = 1.0) -> None:
+        """A filled polygon."""
+        s = self._over
+        self._pen.polygon([(x * s, y * s) for x, y in points], fill=round(255 * strength))
+
+    def cover(self) -> Field:
+        """What was drawn, 0 to 1."""
+        return np.asarray(self._image.reduce(self._over), np.float32) / np.float32(255)
+
+
+def curve(start: Point, bend: Point, end: Point, n: int = 14) -> list[Point]:
+    """Points of a quadratic Bézier curve."""
+    points = []
+    for i in range(n + 1):
+        t = i / n
+        a, b, c = (1 - t) ** 2, 2 * t * (1 - t), t * t
+        points.append(
+            (a * start[0] + b * bend[0] + c * end[0], a * start[1] + b * bend[1] + c * end[1])
+        )
+    return points
+
+
+def cells(
+    rng: np.random.Generator, size: float, jitter: float, warp: float = 0.0, side: int = SIDE
+) -> tuple[Field, Field]:
+    """Distance to the nearest and second nearest of a jittered grid of points, in cell sizes.
+
+    Their difference is small on the lines of a mesh around the points (Worley noise). ``warp``
+    bends the mesh by so many cells.
+    """
+    n = int(side / size) + 4
+    offset_mm2 = 0.5 + (rng.random((n, n, 2)) - 0.5) * jitter
+    # Neighbouring rows are shifted by half a cell: holes of a pigment network lie like honeycomb.
+    offset_mm2[1::2, :, 0] += 0.5
+    x_hw, y_hw = positions(side)
+    gx_hw, gy_hw = x_hw / np.float32(size) + 1, y_hw / np.float32(size) + 1
+    if warp:
+        gx_hw = np.clip(gx_hw + np.float32(warp) * noise(rng, side / size / 4, 2), 0, None)
+        gy_hw = np.clip(gy_hw + np.float32(warp) * noise(rng, side / size / 4, 2), 0, None)
+    ix_hw, iy_hw = gx_hw.astype(np.int32), gy_hw.astype(np.int32)
+    first_hw = np.full((side, side), 9, np.float32)
+    second_hw = first_hw.copy()
+    offset_mm2 = offset_mm2.astype(np.float32)
+    for dy in (-1, 0, 1):
+        for dx in (-2, -1, 0, 1):
+            cx, cy = np.clip(ix_hw + dx, 0, n - 1), np.clip(iy_hw + dy, 0, n - 1)
+            px, py = cx + offset_mm2[cy, cx, 0], cy + offset_mm2[cy, cx, 1]
+            distance_hw = np.sqrt((gx_hw - px) ** 2 + (gy_hw - py) ** 2)
+            second_hw = np.minimum(second_hw, np.maximum(first_hw, distance_hw))
+            first_hw = np.minimum(first_hw, distance_hw)
+    return first_hw, second_hw

@@ -14,6 +14,7 @@ from csp_engine.demo.dermoscopy.canvas import (
     Field,
     Pen,
     blurred,
+    cells,
     curve,
     noise,
     positions,
@@ -45,7 +46,7 @@ def hair(
     """Hairs across the picture, sparse or dense, thin or thick, dark or light."""
     n = int(rng.integers(3, 9)) if density == "sparse" else int(rng.integers(20, 56))
     is_stubble = rng.random() < 0.12 and density == "dense"
-    low, high = (0.8, 1.35) if thickness == "thin" else (1.9, 3.3)
+    low, high = (0.6, 1.35) if thickness == "thin" else (1.9, 3.3)
     main = rng.uniform(0, math.pi)
     spread = rng.uniform(0.15, 1.1)
     pen, shadow = Pen(), Pen()
@@ -57,15 +58,15 @@ def hair(
         bow = rng.normal(0, 0.16) * length
         bend = (x + dx / 2 - dy / length * bow, y + dy / 2 + dx / length * bow)
         points = curve((x, y), bend, (x + dx, y + dy), 6 if is_stubble else 16)
-        width, strength = rng.uniform(low, high), rng.uniform(0.75, 1.0)
+        width, strength = rng.uniform(low, high), rng.uniform(0.55, 1.0)
         pen.tapered(points, width, strength)
         if thickness == "thick":
             shadow.tapered([(px + 1.4, py + 1.4) for px, py in points], width * 1.2, 0.5)
     cover_hw = pen.cover()
     if shade == "dark":
-        colour = np.array([[44, 32, 28], [72, 48, 34], [26, 24, 26]][int(rng.integers(3))])
+        colour = [(44, 32, 28), (84, 54, 38), (26, 24, 26), (110, 70, 46)][int(rng.integers(4))]
         image_hwc *= 1 - 0.35 * shadow.cover()[:, :, None]
-        _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.82, 0.97)), colour)
+        _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.6, 0.97)), colour)
     else:
         colour = [(236, 228, 212), (222, 196, 146), (206, 204, 206)][int(rng.integers(3))]
         image_hwc *= 1 - 0.42 * np.maximum(shadow.cover(), 0.4 * blurred(cover_hw, 2.5))[:, :, None]
@@ -196,68 +197,97 @@ def colour_patch(image_hwc: Picture, rng: np.random.Generator, colours: str) -> 
 
 
 def ink(image_hwc: Picture, rng: np.random.Generator, colour: str) -> Field:
-    """Pen marks: strokes, stars, smears or speckle, broken by the skin's relief."""
+    """Pen marks: scribbles around the lesion, stars, an arrow, speckle or a ring.
+
+    Ink catches on the relief of the skin, so that marks break up into hatching.
+    """
     pen = Pen()
-    kind = rng.choice(4, p=(0.4, 0.15, 0.25, 0.2))
+    kind = rng.choice(5, p=(0.48, 0.10, 0.10, 0.14, 0.18))
     edge = int(rng.integers(4))
-    near, along = rng.uniform(0.04, 0.24), rng.uniform(0.1, 0.9)
+    near, along = rng.uniform(0.02, 0.26), rng.uniform(0.1, 0.9)
     cx, cy = [(near, along), (1 - near, along), (along, near), (along, 1 - near)][edge]
     cx, cy = cx * SIDE, cy * SIDE
-    if kind == 0:
-        for _ in range(int(rng.integers(1, 5))):
-            x, y = cx + rng.normal(0, 16), cy + rng.normal(0, 16)
-            a = rng.uniform(0, math.tau)
-            length = rng.uniform(22, 80)
-            tip = (x + length * math.cos(a), y + length * math.sin(a))
-            bend = ((x + tip[0]) / 2 + rng.normal(0, 12), (y + tip[1]) / 2 + rng.normal(0, 12))
-            pen.line(curve((x, y), bend, tip, 10), rng.uniform(3.0, 9.0))
+    if kind == 0:  # one to six scribbles, on a circle around the middle where there are several
+        n = int(rng.choice([1, 2, 3, 4, 5, 6], p=(0.3, 0.25, 0.12, 0.15, 0.08, 0.10)))
+        reach, turn = rng.uniform(0.30, 0.48) * SIDE, rng.uniform(0, math.tau)
+        size = rng.uniform(7, 26)
+        for i in range(n):
+            if n > 1:
+                angle = turn + math.tau * (i + rng.uniform(-0.2, 0.2)) / n
+                cx, cy = SIDE / 2 + reach * math.cos(angle), SIDE / 2 + reach * math.sin(angle)
+            _scribble(pen, rng, cx, cy, size * rng.uniform(0.7, 1.4))
     elif kind == 1:
         for _ in range(int(rng.integers(5, 11))):
             a, length = rng.uniform(0, math.tau), rng.uniform(14, 44)
-            pen.line(
-                [(cx, cy), (cx + length * math.cos(a), cy + length * math.sin(a))],
-                rng.uniform(1.4, 3.2),
-            )
-    elif kind == 2:
+            tip = (cx + length * math.cos(a), cy + length * math.sin(a))
+            pen.line([(cx, cy), tip], rng.uniform(1.4, 3.2))
+    elif kind == 2:  # an arrow towards the middle
+        a = math.atan2(SIDE / 2 - cy, SIDE / 2 - cx) + rng.normal(0, 0.2)
+        length, width = rng.uniform(30, 62), rng.uniform(2.5, 6)
+        tip = (cx + length * math.cos(a), cy + length * math.sin(a))
+        pen.line([(cx, cy), tip], width)
+        for turn in (2.5, -2.5):
+            back = (tip[0] + 0.45 * length * math.cos(a + turn),
+                    tip[1] + 0.45 * length * math.sin(a + turn))  # fmt: skip
+            pen.line([tip, back], width)
+    elif kind == 3:
+        wide, high = rng.uniform(8, 30, 2)
         for _ in range(int(rng.integers(60, 190))):
-            x, y = cx + rng.normal(0, 15), cy + rng.normal(0, 26)
-            r = rng.uniform(0.8, 2.3)
+            x, y = cx + rng.normal(0, wide), cy + rng.normal(0, high)
+            r = rng.uniform(0.7, 2.2)
             pen.blob(x, y, r, r * rng.uniform(0.6, 1.6))
     else:
-        r = rng.uniform(0.30, 0.46) * SIDE
+        r = rng.uniform(0.20, 0.50) * SIDE
         start = rng.uniform(0, 360)
         pen.ring(
-            SIDE / 2 + rng.normal(0, 12), SIDE / 2 + rng.normal(0, 12), r, r * rng.uniform(0.8, 1.1),
-            rng.uniform(3, 8), start, start + rng.uniform(40, 200),
+            SIDE / 2 + rng.normal(0, 12), SIDE / 2 + rng.normal(0, 12), r, r * rng.uniform(0.9, 1.4),
+            rng.uniform(2, 14), start, start + rng.uniform(60, 360),
         )  # fmt: skip
-    relief_hw = smooth(noise(rng, rng.uniform(50, 100), 2), -0.55, rng.uniform(0.0, 0.7))
-    faint = rng.uniform(0.55, 0.95)
+    grain_hw = smooth(noise(rng, rng.uniform(50, 100), 2), -0.6, rng.uniform(0.0, 0.7))
+    first_hw, second_hw = cells(rng, rng.uniform(4.5, 8), 1.0, 0.4)
+    lines_hw = 1 - smooth(second_hw - first_hw, 0.0, 0.42)
+    hatch = np.float32(rng.uniform(0.0, 0.9))
+    relief_hw = grain_hw * (1 - hatch + hatch * lines_hw)
+    faint = rng.uniform(0.35, 0.95)
     cover_hw = pen.cover() * relief_hw * np.float32(faint)
-    halo_hw = 0.22 * blurred(pen.cover(), 7) * np.float32(faint)
-    shade = np.array(INK_RGB[colour], np.float32) * np.float32(rng.uniform(0.8, 1.25))
+    halo_hw = np.float32(rng.uniform(0.08, 0.3) * faint) * blurred(pen.cover(), rng.uniform(4, 9))
+    shade = np.array(INK_RGB[colour], np.float32) * np.float32(rng.uniform(0.8, 1.3))
     _paint(image_hwc, halo_hw, shade)
     _paint(image_hwc, cover_hw, shade)
     return np.maximum(cover_hw, halo_hw)
+
+
+def _scribble(pen: Pen, rng: np.random.Generator, x: float, y: float, size: float) -> None:
+    """A zigzag, long in one direction."""
+    a = rng.uniform(0, math.tau)
+    long, wide = size * rng.uniform(0.8, 2.0), size * rng.uniform(0.25, 0.8)
+    n = int(rng.integers(5, 15))
+    points = []
+    for i in range(n):
+        u = long * (2 * i / (n - 1) - 1) + rng.normal(0, 1.5)
+        v = wide * (1 if i % 2 else -1) * rng.uniform(0.5, 1.1)
+        points.append((x + u * math.cos(a) - v * math.sin(a), y + u * math.sin(a) + v * math.cos(a)))
+    pen.line(points, rng.uniform(1.2, 4.2))
 
 
 def gel_border(image_hwc: Picture, rng: np.random.Generator) -> Field:
     """The edge of gel or glass: a long curved double line, wet shine outside of it."""
     x_hw, y_hw = positions()
     cx, cy = SIDE / 2 + rng.normal(0, 0.08 * SIDE, 2)
-    r = rng.uniform(0.38, 0.56) * SIDE
-    squash = rng.uniform(0.85, 1.25)
+    r = rng.uniform(0.26, 0.54) * SIDE
+    squash = rng.uniform(0.9, 1.45)
     far_hw = np.sqrt((x_hw - np.float32(cx)) ** 2 + ((y_hw - np.float32(cy)) / np.float32(squash)) ** 2)
     bent_hw = far_hw / np.float32(r) + np.float32(rng.uniform(0.01, 0.08)) * noise(rng, 4, 2)
-    width = np.float32(rng.uniform(0.012, 0.03))
-    fades_hw = 0.5 + 0.5 * smooth(noise(rng, 3, 1), -0.5, 0.5)
+    width = np.float32(rng.uniform(0.008, 0.028))
+    fades_hw = 0.25 + 0.75 * smooth(noise(rng, 3, 1), -0.5, 0.5)
     bright_hw = (1 - smooth(np.abs(bent_hw - 1), width * 0.3, width)) * fades_hw
     dark_hw = (1 - smooth(np.abs(bent_hw - 1 - 1.8 * width), width * 0.3, width)) * fades_hw
     outside_hw = smooth(bent_hw, 1.0, 1.02)
     image_hwc *= 1 + (np.float32(rng.uniform(-0.12, 0.10)) * outside_hw)[:, :, None]
     shine_hw = outside_hw * smooth(noise(rng, 60, 2), 0.45, 1.0) * np.float32(rng.uniform(0.1, 0.6))
     _paint(image_hwc, shine_hw, (250, 248, 246))
-    _paint(image_hwc, dark_hw * np.float32(rng.uniform(0.25, 0.5)), (70, 52, 48))
-    _paint(image_hwc, bright_hw * np.float32(rng.uniform(0.5, 0.85)), (248, 244, 240))
+    _paint(image_hwc, dark_hw * np.float32(rng.uniform(0.12, 0.45)), (70, 52, 48))
+    _paint(image_hwc, bright_hw * np.float32(rng.uniform(0.3, 0.8)), (248, 244, 240))
     return np.maximum(bright_hw, dark_hw)
 
 
@@ -288,17 +318,32 @@ def gel_bubbles(image_hwc: Picture, rng: np.random.Generator) -> Field:
 
 
 def dark_corners(image_hwc: Picture, rng: np.random.Generator) -> Field:
-    """The round opening of the instrument: black outside a circle, hard or soft edged."""
+    """The opening of the instrument: black outside a circle or oval, or a tilted black frame."""
     x_hw, y_hw = positions()
-    cx, cy = SIDE / 2 + rng.normal(0, 0.025 * SIDE, 2)
-    r = rng.uniform(0.50, 0.665) * SIDE
-    squash = rng.uniform(0.86, 1.06) if r < 0.6 * SIDE else rng.uniform(0.95, 1.05)
-    dx_hw, dy_hw = x_hw - np.float32(cx), (y_hw - np.float32(cy)) * np.float32(squash)
-    far_hw = np.sqrt(dx_hw**2 + dy_hw**2) / np.float32(r)
-    soft = rng.uniform(0.005, 0.10)
+    cx, cy = SIDE / 2 + rng.normal(0, 0.02 * SIDE, 2)
+    dx_hw, dy_hw = x_hw - np.float32(cx), y_hw - np.float32(cy)
+    if rng.random() < 0.08:
+        tilt = rng.choice([-1, 1]) * rng.uniform(0.02, 0.10)
+        half = SIDE * rng.uniform(0.47, 0.495)
+        turned_hw = np.maximum(
+            np.abs(dx_hw + np.float32(tilt) * dy_hw), np.abs(dy_hw - np.float32(tilt) * dx_hw)
+        )
+        far_hw = turned_hw / np.float32(half)
+        soft = 0.012
+    else:
+        # Photographs of 4:3 pressed into a square show a circle as an upright oval.
+        rx, ry = rng.uniform(0.46, 0.64), 0.0
+        ry = rx * rng.uniform(0.95, 1.36)
+        corner = math.sqrt((0.5 / rx) ** 2 + (0.5 / ry) ** 2)
+        if corner < 1.03:
+            rx, ry = rx * corner / 1.03, ry * corner / 1.03
+        far_hw = np.sqrt(
+            (dx_hw / np.float32(rx * SIDE)) ** 2 + (dy_hw / np.float32(ry * SIDE)) ** 2
+        )
+        soft = rng.choice([rng.uniform(0.005, 0.03), rng.uniform(0.03, 0.14)])
     cover_hw = smooth(far_hw, 1.0, 1.0 + soft)
-    image_hwc *= 1 - np.float32(rng.uniform(0.1, 0.45)) * smooth(far_hw, 0.55, 1.0)[:, :, None]
-    black = np.array([16, 18, 22], np.float32) * np.float32(rng.uniform(0.3, 1.8))
-    grain_hw = np.clip(0.9 + 0.5 * noise(rng, 70, 2) * np.float32(rng.uniform(0, 1)), 0, None)
+    image_hwc *= 1 - np.float32(rng.uniform(0.0, 0.35)) * smooth(far_hw, 0.6, 1.0)[:, :, None]
+    black = np.array([16, 20, 25], np.float32) * np.float32(rng.uniform(0.2, 2.6))
+    grain_hw = np.clip(0.9 + 0.7 * noise(rng, 70, 2) * np.float32(rng.uniform(0, 1)), 0, None)
     _paint(image_hwc, cover_hw, black * grain_hw[:, :, None])
     return cover_hw

@@ -223,7 +223,7 @@ def draw_cases(scenario: str, n: int, seed: int) -> pd.DataFrame:
     table["red_skin"] = present("red_skin").astype(np.int8)
     table["ruler"] = _where(present("ruler"), rng.choice(RULERS, n, p=(0.5, 0.33, 0.17)))
     table["patch"] = _where(present("patch"), [_patch(rng) for _ in range(n)])
-    table["ink"] = _where(present("ink"), rng.choice(INK_COLOURS, n, p=(0.6, 0.25, 0.15)))
+    table["ink"] = _where(present("ink"), rng.choice(INK_COLOURS, n, p=(0.7, 0.15, 0.15)))
     table["hair"] = _where(present("hair"), rng.choice(("sparse", "dense"), n, p=(0.6, 0.4)))
     table["hair_thickness"] = rng.choice(("thin", "thick"), n)
     table["hair_shade"] = rng.choice(("dark", "light"), n, p=(0.68, 0.32))

@@ -174,9 +174,9 @@ def lesion(scene: Scene) -> Outline:
     if case["atypical_network"]:
         _network(scene, shape, is_typical=False)
     if case["globules"]:
-        _spots(scene, shape, "globules", (26, 60), (1.9, 3.9), 0.85)
+        _spots(scene, shape, "globules", (26, 60), (2.5, 4.4), 0.85)
     if case["dots"]:
-        _spots(scene, shape, "dots", (40, 95), (0.7, 1.25), 1.7)
+        _spots(scene, shape, "dots", (40, 95), (0.95, 1.55), 1.8)
     if case["streaks"]:
         _streaks(scene, shape)
     if case["regression"]:

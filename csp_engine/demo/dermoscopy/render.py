@@ -20,6 +20,9 @@ MASKS = (
 )  # fmt: skip
 """What has a mask, in a fixed order; a mask is all False where the case lacks the thing."""
 
+GRID = 10
+"""Cells along a side of the coarse masks that the encoder learns places from."""
+
 VERSION = 1
 """Raise it when the same case comes out as other pixels."""
 
@@ -34,6 +37,12 @@ class Photograph:
     def image(self) -> Image.Image:
         """As a Pillow image."""
         return Image.fromarray(self.image_hwc)
+
+    def grid(self, n: int = GRID) -> np.ndarray:
+        """Which cells of an ``n`` by ``n`` grid hold any of each mask, (mask, n, n)."""
+        edges = [SIDE * i // n for i in range(n)]
+        stacked = np.stack([self.masks[name] for name in MASKS])
+        return np.logical_or.reduceat(np.logical_or.reduceat(stacked, edges, 1), edges, 2)
 
     def shares(self) -> dict[str, float]:
         """Share of the picture that each mask covers, 0 to 1."""

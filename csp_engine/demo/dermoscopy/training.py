@@ -1,0 +1,226 @@
+"""Training on simulated photographs: pictures to learn from, augmentation, steps that resume.
+
+Every step draws from a random stream of its own, made from the seed and the step's number, so a
+run that was interrupted ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, UInt8
+from PIL import Image
+from torch import nn
+
+from csp_engine.demo.dermoscopy import render as renderer
+from csp_engine.demo.dermoscopy.cases import draw_cases
+from csp_engine.types import Progress
+
+CHUNK = 200
+"""Pictures in one file; an interruption loses at most one."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 45.0
+MEAN = (0.75, 0.60, 0.53)
+STD = (0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Rendered cases: pictures, in which cells of a grid each mask is seen, and the cases."""
+
+    image_nhwc: UInt8[np.ndarray, "n height width 3"]
+    grid_nmyx: Bool[np.ndarray, "n mask y x"]
+    cases: pd.DataFrame
+
+
+def picture(case: Mapping[str, Any], side: int) -> tuple[np.ndarray, np.ndarray]:
+    """One case, rendered and shrunk to ``side`` pixels, and the grid of its masks."""
+    photograph = renderer.render(case)
+    image = photograph.image().resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(image), photograph.grid()
+
+
+def pictures(
+    folder: Path, scenario: str, n: int, seed: int, side: int, progress: Progress
+) -> Pictures:
+    """Cases of a scenario and their pictures, rendered once and kept in ``folder``."""
+    cases = draw_cases(scenario, n, seed)
+    settings = [scenario, n, seed, side, renderer.VERSION, cases.to_json()]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
+    home = folder / f"{scenario}-{n}-{side}-{key}"
+    home.mkdir(parents=True, exist_ok=True)
+    rows = cases.to_dict("records")
+    files = {start: home / f"{start:06d}.npz" for start in range(0, n, CHUNK)}
+    missing = [start for start, file in files.items() if not file.exists()]
+    n_done = n - sum(min(CHUNK, n - start) for start in missing)
+    if missing:
+        with workers() as run:
+            for start in missing:
+                part = rows[start : start + CHUNK]
+                images, grids = zip(*run(partial(picture, side=side), part), strict=True)
+                temporary = home / f".tmp-{start:06d}.npz"
+                np.savez(temporary, image=np.stack(images), grid=np.stack(grids))
+                temporary.rename(files[start])
+                n_done += len(part)
+                progress(f"pictures ({scenario})", n_done, n)
+    parts = [np.load(file) for file in files.values()]
+    return Pictures(
+        np.concatenate([part["image"] for part in parts]),
+        np.concatenate([part["grid"] for part in parts]),
+        cases,
+    )
+
+
+@contextmanager
+def workers() -> Iterator[Callable[..., Iterator[Any]]]:
+    """A ``map`` that runs on all cores, in order."""
+    n = min(8, os.cpu_count() or 1)
+    if n == 1:
+        yield map
+        return
+    # Fresh processes: a fork of a process that runs torch's threads may never return.
+    with ProcessPoolExecutor(n, multiprocessing.get_context("spawn")) as pool:
+        yield partial(pool.map, chunksize=8)
+
+
+def as_pixels(image_nhwc: np.ndarray) -> torch.Tensor:
+    """uint8 pictures to what the networks take."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image_nhwc)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def turned(image_ncyx: torch.Tensor, way: int) -> torch.Tensor:
+    """One of the eight ways to mirror and turn a square."""
+    if way & 1:
+        image_ncyx = image_ncyx.flip(3)
+    if way & 2:
+        image_ncyx = image_ncyx.flip(2)
+    return image_ncyx.transpose(2, 3) if way & 4 else image_ncyx
+
+
+def varied(image_nhwc: np.ndarray, seed: int) -> tuple[torch.Tensor, int]:
+    """The pictures turned and in other light, as ``as_pixels`` gives them; and which way."""
+    rng = torch.Generator().manual_seed(seed)
+    n = len(image_nhwc)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=rng)
+
+    pixels = torch.from_numpy(np.ascontiguousarray(image_nhwc)).permute(0, 3, 1, 2).float() / 255
+    way = int(torch.randint(8, (1,), generator=rng))
+    pixels = turned(pixels, way)
+    pixels = pixels * torch.exp(0.06 * draw(n, 3, 1, 1) + 0.10 * draw(n, 1, 1, 1))
+    middle = pixels.mean((2, 3), keepdim=True)
+    pixels = (pixels - middle) * torch.exp(0.15 * draw(n, 1, 1, 1)) + middle
+    grey = pixels.mean(1, keepdim=True)
+    pixels = grey + (pixels - grey) * torch.exp(0.2 * draw(n, 1, 1, 1))
+    grain = 0.02 * torch.rand(n, 1, 1, 1, generator=rng)
+    pixels = (pixels + grain * draw(*pixels.shape)).clamp(0, 1)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last), way
+
+
+def half_precision() -> Any:
+    """bfloat16 for matrix products where the processor has it; float32 otherwise."""
+    has_it = torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_it)
+
+
+def batch_rows(seed: int, step: int, n: int, size: int) -> np.ndarray:
+    """Rows of one step's batch; ``n // size`` steps see every row once, then in another order."""
+    per_epoch = max(1, n // size)
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng([seed, 7, epoch]).permutation(n)
+    return np.sort(order[place * size : (place + 1) * size])
+
+
+def train(
+    network: nn.Module,
+    loss_at: Callable[[int], torch.Tensor],
+    n_steps: int,
+    *,
+    rate: float,
+    checkpoint: Path,
+    stage: str,
+    progress: Progress,
+    weight_decay: float = 0.02,
+) -> nn.Module:
+    """Minimise ``loss_at(step)`` by AdamW on a one-cycle schedule; continue where a run stopped.
+
+    Args:
+        network: changed in place, left in evaluation mode.
+        loss_at: the loss of one step; must depend on the step's number and the network alone.
+        n_steps: how many.
+        rate: highest learning rate.
+        checkpoint: file for the state of an unfinished run; removed at the end.
+        stage: name for ``progress``.
+        progress: called after every step.
+        weight_decay: on matrices; biases and scales have none.
+    """
+    matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, rate, total_steps=n_steps + 1, pct_start=0.12
+    )
+    first = 0
+    if checkpoint.exists():
+        held = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(held["network"])
+        optimiser.load_state_dict(held["optimiser"])
+        schedule.load_state_dict(held["schedule"])
+        first = int(held["step"])
+    network.train()
+    saved = time.monotonic()
+    for step in range(first, n_steps):
+        loss = loss_at(step)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        progress(stage, step + 1, n_steps)
+        if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            state = {
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+            }
+            temporary = checkpoint.with_name(f".tmp-{checkpoint.name}")
+            torch.save(state, temporary)
+            temporary.replace(checkpoint)
+            saved = time.monotonic()
+    checkpoint.unlink(missing_ok=True)
+    return network.eval()
+
+
+@torch.inference_mode()
+def in_batches(
+    network: Callable[[torch.Tensor], torch.Tensor], image_nhwc: np.ndarray, size: int = 100
+) -> np.ndarray:
+    """What a network gives for pictures, float32."""
+    parts = [
+        network(as_pixels(image_nhwc[i : i + size])).float()
+        for i in range(0, len(image_nhwc), size)
+    ]
+    return torch.cat(parts).numpy()

@@ -1,0 +1,328 @@
+"""All parts of the demo, in order, each made once: ``csp demo build``.
+
+Parts live in a work folder; a part is recorded in ``world.json`` only when it is whole, so an
+interrupted build goes on where it stopped (inside a part too: pictures and training steps resume).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from csp_engine.bundle import Bundle, sha256_file
+from csp_engine.demo.dermoscopy import captioner, captions, classifiers, encoder, planted, render
+from csp_engine.demo.dermoscopy.cases import CONCEPTS, CONTROLS, concept_table, draw_cases
+from csp_engine.demo.dermoscopy.training import Pictures, in_batches, pictures, workers
+from csp_engine.errors import InputError
+from csp_engine.types import Progress, silent
+
+VERSION = 1
+RECORD = "world.json"
+BUNDLE = "dermoscopy.csp"
+CONTROL_COLUMNS = ("skin_tone", "size", "asymmetry", "irregularity", "n_colours", "pigment")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything; all of it follows from ``seed``."""
+
+    seed: int = 0
+    n_probe: int = 4000
+    n_held_out: int = 1500
+    n_words: int = 10000
+    n_lessons: int = 7000
+    n_slice: int = 1000
+    encoder_steps: int = 2000
+    classifier_steps: int = 1300
+    captioner_steps: int = 1600
+    n_exemplars: int = 40
+    n_partners: int = 3
+    thumbnail_side: int = 144
+
+
+FULL = Plan()
+QUICK = Plan(
+    n_probe=120, n_held_out=80, n_words=96, n_lessons=64, n_slice=24,
+    encoder_steps=3, classifier_steps=3, captioner_steps=5, n_exemplars=10, n_partners=2,
+)  # fmt: skip
+"""For tests: every part is made, none knows much."""
+
+
+class World:
+    """The work folder of one demo build: which parts are done, and where they lie."""
+
+    def __init__(self, folder: Path, plan: Plan = FULL, progress: Progress = silent) -> None:
+        """Open the folder, or begin it.
+
+        Raises:
+            InputError: if it holds files that are not of a demo build, or cannot be written.
+        """
+        self.folder = folder
+        self.plan = plan
+        self.progress = progress
+        settings = {"version": VERSION, "render": render.VERSION, **asdict(plan)}
+        record_path = folder / RECORD
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not record_path.exists() and any(folder.iterdir()):
+                raise InputError(
+                    f"{folder} is not empty and not of a demo build; choose another folder."
+                )
+        except OSError as error:
+            raise InputError(
+                f"Cannot write to {folder} ({error.strerror}); choose another folder."
+            ) from None
+        held: dict[str, Any] = {}
+        if record_path.exists():
+            try:
+                held = json.loads(record_path.read_text(encoding="utf-8"))
+            except ValueError:
+                held = {}  # cut off or altered: every part is made again
+        self.record: dict[str, Any] = {"settings": settings, "parts": {}}
+        if held.get("settings") == settings:
+            self.record["parts"] = held["parts"]
+        self._write()
+
+    def path(self, part: str) -> Path:
+        """Where a part lies."""
+        return self.folder / part
+
+    def make(self, part: str, write: Callable[[Path], None]) -> Path:
+        """Make a part unless it is there; ``write`` fills a path that is then renamed."""
+        target, temporary = self.path(part), self.folder / f".tmp-{part}"
+        held = self.record["parts"].get(part)
+        if held is not None and target.exists() and held["sha256"] == content_sha256(target):
+            return target
+        _remove(temporary)
+        started = time.monotonic()
+        write(temporary)
+        _remove(target)
+        temporary.rename(target)
+        self.record["parts"][part] = {
+            "seconds": round(time.monotonic() - started, 1),
+            "sha256": content_sha256(target),
+        }
+        self._write()
+        return target
+
+    def checkpoint(self, name: str) -> Path:
+        """The file for the state of an unfinished training."""
+        return self.folder / f"{name}.checkpoint"
+
+    def pictures(self, scenario: str, n: int, lesson: int, side: int) -> Pictures:
+        """Rendered pictures of a scenario, see ``training.pictures``; kept in ``pictures/``."""
+        seed = self.plan.seed * 1000 + lesson
+        return pictures(self.folder / "pictures", scenario, n, seed, side, self.progress)
+
+    def _write(self) -> None:
+        temporary = self.folder / f".tmp-{RECORD}"
+        temporary.write_text(json.dumps(self.record, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / RECORD)
+
+
+def content_sha256(path: Path) -> str:
+    """One hash over a file, or over names and contents of all files of a folder."""
+    if path.is_file():
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}|{sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# --- the probe set -----------------------------------------------------------------------------
+
+
+def probe_cases(plan: Plan) -> pd.DataFrame:
+    """The cases of the shipped probe set."""
+    return draw_cases("probe", plan.n_probe, plan.seed)
+
+
+def probe_table(cases: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
+    """The table a bundle is built from: file, class, 0/1 concepts, controls, visible shares.
+
+    Args:
+        cases: of the probe set.
+        shares: share of each picture that every mask covers.
+    """
+    files = [f"images/{i:05d}.png" for i in range(len(cases))]
+    table = pd.DataFrame({"file": files, "class": cases["diagnosis"].to_numpy()})
+    concepts = concept_table(cases).astype(np.int8)
+    concepts = concepts[[name for name in concepts if CONCEPTS[name][0] != "diagnosis"]]
+    controls = cases[list(CONTROL_COLUMNS)].add_prefix("control_")
+    seen = shares.round(5).add_prefix("share_")
+    parts = [table, *(p.reset_index(drop=True) for p in (concepts, controls, seen))]
+    return pd.concat(parts, axis=1)
+
+
+def _write_photograph(job: tuple[int, Mapping[str, Any]], folder: str) -> dict[str, float]:
+    number, case = job
+    photograph = render.render(case)
+    photograph.image().save(Path(folder) / f"{number:05d}.png", compress_level=1)
+    return photograph.shares()
+
+
+def _write_probe(target: Path, plan: Plan, progress: Progress) -> None:
+    cases = probe_cases(plan)
+    images = target / "images"
+    images.mkdir(parents=True)
+    jobs = list(enumerate(cases.to_dict("records")))
+    shares = []
+    with workers() as run:
+        for i, share in enumerate(run(partial(_write_photograph, folder=str(images)), jobs)):
+            shares.append(share)
+            progress("photographs", i + 1, len(jobs))
+    table = probe_table(cases, pd.DataFrame(shares))
+    table.to_csv(target / "probe.csv", index=False)
+    cases.to_csv(target / "cases.csv", index=False)
+
+
+def write_masks(folder: Path, cases: pd.DataFrame, rows: list[int]) -> None:
+    """Write exact masks of some cases: ``NUMBER/NAME.png``, white where the thing is seen."""
+    for row in rows:
+        home = folder / f"{row:05d}"
+        home.mkdir(parents=True, exist_ok=True)
+        photograph = render.render(cases.iloc[row].to_dict())
+        photograph.image().save(home / "photograph.png")
+        for name, mask_hw in photograph.masks.items():
+            if mask_hw.any():
+                Image.fromarray(mask_hw).save(home / f"{name}.png")
+
+
+# --- all parts ---------------------------------------------------------------------------------
+
+
+def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) -> World:
+    """Make every part that is missing, and the bundle.
+
+    Raises:
+        InputError: if the folder cannot be used.
+    """
+    world = World(folder, plan, progress)
+    with one_order_of_sums():
+        world.make("probe", lambda path: _write_probe(path, plan, progress))
+        world.make("encoder", partial(_write_encoder, world))
+        for number, name in enumerate(classifiers.MODELS):
+            world.make(f"{name}.safetensors", partial(_write_classifier, world, name, number))
+        world.make("slices.csv", partial(_write_slices, world))
+        world.make("captioner", partial(_write_captioner, world))
+        world.make("planted", partial(_write_planted, world))
+        world.make("vocabulary.txt", _write_vocabulary)
+        _build_bundle(world)
+        world.make("quality.json", partial(_write_quality, world))
+    return world
+
+
+@contextmanager
+def one_order_of_sums() -> Iterator[None]:
+    """Two threads whatever the machine, so that sums run in the same order everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _lessons(world: World) -> Pictures:
+    """What the encoder and the captioner learn from."""
+    return world.pictures("words", world.plan.n_words, 1, encoder.SIDE)
+
+
+def _write_encoder(world: World, target: Path) -> None:
+    encoder.train_encoder(
+        target,
+        _lessons(world),
+        seed=world.plan.seed,
+        n_steps=world.plan.encoder_steps,
+        checkpoint=world.checkpoint("encoder"),
+        progress=world.progress,
+    )
+
+
+def _write_classifier(world: World, name: str, number: int, target: Path) -> None:
+    scenario = classifiers.MODELS[name]
+    classifiers.train_classifier(
+        target,
+        world.pictures(scenario, world.plan.n_lessons, 2 + number, classifiers.SIDE),
+        seed=world.plan.seed,
+        n_steps=world.plan.classifier_steps,
+        checkpoint=world.checkpoint(name),
+        progress=world.progress,
+    )
+
+
+def _write_slices(world: World, target: Path) -> None:
+    slices = {
+        name: world.pictures(scenario, world.plan.n_slice, 4 + i, classifiers.SIDE)
+        for i, (name, scenario) in enumerate(classifiers.SLICES.items())
+    }
+    tables = []
+    for name in classifiers.MODELS:
+        network = classifiers.load_network(world.path(f"{name}.safetensors"))
+        tables.append(classifiers.accuracy_by_slice(network, slices).assign(model=name))
+    pd.concat(tables, ignore_index=True).to_csv(target, index=False)
+
+
+def held_out(world: World) -> Pictures:
+    """Pictures that no network learnt from and no bundle shows."""
+    return world.pictures("probe", world.plan.n_held_out, 7, encoder.SIDE)
+
+
+def load_demo_encoder(folder: Path) -> Any:
+    """The demo encoder, named so that a bundle beside it finds it."""
+    from csp_engine.encoders import load_encoder
+
+    loaded = load_encoder(f"open_clip/{folder.resolve()}")
+    loaded.spec = f"open_clip/./{folder.name}"
+    return loaded
+
+
+def embed_pictures(loaded: Any, image_nhwc: np.ndarray, size: int = 100) -> np.ndarray:
+    """Unit embeddings of pictures by an encoder."""
+    parts = []
+    for i in range(0, len(image_nhwc), size):
+        block = [loaded.preprocess(Image.fromarray(image)) for image in image_nhwc[i : i + size]]
+        parts.append(loaded.embed_images(np.stack(block)))
+    return np.concatenate(parts)
+
+
+def _write_captioner(world: World, target: Path) -> None:
+    loaded = load_demo_encoder(world.path("encoder"))
+    lessons = _lessons(world)
+    captioner.train_captioner(
+        target,
+        embed_pictures(loaded, lessons.image_nhwc),
+        concept_table(lessons.cases).to_numpy(bool),
+        captions.WORDINGS,
+        encoder_fingerprint=loaded.fingerprint,
+        seed=world.plan.seed,
+        n_steps=world.plan.captioner_steps,
+        progress=world.progress,
+    )
+
+
+def _write_vocabulary(target: Path) -> None:
+    head = "# Words of simulated dermoscopy: wordings of every concept, and words of other worlds.\n"
+    target.write_text(head + "\n".join(captions.vocabulary()) + "\n", encoding="utf-8")

@@ -366,6 +366,11 @@ class Bundle:
         """An extra array of a method, such as ``anchor`` and ``projection`` of CSP."""
         return self.array(f"scores:{model}/{layer}/{method}", name)
 
+    def performance(self, model: str) -> pd.DataFrame | None:
+        """How often a target model is right on each test slice; None where nobody measured it."""
+        stage = f"performance:{model}"
+        return self.table(stage, "slices") if self.has(stage) else None
+
     def influence(self, model: str, layer: str) -> StoredInfluence | None:
         """Which outputs the units drive, or None where the model is no classifier."""
         stage = f"influence:{model}/{layer}"

@@ -18,6 +18,7 @@ from csp_engine.pipeline.driven import influences
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.labelled import is_vocabulary_held
 from csp_engine.pipeline.measured import measure
+from csp_engine.pipeline.performance import add_performance
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.truth import add_truth
@@ -27,6 +28,7 @@ from csp_engine.types import Encoder, Progress, silent
 __all__ = [
     "BuildRequest",
     "Target",
+    "add_performance",
     "add_truth",
     "build",
     "bundle_captioner",

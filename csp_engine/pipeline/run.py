@@ -30,6 +30,7 @@ VERSIONS = {
     "audit": 1,
     "influence": 1,
     "truth": 1,
+    "performance": 1,
     "index": 1,
     "projection": 1,
 }
@@ -113,11 +114,17 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Influence, ground truth and imported labels do not come from every kind of build; they stay
-        while the stages they were made from do.
+        Influence, ground truth, performance and imported labels do not come from every kind of
+        build; they stay while what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
+        for name, record in held.items():
+            model = name.removeprefix("performance:")
+            described = {**self.writer.manifest.inputs.get("models", {})}
+            described.update(self.described.get("models", {}))
+            if model != name and record.inputs["model"] == described[model]["fingerprint"]:
+                kept[name] = record.key
         for kind in ("influence", "truth", "scores", "index"):
             for name, record in held.items():
                 is_current = all(kept.get(need) == key for need, key in record.needs.items())

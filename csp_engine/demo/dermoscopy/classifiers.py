@@ -32,8 +32,10 @@ from csp_engine.errors import MissingModelError
 from csp_engine.evaluation.intervals import share_of
 from csp_engine.models import TargetModel
 from csp_engine.models import target_model as make_target_model
+from csp_engine.preprocessing import Preprocess, pixel_pipeline, pixel_recipe
 from csp_engine.types import Progress
 
+SHIPPED = Path(__file__).resolve().parents[3] / "assets" / "demo"
 SIDE = 128
 BATCH = 64
 LAYERS = ("layer2@max", "layer3@mean", "layer4@mean")
@@ -134,6 +136,11 @@ def diagnosis_numbers(cases: pd.DataFrame) -> np.ndarray:
     return cases["diagnosis"].map(DIAGNOSES.index).to_numpy(np.int64)
 
 
+def pixel_preprocess() -> Preprocess:
+    """From an image to what the classifiers take."""
+    return pixel_pipeline(pixel_recipe(PIXELS))
+
+
 def load_network(path: Path) -> nn.Module:
     """The trained network of a weight file."""
     if not path.is_file():
@@ -151,9 +158,19 @@ def target_model(path: Path, name: str) -> TargetModel:
         load_network(path),
         PIXELS,
         name=name,
-        spec=f"demo:dermoscopy/{path.stem}",
+        spec=f"python:csp_engine.demo.dermoscopy.classifiers:{name}",
         class_names=DIAGNOSES,
     )
+
+
+def biased() -> TargetModel:
+    """The shipped classifier that learnt the planted shortcuts."""
+    return target_model(SHIPPED / "biased.safetensors", "biased")
+
+
+def retrained() -> TargetModel:
+    """The shipped classifier that learnt without them."""
+    return target_model(SHIPPED / "retrained.safetensors", "retrained")
 
 
 def accuracy_by_slice(

@@ -23,11 +23,25 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from csp_engine.bundle import Bundle, sha256_file
+from csp_engine import pipeline
+from csp_engine.activations import ActivationRecorder
+from csp_engine.bundle import sha256_file
+from csp_engine.captioners import load_captioner
 from csp_engine.demo.dermoscopy import captioner, captions, classifiers, encoder, planted, render
-from csp_engine.demo.dermoscopy.cases import CONCEPTS, CONTROLS, concept_table, draw_cases
-from csp_engine.demo.dermoscopy.training import Pictures, in_batches, pictures, workers
+from csp_engine.demo.dermoscopy.cases import (
+    CONCEPTS,
+    PATCH_COLOURS,
+    concept_table,
+    draw_cases,
+)
+from csp_engine.demo.dermoscopy.training import Pictures, pictures, workers
+from csp_engine.encoders import load_encoder
 from csp_engine.errors import InputError
+from csp_engine.labels import read_vocabulary
+from csp_engine.layers import select_layers
+from csp_engine.models import TargetModel
+from csp_engine.probe import read_probe_set
+from csp_engine.recipe import Recipe
 from csp_engine.types import Progress, silent
 
 VERSION = 1
@@ -286,14 +300,12 @@ def _write_slices(world: World, target: Path) -> None:
 
 
 def held_out(world: World) -> Pictures:
-    """Pictures that no network learnt from and no bundle shows."""
-    return world.pictures("probe", world.plan.n_held_out, 7, encoder.SIDE)
+    """Photographs that no network learnt from and no bundle shows."""
+    return world.pictures("probe", world.plan.n_held_out, 7, render.SIDE)
 
 
 def load_demo_encoder(folder: Path) -> Any:
     """The demo encoder, named so that a bundle beside it finds it."""
-    from csp_engine.encoders import load_encoder
-
     loaded = load_encoder(f"open_clip/{folder.resolve()}")
     loaded.spec = f"open_clip/./{folder.name}"
     return loaded
@@ -326,3 +338,174 @@ def _write_captioner(world: World, target: Path) -> None:
 def _write_vocabulary(target: Path) -> None:
     head = "# Words of simulated dermoscopy: wordings of every concept, and words of other worlds.\n"
     target.write_text(head + "\n".join(captions.vocabulary()) + "\n", encoding="utf-8")
+
+
+# --- planted units -----------------------------------------------------------------------------
+
+STRENGTHS: dict[str, str] = {
+    "asymmetric lesion": "asymmetry",
+    "irregular border": "irregularity",
+    "many colours": "n_colours",
+    "large lesion": "size",
+    "light skin": "lightness",
+    "dark skin": "skin_tone",
+    "small lesion": "smallness",
+    "typical pigment network": "share_typical_network",
+    "atypical pigment network": "share_atypical_network",
+    "dots": "share_dots",
+    "globules": "share_globules",
+    "streaks": "share_streaks",
+    "blue-white veil": "share_blue_white_veil",
+    "regression": "share_regression",
+    "vessels": "share_vessels",
+    "milia-like cysts": "share_milia_cysts",
+    "reddish skin": "share_red_skin",
+    "ruler": "share_ruler",
+    "colour patch": "share_patch",
+    **{f"{colour} patch": "share_patch" for colour in PATCH_COLOURS},
+    "ink marks": "share_ink",
+    "hair": "share_hair",
+    "thick hair": "share_hair",
+    "light hair": "share_hair",
+    "dense hair": "share_hair",
+    "gel bubbles": "share_gel_bubbles",
+    "gel border": "share_gel_border",
+    "dark corners": "share_dark_corners",
+}
+"""Concept → what says how much of it a photograph shows: a control, or the share of its mask."""
+
+
+def strengths(cases: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
+    """How much of each concept every case shows, at least 0; diagnoses have no grade."""
+    known = pd.concat(
+        [cases.reset_index(drop=True), shares.reset_index(drop=True).add_prefix("share_")], axis=1
+    )
+    known["lightness"] = 7 - known["skin_tone"]
+    known["smallness"] = 1 - known["size"]
+    return pd.DataFrame({name: known[source].astype(float) for name, source in STRENGTHS.items()})
+
+
+def _shares_of(case: Mapping[str, Any]) -> dict[str, float]:
+    return render.render(case).shares()
+
+
+def _all_shares(cases: pd.DataFrame, progress: Progress) -> pd.DataFrame:
+    rows = []
+    with workers() as run:
+        for share in run(_shares_of, cases.to_dict("records")):
+            rows.append(share)
+            progress("masks", len(rows), len(cases))
+    return pd.DataFrame(rows)
+
+
+def _write_planted(world: World, target: Path) -> None:
+    """Units that read the record of the probe set and of the held-out photographs."""
+    probe = pd.read_csv(world.path("probe") / "probe.csv")
+    held = held_out(world)
+    cases = pd.concat([probe_cases(world.plan), held.cases], ignore_index=True)
+    seen = probe.filter(like="share_").rename(columns=lambda name: name.removeprefix("share_"))
+    shares = pd.concat([seen, _all_shares(held.cases, world.progress)], ignore_index=True)
+    shown = classifiers.pixel_preprocess()
+    files = [world.path("probe") / file for file in probe["file"]]
+    prints = [
+        planted.fingerprint(np.stack([shown(image) for image in block]))
+        for block in _blocks([*files, *held.image_nhwc])
+    ]
+    memory = planted.plant(
+        strengths(cases, shares),
+        concept_table(cases),
+        np.concatenate(prints),
+        world.plan.seed,
+        beside={"gel border": "gel bubbles"},
+    )
+    planted.save(target, memory, classifiers.DIAGNOSES, classifiers.PIXELS)
+
+
+def _blocks(sources: list[Any], size: int = 100) -> Iterator[list[Image.Image]]:
+    """Images of files or arrays, some at a time."""
+    for i in range(0, len(sources), size):
+        yield [
+            Image.open(source).convert("RGB")
+            if isinstance(source, Path)
+            else Image.fromarray(source)
+            for source in sources[i : i + size]
+        ]
+
+
+# --- the bundle --------------------------------------------------------------------------------
+
+
+def demo_targets(folder: Path) -> dict[str, tuple[TargetModel, tuple[str, ...]]]:
+    """The three target models of a folder of parts, and the layers that are browsed."""
+    found = {
+        name: (classifiers.target_model(folder / f"{name}.safetensors", name), classifiers.LAYERS)
+        for name in classifiers.MODELS
+    }
+    found["planted"] = (planted.target_model(folder / "planted"), (f"{planted.LAYER}@none",))
+    return found
+
+
+def _build_bundle(world: World) -> None:
+    """Build or complete the bundle, then add what is known of its neurons and networks."""
+    plan = world.plan
+    targets = demo_targets(world.folder)
+    taps = {name: tuple(select_layers(model, list(layers)))
+            for name, (model, layers) in targets.items()}  # fmt: skip
+    request = pipeline.BuildRequest(
+        out=world.path(BUNDLE),
+        probe=read_probe_set(world.path("probe") / "probe.csv"),
+        targets=tuple(pipeline.Target(targets[name][0], taps[name]) for name in targets),
+        encoder=load_demo_encoder(world.path("encoder")),
+        captioner=load_captioner(world.path("captioner")),
+        vocabulary=read_vocabulary([str(world.path("vocabulary.txt"))]),
+        recipe=Recipe(
+            n_exemplars=plan.n_exemplars,
+            n_score=min(30, plan.n_exemplars),
+            n_partners=plan.n_partners,
+            seed=plan.seed,
+        ),
+        thumbnail_side=plan.thumbnail_side,
+    )
+    pipeline.build(request, world.progress)
+    held = held_out(world)
+    concepts = concept_table(held.cases)
+    truth = {}
+    for name, (model, _) in targets.items():
+        found = activations_of(model, taps[name], held.image_nhwc, world.progress)
+        truth.update({(name, layer): act_un for layer, act_un in found.items()})
+    pipeline.add_truth(
+        world.path(BUNDLE),
+        truth,
+        concepts.to_numpy(bool),
+        list(concepts),
+        {name: captions.WORDINGS[name] + captions.HELD_OUT[name] for name in CONCEPTS},
+        {
+            "images": f"{plan.n_held_out} simulated photographs, scenario 'probe', not in the "
+            "probe set and not trained on",
+            "truth": "controls of the simulator",
+            "render_version": render.VERSION,
+        },
+        kinds={name: kind for name, (kind, _) in CONCEPTS.items()},
+        planted={("planted", f"{planted.LAYER}@none"): planted.read_units(world.path("planted"))},
+        progress=world.progress,
+    )
+    slices = pd.read_csv(world.path("slices.csv"))
+    pipeline.add_performance(
+        world.path(BUNDLE),
+        {name: rows.drop(columns="model") for name, rows in slices.groupby("model", sort=False)},
+    )
+
+
+def activations_of(
+    model: TargetModel, taps: tuple[Any, ...], image_nhwc: np.ndarray, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Pooled activations of some layers on pictures, ``(u, n)`` by layer id."""
+    parts: dict[str, list[np.ndarray]] = {str(tap.id): [] for tap in taps}
+    done = 0
+    with ActivationRecorder(model, taps) as recorder:
+        for block in _blocks(list(image_nhwc)):
+            for layer, act_nu in recorder(np.stack([model.preprocess(i) for i in block])).items():
+                parts[layer].append(act_nu)
+            done += len(block)
+            progress(f"held-out images ({model.name})", done, len(image_nhwc))
+    return {layer: np.concatenate(found).T for layer, found in parts.items()}

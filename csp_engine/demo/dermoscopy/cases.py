@@ -95,17 +95,17 @@ CLINICAL_RATES: dict[str, dict[str, float]] = {
 }
 """How often each structure appears in each diagnosis."""
 
-# Asymmetry, border irregularity: (a, b) of a Beta distribution. Size: mean and deviation.
+# Share of lesions that are asymmetric, that have an irregular border, that show many colours; mean
+# and deviation of size.
 _SHAPE = {
-    "melanoma": ((3.0, 1.8), (3.0, 1.8), (0.50, 0.14)),
-    "naevus": ((1.5, 4.0), (1.5, 4.0), (0.36, 0.12)),
-    "seborrhoeic keratosis": ((1.8, 3.0), (1.6, 3.6), (0.44, 0.13)),
+    "melanoma": (0.70, 0.70, 0.60, (0.50, 0.14)),
+    "naevus": (0.14, 0.14, 0.10, (0.36, 0.12)),
+    "seborrhoeic keratosis": (0.25, 0.20, 0.15, (0.44, 0.13)),
 }
-_N_COLOURS = {
-    "melanoma": (0.03, 0.17, 0.30, 0.28, 0.15, 0.07),
-    "naevus": (0.34, 0.46, 0.15, 0.04, 0.01, 0.0),
-    "seborrhoeic keratosis": (0.30, 0.40, 0.20, 0.08, 0.02, 0.0),
-}
+_FREE_SHAPE = (0.35, 0.35, 0.30)
+_LOW, _HIGH = (0.0, 0.30), (0.62, 1.0)
+_FEW, _MANY = (1, 2), (4, 5, 6)
+"""Grades lie clearly on one side or the other, so that a concept holds or does not."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class Scenario:
         diagnoses: share of each diagnosis.
         rates: how often an artefact appears: one number, or one for each diagnosis.
         bubbles_with_border: share of gel borders that come with bubbles (independent where None).
-        is_clinical_free: structures at one rate in every diagnosis: for teaching words, where a
-            structure must not be told by its company.
+        free_share: share of cases whose structures and shape do not depend on the diagnosis: for
+            teaching words, where a structure must not be told by its company.
         tones: share of skin types 1 to 6.
     """
 
@@ -126,7 +126,7 @@ class Scenario:
     diagnoses: tuple[float, float, float] = (0.35, 0.45, 0.20)
     rates: Mapping[str, float | tuple[float, float, float]] = field(default_factory=dict)
     bubbles_with_border: float | None = None
-    is_clinical_free: bool = False
+    free_share: float = 0.0
     tones: tuple[float, ...] = (0.22, 0.28, 0.22, 0.12, 0.09, 0.07)
 
 
@@ -165,7 +165,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("words", rates={**_PROBE_RATES, "hair": 0.45, "ruler": 0.28, "patch": 0.30,
                                  "ink": 0.25, "gel_bubbles": 0.25, "gel_border": 0.2,
                                  "dark_corners": 0.28, "red_skin": 0.2},
-                 is_clinical_free=True),
+                 free_share=0.6),
         Scenario("biased", rates=BIASED_RATES),
         Scenario("fair", rates=_FAIR_RATES),
         Scenario("clean", rates=_NONE),
@@ -197,18 +197,23 @@ def draw_cases(scenario: str, n: int, seed: int) -> pd.DataFrame:
     table = pd.DataFrame({"seed": rng.integers(2**31, size=n)})
     table["diagnosis"] = np.array(DIAGNOSES, object)[diagnosis_n]
     table["skin_tone"] = rng.choice(6, n, p=plan.tones) + 1
+    is_free_n = rng.random(n) < plan.free_share
     shapes = [_SHAPE[d] for d in table["diagnosis"]]
-    table["size"] = np.clip(
-        [rng.normal(*size) for _, _, size in shapes], 0.14, 0.82
-    ).round(3)
-    table["asymmetry"] = [round(float(rng.beta(*a)), 3) for a, _, _ in shapes]
-    table["irregularity"] = [round(float(rng.beta(*b)), 3) for _, b, _ in shapes]
-    table["n_colours"] = [int(rng.choice(6, p=_N_COLOURS[d])) + 1 for d in table["diagnosis"]]
+    table["size"] = np.clip([rng.normal(*shape[3]) for shape in shapes], 0.14, 0.82).round(3)
+    rates = [
+        _FREE_SHAPE if is_free else shape[:3]
+        for is_free, shape in zip(is_free_n, shapes, strict=True)
+    ]
+    for place, name in enumerate(("asymmetry", "irregularity")):
+        is_high_n = rng.random(n) < [rate[place] for rate in rates]
+        grade_n = np.where(is_high_n, rng.uniform(*_HIGH, n), rng.uniform(*_LOW, n))
+        table[name] = grade_n.round(3)
+    is_many_n = rng.random(n) < [rate[2] for rate in rates]
+    table["n_colours"] = np.where(is_many_n, rng.choice(_MANY, n), rng.choice(_FEW, n))
     table["pigment"] = np.clip(rng.normal(0.85, 0.25, n), 0.3, 1.5).round(3)
     for name in CLINICAL:
-        rate_n = [0.25 if plan.is_clinical_free else CLINICAL_RATES[d][name]
-                  for d in table["diagnosis"]]  # fmt: skip
-        table[name] = (rng.random(n) < rate_n).astype(np.int8)
+        rate_n = np.array([CLINICAL_RATES[d][name] for d in table["diagnosis"]])
+        table[name] = (rng.random(n) < np.where(is_free_n, 0.25, rate_n)).astype(np.int8)
     # One network is drawn at most; which of two wins must not depend on their order.
     both = (table["typical_network"] == 1) & (table["atypical_network"] == 1)
     loser = np.where(rng.random(n) < 0.5, "typical_network", "atypical_network")
@@ -278,8 +283,8 @@ CONCEPTS: dict[str, tuple[str, Claim]] = {
         "diagnosis",
         lambda c: c["diagnosis"] == "seborrhoeic keratosis",
     ),
-    "asymmetric lesion": ("clinical", lambda c: c["asymmetry"] >= 0.55),
-    "irregular border": ("clinical", lambda c: c["irregularity"] >= 0.55),
+    "asymmetric lesion": ("clinical", lambda c: c["asymmetry"] >= 0.5),
+    "irregular border": ("clinical", lambda c: c["irregularity"] >= 0.5),
     "many colours": ("clinical", lambda c: c["n_colours"] >= 4),
     "large lesion": ("clinical", lambda c: c["size"] >= 0.52),
     "small lesion": ("clinical", lambda c: c["size"] <= 0.26),

@@ -37,8 +37,8 @@ from csp_engine.types import Encoder, Progress
 
 SIDE = 160
 CONTEXT_LENGTH = 24
-BATCH_IMAGES = 64
-BATCH_CAPTIONS = 256
+BATCH_IMAGES = 32
+BATCH_CAPTIONS = 160
 N_CAPTIONS = 60_000
 UNKNOWN_SHARE = 0.15
 """Share of captions that a word nobody taught is slipped into, so that such words do no harm."""
@@ -164,11 +164,11 @@ def train_encoder(
         places = balanced_loss(
             place_nmyx.float().movedim(1, -1).flatten(0, 2), there_nmyx.movedim(1, -1).flatten(0, 2)
         )
-        return balanced_loss(logit_nt, truth_nt) + places
+        return balanced_loss(logit_nt, truth_nt) + 1.5 * places
 
     train(
         clip, loss_at, n_steps,
-        rate=2e-3, checkpoint=checkpoint, stage="encoder", progress=progress,
+        rate=1.5e-3, checkpoint=checkpoint, stage="encoder", progress=progress,
     )  # fmt: skip
     trained = clip.token_embedding.weight.detach()
     state = {name: tensor for name, tensor in clip.state_dict().items()

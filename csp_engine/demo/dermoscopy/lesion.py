@@ -139,11 +139,11 @@ def outline(scene: Scene) -> Outline:
     waves = []
     for k in range(2, 12):
         # Odd waves make the halves differ; high ones make notches.
-        odd = asymmetry * (0.20 if k in (3, 5) else 0.04)
-        even = 0.03 + (0.10 * ragged if k >= 4 else 0.03 * ragged)
+        odd = asymmetry * (0.24 if k in (3, 5) else 0.04)
+        even = 0.025 + (0.14 * ragged if k >= 4 else 0.03 * ragged)
         size = (odd if k % 2 else even) * rng.uniform(0.5, 1.1) * (2.6 / (k + 0.6))
         waves.append((k, size, rng.uniform(0, math.tau)))
-    waves.append((1, 0.22 * asymmetry, rng.uniform(0, math.tau)))
+    waves.append((1, 0.28 * asymmetry, rng.uniform(0, math.tau)))
 
     def radius_at(angle: Any) -> Any:
         turned = angle - tilt
@@ -206,7 +206,7 @@ def _body(scene: Scene, shape: Outline) -> Field:
     ) / np.float32(max(8.0, shape.radius))
     middle_hw = smooth(shape.depth_hw, 0.0, 0.8)
     pigment_hw = 0.62 + 0.30 * middle_hw * rng.uniform(-0.4, 1.0) + 0.20 * blotch_hw
-    pigment_hw = pigment_hw * (1 + np.float32(0.75 * asymmetry) * np.clip(along_hw, -0.9, 0.9))
+    pigment_hw = pigment_hw * (1 + np.float32(0.9 * asymmetry) * np.clip(along_hw, -0.9, 0.9))
     pigment_hw = np.clip(pigment_hw, 0.12, None) * np.float32(depth)
     grain_hw = noise(rng, rng.uniform(22, 60), 3)
     pigment_hw = pigment_hw * (1 + np.float32(rng.uniform(0.15, 0.34)) * grain_hw)

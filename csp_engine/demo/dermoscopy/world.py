@@ -25,7 +25,7 @@ from PIL import Image
 
 from csp_engine import pipeline
 from csp_engine.activations import ActivationRecorder
-from csp_engine.bundle import sha256_file
+from csp_engine.bundle import Bundle, sha256_file
 from csp_engine.captioners import load_captioner
 from csp_engine.demo.dermoscopy import captioner, captions, classifiers, encoder, planted, render
 from csp_engine.demo.dermoscopy.cases import (
@@ -37,6 +37,11 @@ from csp_engine.demo.dermoscopy.cases import (
 from csp_engine.demo.dermoscopy.training import Pictures, pictures, workers
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import InputError
+from csp_engine.evaluation.label_accuracy import (
+    label_accuracy,
+    recall_summary,
+    search_recall,
+)
 from csp_engine.labels import read_vocabulary
 from csp_engine.layers import select_layers
 from csp_engine.models import TargetModel
@@ -58,10 +63,10 @@ class Plan:
     n_probe: int = 4000
     n_held_out: int = 1500
     n_words: int = 10000
-    n_lessons: int = 7000
+    n_lessons: int = 5000
     n_slice: int = 1000
-    encoder_steps: int = 2000
-    classifier_steps: int = 1300
+    encoder_steps: int = 3600
+    classifier_steps: int = 1100
     captioner_steps: int = 1600
     n_exemplars: int = 40
     n_partners: int = 3
@@ -509,3 +514,66 @@ def activations_of(
             done += len(block)
             progress(f"held-out images ({model.name})", done, len(image_nhwc))
     return {layer: np.concatenate(found).T for layer, found in parts.items()}
+
+
+# --- how good it is ----------------------------------------------------------------------------
+
+
+def _write_quality(world: World, target: Path) -> None:
+    text = json.dumps(quality(world), indent=1, allow_nan=False) + "\n"
+    target.write_text(text, encoding="utf-8")
+
+
+def quality(world: World) -> dict[str, Any]:
+    """Every figure the cards quote, measured on held-out photographs and on the bundle."""
+    held = held_out(world)
+    concepts = concept_table(held.cases)
+    loaded = load_demo_encoder(world.path("encoder"))
+    image_nd = embed_pictures(loaded, held.image_nhwc)
+    zero_shot = {
+        kind: encoder.zero_shot_auroc(loaded, image_nd, concepts, wordings)
+        for kind, wordings in {
+            "names": {name: (name,) for name in CONCEPTS},
+            "wordings": captions.WORDINGS,
+            "held_out_wordings": captions.HELD_OUT,
+        }.items()
+    }
+    bundle = Bundle.open(world.path(BUNDLE))
+    recall = search_recall(bundle, "csp", loaded, progress=world.progress)
+    return {
+        "n_held_out": len(held.cases),
+        "zero_shot": {
+            kind: {
+                "mean": round(float(np.mean(list(found.values()))), 4),
+                "lowest": min(found, key=found.__getitem__),
+                "by_concept": {name: round(value, 4) for name, value in found.items()},
+            }
+            for kind, found in zero_shot.items()
+        },
+        "accuracy": pd.read_csv(world.path("slices.csv")).round(4).to_dict("records"),
+        "captioner": captioner.measure_captioner(
+            load_captioner(world.path("captioner")),
+            image_nd,
+            concepts.to_numpy(bool),
+            captions.WORDINGS,
+        ),
+        "labels": _plain(label_accuracy(bundle)),
+        "search": _plain(recall_summary(recall)),
+        "search_missed": recall.loc[~recall["is_found"], ["concept", "wording"]].to_dict("records"),
+        "neurons": {
+            f"{model}/{layer}": bundle.stage(f"truth:{model}/{layer}").facts
+            for model in bundle.model_names
+            for layer in bundle.layers(model)
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready: numbers of numpy become Python's, NaN becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -266,7 +266,9 @@ def _scribble(pen: Pen, rng: np.random.Generator, x: float, y: float, size: floa
     for i in range(n):
         u = long * (2 * i / (n - 1) - 1) + rng.normal(0, 1.5)
         v = wide * (1 if i % 2 else -1) * rng.uniform(0.5, 1.1)
-        points.append((x + u * math.cos(a) - v * math.sin(a), y + u * math.sin(a) + v * math.cos(a)))
+        points.append(
+            (x + u * math.cos(a) - v * math.sin(a), y + u * math.sin(a) + v * math.cos(a))
+        )
     pen.line(points, rng.uniform(1.2, 4.2))
 
 
@@ -276,7 +278,9 @@ def gel_border(image_hwc: Picture, rng: np.random.Generator) -> Field:
     cx, cy = SIDE / 2 + rng.normal(0, 0.08 * SIDE, 2)
     r = rng.uniform(0.26, 0.54) * SIDE
     squash = rng.uniform(0.9, 1.45)
-    far_hw = np.sqrt((x_hw - np.float32(cx)) ** 2 + ((y_hw - np.float32(cy)) / np.float32(squash)) ** 2)
+    far_hw = np.sqrt(
+        (x_hw - np.float32(cx)) ** 2 + ((y_hw - np.float32(cy)) / np.float32(squash)) ** 2
+    )
     bent_hw = far_hw / np.float32(r) + np.float32(rng.uniform(0.01, 0.08)) * noise(rng, 4, 2)
     width = np.float32(rng.uniform(0.008, 0.028))
     fades_hw = 0.25 + 0.75 * smooth(noise(rng, 3, 1), -0.5, 0.5)

@@ -215,9 +215,7 @@ def caption(
     return Caption(text, said)
 
 
-def is_true(
-    captions: Sequence[Caption], concepts: pd.DataFrame
-) -> Bool[np.ndarray, "n t"]:
+def is_true(captions: Sequence[Caption], concepts: pd.DataFrame) -> Bool[np.ndarray, "n t"]:
     """Which caption is true of which photograph, from the table of ``concept_table``."""
     column = {name: concepts[name].to_numpy(bool) for name in CONCEPTS}
     true_nt = np.ones((len(concepts), len(captions)), bool)

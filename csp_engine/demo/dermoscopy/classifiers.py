@@ -144,9 +144,7 @@ def pixel_preprocess() -> Preprocess:
 def load_network(path: Path) -> nn.Module:
     """The trained network of a weight file."""
     if not path.is_file():
-        raise MissingModelError(
-            f"There are no weights at {path}; make them with: csp demo build"
-        )
+        raise MissingModelError(f"There are no weights at {path}; make them with: csp demo build")
     model = network()
     model.load_state_dict(load_file(path))
     return model.eval()
@@ -173,9 +171,7 @@ def retrained() -> TargetModel:
     return target_model(SHIPPED / "retrained.safetensors", "retrained")
 
 
-def accuracy_by_slice(
-    model: nn.Module, slices: Mapping[str, Pictures]
-) -> pd.DataFrame:
+def accuracy_by_slice(model: nn.Module, slices: Mapping[str, Pictures]) -> pd.DataFrame:
     """How often a classifier is right on each test slice, and how well it ranks melanoma.
 
     Returns:

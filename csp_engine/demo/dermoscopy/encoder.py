@@ -156,7 +156,9 @@ def train_encoder(
             image_nd = clip.encode_image(pixels)
             place_nmyx = clip.places(seen.pop())
             text_td = clip.encode_text(token)
-        image_nd, text_td = (nn.functional.normalize(x.float(), dim=-1) for x in (image_nd, text_td))
+        image_nd, text_td = (
+            nn.functional.normalize(x.float(), dim=-1) for x in (image_nd, text_td)
+        )
         logit_nt = clip.logit_scale.exp().clamp(max=60) * image_nd @ text_td.T + clip.bias
         said = said_tc[chosen]
         truth_nt = (shown_nc[rows] @ said.T) >= said.sum(1)
@@ -180,7 +182,10 @@ def train_encoder(
     # Half precision halves the file; loading brings it back to float32.
     halved = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
     save_file(
-        {name: t.contiguous().clone(memory_format=torch.contiguous_format) for name, t in halved.items()},
+        {
+            name: t.contiguous().clone(memory_format=torch.contiguous_format)
+            for name, t in halved.items()
+        },
         folder / "open_clip_model.safetensors",
     )
     config = json.dumps(CONFIG, indent=2) + "\n"

@@ -260,8 +260,8 @@ def _network(scene: Scene, shape: Outline, *, is_typical: bool) -> None:
         strength = rng.uniform(1.3, 2.0)
     cover_hw = lines_hw * where_hw
     scene.melanin_hw *= 1 - 0.42 * where_hw * (1 - lines_hw)
-    scene.melanin_hw += np.float32(strength) * cover_hw * np.float32(
-        0.35 + 0.45 * float(scene.case["pigment"])
+    scene.melanin_hw += (
+        np.float32(strength) * cover_hw * np.float32(0.35 + 0.45 * float(scene.case["pigment"]))
     )
     scene.mark(name, where_hw)
 
@@ -369,7 +369,9 @@ def _vessels(scene: Scene, shape: Outline) -> None:
         else:
             a = rng.uniform(0, math.tau)
             tip = (x + 7 * math.cos(a), y + 7 * math.sin(a))
-            pen.tapered(curve((x, y), (x + 4 * math.cos(a + 1), y + 4 * math.sin(a + 1)), tip, 5), 2.4)
+            pen.tapered(
+                curve((x, y), (x + 4 * math.cos(a + 1), y + 4 * math.sin(a + 1)), tip, 5), 2.4
+            )
     cover_hw = pen.cover()
     scene.blood_hw += np.float32(1.1) * cover_hw
     scene.lay(cover_hw * np.float32(rng.uniform(0.35, 0.6)), (168, 46, 52))

@@ -34,7 +34,7 @@ from csp_engine.demo.dermoscopy.cases import (
     concept_table,
     draw_cases,
 )
-from csp_engine.demo.dermoscopy.training import Pictures, pictures, workers
+from csp_engine.demo.dermoscopy.training import Pictures, keep_freed_memory, pictures, workers
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import InputError
 from csp_engine.evaluation.label_accuracy import (
@@ -195,38 +195,45 @@ def probe_table(cases: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, axis=1)
 
 
-def _write_photograph(job: tuple[int, Mapping[str, Any]], folder: str) -> dict[str, float]:
-    number, case = job
-    photograph = render.render(case)
-    photograph.image().save(Path(folder) / f"{number:05d}.png", compress_level=1)
-    return photograph.shares()
+def write_photographs(
+    target: Path, cases: pd.DataFrame, progress: Progress = silent, *, with_masks: bool = False
+) -> None:
+    """Render cases into a folder.
 
+    Writes ``images/NUMBER.png``; ``cases.csv`` with every control; ``probe.csv`` with what a bundle
+    is built from (see ``probe_table``); and with masks ``masks/NUMBER/NAME.png``, white where the
+    thing is seen, for each thing that a photograph shows.
 
-def _write_probe(target: Path, plan: Plan, progress: Progress) -> None:
-    cases = probe_cases(plan)
-    images = target / "images"
-    images.mkdir(parents=True)
-    jobs = list(enumerate(cases.to_dict("records")))
+    Args:
+        target: a new folder.
+        cases: from ``draw_cases``.
+        progress: called with stage ``"photographs"``.
+        with_masks: whether masks are written.
+    """
+    (target / "images").mkdir(parents=True)
     shares = []
+    write = partial(_write_photograph, folder=str(target), with_masks=with_masks)
     with workers() as run:
-        for i, share in enumerate(run(partial(_write_photograph, folder=str(images)), jobs)):
+        for share in run(write, list(enumerate(cases.to_dict("records")))):
             shares.append(share)
-            progress("photographs", i + 1, len(jobs))
-    table = probe_table(cases, pd.DataFrame(shares))
-    table.to_csv(target / "probe.csv", index=False)
+            progress("photographs", len(shares), len(cases))
+    probe_table(cases, pd.DataFrame(shares)).to_csv(target / "probe.csv", index=False)
     cases.to_csv(target / "cases.csv", index=False)
 
 
-def write_masks(folder: Path, cases: pd.DataFrame, rows: list[int]) -> None:
-    """Write exact masks of some cases: ``NUMBER/NAME.png``, white where the thing is seen."""
-    for row in rows:
-        home = folder / f"{row:05d}"
-        home.mkdir(parents=True, exist_ok=True)
-        photograph = render.render(cases.iloc[row].to_dict())
-        photograph.image().save(home / "photograph.png")
+def _write_photograph(
+    job: tuple[int, Mapping[str, Any]], folder: str, with_masks: bool
+) -> dict[str, float]:
+    number, case = job
+    photograph = render.render(case)
+    photograph.image().save(Path(folder) / f"images/{number:05d}.png", compress_level=1)
+    if with_masks:
+        home = Path(folder) / f"masks/{number:05d}"
+        home.mkdir(parents=True)
         for name, mask_hw in photograph.masks.items():
             if mask_hw.any():
                 Image.fromarray(mask_hw).save(home / f"{name}.png")
+    return photograph.shares()
 
 
 # --- all parts ---------------------------------------------------------------------------------
@@ -239,8 +246,9 @@ def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) ->
         InputError: if the folder cannot be used.
     """
     world = World(folder, plan, progress)
+    keep_freed_memory()
     with one_order_of_sums():
-        world.make("probe", lambda path: _write_probe(path, plan, progress))
+        world.make("probe", lambda path: write_photographs(path, probe_cases(plan), progress))
         world.make("encoder", partial(_write_encoder, world))
         for number, name in enumerate(classifiers.MODELS):
             world.make(f"{name}.safetensors", partial(_write_classifier, world, name, number))
@@ -341,7 +349,9 @@ def _write_captioner(world: World, target: Path) -> None:
 
 
 def _write_vocabulary(target: Path) -> None:
-    head = "# Words of simulated dermoscopy: wordings of every concept, and words of other worlds.\n"
+    head = (
+        "# Words of simulated dermoscopy: wordings of every concept, and words of other worlds.\n"
+    )
     target.write_text(head + "\n".join(captions.vocabulary()) + "\n", encoding="utf-8")
 
 

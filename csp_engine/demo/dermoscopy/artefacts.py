@@ -240,7 +240,8 @@ def ink(image_hwc: Picture, rng: np.random.Generator, colour: str) -> Field:
         r = rng.uniform(0.20, 0.50) * SIDE
         start = rng.uniform(0, 360)
         pen.ring(
-            SIDE / 2 + rng.normal(0, 12), SIDE / 2 + rng.normal(0, 12), r, r * rng.uniform(0.9, 1.4),
+            SIDE / 2 + rng.normal(0, 12), SIDE / 2 + rng.normal(0, 12),
+            r, r * rng.uniform(0.9, 1.4),
             rng.uniform(2, 14), start, start + rng.uniform(60, 360),
         )  # fmt: skip
     grain_hw = smooth(noise(rng, rng.uniform(50, 100), 2), -0.6, rng.uniform(0.0, 0.7))

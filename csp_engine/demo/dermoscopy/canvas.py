@@ -63,7 +63,7 @@ def noise(rng: np.random.Generator, cells: float, octaves: int = 1, side: int = 
 
 
 def positions(side: int = SIDE) -> tuple[Field, Field]:
-    """x and y of every pixel's centre."""
+    """X and y of every pixel's centre."""
     line = np.arange(side, dtype=np.float32) + np.float32(0.5)
     return np.broadcast_to(line, (side, side)), np.broadcast_to(line[:, None], (side, side))
 

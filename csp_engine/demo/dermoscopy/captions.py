@@ -28,7 +28,9 @@ _COLOUR_WORDS = {
 }
 
 WORDINGS: dict[str, tuple[str, ...]] = {
-    "melanoma": ("melanoma", "malignant melanoma", "malignant lesion", "skin cancer", "malignant tumour"),
+    "melanoma": (
+        "melanoma", "malignant melanoma", "malignant lesion", "skin cancer", "malignant tumour",
+    ),
     "naevus": ("naevus", "nevus", "mole", "benign mole", "melanocytic naevus", "common mole"),
     "seborrhoeic keratosis": (
         "seborrhoeic keratosis", "seborrheic keratosis", "benign keratosis", "waxy keratosis",
@@ -47,7 +49,9 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "variegated pigment", "mixed colours",
     ),
     "large lesion": ("large lesion", "big lesion", "wide lesion", "large diameter", "large mole"),
-    "small lesion": ("small lesion", "tiny lesion", "little lesion", "small diameter", "small mole"),
+    "small lesion": (
+        "small lesion", "tiny lesion", "little lesion", "small diameter", "small mole",
+    ),
     "typical pigment network": (
         "typical pigment network", "regular pigment network", "fine brown mesh", "regular network",
         "delicate honeycomb network", "even brown grid",
@@ -84,7 +88,9 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "reddish skin", "red skin", "erythema", "inflamed skin", "skin redness", "flushed skin",
     ),
     "light skin": ("light skin", "fair skin", "pale skin", "white skin", "very light complexion"),
-    "dark skin": ("dark skin", "brown skin", "deeply pigmented skin", "black skin", "dark complexion"),
+    "dark skin": (
+        "dark skin", "brown skin", "deeply pigmented skin", "black skin", "dark complexion",
+    ),
     "ruler": (
         "ruler", "scale bar", "measuring scale", "tick marks", "measuring tape", "millimetre scale",
         "ruler marks",
@@ -105,7 +111,9 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "ink marks", "pen marks", "surgical ink", "skin marker", "marker ink", "purple ink",
         "drawn pen lines",
     ),
-    "hair": ("hair", "hairs", "body hair", "hairs across the lesion", "hairy skin", "strands of hair"),
+    "hair": (
+        "hair", "hairs", "body hair", "hairs across the lesion", "hairy skin", "strands of hair",
+    ),
     "thick hair": ("thick hair", "coarse hair", "thick hairs", "bold hair strands"),
     "light hair": ("light hair", "blond hair", "white hair", "pale hairs", "fair hairs"),
     "dense hair": ("dense hair", "many hairs", "lots of hair", "thickly covered with hair"),
@@ -175,7 +183,8 @@ FILLERS = (
 """True of every photograph, so they say nothing."""
 
 FRAMES = (
-    "{}", "{}", "{}", "a {}", "{}-like", "an image of a {}", "a photo of a {}", "a close up of a {}",
+    "{}", "{}", "{}", "a {}", "{}-like", "an image of a {}", "a photo of a {}",
+    "a close up of a {}",
     "an image of close up of a {}", "dermoscopy of {}", "a dermoscopic image showing {}",
     "a lesion with {}", "skin with {}", "a picture with {}", "{} in a skin photograph",
 )  # fmt: skip

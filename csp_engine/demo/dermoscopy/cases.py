@@ -36,7 +36,7 @@ CLINICAL = (
 """Structures inside a lesion, each drawn or not (0 or 1)."""
 
 CONTROLS: dict[str, str] = {
-    "seed": "decides place, shape and noise; two cases with one seed differ only in what was changed",
+    "seed": "decides place, shape and noise; cases of one seed differ only in what was changed",
     "diagnosis": "melanoma, naevus or seborrhoeic keratosis",
     "skin_tone": "Fitzpatrick type, 1 (very light) to 6 (very dark)",
     "size": "diameter of the lesion as a share of the image's side, 0.1 to 0.85",
@@ -46,7 +46,7 @@ CONTROLS: dict[str, str] = {
     "pigment": "how dark the lesion is, 0.3 to 1.5",
     **{name: "0 or 1" for name in CLINICAL},
     "red_skin": "0 or 1: reddened skin around the lesion",
-    "ruler": "empty, or rod (thin scale with ticks), edge (ticks along a border), strip (white ruler)",
+    "ruler": "empty, rod (thin scale with ticks), edge (ticks along a border), strip (white ruler)",
     "patch": "empty, or the colours of colour patches joined by '+'; 'a/b' is a disc of b inside a",
     "ink": "empty, or the colour of pen marks",
     "hair": "empty, sparse or dense",
@@ -255,7 +255,7 @@ def _patch(rng: np.random.Generator) -> str:
     return "+".join(parts)
 
 
-# --- concepts: what can truly be said of a case ----------------------------------------------------
+# --- concepts: what can truly be said of a case --------------------------------------------------
 
 Claim = Callable[[pd.DataFrame], "pd.Series[bool]"]
 

@@ -1,0 +1,141 @@
+"""The work folder of a demo build: parts that are made once, and how much of everything.
+
+A part is recorded in ``world.json`` only when it is whole, so an interrupted build goes on where it
+stopped (inside a part too: pictures and training steps resume).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from csp_engine.bundle import sha256_file
+from csp_engine.demo.dermoscopy import render
+from csp_engine.demo.dermoscopy.training import Pictures, pictures
+from csp_engine.errors import InputError
+from csp_engine.types import Progress, silent
+
+VERSION = 1
+RECORD = "world.json"
+BUNDLE = "dermoscopy.csp"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything; all of it follows from ``seed``."""
+
+    seed: int = 0
+    n_probe: int = 4000
+    n_held_out: int = 1500
+    n_words: int = 10000
+    n_lessons: int = 5000
+    n_slice: int = 1000
+    encoder_steps: int = 3600
+    classifier_steps: int = 1100
+    captioner_steps: int = 1600
+    n_exemplars: int = 40
+    n_partners: int = 3
+    thumbnail_side: int = 144
+
+
+FULL = Plan()
+QUICK = Plan(
+    n_probe=120, n_held_out=80, n_words=96, n_lessons=64, n_slice=24,
+    encoder_steps=3, classifier_steps=3, captioner_steps=5, n_exemplars=10, n_partners=2,
+)  # fmt: skip
+"""For tests: every part is made, none knows much."""
+
+
+class World:
+    """The work folder of one demo build: which parts are done, and where they lie."""
+
+    def __init__(self, folder: Path, plan: Plan = FULL, progress: Progress = silent) -> None:
+        """Open the folder, or begin it.
+
+        Raises:
+            InputError: if it holds files that are not of a demo build, or cannot be written.
+        """
+        self.folder = folder
+        self.plan = plan
+        self.progress = progress
+        settings = {"version": VERSION, "render": render.VERSION, **asdict(plan)}
+        record_path = folder / RECORD
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not record_path.exists() and any(folder.iterdir()):
+                raise InputError(
+                    f"{folder} is not empty and not of a demo build; choose another folder."
+                )
+        except OSError as error:
+            raise InputError(
+                f"Cannot write to {folder} ({error.strerror}); choose another folder."
+            ) from None
+        held: dict[str, Any] = {}
+        if record_path.exists():
+            try:
+                held = json.loads(record_path.read_text(encoding="utf-8"))
+            except ValueError:
+                held = {}  # cut off or altered: every part is made again
+        self.record: dict[str, Any] = {"settings": settings, "parts": {}}
+        if held.get("settings") == settings:
+            self.record["parts"] = held["parts"]
+        self._write()
+
+    def path(self, part: str) -> Path:
+        """Where a part lies."""
+        return self.folder / part
+
+    def make(self, part: str, write: Callable[[Path], None]) -> Path:
+        """Make a part unless it is there; ``write`` fills a path that is then renamed."""
+        target, temporary = self.path(part), self.folder / f".tmp-{part}"
+        held = self.record["parts"].get(part)
+        if held is not None and target.exists() and held["sha256"] == content_sha256(target):
+            return target
+        _remove(temporary)
+        started = time.monotonic()
+        write(temporary)
+        _remove(target)
+        temporary.rename(target)
+        self.record["parts"][part] = {
+            "seconds": round(time.monotonic() - started, 1),
+            "sha256": content_sha256(target),
+        }
+        self._write()
+        return target
+
+    def checkpoint(self, name: str) -> Path:
+        """The file for the state of an unfinished training."""
+        return self.folder / f"{name}.checkpoint"
+
+    def pictures(self, scenario: str, n: int, lesson: int, side: int) -> Pictures:
+        """Rendered pictures of a scenario, see ``training.pictures``; kept in ``pictures/``."""
+        seed = self.plan.seed * 1000 + lesson
+        return pictures(self.folder / "pictures", scenario, n, seed, side, self.progress)
+
+    def _write(self) -> None:
+        temporary = self.folder / f".tmp-{RECORD}"
+        temporary.write_text(json.dumps(self.record, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / RECORD)
+
+
+def content_sha256(path: Path) -> str:
+    """One hash over a file, or over names and contents of all files of a folder."""
+    if path.is_file():
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path).as_posix()}|{sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -39,9 +39,9 @@ class Plan:
     encoder_steps: int = 3600
     classifier_steps: int = 1100
     captioner_steps: int = 1600
-    n_exemplars: int = 40
+    n_exemplars: int = 36
     n_partners: int = 3
-    thumbnail_side: int = 144
+    thumbnail_side: int = 128
 
 
 FULL = Plan()

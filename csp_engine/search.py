@@ -301,7 +301,7 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
 
     Args:
         bundle: whose encoder is wanted.
-        spec: where it is now; by default where the bundle says it was.
+        spec: where it is now; by default where the bundle says it was, ``./`` being beside it.
 
     Raises:
         MissingModelError: if it is Python code nobody named, or is not on this machine.
@@ -309,7 +309,7 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
     """
     from csp_engine.encoders import load_encoder
 
-    held = bundle.manifest.inputs["encoder"]["spec"]
+    held = bundle.beside(bundle.manifest.inputs["encoder"]["spec"])
     if spec is None and held.startswith("python:") and os.environ.get("CSP_TRUST_PYTHON") != "1":
         raise MissingModelError(
             f"The encoder of {bundle.name} is Python code ({held}), which runs only if you say so: "

@@ -10,6 +10,7 @@ from csp_engine.bundle.manifest import (
     stage_key,
 )
 from csp_engine.bundle.reader import Bundle, Samples, StoredInfluence, StoredTruth, read_contrast
+from csp_engine.bundle.slim import copy_slim
 from csp_engine.bundle.verify import verify
 from csp_engine.bundle.writer import (
     ENGINE_VERSION,
@@ -31,6 +32,7 @@ __all__ = [
     "StageRecord",
     "StoredInfluence",
     "StoredTruth",
+    "copy_slim",
     "read_contrast",
     "sha256_json",
     "stage_key",

@@ -51,6 +51,8 @@ class StageRecord:
     ``key`` is the sha256 of the canonical JSON of kind, version, params, needs (stage name to key)
     and inputs (input name to content hash): equal keys mean equal content.
     ``facts`` are small results worth having without opening a file, such as counts.
+    ``omitted`` says that this copy of the bundle leaves the stage's files out; what was made from
+    them is here, so the record stays.
     """
 
     key: str
@@ -62,6 +64,7 @@ class StageRecord:
     files: Mapping[str, FileRecord]
     seconds: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    omitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ class Manifest:
     def to_json(self) -> str:
         """The file's text; its last member is a hash over all the others."""
         body = json.loads(canonical_json(asdict(self)))
+        for record in body["stages"].values():
+            if not record["omitted"]:
+                del record["omitted"]
         body["self_sha256"] = sha256_json(body)
         return json.dumps(body, indent=1, sort_keys=True) + "\n"
 

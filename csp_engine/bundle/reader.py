@@ -137,6 +137,29 @@ class Bundle:
         """Whether a stage is committed."""
         return stage in self.manifest.stages
 
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """Stages whose files this copy of the bundle leaves out."""
+        return tuple(name for name, record in self.manifest.stages.items() if record.omitted)
+
+    @property
+    def notice(self) -> str:
+        """What everyone who looks at the probe images must know; empty where nobody said so."""
+        return str(self.manifest.inputs.get("probe", {}).get("notice", ""))
+
+    def beside(self, spec: str) -> str:
+        """A model spec in which ``./`` stands for the folder that holds the bundle.
+
+        ``open_clip/./encoder`` of ``demo/a.csp`` is ``open_clip//…/demo/encoder``; a spec without
+        such a part comes back as it is.
+        """
+        kind, slash, rest = spec.partition("/")
+        if kind == ".":
+            return str(self.path.resolve().parent / rest)
+        if rest.startswith("./"):
+            return f"{kind}{slash}{self.path.resolve().parent / rest.removeprefix('./')}"
+        return spec
+
     def stage(self, name: str) -> StageRecord:
         """The record of a stage.
 
@@ -194,9 +217,12 @@ class Bundle:
         """The path of one file of a stage, checked to be whole in size.
 
         Raises:
-            BundleError: if the manifest does not list it, or it is missing or cut off.
+            BundleError: if the manifest does not list it, this copy leaves it out, or it is missing
+                or cut off.
         """
         record = self.stage(stage)
+        if record.omitted:
+            raise BundleError(self.left_out(stage))
         entry = record.files.get(name)
         if entry is None:
             raise BundleError(
@@ -212,6 +238,13 @@ class Bundle:
                 "run 'csp build' with the same inputs to repair it."
             )
         return path
+
+    def left_out(self, stage: str) -> str:
+        """The sentence for whoever needs an omitted stage."""
+        return (
+            f"This copy of bundle {self.name} leaves out {stage} to stay small; measure it again "
+            "by 'csp build' with the same images, models and output, or ask for a whole copy."
+        )
 
     def array(self, stage: str, name: str) -> np.ndarray:
         """A memory-mapped, read-only array of a stage."""

@@ -141,7 +141,7 @@ class BundleWriter:
     def is_fresh(self, name: str, key: str) -> bool:
         """Whether the stage is committed with this key and its files are there in full size."""
         record = self.manifest.stages.get(name)
-        if record is None or record.key != key:
+        if record is None or record.key != key or record.omitted:
             return False
         folder = self.path / record.directory
         return all(
@@ -188,12 +188,12 @@ class BundleWriter:
                 raise
             files = {p.name: _record(p) for p in sorted(temporary.iterdir())}
             for file in files:
-                _fsync(temporary / file)
-            _fsync(temporary)
+                fsync_path(temporary / file)
+            fsync_path(temporary)
             final = self.path / directory
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
-            _fsync(self.path)
+            fsync_path(self.path)
             record = StageRecord(
                 key=key,
                 version=version,
@@ -235,9 +235,9 @@ class BundleWriter:
         with translated_os_errors(self.path):
             temporary = self.path / f".tmp-{MANIFEST_NAME}"
             temporary.write_text(manifest.to_json(), "utf-8")
-            _fsync(temporary)
+            fsync_path(temporary)
             temporary.replace(self.path / MANIFEST_NAME)
-            _fsync(self.path)
+            fsync_path(self.path)
         self.manifest = manifest
         self._sweep()
 
@@ -298,7 +298,8 @@ def _record(path: Path) -> FileRecord:
     return FileRecord(sha256_file(path), path.stat().st_size, dtype, shape)
 
 
-def _fsync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
+    """Have a file or folder on the disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -102,7 +102,8 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
             for model in opened.model_names
             for layer in opened.layers(model)
         ],
-        "bytes": sum(f.bytes for r in manifest.stages.values() for f in r.files.values()),
+        "bytes": _n_bytes(opened, omitted=False),
+        "omitted": {"stages": list(opened.omitted), "bytes": _n_bytes(opened, omitted=True)},
     }
     if as_json:
         write_json(summary)
@@ -120,6 +121,10 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
             f"vocabulary  {words.get('name')}: {words.get('n_labels', 0):,} labels",
         ]
     )
+    if opened.omitted:
+        write_lines([f"left out    {_omitted_note(opened)}"])
+    if opened.notice:
+        write_lines([f"notice      {opened.notice}"])
     for name, model in inputs.get("models", {}).items():
         write_lines([f"model       {name}: {model['spec']} ({model['fingerprint'][:12]})"])
     columns = ("layer", "neurons", "dead", "dense", "constant", "with a reliable label")
@@ -127,6 +132,20 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     write_table(columns, [_layer_row(row) for row in summary["layers"]])
     write_lines(["", "parameters (change with 'csp label --set PARAMETER=VALUE')"])
     write_table(("parameter", "value"), [(k, str(v)) for k, v in manifest.recipe.items()])
+
+
+def _n_bytes(bundle: Bundle, *, omitted: bool) -> int:
+    records = (r for r in bundle.manifest.stages.values() if r.omitted == omitted)
+    return sum(entry.bytes for record in records for entry in record.files.values())
+
+
+def _omitted_note(bundle: Bundle) -> str:
+    kinds = sorted({name.partition(":")[0] for name in bundle.omitted})
+    size = _n_bytes(bundle, omitted=True) / 1e6
+    return (
+        f"{', '.join(kinds)} ({len(bundle.omitted)} stages, {size:,.1f} MB): this is a slim copy; "
+        "'csp build' with the same images and models measures them again"
+    )
 
 
 def _layer_row(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -147,13 +166,17 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
     opened = Bundle.open(bundle)
     with progress_bars() as progress:
         problems = check(opened, progress)
-    n_files = sum(len(record.files) for record in opened.manifest.stages.values())
+    here = [record for record in opened.manifest.stages.values() if not record.omitted]
+    n_files = sum(len(record.files) for record in here)
     if as_json:
-        write_json({"bundle": str(bundle), "files": n_files, "problems": problems})
+        answer = {"bundle": str(bundle), "files": n_files, "problems": problems}
+        write_json({**answer, "omitted": list(opened.omitted)})
     elif problems:
         write_lines([*problems, "Run 'csp build' with the same inputs to repair the bundle."])
     else:
-        write_lines([f"{bundle}: {n_files} files in {len(opened.manifest.stages)} stages, whole."])
+        write_lines([f"{bundle}: {n_files} files in {len(here)} stages, whole."])
+        if opened.omitted:
+            write_lines([f"Note: it leaves out {_omitted_note(opened)}."])
     if problems:
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ from csp_engine import exemplars
 from csp_engine.bundle import Bundle, StageFolder
 from csp_engine.captioners import Captioner
 from csp_engine.contrast import mine_contrast
-from csp_engine.errors import InputError
+from csp_engine.errors import BundleError, InputError
 from csp_engine.labels import Vocabulary
 from csp_engine.pipeline.candidates import caption_layer, require_candidates
 from csp_engine.pipeline.labelled import (
@@ -60,6 +60,7 @@ def derive(
     What cannot work for lack of a captioner or an encoder is refused before anything changes.
     """
     _require_telling_vectors(run)
+    _require_activations(run, dense_at)
     for model, layer in run.layers:
         _neurons_identity(run, model, layer, dense_at)
         _pairs_identity(run, model, layer)
@@ -90,6 +91,20 @@ def _require_telling_vectors(run: Run) -> None:
             "The encoder gives the same vector for every image; check its weights and "
             "preprocessing, or choose another with --encoder."
         )
+
+
+def _require_activations(run: Run, dense_at: float) -> None:
+    """Refuse at once what needs activations that this copy of the bundle leaves out."""
+    for model, layer in run.layers:
+        measured = f"activations:{model}/{layer}"
+        needing = (f"neurons:{model}/{layer}", f"contrast:{model}/{layer}")
+        _neurons_identity(run, model, layer, dense_at)
+        _pairs_identity(run, model, layer)
+        if run.bundle.stage(measured).omitted and not all(map(run.is_fresh, needing)):
+            raise BundleError(
+                "Other exemplars or contrast images need activations: "
+                + run.bundle.left_out(measured)
+            )
 
 
 def _blocks(run: Run, model: str, layer: str) -> Iterator[tuple[slice, np.ndarray]]:

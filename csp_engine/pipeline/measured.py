@@ -270,6 +270,7 @@ def _probe_table(run: Run, request: BuildRequest) -> None:
         "metadata_sha256": request.probe.metadata_sha256,
         "concepts": list(request.probe.concepts),
         "masks": list(request.probe.masks),
+        **({"notice": request.notice} if request.notice else {}),
     }
     if run.is_fresh("probe"):
         return

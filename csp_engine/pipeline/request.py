@@ -31,6 +31,7 @@ class BuildRequest:
             for no classifier.
         dense_at: share of images from which a neuron counts as dense.
         captioner: proposes labels for each neuron, which join the vocabulary.
+        notice: what everyone who looks at the images must know, in one line on every page.
     """
 
     out: Path
@@ -47,6 +48,7 @@ class BuildRequest:
     outputs: tuple[int | str, ...] = ()
     dense_at: float = 0.99
     captioner: Captioner | None = None
+    notice: str = ""
 
 
 def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from pages.ui import problems, store
-from pages.ui.cards import markdown_text
+from pages.ui.cards import markdown_text, plain, show
 from pages.ui.state import View, pick, read_view
 
 
@@ -29,6 +29,8 @@ def opened() -> tuple[Bundle, View] | None:
         bundle_picker(name)
         return None
     st.session_state["last_bundle"] = name
+    if bundle.notice:
+        show(f"<p class='csp-quiet'>{plain(bundle.notice)}</p>")
     problems.notes(((note,) if note else ()) + view.notes)
     return bundle, view
 

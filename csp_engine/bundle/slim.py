@@ -1,0 +1,73 @@
+"""Copies of a bundle that leave out stages which the pages do not read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from csp_engine.bundle.manifest import MANIFEST_NAME, sha256_file, stage_kind
+from csp_engine.bundle.reader import Bundle
+from csp_engine.bundle.writer import fsync_path, translated_os_errors
+from csp_engine.errors import BundleError, InputError
+
+
+def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = ("activations",)) -> Bundle:
+    """Copy a bundle without the files of some kinds of stages.
+
+    The manifest keeps the records of those stages, marked ``omitted``: keys still tell what was
+    made from what. The copy appears under its name only when it is whole; every file is hashed.
+
+    Args:
+        bundle: what to copy.
+        target: the new bundle's folder, which must not exist.
+        omit: kinds of stages, such as ``activations``.
+
+    Raises:
+        InputError: if the target exists or cannot be written, or no stage is of a kind in ``omit``.
+        BundleError: if a file of the bundle is missing or altered.
+    """
+    stages = bundle.manifest.stages
+    kinds = {stage_kind(name) for name in stages}
+    unknown = [kind for kind in omit if kind not in kinds]
+    if unknown:
+        raise InputError(
+            f"Bundle {bundle.name} has no stages of kind {unknown[0]!r} to leave out; it has "
+            f"{', '.join(sorted(kinds))}."
+        )
+    if target.exists():
+        raise InputError(f"{target} exists already; choose another place for the copy.")
+    records = {
+        name: replace(record, omitted=record.omitted or stage_kind(name) in omit)
+        for name, record in stages.items()
+    }
+    temporary = target.with_name(f".tmp-{target.name}")
+    with translated_os_errors(target.parent):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            for name, record in records.items():
+                if record.omitted:
+                    continue
+                folder = temporary / record.directory
+                folder.mkdir()
+                for file, entry in record.files.items():
+                    shutil.copyfile(bundle.file(name, file), folder / file)
+                    if sha256_file(folder / file) != entry.sha256:
+                        raise BundleError(
+                            f"Bundle {bundle.name} is damaged: {record.directory}/{file} was "
+                            "altered; run 'csp build' with the same inputs to repair it."
+                        )
+                    fsync_path(folder / file)
+                fsync_path(folder)
+            manifest = replace(bundle.manifest, stages=records)
+            (temporary / MANIFEST_NAME).write_text(manifest.to_json(), "utf-8")
+            fsync_path(temporary / MANIFEST_NAME)
+            fsync_path(temporary)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        fsync_path(target.parent)
+    return Bundle.open(target)

@@ -1,0 +1,196 @@
+"""Slim copies of bundles, and models that lie beside their bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from csp_engine import search
+from csp_engine.bundle import Bundle, copy_slim, verify
+from csp_engine.encoders import load_encoder
+from csp_engine.errors import BundleError, InputError, MissingModelError, StaleError
+from csp_engine.pipeline import build, relabel
+from csp_engine.recipe import Recipe
+from tests import toys
+from tests.engine.test_cli import run
+
+LAYER = "activations:small/first@mean"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Bundle:
+    folder = tmp_path_factory.mktemp("whole")
+    return toys.with_truth(build(toys.request(folder, folder / "a.csp", notice="Only <toys>.")))
+
+
+@pytest.fixture
+def slim(whole, tmp_path) -> Bundle:
+    return copy_slim(whole, tmp_path / "slim.csp")
+
+
+def test_a_slim_copy_is_the_bundle_without_activations(whole, slim):
+    assert toys.content(slim.path) == toys.content(whole.path)  # records stay, omitted or not
+    assert slim.omitted == ("activations:small/first@mean", "activations:small/second@mean")
+    assert whole.omitted == ()
+    written = {p.relative_to(slim.path).as_posix() for p in slim.path.rglob("*") if p.is_file()}
+    expected = {"manifest.json"} | {
+        f"{record.directory}/{file}"
+        for name, record in whole.manifest.stages.items()
+        if not name.startswith("activations:")
+        for file in record.files
+    }
+    assert written == expected
+    assert verify(slim) == []
+    np.testing.assert_array_equal(
+        slim.scores("small", "first@mean", "csp").score_uk,
+        whole.scores("small", "first@mean", "csp").score_uk,
+    )
+    manifest = json.loads((slim.path / "manifest.json").read_text())
+    marked = {name for name, record in manifest["stages"].items() if "omitted" in record}
+    assert marked == set(slim.omitted)
+    assert not list(slim.path.parent.glob(".tmp-*"))
+
+
+def test_whoever_needs_an_omitted_file_gets_one_sentence(slim):
+    with pytest.raises(BundleError, match=r"leaves out activations:small/first@mean.*csp build"):
+        slim.activations("small", "first@mean")
+
+
+def test_a_copy_of_a_copy_still_says_what_is_omitted(slim, tmp_path):
+    again = copy_slim(slim, tmp_path / "again.csp", omit=("influence",))
+    assert set(again.omitted) > set(slim.omitted)
+    assert verify(again) == []
+
+
+def test_damage_is_still_found_in_a_slim_copy(slim):
+    record = slim.stage("embeddings")
+    path = slim.path / record.directory / "image.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert [p for p in verify(slim) if "image.npy was altered" in p]
+    assert len(verify(slim)) == 1
+
+
+def test_a_damaged_bundle_is_not_copied(whole, tmp_path):
+    damaged = Path(shutil.copytree(whole.path, tmp_path / "a.csp"))
+    path = damaged / whole.stage("embeddings").directory / "image.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match=r"image\.npy was altered"):
+        copy_slim(Bundle.open(damaged), tmp_path / "slim.csp")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csp"]
+
+
+def test_requests_that_cannot_be_met(whole, slim):
+    with pytest.raises(InputError, match="exists already"):
+        copy_slim(whole, slim.path)
+    with pytest.raises(InputError, match="no stages of kind 'pictures'"):
+        copy_slim(whole, slim.path.with_name("b.csp"), omit=("pictures",))
+
+
+def test_other_gammas_and_words_work_on_a_slim_copy(whole, slim):
+    recipe = Recipe.from_json(slim.manifest.recipe)
+    done = relabel(slim.path, replace(recipe, gamma=0.5))
+    assert done.omitted == slim.omitted
+    assert done.manifest.recipe["gamma"] == 0.5
+    words = toys.words(slim.path.parent, ["red", "crimson"])
+    done = relabel(slim.path, recipe, words, toys.ColourEncoder())
+    assert list(done.labels()["text"]) == ["red", "crimson"]
+    assert done.has("truth:small/first@mean")
+    assert verify(done) == []
+
+
+@pytest.mark.parametrize("change", [{"threshold": "q30"}, {"n_exemplars": 5}, {"n_partners": 1}])
+def test_what_needs_activations_is_refused_before_anything_changes(slim, change):
+    before = (slim.path / "manifest.json").read_bytes()
+    recipe = replace(Recipe.from_json(slim.manifest.recipe), **change)
+    with pytest.raises(BundleError, match=r"leaves out activations:small/first@mean"):
+        relabel(slim.path, recipe)
+    assert (slim.path / "manifest.json").read_bytes() == before
+    assert verify(Bundle.open(slim.path)) == []
+
+
+def test_build_measures_omitted_stages_again(whole, slim):
+    again = build(toys.request(whole.path.parent, slim.path, notice="Only <toys>."))
+    assert again.omitted == ()
+    assert toys.content(again.path) == toys.content(whole.path)
+    np.testing.assert_array_equal(
+        again.activations("small", "first@mean"), whole.activations("small", "first@mean")
+    )
+
+
+def test_the_command_line_says_what_is_left_out(slim, capsys):
+    code, out, _ = run(capsys, "verify", slim.path)
+    assert code == 0
+    assert "leaves out activations (2 stages" in out
+    code, out, _ = run(capsys, "verify", slim.path, "--json")
+    answer = json.loads(out)
+    assert (code, answer["problems"], len(answer["omitted"])) == (0, [], 2)
+    code, out, _ = run(capsys, "info", slim.path)
+    assert "left out    activations (2 stages" in out
+    assert "notice      Only <toys>." in out
+    on_disk = sum(p.stat().st_size for p in slim.path.rglob("*") if p.name != "manifest.json")
+    folders = sum(p.stat().st_size for p in slim.path.iterdir() if p.is_dir())
+    _, out, _ = run(capsys, "info", slim.path, "--json")
+    assert json.loads(out)["bytes"] == on_disk - folders
+    code, _, err = run(capsys, "label", slim.path, "--set", "n_partners=1")
+    assert code == 2
+    assert "leaves out activations" in err
+
+
+# ---------------------------------------------------------------- what lies beside a bundle
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("open_clip/./encoder", "open_clip/HERE/encoder"),
+        ("./captioner", "HERE/captioner"),
+        ("open_clip/ViT-B-32/openai", "open_clip/ViT-B-32/openai"),
+        ("open_clip//abs/./encoder", "open_clip//abs/./encoder"),
+        ("open_clip/../encoder", "open_clip/../encoder"),
+        ("open_clip/models./encoder", "open_clip/models./encoder"),
+        ("python:tests.toys:ColourEncoder", "python:tests.toys:ColourEncoder"),
+    ],
+)
+def test_where_a_spec_points(slim, spec, expected):
+    here = str(slim.path.resolve().parent)
+    assert slim.beside(spec) == expected.replace("HERE", here)
+
+
+def test_an_encoder_beside_its_bundle_moves_with_it(toy_world, tmp_path, monkeypatch, capsys):
+    home = tmp_path / "home"
+    shutil.copytree(toy_world / "encoder", home / "encoder")
+    loaded = load_encoder(f"open_clip/{home / 'encoder'}")
+    loaded.spec = "open_clip/./encoder"
+    bundle = build(toys.request(tmp_path, home / "a.csp", encoder=loaded))
+    moved = Path(shutil.move(home, tmp_path / "moved"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    bundle = Bundle.open(moved / "a.csp")
+    found = search.bundle_encoder(bundle)
+    assert found.fingerprint == loaded.fingerprint
+    vector = search.query_vector(bundle, "a word of nobody", found)
+    assert vector.shape == (bundle.label_vectors().shape[1],)
+    code, out, _ = run(capsys, "search", moved / "a.csp", "a word of nobody", "--json")
+    assert code == 0
+    assert json.loads(out)["found"]
+    words = toys.words(tmp_path, ["red", "a new word"]).table
+    (tmp_path / "new.txt").write_text("\n".join(words["text"]))
+    code, _, _ = run(capsys, "label", moved / "a.csp", "--vocabulary", tmp_path / "new.txt")
+    assert code == 0
+    shutil.rmtree(moved / "encoder")
+    with pytest.raises(MissingModelError, match=str(moved / "encoder")):
+        search.bundle_encoder(bundle)
+
+
+def test_another_encoder_beside_a_bundle_is_refused(toy_world, slim):
+    shutil.copytree(toy_world / "encoder", slim.path.parent / "encoder")
+    encoder = {**slim.manifest.inputs["encoder"], "spec": "open_clip/./encoder"}
+    inputs = {**slim.manifest.inputs, "encoder": encoder}
+    other = Bundle(slim.path, replace(slim.manifest, inputs=inputs), slim.digest)
+    with pytest.raises(StaleError, match="did not make"):
+        search.bundle_encoder(other)

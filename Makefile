@@ -20,7 +20,7 @@ DEV := $(VENV)/.installed-dev
 help:  ## list the recipes
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1	\2/p' Makefile
 
-run: $(PACKAGE)  ## install what is needed, build the demo on first use, open it in the browser
+run: $(PACKAGE)  ## install what is needed, open the demo in the browser
 	$(BIN)/csp demo
 
 test: $(PACKAGE) $(DEV)  ## install what is needed and run all tests

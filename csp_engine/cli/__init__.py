@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from csp_engine.cli import building, inspecting, preparing, serving, sharing
+from csp_engine.cli import building, demo, inspecting, preparing, serving, sharing
 from csp_engine.errors import CspError
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ app.command("export")(sharing.export)
 app.command("import")(sharing.import_)
 app.command("serve")(serving.serve)
 app.command("doctor")(inspecting.doctor)
-app.command("demo")(serving.demo)
+app.add_typer(demo.app, name="demo")
 
 
 def main(arguments: list[str] | None = None) -> None:

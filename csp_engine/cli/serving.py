@@ -1,4 +1,4 @@
-"""``csp serve`` and ``csp demo``."""
+"""``csp serve``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from csp_engine.cli.shown import progress_bars, write_lines
+from csp_engine.cli.shown import write_lines
 from csp_engine.errors import InputError
 
 APP_PATH = Path(__file__).resolve().parents[2] / "app.py"
@@ -72,40 +72,8 @@ def serve(
     raise typer.Exit(0 if code in (0, -15, -2, 130) else 1)
 
 
-def demo(
-    folder: Annotated[Path, typer.Option(help="Where the demo is made.")] = Path("bundles"),
-    port: Annotated[int, typer.Option(help="Port of the browser.")] = 8501,
-    make_only: Annotated[bool, typer.Option(help="Make it and stop, without serving.")] = False,
-    open_browser: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
-    ] = True,
-) -> None:
-    """Make the demo of drawn shapes on first use (one to two minutes), then serve it.
-
-    Example:
-        csp demo
-    """
-    path = folder / "shapes.csp"
-    if not _is_finished(path):
-        write_lines([f"Making the demo in {folder} (once, one to two minutes)."])
-        sys.stdout.flush()
-        from csp_engine.demo import make_demo
-
-        with progress_bars() as progress:
-            make_demo(folder, progress)
-    write_lines([f"The demo is in {path}"])
-    if not make_only:
-        serve([path], port=port, open_browser=open_browser)
-
-
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _is_finished(path: Path) -> bool:
-    from csp_engine.bundle import Bundle
-
-    return (path / "manifest.json").exists() and Bundle.open(path).has("index:csp")
 
 
 def _free_port(host: str, first: int) -> int:

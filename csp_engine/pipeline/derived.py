@@ -61,9 +61,6 @@ def derive(
     """
     _require_telling_vectors(run)
     _require_activations(run, dense_at)
-    for model, layer in run.layers:
-        _neurons_identity(run, model, layer, dense_at)
-        _pairs_identity(run, model, layer)
     words = words_of(run, vocabulary)
     require_candidates(run, captioner)
     require_texts(run, words, encoder)

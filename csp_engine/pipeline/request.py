@@ -23,6 +23,7 @@ class BuildRequest:
         targets: models with their layers; other models already in the bundle stay.
         batch_size: images per forward pass; activations may differ in the last bit between sizes.
         thumbnail_side: longest side of thumbnails, in pixels.
+        notice: what everyone who looks at the images must know, in one line on every page.
         near_duplicate_distance: differing bits (of 64) up to which two images are near copies.
         stop_on_unreadable: stop instead of skipping images that cannot be read.
         n_influence_images: images that gradients are taken for, at most; 0 leaves influence out.
@@ -42,6 +43,7 @@ class BuildRequest:
     recipe: Recipe
     batch_size: int = 32
     thumbnail_side: int = 160
+    notice: str = ""
     near_duplicate_distance: int = 4
     stop_on_unreadable: bool = False
     n_influence_images: int = 512

@@ -12,7 +12,7 @@ from csp_engine.errors import CspError
 from pages.ui import store
 from pages.ui.cards import plain, show
 
-DEMO_EXAMPLE = "python -m csp_engine demo --make-only"
+DEMO_EXAMPLE = "python -m csp_engine demo"
 BUILD_EXAMPLE = """csp build path/to/images --out bundles/mine.csp \\
   --model torchvision/mobilenet_v2 --layer features.18@mean \\
   --encoder open_clip/ViT-B-32/laion2b_s34b_b79k"""
@@ -23,9 +23,9 @@ def no_bundle() -> None:
     st.title("No bundle yet")
     st.text(
         "A bundle holds what is known about the neurons of a model: the images that excite each "
-        "one, the look-alikes that do not, and labels with their scores. Make the demo (drawn "
-        "shapes, one to two minutes), or build one from a network and a folder of images; then "
-        "reload this page."
+        "one, the look-alikes that do not, and labels with their scores. Open the demo that comes "
+        "with the project, or build one from a network and a folder of images; then reload this "
+        "page."
     )
     st.code(DEMO_EXAMPLE, language="bash")
     st.code(BUILD_EXAMPLE, language="bash", wrap_lines=True)

@@ -28,8 +28,19 @@ def commands() -> dict[str, Any]:
     """The commands of ``csp`` by name, in the order of its help."""
     from csp_engine.cli import app
 
-    group = typer.main.get_command(app)
-    return {name: command for name, command in group.commands.items() if not command.hidden}
+    return _shown(typer.main.get_command(app), "")
+
+
+def _shown(group: Any, before: str) -> dict[str, Any]:
+    """The commands of a group; one that is a group itself is followed by its own."""
+    found = {}
+    for name, command in group.commands.items():
+        if not command.hidden:
+            found[before + name] = command
+            found.update(
+                _shown(command, f"{before}{name} ") if hasattr(command, "commands") else {}
+            )
+    return found
 
 
 def shown_parameters(command: Any) -> list[Any]:
@@ -40,8 +51,14 @@ def shown_parameters(command: Any) -> list[Any]:
 def render() -> str:
     """The whole reference page."""
     found = commands()
-    index = "".join(f"- [`csp {name}`](#csp-{name}): {_summary(c)}\n" for name, c in found.items())
+    index = "".join(
+        f"- [`csp {name}`](#{_slug(name)}): {_summary(c)}\n" for name, c in found.items()
+    )
     return "\n".join([INTRODUCTION, index, *(_section(n, c) for n, c in found.items())])
+
+
+def _slug(name: str) -> str:
+    return f"csp {name}".replace(" ", "-")
 
 
 def _summary(command: Any) -> str:

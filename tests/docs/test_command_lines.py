@@ -30,6 +30,8 @@ def fenced_lines(path: Path) -> list[str]:
 def problem_with(line: str) -> str:
     """Why a whole command line would be refused before it does anything; empty if it would not."""
     name, *arguments = shlex.split(line, comments=True)[1:]
+    if arguments and f"{name} {arguments[0]}" in COMMANDS:
+        name = f"{name} {arguments.pop(0)}"
     if name not in COMMANDS:
         return f"no command {name!r}"
     try:
@@ -61,7 +63,11 @@ def mentions(text: str) -> list[tuple[str, list[str]]]:
     text = re.sub(r"\\{1,2}\n", " ", text)
     found = []
     for match in re.finditer(r"(?<![\w./])csp ([a-z]+)\b([^\"'`;\n]*)", text):
-        found.append((match[1], re.findall(r"(?<!\w)--[a-z-]+", match[2])))
+        name, rest = match[1], match[2]
+        words = rest.split()
+        if words and f"{name} {words[0].rstrip('.,:)')}" in COMMANDS:
+            name = f"{name} {words[0].rstrip('.,:)')}"
+        found.append((name, re.findall(r"(?<!\w)--[a-z-]+", rest)))
     return found
 
 

@@ -14,8 +14,8 @@ from csp_engine import pipeline
 from csp_engine.activations import ActivationRecorder
 from csp_engine.captioners import load_captioner
 from csp_engine.demo.dermoscopy import captions, classifiers, planted, render
-from csp_engine.demo.dermoscopy.cases import CONCEPTS, concept_table
-from csp_engine.demo.dermoscopy.parts import BUNDLE, World
+from csp_engine.demo.dermoscopy.cases import CONCEPTS, concept_table, draw_cases
+from csp_engine.demo.dermoscopy.parts import BUNDLE, Plan, World
 from csp_engine.demo.dermoscopy.training import Pictures
 from csp_engine.encoders import load_encoder
 from csp_engine.labels import read_vocabulary
@@ -25,16 +25,31 @@ from csp_engine.probe import read_probe_set
 from csp_engine.recipe import Recipe
 from csp_engine.types import Progress
 
+NOTICE = "Simulated images; research use; not a medical device."
+HELD_OUT_LESSON = 7
+
 
 def held_out(world: World) -> Pictures:
     """Photographs that no network learnt from and no bundle shows."""
-    return world.pictures("probe", world.plan.n_held_out, 7, render.SIDE)
+    return world.pictures("probe", world.plan.n_held_out, HELD_OUT_LESSON, render.SIDE)
+
+
+def held_out_cases(plan: Plan) -> pd.DataFrame:
+    """The cases behind ``held_out``."""
+    return draw_cases("probe", plan.n_held_out, plan.lesson_seed(HELD_OUT_LESSON))
 
 
 def load_demo_encoder(folder: Path) -> Any:
     """The demo encoder, named so that a bundle beside it finds it."""
     loaded = load_encoder(f"open_clip/{folder.resolve()}")
     loaded.spec = f"open_clip/./{folder.name}"
+    return loaded
+
+
+def load_demo_captioner(folder: Path) -> Any:
+    """The demo captioner, named so that a bundle beside it finds it."""
+    loaded = load_captioner(folder)
+    loaded.spec = f"./{folder.name}"
     return loaded
 
 
@@ -79,7 +94,7 @@ def build_bundle(world: World) -> None:
         probe=read_probe_set(world.path("probe") / "probe.csv"),
         targets=tuple(pipeline.Target(targets[name][0], taps[name]) for name in targets),
         encoder=load_demo_encoder(world.path("encoder")),
-        captioner=load_captioner(world.path("captioner")),
+        captioner=load_demo_captioner(world.path("captioner")),
         vocabulary=read_vocabulary([str(world.path("vocabulary.txt"))]),
         recipe=Recipe(
             n_exemplars=plan.n_exemplars,
@@ -88,6 +103,7 @@ def build_bundle(world: World) -> None:
             seed=plan.seed,
         ),
         thumbnail_side=plan.thumbnail_side,
+        notice=NOTICE,
     )
     pipeline.build(request, world.progress)
     held = held_out(world)

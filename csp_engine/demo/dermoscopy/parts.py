@@ -43,6 +43,10 @@ class Plan:
     n_partners: int = 3
     thumbnail_side: int = 128
 
+    def lesson_seed(self, lesson: int) -> int:
+        """The seed of one set of pictures."""
+        return self.seed * 1000 + lesson
+
 
 FULL = Plan()
 QUICK = Plan(
@@ -115,7 +119,7 @@ class World:
 
     def pictures(self, scenario: str, n: int, lesson: int, side: int) -> Pictures:
         """Rendered pictures of a scenario, see ``training.pictures``; kept in ``pictures/``."""
-        seed = self.plan.seed * 1000 + lesson
+        seed = self.plan.lesson_seed(lesson)
         return pictures(self.folder / "pictures", scenario, n, seed, side, self.progress)
 
     def _write(self) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -111,8 +112,14 @@ def workers() -> Iterator[Callable[..., Iterator[Any]]]:
         yield map
         return
     # Fresh processes: a fork of a process that runs torch's threads may never return.
-    with ProcessPoolExecutor(n, multiprocessing.get_context("spawn")) as pool:
+    # Ctrl-C is for this process alone; it then drops what the others have not begun.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n, context, initializer=signal.signal, initargs=ignore)
+    try:
         yield partial(pool.map, chunksize=8)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def as_pixels(image_nhwc: np.ndarray) -> torch.Tensor:

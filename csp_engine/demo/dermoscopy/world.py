@@ -18,6 +18,7 @@ from csp_engine.demo.dermoscopy.bundling import (
     build_bundle,
     embed_pictures,
     held_out,
+    held_out_cases,
     load_demo_encoder,
 )
 from csp_engine.demo.dermoscopy.cases import concept_table, draw_cases
@@ -132,23 +133,38 @@ def _write_planted(world: World, target: Path) -> None:
     """Units that read the record of the probe set and of the held-out photographs."""
     probe = pd.read_csv(world.path("probe") / "probe.csv")
     held = held_out(world)
-    cases = pd.concat([probe_cases(world.plan), held.cases], ignore_index=True)
-    seen = probe.filter(like="share_").rename(columns=lambda name: name.removeprefix("share_"))
-    shares = pd.concat([seen, shares_of(held.cases, world.progress)], ignore_index=True)
+    shares = shares_of(held.cases, world.progress)
     shown = classifiers.pixel_preprocess()
     files = [world.path("probe") / file for file in probe["file"]]
     prints = [
         planted.fingerprint(np.stack([shown(image) for image in block]))
         for block in blocks([*files, *held.image_nhwc])
     ]
-    memory = planted.plant(
+    memory = planted_memory(world.plan, probe, shares, np.concatenate(prints))
+    planted.save(target, memory, classifiers.DIAGNOSES, classifiers.PIXELS)
+
+
+def planted_memory(
+    plan: Plan, probe: pd.DataFrame, held_shares: pd.DataFrame, fingerprint_nf: np.ndarray
+) -> planted.Planted:
+    """The planted units of a plan.
+
+    Args:
+        plan: decides the cases.
+        probe: the table of the probe set.
+        held_shares: share of each held-out photograph that every mask covers.
+        fingerprint_nf: of the probe set's photographs, then of the held-out ones.
+    """
+    cases = pd.concat([probe_cases(plan), held_out_cases(plan)], ignore_index=True)
+    seen = probe.filter(like="share_").rename(columns=lambda name: name.removeprefix("share_"))
+    shares = pd.concat([seen, held_shares], ignore_index=True)
+    return planted.plant(
         strengths(cases, shares),
         concept_table(cases),
-        np.concatenate(prints),
-        world.plan.seed,
+        fingerprint_nf,
+        plan.seed,
         beside={"gel border": "gel bubbles"},
     )
-    planted.save(target, memory, classifiers.DIAGNOSES, classifiers.PIXELS)
 
 
 def _write_quality(world: World, target: Path) -> None:

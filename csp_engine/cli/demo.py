@@ -1,0 +1,103 @@
+"""``csp demo``: open the demo that comes with the project, make it again, check it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from csp_engine.cli.serving import serve
+from csp_engine.cli.shown import progress_bars, write_json, write_lines
+from csp_engine.demo.shipped import SHIPPED, require_shipped
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+WORK_FOLDER = Path("bundles/demo-work")
+MINUTES = 90
+"""What a whole build may take on two cores."""
+
+
+@app.callback(invoke_without_command=True)
+def demo(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(help="Port of the browser.")] = 8501,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
+    ] = True,
+) -> None:
+    """Browse the demo that comes with the project: a skin-lesion classifier with known shortcuts.
+
+    Example:
+        csp demo
+    """
+    if context.invoked_subcommand is not None:
+        return
+    serve([require_shipped(SHIPPED)], port=port, open_browser=open_browser)
+
+
+@app.command("build")
+def build(
+    out: Annotated[
+        Path, typer.Option(help="Where the finished demo goes.", show_default="assets/demo")
+    ] = SHIPPED,
+    work: Annotated[
+        Path, typer.Option(help="Where it is made; an interrupted build goes on from there.")
+    ] = WORK_FOLDER,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
+) -> None:
+    """Make every part of the demo from a seed: photographs, networks, bundle; then ship them.
+
+    Takes at most an hour and a half on two cores, and 2 GB of disk. Run again, it resumes.
+
+    Example:
+        csp demo build
+    """
+    from csp_engine.demo.dermoscopy.parts import FULL
+    from csp_engine.demo.dermoscopy.shipping import ship
+    from csp_engine.demo.dermoscopy.world import build_world
+
+    write_lines([f"Making the demo in {work} (at most {MINUTES} minutes on two cores)."])
+    sys.stdout.flush()
+    with progress_bars() as progress:
+        world = build_world(work, replace(FULL, seed=seed), progress)
+        ship(world, out, progress)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    write_lines([f"The demo is in {out} ({size / 1e6:.1f} MB)."])
+
+
+@app.command("verify")
+def verify(
+    folder: Annotated[
+        Path, typer.Argument(help="A shipped demo; else that of this project.", show_default=False)
+    ] = SHIPPED,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Work folder of a finished 'csp demo build' to compare weights with."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only hash the files; draw nothing again.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check the demo: its files, and that photographs and tables follow from its seed bit by bit.
+
+    Weights are trained, so they are compared with a second training, by --against. Exit code 1 if
+    anything does not match.
+
+    Example:
+        csp demo verify
+    """
+    from csp_engine.demo.dermoscopy.shipping import verify_shipped
+
+    with progress_bars() as progress:
+        report = verify_shipped(folder, against=against, is_quick=quick, progress=progress)
+    if as_json:
+        write_json({"folder": str(folder), "holds": report.holds, "problems": report.problems})
+    else:
+        write_lines([f"holds: {sentence}" for sentence in report.holds])
+        write_lines([f"wrong: {sentence}" for sentence in report.problems])
+    if report.problems:
+        raise typer.Exit(1)

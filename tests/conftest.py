@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +26,23 @@ def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from csp_engine.demo.shapes import make_world
 
     return make_world(tmp_path_factory.mktemp("shapes") / "world", quick=True)
+
+
+@pytest.fixture(scope="session")
+def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo made small: its work folder in ``work``, what ships of it in ``shipped``.
+
+    Made once, also where tests run in several processes.
+    """
+    from csp_engine.demo.dermoscopy.shipping import ship
+    from csp_engine.demo.dermoscopy.world import QUICK, build_world
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "quick-demo"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "shipped").exists():
+            ship(build_world(folder / "work", QUICK), folder / "shipped")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from csp_engine.bundle.manifest import (
     FileRecord,
     Manifest,
     StageRecord,
+    sha256_file,
     sha256_json,
     stage_key,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "StoredTruth",
     "copy_slim",
     "read_contrast",
+    "sha256_file",
     "sha256_json",
     "stage_key",
     "translated_os_errors",

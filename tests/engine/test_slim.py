@@ -103,7 +103,9 @@ def test_other_gammas_and_words_work_on_a_slim_copy(whole, slim):
     assert verify(done) == []
 
 
-@pytest.mark.parametrize("change", [{"threshold": "quantile:0.3"}, {"n_exemplars": 5}, {"n_partners": 1}])
+@pytest.mark.parametrize(
+    "change", [{"threshold": "quantile:0.3"}, {"n_exemplars": 5}, {"n_partners": 1}]
+)
 def test_what_needs_activations_is_refused_before_anything_changes(slim, change):
     before = (slim.path / "manifest.json").read_bytes()
     recipe = replace(Recipe.from_json(slim.manifest.recipe), **change)

@@ -34,8 +34,9 @@ def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Made once, also where tests run in several processes.
     """
+    from csp_engine.demo.dermoscopy.parts import QUICK
     from csp_engine.demo.dermoscopy.shipping import ship
-    from csp_engine.demo.dermoscopy.world import QUICK, build_world
+    from csp_engine.demo.dermoscopy.world import build_world
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "quick-demo"

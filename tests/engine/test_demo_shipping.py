@@ -16,7 +16,8 @@ from csp_engine.bundle import Bundle
 from csp_engine.cli import demo as demo_command
 from csp_engine.demo import shipped
 from csp_engine.demo.dermoscopy import shipping, training
-from csp_engine.demo.dermoscopy.world import QUICK, World, build_world
+from csp_engine.demo.dermoscopy.parts import QUICK, World
+from csp_engine.demo.dermoscopy.world import build_world
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError
 from tests import toys
 from tests.engine.test_cli import run
@@ -288,7 +289,7 @@ def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("csp_engine.demo.dermoscopy.world._write_probe", interrupted)
+    monkeypatch.setattr("csp_engine.demo.dermoscopy.world.write_photographs", interrupted)
     code, _, err = run(capsys, "demo", "build", "--work", tmp_path / "w", "--out", tmp_path / "o")
     assert code == 1
     assert "continues where it stopped" in err

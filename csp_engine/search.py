@@ -309,13 +309,13 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
     """
     from csp_engine.encoders import load_encoder
 
-    held = bundle.beside(bundle.manifest.inputs["encoder"]["spec"])
+    held = bundle.manifest.inputs["encoder"]["spec"]
     if spec is None and held.startswith("python:") and os.environ.get("CSP_TRUST_PYTHON") != "1":
         raise MissingModelError(
             f"The encoder of {bundle.name} is Python code ({held}), which runs only if you say so: "
             f"name it with --encoder {held}, or set CSP_TRUST_PYTHON=1."
         )
-    encoder = load_encoder(spec or held)
+    encoder = load_encoder(spec or bundle.beside(held))
     require_same_encoder(bundle, encoder)
     return encoder
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle.manifest import MANIFEST_NAME, Manifest, StageRecord, read_manifest
-from csp_engine.errors import BundleError
+from csp_engine.errors import BundleError, MissingModelError
 from csp_engine.types import ContrastSet, Exemplars, LabelScores
 
 
@@ -152,13 +152,20 @@ class Bundle:
 
         ``open_clip/./encoder`` of ``demo/a.csp`` is ``open_clip//…/demo/encoder``; a spec without
         such a part comes back as it is.
+
+        Raises:
+            MissingModelError: if nothing lies there.
         """
-        kind, slash, rest = spec.partition("/")
-        if kind == ".":
-            return str(self.path.resolve().parent / rest)
-        if rest.startswith("./"):
-            return f"{kind}{slash}{self.path.resolve().parent / rest.removeprefix('./')}"
-        return spec
+        kind, slash, rest = ("", "", spec) if spec.startswith("./") else spec.partition("/")
+        if not rest.startswith("./"):
+            return spec
+        place = self.path.resolve().parent / rest.removeprefix("./")
+        if not place.exists():
+            raise MissingModelError(
+                f"{place} belongs beside bundle {self.name} and is not there; restore it from "
+                "where the bundle came from."
+            )
+        return f"{kind}{slash}{place}"
 
     def stage(self, name: str) -> StageRecord:
         """The record of a stage.

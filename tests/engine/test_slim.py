@@ -160,6 +160,8 @@ def test_the_command_line_says_what_is_left_out(slim, capsys):
 )
 def test_where_a_spec_points(slim, spec, expected):
     here = str(slim.path.resolve().parent)
+    for name in ("encoder", "captioner"):
+        (slim.path.parent / name).mkdir()
     assert slim.beside(spec) == expected.replace("HERE", here)
 
 
@@ -185,8 +187,12 @@ def test_an_encoder_beside_its_bundle_moves_with_it(toy_world, tmp_path, monkeyp
     code, _, _ = run(capsys, "label", moved / "a.csp", "--vocabulary", tmp_path / "new.txt")
     assert code == 0
     shutil.rmtree(moved / "encoder")
-    with pytest.raises(MissingModelError, match=str(moved / "encoder")):
+    with pytest.raises(MissingModelError, match=f"{moved / 'encoder'} belongs beside bundle a"):
         search.bundle_encoder(bundle)
+    code, _, err = run(capsys, "search", moved / "a.csp", "another word of nobody")
+    assert code == 2
+    assert "belongs beside" in err
+    assert "--encoder" in err
 
 
 def test_another_encoder_beside_a_bundle_is_refused(toy_world, slim):

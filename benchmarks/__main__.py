@@ -12,6 +12,7 @@ import sys
 BENCHMARKS = {
     "search": "exact text search over 100,000 neurons",
     "startup": "import of the pages and opening of a large bundle, without torch",
+    "opening": "from a started server to an interactive overview of the shipped demo",
     "rescore": "new labels for 2,048 neurons x 10,000 labels",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",

@@ -56,9 +56,10 @@ def build(
         csp demo build
     """
     from csp_engine.demo.dermoscopy.parts import FULL
-    from csp_engine.demo.dermoscopy.shipping import ship
+    from csp_engine.demo.dermoscopy.shipping import require_place, ship
     from csp_engine.demo.dermoscopy.world import build_world
 
+    require_place(out)
     write_lines([f"Making the demo in {work} (at most {MINUTES} minutes on two cores)."])
     sys.stdout.flush()
     with progress_bars() as progress:

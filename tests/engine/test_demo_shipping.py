@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from csp_engine.bundle import Bundle
 from csp_engine.cli import demo as demo_command
@@ -19,6 +22,7 @@ from csp_engine.demo.dermoscopy import shipping, training
 from csp_engine.demo.dermoscopy.parts import QUICK, World
 from csp_engine.demo.dermoscopy.world import build_world
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError
+from csp_engine.types import silent
 from tests import toys
 from tests.engine.test_cli import run
 
@@ -293,7 +297,46 @@ def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     code, _, err = run(capsys, "demo", "build", "--work", tmp_path / "w", "--out", tmp_path / "o")
     assert code == 1
     assert "continues where it stopped" in err
-    assert not (tmp_path / "o").exists()
+    assert not list(tmp_path.glob("*o"))
+
+
+def test_a_place_that_cannot_be_shipped_to_is_refused_before_the_work(tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    for out in ("full", "full/thesis.tex", "full/thesis.tex/below"):
+        code, _, err = run(
+            capsys, "demo", "build", "--work", tmp_path / "work", "--out", tmp_path / out
+        )
+        assert code == 2
+        assert str(tmp_path / "full") in err
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):
+    World(tmp_path, QUICK).checkpoint("encoder").write_bytes(b"state")
+    assert World(tmp_path, QUICK).checkpoint("encoder").exists()
+    assert not World(tmp_path, replace(QUICK, seed=1)).checkpoint("encoder").exists()
+
+
+def test_a_damaged_file_of_the_work_folder_is_one_sentence(tmp_path):
+    pictures = training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    (kept,) = tmp_path.rglob("*.npz")
+    again = training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    np.testing.assert_array_equal(pictures.image_nhwc, again.image_nhwc)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    with pytest.raises(InputError, match=f"{kept.name} is damaged; delete it"):
+        training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    (tmp_path / "a.checkpoint").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match=r"a\.checkpoint is damaged; delete it"):
+        training.train(
+            nn.Linear(2, 2),
+            lambda _: torch.zeros(()),
+            2,
+            rate=0.1,
+            checkpoint=tmp_path / "a.checkpoint",
+            stage="a",
+            progress=silent,
+        )
 
 
 def test_a_work_folder_that_cannot_be_used_is_one_sentence(tmp_path, capsys):

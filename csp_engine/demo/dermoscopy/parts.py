@@ -24,6 +24,7 @@ from csp_engine.types import Progress, silent
 VERSION = 1
 RECORD = "world.json"
 BUNDLE = "dermoscopy.csp"
+CHECKPOINT = ".checkpoint"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class World:
         self.record: dict[str, Any] = {"settings": settings, "parts": {}}
         if held.get("settings") == settings:
             self.record["parts"] = held["parts"]
+        else:
+            for unfinished in folder.glob(f"*{CHECKPOINT}"):
+                unfinished.unlink()  # of a training with other settings
         self._write()
 
     def path(self, part: str) -> Path:
@@ -115,7 +119,7 @@ class World:
 
     def checkpoint(self, name: str) -> Path:
         """The file for the state of an unfinished training."""
-        return self.folder / f"{name}.checkpoint"
+        return self.folder / f"{name}{CHECKPOINT}"
 
     def pictures(self, scenario: str, n: int, lesson: int, side: int) -> Pictures:
         """Rendered pictures of a scenario, see ``training.pictures``; kept in ``pictures/``."""

@@ -76,6 +76,24 @@ FIGURE_TOLERANCES = {"accuracy": 0.05, "zero-shot AUROC": 0.02}
 # --- shipping ------------------------------------------------------------------------------------
 
 
+def require_place(target: Path) -> None:
+    """Refuse a place that ``ship`` could not use, before there is anything to ship.
+
+    Raises:
+        InputError: if it holds something else, or cannot be written.
+    """
+    temporary, before = _beside(target)
+    with translated_os_errors(target):
+        _recover(target, before)
+        if target.exists() and not (target.is_dir() and _is_replaceable(target)):
+            raise InputError(
+                f"{target} is not empty and holds no demo; choose another folder with --out."
+            )
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        temporary.rmdir()
+
+
 def ship(world: World, target: Path = SHIPPED, progress: Progress = silent) -> Path:
     """Put a finished demo where it ships from, whole or not at all.
 
@@ -96,15 +114,10 @@ def ship(world: World, target: Path = SHIPPED, progress: Progress = silent) -> P
             f"The demo in {world.folder} is not finished (it lacks {missing[0]}); "
             "run 'csp demo build' again."
         )
-    temporary, before = (target.with_name(f".{name}-{target.name}") for name in ("new", "old"))
+    require_place(target)
+    temporary, before = _beside(target)
     with translated_os_errors(target):
-        _recover(target, before)
-        if target.exists() and not (target.is_dir() and _is_replaceable(target)):
-            raise InputError(
-                f"{target} is not empty and holds no demo; choose another folder with --out."
-            )
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         try:
             _fill(temporary, world, progress)
             size = sum(path.stat().st_size for path in _files(temporary))
@@ -122,6 +135,11 @@ def ship(world: World, target: Path = SHIPPED, progress: Progress = silent) -> P
             raise
         shutil.rmtree(before, ignore_errors=True)
     return target
+
+
+def _beside(target: Path) -> tuple[Path, Path]:
+    """Where a new demo is filled, and where the older one waits until the new one is in place."""
+    return target.with_name(f".new-{target.name}"), target.with_name(f".old-{target.name}")
 
 
 def _recover(target: Path, before: Path) -> None:

@@ -14,13 +14,16 @@ import multiprocessing
 import os
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -31,6 +34,7 @@ from torch import nn
 
 from csp_engine.demo.dermoscopy import render as renderer
 from csp_engine.demo.dermoscopy.cases import draw_cases
+from csp_engine.errors import InputError
 from csp_engine.types import Progress
 
 CHUNK = 200
@@ -80,12 +84,16 @@ def pictures(
                 temporary.rename(files[start])
                 n_done += len(part)
                 progress(f"pictures ({scenario})", n_done, n)
-    parts = [np.load(file) for file in files.values()]
-    return Pictures(
-        np.concatenate([part["image"] for part in parts]),
-        np.concatenate([part["grid"] for part in parts]),
-        cases,
-    )
+    images_, grids_ = zip(*map(_kept_pictures, files.values()), strict=True)
+    return Pictures(np.concatenate(images_), np.concatenate(grids_), cases)
+
+
+def _kept_pictures(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(file) as kept:
+            return kept["image"], kept["grid"]
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error):
+        raise InputError(f"{file} is damaged; delete it and run again.") from None
 
 
 def keep_freed_memory() -> None:
@@ -228,11 +236,14 @@ def train(
     )
     first = 0
     if checkpoint.exists():
-        held = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(held["network"])
-        optimiser.load_state_dict(held["optimiser"])
-        schedule.load_state_dict(held["schedule"])
-        first = int(held["step"])
+        try:
+            held = torch.load(checkpoint, weights_only=True)
+            network.load_state_dict(held["network"])
+            optimiser.load_state_dict(held["optimiser"])
+            schedule.load_state_dict(held["schedule"])
+            first = int(held["step"])
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError):
+            raise InputError(f"{checkpoint} is damaged; delete it and run again.") from None
     network.train()
     saved = time.monotonic()
     for step in range(first, n_steps):

@@ -101,3 +101,19 @@ def embed_labels(
         progress("labels", start + len(block), len(texts))
     label_td = np.concatenate(blocks)
     return normalise_rows(label_td) if recipe.renormalise else label_td
+
+
+def empty_vector(
+    embed_texts: Callable[[Sequence[str]], np.ndarray], recipe: TextRecipe
+) -> Float32[np.ndarray, " d"] | None:
+    """What the templates say with no text in them: the mean of e(p("")), brought to unit length.
+
+    How near a concept vector lies to it is the part of every cosine that says nothing about the
+    text. None for vectors made elsewhere, which have none for an empty text, and where the mean
+    vanishes.
+    """
+    try:
+        mean_d = embed_texts(fill_templates([""], recipe.templates)).mean(axis=0)
+    except InputError:
+        return None
+    return normalise_rows(mean_d[None])[0] if np.any(mean_d) else None

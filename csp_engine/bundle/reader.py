@@ -332,6 +332,11 @@ class Bundle:
         """Vectors of the labels, ``(t, d)``, averaged over templates as the manifest says."""
         return self.array("vocabulary", "text")
 
+    def empty_text_vector(self) -> np.ndarray | None:
+        """The unit vector of the templates without a text, or None where the encoder has none."""
+        has_it = "empty.npy" in self.stage("vocabulary").files
+        return self.array("vocabulary", "empty") if has_it else None
+
     def method_labels(self, model: str, layer: str, method: str) -> pd.DataFrame:
         """The texts ``label_uk`` of a method counts in: its own if imported, else ``labels()``."""
         stage = f"scores:{model}/{layer}/{method}"

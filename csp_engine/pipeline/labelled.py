@@ -10,7 +10,7 @@ import pandas as pd
 
 from csp_engine import audit, projection
 from csp_engine.bundle import Bundle, read_contrast, sha256_json
-from csp_engine.embeddings import embed_labels
+from csp_engine.embeddings import embed_labels, empty_vector
 from csp_engine.errors import InputError, StaleError
 from csp_engine.labels import Vocabulary, label_table, with_candidates
 from csp_engine.pipeline.candidates import (
@@ -19,7 +19,7 @@ from csp_engine.pipeline.candidates import (
     has_captioner,
     pooled_candidates,
 )
-from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.run import VERSIONS, Run
 from csp_engine.recipe import Recipe
 from csp_engine.scoring import METHODS, label_units
 from csp_engine.search import build_index
@@ -135,6 +135,9 @@ def embed_vocabulary(run: Run, words: Words, encoder: Encoder | None) -> None:
     with run.writing("vocabulary", identity, {"vocabulary": run.described["vocabulary"]}) as folder:
         folder.table("labels", whole.table)
         folder.array("text", vectors)
+        empty_d = empty_vector(encoder.embed_texts, text_recipe)
+        if empty_d is not None:
+            folder.array("empty", empty_d)
         folder.facts["n_labels"] = len(whole)
 
 
@@ -153,7 +156,10 @@ def is_vocabulary_held(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | 
         return False
     held = bundle.stage("vocabulary")
     same_words = vocabulary is None or vocabulary.sha256 == held.inputs["vocabulary"]
-    return same_words and sha256_json(held.params) == sha256_json(text_params(recipe))
+    is_current = held.version == VERSIONS["vocabulary"]
+    return (
+        same_words and is_current and sha256_json(held.params) == sha256_json(text_params(recipe))
+    )
 
 
 def _evidence(run: Run, exemplars_: Exemplars, contrast: ContrastSet) -> Evidence:

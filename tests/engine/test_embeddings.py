@@ -8,7 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from csp_engine.embeddings import TEMPLATES, embed_labels, fill_templates, normalise_rows
+from csp_engine.embeddings import (
+    TEMPLATES,
+    embed_labels,
+    empty_vector,
+    fill_templates,
+    normalise_rows,
+)
 from csp_engine.errors import InputError
 from csp_engine.types import TextRecipe
 
@@ -45,6 +51,21 @@ def test_the_empty_prompt_is_taken_away_before_normalising() -> None:
     recipe = TextRecipe(("a {}",), renormalise=True, subtract_empty=True)
     rows = embed_labels(lambda texts: np.array([vectors[t] for t in texts]), ["cat"], recipe)
     np.testing.assert_allclose(rows, [[0, 1]], atol=1e-7)
+
+
+def test_the_empty_vector_averages_the_templates_without_a_text() -> None:
+    vectors = {"a ": [3.0, 0.0], "!": [0.0, 4.0]}
+    recipe = TextRecipe(("a {}", "{}!"), renormalise=False)
+    found = empty_vector(lambda texts: np.array([vectors[t] for t in texts]), recipe)
+    np.testing.assert_allclose(found, [0.6, 0.8], atol=1e-7)
+
+
+def test_an_encoder_without_the_empty_text_has_no_empty_vector() -> None:
+    def only_names(texts: list[str]) -> np.ndarray:
+        raise InputError("no stored vector for ''")
+
+    assert empty_vector(only_names, TextRecipe(("{}",))) is None
+    assert empty_vector(lambda texts: np.zeros((1, 3)), TextRecipe(("{}",))) is None
 
 
 def test_progress_counts_texts() -> None:

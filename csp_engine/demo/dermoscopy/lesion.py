@@ -174,7 +174,7 @@ def lesion(scene: Scene) -> Outline:
     if case["atypical_network"]:
         _network(scene, shape, is_typical=False)
     if case["globules"]:
-        _spots(scene, shape, "globules", (26, 60), (2.5, 4.4), 0.85)
+        _spots(scene, shape, "globules", (26, 60), (2.5, 4.4), 1.15)
     if case["dots"]:
         _spots(scene, shape, "dots", (40, 95), (0.95, 1.55), 1.8)
     if case["streaks"]:
@@ -359,13 +359,13 @@ def _vessels(scene: Scene, shape: Outline) -> None:
     rng = scene.stream("vessels")
     pen = Pen()
     is_line = rng.random() < 0.65
-    n = int(rng.integers(9, 20) if is_line else rng.integers(24, 50))
+    n = int(rng.integers(11, 24) if is_line else rng.integers(30, 60))
     for _ in range(n):
         x, y = _inside(rng, shape, 0.95)
         if is_line:
-            _wander(pen, rng, x, y, rng.uniform(14, 34), rng.uniform(1.2, 2.1), 0.65)
+            _wander(pen, rng, x, y, rng.uniform(16, 40), rng.uniform(1.5, 2.6), 0.65)
         elif rng.random() < 0.5:
-            pen.blob(x, y, rng.uniform(1.2, 2.2), rng.uniform(1.2, 2.2))
+            pen.blob(x, y, rng.uniform(1.6, 2.6), rng.uniform(1.6, 2.6))
         else:
             a = rng.uniform(0, math.tau)
             tip = (x + 7 * math.cos(a), y + 7 * math.sin(a))
@@ -373,8 +373,8 @@ def _vessels(scene: Scene, shape: Outline) -> None:
                 curve((x, y), (x + 4 * math.cos(a + 1), y + 4 * math.sin(a + 1)), tip, 5), 2.4
             )
     cover_hw = pen.cover()
-    scene.blood_hw += np.float32(1.1) * cover_hw
-    scene.lay(cover_hw * np.float32(rng.uniform(0.35, 0.6)), (168, 46, 52))
+    scene.blood_hw += np.float32(1.2) * cover_hw
+    scene.lay(cover_hw * np.float32(rng.uniform(0.6, 0.85)), (186, 44, 54))
     scene.mark("vessels", cover_hw)
 
 

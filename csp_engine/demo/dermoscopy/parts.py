@@ -33,12 +33,12 @@ class Plan:
 
     seed: int = 0
     n_probe: int = 4000
-    n_held_out: int = 1500
-    n_words: int = 10000
-    n_lessons: int = 5000
-    n_slice: int = 1000
-    encoder_steps: int = 3600
-    classifier_steps: int = 1100
+    n_held_out: int = 1200
+    n_words: int = 9000
+    n_lessons: int = 4000
+    n_slice: int = 600
+    encoder_steps: int = 2700
+    classifier_steps: int = 900
     captioner_steps: int = 1600
     n_exemplars: int = 36
     n_partners: int = 3

@@ -135,7 +135,7 @@ def embed_vocabulary(run: Run, words: Words, encoder: Encoder | None) -> None:
     with run.writing("vocabulary", identity, {"vocabulary": run.described["vocabulary"]}) as folder:
         folder.table("labels", whole.table)
         folder.array("text", vectors)
-        empty_d = empty_vector(encoder.embed_texts, text_recipe)
+        empty_d = empty_vector(encoder.embed_texts, recipe.text_recipe())
         if empty_d is not None:
             folder.array("empty", empty_d)
         folder.facts["n_labels"] = len(whole)

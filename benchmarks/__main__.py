@@ -19,6 +19,7 @@ BENCHMARKS = {
     "planted_geometry": "labels of planted neurons, by method and gamma",
     "truth_intervals": "how often the intervals of ground truth hold the true figure",
     "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",
+    "captioner": "the demo's captioner on planted embeddings: training time, accuracy, rate",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }
 NEED_ARGUMENTS = {"demo_truth"}

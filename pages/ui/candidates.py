@@ -121,6 +121,9 @@ def listed(found: Candidates) -> None:
         columns[1:2] = [f"{term('raw score', 'raw')} → {term('score')}", "moved"]
         marks = [(row.raw - low) / span for row in found.rows]
     show(bar_table(_verdict(found), columns, rows, marks=marks, is_markup=True))
+    proposed = ", ".join(f"“{plain(row.text)}”" for row in found.rows if row.is_proposed)
+    if proposed:
+        show(f"<p class='csp-quiet'>From the {term('captioner')}, in no list: {proposed}</p>")
 
 
 def _verdict(found: Candidates) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from csp_engine.bundle import Bundle
+from csp_engine.labels import is_proposed
 from csp_engine.scoring import NullComponents, move_labels, score_paths
 from pages.ui import neurons, store
 from pages.ui.state import View
@@ -20,7 +21,8 @@ N_PATHS = 5
 class Candidate:
     """One candidate label. ``raw`` and ``raw_place`` say where it stood without contrast images.
 
-    ``percentile`` is None where there are no random image sets to compare with.
+    ``percentile`` is None where there are no random image sets to compare with. ``is_proposed``:
+    a captioner proposed it, and no vocabulary holds it.
     """
 
     text: str
@@ -29,6 +31,7 @@ class Candidate:
     raw_place: int | None
     margin: float
     percentile: float | None
+    is_proposed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,17 @@ def built_gamma(bundle: Bundle, view: View, method: str) -> float | None:
 def stored(bundle: Bundle, view: View, method: str, limit: int = N_SHOWN) -> Candidates:
     """What the build found."""
     scores = bundle.scores(view.model, view.layer, method)
-    texts = bundle.method_labels(view.model, view.layer, method)["text"]
+    labels = bundle.method_labels(view.model, view.layer, method)
     n_draws = neurons.n_null(bundle)
     rows = tuple(
         Candidate(
-            str(texts.iloc[int(scores.label_uk[view.unit, k])]),
+            str(labels["text"].iloc[int(scores.label_uk[view.unit, k])]),
             float(scores.score_uk[view.unit, k]),
             float(scores.raw_uk[view.unit, k]),
             None,
             float(scores.margin_uk[view.unit, k]),
             float(scores.percentile_uk[view.unit, k]) if n_draws else None,
+            is_proposed(labels["source"].iloc[int(scores.label_uk[view.unit, k])]),
         )
         for k in range(min(limit, int(scores.count_u[view.unit])))
     )
@@ -91,16 +95,17 @@ def at_gamma(
     moved = move_labels(
         *_halves(bundle, view, method), gamma, bundle.label_vectors(), null=null, best_r=best_r
     )
-    texts = bundle.labels()["text"]
+    labels = bundle.labels()
     ranks = moved.ranks
     rows = tuple(
         Candidate(
-            str(texts.iloc[int(ranks.label_uk[0, k])]),
+            str(labels["text"].iloc[int(ranks.label_uk[0, k])]),
             float(ranks.score_uk[0, k]),
             float(moved.raw_k[k]),
             int(moved.raw_place_k[k]),
             float(ranks.margin_uk[0, k]),
             None if null is None else float(ranks.percentile_uk[0, k]),
+            is_proposed(labels["source"].iloc[int(ranks.label_uk[0, k])]),
         )
         for k in range(min(limit, int(ranks.count_u[0])))
     )

@@ -7,10 +7,13 @@ import re
 import numpy as np
 import pytest
 
+from csp_engine import pipeline
 from csp_engine.bundle import Bundle
 from csp_engine.scoring import NullComponents, re_rank
 from pages.ui import words
+from tests import toys
 from tests.pages.conftest import component, html, open_page
+from tests.small_captioner import small_captioner
 
 LAYER, UNIT = "second@mean", 5
 
@@ -120,3 +123,22 @@ def test_the_glossary_shows_the_word_asked_for(serve, tmp_path, asked, note):
     assert "<dl class='asked'><dt>margin</dt>" in shown
     assert ("csp-note" in shown) is note
     assert shown.count("<dt>") == 1 + len(words.meanings())
+
+
+def test_labels_that_only_a_captioner_proposed_say_so(serve, tmp_path):
+    fingerprint = toys.ColourEncoder().fingerprint
+    captioner = small_captioner(tmp_path / "captioner", encoder_fingerprint=fingerprint)
+    bundle = pipeline.build(toys.request(tmp_path, tmp_path / "said.csp", captioner=captioner))
+    serve(bundle.path)
+    shown = 0
+    for unit in range(6):
+        page = open_page("neuron", layer=LAYER, unit=str(unit))
+        source = dict(zip(bundle.labels()["text"], bundle.labels()["source"], strict=True))
+        rows = [row[0] for row in table_rows(page)]
+        proposed = [text for text in rows if source[text].startswith("captioner: ")]
+        found = re.search(r"in no list: (.*?)</p>", html(page))
+        assert (found is not None) == bool(proposed)
+        if found is not None:
+            assert re.findall("“(.*?)”", found[1]) == proposed
+        shown += bool(proposed)
+    assert shown

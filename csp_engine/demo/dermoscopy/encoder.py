@@ -185,6 +185,7 @@ def train_encoder(
     train(
         clip, loss_at, n_steps,
         rate=1.5e-3, checkpoint=checkpoint, stage="encoder", progress=progress,
+        cycle=n_steps * 3 // 2, cooldown=n_steps // 3,
     )  # fmt: skip
     trained = clip.token_embedding.weight.detach()
     aids = ("bias", "anchors", "anchor_bias", "places.weight", "places.bias")

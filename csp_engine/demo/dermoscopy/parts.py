@@ -37,9 +37,9 @@ class Plan:
     n_words: int = 9000
     n_lessons: int = 4000
     n_slice: int = 600
-    encoder_steps: int = 2700
+    encoder_steps: int = 1800
     classifier_steps: int = 900
-    captioner_steps: int = 1600
+    captioner_steps: int = 2000
     n_exemplars: int = 36
     n_partners: int = 3
     thumbnail_side: int = 128

@@ -211,6 +211,8 @@ def train(
     stage: str,
     progress: Progress,
     weight_decay: float = 0.02,
+    cycle: int | None = None,
+    cooldown: int = 0,
 ) -> nn.Module:
     """Minimise ``loss_at(step)`` by AdamW on a one-cycle schedule; continue where a run stopped.
 
@@ -223,6 +225,8 @@ def train(
         stage: name for ``progress``.
         progress: called after every step.
         weight_decay: on matrices; biases and scales have none.
+        cycle: length of the cycle if longer than the run, which then stays at high rates longer.
+        cooldown: steps at the end over which the rate also falls to nothing in a straight line.
     """
     matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     vectors = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
@@ -232,7 +236,7 @@ def train(
     ]
     optimiser = torch.optim.AdamW(groups, lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rate, total_steps=n_steps + 1, pct_start=0.12
+        optimiser, rate, total_steps=(cycle or n_steps) + 1, pct_start=0.12
     )
     first = 0
     if checkpoint.exists():
@@ -247,6 +251,9 @@ def train(
     network.train()
     saved = time.monotonic()
     for step in range(first, n_steps):
+        left = min(1.0, (n_steps - step) / cooldown) if cooldown else 1.0
+        for group, planned in zip(optimiser.param_groups, schedule.get_last_lr(), strict=True):
+            group["lr"] = planned * left
         loss = loss_at(step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -41,6 +41,7 @@ def bundle(tmp_path_factory) -> Bundle:
     built = pipeline.build(
         toys.request(folder, folder / "a.csp", targets=(target,), captioner=captioner)
     )
+    pipeline.add_performance(built.path, {"small": toys.slices()})
     return toys.with_truth(built, planted_layer="last@mean")
 
 

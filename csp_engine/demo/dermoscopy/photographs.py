@@ -96,7 +96,7 @@ def write_photographs(
     (target / "images").mkdir(parents=True)
     shares = []
     write = partial(_write_photograph, folder=str(target), with_masks=with_masks)
-    with workers() as run:
+    with workers(len(cases)) as run:
         for share in run(write, list(enumerate(cases.to_dict("records")))):
             shares.append(share)
             progress("photographs", len(shares), len(cases))
@@ -126,7 +126,7 @@ def _shares_of_one(case: Mapping[str, Any]) -> dict[str, float]:
 def shares_of(cases: pd.DataFrame, progress: Progress = silent) -> pd.DataFrame:
     """Share of each picture that every mask covers, without writing anything."""
     rows = []
-    with workers() as run:
+    with workers(len(cases)) as run:
         for share in run(_shares_of_one, cases.to_dict("records")):
             rows.append(share)
             progress("masks", len(rows), len(cases))

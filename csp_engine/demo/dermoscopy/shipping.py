@@ -332,7 +332,7 @@ def _check_drawn(
 
     def images() -> Iterator[np.ndarray]:
         rows = [*cases.to_dict("records"), *held.to_dict("records")]
-        with workers() as run:
+        with workers(n) as run:
             for i, (image_hwc, share) in enumerate(run(_drawn, rows), start=1):
                 image = Image.fromarray(image_hwc)
                 shares.append(share)

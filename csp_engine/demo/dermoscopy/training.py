@@ -40,6 +40,9 @@ from csp_engine.types import Progress
 CHUNK = 200
 """Pictures in one file; an interruption loses at most one."""
 
+FEW_JOBS = 200
+"""Pictures rendered in the time that new processes take to import what they need."""
+
 SECONDS_BETWEEN_CHECKPOINTS = 45.0
 MEAN = (0.75, 0.60, 0.53)
 STD = (0.25, 0.25, 0.25)
@@ -75,7 +78,7 @@ def pictures(
     missing = [start for start, file in files.items() if not file.exists()]
     n_done = n - sum(min(CHUNK, n - start) for start in missing)
     if missing:
-        with workers() as run:
+        with workers(n - n_done) as run:
             for start in missing:
                 part = rows[start : start + CHUNK]
                 images, grids = zip(*run(partial(picture, side=side), part), strict=True)
@@ -113,10 +116,10 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def workers() -> Iterator[Callable[..., Iterator[Any]]]:
-    """A ``map`` that runs on all cores, in order."""
+def workers(n_jobs: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A ``map`` that runs on all cores, in order; here, where few jobs would not pay for them."""
     n = min(8, os.cpu_count() or 1)
-    if n == 1:
+    if n == 1 or n_jobs <= FEW_JOBS:
         yield map
         return
     # Fresh processes: a fork of a process that runs torch's threads may never return.

@@ -1,0 +1,136 @@
+"""The demo made small from its seed: stopped anywhere, verified, shipped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from csp_engine.bundle import Bundle
+from csp_engine.demo import shipped
+from csp_engine.demo.dermoscopy import shipping, training
+from csp_engine.demo.dermoscopy.parts import QUICK, World
+from csp_engine.demo.dermoscopy.world import build_world
+from csp_engine.errors import InputError
+from csp_engine.types import silent
+from tests import toys
+from tests.engine.test_cli import run
+
+# ---------------------------------------------------------------- the whole way
+
+
+@pytest.mark.slow
+def test_a_fresh_demo_is_verified_and_compared_with_the_build_it_came_from(quick_demo, capsys):
+    folder, work = quick_demo / "shipped", quick_demo / "work"
+    code, out, _ = run(capsys, "demo", "verify", folder, "--against", work, "--json")
+    answer = json.loads(out)
+    assert answer["problems"] == []
+    assert code == 0
+    told = "\n".join(answer["holds"])
+    assert "120 photographs are drawn again bit for bit" in told
+    assert "biased.safetensors: identical bytes" in told
+    assert "planted units are those of the formulas" in told
+    bundle = Bundle.open(shipped.require_shipped(folder))
+    assert "not a medical device" in bundle.notice
+    inputs = bundle.manifest.inputs
+    assert inputs["encoder"]["spec"] == "open_clip/./encoder"
+    assert inputs["captioner"]["spec"] == "./captioner"
+    assert str(quick_demo) not in (bundle.path / "manifest.json").read_text()
+
+
+def resigned(demo: Path, **changes: object) -> None:
+    """Change the record as somebody would who also renews its hash."""
+    record = {**shipped.read_record(demo), **changes}
+    record["self_sha256"] = shipping.sha256_json(record)
+    (demo / shipped.RECORD).write_text(json.dumps(record))
+
+
+@pytest.mark.slow
+def test_other_photographs_than_the_shipped_ones_are_noticed(quick_demo, tmp_path):
+    demo = Path(shutil.copytree(quick_demo / "shipped", tmp_path / "demo"))
+    record = shipped.read_record(demo)
+    resigned(demo, pixels=[record["pixels"][0], "0" * 64])
+    problems = shipping.verify_shipped(demo).problems
+    assert len(problems) == 1
+    assert "Photographs 100 to" in problems[0]
+    resigned(demo, settings={**record["settings"], "seed": 1})
+    problems = "\n".join(shipping.verify_shipped(demo).problems)
+    for what in ("cases.csv.gz", "Photographs 0 to", "other photographs", "probe table", "planted"):
+        assert what in problems
+    resigned(demo, settings={**record["settings"], "render": 0})
+    (problem,) = shipping.verify_shipped(demo).problems
+    assert "version 0 of the renderer" in problem
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+@pytest.mark.slow
+def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
+    quick_demo, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    stopped: list[str] = []
+
+    def stop_once(stage: str, done: int, total: int) -> None:
+        if stage not in stopped and done * 2 >= total:
+            stopped.append(stage)
+            raise KeyboardInterrupt
+
+    for _ in range(60):
+        try:
+            world = build_world(tmp_path / "work", QUICK, stop_once)
+        except KeyboardInterrupt:
+            continue
+        break
+    for stage in ("photographs", "encoder", "classifier biased", "classifier retrained", "masks"):
+        assert stage in stopped
+    undisturbed = json.loads((quick_demo / "work" / "world.json").read_text())["parts"]
+    parts = {name: part["sha256"] for name, part in world.record["parts"].items()}
+    assert parts == {name: part["sha256"] for name, part in undisturbed.items()}
+    bundles = [folder / shipped.BUNDLE for folder in (tmp_path / "work", quick_demo / "work")]
+    assert toys.content(bundles[0]) == toys.content(bundles[1])
+
+
+def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("csp_engine.demo.dermoscopy.world.write_photographs", interrupted)
+    code, _, err = run(capsys, "demo", "build", "--work", tmp_path / "w", "--out", tmp_path / "o")
+    assert code == 1
+    assert "continues where it stopped" in err
+    assert not list(tmp_path.glob("*o"))
+
+
+def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):
+    World(tmp_path, QUICK).checkpoint("encoder").write_bytes(b"state")
+    assert World(tmp_path, QUICK).checkpoint("encoder").exists()
+    assert not World(tmp_path, replace(QUICK, seed=1)).checkpoint("encoder").exists()
+
+
+def test_a_damaged_file_of_the_work_folder_is_one_sentence(tmp_path):
+    pictures = training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    (kept,) = tmp_path.rglob("*.npz")
+    again = training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    np.testing.assert_array_equal(pictures.image_nhwc, again.image_nhwc)
+    kept.write_bytes(kept.read_bytes()[:-100])
+    with pytest.raises(InputError, match=f"{kept.name} is damaged; delete it"):
+        training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    (tmp_path / "a.checkpoint").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match=r"a\.checkpoint is damaged; delete it"):
+        training.train(
+            nn.Linear(2, 2),
+            lambda _: torch.zeros(()),
+            2,
+            rate=0.1,
+            checkpoint=tmp_path / "a.checkpoint",
+            stage="a",
+            progress=silent,
+        )

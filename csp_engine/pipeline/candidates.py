@@ -224,7 +224,7 @@ def bundle_captioner(bundle: Bundle) -> Captioner:
         StaleError: if another is there.
     """
     held = bundle.manifest.inputs["captioner"]
-    captioner = load_captioner(held["spec"])
+    captioner = load_captioner(bundle.beside(held["spec"]))
     if captioner.fingerprint != held["fingerprint"]:
         raise StaleError(
             f"The captioner {captioner.spec} (fingerprint {captioner.fingerprint[:12]}) is not the "

@@ -14,10 +14,11 @@ from csp_engine import search
 from csp_engine.bundle import Bundle, copy_slim, verify
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import BundleError, InputError, MissingModelError, StaleError
-from csp_engine.pipeline import build, relabel
+from csp_engine.pipeline import build, bundle_captioner, relabel
 from csp_engine.recipe import Recipe
 from tests import toys
 from tests.engine.test_cli import run
+from tests.small_captioner import small_captioner
 
 LAYER = "activations:small/first@mean"
 
@@ -193,6 +194,23 @@ def test_an_encoder_beside_its_bundle_moves_with_it(toy_world, tmp_path, monkeyp
     assert code == 2
     assert "belongs beside" in err
     assert "--encoder" in err
+
+
+def test_a_captioner_beside_its_bundle_moves_with_it(tmp_path):
+    captioner = small_captioner(
+        tmp_path / "home" / "captioner", encoder_fingerprint=toys.ColourEncoder().fingerprint
+    )
+    captioner.spec = "./captioner"
+    build(toys.request(tmp_path, tmp_path / "home" / "a.csp", captioner=captioner))
+    moved = Path(shutil.move(tmp_path / "home", tmp_path / "moved"))
+    bundle = Bundle.open(moved / "a.csp")
+    assert bundle_captioner(bundle).fingerprint == captioner.fingerprint
+    slim = copy_slim(bundle, moved / "slim.csp")
+    done = relabel(slim.path, replace(Recipe.from_json(slim.manifest.recipe), gamma=0.5))
+    assert done.candidates("small", "first@mean") is not None
+    shutil.rmtree(moved / "captioner")
+    with pytest.raises(MissingModelError, match="belongs beside bundle a"):
+        bundle_captioner(bundle)
 
 
 def test_another_encoder_beside_a_bundle_is_refused(toy_world, slim):

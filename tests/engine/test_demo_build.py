@@ -79,8 +79,9 @@ def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
     stopped: list[str] = []
 
     def stop_once(stage: str, done: int, total: int) -> None:
-        if stage not in stopped and done * 2 >= total:
-            stopped.append(stage)
+        kind = stage.split(" ")[0]  # such as all pictures, all trainings of a classifier
+        if kind not in stopped and done * 2 >= total:
+            stopped.append(kind)
             raise KeyboardInterrupt
 
     for _ in range(60):
@@ -89,8 +90,7 @@ def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
         except KeyboardInterrupt:
             continue
         break
-    for stage in ("photographs", "encoder", "classifier biased", "classifier retrained", "masks"):
-        assert stage in stopped
+    assert {"photographs", "pictures", "encoder", "classifier", "masks", "images"} <= set(stopped)
     undisturbed = json.loads((quick_demo / "work" / "world.json").read_text())["parts"]
     parts = {name: part["sha256"] for name, part in world.record["parts"].items()}
     assert parts == {name: part["sha256"] for name, part in undisturbed.items()}

@@ -93,13 +93,13 @@ def images(bundle: Bundle, view: View) -> None:
     about(bundle, view, n_hidden)
     packs = Packs(view.bundle, bundle)
     is_pairs = view.show == "contrast"
-    picked = None
+    picked: list[int | None] = []
     for at, (heading, tiles) in enumerate(parts):
         if heading:
             show(f"<h3 class='csp-h'>{plain(heading)}</h3>")
         first = at == 0
         ahead = (view.unit + 1, view.unit - 1) if first and is_pairs else ()
-        picked = picked or tile_grid(
+        grid = tile_grid(
             tiles,
             packs,
             label=f"{evidence.SHOW_TITLES[view.show]} of {view.model}/{view.layer}/{view.unit}",
@@ -107,8 +107,10 @@ def images(bundle: Bundle, view: View) -> None:
             tile_px=220 if is_pairs else 110,
             prefetch=neurons.prefetch_packs(bundle, view, ahead),
         )
-    if picked is not None:
-        go("search", view.search_params("", image=picked, model="", layer=""))
+        picked.append(grid)
+    chosen = [image for image in picked if image is not None]
+    if chosen:
+        go("search", view.search_params("", image=chosen[0]))
     n_exemplars = int(bundle.exemplars(view.model, view.layer).count_u[view.unit])
     more = [k for k in RESULT_COUNTS if k > view.k]
     if is_pairs and n_exemplars > view.k and more:

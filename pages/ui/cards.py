@@ -168,7 +168,9 @@ def tile_grid(
         on_searched_change=lambda: None,
     )
     known = {shot.image for tile in tiles for shot in tile.shots}
-    return int(result.searched) if result.searched in known else None
+    searched = result.searched
+    is_known = isinstance(searched, (int, float)) and searched in known
+    return int(searched) if is_known else None
 
 
 def card_list(

@@ -34,7 +34,8 @@ def test_a_copied_link_shows_a_stranger_the_same_view(server, browser, open_page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator(".cards a").first.click()
     expect(page.locator(".tiles li.pair").first).to_be_visible()
-    page.get_by_text("Exemplars", exact=True).click()
+    choice = page.get_by_test_id("stButtonGroup").first
+    choice.get_by_text("Exemplars", exact=True).click()
     page.wait_for_function("location.search.includes('show=exemplars')")
     settled(page)
     shown = page.locator(".csp-id").inner_text()
@@ -60,11 +61,11 @@ def test_an_image_from_the_box_becomes_the_query_and_next_walks_its_results(serv
     second = cards.nth(1).locator(".id").inner_text()
     cards.first.click()
     expect(page.locator(".csp-list")).to_contain_text(
-        f"1 of 20 in the search for probe image {image}"
+        re.compile(rf"1 of \d+ in the search for probe image {image}")
     )
     page.get_by_role("button", name="Next").click()
     expect(page.locator(".csp-id")).to_contain_text(second)
-    expect(page.locator(".csp-list")).to_contain_text("2 of 20")
+    expect(page.locator(".csp-list")).to_contain_text("2 of ")
 
 
 def test_an_uploaded_image_is_searched_by_and_stays_in_the_address(server, open_page, small_bundle):

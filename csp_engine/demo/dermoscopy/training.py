@@ -15,7 +15,7 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def workers() -> Iterator[Callable[..., Iterator[Any]]]:
+def workers() -> Generator[Callable[..., Iterator[Any]]]:
     """A ``map`` that runs on all cores, in order."""
     n = min(8, os.cpu_count() or 1)
     if n == 1:

@@ -104,7 +104,7 @@ def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
     event = st.dataframe(
         shown,
         hide_index=True,
-        height=330,
+        height=min(330, 40 + 50 * len(shown)),
         row_height=50,
         column_config={
             "strip": kinds.ImageColumn("Exemplars", width=216),
@@ -326,11 +326,11 @@ def pairs(bundle: Bundle, view: View, found: audit.Fate) -> None:
         height=min(430, 40 + 50 * len(shown)),
         row_height=50,
         column_config={
-            "strip": kinds.ImageColumn("Here", width=216),
+            "strip": kinds.ImageColumn(f"In {view.model}", width=216),
             "neuron": kinds.TextColumn("Neuron"),
             "label": kinds.TextColumn("Best label"),
             "share": kinds.NumberColumn("Influence", format="%+.2f %%"),
-            "match_strip": kinds.ImageColumn("Nearest there", width=216),
+            "match_strip": kinds.ImageColumn(f"Nearest in {other}", width=216),
             "match": kinds.TextColumn("Match"),
             "match_label": kinds.TextColumn("Its label"),
             "cosine": kinds.NumberColumn("Cosine", format="%.3f"),

@@ -18,6 +18,9 @@ from pages.ui.state import shorten
 
 TOWARDS = {"light": "#c2410c", "dark": "#fb923c"}
 SYMBOLS = {"valid": "circle", "spurious": "square", "unexpected": "diamond"}
+MOST_SVG = 5000
+"""Up to this many points need no WebGL, which some browsers lack."""
+
 N_NAMED = {"spurious": 4, "unexpected": 4, "valid": 3}
 
 
@@ -59,6 +62,8 @@ def accuracy_plot(tables: Mapping[str, pd.DataFrame], theme: str) -> tuple[Any, 
             y=[figure_text(name) for name in rows["slice"]],
             name=figure_text(model),
             mode="markers",
+            orientation="h",
+            offsetgroup=str(at),
             marker={"size": 10, "color": colours[at % 3], "symbol": ("circle", "square")[at % 2]},
             error_x={
                 "array": 100 * rows["high"].to_numpy(float) - x,
@@ -97,7 +102,8 @@ def alignment_plot(case: Case, theme: str) -> tuple[Any, str]:
     shown = case.rows[case.rows["valid"].notna()]
     rest = shown[~shown["is_influential"]]
     figure = go.Figure()
-    figure.add_scattergl(
+    scatter = figure.add_scatter if len(rest) <= MOST_SVG else figure.add_scattergl
+    scatter(
         x=rest["valid"],
         y=rest["spurious"],
         mode="markers",

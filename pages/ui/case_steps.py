@@ -107,7 +107,8 @@ def searches(bundle: Bundle, view: View) -> None:
     columns = st.columns(len(audit.expected().searches), gap="medium")
     for at, (column, text) in enumerate(zip(columns, audit.expected().searches, strict=True)):
         with column:
-            link("search", f"Search “{text}”", view.search_params(text))
+            with st.container(key=f"open-{at}"):
+                link("search", f"Search “{text}”", view.search_params(text))
             label = stored_label(bundle, text)
             if label is None:
                 show(

@@ -143,9 +143,8 @@ def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str
         go("neuron", cards[picked].params)
 
 
-def limits(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
+def limits(bundle: Bundle) -> None:
     """What follows from the walk and what does not."""
-    notice = str(bundle.manifest.inputs.get("probe", {}).get("notice", ""))
     is_simulated = any(spec_of(bundle, m) in audit.expected().about for m in bundle.model_names)
     first = (
         "The photographs are simulated: drawn by a program, with artefacts put in at known rates."
@@ -153,7 +152,7 @@ def limits(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
         else "The photographs are those of this bundle's probe set."
     )
     items = [
-        f"{first} {plain(notice)} Nothing here says how good a classifier is in a clinic.",
+        f"{first} Nothing here says how good a classifier is in a clinic.",
         "Shown: which neurons move the output, what their images and words have in common, and how "
         "that compares with chance. Not shown: that removing such a neuron would change a "
         "decision; gradient × activation is a first-order estimate, and networks make up for what "

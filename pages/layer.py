@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import narrowing, numbers, problems, table
+from pages.ui import finding, lists, narrowing, numbers, problems, table
 from pages.ui.cards import plain, show
 from pages.ui.neurons import method_title
 from pages.ui.page import go, opened
@@ -20,7 +20,7 @@ def main() -> None:
         return
     bundle, view = found
     with problems.caught():
-        rows = rows_of(bundle, view)
+        rows = lists.searched(bundle, view)
         columns = shown_columns(rows, view)
         sortable = [name for name in columns if name not in ("model", "layer")]
         ranged = [name for name in table.RANGED if name in columns]
@@ -28,30 +28,13 @@ def main() -> None:
         problems.notes(keep.notes)
         heading = st.container()
         narrowing.controls(bundle, view, rows, keep, sortable, ranged)
-        kept = table.narrowed(rows, keep if keep.sort or not view.q else best_first(keep))
+        kept = lists.ordered(rows, view, keep)
         with heading:
             head(view, len(kept), len(rows))
         if kept.empty:
             st.text("No neuron passes these filters; widen or clear one of them.")
             return
-        draw(bundle, view, kept, columns)
-
-
-def best_first(keep: Narrowing) -> Narrowing:
-    """Matches of a query come best first unless the URL says otherwise."""
-    return Narrowing(keep.has, keep.only, keep.where, "-match")
-
-
-def rows_of(bundle: Bundle, view: View) -> pd.DataFrame:
-    """The neurons asked about, with how well they match where there is a query."""
-    rows = table.neuron_table(bundle, view.method)
-    if view.q:
-        rows = pd.concat([rows, table.matches(bundle, view)], axis=1)
-        rows = rows[rows["match"].notna()]
-    if not view.is_all_layers:
-        place = table.places(bundle).index((view.model, view.layer))
-        rows = rows[rows["place"] == place]
-    return rows
+        draw(bundle, view, keep, kept, columns)
 
 
 def shown_columns(rows: pd.DataFrame, view: View) -> list[str]:
@@ -74,17 +57,18 @@ def head(view: View, n_kept: int, n_all: int) -> None:
     count = numbers.count(n_all)
     if n_kept < n_all:
         count = f"{numbers.count(n_kept)} of {count}"
-    asked = f" by how they match “{plain(view.q)}”" if view.q else ""
-    minus = f" but not “{plain(view.but_not)}”" if view.q and view.but_not else ""
+    asked = f" by how they match {plain(finding.title_of(view))}" if view.has_query else ""
     show(
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
-        f"<h1 class='csp-title'>{count} neurons{asked}{minus}</h1>"
+        f"<h1 class='csp-title'>{count} neurons{asked}</h1>"
         f"<p class='csp-quiet'>Labels by {plain(method_title(view.method))}. The first column "
         "shows the strongest exemplars; select a row to open its neuron.</p>"
     )
 
 
-def draw(bundle: Bundle, view: View, kept: pd.DataFrame, columns: list[str]) -> None:
+def draw(
+    bundle: Bundle, view: View, keep: Narrowing, kept: pd.DataFrame, columns: list[str]
+) -> None:
     """The table and its file."""
     shown = kept[columns].copy()
     shown.insert(0, "strip", table.strip_urls(view, bundle, kept))
@@ -116,7 +100,7 @@ def draw(bundle: Bundle, view: View, kept: pd.DataFrame, columns: list[str]) -> 
     if chosen and 0 <= chosen[0] < len(kept):
         row = kept.iloc[chosen[0]]
         here = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
-        go("neuron", view.params(**here, q="", **{"not": ""}))
+        go("neuron", lists.neuron_params(view, keep, **here))
 
 
 def config(name: str) -> object:

@@ -1,5 +1,7 @@
 """Melanoma: a guided audit of a classifier, from its accuracy to the neurons behind it."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from csp_engine.bundle import Bundle
@@ -32,8 +34,7 @@ def walk(bundle: Bundle, view: View) -> None:
     )
     methods = audit.methods_of(bundle, view.model) or [view.method]
     if view.method not in methods:
-        view = View(view.bundle, view.model, view.layer, view.unit, methods[0],
-                    is_all_layers=view.is_all_layers)  # fmt: skip
+        view = replace(view, method=methods[0])
     known = audit.layers_of(bundle, view.model)
     layers = known if view.is_all_layers or view.layer not in known else (view.layer,)
     controls(bundle, view, methods, known, layers)

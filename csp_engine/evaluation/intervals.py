@@ -42,7 +42,7 @@ def share_of(n_hits: int, n: int, level: float = LEVEL) -> Share:
 
 
 def difference_of_shares(first: Share, second: Share) -> tuple[float, float, float]:
-    """First share minus second, over different cases, with bounds: Newcombe's hybrid score interval.
+    """First share minus second, over different cases, with Newcombe's hybrid score interval.
 
     With shares p, q and their Wilson bounds: ``p - q - sqrt((p - low_p)² + (high_q - q)²)`` to
     ``p - q + sqrt((high_p - p)² + (q - low_q)²)`` (Newcombe, Statistics in Medicine 17, 1998,

@@ -9,7 +9,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.intervals import share_of
 from pages.ui import case as audit
-from pages.ui import case_charts, neurons, numbers, table, words
+from pages.ui import case_charts, evidence, neurons, numbers, table, words
 from pages.ui.cards import Packs, bar_table, markdown_text, page_url, plain, show, tile_grid
 from pages.ui.case_charts import CHART, lead, points, theme
 from pages.ui.page import go
@@ -223,12 +223,14 @@ def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int
         f"<p><a href='{plain(href)}' target='_self'>{plain(here.model)}/{plain(here.layer)}/"
         f"{here.unit}</a> · {' · '.join(plain(fact) for fact in facts)}</p></div>"
     )
-    tile_grid(
-        neurons.pair_tiles(bundle, here, N_PAIRS),
+    image = tile_grid(
+        evidence.pair_tiles(bundle, here, N_PAIRS),
         Packs(view.bundle, bundle),
         label=f"Exemplars of {here.model}/{here.layer}/{here.unit} beside their contrast images",
         key=f"spurious-{at}",
     )
+    if image is not None:
+        go("search", view.search_params("", image=image))
 
 
 def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | None) -> None:

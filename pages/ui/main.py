@@ -8,7 +8,7 @@ import streamlit as st
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
-
+from pages.ui import sharing  # noqa: E402
 
 st.set_page_config(
     page_title="CSP Neuron Browser",
@@ -28,3 +28,4 @@ pages = {
 }
 st.session_state["pages"] = pages
 st.navigation(list(pages.values()), position="top").run()
+sharing.copy_link()

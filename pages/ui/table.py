@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.search import NullLevel, combine
+from csp_engine.search import NullLevel
 from csp_engine.types import NeuronRef
 from pages.ui import finding, store
 from pages.ui.cards import base_url
@@ -124,16 +124,15 @@ def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str)
 
 
 def matches(bundle: Bundle, view: View) -> pd.DataFrame:
-    """``match`` and ``match_null`` of every neuron for ``view.q``, in the order of the table.
+    """``match`` and ``match_null`` of every neuron for the query, in the order of the table.
+
+    A neuron is no match of itself.
 
     Raises:
         CspError: as a search would.
     """
-    positive, negative = finding.texts_of(bundle, view.q), finding.texts_of(bundle, view.but_not)
-    query_d = combine(
-        np.stack([store.vector_of(bundle, text) for text in positive]),
-        np.stack([store.vector_of(bundle, text) for text in negative]) if negative else None,
-    )
+    query = finding.query_of(bundle, view)
+    query_d = query.vector_d
     parts = []
     for model, layer in places(bundle):
         n_units = bundle.n_units(model, layer)
@@ -142,6 +141,8 @@ def matches(bundle: Bundle, view: View) -> pd.DataFrame:
             scores = bundle.scores(model, layer, view.method)
             match_u = np.asarray(scores.vector_ud) @ query_d
             match_u[np.asarray(scores.count_u) == 0] = np.nan
+            if view.like.startswith(f"{model}/{layer}/"):
+                match_u[NeuronRef.parse(view.like).unit] = np.nan
             null_rd = store.null_of(bundle, model, layer, view.method)
             if null_rd is not None:
                 level = NullLevel.of(null_rd, query_d)

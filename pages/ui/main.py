@@ -23,6 +23,7 @@ pages = {
     "search": st.Page(ROOT / "pages" / "search.py", title="Search", url_path="search"),
     "layer": st.Page(ROOT / "pages" / "layer.py", title="Table", url_path="layer"),
     "neuron": st.Page(ROOT / "pages" / "neuron.py", title="Neuron", url_path="neuron"),
+    "melanoma": st.Page(ROOT / "pages" / "melanoma.py", title="Melanoma", url_path="melanoma"),
     "glossary": st.Page(ROOT / "pages" / "glossary.py", title="Words", url_path="glossary"),
 }
 st.session_state["pages"] = pages

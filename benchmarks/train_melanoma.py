@@ -3,8 +3,8 @@
 The ImageNet network is cut in two. The first part stays as it is: its output is computed once for
 each photograph in four orientations and kept. The rest is trained on that for a few epochs, which
 takes minutes on one core. Photographs that look alike (near-duplicate groups: ISIC 2017 publishes
-no lesion ids) are never on both sides of the split; a third of the groups is held out. Nothing was
-tuned: the settings below are the first that were tried.
+no lesion ids) are never on both sides of the split; a third of the groups is held out. The
+settings below are the first that were tried; a second trial was begun and dropped unfinished.
 
     python -m benchmarks.train_melanoma [--out FOLDER]
 

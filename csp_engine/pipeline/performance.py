@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -41,7 +42,7 @@ def add_performance(path: Path, slices: Mapping[str, pd.DataFrame]) -> Bundle:
                     f"{', '.join(COLUMNS)}."
                 )
             stage = f"performance:{model}"
-            identity = {
+            identity: dict[str, Any] = {
                 "version": VERSIONS["performance"],
                 "params": {},
                 "needs": {},

@@ -75,7 +75,7 @@ def blocks(sources: list[Any], size: int = 100) -> Iterator[list[Image.Image]]:
 
 def demo_targets(folder: Path) -> dict[str, tuple[TargetModel, tuple[str, ...]]]:
     """The three target models of a folder of parts, and the layers that are browsed."""
-    found = {
+    found: dict[str, tuple[TargetModel, tuple[str, ...]]] = {
         name: (classifiers.target_model(folder / f"{name}.safetensors", name), classifiers.LAYERS)
         for name in classifiers.MODELS
     }
@@ -131,7 +131,10 @@ def build_bundle(world: World) -> None:
     slices = pd.read_csv(world.path("slices.csv"))
     pipeline.add_performance(
         world.path(BUNDLE),
-        {name: rows.drop(columns="model") for name, rows in slices.groupby("model", sort=False)},
+        {
+            str(name): rows.drop(columns="model")
+            for name, rows in slices.groupby("model", sort=False)
+        },
     )
 
 

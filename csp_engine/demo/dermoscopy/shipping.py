@@ -204,7 +204,7 @@ def _pixel_hashes(image_hwc: Iterator[np.ndarray], n: int, progress: Progress) -
     """One sha256 over the pixels of every ``PIXEL_BLOCK`` images, in order."""
     digest = hashlib.sha256()
     for i, image in enumerate(image_hwc, start=1):
-        digest.update(np.ascontiguousarray(image))
+        digest.update(image.tobytes())
         progress("pixels", i, n)
         if i % PIXEL_BLOCK == 0 or i == n:
             yield digest.hexdigest()

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "truth_intervals": "how often the intervals of ground truth hold the true figure",
     "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",
     "captioner": "the demo's captioner on planted embeddings: training time, accuracy, rate",
+    "dermoscopy_realism": "detectors that learnt from simulated photographs, on real ones",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }
 NEED_ARGUMENTS = {"demo_truth"}

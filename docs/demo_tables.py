@@ -1,0 +1,181 @@
+"""The tables of docs/demo.md, made from the figures that the demo and its benchmark wrote.
+
+    python docs/demo_tables.py           print them
+    python docs/demo_tables.py --write   put them into docs/demo.md
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Figures come from
+``assets/demo/demo.json`` (written by ``csp demo build``) and
+``benchmarks/results/dermoscopy_realism.json``; a table whose file is missing says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "demo.md"
+DEMO = ROOT / "assets" / "demo" / "demo.json"
+REALISM = ROOT / "benchmarks" / "results" / "dermoscopy_realism.json"
+MISSING = "*Not measured yet.*"
+
+Record = Mapping[str, Any]
+
+
+def rows_of(head: str, rows: list[list[str]]) -> str:
+    """A table of Markdown."""
+    n = head.count("|") + 1
+    lines = [f"| {head} |", "|---" * n + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def area(figure: Record) -> str:
+    """An area under a ROC curve with its interval."""
+    return f"{figure['auroc']:.2f} ({figure['low']:.2f}–{figure['high']:.2f})"
+
+
+def share(figure: Record) -> str:
+    """A share with its count and interval."""
+    if not figure["n"]:
+        return "none"
+    return (
+        f"{figure['share']:.0%} ({figure['low']:.0%}–{figure['high']:.0%}), "
+        f"{figure['n_hits']} of {figure['n']}"
+    )
+
+
+def realism(record: Record) -> str:
+    """Detectors that learnt from simulated photographs, on real ones."""
+    found, bars = record["results"], record["bars"]
+    rows = []
+    for name, one in found["mobilenet"].items():
+        counts = f"{one['n_positive']} / {one['n_negative']}"
+        cells = [area(figures[name]) if name in figures else "" for figures in found.values()]
+        rows.append([name, counts, *cells, f"{bars[name]:.2f}" if name in bars else "–"])
+    return rows_of(f"real label | with / without | {' | '.join(found)} | wanted", rows)
+
+
+def classifiers(record: Record) -> str:
+    """Accuracy by slice."""
+    rows = [
+        [
+            row["model"], row["slice"], str(row["n"]),
+            f"{row['accuracy']:.1%} ({row['low']:.1%}–{row['high']:.1%})",
+            f"{row['melanoma_found']:.0%}", f"{row['benign_cleared']:.0%}",
+        ]
+        for row in record["accuracy"]
+    ]  # fmt: skip
+    head = "model | slice | n | right (95 %) | melanomas called melanoma | others not called so"
+    return rows_of(head, rows)
+
+
+def zero_shot(record: Record) -> str:
+    """Mean zero-shot AUROC over concepts, and the lowest."""
+    rows = []
+    for kind, found in record["zero_shot"].items():
+        lowest = found["lowest"]
+        rows.append(
+            [kind.replace("_", " "), str(len(found["by_concept"])), f"{found['mean']:.3f}",
+             f"{found['by_concept'][lowest]:.2f} ({lowest})"]
+        )  # fmt: skip
+    return rows_of("texts | concepts | mean AUROC | lowest", rows)
+
+
+def concepts(record: Record) -> str:
+    """Zero-shot AUROC of every concept."""
+    kinds = record["zero_shot"]
+    names = next(iter(kinds.values()))["by_concept"]
+    rows = [[name, *(f"{k['by_concept'].get(name, float('nan')):.2f}" for k in kinds.values())]
+            for name in names]  # fmt: skip
+    return rows_of(f"concept | {' | '.join(k.replace('_', ' ') for k in kinds)}", rows)
+
+
+def captioner(record: Record) -> str:
+    """How often the captioner names simulated neurons right."""
+    rows = [
+        [
+            row["kind"], row["mode"], str(row["n"]),
+            f"{row['top1']:.0%} ({row['top1_low']:.0%}–{row['top1_high']:.0%})",
+            f"{row['top5']:.0%}", f"{row['companion']:.0%}", f"{row['nothing']:.0%}",
+        ]
+        for row in record["captioner"]
+    ]  # fmt: skip
+    head = (
+        "neuron | mode | n | first right (95 %) | among five | names the companion | says nothing"
+    )
+    return rows_of(head, rows)
+
+
+def search(record: Record) -> str:
+    """How often a search by words finds a neuron that answers to them among the first five."""
+    found = record["search"]
+    names = {
+        "usual_wording": "concepts, by their name",
+        "three_wordings": "concepts, by at least three wordings",
+        "every_wording": "concepts, by every wording",
+        "wordings": "wordings",
+    }
+    return rows_of("share of | found among the first five", [
+        [text, share(found[name])] for name, text in names.items()])  # fmt: skip
+
+
+def labels(record: Record) -> str:
+    """How often the best label of every method is right."""
+    rows = [
+        [name, share(found["best"]), share(found["top"]),
+         share(found["silent_where_none"]) if "silent_where_none" in found else "cannot say so"]
+        for name, found in record["labels"]["methods"].items()
+    ]  # fmt: skip
+    head = "method | best label right | right among five | says so where nothing is true"
+    return rows_of(head, rows)
+
+
+def neurons(record: Record) -> str:
+    """How many neurons there are, and how many have a true concept."""
+    rows = [
+        [name, str(f["n_units"]), str(f["n_true"]), str(f["n_planted"]), str(f["n_images"])]
+        for name, f in record["neurons"].items()
+    ]
+    return rows_of("layer | neurons | with a measured true concept | planted | judged on", rows)
+
+
+TABLES: dict[str, tuple[Path, Callable[[Record], str]]] = {
+    "realism": (REALISM, realism),
+    "classifiers": (DEMO, classifiers),
+    "zero-shot": (DEMO, zero_shot),
+    "concepts": (DEMO, concepts),
+    "captioner": (DEMO, captioner),
+    "neurons": (DEMO, neurons),
+    "search": (DEMO, search),
+    "labels": (DEMO, labels),
+}
+
+
+def table(name: str) -> str:
+    """One table, or that it was not measured."""
+    path, write = TABLES[name]
+    if not path.is_file():
+        return MISSING
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return write(record.get("quality", record))
+
+
+def filled(page: str) -> str:
+    """The page with every table as the files have it now."""
+    return re.sub(
+        r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)",
+        lambda found: f"{found[1]}{table(found[2])}\n{found[3]}",
+        page,
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        for each in TABLES:
+            print(f"\n{each}\n\n{table(each)}")  # noqa: T201

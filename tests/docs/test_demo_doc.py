@@ -1,0 +1,56 @@
+"""docs/demo.md quotes the figures that were measured, and names what exists."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from csp_engine.demo.dermoscopy.cases import CLINICAL, PATCH_COLOURS, SCENARIOS
+from csp_engine.demo.dermoscopy.planted import KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("demo_tables", ROOT / "docs" / "demo_tables.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_those_of_the_measured_figures(tables):
+    assert tables.filled(PAGE) == PAGE, "run: python docs/demo_tables.py --write"
+
+
+def test_every_table_stands_in_the_page(tables):
+    assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(tables.TABLES)
+    assert PAGE.count("<!-- end -->") == len(tables.TABLES)
+
+
+def test_a_missing_file_is_said_and_never_guessed(tables, monkeypatch, tmp_path):
+    monkeypatch.setitem(tables.TABLES, "search", (tmp_path / "none.json", tables.search))
+    assert tables.table("search") == tables.MISSING
+
+
+def test_what_it_is_and_is_not_stands_at_the_top():
+    head = PAGE[: PAGE.index("\n## ")]
+    assert "Simulated images; research use; not a medical device" in head
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", PAGE):
+        assert (ROOT / "docs" / target).exists(), target
+
+
+def test_scenarios_structures_colours_and_kinds_are_all_named():
+    for name in (*SCENARIOS, *KINDS):
+        assert f"`{name}`" in PAGE, name
+    for name in (*CLINICAL, *PATCH_COLOURS):
+        assert name.replace("_", " ").replace("blue white", "blue-white") in PAGE, name

@@ -241,7 +241,7 @@ def beside_real(shared: Path, labels: pd.DataFrame, out: Path, n: int = 7) -> No
 
 
 PLAIN: dict[str, Any] = {
-    "seed": 20, "diagnosis": "naevus", "skin_tone": 2, "size": 0.46, "asymmetry": 0.15,
+    "seed": 29, "diagnosis": "naevus", "skin_tone": 2, "size": 0.46, "asymmetry": 0.15,
     "irregularity": 0.15, "n_colours": 2, "pigment": 0.85, **dict.fromkeys(CLINICAL, 0),
     "red_skin": 0, "ruler": "", "patch": "", "ink": "", "hair": "", "hair_thickness": "thin",
     "hair_shade": "dark", "gel_bubbles": 0, "gel_border": 0, "dark_corners": 0,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -35,7 +36,9 @@ def fade(density: np.ndarray) -> np.ndarray:
     return _FADE[np.clip(index, 0, len(_FADE) - 1)]
 
 
-def smooth(value: np.ndarray, low: float, high: float) -> np.ndarray:
+def smooth(
+    value: np.ndarray, low: float | np.floating[Any], high: float | np.floating[Any]
+) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, a smooth step between."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     return t * t * (3 - 2 * t)

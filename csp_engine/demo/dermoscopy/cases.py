@@ -257,7 +257,7 @@ def _patch(rng: np.random.Generator) -> str:
 
 # --- concepts: what can truly be said of a case --------------------------------------------------
 
-Claim = Callable[[pd.DataFrame], "pd.Series[bool]"]
+Claim = Callable[[pd.DataFrame], pd.Series]
 
 
 def _is_on(column: str) -> Claim:

@@ -114,7 +114,8 @@ def train_classifier(
     """Train on pictures of one scenario and write the weights to ``path``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = network().to(memory_format=torch.channels_last)
+        model: Any = network()
+        model.to(memory_format=torch.channels_last)
     image_nhwc, target_n = lessons.image_nhwc, torch.from_numpy(diagnosis_numbers(lessons.cases))
 
     def loss_at(step: int) -> torch.Tensor:

@@ -177,9 +177,7 @@ def train_encoder(
         pictured = balanced_loss(
             scale * image_nd @ anchor_cd.T + clip.anchor_bias[0], shown_nc[rows] > 0
         )
-        meant = balanced_loss(
-            scale * text_td @ anchor_cd.T + clip.anchor_bias[1], meant_tc[chosen]
-        )
+        meant = balanced_loss(scale * text_td @ anchor_cd.T + clip.anchor_bias[1], meant_tc[chosen])
         return balanced_loss(logit_nt, truth_nt) + pictured + 0.5 * meant + 1.5 * places
 
     train(

@@ -15,7 +15,7 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def keep_freed_memory() -> None:
 
 
 @contextmanager
-def workers(n_jobs: int) -> Iterator[Callable[..., Iterator[Any]]]:
+def workers(n_jobs: int) -> Generator[Callable[..., Iterator[Any]]]:
     """A ``map`` that runs on all cores, in order; here, where few jobs would not pay for them."""
     n = min(8, os.cpu_count() or 1)
     if n == 1 or n_jobs <= FEW_JOBS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,7 @@ def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) ->
 
 
 @contextmanager
-def one_order_of_sums() -> Iterator[None]:
+def one_order_of_sums() -> Generator[None]:
     """Two threads whatever the machine, so that sums run in the same order everywhere."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)

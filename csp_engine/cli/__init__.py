@@ -35,6 +35,10 @@ app.command("doctor")(inspecting.doctor)
 app.add_typer(demo.app, name="demo")
 
 
+INTERRUPTED = 130
+"""What typer itself makes of Ctrl-C inside a command."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 0 means done, 1 a negative finding, 2 unusable input."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -56,8 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
             _complain(f"{error.format_message().rstrip('.')}; see: {command} --help")
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; run the same command again and it continues where it stopped.")
-        code = 1
+        code = INTERRUPTED
     except OSError as error:
         if os.environ.get("CSP_DEBUG"):
             raise
@@ -71,6 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
             f"unexpected {type(error).__name__}: {first_line} "
             "This is a bug; run again with CSP_DEBUG=1 for the traceback and please report it."
         )
+        code = 1
+    if code == INTERRUPTED:
+        _complain("interrupted; run the same command again and it continues where it stopped.")
         code = 1
     sys.exit(code or 0)
 

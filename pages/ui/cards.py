@@ -164,7 +164,7 @@ def tile_grid(
     }
     result = _TILES(
         key=key,
-        data={**packed, "signature": _signature(packed)},
+        data={**packed, "signature": signature(packed)},
         on_searched_change=lambda: None,
     )
     known = {shot.image for tile in tiles for shot in tile.shots}
@@ -194,7 +194,7 @@ def card_list(
     packed = {"label": label, "cards": content, "packs": packs.urls(), "compact": compact}
     result = _CARDS(
         key=key,
-        data={**packed, "signature": _signature(packed)},
+        data={**packed, "signature": signature(packed)},
         on_picked_change=lambda: None,
     )
     picked = result.picked
@@ -253,6 +253,7 @@ def bar_table(
     )
 
 
-def _signature(content: object) -> str:
+def signature(content: object) -> str:
+    """A short hash of JSON-ready content, so that components redraw only what changed."""
     text = json.dumps(content, ensure_ascii=True, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -22,6 +22,8 @@ pages = {
     "overview": st.Page(ROOT / "pages" / "overview.py", title="Overview", default=True),
     "search": st.Page(ROOT / "pages" / "search.py", title="Search", url_path="search"),
     "layer": st.Page(ROOT / "pages" / "layer.py", title="Table", url_path="layer"),
+    "map": st.Page(ROOT / "pages" / "map.py", title="Map", url_path="map"),
+    "compare": st.Page(ROOT / "pages" / "compare.py", title="Compare", url_path="compare"),
     "neuron": st.Page(ROOT / "pages" / "neuron.py", title="Neuron", url_path="neuron"),
     "glossary": st.Page(ROOT / "pages" / "glossary.py", title="Words", url_path="glossary"),
 }

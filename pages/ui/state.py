@@ -325,3 +325,23 @@ def read_narrowing(
         where[match[1]] = (low, high)
     has = params.get("has", "").strip()[:MAX_QUERY]
     return Narrowing(has, only, tuple(where.items()), sort, tuple(note for note in notes if note))
+
+
+MAP_GRID, MAX_CORNERS = 65535, 60
+
+
+def read_area(params: Mapping[str, str]) -> tuple[tuple[int, ...], str | None]:
+    """The polygon of ``?area=x-y-x-y-x-y…`` in steps of the map's grid, or none and a note."""
+    text = params.get("area", "")
+    if not text:
+        return (), None
+    if re.fullmatch(r"[0-9]{1,5}(?:-[0-9]{1,5}){5,119}", text):
+        corners = tuple(int(part) for part in text.split("-"))
+        if len(corners) % 2 == 0 and max(corners) <= MAP_GRID:
+            return corners, None
+    return (), f"“{shorten(text)}” is no area of the map, so no neurons are selected."
+
+
+def area_text(area: Sequence[int]) -> str:
+    """A polygon as the URL writes it."""
+    return "-".join(map(str, area[: 2 * MAX_CORNERS]))

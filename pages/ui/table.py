@@ -52,7 +52,11 @@ COLUMNS = {
     "density": Column("Density", "share", "Share of probe images on which the neuron is active."),
     "max": Column("Strongest", "number", "Largest activation on the probe set."),
     "state": Column("State", "text", "Dead, dense, constant or never positive on the probe set."),
-    "truth": Column("Truth", "text", "What the neuron was made to stand for, where that is known."),
+    "truth": Column(
+        "Truth",
+        "text",
+        "The concept that the neuron really answers to, measured on images with known concepts.",
+    ),
 }
 RANGED = ("match", "score", "percentile", "clarity", "polysemanticity", "density")
 _STATES = (
@@ -120,6 +124,8 @@ def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str)
         if flag in units:
             state = np.where(units[flag].to_numpy(bool), word, state)
     columns["state"] = state
+    truth = bundle.truth(model, layer)
+    columns["truth"] = pd.NA if truth is None else truth.units["true_concept"].to_numpy(object)
     return pd.DataFrame(columns, index=range(n_units))
 
 

@@ -10,8 +10,8 @@ import pytest
 from csp_engine.bundle import Bundle
 from tests.pages.conftest import HOSTILE, ROOT, component, html, open_page, rewrite_manifest
 
-PAGES = ("overview", "search", "neuron", "layer")
-NEEDED = {"layer": "score_uk.npy"}
+PAGES = ("overview", "search", "neuron", "layer", "map", "compare")
+NEEDED = {"layer": "score_uk.npy", "map": "xy.npy", "compare": "vector_ud.npy"}
 """A file that a page cannot do without, where it is not the exemplars."""
 
 

@@ -163,7 +163,14 @@ def synthetic_bundle(path: Path, n_units: int, n_images: int, width: int, n_labe
         with stage("index:csp") as f:
             build_index(vector_ud).write(f.path / "index.faiss")
             units = np.arange(n_units, dtype=np.int32)
-            f.table("rows", pd.DataFrame({"model": "net", "layer": LAYER, "unit": units}))
+            rows = pd.DataFrame({"model": "net", "layer": LAYER, "unit": units})
+            f.table("rows", rows)
+        with stage("projection:csp") as f:
+            centre = rng.normal(size=(40, 2)) * 8
+            xy = centre[rng.integers(0, 40, n_units)] + rng.normal(size=(n_units, 2))
+            f.array("xy", xy.astype(np.float32))
+            f.table("rows", rows)
+            f.facts.update(kind="umap", n_distinct=n_units, neighbour_recall=0.4)
 
 
 def main() -> None:

@@ -335,6 +335,21 @@ def require_same_encoder(bundle: Bundle, encoder: Encoder) -> None:
         )
 
 
+def require_same_space(a: Bundle, b: Bundle) -> None:
+    """Refuse to compare concept vectors that two encoders made.
+
+    Raises:
+        StaleError: if the fingerprints of the bundles' encoders differ.
+    """
+    one, other = a.manifest.inputs["encoder"], b.manifest.inputs["encoder"]
+    if one["fingerprint"] != other["fingerprint"]:
+        raise StaleError(
+            f"{a.name} was made with the encoder {one['spec']} ({one['fingerprint'][:12]}) and "
+            f"{b.name} with {other['spec']} ({other['fingerprint'][:12]}): their concept vectors "
+            "lie in different spaces and cannot be compared; build both with one encoder."
+        )
+
+
 def allowed_rows(
     rows: pd.DataFrame, *, model: str | None = None, layers: Sequence[str] | None = None
 ) -> Bool[np.ndarray, " u"] | None:

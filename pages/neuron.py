@@ -3,10 +3,11 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import candidates, neurons, numbers, problems, sections
+from pages.ui import candidates, evidence, neurons, numbers, problems, sections, sharing, walking
 from pages.ui.cards import Packs, badge, plain, show, tile_grid
-from pages.ui.page import opened, set_params
+from pages.ui.page import go, opened, set_params
 from pages.ui.state import RESULT_COUNTS, SHOWS, View
+from pages.ui.words import explained, term
 
 
 def main() -> None:
@@ -15,8 +16,13 @@ def main() -> None:
     if found is None:
         return
     bundle, view = found
+    if view.card == "yes":
+        with problems.caught():
+            sharing.card(bundle, view)
+        return
     n_units = bundle.n_units(view.model, view.layer)
-    steps(bundle, view, n_units)
+    with problems.caught():
+        walking.steps(bundle, view)
     header(bundle, view, n_units)
     left, right = st.columns([1.6, 1], gap="medium")
     with left, problems.caught():
@@ -25,38 +31,7 @@ def main() -> None:
     with right, problems.caught():
         candidates.section(bundle, view)
         sections.activations(bundle, view)
-
-
-def steps(bundle: Bundle, view: View, n_units: int) -> None:
-    """Previous, next, and which layer."""
-    places = [(m, layer) for m in bundle.model_names for layer in bundle.layers(m)]
-    st.session_state["_place"] = (view.model, view.layer)
-    st.session_state["_unit"] = view.unit
-
-    def move(by: int) -> None:
-        here = {"bundle": view.bundle, "model": view.model, "layer": view.layer}
-        set_params(**here, unit=(view.unit + by) % n_units)
-
-    def chosen() -> None:
-        model, layer = st.session_state["_place"]
-        set_params(bundle=view.bundle, model=model, layer=layer, unit=0)
-
-    def typed() -> None:
-        move(int(st.session_state["_unit"]) - view.unit)
-
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        is_only = len(bundle.model_names) == 1
-        st.selectbox(
-            "Layer",
-            places,
-            format_func=lambda place: place[1] if is_only else f"{place[0]} / {place[1]}",
-            key="_place",
-            on_change=chosen,
-            width=260,
-        )
-        st.number_input("Unit", 0, n_units - 1, key="_unit", step=1, on_change=typed, width=130)
-        st.button("Previous", on_click=move, args=(-1,), shortcut="Left", key="previous")
-        st.button("Next", on_click=move, args=(1,), shortcut="Right", key="next")
+        sharing.embed_code(view)
 
 
 def header(bundle: Bundle, view: View, n_units: int) -> None:
@@ -88,53 +63,83 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
 
 def images(bundle: Bundle, view: View) -> None:
     """The evidence: pairs, or images chosen otherwise."""
-    st.session_state["_show"] = view.show
-    st.segmented_control(
-        "Images",
-        SHOWS,
-        format_func=neurons.SHOW_TITLES.__getitem__,
-        key="_show",
-        required=True,
-        label_visibility="collapsed",
-        on_change=lambda: set_params(
-            show="" if st.session_state["_show"] == SHOWS[0] else st.session_state["_show"]
-        ),
-    )
-    packs = Packs(view.bundle, bundle)
-    if view.show == "contrast":
-        tiles = neurons.pair_tiles(bundle, view, view.k)
-        hint = (
-            "<p class='csp-quiet csp-key'><span></span> excites the neuron, "
-            "<span class='quiet'></span> looks most like it and leaves it quiet. "
-            "Similarity is their cosine in the encoder.</p>"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.session_state.update({"_show": view.show, "_hide": view.copies == "hide"})
+        st.segmented_control(
+            "Images",
+            SHOWS,
+            format_func=evidence.SHOW_TITLES.__getitem__,
+            key="_show",
+            required=True,
+            label_visibility="collapsed",
+            on_change=lambda: set_params(
+                show="" if st.session_state["_show"] == SHOWS[0] else st.session_state["_show"]
+            ),
         )
-    else:
-        tiles = neurons.sample_tiles(bundle, view)
-        hint = (
-            "<p class='csp-quiet'>Images from every band of activation, strongest first.</p>"
-            if view.show == "stratified"
-            else "<p class='csp-quiet'>Images drawn at random from the probe set.</p>"
+        st.toggle(
+            "Hide near-duplicates",
+            key="_hide",
+            help=explained("near-duplicate"),
+            on_change=lambda: set_params(copies="hide" if st.session_state["_hide"] else ""),
         )
-    if not tiles:
-        st.text("No image excites this neuron more than another, so it has no exemplars.")
+    parts, n_hidden = evidence.tiles_of(bundle, view)
+    if not parts:
+        st.text(
+            "The bundle has no groups for this neuron."
+            if view.show == "groups"
+            else "No image excites this neuron more than another, so it has no exemplars."
+        )
         return
-    show(hint)
-    tile_grid(
-        tiles,
-        packs,
-        label=f"{neurons.SHOW_TITLES[view.show]} of {view.model}/{view.layer}/{view.unit}",
-        key="images",
-        tile_px=220 if view.show == "contrast" else 110,
-        prefetch=neurons.prefetch_packs(bundle, view, (view.unit + 1, view.unit - 1)),
-    )
+    about(bundle, view, n_hidden)
+    packs = Packs(view.bundle, bundle)
+    is_pairs = view.show == "contrast"
+    picked: list[int | None] = []
+    for at, (heading, tiles) in enumerate(parts):
+        if heading:
+            show(f"<h3 class='csp-h'>{plain(heading)}</h3>")
+        first = at == 0
+        ahead = (view.unit + 1, view.unit - 1) if first and is_pairs else ()
+        grid = tile_grid(
+            tiles,
+            packs,
+            label=f"{evidence.SHOW_TITLES[view.show]} of {view.model}/{view.layer}/{view.unit}",
+            key=f"images{at}",
+            tile_px=220 if is_pairs else 110,
+            prefetch=neurons.prefetch_packs(bundle, view, ahead),
+        )
+        picked.append(grid)
+    chosen = [image for image in picked if image is not None]
+    if chosen:
+        go("search", view.search_params("", image=chosen[0]))
     n_exemplars = int(bundle.exemplars(view.model, view.layer).count_u[view.unit])
     more = [k for k in RESULT_COUNTS if k > view.k]
-    if view.show == "contrast" and n_exemplars > view.k and more:
+    if is_pairs and n_exemplars > view.k and more:
         st.button(
             f"Show {min(more[0], n_exemplars)} pairs",
             key="more",
             on_click=lambda: set_params(k=more[0]),
         )
+
+
+def about(bundle: Bundle, view: View, n_hidden: int) -> None:
+    """What the images are."""
+    if view.show == "contrast":
+        words = (
+            "<span></span> excites the neuron, <span class='quiet'></span> looks most like it and "
+            "leaves it quiet. Similarity is their cosine in the encoder."
+        )
+    elif view.show == "groups":
+        row = bundle.units(view.model, view.layer).iloc[view.unit]
+        words = (
+            f"The scored exemplars split in two. {term('polysemanticity', 'Polysemanticity')} "
+            f"{numbers.score(float(row['polysemanticity']))}, "
+            f"{term('silhouette')} {numbers.score(float(row['silhouette']))}: "
+            f"{evidence.split_in_words(row)} Labels of a group are the nearest, not tested."
+        )
+    else:
+        words = plain(evidence.ABOUT_SHOW[view.show])
+    hidden = f" {n_hidden} near-duplicates hidden." if n_hidden else ""
+    show(f"<p class='csp-quiet csp-key csp-left'>{words}{hidden}</p>")
 
 
 main()

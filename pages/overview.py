@@ -6,7 +6,8 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from pages.ui import finding, numbers, problems, store
 from pages.ui.cards import Packs, facts, plain, show, tile_grid
-from pages.ui.neurons import best_label, method_title, pair_tiles
+from pages.ui.evidence import pair_tiles
+from pages.ui.neurons import best_label, method_title
 from pages.ui.page import bundle_picker, go, link, opened
 from pages.ui.state import View
 

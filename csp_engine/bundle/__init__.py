@@ -10,7 +10,14 @@ from csp_engine.bundle.manifest import (
     sha256_json,
     stage_key,
 )
-from csp_engine.bundle.reader import Bundle, Samples, StoredInfluence, StoredTruth, read_contrast
+from csp_engine.bundle.reader import (
+    Bundle,
+    Projection,
+    Samples,
+    StoredInfluence,
+    StoredTruth,
+    read_contrast,
+)
 from csp_engine.bundle.slim import copy_slim
 from csp_engine.bundle.verify import verify
 from csp_engine.bundle.writer import (
@@ -28,6 +35,7 @@ __all__ = [
     "FileRecord",
     "Manifest",
     "PassJournal",
+    "Projection",
     "Samples",
     "StageFolder",
     "StageRecord",

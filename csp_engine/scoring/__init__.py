@@ -5,6 +5,7 @@ described, with its formula and departures, in ``docs/methods.md``.
 """
 
 from csp_engine.scoring.csp import NullComponents, re_rank, rescore
+from csp_engine.scoring.groups import group_labels
 from csp_engine.scoring.labelling import METHODS, label_units, pair_statistics
 from csp_engine.scoring.method import Method, Scored, resolve_params
 from csp_engine.scoring.null import noise_evidence
@@ -27,6 +28,7 @@ __all__ = [
     "NullComponents",
     "Ranking",
     "Scored",
+    "group_labels",
     "label_units",
     "move_labels",
     "noise_evidence",

@@ -6,7 +6,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -100,6 +100,8 @@ class Card:
     is_reliable: bool
     params: Mapping[str, str]
     shots: tuple[Shot, ...] = field(default=())
+    mark: str = ""
+    is_marked: bool = False
 
 
 def asset(name: str) -> str:
@@ -129,8 +131,11 @@ def tile_grid(
     key: str,
     tile_px: int = 250,
     prefetch: Iterable[str] = (),
-) -> None:
-    """A grid of tiles that can be enlarged; ``prefetch`` are packs that the next page will want."""
+) -> int | None:
+    """A grid of tiles that can be enlarged; the image that was just chosen to search with, or None.
+
+    ``prefetch`` are packs that the next page will want.
+    """
     content = [
         {
             "name": tile.name,
@@ -143,6 +148,7 @@ def tile_grid(
                     "title": shot.title,
                     "kind": shot.kind,
                     "facts": shot.facts,
+                    "image": shot.image,
                 }
                 for shot in tile.shots
             ],
@@ -156,7 +162,15 @@ def tile_grid(
         "prefetch": list(prefetch),
         "tile": tile_px,
     }
-    _TILES(key=key, data={**packed, "signature": _signature(packed)})
+    result = _TILES(
+        key=key,
+        data={**packed, "signature": signature(packed)},
+        on_searched_change=lambda: None,
+    )
+    known = {shot.image for tile in tiles for shot in tile.shots}
+    searched = result.searched
+    is_known = isinstance(searched, (int, float)) and searched in known
+    return int(searched) if is_known else None
 
 
 def card_list(
@@ -170,6 +184,8 @@ def card_list(
             "id": card.id,
             "note": card.note,
             "isReliable": card.is_reliable,
+            "mark": card.mark,
+            "isMarked": card.is_marked,
             "href": page_url("neuron", card.params),
             "images": [{"at": packs.at(shot.image), "alt": shot.alt} for shot in card.shots],
         }
@@ -178,7 +194,7 @@ def card_list(
     packed = {"label": label, "cards": content, "packs": packs.urls(), "compact": compact}
     result = _CARDS(
         key=key,
-        data={**packed, "signature": _signature(packed)},
+        data={**packed, "signature": signature(packed)},
         on_picked_change=lambda: None,
     )
     picked = result.picked
@@ -186,9 +202,9 @@ def card_list(
     return int(picked) if is_valid else None
 
 
-def facts(rows: Iterable[tuple[str, object]]) -> str:
-    """A list of names and values."""
-    items = "".join(f"<dt>{plain(name)}</dt><dd>{plain(value)}</dd>" for name, value in rows)
+def facts(rows: Iterable[tuple[str, object]], named: Callable[[str], str] = plain) -> str:
+    """A list of names and values; ``named`` makes HTML of a name."""
+    items = "".join(f"<dt>{named(name)}</dt><dd>{plain(value)}</dd>" for name, value in rows)
     return f"<dl class='csp-facts'>{items}</dl>"
 
 
@@ -237,6 +253,7 @@ def bar_table(
     )
 
 
-def _signature(content: object) -> str:
+def signature(content: object) -> str:
+    """A short hash of JSON-ready content, so that components redraw only what changed."""
     text = json.dumps(content, ensure_ascii=True, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

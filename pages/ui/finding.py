@@ -1,4 +1,4 @@
-"""A text search over the neurons of a bundle, from what was typed to what a page shows."""
+"""What a page searches for, from its URL to a vector; and neurons worth starting from."""
 
 from __future__ import annotations
 
@@ -8,47 +8,25 @@ import numpy as np
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
-from csp_engine.search import (
-    NullLevel,
-    allowed_rows,
-    combine,
-    prompts,
-    rank,
-    rank_like,
-    row_of,
-    stored_label,
-)
+from csp_engine.search import combine, prompts, rank_like, row_of, stored_label
 from csp_engine.types import NeuronRef
-from pages.ui import store
+from pages.ui import store, vectors
 from pages.ui.neurons import best_label
 from pages.ui.state import View, split_texts
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One neuron found; ``percentile`` is None where the method has no null."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """What neurons or images are compared with: a vector, and in words where it comes from.
 
-    neuron: NeuronRef
-    score: float
-    percentile: float | None
-    is_above_chance: bool
+    ``kind`` is ``text``, ``neuron`` or ``image``. The prompts are exactly what the encoder saw.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The answer to a query."""
-
-    hits: tuple[Hit, ...]
-    n_searched: int
-    n_draws: int
-    bar: float | None
-    prompts: tuple[str, ...]
-    negative_prompts: tuple[str, ...]
-
-    @property
-    def n_above_chance(self) -> int:
-        """Hits that beat the best that as many random image sets would reach."""
-        return sum(hit.is_above_chance for hit in self.hits)
+    kind: str
+    title: str
+    vector_d: np.ndarray
+    prompts: tuple[str, ...] = ()
+    negative_prompts: tuple[str, ...] = ()
 
 
 def texts_of(bundle: Bundle, query: str) -> list[str]:
@@ -59,52 +37,62 @@ def texts_of(bundle: Bundle, query: str) -> list[str]:
     return [whole] if stored_label(bundle, whole) is not None else split_texts(whole)
 
 
-def find(bundle: Bundle, view: View) -> Found:
-    """Rank the neurons of a bundle by ``view.q`` minus ``view.but_not``.
+def texts_in(bundle: Bundle, view: View) -> list[str]:
+    """All the texts that a query would have the encoder read."""
+    return texts_of(bundle, view.q) + texts_of(bundle, view.but_not)
+
+
+def title_of(view: View) -> str:
+    """A query in words, for the middle of a sentence."""
+    if view.q:
+        title = f"“{view.q}”"
+    elif view.like:
+        title = f"likeness to {view.like}"
+    else:
+        title = "your image" if view.image is None else f"probe image {view.image}"
+    return f"{title} but not “{view.but_not}”" if view.but_not else title
+
+
+def query_of(bundle: Bundle, view: View) -> Query:
+    """The query of a view: texts, a neuron or an image, minus the texts to stay away from.
 
     Raises:
-        InputError: if there is nothing to search for.
-        CspError: what loading an index or an encoder can raise.
+        InputError: if there is nothing to search for, or the neuron asked for has no vector.
+        CspError: what loading an encoder can raise.
     """
-    positive, negative = texts_of(bundle, view.q), texts_of(bundle, view.but_not)
-    if not positive:
-        raise InputError("Type what to look for; “but not” alone describes nothing.")
-    index, rows = store.index_of(bundle, view.method)
-    query_d = combine(
-        np.stack([store.vector_of(bundle, text) for text in positive]),
-        np.stack([store.vector_of(bundle, text) for text in negative]) if negative else None,
-    )
-    allowed = None
-    if not view.is_all_layers:
-        allowed = allowed_rows(rows, model=view.model, layers=[view.layer])
-    ranking = rank(index, query_d, view.k, allowed_u=allowed)
-    n_searched = index.ntotal if allowed is None else int(allowed.sum())
-
-    levels: dict[tuple[str, str], NullLevel | None] = {}
-    hits = []
-    bars = []
-    for row, score in zip(ranking.row_m.tolist(), ranking.score_m.tolist(), strict=True):
-        model, layer, unit = rows.iloc[row][["model", "layer", "unit"]]
-        if (model, layer) not in levels:
-            null_rd = store.null_of(bundle, model, layer, view.method)
-            levels[model, layer] = None if null_rd is None else NullLevel.of(null_rd, query_d)
-        level = levels[model, layer]
-        percentile, is_above = None, True
-        if level is not None:
-            bar = level.best_of(n_searched)
-            bars.append(bar)
-            percentile = float(level.percentile(np.array([score], np.float32))[0])
-            is_above = score > bar
-        hits.append(Hit(NeuronRef(model, layer, int(unit)), score, percentile, is_above))
-    drawn = [len(level.score_r) for level in levels.values() if level is not None]
-    return Found(
-        tuple(hits),
-        n_searched,
-        max(drawn, default=0),
-        max(bars, default=None),
-        tuple(p for text in positive for p in prompts(bundle, text)),
+    texts = texts_of(bundle, view.q)
+    positive_qd, kind = _positive(bundle, view, texts)
+    negative = texts_of(bundle, view.but_not)
+    negative_rd = np.stack([store.vector_of(bundle, t) for t in negative]) if negative else None
+    return Query(
+        kind,
+        title_of(view),
+        combine(positive_qd, negative_rd),
+        tuple(p for text in texts for p in prompts(bundle, text)),
         tuple(p for text in negative for p in prompts(bundle, text)),
     )
+
+
+def _positive(bundle: Bundle, view: View, texts: list[str]) -> tuple[np.ndarray, str]:
+    if texts:
+        rows = np.stack([store.vector_of(bundle, text) for text in texts])
+        return rows, "text"
+    if view.like:
+        neuron = NeuronRef.parse(view.like)
+        if view.method not in bundle.methods(neuron.model, neuron.layer):
+            raise InputError(f"Neuron {neuron} was not labelled by the method {view.method}.")
+        scores = bundle.scores(neuron.model, neuron.layer, view.method)
+        vector_d = np.asarray(scores.vector_ud[neuron.unit], np.float32)
+        if not vector_d.any():
+            raise InputError(f"Neuron {neuron} has no evidence, so nothing can be like it.")
+        return vector_d[None], "neuron"
+    if view.image is not None:
+        vector_d = np.asarray(bundle.image_vectors()[view.image], np.float32)
+        return vector_d[None], "image"
+    vector_d = vectors.decode(view.vec, bundle) if view.vec else None
+    if vector_d is None:
+        raise InputError("Type what to look for; “but not” alone describes nothing.")
+    return vector_d[None], "image"
 
 
 def nearest(bundle: Bundle, view: View, n: int = 6) -> list[tuple[NeuronRef, float]]:
@@ -136,6 +124,19 @@ def example_queries(bundle: Bundle, method: str, n: int = 8) -> list[str]:
                 text = str(texts.iloc[int(scores.label_uk[unit, 0])])
                 best[text] = max(best.get(text, -1.0), float(scores.score_uk[unit, 0]))
     return sorted(best, key=lambda text: (-best[text], text))[:n]
+
+
+def labels_in_use(bundle: Bundle, method: str) -> list[str]:
+    """Every label that is the best of some neuron, by name."""
+    found: set[str] = set()
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            if method in bundle.methods(model, layer):
+                scores = bundle.scores(model, layer, method)
+                texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
+                has_u = np.asarray(scores.count_u) > 0
+                found.update(texts[np.asarray(scores.label_uk[:, 0])[has_u]].tolist())
+    return sorted(found, key=lambda text: (text.casefold(), text))
 
 
 def showcase(bundle: Bundle, method: str, n_best: int = 40) -> NeuronRef | None:

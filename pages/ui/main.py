@@ -8,7 +8,7 @@ import streamlit as st
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
-
+from pages.ui import sharing  # noqa: E402
 
 st.set_page_config(
     page_title="CSP Neuron Browser",
@@ -22,8 +22,11 @@ pages = {
     "overview": st.Page(ROOT / "pages" / "overview.py", title="Overview", default=True),
     "search": st.Page(ROOT / "pages" / "search.py", title="Search", url_path="search"),
     "layer": st.Page(ROOT / "pages" / "layer.py", title="Table", url_path="layer"),
+    "map": st.Page(ROOT / "pages" / "map.py", title="Map", url_path="map"),
+    "compare": st.Page(ROOT / "pages" / "compare.py", title="Compare", url_path="compare"),
     "neuron": st.Page(ROOT / "pages" / "neuron.py", title="Neuron", url_path="neuron"),
     "glossary": st.Page(ROOT / "pages" / "glossary.py", title="Words", url_path="glossary"),
 }
 st.session_state["pages"] = pages
 st.navigation(list(pages.values()), position="top").run()
+sharing.copy_link()

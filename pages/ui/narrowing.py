@@ -64,7 +64,7 @@ def controls(
             keep.sort,
             width=200,
             options=orders,
-            format_func=lambda order: order_title(order, bool(view.q)),
+            format_func=lambda order: order_title(order, view.has_query),
         )
         n_set = len(keep.where)
         title = f"Ranges ({n_set})" if n_set else "Ranges"

@@ -1,4 +1,4 @@
-"""What the server answers about single neurons: a strip of their strongest images, for tables."""
+"""What the server answers about neurons: strips of images, points of the map, cards to hover."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import io
 import re
 
 import anyio.to_thread
+import pandas as pd
 from PIL import Image
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
-from pages.ui import store
+from csp_engine.types import NeuronRef
+from pages.ui import neuron_map, numbers, store
+from pages.ui.cards import page_url
+from pages.ui.neurons import best_label, method_title
+from pages.ui.state import View
 from pages.ui.table import places
 
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -80,6 +85,72 @@ async def strip_route(request: Request) -> Response:
     return await anyio.to_thread.run_sync(strip, parts["bundle"], parts["digest"], parts["neuron"])
 
 
+def points(bundle_name: str, digest: str) -> Response:
+    """The points of a bundle's map, see ``neuron_map.points_body``."""
+    try:
+        bundle = known(bundle_name, digest)
+        found = neuron_map.points(bundle)
+    except (CspError, LookupError) as error:
+        return Response(str(error), 404, media_type="text/plain")
+    if found is None:
+        return Response("this bundle has no map", 404, media_type="text/plain")
+    body = neuron_map.points_body(bundle, found)
+    return Response(
+        body,
+        media_type="application/octet-stream",
+        headers={**FOR_EVER, "Content-Encoding": "identity"},
+    )
+
+
+def card(bundle_name: str, digest: str, method: str, address: str) -> Response:
+    """What a card says about a neuron, as JSON: its label by a method and a few numbers."""
+    try:
+        bundle = known(bundle_name, digest)
+        model, layer, unit = neuron_of(bundle, address)
+        if method not in bundle.methods(model, layer):
+            raise LookupError("no such method")
+        label = best_label(bundle, model, layer, unit, method)
+        row = bundle.units(model, layer).iloc[unit]
+        n_images = min(N_SHOTS, int(bundle.exemplars(model, layer).count_u[unit]))
+    except (CspError, LookupError) as error:
+        return Response(str(error), 404, media_type="text/plain")
+    told = [f"{method_title(method)} {numbers.score(label.score)}"] if label.text else []
+    for name in ("clarity", "density"):
+        if name in row and pd.notna(row[name]):
+            write = numbers.share if name == "density" else numbers.score
+            told.append(f"{name} {write(float(row[name]))}")
+    view = View(bundle_name, model, layer, unit, method)
+    return JSONResponse(
+        {
+            "title": label.title,
+            "isReliable": label.is_reliable,
+            "id": str(NeuronRef(model, layer, unit)),
+            "facts": " · ".join(told),
+            "nImages": n_images,
+            "href": page_url("neuron", view.params()),
+        },
+        headers=FOR_EVER,
+    )
+
+
+async def points_route(request: Request) -> Response:
+    """``/csp/points/{bundle}/{digest}``."""
+    parts = request.path_params
+    return await anyio.to_thread.run_sync(points, parts["bundle"], parts["digest"])
+
+
+async def card_route(request: Request) -> Response:
+    """``/csp/card/{bundle}/{digest}/{method}/{place}-{unit}``."""
+    parts = request.path_params
+    return await anyio.to_thread.run_sync(
+        card, parts["bundle"], parts["digest"], parts["method"], parts["neuron"]
+    )
+
+
 def routes(start: str) -> list[Route]:
     """The routes of this module below a path."""
-    return [Route(f"{start}/strip/{{bundle}}/{{digest}}/{{neuron}}", strip_route)]
+    return [
+        Route(f"{start}/strip/{{bundle}}/{{digest}}/{{neuron}}", strip_route),
+        Route(f"{start}/points/{{bundle}}/{{digest}}", points_route),
+        Route(f"{start}/card/{{bundle}}/{{digest}}/{{method}}/{{neuron}}", card_route),
+    ]

@@ -10,16 +10,11 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from pages.ui import numbers
-from pages.ui.cards import Card, Packs, Shot, Tile
+from pages.ui.cards import Card, Packs, Shot
 from pages.ui.state import View
 
 N_STRIP = 6
 METHOD_TITLES = {"csp": "CSP", "semanticlens": "SemanticLens", "clip_dissect": "CLIP-Dissect"}
-SHOW_TITLES = {
-    "contrast": "Exemplars and contrast images",
-    "stratified": "Across all activations",
-    "random": "Random images",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,97 +104,6 @@ def n_null(bundle: Bundle) -> int:
     return int(bundle.stage("null").params.get("n_draws", 0))
 
 
-def image_facts(bundle: Bundle, image: int) -> tuple[tuple[str, str], ...]:
-    """What is known about a probe image, for the enlarged view."""
-    row = bundle.images().iloc[image]
-    hidden = {
-        "sha256",
-        "perceptual_hash",
-        "listed",
-        "thumb_bytes",
-        "duplicate_of",
-        "duplicate_group",
-    }
-    kept = [
-        (str(name).replace("_", " "), str(value))
-        for name, value in row.items()
-        if name not in hidden | {"width", "height"} and pd.notna(value)
-    ]
-    size = [("size", f"{row['width']} × {row['height']}")] if "width" in row else []
-    return (("image", str(image)), *kept[:8], *size)
-
-
-def pair_tiles(bundle: Bundle, view: View, limit: int) -> list[Tile]:
-    """Exemplars, strongest first, each beside its nearest contrast image."""
-    exemplars = bundle.exemplars(view.model, view.layer)
-    contrast = bundle.contrast(view.model, view.layer)
-    n_ranks = min(limit, int(exemplars.count_u[view.unit]))
-    tiles = []
-    for rank in range(n_ranks):
-        image = int(exemplars.image_uk[view.unit, rank])
-        value = numbers.activation(exemplars.activation_uk[view.unit, rank])
-        shots = [
-            Shot(
-                image,
-                f"Exemplar {rank + 1}: image {image} of the probe set, activation {value}",
-                f"fires {value}",
-                f"Exemplar {rank + 1}",
-                "exemplar",
-                (("activation", value), *image_facts(bundle, image)),
-            )
-        ]
-        note = "no quiet look-alike"
-        n_partners = 0
-        if rank < contrast.n_partner_uk.shape[1]:
-            n_partners = int(contrast.n_partner_uk[view.unit, rank])
-        if n_partners:
-            other = int(contrast.image_ukj[view.unit, rank, 0])
-            low = numbers.activation(contrast.activation_ukj[view.unit, rank, 0])
-            alike = numbers.score(float(contrast.similarity_ukj[view.unit, rank, 0]))
-            note = f"#{rank + 1} · similarity {alike}"
-            shots.append(
-                Shot(
-                    other,
-                    f"Contrast image of exemplar {rank + 1}: image {other}, activation {low}, "
-                    f"similarity {alike}",
-                    f"quiet {low}",
-                    "Contrast image",
-                    "contrast",
-                    (("activation", low), ("similarity", alike), *image_facts(bundle, other)),
-                )
-            )
-        tiles.append(Tile(f"Exemplar {rank + 1}", tuple(shots), note))
-    return tiles
-
-
-def sample_tiles(bundle: Bundle, view: View) -> list[Tile]:
-    """Images not chosen for being strongest: by activation band, or at random."""
-    samples = bundle.samples(view.model, view.layer)
-    if view.show == "stratified":
-        images = samples.stratified_image_us[view.unit]
-        values = samples.stratified_activation_us[view.unit]
-        n_bands = int(samples.stratum_s.max(initial=0)) + 1
-        notes = [f"band {int(band) + 1} of {n_bands}" for band in samples.stratum_s]
-        order = np.argsort(-np.asarray(values), kind="stable")
-    else:
-        images, values = samples.random_image_us[view.unit], samples.random_activation_us[view.unit]
-        notes = [""] * len(images)
-        order = np.arange(len(images))
-    tiles = []
-    for at in order:
-        image, value = int(images[at]), numbers.activation(values[at])
-        shot = Shot(
-            image,
-            f"Image {image} of the probe set, activation {value}",
-            value,
-            f"Image {image}",
-            "",
-            (("activation", value), *image_facts(bundle, image)),
-        )
-        tiles.append(Tile(f"Image {image}", (shot,), notes[at]))
-    return tiles
-
-
 def strip(bundle: Bundle, model: str, layer: str, unit: int, n: int = N_STRIP) -> tuple[Shot, ...]:
     """The first exemplars, for a card."""
     exemplars = bundle.exemplars(model, layer)
@@ -233,29 +137,6 @@ def prefetch_packs(bundle: Bundle, view: View, units: Sequence[int]) -> list[str
     return found
 
 
-def class_rows(
-    bundle: Bundle, view: View, limit: int = 6
-) -> list[tuple[str, float, list[str]]] | None:
-    """Classes of the exemplars against the base rate, or None where the probe set has none."""
-    classes = bundle.classes()
-    if classes.empty:
-        return None
-    counts = bundle.class_counts(view.model, view.layer)
-    mine = counts[counts["unit"] == view.unit].sort_values(
-        ["count", "class"], ascending=[False, True]
-    )
-    total = int(mine["count"].sum())
-    n_all = int(classes["n_images"].sum())
-    rows = []
-    for row in mine.head(limit).itertuples():
-        known = classes.iloc[int(row[mine.columns.get_loc("class") + 1])]
-        here = int(row[mine.columns.get_loc("count") + 1]) / max(1, total)
-        base = int(known["n_images"]) / max(1, n_all)
-        lift = f"{here / base:.1f}×" if base else "–"
-        rows.append((str(known["name"]), here, [numbers.share(here), numbers.share(base), lift]))
-    return rows
-
-
 def influence_rows(
     bundle: Bundle, view: View, limit: int = 6
 ) -> list[tuple[str, float, list[str]]] | None:
@@ -284,9 +165,20 @@ def influence_rows(
 
 
 def neuron_card(
-    bundle: Bundle, view: View, model: str, layer: str, unit: int, *, score: str, note: str, n: int
+    bundle: Bundle,
+    view: View,
+    model: str,
+    layer: str,
+    unit: int,
+    *,
+    score: str,
+    note: str,
+    n: int,
+    mark: str = "",
+    is_marked: bool = False,
+    params: dict[str, str] | None = None,
 ) -> Card:
-    """A neuron in a list of results."""
+    """A neuron in a list. ``mark`` is a word about it, strong where ``is_marked``."""
     label = best_label(bundle, model, layer, unit, view.method)
     where = f"{layer} / {unit}" if len(bundle.model_names) == 1 else f"{model} / {layer} / {unit}"
     return Card(
@@ -295,6 +187,8 @@ def neuron_card(
         where,
         note,
         label.is_reliable,
-        view.params(model=model, layer=layer, unit=unit, show="", q="", **{"not": ""}),
+        params or view.params(model=model, layer=layer, unit=unit),
         strip(bundle, model, layer, unit, n),
+        mark,
+        is_marked,
     )

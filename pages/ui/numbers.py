@@ -38,6 +38,13 @@ def share(value: float) -> str:
     return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
 
 
+def chance(value: float) -> str:
+    """A p- or q-value."""
+    if value < 0.001:
+        return "< .001"
+    return f"{value:.3f}".removeprefix("0") if value < 0.1 else f"{value:.2f}".removeprefix("0")
+
+
 def percentile(value: float, n_draws: int) -> str:
     """A percentile no finer than the draws behind it allow."""
     finest = 100 / max(1, n_draws)

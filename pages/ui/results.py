@@ -1,48 +1,217 @@
-"""What stands around the results of a search: what they are worth, and what was asked."""
+"""The results of a search: cards or images, what they are worth, and what was asked."""
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
-from pages.ui import numbers
-from pages.ui.cards import plain, show
-from pages.ui.finding import Found
-from pages.ui.neurons import method_title
-from pages.ui.state import View
+from csp_engine.bundle import Bundle
+from pages.ui import evidence, lists, neurons, numbers, table
+from pages.ui.asking import NOTHING
+from pages.ui.cards import Card, Packs, Shot, Tile, card_list, plain, show, tile_grid
+from pages.ui.finding import Query
+from pages.ui.lists import RANKED, Judged
+from pages.ui.page import go, link, set_params
+from pages.ui.state import Narrowing, View
+from pages.ui.words import term
+
+N_PER_LAYER = 6
+MARKS = {"clear": "stands out", "unsure": "cannot tell", "none": ""}
 
 
-def summary(view: View, found: Found) -> None:
+def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_searched: int) -> None:
     """How many, and whether any of it means anything."""
-    count = f"{len(found.hits)} of {numbers.count(found.n_searched)} neurons, best first"
-    if found.bar is None:
-        show(
-            f"<p class='csp-quiet'>{plain(count)}. {plain(method_title(view.method))} has no "
-            "random image sets to compare with.</p>"
+    count = f"{numbers.count(n_searched)} neurons searched"
+    if n_kept < n_searched:
+        count += f", {numbers.count(n_kept)} pass the filters"
+    if judged is None:
+        why = (
+            "Scores are cosines between concept vectors."
+            if query.kind == "neuron"
+            else f"{neurons.method_title(view.method)} has no random image sets to compare with."
         )
+        show(f"<p class='csp-quiet'>{plain(count)}. {plain(why)}</p>")
         return
-    bar = (
-        f"the best of {numbers.count(found.n_searched)} random image sets would reach "
-        f"{numbers.score(found.bar)} (95 % level, from {numbers.count(found.n_draws)} draws)"
+    bar = numbers.score(judged.bar)
+    best = "best label" if query.kind == "text" else "best image"
+    level = (
+        f"{bar}, the level that 95 % of {numbers.count(judged.n_draws)} random image sets stay "
+        f"below even with their {best}"
     )
-    if found.n_above_chance == 0:
+    name = plain(query.title)
+    if judged.best == "clear":
+        n_clear = judged.count("clear")
+        many = f"{n_clear} or more" if n_clear == RANKED else f"{n_clear}"
+        verb = "neuron stands" if n_clear == 1 else "neurons stand"
         show(
-            "<p class='csp-note' role='status'>"
-            "<b>No neuron stands out for this query.</b> The nearest are shown, but "
-            f"{plain(bar)}, as much or more. Either no neuron here stands for it, or it lies "
-            "outside what the probe images and the encoder cover.</p>"
+            f"<p class='csp-quiet'>{plain(count)}. <b>{many} {verb} out</b> for {name}: above "
+            f"{plain(level)}, and of those that score as high at most one in ten by chance.</p>"
+        )
+    elif judged.best == "unsure":
+        show(
+            f"<p class='csp-note' role='status'><b>Cannot tell whether any neuron is about {name}."
+            f"</b> {_why_unsure(query, judged, level)} Judge by the images. "
+            f"{plain(count)}.</p>"
         )
     else:
-        beat = f"{found.n_above_chance} of these {len(found.hits)} beat chance: {bar}"
-        show(f"<p class='csp-quiet'>{plain(count)}. {plain(beat)}.</p>")
-
-
-def asked(view: View, found: Found) -> None:
-    """The exact texts that were embedded."""
-    with st.expander("What the encoder was asked", icon=None):
-        lines = "".join(f"<li dir='auto'>{plain(text)}</li>" for text in found.prompts)
-        minus = "".join(f"<li dir='auto'>{plain(text)}</li>" for text in found.negative_prompts)
         show(
-            f"<p class='csp-quiet'>Averaged, then compared by cosine with the concept vectors of "
-            f"{plain(method_title(view.method))}:</p><ul>{lines}</ul>"
+            f"<p class='csp-note' role='status'><b>No neuron stands out for {name}.</b> The "
+            f"nearest are shown, but none is above {plain(level)}, unless by chance. Either no "
+            "neuron here stands for it, or it lies outside what the probe images and the encoder "
+            "cover. "
+            f"{plain(count)}.</p>"
+        )
+
+
+def _why_unsure(query: Query, judged: Judged, level: str) -> str:
+    other = "text" if query.kind == "text" else "image"
+    if judged.n_above:
+        expected = f"{judged.expected:.1f}" if judged.expected < 10 else f"{judged.expected:.0f}"
+        return plain(
+            f"{judged.n_above} are above {level}; but of as many random image sets, {expected} "
+            "would be, too."
+        )
+    return plain(
+        f"More neurons score high than chance would give, and on {judged.count('unsure')} of them "
+        f"hardly any other {other} scores higher; but none is above {level}."
+    )
+
+
+def cards_of(
+    bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None, n: int
+) -> list[Card]:
+    """A card for each row."""
+    cards = []
+    n_draws = neurons.n_null(bundle)
+    for index, row in rows.iterrows():
+        standing = judged.standing.get(index, "none") if judged else "none"
+        share = row.get("match_null", np.nan)
+        note = "" if pd.isna(share) else f"null {numbers.percentile(float(share), n_draws)}"
+        where = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
+        cards.append(
+            neurons.neuron_card(
+                bundle,
+                view,
+                **where,
+                score=numbers.score(float(row["match"])),
+                note=note,
+                n=n,
+                mark=MARKS[standing],
+                is_marked=standing == "clear",
+                params=lists.neuron_params(view, keep, **where),
+            )
+        )
+    return cards
+
+
+def merged(
+    bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None
+) -> None:
+    """All layers together, a page at a time."""
+    shown = rows.iloc[_window(view, len(rows))]
+    cards = cards_of(bundle, view, keep, shown, judged, 6)
+    packs = Packs(view.bundle, bundle)
+    picked = card_list(cards, packs, label="Neurons found", key="results")
+    _pages(view, len(rows))
+    if picked is not None:
+        go("neuron", cards[picked].params)
+
+
+def by_layer(
+    bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None
+) -> None:
+    """The first few of each layer."""
+    packs = Packs(view.bundle, bundle)
+    chosen = None
+    for place, (model, layer) in enumerate(table.places(bundle)):
+        mine = rows[rows["place"] == place]
+        if mine.empty:
+            continue
+        where = layer if len(bundle.model_names) == 1 else f"{model} / {layer}"
+        with st.container(horizontal=True, vertical_alignment="center"):
+            show(
+                f"<h2 class='csp-h'>{plain(where)} <span class='csp-quiet'>"
+                f"{numbers.count(len(mine))} neurons</span></h2>"
+            )
+            if len(mine) > N_PER_LAYER:
+                here = view.params(model=model, layer=layer, unit="", find="", page="")
+                link("search", "all of this layer", here)
+        cards = cards_of(bundle, view, keep, mine.iloc[:N_PER_LAYER], judged, 6)
+        picked = card_list(cards, packs, label=f"Neurons of {where}", key=f"results_{place}")
+        if picked is not None:
+            chosen = cards[picked].params
+    if chosen is not None:
+        go("neuron", chosen)
+
+
+def images(bundle: Bundle, view: View, query: Query) -> None:
+    """The probe images nearest to the query."""
+    if query.kind == "neuron":
+        show("<p class='csp-quiet'>Images nearest to the neuron's concept vector.</p>")
+    score_n = np.asarray(bundle.image_vectors()) @ query.vector_d
+    order = np.argsort(-score_n, kind="stable")
+    show(
+        f"<p class='csp-quiet'>{numbers.count(len(order))} probe images by their cosine with "
+        f"{plain(query.title)}, nearest first. The encoder alone decides here, no neuron.</p>"
+    )
+    tiles = []
+    for image in order[_window(view, len(order))].tolist():
+        value = numbers.score(float(score_n[image]))
+        shot = Shot(
+            image,
+            f"Image {image} of the probe set, cosine {value}",
+            value,
+            f"Image {image}",
+            "",
+            (("cosine", value), *evidence.image_facts(bundle, image)),
+        )
+        tiles.append(Tile(f"Image {image}", (shot,)))
+    packs = Packs(view.bundle, bundle)
+    picked = tile_grid(tiles, packs, label="Probe images found", key="images", tile_px=130)
+    _pages(view, len(order))
+    if picked is not None:
+        go("search", view.params(**{**NOTHING, "image": picked, "find": ""}, unit=""))
+
+
+def _window(view: View, n: int) -> slice:
+    """The rows of the page that the URL names, or of the last one."""
+    page = min(view.page, _n_pages(view, n))
+    return slice((page - 1) * view.k, page * view.k)
+
+
+def _n_pages(view: View, n: int) -> int:
+    return max(1, -(-n // view.k))
+
+
+def _pages(view: View, n: int) -> None:
+    n_pages = _n_pages(view, n)
+    if n_pages > 1:
+        page = min(view.page, n_pages)
+        key = f"_page_{page}"  # the page of the URL is its default, so another page is another one
+        st.pagination(
+            n_pages,
+            default=page,
+            key=key,
+            on_change=lambda: set_params(page=st.session_state[key]),
+        )
+
+
+def asked(view: View, query: Query) -> None:
+    """The exact texts that were embedded."""
+    if not query.prompts and not query.negative_prompts:
+        return
+    with st.expander("What the encoder was asked", icon=None):
+        lines = "".join(f"<li dir='auto'>{plain(text)}</li>" for text in query.prompts)
+        minus = "".join(f"<li dir='auto'>{plain(text)}</li>" for text in query.negative_prompts)
+        with_what = (
+            "the probe images"
+            if view.find == "images"
+            else f"the {term('concept vector', 'concept vectors')} of "
+            f"{plain(neurons.method_title(view.method))}"
+        )
+        show(
+            (f"<p class='csp-quiet'>Averaged:</p><ul>{lines}</ul>" if lines else "")
             + (f"<p class='csp-quiet'>Taken away:</p><ul>{minus}</ul>" if minus else "")
+            + f"<p class='csp-quiet'>Compared by cosine with {with_what}.</p>"
         )

@@ -5,10 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import charts, finding, neurons, numbers
-from pages.ui.cards import Packs, bar_table, card_list, facts, show
+from pages.ui import charts, evidence, finding, neurons, numbers
+from pages.ui.cards import Packs, bar_table, card_list, facts, plain, show
 from pages.ui.page import go
 from pages.ui.state import View
+from pages.ui.words import term
+
+CHANCE = 0.05
+"""What is at least as likely by chance is shown in grey."""
 
 
 def activations(bundle: Bundle, view: View) -> None:
@@ -18,16 +22,58 @@ def activations(bundle: Bundle, view: View) -> None:
     if not bool(row["is_constant"]):
         figure, words = charts.activation_histogram(bundle, view, st.context.theme.type or "light")
         st.plotly_chart(figure, key="histogram", config={"displayModeBar": False}, alt=words)
-    show(facts(neurons.statistics(bundle, view)))
-    classes = neurons.class_rows(bundle, view)
-    if classes:
-        show("<h2 class='csp-h'>Classes of the exemplars</h2>")
-        show(bar_table("Against all probe images", ("class", "here", "all", "lift"), classes))
+    show(facts(neurons.statistics(bundle, view), named))
+    shared(bundle, view)
     driven = neurons.influence_rows(bundle, view)
     if driven:
         show("<h2 class='csp-h'>Outputs it drives</h2>")
         caption = "Mean gradient × activation per output; weight where the layer feeds it directly"
         show(bar_table(caption, ("output", "effect", "weight", "n"), driven))
+
+
+TERMS = {
+    "Active on": "density",
+    "Exemplars": "exemplar",
+    "Quiet images": "quiet",
+    "Clarity": "clarity",
+    "Polysemanticity": "polysemanticity",
+    "Redundancy": "redundancy",
+}
+
+
+def named(name: str) -> str:
+    """The name of a statistic, with what it means."""
+    return term(TERMS[name], name) if name in TERMS else plain(name)
+
+
+def shared(bundle: Bundle, view: View, limit: int = 8) -> None:
+    """What the exemplars show more often than the probe set does, with exact tests."""
+    rows = evidence.breakdown(bundle, view)
+    if not rows:
+        return
+    show("<h2 class='csp-h'>What the exemplars share</h2>")
+    # By lift, but what chance explains goes last: one image of a rare kind has a huge lift.
+    rows = sorted(rows, key=lambda row: row.q > CHANCE)
+    head = "".join(
+        f"<th scope='col'>{name}</th>"
+        for name in ("property", "here", "all", term("lift"), term("q-value", "q"))
+    )
+    body = "".join(
+        f"<tr{' class=quiet' if row.q > CHANCE else ''}><th scope='row'><span class='name' "
+        f"dir='auto'>{plain(row.name)}</span><span class='track'><span class='bar' "
+        f"style='width:{100 * row.share:.1f}%'></span><i style='left:{100 * row.base:.1f}%'></i>"
+        f"</span></th><td title='95 % interval {numbers.share(row.low)} to "
+        f"{numbers.share(row.high)}'>{numbers.share(row.share)} <span class='csp-range'>"
+        f"{100 * row.low:.0f}–{100 * row.high:.0f}</span></td><td>{numbers.share(row.base)}</td>"
+        f"<td>{row.lift:.1f}×</td><td>{numbers.chance(row.q)}</td></tr>"
+        for row in rows[:limit]
+    )
+    show(
+        "<div class='csp-scroll'><table class='csp-table'><caption>"
+        f"{rows[0].n_chosen} exemplars, one of each {term('group')} and near-duplicate, against "
+        f"{numbers.count(rows[0].n_images)} probe images; 95 % intervals. The tick is the share "
+        f"among all.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
 def neighbours(bundle: Bundle, view: View) -> None:

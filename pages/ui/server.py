@@ -6,6 +6,7 @@ import base64
 import gc
 import hashlib
 import logging
+import os
 import re
 import struct
 import uuid
@@ -126,8 +127,19 @@ def content_policy() -> str:
         f"default-src 'self'; script-src 'self' blob: {hashes}; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: ws: wss:; "
         "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
-        "frame-ancestors 'self'"
+        f"frame-ancestors 'self'{framing_origins()}"
     )
+
+
+def framing_origins() -> str:
+    """Origins that may frame our pages, from ``CSP_FRAME_ANCESTORS``; what is none is left out."""
+    asked = os.environ.get("CSP_FRAME_ANCESTORS", "").split()
+    known = [
+        each for each in asked if re.fullmatch(r"https?://[A-Za-z0-9.*-]+(:[0-9]{1,5})?", each)
+    ]
+    for each in set(asked) - set(known):
+        log.warning("CSP_FRAME_ANCESTORS: %r is no origin such as https://wiki.example.org", each)
+    return "".join(f" {each}" for each in known)
 
 
 def middleware() -> list[Middleware]:

@@ -1,7 +1,7 @@
 """A view is a function of its URL: one vocabulary for all pages, checked in one place.
 
-``?bundle&model&layer&unit&method&q&not&k&show&gamma&v=1``. Whatever a URL says, ``read_view`` gives
-values that exist, and a note for each that had to be replaced.
+Whatever a URL says, ``read_view`` gives values that exist, and a note for each that had to be
+replaced. docs/urls.md lists the parameters.
 """
 
 from __future__ import annotations
@@ -9,23 +9,32 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from csp_engine.bundle import Bundle
-from csp_engine.errors import BundleError
+from csp_engine.errors import BundleError, CspError
+from csp_engine.types import NeuronRef
+from pages.ui import vectors
 
 VERSION = "1"
 ALL_LAYERS = "all"
 RESULT_COUNTS = (12, 24, 48, 96)
-SHOWS = ("contrast", "stratified", "random")
+SHOWS = ("contrast", "exemplars", "groups", "stratified", "random")
+FINDS = ("neurons", "layers", "images")
+COPIES = ("show", "hide")
+CARDS = ("no", "yes")
+SCOPES = ("all", "layer")
 MAX_QUERY = 300
+MAX_PAGE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """What a page shows. ``layer`` is a layer of ``model``; a search may run over all of them.
 
-    ``gamma`` is None for the one the bundle was built with.
+    A query is one of ``q`` (texts), ``like`` (a neuron), ``image`` (a probe image) and ``vec`` (the
+    vector of an uploaded image). ``gamma`` is None for the one the bundle was built with.
+    ``scope`` says, on the page of one neuron, whether the list it stands in is that of its layer.
     """
 
     bundle: str
@@ -39,7 +48,31 @@ class View:
     show: str = SHOWS[0]
     is_all_layers: bool = True
     gamma: float | None = None
+    like: str = ""
+    image: int | None = None
+    vec: str = ""
+    find: str = FINDS[0]
+    page: int = 1
+    copies: str = COPIES[0]
+    scope: str = SCOPES[0]
+    card: str = CARDS[0]
     notes: tuple[str, ...] = ()
+
+    @property
+    def has_query(self) -> bool:
+        """Whether anything is searched for."""
+        return bool(self.q or self.like or self.vec or self.image is not None)
+
+    def query_params(self) -> dict[str, str]:
+        """The query alone; what is not asked is empty."""
+        image = "" if self.image is None else str(self.image)
+        return {
+            "q": self.q,
+            "not": self.but_not,
+            "like": self.like,
+            "image": image,
+            "vec": self.vec,
+        }
 
     def params(self, **changes: str | int) -> dict[str, str]:
         """Query parameters of this neuron, with changes; what equals a default is left out."""
@@ -49,11 +82,15 @@ class View:
             "layer": self.layer,
             "unit": self.unit,
             "method": self.method,
-            "q": self.q,
-            "not": self.but_not,
+            **self.query_params(),
             "show": "" if self.show == SHOWS[0] else self.show,
             "k": "" if self.k == RESULT_COUNTS[0] else self.k,
             "gamma": "" if self.gamma is None else f"{self.gamma:g}",
+            "find": "" if self.find == FINDS[0] else self.find,
+            "page": "" if self.page == 1 else self.page,
+            "copies": "" if self.copies == COPIES[0] else self.copies,
+            "scope": "" if self.scope == SCOPES[0] else self.scope,
+            "card": "" if self.card == CARDS[0] else self.card,
         }
         whole.update(changes)
         kept = {key: str(value) for key, value in whole.items() if str(value)}
@@ -65,6 +102,11 @@ class View:
         whole.update(changes)
         kept = {key: str(value) for key, value in whole.items() if str(value)}
         return {**kept, "v": VERSION}
+
+
+def with_method(view: View, methods: Sequence[str]) -> View:
+    """The view with a method that can be searched."""
+    return view if view.method in methods else replace(view, method=methods[0])
 
 
 def pick(kind: str, asked: str | None, options: Sequence[str]) -> tuple[str, str | None]:
@@ -103,6 +145,28 @@ def pick_share(
     return round(number, 2), None if number == float(asked) else note
 
 
+def pick_neuron(asked: str, bundle: Bundle) -> tuple[str, str | None]:
+    """The neuron ``model/layer/unit`` asked for if the bundle has it, else none and a note."""
+    if not asked:
+        return "", None
+    try:
+        neuron = NeuronRef.parse(asked[:500])
+        is_here = neuron.unit < bundle.n_units(neuron.model, neuron.layer)
+    except CspError:
+        is_here = False
+    return (asked, None) if is_here else ("", f"There is no neuron “{shorten(asked)}” here.")
+
+
+def pick_vector(asked: str, bundle: Bundle) -> tuple[str, str | None]:
+    """The vector of an uploaded image if it fits the bundle, else none and a note."""
+    if not asked or vectors.decode(asked, bundle) is not None:
+        return asked, None
+    return "", (
+        "The image in this link was seen by another encoder, or the link is cut off; upload the "
+        "image again."
+    )
+
+
 def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> View:
     """What a URL asks of a bundle, made valid.
 
@@ -135,12 +199,37 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
     notes.append(note)
     gamma, note = pick_share("γ", params.get("gamma"), None)
     notes.append(note)
+    find, note = pick("kind of result", params.get("find"), FINDS)
+    notes.append(note)
+    copies, note = pick("way to treat near-duplicates", params.get("copies"), COPIES)
+    notes.append(note)
+    scope, note = pick("scope", params.get("scope"), SCOPES)
+    notes.append(note)
+    card, note = pick("choice for card", params.get("card"), CARDS)
+    notes.append(note)
+    page, note = pick_number("page", params.get("page"), 1, MAX_PAGE)
+    notes.append(note)
     texts = []
     for key in ("q", "not"):
         text = params.get(key, "").strip()
         if len(text) > MAX_QUERY:
             notes.append(f"The query was cut to its first {MAX_QUERY} characters.")
         texts.append(text[:MAX_QUERY])
+    like, note = pick_neuron(params.get("like", ""), bundle)
+    notes.append(note)
+    vec, note = pick_vector(params.get("vec", ""), bundle)
+    notes.append(note)
+    image = None
+    if params.get("image"):
+        image, note = pick_number("image", params.get("image"), 0, bundle.n_images - 1)
+        notes.append(note)
+    asked = {"q": bool(texts[0]), "like": bool(like), "image": image is not None, "vec": bool(vec)}
+    if sum(asked.values()) > 1:
+        first = next(key for key, is_asked in asked.items() if is_asked)
+        texts[0] = texts[0] if first == "q" else ""
+        like, vec = like if first == "like" else "", vec if first == "vec" else ""
+        image = image if first == "image" else None
+        notes.append(f"This link asks for several things at once; only its “{first}” is searched.")
     return View(
         bundle_name,
         model,
@@ -152,6 +241,14 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         show=show,
         is_all_layers=is_all_layers,
         gamma=gamma,
+        like=like,
+        image=image,
+        vec=vec,
+        find=find,
+        page=page,
+        copies=copies,
+        scope=scope,
+        card=card,
         notes=tuple(note for note in notes if note),
     )
 
@@ -228,3 +325,23 @@ def read_narrowing(
         where[match[1]] = (low, high)
     has = params.get("has", "").strip()[:MAX_QUERY]
     return Narrowing(has, only, tuple(where.items()), sort, tuple(note for note in notes if note))
+
+
+MAP_GRID, MAX_CORNERS = 65535, 60
+
+
+def read_area(params: Mapping[str, str]) -> tuple[tuple[int, ...], str | None]:
+    """The polygon of ``?area=x-y-x-y-x-y…`` in steps of the map's grid, or none and a note."""
+    text = params.get("area", "")
+    if not text:
+        return (), None
+    if re.fullmatch(r"[0-9]{1,5}(?:-[0-9]{1,5}){5,119}", text):
+        corners = tuple(int(part) for part in text.split("-"))
+        if len(corners) % 2 == 0 and max(corners) <= MAP_GRID:
+            return corners, None
+    return (), f"“{shorten(text)}” is no area of the map, so no neurons are selected."
+
+
+def area_text(area: Sequence[int]) -> str:
+    """A polygon as the URL writes it."""
+    return "-".join(map(str, area[: 2 * MAX_CORNERS]))

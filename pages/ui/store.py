@@ -35,6 +35,7 @@ MANIFEST = "manifest.json"
 log = logging.getLogger(__name__)
 
 KEPT = 512
+N_CONTROL_IMAGES = 2000
 _lock = threading.Lock()
 _kept: OrderedDict[Hashable, Any] = OrderedDict()
 _making: dict[Hashable, threading.Lock] = {}
@@ -159,6 +160,14 @@ def null_of(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray |
     return once(key, lambda: null_vectors(bundle, model, layer, method))
 
 
+def live_null(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray | None:
+    """The same without sets of which nothing is left; None where none is."""
+    null_rd = null_of(bundle, model, layer, method)
+    if null_rd is None or not null_rd.any():
+        return None
+    return null_rd[np.any(null_rd, axis=1)]
+
+
 def null_components(bundle: Bundle, model: str, layer: str, method: str) -> NullComponents:
     """The stored halves of the concept vectors of random image sets, still on disk."""
     arrays = [
@@ -178,3 +187,27 @@ def best_of_null(
         return null_best(null, gamma, bundle.label_vectors())
 
     return once(("null best", bundle.digest, model, layer, method, size, gamma), make)
+
+
+def controls(bundle: Bundle, kind: str) -> np.ndarray:
+    """What a query is measured against: all labels for a text, some probe images for an image."""
+    if kind == "text":
+        return bundle.label_vectors()
+
+    def make() -> np.ndarray:
+        n_drawn = min(N_CONTROL_IMAGES, bundle.n_images)
+        rows = np.random.default_rng(0).choice(bundle.n_images, n_drawn, replace=False)
+        return np.asarray(bundle.image_vectors()[np.sort(rows)])
+
+    return once(("controls", bundle.digest), make)
+
+
+def best_controls(bundle: Bundle, model: str, layer: str, method: str, kind: str) -> np.ndarray:
+    """The best score that each random image set gives any control, sorted upwards."""
+
+    def make() -> np.ndarray:
+        null_rd = live_null(bundle, model, layer, method)
+        assert null_rd is not None
+        return np.sort((null_rd @ controls(bundle, kind).T).max(axis=1))
+
+    return once(("best controls", bundle.digest, model, layer, method, kind), make)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.search import NullLevel, combine
+from csp_engine.search import NullLevel
 from csp_engine.types import NeuronRef
 from pages.ui import finding, store
 from pages.ui.cards import base_url
@@ -52,7 +52,11 @@ COLUMNS = {
     "density": Column("Density", "share", "Share of probe images on which the neuron is active."),
     "max": Column("Strongest", "number", "Largest activation on the probe set."),
     "state": Column("State", "text", "Dead, dense, constant or never positive on the probe set."),
-    "truth": Column("Truth", "text", "What the neuron was made to stand for, where that is known."),
+    "truth": Column(
+        "Truth",
+        "text",
+        "The concept that the neuron really answers to, measured on images with known concepts.",
+    ),
 }
 RANGED = ("match", "score", "percentile", "clarity", "polysemanticity", "density")
 _STATES = (
@@ -120,20 +124,21 @@ def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str)
         if flag in units:
             state = np.where(units[flag].to_numpy(bool), word, state)
     columns["state"] = state
+    truth = bundle.truth(model, layer)
+    columns["truth"] = pd.NA if truth is None else truth.units["true_concept"].to_numpy(object)
     return pd.DataFrame(columns, index=range(n_units))
 
 
 def matches(bundle: Bundle, view: View) -> pd.DataFrame:
-    """``match`` and ``match_null`` of every neuron for ``view.q``, in the order of the table.
+    """``match`` and ``match_null`` of every neuron for the query, in the order of the table.
+
+    A neuron is no match of itself.
 
     Raises:
         CspError: as a search would.
     """
-    positive, negative = finding.texts_of(bundle, view.q), finding.texts_of(bundle, view.but_not)
-    query_d = combine(
-        np.stack([store.vector_of(bundle, text) for text in positive]),
-        np.stack([store.vector_of(bundle, text) for text in negative]) if negative else None,
-    )
+    query = finding.query_of(bundle, view)
+    query_d = query.vector_d
     parts = []
     for model, layer in places(bundle):
         n_units = bundle.n_units(model, layer)
@@ -142,6 +147,8 @@ def matches(bundle: Bundle, view: View) -> pd.DataFrame:
             scores = bundle.scores(model, layer, view.method)
             match_u = np.asarray(scores.vector_ud) @ query_d
             match_u[np.asarray(scores.count_u) == 0] = np.nan
+            if view.like.startswith(f"{model}/{layer}/"):
+                match_u[NeuronRef.parse(view.like).unit] = np.nan
             null_rd = store.null_of(bundle, model, layer, view.method)
             if null_rd is not None:
                 level = NullLevel.of(null_rd, query_d)

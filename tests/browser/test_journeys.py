@@ -109,6 +109,67 @@ def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_p
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 10")
 
 
+def test_the_map_lists_what_a_lasso_holds_and_opens_what_is_clicked(server, open_page):
+    page = open_page(f"{server.url}/map?bundle=small")
+    ready = page.locator(".map[data-ready='20']")
+    expect(ready).to_be_visible()
+    box = ready.bounding_box()
+    page.get_by_role("button", name="Draw around neurons to list them").click()
+    left, top = box["x"] + 6, box["y"] + 50
+    right, bottom = box["x"] + box["width"] - 6, box["y"] + box["height"] - 4
+    page.mouse.move(left, box["y"] + 4)
+    page.mouse.down()
+    for x, y in ((right, box["y"] + 4), (right, bottom), (left, bottom), (left, top)):
+        page.mouse.move(x, y, steps=4)
+    page.mouse.up()
+    expect(page.locator(".csp-h")).to_contain_text("20 neurons in the selection")
+    page.wait_for_function("location.search.includes('area=')")
+    page.go_back()
+    expect(page.locator(".csp-h")).to_have_count(0)
+
+    # Where the first point lies: the map is fitted to its points and centred.
+    shown = page.evaluate(
+        """async () => {
+          const entry = performance.getEntriesByType("resource")
+            .find(each => each.name.includes("/csp/points/"))
+          const body = await (await fetch(entry.name)).arrayBuffer()
+          const n = new DataView(body).getUint32(0, true)
+          return Array.from(new Uint16Array(body, 4 + 4 * n, 2 * n))
+        }"""
+    )
+    xs, ys = [[v / 65535 for v in shown[axis::2]] for axis in (0, 1)]
+    span = min(
+        box["width"] * 0.94 / max(0.05, max(xs) - min(xs)),
+        box["height"] * 0.88 / max(0.05, max(ys) - min(ys)),
+    )
+    box = ready.bounding_box()
+    at = (
+        box["x"] + box["width"] / 2 + (xs[0] - 0.5) * span,
+        box["y"] + box["height"] / 2 - (ys[0] - 0.5) * span,
+    )
+    page.mouse.move(*at)
+    card = page.locator(".map .card")
+    expect(card).to_be_visible()
+    expect(card.get_by_role("img")).to_have_attribute("alt", re.compile("Strongest exemplars of"))
+    name = card.locator(".id").text_content()
+    page.mouse.click(*at)
+    expect(page.locator(".csp-id")).to_contain_text(name.replace("/", " / "))
+
+
+def test_two_layers_are_compared_and_a_row_shows_both(server, open_page):
+    page = open_page(f"{server.url}/compare?layer=second@mean&layer2=first@mean")
+    expect(page.locator(".csp-lead")).to_contain_text("Of 12 neurons")
+    canvas = page.get_by_test_id("stDataFrame").locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    canvas.click(position={"x": 14, "y": 40 + 25}, force=True)
+    cards = page.locator(".cards a")
+    expect(cards).to_have_count(2)
+    page.wait_for_function("location.search.includes('unit=')")
+    assert "first@mean / " in cards.nth(1).text_content()
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "compare.png")
+
+
 @pytest.mark.parametrize("path", ["", "search?q=green", "neuron?layer=second@mean&unit=5"])
 def test_pages_fit_a_phone(server, open_page, path):
     page = open_page(f"{server.url}/{path}", width=390, height=844)

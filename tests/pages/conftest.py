@@ -43,7 +43,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return point
 
 
-def open_page(page: str = "overview", **params: str) -> AppTest:
+def open_page(page: str = "overview", /, **params: str) -> AppTest:
     """A page at a URL."""
     at = AppTest.from_file(str(MAIN), default_timeout=60)
     at.run()

@@ -27,7 +27,9 @@ export default function (component) {
       const head = element("span", "head")
       const title = element("span", card.isReliable ? "title" : "title unreliable", card.title)
       title.dir = "auto"
-      head.append(title, element("span", "score", card.score))
+      head.append(title)
+      if (card.mark) head.append(element("span", card.isMarked ? "mark strong" : "mark", card.mark))
+      head.append(element("span", "score", card.score))
       const strip = element("span", "strip")
       for (const image of card.images) strip.append(picture(image))
       const foot = element("span", "foot")

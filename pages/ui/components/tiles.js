@@ -2,7 +2,7 @@
 const TILES_SHOWN = new WeakMap()
 
 export default function (component) {
-  const { data, parentElement } = component
+  const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".tiles")
   const box = parentElement.querySelector("dialog")
   if (!root || !box || !data) return
@@ -56,7 +56,13 @@ export default function (component) {
       for (const [name, value] of image.facts) {
         list.append(element("dt", "", name), element("dd", "", value))
       }
-      caption.append(list)
+      const search = element("button", "search", "Search with this image")
+      search.type = "button"
+      search.onclick = () => {
+        box.close()
+        setTriggerValue("searched", image.image)
+      }
+      caption.append(list, search)
       figure.append(picture(image, true), caption)
       row.append(figure)
     }

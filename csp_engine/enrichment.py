@@ -1,0 +1,120 @@
+"""What some images have more often than the rest: shares, lift, exact tests.
+
+Used for the exemplars of a neuron against its probe set. The arithmetic is written out, because the
+one function needed of a statistics library would cost a page half a second to import.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True)
+class Enrichment:
+    """One property among some images of a set.
+
+    ``n_here`` of ``n_chosen`` images have it, ``n_all`` of ``n_images`` in the whole set. ``low``
+    and ``high`` bound the share here (95 %, Wilson). ``p`` is the chance that as many or more of a
+    random choice would have it (hypergeometric, one-sided), ``q`` the same after Benjamini and
+    Hochberg over all properties looked at.
+    """
+
+    name: str
+    n_here: int
+    n_chosen: int
+    n_all: int
+    n_images: int
+    low: float
+    high: float
+    p: float
+    q: float
+
+    @property
+    def share(self) -> float:
+        """Share of the chosen images that have it."""
+        return self.n_here / self.n_chosen
+
+    @property
+    def base(self) -> float:
+        """Share of all images that have it."""
+        return self.n_all / self.n_images
+
+    @property
+    def lift(self) -> float:
+        """How many times more often than in the whole set."""
+        return self.share / self.base
+
+
+def enriched(
+    names: list[str], has_pn: Bool[np.ndarray, "p n"], chosen_m: Int[np.ndarray, " m"]
+) -> list[Enrichment]:
+    """Every property that a chosen image has, the largest lift first.
+
+    Args:
+        names: of the properties.
+        has_pn: which image has which.
+        chosen_m: the chosen images, each once.
+    """
+    n_images, n_chosen = has_pn.shape[1], len(chosen_m)
+    if not n_chosen:
+        return []
+    n_all_p = has_pn.sum(axis=1)
+    n_here_p = has_pn[:, chosen_m].sum(axis=1)
+    # Every property counts as looked at, also one that no chosen image has.
+    p_p = [
+        tail_chance(int(k), n_chosen, int(n_all), n_images)
+        for k, n_all in zip(n_here_p, n_all_p, strict=True)
+    ]
+    q_p = adjusted(p_p)
+    rows = [
+        Enrichment(name, int(k), n_chosen, int(n_all), n_images, *wilson(int(k), n_chosen), p, q)
+        for name, k, n_all, p, q in zip(names, n_here_p, n_all_p, p_p, q_p, strict=True)
+        if k
+    ]
+    return sorted(rows, key=lambda row: (-row.lift, row.p, row.name))
+
+
+def tail_chance(n_here: int, n_chosen: int, n_all: int, n_images: int) -> float:
+    """``P(X >= n_here)`` for ``n_chosen`` images drawn at once, of a set where ``n_all`` fit."""
+    last = min(n_chosen, n_all)
+    if n_here <= max(0, n_chosen - (n_images - n_all)):
+        return 1.0
+    whole = _log_choose(n_images, n_chosen)
+    return min(
+        1.0,
+        math.fsum(
+            math.exp(_log_choose(n_all, k) + _log_choose(n_images - n_all, n_chosen - k) - whole)
+            for k in range(n_here, last + 1)
+        ),
+    )
+
+
+def wilson(n_here: int, n_chosen: int) -> tuple[float, float]:
+    """The 95 % interval of Wilson (1927) for a share."""
+    share, z_square = n_here / n_chosen, Z_95**2
+    middle = share + z_square / (2 * n_chosen)
+    spread = Z_95 * math.sqrt(share * (1 - share) / n_chosen + z_square / (4 * n_chosen**2))
+    scale = 1 + z_square / n_chosen
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def adjusted(p_p: list[float]) -> list[float]:
+    """P-values after Benjamini and Hochberg (1995)."""
+    order = sorted(range(len(p_p)), key=lambda i: -p_p[i])
+    found, lowest = [1.0] * len(p_p), 1.0
+    for place, i in enumerate(order):
+        lowest = min(lowest, p_p[i] * len(p_p) / (len(p_p) - place))
+        found[i] = lowest
+    return found
+
+
+def _log_choose(n: int, k: int) -> float:
+    if not 0 <= k <= n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -1,0 +1,78 @@
+"""Compare: each neuron of one layer beside its most similar one in another layer or model."""
+
+import streamlit as st
+
+from pages.ui import comparing, narrowing, pairs, problems
+from pages.ui.cards import plain, show
+from pages.ui.comparing import KINDS, Side
+from pages.ui.page import opened, set_params
+from pages.ui.state import pick
+
+
+def main() -> None:
+    """Draw the page."""
+    found = opened()
+    if found is None:
+        return
+    bundle, view = found
+    with problems.caught():
+        every = comparing.sides()
+        a = every[view.bundle, view.model, view.layer]
+        b, notes = comparing.other_side(st.query_params, a, every)
+        kind, note = pick("choice", st.query_params.get("only"), list(KINDS))
+        problems.notes(notes + ((note,) if note else ()))
+        heading = st.container()
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+            side_box("Neurons of", "", a, every)
+            side_box("matched in", "2", b, every)
+            narrowing.method_box(bundle, view)
+            st.session_state["_kind"] = kind
+            st.selectbox(
+                "Show",
+                list(KINDS),
+                format_func=KINDS.__getitem__,
+                key="_kind",
+                width=210,
+                on_change=lambda: set_params(only=st.session_state["_kind"]),
+            )
+            st.button("Other way round", key="swap", on_click=place, args=(b, a))
+        with heading:
+            show(
+                f"<p class='csp-id'>{plain(a.title)} · {plain(b.title)}</p>"
+                "<h1 class='csp-title'>Which neurons do both have?</h1>"
+            )
+        compared = comparing.compare(a, b, view.method)
+        with heading:
+            pairs.summary(compared, view.method)
+        if "unit" in st.query_params:
+            pairs.pair(a, b, view.unit, compared, view.method)
+        pairs.draw(a, b, compared, kind)
+
+
+def place(a: Side, b: Side) -> None:
+    """Put both sides in the URL."""
+    one = dict(zip(("bundle", "model", "layer"), a.key, strict=True))
+    two = dict(zip(("bundle2", "model2", "layer2"), b.key, strict=True))
+    set_params(**one, **two, unit="")
+
+
+def side_box(label: str, ending: str, side: Side, every: dict[tuple[str, str, str], Side]) -> None:
+    """Which layer stands on a side."""
+    st.session_state[f"_side{ending}"] = side.key
+
+    def chosen() -> None:
+        key = st.session_state[f"_side{ending}"]
+        names = [name + ending for name in ("bundle", "model", "layer")]
+        set_params(**dict(zip(names, key, strict=True)), unit="")
+
+    st.selectbox(
+        label,
+        list(every),
+        format_func=lambda key: every[key].title,
+        key=f"_side{ending}",
+        on_change=chosen,
+        width=270,
+    )
+
+
+main()

@@ -1,0 +1,131 @@
+"""Map: the concept vectors of all neurons on a plane, coloured by any column."""
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from csp_engine.bundle import Bundle, Projection
+from pages.ui import lists, narrowing, neuron_map, neuron_rows, numbers, problems, table, words
+from pages.ui.asking import NOTHING
+from pages.ui.cards import plain, show
+from pages.ui.neurons import method_title
+from pages.ui.page import go, link, opened, set_params
+from pages.ui.state import ALL_LAYERS, MAX_QUERY, Narrowing, View, area_text, pick, read_area
+
+
+def main() -> None:
+    """Draw the page."""
+    found = opened()
+    if found is None:
+        return
+    bundle, view = found
+    with problems.caught():
+        laid, points = bundle.projection(), neuron_map.points(bundle)
+        if laid is None or points is None:
+            without_map(view)
+            return
+        rows = table.neuron_table(bundle, view.method)
+        if view.has_query:
+            rows = pd.concat([rows, table.matches(bundle, view)], axis=1)
+        rows = rows.iloc[points.row_m]
+        columns = [n for n in neuron_map.COLOURS if n in rows and rows[n].notna().any()]
+        default = "match" if "match" in columns else "layer"
+        colour, note = pick("colour", st.query_params.get("colour") or default, columns)
+        area, area_note = read_area(st.query_params)
+        problems.notes(tuple(n for n in (note, area_note) if n))
+        head(bundle, view, laid, len(rows))
+        controls(bundle, view, columns, colour)
+        picked, drawn = neuron_map.draw(bundle, view, rows, colour, area)
+        if picked is not None:
+            model, layer = table.places(bundle)[picked[0]]
+            here = {"model": model, "layer": layer, "unit": picked[1]}
+            go("neuron", lists.neuron_params(view, Narrowing(), **here))
+        if drawn is not None and drawn != area:
+            set_params(area=area_text(drawn))
+            st.rerun()
+        selection(bundle, view, rows, points, area)
+
+
+def without_map(view: View) -> None:
+    """Why there is nothing to see, and what to do."""
+    show(f"<h1 class='csp-title'>No map of {plain(view.bundle)} yet</h1>")
+    st.text(
+        "This bundle was made before maps were, or no neuron of it has a concept vector. Run the "
+        "same 'csp build' again to add the map; nothing else is computed anew."
+    )
+    link("layer", "All neurons as a table", {"bundle": view.bundle, "v": "1"})
+
+
+def head(bundle: Bundle, view: View, laid: Projection, n_points: int) -> None:
+    """What the map shows, and how far it can be trusted."""
+    how = "UMAP" if laid.kind == "umap" else "Principal components"
+    kept = ""
+    if laid.neighbour_recall is not None:
+        kept = (
+            f" A plane cannot keep all of them: of a neuron's ten nearest, "
+            f"{numbers.share(laid.neighbour_recall)} are also among the ten nearest here. "
+            "Nearest neurons on the neuron pages come from the original space."
+        )
+    show(
+        f"<p class='csp-id'>{plain(view.bundle)}</p>"
+        f"<h1 class='csp-title'>Map of {numbers.count(n_points)} neurons</h1>"
+        f"<p class='csp-lead'>{how} of the {words.term('concept vector', 'concept vectors')} of "
+        f"{plain(method_title(laid.method))}: "
+        f"what lies close answers to similar things.{kept}</p>"
+    )
+
+
+def controls(bundle: Bundle, view: View, columns: list[str], colour: str) -> None:
+    """What colours the points."""
+    st.session_state["_colour"], st.session_state["_q"] = colour, view.q
+
+    def coloured() -> None:
+        set_params(bundle=view.bundle, colour=st.session_state["_colour"])
+
+    def asked() -> None:
+        set_params(bundle=view.bundle, **{**NOTHING, "q": st.session_state["_q"]}, colour="")
+
+    def title(name: str) -> str:
+        return "Reliable label" if name == "label" else table.COLUMNS[name].title
+
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.text_input(
+            "Respond to",
+            key="_q",
+            type="search",
+            placeholder="colour by a word",
+            max_chars=MAX_QUERY,
+            width=230,
+            on_change=asked,
+        )
+        st.selectbox(
+            "Colour", columns, format_func=title, key="_colour", on_change=coloured, width=190
+        )
+        narrowing.method_box(bundle, view)
+
+
+def selection(
+    bundle: Bundle,
+    view: View,
+    rows: pd.DataFrame,
+    points: neuron_map.Points,
+    area: tuple[int, ...],
+) -> None:
+    """The neurons within the lasso as a table, or how to get there."""
+    if not area:
+        st.caption(
+            "Drag to move, scroll to zoom, click a point to open its neuron. With Lasso (or the "
+            "shift key held), draw around points to list them here."
+        )
+        link("layer", "All neurons as a table", view.params(layer=ALL_LAYERS, unit=""))
+        return
+    kept = rows[neuron_map.inside(points.xy_m2, area)]
+    show(f"<h2 class='csp-h'>{numbers.count(len(kept))} neurons in the selection</h2>")
+    if len(kept):
+        everywhere = replace(view, is_all_layers=True)
+        columns = neuron_rows.shown_columns(kept, everywhere)
+        neuron_rows.draw(bundle, view, Narrowing(), kept, columns)
+
+
+main()

@@ -1,0 +1,160 @@
+"""Lists of neurons: a layer, a table or a search, in an order that previous and next follow.
+
+One list serves the search page, the table and the page of one neuron, and is a function of the URL,
+so a neuron opened from a list knows its neighbours there, also in another browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import chance
+from csp_engine.bundle import Bundle
+from pages.ui import finding, store, table
+from pages.ui.state import Narrowing, View, read_narrowing
+
+RANKED = 100
+"""How many of the first neurons are compared with all other texts, to say how they stand."""
+
+
+def searched(bundle: Bundle, view: View) -> pd.DataFrame:
+    """The neurons asked about, with how well they match where there is a query."""
+    rows = table.neuron_table(bundle, view.method)
+    if view.has_query:
+        rows = pd.concat([rows, table.matches(bundle, view)], axis=1)
+        rows = rows[rows["match"].notna()]
+    if not view.is_all_layers:
+        place = table.places(bundle).index((view.model, view.layer))
+        rows = rows[rows["place"] == place]
+    return rows
+
+
+def ordered(rows: pd.DataFrame, view: View, keep: Narrowing) -> pd.DataFrame:
+    """The rows kept, in order; matches of a query come best first unless the URL says otherwise."""
+    if view.has_query and not keep.sort:
+        keep = replace(keep, sort="-match")
+    return table.narrowed(rows, keep)
+
+
+def narrowing_of(params: Mapping[str, str], rows: pd.DataFrame) -> Narrowing:
+    """What a URL keeps of these rows."""
+    sortable = [name for name in table.COLUMNS if name in rows]
+    return read_narrowing(params, sortable, [name for name in table.RANGED if name in rows])
+
+
+def neuron_params(
+    view: View, keep: Narrowing, *, model: str, layer: str, unit: int
+) -> dict[str, str]:
+    """The address of a neuron that remembers the list it was opened from."""
+    held = {key: value for key, value in keep.params().items() if value}
+    scope = "layer" if held and not view.is_all_layers else ""
+    if view.has_query:
+        scope = "" if view.is_all_layers else "layer"
+    here = view.params(model=model, layer=layer, unit=unit, scope=scope, k="", page="", find="")
+    return {**here, **held}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Queue:
+    """The list that a neuron stands in, and its place there; None where it is not in it."""
+
+    rows: pd.DataFrame
+    at: int | None
+    is_layer: bool
+
+    def step(self, by: int) -> dict[str, str | int] | None:
+        """The neuron some places on, round the end; None where there is none."""
+        if self.rows.empty:
+            return None
+        start = self.at if self.at is not None else (-1 if by > 0 else 0)
+        return self.neuron((start + by) % len(self.rows))
+
+    def neuron(self, at: int) -> dict[str, str | int]:
+        """Model, layer and unit of a place."""
+        row = self.rows.iloc[at]
+        return {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
+
+
+def queue_of(bundle: Bundle, view: View, params: Mapping[str, str]) -> Queue:
+    """The list that the page of a neuron walks through: what its URL searches for, or its layer.
+
+    Raises:
+        CspError: as a search would.
+    """
+    is_listed = view.has_query or any(params.get(key) for key in Narrowing().params())
+    if not is_listed:
+        rows = searched(bundle, replace(view, is_all_layers=False))
+        return Queue(rows, view.unit, is_layer=True)
+    whole = searched(bundle, replace(view, is_all_layers=view.scope != "layer"))
+    rows = ordered(whole, view, narrowing_of(params, whole))
+    place = table.places(bundle).index((view.model, view.layer))
+    is_here = (rows["place"].to_numpy() == place) & (rows["unit"].to_numpy() == view.unit)
+    found = np.flatnonzero(is_here)
+    return Queue(rows, int(found[0]) if len(found) else None, is_layer=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What chance gives for a query: a standing for the first neurons, by row label of the list.
+
+    ``bar`` is the score of a good answer, ``n_above`` how many neurons pass it, and ``expected``
+    how many of as many random image sets would.
+    """
+
+    standing: dict[int, str]
+    bar: float
+    n_above: int
+    expected: float
+    n_draws: int
+
+    @property
+    def best(self) -> str:
+        """The best standing of any neuron."""
+        return max(self.standing.values(), key=chance.STANDINGS.index, default="none")
+
+    def count(self, standing: str) -> int:
+        """How many of the first neurons stand like this."""
+        return sum(each == standing for each in self.standing.values())
+
+
+def judged(bundle: Bundle, view: View, rows: pd.DataFrame) -> Judged | None:
+    """How the best matches among all searched neurons stand to chance; None without a null.
+
+    A query by neuron is not judged: its matches are neighbours, near or far.
+    """
+    query = finding.query_of(bundle, view)
+    if query.kind == "neuron" or rows.empty:
+        return None
+    places = table.places(bundle)
+    nulls: dict[int, chance.QueryNull] = {}
+    for place in np.unique(rows["place"]):
+        null_rd = store.live_null(bundle, *places[place], view.method)
+        if null_rd is None:
+            return None
+        best_r = store.best_controls(bundle, *places[place], view.method, query.kind)
+        nulls[int(place)] = chance.QueryNull(np.sort(null_rd @ query.vector_d), best_r)
+    counts = rows["place"].value_counts()
+    shares = [(null, int(counts[place])) for place, null in nulls.items()]
+    score_u = rows["match"].to_numpy(np.float64)
+    rate_u = chance.chance_rates(score_u, shares)
+    first = np.argsort(-score_u, kind="stable")[:RANKED]
+    controls_cd = store.controls(bundle, query.kind)
+    best = rows.iloc[first]
+    lower = np.empty(len(first))
+    for place, group in best.groupby("place", observed=True).indices.items():
+        vector_ud = bundle.scores(*places[int(place)], view.method).vector_ud
+        units = best["unit"].to_numpy()[group]
+        score_mc = np.asarray(vector_ud[units]) @ controls_cd.T
+        lower[group] = np.mean(score_mc < score_u[first[group], None], axis=1)
+    bars = np.array([nulls[int(place)].bar for place in best["place"]])
+    found = chance.standings(score_u[first], rate_u[first], bars, lower)
+    bar = max(null.bar for null in nulls.values())
+    expected = sum(n * float(null.tail(np.array([bar]))[0]) for null, n in shares)
+    n_draws = max(len(null.score_r) for null in nulls.values())
+    n_above = int(np.count_nonzero(score_u > bar))
+    standing = dict(zip(best.index.tolist(), found, strict=True))
+    return Judged(standing, bar, n_above, expected, n_draws)

@@ -1,0 +1,82 @@
+"""Neurons drawn as a table whose rows open them, with the file of exactly these rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+from pages.ui import lists, table
+from pages.ui.page import go
+from pages.ui.state import Narrowing, View
+
+ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
+
+
+def shown_columns(rows: pd.DataFrame, view: View) -> list[str]:
+    """Columns that say something here: no empty ones, no layer where there is only one."""
+    hidden = set()
+    if rows["model"].nunique() < 2:
+        hidden.add("model")
+    if not view.is_all_layers:
+        hidden.add("layer")
+    return [
+        name
+        for name in table.COLUMNS
+        if name in rows and name not in hidden and (name == "label" or rows[name].notna().any())
+    ]
+
+
+def draw(
+    bundle: Bundle, view: View, keep: Narrowing, kept: pd.DataFrame, columns: list[str]
+) -> None:
+    """The table and its file."""
+    shown = kept[columns].copy()
+    shown.insert(0, "strip", table.strip_urls(view, bundle, kept))
+    shown.loc[(kept["state"] == "constant").to_numpy(), "strip"] = None
+    for name in columns:
+        if table.COLUMNS[name].kind == "share":
+            shown[name] *= 100
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(HEIGHT_PX, 40 + ROW_PX * len(shown)),
+        row_height=ROW_PX,
+        column_config={name: config(name) for name in shown},
+        key="neurons",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"{len(shown)} neurons of {view.model} with labels, scores and statistics",
+    )
+    st.download_button(
+        "Download these rows (CSV)",
+        lambda: table.csv_bytes(kept, columns),
+        file_name="neurons.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key="export",
+    )
+    chosen = event.selection.rows
+    if chosen and 0 <= chosen[0] < len(kept):
+        row = kept.iloc[chosen[0]]
+        here = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
+        go("neuron", lists.neuron_params(view, keep, **here))
+
+
+def config(name: str) -> object:
+    """How a column looks."""
+    kinds = st.column_config
+    if name == "strip":
+        return kinds.ImageColumn("Exemplars", width=STRIP_PX)
+    column = table.COLUMNS[name]
+    about = {"label": column.title, "help": column.help}
+    if column.kind == "flag":
+        return kinds.CheckboxColumn(**about)
+    if column.kind == "share":
+        return kinds.NumberColumn(**about, format="%.1f %%")
+    if column.kind == "number":
+        return kinds.NumberColumn(**about, format="%.3f")
+    if column.kind == "count":
+        return kinds.NumberColumn(**about, format="%d")
+    return kinds.TextColumn(**about, width="medium" if name == "label" else None)

@@ -1,0 +1,84 @@
+"""From neuron to neuron: which layer, which unit, and the list that previous and next walk."""
+
+from __future__ import annotations
+
+import random
+
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+from pages.ui import finding, lists, numbers
+from pages.ui.cards import plain, show
+from pages.ui.lists import Queue
+from pages.ui.page import link, set_params
+from pages.ui.state import Narrowing, View
+from pages.ui.table import places
+
+
+def steps(bundle: Bundle, view: View) -> None:
+    """Layer, unit, and steps through the list that the URL names."""
+    queue = lists.queue_of(bundle, view, st.query_params)
+    every = places(bundle)
+    n_units = bundle.n_units(view.model, view.layer)
+    st.session_state["_place"] = (view.model, view.layer)
+    st.session_state["_unit"] = view.unit
+
+    def to(place: dict[str, str | int] | None) -> None:
+        if place is not None:
+            set_params(bundle=view.bundle, **place)
+
+    def chosen() -> None:
+        model, layer = st.session_state["_place"]
+        to({"model": model, "layer": layer, "unit": 0})
+
+    def typed() -> None:
+        unit = min(max(int(st.session_state["_unit"]), 0), n_units - 1)
+        to({"model": view.model, "layer": view.layer, "unit": unit})
+
+    def anywhere() -> None:
+        others = [at for at in range(len(queue.rows)) if at != queue.at]
+        to(queue.neuron(random.choice(others)) if others else None)
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        is_only = len(bundle.model_names) == 1
+        st.selectbox(
+            "Layer",
+            every,
+            format_func=lambda place: place[1] if is_only else f"{place[0]} / {place[1]}",
+            key="_place",
+            on_change=chosen,
+            width=260,
+        )
+        st.number_input("Unit", 0, n_units - 1, key="_unit", step=1, on_change=typed, width=130)
+        st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")
+        st.button("Next", on_click=lambda: to(queue.step(1)), shortcut="Right", key="next")
+        st.button("Random", on_click=anywhere, shortcut="Q", key="random")
+        like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
+        link("search", "Find neurons like it", like)
+    if not queue.is_layer:
+        where(view, queue)
+
+
+EMPTY = {key: "" for key in ("model", "layer", "unit", "q", "not", "image", "vec", "scope", "k")}
+
+
+def where(view: View, queue: Queue) -> None:
+    """Which list it is, the place in it, and the ways back and out."""
+    names = []
+    if view.has_query:
+        names.append(f"the search for {finding.title_of(view)}")
+    held = {key: st.query_params.get(key, "") for key in Narrowing().params()}
+    if any(held.values()):
+        names.append(
+            "these filters and this order" if names else "a table with filters or an order"
+        )
+    n = numbers.count(len(queue.rows))
+    at = "not in" if queue.at is None else f"{numbers.count(queue.at + 1)} of {n} in"
+    scope = {"model": "", "layer": ""} if view.scope != "layer" else {}
+    back = {**view.params(unit="", scope="", show="", k="", **scope)}
+    back |= {key: value for key, value in held.items() if value}
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list"):
+        show(f"<p class='csp-quiet csp-list'>{at} {plain(' with '.join(names))}</p>")
+        link("search" if view.has_query else "layer", "Back to the list", back)
+        out = {key: "" for key in (*EMPTY, "like", *held) if key not in ("model", "layer", "unit")}
+        st.button("Leave the list", key="leave", on_click=lambda: set_params(**out))

@@ -1,0 +1,81 @@
+"""Moving gamma, searching by an image, walking a search, and handing the view to somebody else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import address, settled
+
+pytestmark = [pytest.mark.browser]
+
+
+def test_gamma_ranks_the_labels_again_and_back_undoes_it(server, open_page):
+    page = open_page(f"{server.url}/neuron?layer=second@mean&unit=5")
+    caption = page.locator("caption", has_text="At γ = ")
+    expect(caption).to_contain_text("At γ = 1,")
+    before = page.locator("table", has=caption).inner_text()
+    page.get_by_test_id("stSlider").locator("input").first.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    expect(caption).to_contain_text("At γ = 0.8,")
+    page.wait_for_function("location.search.includes('gamma=0.8')")
+    assert page.locator("table", has=caption).inner_text() != before
+    # The neuron stayed: arrows move the slider while it has the focus.
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
+    page.go_back()
+    expect(caption).not_to_contain_text("At γ = 0.8,")
+
+
+def test_a_copied_link_shows_a_stranger_the_same_view(server, browser, open_page):
+    page = open_page(f"{server.url}/search?q=red")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".cards a").first.click()
+    expect(page.locator(".tiles li.pair").first).to_be_visible()
+    choice = page.get_by_test_id("stButtonGroup").first
+    choice.get_by_text("Exemplars", exact=True).click()
+    page.wait_for_function("location.search.includes('show=exemplars')")
+    settled(page)
+    shown = page.locator(".csp-id").inner_text()
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_text("Link copied")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(f"{server.url}/neuron?")
+    assert "bundle=small" in link
+    other = open_page(link)
+    expect(other.locator(".csp-id")).to_have_text(shown)
+    expect(other.locator(".csp-list")).to_contain_text("in the search for “red”")
+    expect(other.locator(".tiles li.single").first).to_be_visible()
+
+
+def test_an_image_from_the_box_becomes_the_query_and_next_walks_its_results(server, open_page):
+    page = open_page(f"{server.url}/neuron?layer=second@mean&unit=5")
+    page.locator(".tiles button").first.click()
+    page.get_by_role("dialog").get_by_role("button", name="Search with this image").first.click()
+    expect(page.locator(".csp-asked")).to_contain_text("probe image")
+    image = re.search(r"image=(\d+)", address(page))[1]
+    cards = page.locator(".cards a")
+    expect(cards).to_have_count(12)
+    second = cards.nth(1).locator(".id").inner_text()
+    cards.first.click()
+    expect(page.locator(".csp-list")).to_contain_text(
+        re.compile(rf"1 of \d+ in the search for probe image {image}")
+    )
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator(".csp-id")).to_contain_text(second)
+    expect(page.locator(".csp-list")).to_contain_text("2 of ")
+
+
+def test_an_uploaded_image_is_searched_by_and_stays_in_the_address(server, open_page, small_bundle):
+    page = open_page(f"{server.url}/search")
+    page.get_by_role("button", name="By image").click()
+    file = sorted((small_bundle.parent / "images" / "blue").iterdir())[0]
+    page.locator("input[type=file]").set_input_files(file)
+    expect(page.locator(".csp-asked")).to_contain_text("your image")
+    cards = page.locator(".cards a")
+    expect(cards).to_have_count(12)
+    first = cards.first.locator(".id").inner_text()
+    other = open_page(server.url + address(page))
+    expect(other.locator(".cards a").first.locator(".id")).to_have_text(first)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from csp_engine.enrichment import adjusted, enriched, tail_chance, wilson
+
+
+@given(st.data())
+def test_the_tail_is_that_of_scipy(data):
+    n_images = data.draw(st.integers(1, 5000))
+    n_all = data.draw(st.integers(0, n_images))
+    n_chosen = data.draw(st.integers(1, min(100, n_images)))
+    low, high = max(0, n_chosen - (n_images - n_all)), min(n_chosen, n_all)
+    k = data.draw(st.integers(low, high))
+    expected = stats.hypergeom.sf(k - 1, n_images, n_all, n_chosen)
+    assert tail_chance(k, n_chosen, n_all, n_images) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_is_that_of_scipy(pair):
+    k, n = pair
+    expected = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
+    assert wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=30))
+def test_the_adjustment_is_that_of_scipy(p_p):
+    np.testing.assert_allclose(adjusted(p_p), stats.false_discovery_control(p_p), rtol=1e-9)
+
+
+def test_by_hand():
+    """Ten images, three with hair; of four chosen, all three. 7 of 210 choices do that."""
+    has_pn = np.zeros((3, 10), bool)
+    has_pn[0, :3] = True  # hair
+    has_pn[1, [0, 5, 6, 7, 8]] = True  # ruler: one of four, half of all
+    has_pn[2, 9] = True  # none of the chosen
+    rows = enriched(["hair", "ruler", "ink"], has_pn, np.array([0, 1, 2, 4]))
+    assert [row.name for row in rows] == ["hair", "ruler"]
+    hair = rows[0]
+    assert (hair.n_here, hair.n_chosen, hair.n_all, hair.n_images) == (3, 4, 3, 10)
+    assert hair.lift == pytest.approx(2.5)
+    assert hair.p == pytest.approx(7 / 210)
+    assert hair.q == pytest.approx(3 * 7 / 210)
+    assert rows[1].lift == pytest.approx(0.5)
+
+
+def test_of_properties_that_mean_nothing_few_seem_to():
+    """Random flags on random choices: at q 0.05 a table is wrong in about one of twenty."""
+    rng = np.random.default_rng(0)
+    has_pn = rng.random((20, 300)) < 0.3
+    names = [str(i) for i in range(20)]
+    n_wrong = sum(
+        any(row.q < 0.05 for row in enriched(names, has_pn, rng.choice(300, 30, replace=False)))
+        for _ in range(400)
+    )
+    assert n_wrong / 400 < 0.08
+
+
+def test_nothing_chosen_has_nothing():
+    assert enriched(["a"], np.ones((1, 5), bool), np.zeros(0, np.int64)) == []
+    assert math.isclose(tail_chance(0, 3, 0, 10), 1)

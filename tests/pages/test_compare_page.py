@@ -1,0 +1,111 @@
+"""Compare: matches as the engine finds them, kinds, both sides in the URL, one encoder only."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from csp_engine.bundle import Bundle
+from csp_engine.matching import match
+from pages.ui import comparing
+from tests.pages.conftest import component, html, open_page, rewrite_manifest
+
+
+@pytest.fixture
+def two(serve, small_bundle, copied):
+    """The same build twice, under two names."""
+    other = copied.rename(copied.with_name("other.csp"))
+    serve(small_bundle, other)
+    return other
+
+
+def vectors(path, layer):
+    return np.asarray(Bundle.open(path).scores("small", layer, "csp").vector_ud)
+
+
+def test_two_layers_are_matched_as_the_engine_does(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("compare", layer="second@mean", layer2="first@mean")
+    assert not at.exception
+    shown = at.dataframe[0].value
+    found = match(vectors(small_bundle, "second@mean"), vectors(small_bundle, "first@mean"))
+    assert shown["Similarity"].is_monotonic_decreasing
+    for row in shown.itertuples(index=False):
+        unit = int(row[2])
+        assert row[3] == pytest.approx(float(found.similarity_u[unit]))
+        assert int(row[-1]) == found.other_u[unit]
+        if row[4] == "mutual":
+            assert found.is_mutual_u[unit]
+
+
+def test_without_a_choice_the_same_layer_of_another_model_is_taken(two, small_bundle):
+    at = open_page("compare", bundle="small", layer="second@mean")
+    assert "small / second@mean · other / small / second@mean" in html(at)
+    shown = at.dataframe[0].value
+    assert (shown["A unit"].astype(int) == shown["B unit"].astype(int)).all()
+    np.testing.assert_allclose(shown["Similarity"], 1, atol=1e-5)
+    assert (shown["Match"] == "mutual").all()
+    assert "<b>12</b>" in html(at)
+
+
+def test_kinds_split_the_neurons(small_bundle, serve):
+    serve(small_bundle)
+    every = comparing.sides()
+    a, b = every["small", "small", "second@mean"], every["small", "small", "first@mean"]
+    compared = comparing.compare(a, b, "csp")
+    counts = [compared.count(kind) for kind in ("mutual", "oneway", "unmatched")]
+    assert sum(counts) + int((compared.rows["kind"] == "").sum()) == 12
+    alike = compared.rows["similarity"].to_numpy()
+    is_above = alike > compared.bar
+    assert ((compared.rows["kind"] == "unmatched").to_numpy() == ~is_above).all()
+    at = open_page("compare", layer="second@mean", layer2="first@mean", only="unmatched")
+    n_shown = len(at.dataframe[0].value) if at.dataframe else 0
+    assert n_shown == compared.count("unmatched")
+
+
+def test_two_encoders_are_refused_in_one_sentence(two, small_bundle):
+    manifest = json.loads((two / "manifest.json").read_text())
+    inputs = manifest["inputs"]
+    inputs["encoder"] = {**inputs["encoder"], "fingerprint": "f" * 64}
+    rewrite_manifest(two, inputs=inputs)
+    at = open_page("compare", bundle="small", bundle2="other")
+    assert not at.exception
+    assert "different spaces and cannot be compared" in html(at)
+    assert not at.dataframe
+    # And it is not what is proposed when nothing was chosen.
+    assert "· other" not in html(open_page("compare", bundle="small"))
+
+
+def test_nonsense_of_the_other_side_is_named(two):
+    at = open_page("compare", bundle="small", bundle2="othr", layer2="<b>", only="zzz")
+    assert not at.exception
+    for said in ("othr", "&lt;b&gt;", "zzz"):
+        assert said in html(at)
+
+
+def test_a_selected_row_shows_both_neurons_and_is_in_the_url(two):
+    at = open_page("compare", bundle="small", layer="second@mean")
+    unit = int(at.dataframe[0].value["A unit"].iloc[3])
+    at.session_state["pairs"] = {"selection": {"rows": [3], "columns": [], "cells": []}}
+    at.run()
+    assert at.query_params["unit"] == str(unit)
+    cards = component(at, "csp_cards")["cards"]
+    assert cards[0]["id"] == f"second@mean / {unit}"
+
+
+def test_other_way_round_swaps_the_sides(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("compare", layer="second@mean", layer2="first@mean")
+    at.button(key="swap").click().run()
+    assert "small / first@mean · small / second@mean" in html(at)
+    assert at.query_params["layer2"] == "second@mean"
+
+
+def test_a_method_without_vectors_is_a_sentence(serve, small_bundle):
+    serve(small_bundle)
+    every = comparing.sides()
+    side = every["small", "small", "first@mean"]
+    with pytest.raises(Exception, match="has no concept vectors of small / first@mean"):
+        comparing.compare(side, side, "nothing")

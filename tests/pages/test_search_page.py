@@ -1,0 +1,314 @@
+"""Search: what is asked, what stands out, what is shown, and how a neuron remembers its list."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csp_engine.bundle import Bundle
+from pages.ui import lists, state, vectors
+from tests.pages.conftest import HOSTILE, component, html, open_page
+
+LAYER = "second@mean"
+
+
+def cards(at) -> list[dict]:
+    return component(at, "csp_cards")["cards"]
+
+
+def all_cards(at) -> list[dict]:
+    import json
+
+    found = []
+    for element in at.get("bidi_component"):
+        if element.proto.component_name.endswith("csp_cards"):
+            found += json.loads(element.proto.json)["cards"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def bundle(small_bundle):
+    return Bundle.open(small_bundle)
+
+
+# ---------------------------------------------------------------- what chance gives
+
+
+def judged(bundle: Bundle, **params: str) -> lists.Judged:
+    view = state.read_view(params, "small", bundle)
+    return lists.judged(bundle, view, lists.searched(bundle, view))
+
+
+def test_standings_follow_from_the_arrays_of_the_bundle(bundle):
+    """The rule again, the slow way: counting draws one by one."""
+    found = judged(bundle, q="red")
+    labels = np.asarray(bundle.label_vectors())
+    query_d = labels[bundle.labels()["text"].tolist().index("red")]
+    place = ("small", LAYER, "csp")
+    anchor, projection = (
+        np.asarray(bundle.score_array(*place, f"null_{half}")) for half in ("anchor", "projection")
+    )
+    full = np.asarray(bundle.score_array(*place, "null_size")) == 4
+    rest = (anchor - projection)[full]
+    null = rest / np.linalg.norm(rest, axis=1, keepdims=True)
+    assert found.n_draws == 30
+    assert found.bar == pytest.approx(np.quantile((null @ labels.T).max(axis=1), 0.95), abs=1e-5)
+    n_above = 0
+    for layer in bundle.layers("small"):
+        vector_ud = np.asarray(bundle.scores("small", layer, "csp").vector_ud)
+        n_above += int(np.sum(vector_ud @ query_d > found.bar))
+    assert found.n_above == n_above
+
+
+@pytest.mark.parametrize(
+    ("standing", "n_above", "said"),
+    [
+        ("clear", 1, "<b>1 neuron stands out</b>"),
+        ("unsure", 3, "3 are above"),
+        ("unsure", 0, "hardly any other text scores higher"),
+        ("none", 0, "<b>No neuron stands out for “red”.</b>"),
+    ],
+)
+def test_the_page_says_what_it_can_and_cannot_tell(
+    serve, small_bundle, monkeypatch, standing, n_above, said
+):
+    serve(small_bundle)
+    real = lists.judged
+
+    def told(*args):
+        found = real(*args)
+        first = next(iter(found.standing))
+        return lists.Judged({first: standing}, found.bar, n_above, 2.34, found.n_draws)
+
+    monkeypatch.setattr(lists, "judged", told)
+    at = open_page("search", q="red")
+    assert said in html(at)
+    mark = {"clear": "stands out", "unsure": "cannot tell", "none": ""}[standing]
+    assert cards(at)[0]["mark"] == mark
+    assert [card["mark"] for card in cards(at)[1:]] == [""] * 11
+
+
+def test_a_method_without_random_sets_claims_nothing(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search", q="red", method="clip_dissect")
+    assert "has no random image sets to compare with" in html(at)
+    assert {card["mark"] for card in cards(at)} == {""}
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def test_neurons_like_one_are_its_neighbours_and_not_itself(serve, small_bundle, bundle):
+    serve(small_bundle)
+    found = cards(open_page("search", like=f"small/{LAYER}/5", k="24"))
+    every = [
+        (f"{layer} / {unit}", vector_d)
+        for layer in bundle.layers("small")
+        for unit, vector_d in enumerate(np.asarray(bundle.scores("small", layer, "csp").vector_ud))
+        if vector_d.any()
+    ]
+    own = dict(every)[f"{LAYER} / 5"]
+    expected = sorted(every, key=lambda each: -float(own @ each[1]))
+    assert [card["id"] for card in found][:5] == [name for name, _ in expected[1:6]]
+    assert f"{LAYER} / 5" not in [card["id"] for card in found]
+
+
+def test_a_probe_image_can_be_the_query(serve, small_bundle, bundle):
+    serve(small_bundle)
+    at = open_page("search", image="3")
+    image_d = np.asarray(bundle.image_vectors()[3])
+    best = max(
+        float(np.max(np.asarray(bundle.scores("small", layer, "csp").vector_ud) @ image_d))
+        for layer in bundle.layers("small")
+    )
+    assert cards(at)[0]["score"] == f"{best:.3f}"
+    assert "probe image 3" in html(at)
+
+
+def test_an_uploaded_image_is_found_again_through_its_address(bundle, serve, small_bundle):
+    serve(small_bundle)
+    vec = vectors.encode(np.asarray(bundle.image_vectors()[3]), bundle)
+    by_vector = cards(open_page("search", vec=vec))
+    by_image = cards(open_page("search", image="3"))
+    assert [card["id"] for card in by_vector] == [card["id"] for card in by_image]
+    assert [card["score"] for card in by_vector] == [card["score"] for card in by_image]
+
+
+def test_an_upload_becomes_a_vector_in_the_address(serve, small_bundle, bundle, monkeypatch):
+    from pages.ui import asking
+    from tests import toys
+
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    serve(small_bundle)
+    file = next((small_bundle.parent / "images" / "red").iterdir())
+    vector_d = asking.seen(bundle, file.read_bytes())
+    own = toys.ColourEncoder()
+    from PIL import Image
+
+    expected = own.embed_images(own.preprocess(Image.open(file).convert("RGB"))[None])[0]
+    np.testing.assert_allclose(vector_d, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sent", [None, 3, "", "no base64!", "a" * 9_000_000, {"x": 1}])
+def test_what_a_browser_sends_as_pasted_is_checked(sent):
+    from pages.ui import asking
+
+    assert asking.from_clipboard(sent) is None
+
+
+def test_a_pasted_image_arrives_whole():
+    import base64
+
+    from pages.ui import asking
+
+    assert asking.from_clipboard(base64.b64encode(b"\x89PNG").decode()) == b"\x89PNG"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.text(max_size=60), st.binary(max_size=60).map(lambda b: f"x.{b.hex()}")))
+def test_nonsense_is_no_vector(bundle, text):
+    assert vectors.decode(text, bundle) is None
+
+
+def test_a_vector_of_another_encoder_is_refused_in_a_sentence(bundle):
+    vec = vectors.encode(np.ones(16, np.float32), bundle)
+    view = state.read_view({"vec": "00000000" + vec[8:]}, "small", bundle)
+    assert view.vec == ""
+    assert "another encoder" in view.notes[0]
+    cut = state.read_view({"vec": vec[:-4]}, "small", bundle)
+    assert cut.vec == ""
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"like": "small/second@mean/500"}, "no neuron “small/second@mean/500”"),
+        ({"like": "../../etc"}, "no neuron"),
+        ({"like": "other/second@mean/1"}, "no neuron"),
+        ({"image": "28"}, "no image 28 (0–27)"),
+        ({"find": "cats"}, "no kind of result"),
+        ({"page": "0"}, "no page 0"),
+        ({"q": "red", "image": "2"}, "only its “q” is searched"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(bundle, params, said):
+    view = state.read_view(params, "small", bundle)
+    assert len(view.notes) == 1
+    assert said in view.notes[0]
+    assert not (view.q and view.image is not None)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_queries_of_every_kind_are_text(serve, small_bundle, text, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    serve(small_bundle)
+    at = open_page("search", **{"like": text, "vec": text, "find": text, "not": text})
+    assert not at.exception
+    assert "<script" not in html(at)
+    assert "<img" not in html(at)
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+def test_layer_by_layer_shows_the_best_of_each(serve, small_bundle):
+    serve(small_bundle)
+    merged = cards(open_page("search", q="red", k="24"))
+    found = all_cards(open_page("search", q="red", find="layers"))
+    for layer in ("first@mean", LAYER):
+        mine = [card["id"] for card in merged if card["id"].startswith(layer)]
+        assert [c["id"] for c in found if c["id"].startswith(layer)] == mine[:6]
+
+
+def test_pages_of_results_follow_each_other(serve, small_bundle):
+    serve(small_bundle)
+    whole = [card["id"] for card in cards(open_page("search", q="red", k="24"))]
+    first = [card["id"] for card in cards(open_page("search", q="red"))]
+    second = [card["id"] for card in cards(open_page("search", q="red", page="2"))]
+    assert first + second == whole
+    beyond = [card["id"] for card in cards(open_page("search", q="red", page="9"))]
+    assert beyond == second
+
+
+def test_probe_images_are_ranked_by_the_encoder(serve, small_bundle, bundle):
+    serve(small_bundle)
+    at = open_page("search", q="red", find="images")
+    labels = bundle.labels()["text"].tolist()
+    score_n = np.asarray(bundle.image_vectors()) @ bundle.label_vectors()[labels.index("red")]
+    tiles = component(at, "csp_tiles")["tiles"]
+    expected = [f"Image {i}" for i in np.argsort(-score_n, kind="stable")[:12]]
+    assert [tile["name"] for tile in tiles] == expected
+
+
+def test_filters_of_the_table_hold_for_a_search(serve, small_bundle, bundle):
+    serve(small_bundle)
+    at = open_page("search", q="red", only="reliable", k="24")
+    for card in cards(at):
+        layer, unit = card["id"].split(" / ")
+        assert bundle.scores("small", layer, "csp").reliable_u[int(unit)]
+    assert not at.exception
+
+
+def test_the_vocabulary_in_use_can_be_picked_from(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search")
+    options = at.selectbox(key="_pick").options
+    assert options == sorted(options, key=str.casefold)
+    at.selectbox(key="_pick").set_value(options[0]).run()
+    assert at.query_params["q"] == options[0]
+    assert cards(at)
+
+
+# ---------------------------------------------------------------- the list a neuron stands in
+
+
+def test_next_walks_the_search_a_neuron_was_opened_from(serve, small_bundle):
+    serve(small_bundle)
+    found = [card["id"] for card in cards(open_page("search", q="red", k="24"))]
+    layer, unit = found[0].split(" / ")
+    at = open_page("neuron", layer=layer, unit=unit, q="red")
+    assert f"1 of {len(found)} in the search for “red”" in html(at)
+    for place in (1, 2):
+        at.button(key="next").click().run()
+        here = f"{at.query_params['layer']} / {at.query_params['unit']}"
+        assert here == found[place]
+    at.button(key="previous").click().run()
+    at.button(key="previous").click().run()
+    at.button(key="previous").click().run()
+    assert f"{at.query_params['layer']} / {at.query_params['unit']}" == found[-1]
+
+
+def test_next_walks_a_filtered_and_ordered_table(serve, small_bundle):
+    serve(small_bundle)
+    rows = open_page("layer", layer=LAYER, sort="-score").dataframe[0].value
+    units = [str(unit) for unit in rows["unit"]]
+    at = open_page("neuron", layer=LAYER, unit=units[0], sort="-score", scope="layer")
+    at.button(key="next").click().run()
+    assert at.query_params["unit"] == units[1]
+    at.button(key="leave").click().run()
+    assert "sort" not in at.query_params
+    at.button(key="next").click().run()
+    assert at.query_params["unit"] == str((int(units[1]) + 1) % 12)
+
+
+def test_a_neuron_outside_its_list_is_said_to_be_and_next_enters_it(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer="first@mean", unit="0", q="red", scope="layer")
+    inside = open_page("search", q="red", layer=LAYER)
+    first = cards(inside)[0]["id"].split(" / ")[1]
+    at = open_page("neuron", layer=LAYER, unit=first, like=f"small/{LAYER}/{first}")
+    assert "not in likeness to" in html(at) or "not in the search for likeness" in html(at)
+    at.button(key="next").click().run()
+    assert not at.exception
+
+
+def test_random_goes_to_another_neuron_of_the_list(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer=LAYER, unit="5")
+    for _ in range(5):
+        before = at.query_params.get("unit", "5")
+        at.button(key="random").click().run()
+        assert at.query_params["unit"] != before
+        assert at.query_params["layer"] == LAYER

@@ -41,6 +41,19 @@ def share_of(n_hits: int, n: int, level: float = LEVEL) -> Share:
     return Share(n_hits, n, share, 0.0 if n_hits == 0 else low, 1.0 if n_hits == n else high)
 
 
+def difference_of_shares(first: Share, second: Share) -> tuple[float, float, float]:
+    """First share minus second, over different cases, with Newcombe's hybrid score interval.
+
+    With shares p, q and their Wilson bounds: ``p - q - sqrt((p - low_p)² + (high_q - q)²)`` to
+    ``p - q + sqrt((high_p - p)² + (q - low_q)²)`` (Newcombe, Statistics in Medicine 17, 1998,
+    method 10). NaN where either has no cases.
+    """
+    p, q = first.share, second.share
+    below = np.hypot(p - first.low, second.high - q)
+    above = np.hypot(first.high - p, q - second.low)
+    return p - q, float(p - q - below), float(p - q + above)
+
+
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
     """The first share minus the second over the same cases.

@@ -20,9 +20,14 @@ PER_PACK = 48
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f]")
 
 
+def one_way(text: object) -> str:
+    """Any value as text that cannot turn the line around it, nor ring a bell."""
+    return _BIDI.sub("", str(text))
+
+
 def plain(text: object) -> str:
     """Any value as HTML text: nothing in it is markup, and it cannot turn the line around it."""
-    return html.escape(_BIDI.sub("", str(text)), quote=True)
+    return html.escape(one_way(text), quote=True)
 
 
 def show(markup: str) -> None:

@@ -25,6 +25,7 @@ pages = {
     "map": st.Page(ROOT / "pages" / "map.py", title="Map", url_path="map"),
     "compare": st.Page(ROOT / "pages" / "compare.py", title="Compare", url_path="compare"),
     "neuron": st.Page(ROOT / "pages" / "neuron.py", title="Neuron", url_path="neuron"),
+    "melanoma": st.Page(ROOT / "pages" / "melanoma.py", title="Melanoma", url_path="melanoma"),
     "glossary": st.Page(ROOT / "pages" / "glossary.py", title="Words", url_path="glossary"),
 }
 st.session_state["pages"] = pages

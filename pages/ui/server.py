@@ -76,6 +76,19 @@ async def ready(_: Request) -> Response:
     return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
+def document(name: str) -> Response:
+    """A page of the project's documents, as text."""
+    path = store.ROOT / "docs" / name
+    if not re.fullmatch(r"[a-z_]{1,40}\.md", name) or not path.is_file():
+        return Response("no such document", 404, media_type="text/plain")
+    return Response(path.read_text("utf-8"), media_type="text/plain")
+
+
+async def documents(request: Request) -> Response:
+    """``/csp/docs/{name}``."""
+    return await anyio.to_thread.run_sync(document, request.path_params["name"])
+
+
 def routes() -> list[Route]:
     """Our own routes, below the prefix the server may run under."""
     prefix = str(st.get_option("server.baseUrlPath") or "").strip("/")
@@ -83,6 +96,7 @@ def routes() -> list[Route]:
     return [
         Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
         Route(f"{start}/ready", ready),
+        Route(f"{start}/docs/{{name}}", documents),
         *neuron_routes.routes(start),
     ]
 

@@ -20,13 +20,25 @@ def demo_bundle(quick_demo, tmp_path_factory) -> Path:
     return shipped.require_shipped(Path(shutil.copytree(quick_demo / "shipped", elsewhere)))
 
 
-@pytest.mark.parametrize("page", ["overview", "search", "neuron", "layer"])
+@pytest.mark.parametrize("page", ["overview", "search", "neuron", "layer", "melanoma"])
 def test_every_page_opens_and_says_what_the_images_are(serve, demo_bundle, page):
     serve(demo_bundle)
     at = open_page(page)
     assert not at.exception
     assert "csp-problem" not in html(at)
     assert "not a medical device" in html(at)
+
+
+def test_the_melanoma_walk_tells_what_the_classifiers_are_and_how_often_right(serve, demo_bundle):
+    serve(demo_bundle)
+    shown = html(open_page("melanoma"))
+    assert "shortcuts planted" in shown
+    assert "the shortcuts turned round" in shown
+    for model in ("biased", "retrained"):
+        assert f"{model} · counter-artefact" in shown
+    assert "drawn by a program" in shown
+    assert "Of these neurons" in shown
+    assert "matched with the one of retrained" in shown
 
 
 def test_a_text_that_is_no_label_is_searched_with_the_encoder_beside_the_bundle(serve, demo_bundle):

@@ -1,0 +1,350 @@
+"""Steps of the melanoma walk that show the audit: the plot, spurious neurons, and their fate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+from csp_engine.evaluation.intervals import share_of
+from pages.ui import case as audit
+from pages.ui import case_charts, evidence, neurons, numbers, table, words
+from pages.ui.cards import Packs, bar_table, markdown_text, page_url, plain, show, tile_grid
+from pages.ui.case_charts import CHART, lead, points, theme
+from pages.ui.page import go
+from pages.ui.state import View
+
+N_SPURIOUS, N_PAIRS = 4, 4
+NEEDS = "This follows from step 3, for which this bundle lacks something."
+
+
+def examined(
+    bundle: Bundle, view: View, layers: tuple[str, ...], lacking: str = ""
+) -> audit.Case | None:
+    """The case, or None after saying what is missing, in other words where it was said before."""
+    case = audit.examine(bundle, view.model, layers, view.method)
+    if isinstance(case, str):
+        lead(plain(lacking or case))
+        return None
+    return case
+
+
+def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
+    """The plot of the SemanticLens paper, and the same as a table."""
+    case = examined(bundle, view, layers)
+    if case is None:
+        return
+    shown = case.influential
+    among = "images that it calls so itself" if case.is_predicted else "images of that class"
+    lead(
+        f"Each point is one of the {numbers.count(len(shown))} neurons that together carry half of "
+        f"the influence on <i>{plain(case.output)}</i> in their layer ("
+        f"{words.term('gradient × activation')}, mean over {numbers.count(case.n_images)} probe "
+        f"{among}); larger points carry more. Up means like an artefact, right like a clinical "
+        "criterion. Dotted: what 95 % of random image sets stay below; beyond both lines, the "
+        "alignment further above its own decides. Below both, a neuron is <b>unexpected</b>: it "
+        "matters, and nothing on either list says why."
+    )
+    empty = " − cos(z, ∅)" if case.has_empty else ""
+    show(
+        "<p class='csp-formula'>a<sub>valid</sub> = max<sub>t ∈ criteria</sub> cos(z, t)"
+        f"{empty}&emsp; a<sub>spurious</sub> = max<sub>t ∈ artefacts</sub> cos(z, t){empty}</p>"
+        f"<p class='csp-quiet'>z: concept vector by {plain(neurons.method_title(view.method))}; t: "
+        "vector of a text"
+        + ("; ∅: vector of the templates without a text" if case.has_empty else "")
+        + ". After SemanticLens (Dreyer et al. 2025, Fig. 4). Select a point or a row to open its "
+        "neuron.</p>"
+    )
+    figure, described = case_charts.alignment_plot(case, theme())
+    event = st.plotly_chart(
+        figure,
+        key="alignment",
+        on_select="rerun",
+        selection_mode="points",
+        config=CHART,
+        alt=described,
+    )
+    chosen = [point.get("customdata") for point in event["selection"]["points"]]
+    for at in chosen[:1]:
+        at = at[0] if isinstance(at, list) and at else at
+        if isinstance(at, (int, float)) and 0 <= at < len(case.rows):
+            go("neuron", audit.here(view, case.rows.iloc[int(at)]).params())
+    counts(case)
+    twin(bundle, view, case)
+    with st.expander("Which concepts, and who says so"):
+        show(sources(case))
+
+
+def counts(case: audit.Case) -> None:
+    """How many of each kind, and the unexpected ones by name."""
+    each = [f"<b>{numbers.count(len(case.of_kind(kind)))}</b> {kind}" for kind in audit.KINDS]
+    lead(f"Of these neurons, {each[0]}, {each[1]} and {each[2]}.")
+
+
+def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
+    """The influential neurons as a table: for keyboards, and for sorting."""
+    rows = case.influential
+    shown = pd.DataFrame(
+        {
+            "strip": table.strip_urls(view, bundle, rows),
+            "neuron": table.neuron_ids(rows),
+            "kind": rows["kind"],
+            "label": np.where(rows["reliable"], rows["label"], ""),
+            "share": 100 * rows["share"],
+            "spurious": rows["spurious"],
+            "spurious_text": rows["spurious_text"],
+            "valid": rows["valid"],
+            "valid_text": rows["valid_text"],
+        }
+    )
+    if "truth" in rows:
+        shown["truth"] = rows["truth"]
+    kinds = st.column_config
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(330, 40 + 50 * len(shown)),
+        row_height=50,
+        column_config={
+            "strip": kinds.ImageColumn("Exemplars", width=216),
+            "neuron": kinds.TextColumn("Neuron"),
+            "kind": kinds.TextColumn("Kind", help="Valid, spurious or unexpected, as in the plot."),
+            "label": kinds.TextColumn("Best label", help="Empty where no label is reliable."),
+            "share": kinds.NumberColumn(
+                "Influence",
+                format="%+.2f %%",
+                help=f"Share of its layer's; + towards {case.output}.",
+            ),
+            "spurious": kinds.NumberColumn("a spurious", format="%.3f"),
+            "spurious_text": kinds.TextColumn("Nearest artefact"),
+            "valid": kinds.NumberColumn("a valid", format="%.3f"),
+            "valid_text": kinds.TextColumn("Nearest criterion"),
+            "truth": kinds.TextColumn(
+                "Truth", help="Its true concept on other images; empty where none."
+            ),
+        },
+        key="influential",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"{len(shown)} influential neurons with alignments, influence and labels",
+    )
+    chosen = event.selection.rows
+    if chosen and 0 <= chosen[0] < len(rows):
+        go("neuron", audit.here(view, rows.iloc[chosen[0]]).params())
+
+
+def sources(case: audit.Case) -> str:
+    """The lists of concepts that this vocabulary names, by source."""
+    parts = []
+    used = set(case.valid_texts) | set(case.spurious_texts)
+    for group in audit.expected().groups:
+        first = [next((n for n in names if n in used), None) for names in group.concepts]
+        held = ", ".join(plain(name) for name in first if name)
+        lacking = ", ".join(
+            plain(names[0]) for names, n in zip(group.concepts, first, strict=True) if n is None
+        )
+        kind = "clinical criteria" if group.is_valid else "artefacts"
+        missing = (
+            f" <span class='csp-quiet'>Not in this vocabulary: {lacking}.</span>" if lacking else ""
+        )
+        parts.append(
+            f"<dt>{plain(group.name)} <span class='csp-quiet'>({kind})</span></dt>"
+            f"<dd>{held or 'none'}.{missing}<br>"
+            f"<span class='csp-quiet'>{plain(group.source)}</span></dd>"
+        )
+    return f"<div class='csp-words'><dl>{''.join(parts)}</dl></div>"
+
+
+def spurious(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
+    """The most influential spurious neurons beside what leaves them quiet."""
+    case = examined(bundle, view, layers, NEEDS)
+    if case is None:
+        return
+    rows = case.of_kind("spurious")
+    if rows.empty:
+        lead("No influential neuron aligns with an artefact more than chance would have it.")
+        return
+    first = min(N_SPURIOUS, len(rows))
+    lead(
+        f"The {first} most influential of {numbers.count(len(rows))}. Left in each pair an image "
+        "that excites the neuron, right the most similar one that leaves it quiet: what the first "
+        "has and the second lacks is what the network takes into account."
+    )
+    if "truth" in rows:
+        lead(truth_check(case, bundle))
+    else:
+        lead("What these neurons truly answer to is not known in this bundle: the labels are the "
+             "only word for it, so look at the images.")  # fmt: skip
+    for at, (_, row) in enumerate(rows.head(N_SPURIOUS).iterrows()):
+        neuron(bundle, view, case, row, at)
+
+
+def truth_check(case: audit.Case, bundle: Bundle) -> str:
+    """How the calls compare with what the neurons were measured to answer to."""
+    truth = bundle.truth(case.model, case.layers[0])
+    n_images = numbers.count(truth.n_image) if truth else "?"
+    called = case.of_kind("spurious")
+    right = audit.true_share(case, called, is_valid=False)
+    wrong = audit.true_share(case, called, is_valid=True)
+    truly = case.influential[case.influential["truth"].isin(case.spurious_texts)]
+    found = share_of(int((truly["kind"] == "spurious").sum()), len(truly))
+    return (
+        f"Checked against the {words.term('true concept')} of each neuron, measured on {n_images} "
+        f"images kept aside: of those called spurious {audit.with_interval(right)} truly answer to "
+        f"an artefact on the list, {numbers.count(wrong.n_hits)} to a clinical criterion, "
+        "the others to nothing that clearly. Of the influential neurons that truly answer to an "
+        "artefact, "
+        f"{audit.with_interval(found)} are called spurious."
+    )
+
+
+def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int) -> None:
+    """One spurious neuron: name, figures, pairs."""
+    here = audit.here(view, row)
+    label = neurons.best_label(bundle, here.model, here.layer, here.unit, view.method)
+    way = "towards" if row["share"] > 0 else "away from"
+    facts = [
+        f"influence {audit.signed_share(row['share'])} of its layer, {way} {case.output}",
+        f"artefact {row['spurious_text']} {numbers.score(row['spurious'])}, "
+        f"criterion {row['valid_text']} {numbers.score(row['valid'])}",
+    ]
+    if "truth" in row:
+        ends = f"{row['auroc_low']:.2f} to {row['auroc_high']:.2f}"
+        facts.append(
+            f"truth {row['truth']}, AUROC {row['auroc']:.2f} ({ends})"
+            if row["truth"]
+            else "truth: no concept is clear enough"
+        )
+    href = page_url("neuron", here.params())
+    show(
+        f"<div class='csp-case'><h3 dir='auto'>{plain(label.title)}</h3>"
+        f"<p><a href='{plain(href)}' target='_self'>{plain(here.model)}/{plain(here.layer)}/"
+        f"{here.unit}</a> · {' · '.join(plain(fact) for fact in facts)}</p></div>"
+    )
+    image = tile_grid(
+        evidence.pair_tiles(bundle, here, N_PAIRS),
+        Packs(view.bundle, bundle),
+        label=f"Exemplars of {here.model}/{here.layer}/{here.unit} beside their contrast images",
+        key=f"spurious-{at}",
+    )
+    if image is not None:
+        go("search", view.search_params("", image=image))
+
+
+def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | None) -> None:
+    """What became of the neurons in the other classifier."""
+    case = examined(bundle, view, layers, NEEDS)
+    if case is None:
+        return
+    if other is None:
+        lead(
+            "This bundle holds no second classifier with layers like those of "
+            f"{plain(view.model)} to compare with."
+        )
+        return
+    second = audit.examine(bundle, other, case.layers, view.method)
+    if isinstance(second, str):
+        lead(plain(second))
+        return
+    found = audit.fate(bundle, case, second, view.method)
+    lead(
+        "Training anew deals the units out anew, so a unit's number means little in the other "
+        f"network. Each influential neuron of {plain(case.model)} is therefore matched with the "
+        f"one of {plain(other)} in the same layer whose concept vector is nearest."
+    )
+    left, right = st.columns([1.25, 1], gap="medium")
+    with right:
+        show(kind_table(case, second))
+    with left:
+        lead(verdict(case, found))
+    pairs(bundle, view, found)
+
+
+def verdict(case: audit.Case, found: audit.Fate) -> str:
+    """The counts, against the valid neurons as a control, in words."""
+    spurious_, valid = found.smaller["spurious"], found.smaller["valid"]
+    if not spurious_.n:
+        return "There is no spurious neuron to follow."
+    mine = found.rows[found.rows["kind"] == "spurious"]
+    text = (
+        f"Of the spurious neurons, {audit.with_interval(spurious_)} have a match that carries a "
+        f"smaller share of the influence on <i>{plain(case.output)}</i> "
+        f"(median cosine of the matches {numbers.score(float(mine['cosine'].median()))}). "
+        "Some of that is bound to happen: they were chosen for being influential here. "
+    )
+    if not valid.n:
+        return text + "There is no valid neuron to compare with, so it says little."
+    gap, low, high = found.gap
+    text += (
+        f"Of the valid neurons, chosen alike, it is {audit.with_interval(valid)}. The difference "
+        f"is {points(gap)} points (95 % interval {points(low)} to {points(high)}), so "
+    )
+    if low > 0:
+        text += "spurious neurons lost more than valid ones."
+    elif high < 0:
+        text += "spurious neurons lost less than valid ones."
+    else:
+        text += "these counts do not show that spurious neurons lost more than valid ones."
+    return text + " The intervals take neurons as independent, which those of one layer are not."
+
+
+def kind_table(case: audit.Case, second: audit.Case) -> str:
+    """How the influence of both networks divides among the kinds."""
+    first, other = audit.influence_by_kind(case), audit.influence_by_kind(second)
+    rows = [
+        (f"{kind} · {each.model}", values[kind], [numbers.share(values[kind])])
+        for kind in audit.KINDS
+        for each, values in ((case, first), (second, other))
+    ]
+    caption = f"Share of all influence on {case.output}, mean over layers"
+    return bar_table(caption, ("neurons", "share"), rows)
+
+
+def pairs(bundle: Bundle, view: View, found: audit.Fate) -> None:
+    """Spurious neurons and their matches, side by side."""
+    rows = found.rows[found.rows["kind"] == "spurious"].reset_index(drop=True)
+    if rows.empty:
+        return
+    theirs = pd.DataFrame({"place": rows["match_place"], "unit": rows["match"]})
+    shown = pd.DataFrame(
+        {
+            "strip": table.strip_urls(view, bundle, rows),
+            "neuron": rows["layer"].astype(str) + "/" + rows["unit"].astype(str),
+            "label": np.where(rows["reliable"], rows["label"], ""),
+            "share": 100 * rows["share"],
+            "match_strip": table.strip_urls(view, bundle, theirs),
+            "match": rows["layer"].astype(str) + "/" + rows["match"].astype(str),
+            "match_label": np.where(rows["match_reliable"], rows["match_label"], ""),
+            "cosine": rows["cosine"],
+            "match_share": 100 * rows["match_share"],
+        }
+    )
+    kinds, other = st.column_config, found.other.model
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(430, 40 + 50 * len(shown)),
+        row_height=50,
+        column_config={
+            "strip": kinds.ImageColumn(f"In {view.model}", width=216),
+            "neuron": kinds.TextColumn("Neuron"),
+            "label": kinds.TextColumn("Best label"),
+            "share": kinds.NumberColumn("Influence", format="%+.2f %%"),
+            "match_strip": kinds.ImageColumn(f"Nearest in {other}", width=216),
+            "match": kinds.TextColumn("Match"),
+            "match_label": kinds.TextColumn("Its label"),
+            "cosine": kinds.NumberColumn("Cosine", format="%.3f"),
+            "match_share": kinds.NumberColumn("Its influence", format="%+.2f %%"),
+        },
+        key="matches",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"{len(shown)} spurious neurons with their nearest neurons in {other}",
+    )
+    st.caption(f"Select a row to open the match in {markdown_text(other)}.")
+    chosen = event.selection.rows
+    if chosen and 0 <= chosen[0] < len(rows):
+        go("neuron", audit.here(view, rows.iloc[chosen[0]], "match", other).params())

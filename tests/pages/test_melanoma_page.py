@@ -1,0 +1,327 @@
+"""The melanoma walk: its figures are those of the bundle, and what a bundle lacks is a sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from csp_engine.bundle import Bundle
+from pages.ui import case as audit
+from pages.ui import case_charts, server, store
+from tests.pages import case_world
+from tests.pages.conftest import HOSTILE, ROOT, component, html, open_page, rewrite_manifest
+from tests.reference import alignment_reference as slow
+
+VALID = ["irregular border", "blue-white veil", "streaks"]
+SPURIOUS = ["ruler", "colour patch", "reddish skin"]
+
+
+@pytest.fixture(scope="module")
+def case_bundle(tmp_path_factory) -> Path:
+    """Two classifiers, truth and test figures."""
+    return case_world.with_facts(case_world.make(tmp_path_factory.mktemp("case")))
+
+
+@pytest.fixture(scope="module")
+def bare_bundle(tmp_path_factory) -> Path:
+    """As of somebody's photographs: one classifier, other names, nothing known beside."""
+    return case_world.make(
+        tmp_path_factory.mktemp("bare"), "bare", models=["skin"], classes=["Malignant", "benign"]
+    )
+
+
+@pytest.fixture
+def damaged(case_bundle: Path, tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setattr("pages.ui.store._kept", OrderedDict())
+    return Path(shutil.copytree(case_bundle, tmp_path / "case.csp"))
+
+
+def whole(bundle_path: Path, model: str = "biased") -> audit.Case:
+    bundle = Bundle.open(bundle_path)
+    found = audit.examine(bundle, model, bundle.layers(model), "csp")
+    assert isinstance(found, audit.Case)
+    return found
+
+
+def test_the_walk_has_six_steps_and_no_problem(serve, case_bundle):
+    serve(case_bundle)
+    at = open_page("melanoma")
+    assert not at.exception
+    shown = html(at)
+    assert shown.count("csp-step") == 6
+    assert "csp-problem" not in shown
+    assert "csp-note" not in shown
+    assert "not a medical device" in shown
+
+
+def test_accuracy_is_what_the_bundle_holds_with_its_interval(serve, case_bundle):
+    serve(case_bundle)
+    shown = html(open_page("melanoma"))
+    for model in ("biased", "retrained"):
+        for row in Bundle.open(case_bundle).performance(model).to_dict("records"):
+            assert f"{model} · {row['slice']}" in shown
+            assert f"{100 * row['low']:.0f} % to {100 * row['high']:.0f} %" in shown
+    assert "92 % of <i>artefact</i>" in shown
+    assert "48 % of <i>counter-artefact</i> images: 44 points fewer" in shown
+    assert "4 points fewer (95 % interval −" in shown
+
+
+def test_every_neuron_has_the_alignment_of_the_formula(case_bundle):
+    bundle, case = Bundle.open(case_bundle), whole(case_bundle)
+    texts = bundle.labels()["text"].tolist()
+    assert set(case.valid_texts) == set(VALID)
+    assert set(case.spurious_texts) == set(SPURIOUS)
+    empty = bundle.empty_text_vector()
+    for layer in bundle.layers("biased"):
+        vectors = bundle.scores("biased", layer, "csp").vector_ud
+        rows = case.rows[case.rows["layer"] == layer]
+        for names, column in ((case.valid_texts, "valid"), (case.spurious_texts, "spurious")):
+            labels = [bundle.label_vectors()[texts.index(name)] for name in names]
+            expected = slow.best_alignment(vectors, labels, empty)
+            np.testing.assert_allclose(rows[column], [v for v, _ in expected], atol=1e-5)
+            for said, (value, at) in zip(rows[f"{column}_text"], expected, strict=True):
+                assert said == ("" if math.isnan(value) else names[at])
+
+
+def test_influence_kinds_and_choice_are_those_of_the_rule(case_bundle):
+    bundle, case = Bundle.open(case_bundle), whole(case_bundle)
+    for layer in bundle.layers("biased"):
+        stored = bundle.influence("biased", layer)
+        effect = stored.gradient_activation_cu[stored.output_names.index("melanoma")]
+        rows = case.rows[case.rows["layer"] == layer]
+        np.testing.assert_allclose(rows["share"], effect / np.abs(effect).sum(), rtol=1e-5)
+        chosen = set(rows["unit"][rows["is_influential"]])
+        assert chosen == slow.fewest_that_carry(effect.tolist(), audit.SHARE)
+    found = [slow.kind(v, s, *case.bars) for v, s in case.rows[["valid", "spurious"]].to_numpy()]
+    assert case.rows["kind"].tolist() == found
+    assert (case.rows["kind"] == "spurious").any()
+
+
+def test_the_table_lists_the_influential_neurons_and_opens_them(serve, case_bundle):
+    serve(case_bundle)
+    at = open_page("melanoma")
+    case = whole(case_bundle)
+    listed = at.dataframe[0].value
+    assert listed["neuron"].tolist() == [
+        f"biased/{r.layer}/{r.unit}" for r in case.influential.itertuples()
+    ]
+    np.testing.assert_allclose(listed["share"], 100 * case.influential["share"])
+    at.session_state["influential"] = {"selection": {"rows": [1], "columns": [], "cells": []}}
+    at.run()
+    second = case.influential.iloc[1]
+    assert f"biased / {second['layer']} / {second['unit']}" in html(at)
+
+
+@pytest.mark.parametrize("wrap", [lambda at: at, lambda at: [at]])
+def test_a_point_of_the_plot_opens_its_neuron(serve, case_bundle, wrap):
+    serve(case_bundle)
+    at = open_page("melanoma")
+    row = whole(case_bundle).influential.iloc[0]
+    point = {"customdata": wrap(int(row.name))}
+    at.session_state["alignment"] = {
+        "selection": {"points": [point], "point_indices": [0], "box": [], "lasso": []}
+    }
+    at.run()
+    assert f"biased / {row['layer']} / {row['unit']}" in html(at)
+
+
+def test_the_plot_holds_every_influential_neuron_once(case_bundle):
+    case = whole(case_bundle)
+    figure, words = case_charts.alignment_plot(case, "dark")
+    drawn = np.concatenate([trace.customdata for trace in figure.data])
+    assert sorted(drawn) == sorted(case.rows.index[case.rows["valid"].notna()])
+    for trace in figure.data:
+        rows = case.rows.loc[trace.customdata]
+        np.testing.assert_allclose(trace.x, rows["valid"])
+        np.testing.assert_allclose(trace.y, rows["spurious"])
+    assert str(len(case.influential)) in words
+
+
+def test_spurious_neurons_stand_with_pairs_truth_and_influence(serve, case_bundle):
+    serve(case_bundle)
+    at = open_page("melanoma")
+    first = whole(case_bundle).of_kind("spurious").iloc[0]
+    tiles = component(at, "csp_tiles")["tiles"]
+    exemplars = Bundle.open(case_bundle).exemplars("biased", first["layer"])
+    images = [dict(tile["images"][0]["facts"])["image"] for tile in tiles]
+    assert images == [str(i) for i in exemplars.image_uk[first["unit"], : len(tiles)]]
+    shown = html(at)
+    assert audit.signed_share(first["share"]) in shown
+    assert "true concept" in shown
+    assert f"AUROC {first['auroc']:.2f}" in shown or "no concept is clear enough" in shown
+
+
+def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_bundle):
+    bundle, case = Bundle.open(case_bundle), whole(case_bundle)
+    found = audit.fate(bundle, case, whole(case_bundle, "retrained"), "csp")
+    for row in found.rows.itertuples():
+        mine = bundle.scores("biased", row.layer, "csp").vector_ud[row.unit]
+        theirs = bundle.scores("retrained", row.layer, "csp").vector_ud
+        cosines = [slow.cosine(mine, v) if np.any(v) else -2 for v in theirs]
+        assert row.cosine == pytest.approx(max(cosines), abs=1e-5)
+        assert cosines[row.match] == pytest.approx(max(cosines), abs=1e-5)
+        assert row.is_smaller == (abs(row.match_share) < abs(row.share))
+    smaller = found.smaller["spurious"]
+    assert smaller.n == len(case.of_kind("spurious"))
+    serve(case_bundle)
+    at = open_page("melanoma")
+    assert audit.with_interval(smaller) in html(at)
+    at.session_state["matches"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    at.run()
+    row = found.rows[found.rows["kind"] == "spurious"].iloc[0]
+    assert f"retrained / {row['layer']} / {row['match']}" in html(at)
+
+
+def test_kinds_share_out_all_influence(case_bundle):
+    assert sum(audit.influence_by_kind(whole(case_bundle)).values()) == pytest.approx(1)
+
+
+def test_searches_show_the_nearest_neurons_of_the_classifier(serve, case_bundle):
+    serve(case_bundle)
+    at = open_page("melanoma", model="retrained")
+    links = [link.proto for link in at.get("page_link")]
+    assert [p.label.replace("\u2060", "") for p in links] == [
+        "Search “ruler”", "Search “colour patch”", "Search “blue\\-white veil”",
+    ]  # fmt: skip
+    cards = component(at, "csp_cards")["cards"]
+    assert len(cards) == 3
+    assert all("/retrained/" in f"/{card['id'].replace(' ', '')}" for card in cards)
+
+
+def test_the_layer_and_method_of_the_url_are_kept_to(serve, case_bundle):
+    serve(case_bundle)
+    at = open_page("melanoma", layer="last@mean", method="semanticlens")
+    assert set(at.dataframe[0].value["neuron"].str.split("/").str[1]) == {"last@mean"}
+    assert "concept vector by SemanticLens" in html(at)
+    at.selectbox(key="_layer").select("all").run()
+    assert "layer" not in at.query_params
+    at.selectbox(key="_model").select("retrained").run()
+    assert at.query_params["model"] == "retrained"
+    assert at.dataframe[0].value["neuron"].str.startswith("retrained/").all()
+
+
+def test_a_bundle_of_photographs_says_what_is_not_known(serve, bare_bundle):
+    serve(bare_bundle)
+    at = open_page("melanoma")
+    assert not at.exception
+    shown = html(at)
+    assert "no test figures of skin" in shown
+    assert "influence on <i>Malignant</i>" in shown
+    assert "not known in this bundle" in shown
+    assert "no second classifier" in shown
+    assert "those of this bundle" in shown
+    assert "csp-problem" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"words": ["red", "noise"]}, "names no clinical criterion"),
+        ({"words": ["streaks", "noise"]}, "names no artefact"),
+        ({"classes": ["cat", "dog", "bird"]}, "no output called melanoma; its outputs are cat"),
+    ],
+)
+def test_what_a_bundle_lacks_is_one_sentence(serve, tmp_path, changes, said):
+    serve(case_world.make(tmp_path, "lacking", **changes))
+    at = open_page("melanoma")
+    assert not at.exception
+    assert html(at).count(said) == 1
+    assert html(at).count("follows from step 3") == 2
+
+
+def test_a_bundle_of_shapes_is_walked_through_too(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("melanoma")
+    assert not at.exception
+    assert "no output called melanoma" in html(at)
+
+
+def test_without_a_bundle_it_says_how_to_make_one(serve, tmp_path):
+    serve(tmp_path)
+    at = open_page("melanoma")
+    assert not at.exception
+    assert at.title[0].value == "No bundle yet"
+
+
+def test_a_newer_schema_is_refused(serve, damaged):
+    rewrite_manifest(damaged, schema=99)
+    serve(damaged)
+    at = open_page("melanoma")
+    assert not at.exception
+    assert "99" in html(at)
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["exemplar_image.npy", "gradient_activation.npy", "vector_ud.npy", "text.npy", "empty.npy",
+     "slices.parquet", "auroc_uc.npy", "contrast_image.npy"],
+)  # fmt: skip
+def test_a_cut_off_file_is_a_sentence_and_the_other_steps_stay(serve, damaged, file):
+    for path in damaged.glob(f"*/{file}"):
+        path.write_bytes(path.read_bytes()[:-4])
+    serve(damaged)
+    at = open_page("melanoma")
+    assert not at.exception
+    assert "damaged" in html(at)
+    assert html(at).count("csp-problem") >= 1
+
+
+def test_a_nonsense_url_shows_something_and_says_what_was_replaced(serve, case_bundle):
+    serve(case_bundle)
+    at = open_page(
+        "melanoma", bundle="cas", model="biasd", layer="nope", unit="-1e9", method="<b>", v="7"
+    )
+    assert not at.exception
+    for said in ("cas", "biasd", "nope", "-1e9", "&lt;b&gt;", "version 7"):
+        assert said in html(at)
+
+
+def test_hostile_words_are_text_on_the_page_and_in_the_figure(serve, tmp_path):
+    path = case_world.make(
+        tmp_path, "hostile", words=[*HOSTILE, *case_world.WORDS], classes=["melanoma", HOSTILE[1]]
+    )
+    slices = case_world.slices(50).assign(slice=HOSTILE[:3])
+    from csp_engine.pipeline import add_performance
+
+    add_performance(path, {"biased": slices})
+    serve(path)
+    at = open_page("melanoma", model=HOSTILE[0], layer=HOSTILE[1])
+    assert not at.exception
+    shown = html(at).lower()
+    assert "<script" not in shown
+    assert "<img" not in shown
+    for element in at.get("plotly_chart"):
+        drawn = json.loads(element.proto.spec)
+        assert "<script" not in json.dumps(drawn).lower()
+        assert "<img" not in json.dumps(drawn).lower()
+    assert case_charts.figure_text("<b>\u202ex") == "&lt;b&gt;x"
+
+
+def test_an_untrained_eye_is_told_the_bars_of_chance(case_bundle):
+    bundle, case = Bundle.open(case_bundle), whole(case_bundle)
+    null = store.null_of(bundle, "biased", "second@mean", "csp")
+    texts = bundle.labels()["text"].tolist()
+    for names, bar in zip((case.valid_texts, case.spurious_texts), case.bars, strict=True):
+        labels = [bundle.label_vectors()[texts.index(name)] for name in names]
+        values = [v for v, _ in slow.best_alignment(null, labels, bundle.empty_text_vector())]
+        known = pd.Series(values).dropna()
+        assert (known <= bar + 1e-6).mean() == pytest.approx(0.95, abs=0.02)
+
+
+def test_documents_are_served_as_text_and_nothing_else(serve, case_bundle):
+    serve(case_bundle)
+    client = TestClient(Starlette(routes=server.routes(), middleware=server.middleware()))
+    answer = client.get("/csp/docs/methods.md")
+    assert answer.text == (ROOT / "docs" / "methods.md").read_text("utf-8")
+    assert answer.headers["content-type"].startswith("text/plain")
+    for name in ("..%2FREADME.md", "pictures.py", "none.md", "%2e%2e", "methods.md%00"):
+        assert client.get(f"/csp/docs/{name}").status_code == 404

@@ -63,7 +63,11 @@ N_LESSONS, LESSON_SEED = FULL.n_words, 1
 """The photographs that the encoder learns from: scenario "words" of the demo with seed 0."""
 
 N_FITTED = 4000
-"""Detectors learn from the first so many of them."""
+"""The encoder's detectors learn from the first so many of them."""
+
+N_MOBILENET, MOBILENET_SEED, MOBILENET_SIDE = 3000, 8, 224
+"""MobileNetV2 gets photographs of its own, in the size that it was trained with: at the encoder's
+160 pixels, thin hairs and the ticks of rulers are gone."""
 
 TAPS = (2, 4, 7, 11, 14, 17, 18)
 """Blocks of MobileNetV2 whose activations are pooled."""
@@ -319,6 +323,20 @@ def show_progress(stage: str, done: int, n: int) -> None:
     print(f"  {stage}: {done} of {n}", flush=True)
 
 
+def photographs(folder: Path, labels: pd.DataFrame, side: int) -> np.ndarray:
+    """The real photographs, pressed into a square as they came to us."""
+    return np.stack(
+        [
+            np.asarray(
+                Image.open(folder / f"{name}.jpg")
+                .convert("RGB")
+                .resize((side, side), Image.Resampling.BILINEAR)
+            )
+            for name in labels["image"]
+        ]
+    )
+
+
 def main() -> None:
     from csp_engine.encoders import load_encoder
 
@@ -340,26 +358,22 @@ def main() -> None:
         args.out.mkdir(parents=True, exist_ok=True)
         beside_real(shared, labels, args.out)
 
+    WORK.mkdir(parents=True, exist_ok=True)
+    results = {}
+    features = mobilenet(shared)
+    own = pictures(
+        args.pictures, "words", N_MOBILENET, MOBILENET_SEED, MOBILENET_SIDE, show_progress
+    )
+    real_nf = kept(features, photographs(real, labels, MOBILENET_SIDE), "mobilenet-real")
+    simulated_nf = kept(features, own.image_nhwc, "mobilenet-simulated")
+    results["mobilenet"] = detect(simulated_nf, concept_table(own.cases), real_nf, labels)
+    del own
+
     lessons = pictures(args.pictures, "words", N_LESSONS, LESSON_SEED, SIDE, show_progress)
     simulated_nhwc = lessons.image_nhwc[:N_FITTED].copy()
     concepts = concept_table(lessons.cases.head(N_FITTED))
     del lessons
-    real_nhwc = np.stack(
-        [
-            np.asarray(
-                Image.open(real / f"{name}.jpg")
-                .convert("RGB")
-                .resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            )
-            for name in labels["image"]
-        ]
-    )
-    WORK.mkdir(parents=True, exist_ok=True)
-    results = {}
-    features = mobilenet(shared)
-    real_nf = kept(features, real_nhwc, "mobilenet-real")
-    simulated_nf = kept(features, simulated_nhwc, "mobilenet-simulated")
-    results["mobilenet"] = detect(simulated_nf, concepts, real_nf, labels)
+    real_nhwc = photographs(real, labels, SIDE)
     fingerprint = None
     if args.encoder.is_dir():
         encoder: Any = load_encoder(f"open_clip/{args.encoder.resolve()}")
@@ -379,7 +393,8 @@ def main() -> None:
         for name, figures in results.items()
     }
     record = {
-        "render_version": VERSION, "n_simulated": N_FITTED, "side": SIDE, "taps": list(TAPS),
+        "render_version": VERSION, "n_simulated": N_FITTED, "side": SIDE,
+        "mobilenet_n_simulated": N_MOBILENET, "mobilenet_side": MOBILENET_SIDE, "taps": list(TAPS),
         "n_real": len(labels), "encoder": fingerprint, "bars": BARS, "reached": reached,
         "results": results,
     }  # fmt: skip

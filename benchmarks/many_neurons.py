@@ -42,7 +42,7 @@ WATCH = """() => { globalThis.__longest = 0; new PerformanceObserver(list => {
 
 
 def still(page: Page) -> None:
-    page.wait_for_function(f"{STILL} === 'notRunning'", timeout=60_000)
+    page.wait_for_function(f"() => {STILL} === 'notRunning'", timeout=60_000)
 
 
 def table(page: Page, url: str, name: str) -> dict[str, float]:
@@ -58,7 +58,8 @@ def table(page: Page, url: str, name: str) -> dict[str, float]:
     start = time.perf_counter()
     page.get_by_label("Label contains").fill("word 12")
     page.get_by_label("Label contains").press("Enter")
-    page.wait_for_function("document.querySelector('.csp-title').textContent.includes(' of ')")
+    title = "document.querySelector('.csp-title').textContent"
+    page.wait_for_function(f"() => {title}.includes(' of ')")
     still(page)
     return {"table": opened, "filter": time.perf_counter() - start}
 

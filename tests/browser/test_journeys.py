@@ -75,7 +75,7 @@ def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
     settled(page)
     page.locator("body").press("ArrowRight")
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 6")
-    page.wait_for_function("location.search.includes('unit=6')")
+    page.wait_for_function("() => location.search.includes('unit=6')")
 
 
 def test_a_card_is_a_real_link(server, open_page):
@@ -94,7 +94,7 @@ def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_p
     expect(page.locator(".csp-title")).to_contain_text("12 neurons")
     page.get_by_label("Order").click()
     page.get_by_role("option", name="Unit, high to low").click()
-    page.wait_for_function("location.search.includes('sort=-unit')")
+    page.wait_for_function("() => location.search.includes('sort=-unit')")
     settled(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download these rows").click()
@@ -123,7 +123,7 @@ def test_the_map_lists_what_a_lasso_holds_and_opens_what_is_clicked(server, open
         page.mouse.move(x, y, steps=4)
     page.mouse.up()
     expect(page.locator(".csp-h")).to_contain_text("20 neurons in the selection")
-    page.wait_for_function("location.search.includes('area=')")
+    page.wait_for_function("() => location.search.includes('area=')")
     page.go_back()
     expect(page.locator(".csp-h")).to_have_count(0)
 
@@ -164,7 +164,7 @@ def test_two_layers_are_compared_and_a_row_shows_both(server, open_page):
     canvas.click(position={"x": 14, "y": 40 + 25}, force=True)
     cards = page.locator(".cards a")
     expect(cards).to_have_count(2)
-    page.wait_for_function("location.search.includes('unit=')")
+    page.wait_for_function("() => location.search.includes('unit=')")
     assert "first@mean / " in cards.nth(1).text_content()
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "compare.png")

@@ -21,7 +21,7 @@ def test_gamma_ranks_the_labels_again_and_back_undoes_it(server, open_page):
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
     expect(caption).to_contain_text("At γ = 0.8,")
-    page.wait_for_function("location.search.includes('gamma=0.8')")
+    page.wait_for_function("() => location.search.includes('gamma=0.8')")
     assert page.locator("table", has=caption).inner_text() != before
     # The neuron stayed: arrows move the slider while it has the focus.
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
@@ -36,7 +36,7 @@ def test_a_copied_link_shows_a_stranger_the_same_view(server, browser, open_page
     expect(page.locator(".tiles li.pair").first).to_be_visible()
     choice = page.get_by_test_id("stButtonGroup").first
     choice.get_by_text("Exemplars", exact=True).click()
-    page.wait_for_function("location.search.includes('show=exemplars')")
+    page.wait_for_function("() => location.search.includes('show=exemplars')")
     settled(page)
     shown = page.locator(".csp-id").inner_text()
     page.get_by_role("button", name="Copy link").click()

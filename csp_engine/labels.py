@@ -149,9 +149,9 @@ def with_candidates(
 ) -> tuple[Vocabulary, int]:
     """Add the phrases a captioner proposed to the labels it did not know.
 
-    Phrases are cleaned; those that are empty or too long are left out. One that is a label already,
-    but for case, adds its source to it. New labels follow in alphabetical order, so the result does
-    not depend on the order of neurons.
+    Phrases are cleaned, and "a and a" becomes "a"; those that are empty or too long are left out.
+    One that is a label already, but for case, adds its source to it. New labels follow in
+    alphabetical order, so the result does not depend on the order of neurons.
 
     Args:
         vocabulary: without candidates.
@@ -163,7 +163,7 @@ def with_candidates(
     origins: dict[str, list[str]] = {}
     spelling: dict[str, str] = {}
     for mode, phrases in candidates.items():
-        for label in sorted({clean_label(phrase) for phrase in phrases}):
+        for label in sorted({_said_once(clean_label(phrase)) for phrase in phrases}):
             if not 0 < len(label) <= MAX_LABEL_LENGTH:
                 continue
             key = _same(label)
@@ -178,6 +178,12 @@ def with_candidates(
     texts += [spelling[key] for key in new]
     sources += [";".join(origins[key]) for key in new]
     return Vocabulary(vocabulary.name, label_table(texts, sources)), len(new)
+
+
+def _said_once(label: str) -> str:
+    """What joins a thing with itself, said once: a network may name it twice."""
+    parts = set(label.split(" and "))
+    return parts.pop() if len(parts) == 1 else label
 
 
 def is_proposed(source: str) -> bool:

@@ -24,7 +24,7 @@ VERSIONS = {
     "contrast": 1,
     "words": 1,
     "candidates": 1,
-    "vocabulary": 2,
+    "vocabulary": 3,
     "null": 1,
     "scores": 1,
     "audit": 1,

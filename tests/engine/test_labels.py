@@ -11,6 +11,7 @@ from csp_engine.labels import (
     MAX_LABEL_LENGTH,
     SHIPPED,
     clean_label,
+    label_table,
     read_vocabulary,
     with_candidates,
 )
@@ -239,3 +240,13 @@ def test_no_candidates_change_nothing(tmp_path):
     before = plain_vocabulary(tmp_path, "one", "two")
     after, n_new = with_candidates(before, {"exemplars": [], "contrast": ["ONE"][:0]})
     assert (after.sha256, n_new) == (before.sha256, 0)
+
+
+def test_a_candidate_that_names_a_thing_twice_says_it_once():
+    held = Vocabulary("own", label_table(["ruler", "hair"], ["list", "list"]))
+    whole, n_new = with_candidates(
+        held, {"contrast": ["ruler and ruler", "dots and dots", "hair and ruler"]}
+    )
+    assert list(whole.table["text"]) == ["ruler", "hair", "dots", "hair and ruler"]
+    assert n_new == 2
+    assert "captioner: contrast" in whole.table["source"][0]

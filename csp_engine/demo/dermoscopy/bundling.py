@@ -100,6 +100,7 @@ def build_bundle(world: World) -> None:
             n_exemplars=plan.n_exemplars,
             n_score=min(30, plan.n_exemplars),
             n_partners=plan.n_partners,
+            n_labels=plan.n_labels,
             seed=plan.seed,
         ),
         thumbnail_side=plan.thumbnail_side,

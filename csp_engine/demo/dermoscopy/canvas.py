@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 SIDE = 256
@@ -21,7 +21,7 @@ SIDE = 256
 OVER = 3
 """Pen strokes are drawn this many times larger and reduced, so that thin lines are smooth."""
 
-Field = Float32[np.ndarray, "height width"]
+Field = Float[np.ndarray, "height width"]
 """One number per pixel."""
 
 Point = tuple[float, float]

@@ -40,8 +40,9 @@ class Plan:
     encoder_steps: int = 1800
     classifier_steps: int = 900
     captioner_steps: int = 2000
-    n_exemplars: int = 36
-    n_partners: int = 3
+    n_exemplars: int = 30
+    n_partners: int = 2
+    n_labels: int = 10
     thumbnail_side: int = 128
 
     def lesson_seed(self, lesson: int) -> int:

@@ -10,6 +10,7 @@ from csp_engine.errors import InputError
 from csp_engine.labels import (
     MAX_LABEL_LENGTH,
     SHIPPED,
+    Vocabulary,
     clean_label,
     label_table,
     read_vocabulary,

@@ -24,7 +24,10 @@ OVER = 3
 Field = Float[np.ndarray, "height width"]
 """One number per pixel."""
 
-Point = tuple[float, float]
+Number = float | int | np.floating
+"""Any real number."""
+
+Point = tuple[Number, Number]
 
 _STEPS = 512
 _FADE = np.array([math.exp(-i / _STEPS) for i in range(12 * _STEPS)], np.float32)
@@ -37,14 +40,14 @@ def fade(density: np.ndarray) -> np.ndarray:
 
 
 def smooth(
-    value: np.ndarray, low: float | np.floating[Any], high: float | np.floating[Any]
+    value: np.ndarray, low: Number | np.floating[Any], high: Number | np.floating[Any]
 ) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, a smooth step between."""
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def noise(rng: np.random.Generator, cells: float, octaves: int = 1, side: int = SIDE) -> Field:
+def noise(rng: np.random.Generator, cells: Number, octaves: int = 1, side: int = SIDE) -> Field:
     """Smooth noise between about -1 and 1 with ``cells`` bumps along a side.
 
     Every octave has twice the bumps and half the height of the one before.
@@ -71,7 +74,7 @@ def positions(side: int = SIDE) -> tuple[Field, Field]:
     return np.broadcast_to(line, (side, side)), np.broadcast_to(line[:, None], (side, side))
 
 
-def blurred(field: Field, radius: float) -> Field:
+def blurred(field: Field, radius: Number) -> Field:
     """Values from 0 to 1 softened by about ``radius`` pixels, by shrinking and enlarging."""
     side = field.shape[0]
     small = max(8, round(side / max(1.0, radius)))
@@ -87,35 +90,35 @@ class Pen:
         self._image = Image.new("L", (side * over, side * over))
         self._pen = ImageDraw.Draw(self._image)
 
-    def line(self, points: Sequence[Point], width: float, strength: float = 1.0) -> None:
+    def line(self, points: Sequence[Point], width: Number, strength: Number = 1.0) -> None:
         """A line through points, round where it bends."""
         scaled = [(x * self._over, y * self._over) for x, y in points]
         thick = max(1, round(width * self._over))
         self._pen.line(scaled, fill=round(255 * strength), width=thick, joint="curve")
 
-    def tapered(self, points: Sequence[Point], width: float, strength: float = 1.0) -> None:
+    def tapered(self, points: Sequence[Point], width: Number, strength: Number = 1.0) -> None:
         """A line that gets thinner towards its end, as a hair does."""
         n = len(points) - 1
         for i in range(n):
             share = 1.0 - 0.6 * i / max(1, n)
             self.line(points[i : i + 2], width * share, strength)
 
-    def blob(self, x: float, y: float, rx: float, ry: float, strength: float = 1.0) -> None:
+    def blob(self, x: Number, y: Number, rx: Number, ry: Number, strength: Number = 1.0) -> None:
         """A filled ellipse."""
         s = self._over
         box = [(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s]
         self._pen.ellipse(box, fill=round(255 * strength))
 
     def ring(
-        self, x: float, y: float, rx: float, ry: float, width: float,
-        start: float = 0, end: float = 360, strength: float = 1.0,
+        self, x: Number, y: Number, rx: Number, ry: Number, width: Number,
+        start: Number = 0, end: Number = 360, strength: Number = 1.0,
     ) -> None:  # fmt: skip
         """An arc of an ellipse, angles in degrees."""
         s = self._over
         box = [(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s]
         self._pen.arc(box, start, end, fill=round(255 * strength), width=max(1, round(width * s)))
 
-    def polygon(self, points: Sequence[Point], strength: float = 1.0) -> None:
+    def polygon(self, points: Sequence[Point], strength: Number = 1.0) -> None:
         """A filled polygon."""
         s = self._over
         self._pen.polygon([(x * s, y * s) for x, y in points], fill=round(255 * strength))
@@ -138,7 +141,7 @@ def curve(start: Point, bend: Point, end: Point, n: int = 14) -> list[Point]:
 
 
 def cells(
-    rng: np.random.Generator, size: float, jitter: float, warp: float = 0.0, side: int = SIDE
+    rng: np.random.Generator, size: Number, jitter: Number, warp: Number = 0.0, side: int = SIDE
 ) -> tuple[Field, Field]:
     """Distance to the nearest and second nearest of a jittered grid of points, in cell sizes.
 

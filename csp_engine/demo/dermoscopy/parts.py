@@ -42,7 +42,7 @@ class Plan:
     captioner_steps: int = 2000
     n_exemplars: int = 30
     n_partners: int = 2
-    n_labels: int = 10
+    n_labels: int = 9
     thumbnail_side: int = 128
 
     def lesson_seed(self, lesson: int) -> int:

@@ -175,7 +175,7 @@ def limits(bundle: Bundle) -> None:
     ]
     show(
         "<ul class='csp-limits'>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
-        f"<p class='csp-left'>{' · '.join(links)}</p>"
+        f"<p class='csp-links'>{' · '.join(links)}</p>"
     )
 
 

@@ -15,7 +15,7 @@ from pages.ui.case_charts import CHART, lead, points, theme
 from pages.ui.page import go
 from pages.ui.state import View
 
-N_SPURIOUS, N_PAIRS = 4, 4
+N_SPURIOUS, N_PAIRS, N_UNEXPECTED = 4, 4, 5
 NEEDS = "This follows from step 3, for which this bundle lacks something."
 
 
@@ -70,16 +70,38 @@ def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
         at = at[0] if isinstance(at, list) and at else at
         if isinstance(at, (int, float)) and 0 <= at < len(case.rows):
             go("neuron", audit.here(view, case.rows.iloc[int(at)]).params())
-    counts(case)
+    counts(view, case)
     twin(bundle, view, case)
     with st.expander("Which concepts, and who says so"):
         show(sources(case))
 
 
-def counts(case: audit.Case) -> None:
+def counts(view: View, case: audit.Case) -> None:
     """How many of each kind, and the unexpected ones by name."""
     each = [f"<b>{numbers.count(len(case.of_kind(kind)))}</b> {kind}" for kind in audit.KINDS]
-    lead(f"Of these neurons, {each[0]}, {each[1]} and {each[2]}.")
+    rows = case.of_kind("unexpected").head(N_UNEXPECTED)
+    links = [
+        f"<a href='{plain(page_url('neuron', audit.here(view, row).params()))}' target='_self'>"
+        f"{plain(row['layer'])}/{row['unit']}</a> ({plain(audit.signed_share(row['share']))})"
+        for _, row in rows.iterrows()
+    ]
+    named = f" The most influential unexpected ones: {', '.join(links)}." if links else ""
+    lead(f"Of these neurons, {each[0]}, {each[1]} and {each[2]}.{named}{true_of_unexpected(case)}")
+
+
+def true_of_unexpected(case: audit.Case) -> str:
+    """What the unexpected neurons were measured to answer to, where that is known."""
+    rows = case.of_kind("unexpected")
+    if "truth" not in rows or rows.empty:
+        return ""
+    found = rows["truth"].value_counts()
+    parts = [
+        f"{numbers.count(n)} to {plain(name) if name else 'no known concept clearly enough'}"
+        for name, n in found.head(3).items()
+    ]
+    n_other = int(found.iloc[3:].sum())
+    parts += [f"{numbers.count(n_other)} to others"] if n_other else []
+    return f" By the {words.term('true concept')}, the unexpected answer: {', '.join(parts)}."
 
 
 def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
@@ -258,8 +280,19 @@ def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | 
     with right:
         show(kind_table(case, second))
     with left:
+        lead(carried(case, second))
         lead(verdict(case, found))
     pairs(bundle, view, found)
+
+
+def carried(case: audit.Case, second: audit.Case) -> str:
+    """How much of all influence spurious neurons carry in both networks, in words."""
+    mine, theirs = (audit.influence_by_kind(each)["spurious"] for each in (case, second))
+    return (
+        "Without any matching: neurons that align with artefacts carry "
+        f"<b>{numbers.share(mine)}</b> of all influence on <i>{plain(case.output)}</i> in "
+        f"{plain(case.model)} and <b>{numbers.share(theirs)}</b> in {plain(second.model)}."
+    )
 
 
 def verdict(case: audit.Case, found: audit.Fate) -> str:

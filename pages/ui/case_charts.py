@@ -137,10 +137,8 @@ def alignment_plot(case: Case, theme: str) -> tuple[Any, str]:
                 hovertemplate="%{text}<extra></extra>",
             )
     _regions(figure, case, shown, theme)
-    for kind, n_named in N_NAMED.items():
-        rows = case.of_kind(kind)
-        for at, (_, row) in enumerate(rows[rows["valid"].notna()].head(n_named).iterrows()):
-            _name(figure, row, at)
+    for at, row in enumerate(_called_out(case)):
+        _name(figure, row, at, theme)
     figure.update_layout(
         height=560,
         margin={"l": 56, "r": 12, "t": 10, "b": 50},
@@ -206,9 +204,25 @@ def _regions(figure: Any, case: Case, shown: pd.DataFrame, theme: str) -> None:
         )
 
 
-def _name(figure: Any, row: pd.Series, at: int) -> None:
-    """A neuron called by its label, beside its point."""
-    label = str(row["label"]) if row["label"] and row["reliable"] else "no reliable label"
+def _called_out(case: Case) -> list[pd.Series]:
+    """The most influential neurons of each kind that stand clear of one another."""
+    shown = case.influential[case.influential["valid"].notna()]
+    span = np.ptp(shown[["valid", "spurious"]].to_numpy(), axis=0) + 1e-9
+    found: list[pd.Series] = []
+    for kind, n_named in N_NAMED.items():
+        n_wanted = len(found) + n_named
+        rows = shown[(shown["kind"] == kind) & (shown["reliable"] | (kind == "unexpected"))]
+        for _, row in rows.iterrows():
+            here = row[["valid", "spurious"]].to_numpy(float)
+            near = [np.abs(here - o[["valid", "spurious"]].to_numpy(float)) / span for o in found]
+            if len(found) < n_wanted and all((gap > (0.16, 0.07)).any() for gap in near):
+                found.append(row)
+    return found
+
+
+def _name(figure: Any, row: pd.Series, at: int, theme: str) -> None:
+    """A neuron called by its label, or its number where it has none, beside its point."""
+    label = str(row["label"]) if row["reliable"] else f"{row['layer']}/{row['unit']}"
     figure.add_annotation(
         x=float(row["valid"]),
         y=float(row["spurious"]),
@@ -216,7 +230,8 @@ def _name(figure: Any, row: pd.Series, at: int) -> None:
         showarrow=True,
         arrowhead=0,
         arrowwidth=1,
-        ax=(34, -34)[at % 2],
-        ay=(-22, -34, 24, -46)[at % 4],
-        font={"size": 11},
+        ax=-38 if row["kind"] == "unexpected" else 38,
+        ay=(-26, 26)[at % 2],
+        font={"size": 11, "color": "#f4f5f4" if theme == "dark" else "#1c2321"},
+        bgcolor="rgba(20,26,25,0.75)" if theme == "dark" else "rgba(255,255,255,0.8)",
     )

@@ -36,7 +36,9 @@ def accuracy(bundle: Bundle, view: View, other: str | None) -> None:
     models = bundle.manifest.inputs.get("models", {})
     about = {model: case.about.get(str(models.get(model, {}).get("spec"))) for model in tables}
     told = [f"<b>{plain(m)}</b>: {plain(text)}." for m, text in about.items() if text]
-    lead(" ".join([*told, *(falls(tables))]))
+    if told:
+        lead(" ".join(told))
+    lead(" ".join(falls(tables)))
     left, right = st.columns([1, 1.1], gap="medium")
     with left:
         figure, described = case_charts.accuracy_plot(tables, theme())
@@ -64,11 +66,13 @@ def falls(tables: dict[str, pd.DataFrame]) -> list[str]:
             for n in (best, worst)
         )
         gap, least, most = difference_of_shares(high, low)
+        n_points = round(abs(100 * gap))
         told.append(
             f"<b>{plain(model)}</b> is right on {numbers.share(high.share)} of "
             f"<i>{plain(best)}</i> images and on {numbers.share(low.share)} of "
-            f"<i>{plain(worst)}</i> images: {points(gap)} points fewer "
-            f"(95 % interval {points(least)} to {points(most)})."
+            f"<i>{plain(worst)}</i> images: {n_points} point{'' if n_points == 1 else 's'} "
+            f"{'fewer' if gap >= 0 else 'more'} (95 % interval of the fall: {points(least)} to "
+            f"{points(most)})."
         )
     return told
 
@@ -175,7 +179,7 @@ def limits(bundle: Bundle) -> None:
     ]
     show(
         "<ul class='csp-limits'>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
-        f"<p class='csp-left'>{' · '.join(links)}</p>"
+        f"<p class='csp-links'>{' · '.join(links)}</p>"
     )
 
 

@@ -72,7 +72,7 @@ def test_accuracy_is_what_the_bundle_holds_with_its_interval(serve, case_bundle)
             assert f"{100 * row['low']:.0f} % to {100 * row['high']:.0f} %" in shown
     assert "92 % of <i>artefact</i>" in shown
     assert "48 % of <i>counter-artefact</i> images: 44 points fewer" in shown
-    assert "4 points fewer (95 % interval −" in shown
+    assert "4 points fewer (95 % interval of the fall: −" in shown
 
 
 def test_every_neuron_has_the_alignment_of_the_formula(case_bundle):

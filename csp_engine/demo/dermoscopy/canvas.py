@@ -92,7 +92,7 @@ class Pen:
 
     def line(self, points: Sequence[Point], width: Number, strength: Number = 1.0) -> None:
         """A line through points, round where it bends."""
-        scaled = [(x * self._over, y * self._over) for x, y in points]
+        scaled = [(float(x * self._over), float(y * self._over)) for x, y in points]
         thick = max(1, round(width * self._over))
         self._pen.line(scaled, fill=round(255 * strength), width=thick, joint="curve")
 
@@ -106,7 +106,7 @@ class Pen:
     def blob(self, x: Number, y: Number, rx: Number, ry: Number, strength: Number = 1.0) -> None:
         """A filled ellipse."""
         s = self._over
-        box = [(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s]
+        box = [float(v * s) for v in (x - rx, y - ry, x + rx, y + ry)]
         self._pen.ellipse(box, fill=round(255 * strength))
 
     def ring(
@@ -115,13 +115,21 @@ class Pen:
     ) -> None:  # fmt: skip
         """An arc of an ellipse, angles in degrees."""
         s = self._over
-        box = [(x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s]
-        self._pen.arc(box, start, end, fill=round(255 * strength), width=max(1, round(width * s)))
+        box = [float(v * s) for v in (x - rx, y - ry, x + rx, y + ry)]
+        self._pen.arc(
+            box,
+            float(start),
+            float(end),
+            fill=round(255 * strength),
+            width=max(1, round(width * s)),
+        )
 
     def polygon(self, points: Sequence[Point], strength: Number = 1.0) -> None:
         """A filled polygon."""
         s = self._over
-        self._pen.polygon([(x * s, y * s) for x, y in points], fill=round(255 * strength))
+        self._pen.polygon(
+            [(float(x * s), float(y * s)) for x, y in points], fill=round(255 * strength)
+        )
 
     def cover(self) -> Field:
         """What was drawn, 0 to 1."""

@@ -117,10 +117,16 @@ class Describer:
     def __init__(self, bundle: Bundle, view: View) -> None:
         self.bundle = bundle
         self._sorted_n: np.ndarray | None = None
-        stage = f"activations:{view.model}/{view.layer}"
-        if bundle.has(stage):
+        self._quantile_q: np.ndarray | None = None
+        stage, neurons = (
+            f"{kind}:{view.model}/{view.layer}" for kind in ("activations", "neurons")
+        )
+        if bundle.has(stage) and not bundle.stage(stage).omitted:
             activation_un = bundle.activations(view.model, view.layer)
             self._sorted_n = np.sort(np.asarray(activation_un[view.unit]))
+        elif bundle.has(stage):  # a slim copy still has some quantiles
+            self._quantile_q = np.asarray(bundle.quantiles(view.model, view.layer)[view.unit])
+            self._level_q = np.asarray(bundle.stage(neurons).facts["quantile_levels"])
 
     def facts(self, image: int, activation: float) -> tuple[tuple[str, str], ...]:
         """Activation and its place among all probe images, then the image itself."""
@@ -130,6 +136,9 @@ class Describer:
             n_below = int(np.searchsorted(self._sorted_n, np.float32(activation)))
             share = f"{numbers.percentile(n_below / n_images, n_images)} of {n_images:,} images"
             rows.append(("stronger than", share if n_below < n_images - 1 else "all other images"))
+        elif self._quantile_q is not None:
+            level = float(np.interp(activation, self._quantile_q, self._level_q))
+            rows.append(("stronger than", f"about {level:.0%} of {self.bundle.n_images:,} images"))
         return (*rows, *image_facts(self.bundle, image))
 
 

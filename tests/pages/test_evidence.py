@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, copy_slim
 from csp_engine.pipeline import build
 from csp_engine.probe import read_probe_set
 from pages.ui import evidence, state
@@ -121,6 +122,23 @@ def test_an_image_says_what_it_is_and_how_strong(marked_bundle):
     facts = dict(evidence.Describer(bundle, view).facts(strongest, float(activation_n.max())))
     n_alike = int(np.sum(activation_n == activation_n.max()))
     assert (facts["stronger than"] == "all other images") is (n_alike == 1)
+
+
+def test_a_slim_copy_tells_roughly_how_strong_an_image_is(marked_bundle, serve, tmp_path):
+    whole = Bundle.open(marked_bundle)
+    slim = copy_slim(whole, tmp_path / "slim.csp")
+    view = state.read_view({"layer": LAYER, "unit": str(UNIT)}, "slim", slim)
+    activation_n = np.asarray(whole.activations("small", LAYER)[UNIT])
+    image = int(np.argsort(activation_n)[len(activation_n) // 2])
+    said = dict(evidence.Describer(slim, view).facts(image, float(activation_n[image])))
+    exact = 100 * float(np.mean(activation_n < activation_n[image]))
+    found = re.fullmatch(r"about (\d+)% of (\d+) images", said["stronger than"])
+    assert found
+    assert abs(int(found[1]) - exact) <= 5
+    serve(slim.path)
+    at = open_page("neuron", layer=LAYER, unit=str(UNIT))
+    assert not at.exception
+    assert "csp-problem" not in html(at)
 
 
 def test_the_breakdown_counts_one_image_of_each_group(marked_bundle):

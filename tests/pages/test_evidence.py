@@ -134,7 +134,8 @@ def test_a_slim_copy_tells_roughly_how_strong_an_image_is(marked_bundle, serve, 
     exact = 100 * float(np.mean(activation_n < activation_n[image]))
     found = re.fullmatch(r"about (\d+)% of (\d+) images", said["stronger than"])
     assert found
-    assert abs(int(found[1]) - exact) <= 5
+    # Few quantiles are kept, and the 32 images are 16 pairs of equal ones.
+    assert abs(int(found[1]) - exact) <= 10
     serve(slim.path)
     at = open_page("neuron", layer=LAYER, unit=str(UNIT))
     assert not at.exception

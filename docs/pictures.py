@@ -1,6 +1,6 @@
-"""Take the pictures in these documents from the running demo, so that they stay true.
+"""Take the pictures in these documents from the shipped demo, so that they stay true.
 
-    csp demo --make-only && python docs/pictures.py
+    python docs/pictures.py
 
 Needs Playwright (requirements-dev.txt) and a Chromium on the path.
 """
@@ -21,14 +21,14 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 PORT = 8643
 PICTURES = {
-    "neuron.png": "/neuron?bundle=shapes&model=shapes&layer=layer3@mean&unit=3",
+    "neuron.png": "/neuron?bundle=dermoscopy&model=biased&layer=layer4@mean&unit=654",
 }
 SIZE = {"width": 1280, "height": 1000}
 
 
 def main() -> None:
     """Serve the demo, photograph its pages, stop the server."""
-    command = [sys.executable, "-m", "csp_engine", "serve", str(ROOT / "bundles" / "shapes.csp")]
+    command = [sys.executable, "-m", "csp_engine", "serve", str(ROOT / "assets" / "demo" / "dermoscopy.csp")]
     server = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
     url = f"http://127.0.0.1:{PORT}"
     try:

@@ -33,7 +33,7 @@ def area(score_n: np.ndarray, is_positive_n: np.ndarray) -> dict[str, Any]:
     """
     point = association(np.float32(score_n)[None], is_positive_n[:, None]).auroc_uc[0, 0]
     counts = int(is_positive_n.sum()), int((~is_positive_n).sum())
-    low, high = auroc_interval(np.float64(point), *counts)
+    low, high = auroc_interval(np.array(point), *counts)
     return {
         "auroc": float(point),
         "low": float(low),

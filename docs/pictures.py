@@ -28,7 +28,13 @@ SIZE = {"width": 1280, "height": 1000}
 
 def main() -> None:
     """Serve the demo, photograph its pages, stop the server."""
-    command = [sys.executable, "-m", "csp_engine", "serve", str(ROOT / "assets" / "demo" / "dermoscopy.csp")]
+    command = [
+        sys.executable,
+        "-m",
+        "csp_engine",
+        "serve",
+        str(ROOT / "assets" / "demo" / "dermoscopy.csp"),
+    ]
     server = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
     url = f"http://127.0.0.1:{PORT}"
     try:

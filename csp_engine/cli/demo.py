@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from csp_engine.cli.serving import serve
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.demo.shipped import SHIPPED, require_shipped
+
+if TYPE_CHECKING:
+    from typer import Context
+else:
+    # What Typer hands over is of the class that its own Context extends.
+    Context = typer.Context.__base__
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
@@ -22,7 +28,7 @@ MINUTES = 90
 
 @app.callback(invoke_without_command=True)
 def demo(
-    context: typer.Context,
+    context: Context,
     port: Annotated[int, typer.Option(help="Port of the browser.")] = 8501,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")

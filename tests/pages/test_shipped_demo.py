@@ -53,4 +53,4 @@ def test_without_the_encoder_the_page_still_opens(serve, demo_bundle, tmp_path):
     serve(alone)
     at = open_page("search", q="a zebra crossing at night")
     assert not at.exception
-    assert str(tmp_path / "encoder") in html(at)
+    assert str(tmp_path / "encoder") in html(at), html(at)[:3000]

@@ -132,7 +132,7 @@ def auroc_interval(
     others = np.maximum((n_positive + n_negative) / 2 - 1, 0)
     z = _z(level)
 
-    def too_far(bound: np.ndarray) -> np.ndarray:
+    def too_far(bound: np.ndarray | np.floating) -> np.ndarray:
         bracket = 1 + others * ((1 - bound) / (2 - bound) + bound / (1 + bound))
         return np.abs(area - bound) > z * np.sqrt(bound * (1 - bound) * bracket / n_pairs)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from csp_engine.demo import shipped
+from pages.ui import store
 from tests.pages.conftest import html, open_page
 
 pytestmark = pytest.mark.slow
@@ -48,9 +49,10 @@ def test_a_text_that_is_no_label_is_searched_with_the_encoder_beside_the_bundle(
     assert "csp-problem" not in html(at)
 
 
-def test_without_the_encoder_the_page_still_opens(serve, demo_bundle, tmp_path):
+def test_without_the_encoder_the_page_still_opens(serve, demo_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_encoders", {})  # of the same bundle elsewhere, in this process
     alone = Path(shutil.copytree(demo_bundle, tmp_path / "dermoscopy.csp"))
     serve(alone)
-    at = open_page("search", q="a zebra crossing at night")
+    at = open_page("search", q="a giraffe on a bicycle")
     assert not at.exception
-    assert str(tmp_path / "encoder") in html(at), html(at)[:3000]
+    assert str(tmp_path / "encoder") in html(at)

@@ -7,6 +7,7 @@ whoever calls says so by the counts (groups in place of images) or shows a secon
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
@@ -132,7 +133,7 @@ def auroc_interval(
     others = np.maximum((n_positive + n_negative) / 2 - 1, 0)
     z = _z(level)
 
-    def too_far(bound: np.ndarray | np.floating) -> np.ndarray:
+    def too_far(bound: Any) -> Any:
         bracket = 1 + others * ((1 - bound) / (2 - bound) + bound / (1 + bound))
         return np.abs(area - bound) > z * np.sqrt(bound * (1 - bound) * bracket / n_pairs)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from csp_engine.demo.dermoscopy.cases import DIAGNOSES, SCENARIOS
@@ -25,6 +25,7 @@ from csp_engine.demo.dermoscopy.training import (
     batch_rows,
     half_precision,
     in_batches,
+    save_half,
     train,
     varied,
 )
@@ -128,8 +129,7 @@ def train_classifier(
         model, loss_at, n_steps,
         rate=3e-3, checkpoint=checkpoint, stage=f"classifier {path.stem}", progress=progress,
     )  # fmt: skip
-    halved = {n: t.half() if t.is_floating_point() else t for n, t in model.state_dict().items()}
-    save_file({n: t.contiguous() for n, t in halved.items()}, path)
+    save_half(model.state_dict(), path)
 
 
 def diagnosis_numbers(cases: pd.DataFrame) -> np.ndarray:

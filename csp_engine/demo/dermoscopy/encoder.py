@@ -18,10 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
-from safetensors.torch import save_file
 from torch import nn
 
-from csp_engine.demo.dermoscopy.captions import FRAMES, Caption, caption
+from csp_engine.demo.dermoscopy.captions import Caption, caption
 from csp_engine.demo.dermoscopy.cases import CONCEPTS, concept_table
 from csp_engine.demo.dermoscopy.training import (
     MEAN,
@@ -29,6 +28,7 @@ from csp_engine.demo.dermoscopy.training import (
     Pictures,
     batch_rows,
     half_precision,
+    save_half,
     train,
     turned,
     varied,
@@ -192,15 +192,7 @@ def train_encoder(
     table[used] = trained[1:]
     state["token_embedding.weight"] = table
     folder.mkdir(parents=True)
-    # Half precision halves the file; loading brings it back to float32.
-    halved = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
-    save_file(
-        {
-            name: t.contiguous().clone(memory_format=torch.contiguous_format)
-            for name, t in halved.items()
-        },
-        folder / "open_clip_model.safetensors",
-    )
+    save_half(state, folder / "open_clip_model.safetensors")
     config = json.dumps(CONFIG, indent=2) + "\n"
     (folder / "open_clip_config.json").write_text(config, encoding="utf-8")
 
@@ -268,6 +260,3 @@ def zero_shot_auroc(
         score_nt = image_nd[known_n] @ text_td.T
         found[name] = float(np.mean([roc_auc_score(shown_n, s) for s in score_nt.T]))
     return found
-
-
-__all__ = ["CONFIG", "FRAMES", "SIDE", "balanced_loss", "train_encoder", "zero_shot_auroc"]

@@ -168,7 +168,7 @@ def lesion(scene: Scene) -> Outline:
     case = scene.case
     shape = outline(scene)
     scene.masks["lesion"] = shape.cover_hw >= 0.5
-    pigment_hw = _body(scene, shape)
+    _body(scene, shape)
     if case["typical_network"]:
         _network(scene, shape, is_typical=True)
     if case["atypical_network"]:
@@ -187,11 +187,10 @@ def lesion(scene: Scene) -> Outline:
         _vessels(scene, shape)
     if case["milia_cysts"]:
         _cysts(scene, shape)
-    del pigment_hw
     return shape
 
 
-def _body(scene: Scene, shape: Outline) -> Field:
+def _body(scene: Scene, shape: Outline) -> None:
     """Pigment of the lesion as a whole, in as many colours as the case has."""
     case, rng = scene.case, scene.stream("body")
     is_keratosis = case["diagnosis"] == "seborrhoeic keratosis"
@@ -237,7 +236,6 @@ def _body(scene: Scene, shape: Outline) -> Field:
         else:
             scene.lay(0.45 * region_hw, (222, 204, 192))
     scene.melanin_hw = np.clip(scene.melanin_hw, 0, None)
-    return pigment_hw
 
 
 def _network(scene: Scene, shape: Outline, *, is_typical: bool) -> None:

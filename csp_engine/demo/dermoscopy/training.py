@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, UInt8
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from csp_engine.demo.dermoscopy import render as renderer
@@ -277,6 +278,12 @@ def train(
             saved = time.monotonic()
     checkpoint.unlink(missing_ok=True)
     return network.eval()
+
+
+def save_half(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write weights in half precision: the file halves, and loading brings them to float32."""
+    halved = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    save_file({name: t.contiguous() for name, t in halved.items()}, path)
 
 
 @torch.inference_mode()

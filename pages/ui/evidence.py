@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.enrichment import Enrichment, enriched
+from csp_engine.enrichment import Enrichment
+from csp_engine.image_facts import Properties, properties_of, shared_properties
+from csp_engine.image_facts import image_facts as facts_of_image
 from csp_engine.scoring import group_labels
 from csp_engine.types import Evidence
 from pages.ui import numbers, store
@@ -28,81 +29,17 @@ ABOUT_SHOW = {
     "stratified": "Images from every band of activation, strongest first.",
     "random": "Images drawn at random from the probe set.",
 }
-MAX_LEVELS = 24
-"""A column of text with more different values than this is no property to count."""
-OWN_COLUMNS = frozenset(
-    [
-        "file",
-        "sha256",
-        "perceptual_hash",
-        "listed",
-        "duplicate_of",
-        "duplicate_group",
-        "width",
-        "height",
-        "thumb_bytes",
-    ]
-)
-"""Columns that describe files, not what is in the images."""
-
-
-@dataclass(frozen=True, slots=True)
-class Properties:
-    """What may be counted of images: class, flags and columns of few values, one row each."""
-
-    names: list[str]
-    has_pn: np.ndarray
-    flags: frozenset[str]
 
 
 def properties(bundle: Bundle) -> Properties:
     """The properties of the probe images."""
-
-    def make() -> Properties:
-        images = bundle.images()
-        names: list[str] = []
-        rows: list[np.ndarray] = []
-        flags = []
-        for column in images.columns:
-            values = images[column]
-            if column in OWN_COLUMNS | {"group", "split"}:
-                continue
-            if _is_flag(values):
-                flags.append(str(column))
-                names.append(_words(column))
-                rows.append((values == 1).to_numpy(bool))
-            elif not pd.api.types.is_numeric_dtype(values):
-                texts = values.dropna().astype(str)
-                if column != "class" and texts.nunique() > MAX_LEVELS:
-                    continue
-                for text in sorted(texts.unique()):
-                    names.append(f"{_words(column)}: {text}")
-                    rows.append((values.astype(object) == text).to_numpy(bool))
-        has_pn = np.stack(rows) if rows else np.zeros((0, len(images)), bool)
-        return Properties(names, has_pn, frozenset(flags))
-
-    return store.once(("properties", bundle.digest), make)
-
-
-def _is_flag(values: pd.Series) -> bool:
-    is_number = pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values)
-    return is_number and bool(values.dropna().isin((0, 1)).all()) and bool((values == 1).any())
-
-
-def _words(column: object) -> str:
-    return str(column).replace("_", " ")
+    return store.once(("properties", bundle.digest), lambda: properties_of(bundle.images()))
 
 
 def breakdown(bundle: Bundle, view: View) -> list[Enrichment]:
     """What the exemplars have more often than the probe set; one image of each group counts."""
-    known = properties(bundle)
     images = exemplar_images(bundle, view)
-    table = bundle.images()
-    for column in ("group", "duplicate_group"):
-        if column in table:
-            keys = table[column].iloc[images]
-            images = images[~(keys.duplicated() & keys.notna()).to_numpy()]
-    return enriched(known.names, known.has_pn, images)
+    return shared_properties(bundle.images(), properties(bundle), images)
 
 
 def exemplar_images(bundle: Bundle, view: View) -> np.ndarray:
@@ -144,25 +81,7 @@ class Describer:
 
 def image_facts(bundle: Bundle, image: int) -> tuple[tuple[str, str], ...]:
     """What is known about a probe image: class, group, what it shows, then its file."""
-    row = bundle.images().iloc[image]
-    flags = properties(bundle).flags
-    first = [(name, str(row[name])) for name in ("class", "group", "split") if _has(row, name)]
-    present = [_words(name) for name in row.index if name in flags and row[name] == 1]
-    if flags:
-        first.append(("shows", ", ".join(present) or "none of what is marked"))
-    done = OWN_COLUMNS | flags | {"class", "group", "split"}
-    others = [
-        (_words(name), str(value))
-        for name, value in row.items()
-        if name not in done and pd.notna(value)
-    ]
-    size = [("size", f"{row['width']} × {row['height']}")] if _has(row, "width") else []
-    file = [("file", str(row["file"]))] if _has(row, "file") else []
-    return (*first, *others[:8], *file, *size, ("image", str(image)))
-
-
-def _has(row: pd.Series, name: str) -> bool:
-    return name in row and pd.notna(row[name])
+    return facts_of_image(bundle.images(), properties(bundle).flags, image)
 
 
 class Copies:

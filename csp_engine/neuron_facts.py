@@ -1,0 +1,132 @@
+"""What is said about one neuron, in words and numbers for people; read from a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.types import NeuronRef
+
+METHOD_TITLES = {"csp": "CSP", "semanticlens": "SemanticLens", "clip_dissect": "CLIP-Dissect"}
+
+
+@dataclass(frozen=True, slots=True)
+class BestLabel:
+    """What to call a neuron, and whether that means anything."""
+
+    text: str
+    score: float
+    is_reliable: bool
+
+    @property
+    def title(self) -> str:
+        """The label, or an honest word for having none."""
+        if not self.text:
+            return "no label"
+        return self.text if self.is_reliable else f"unclear: {self.text}?"
+
+
+def method_title(method: str) -> str:
+    """The name of a method as papers write it."""
+    return METHOD_TITLES.get(method, method)
+
+
+def best_label(bundle: Bundle, model: str, layer: str, unit: int, method: str) -> BestLabel:
+    """The first label of a method."""
+    if method not in bundle.methods(model, layer):
+        return BestLabel("", 0.0, False)
+    scores = bundle.scores(model, layer, method)
+    if not scores.count_u[unit]:
+        return BestLabel("", 0.0, False)
+    texts = bundle.method_labels(model, layer, method)["text"]
+    return BestLabel(
+        str(texts.iloc[int(scores.label_uk[unit, 0])]),
+        float(scores.score_uk[unit, 0]),
+        bool(scores.reliable_u[unit]),
+    )
+
+
+def flags(row: pd.Series) -> list[tuple[str, str]]:
+    """States of a unit worth a word, each with the sentence that explains it."""
+    named = [
+        ("is_constant", "constant", "It gives the same activation for every probe image."),
+        ("is_dead", "dead", "It is zero on every probe image."),
+        ("is_dense", "dense", "It is active on nearly every probe image."),
+        ("never_positive", "never positive", "Its exemplars are the least negative images."),
+    ]
+    found = [(word, why) for key, word, why in named if bool(row.get(key, False))]
+    return found[:1] if found and found[0][0] == "constant" else found
+
+
+def n_null(bundle: Bundle) -> int:
+    """How many random image sets stand behind the percentiles."""
+    if not bundle.has("null"):
+        return 0
+    return int(bundle.stage("null").params.get("n_draws", 0))
+
+
+def statistics(bundle: Bundle, neuron: NeuronRef) -> list[tuple[str, str]]:
+    """Numbers of one neuron with what they rest on."""
+    row = bundle.units(neuron.model, neuron.layer).iloc[neuron.unit]
+    count = int(bundle.exemplars(neuron.model, neuron.layer).count_u[neuron.unit])
+    contrast = bundle.contrast(neuron.model, neuron.layer)
+    rows = [
+        ("Mean ± sd", f"{numbers.activation(row['mean'])} ± {numbers.activation(row['std'])}"),
+        ("Range", f"{numbers.activation(row['min'])} to {numbers.activation(row['max'])}"),
+        (
+            "Active on",
+            f"{numbers.share(row['density'])} of {numbers.count(bundle.n_images)} images",
+        ),
+        ("Exemplars", numbers.count(count)),
+        (
+            "Quiet images",
+            f"{numbers.count(contrast.pool_u[neuron.unit])} below "
+            f"{numbers.activation(contrast.threshold_u[neuron.unit])}",
+        ),
+    ]
+    for key, name in (("clarity", "Clarity"), ("polysemanticity", "Polysemanticity")):
+        if key in row and pd.notna(row[key]):
+            rows.append((name, numbers.score(float(row[key]))))
+    if "cluster_0" in row and pd.notna(row["cluster_0"]):
+        rows[-1] = (
+            rows[-1][0],
+            f"{rows[-1][1]} (groups of {int(row['cluster_0'])} and {int(row['cluster_1'])})",
+        )
+    if "redundancy" in row and pd.notna(row["redundancy"]):
+        rows.append(("Redundancy", numbers.score(float(row["redundancy"]))))
+    return rows
+
+
+def influence_rows(
+    bundle: Bundle, neuron: NeuronRef, limit: int = 6
+) -> list[tuple[str, float, list[str]]] | None:
+    """The outputs that a neuron moves most, or None where the bundle does not know.
+
+    Each row is an output's name, its effect as a share of the largest, and effect, direct weight
+    and number of images in words.
+    """
+    stored = bundle.influence(neuron.model, neuron.layer)
+    if stored is None:
+        return None
+    effect_c = np.asarray(stored.gradient_activation_cu[:, neuron.unit], dtype=float)
+    effect_c = np.where(np.asarray(stored.n_image_c) > 0, effect_c, 0.0)
+    order = np.argsort(-np.abs(effect_c), kind="stable")[:limit]
+    largest = float(np.abs(effect_c[order]).max(initial=0.0)) or 1.0
+    direct = stored.direct_weight_cu
+    return [
+        (
+            stored.output_names[output],
+            effect_c[output] / largest,
+            [
+                numbers.signed(effect_c[output]),
+                numbers.signed(float(direct[output, neuron.unit])) if direct is not None else "–",
+                numbers.count(stored.n_image_c[output]),
+            ],
+        )
+        for output in order
+        if effect_c[output] != 0
+    ]

@@ -1,0 +1,68 @@
+"""Numbers the way people read them."""
+
+from __future__ import annotations
+
+import math
+from typing import SupportsFloat
+
+
+def count(n: SupportsFloat) -> str:
+    """A count with thousands separators."""
+    return f"{int(float(n)):,}"
+
+
+def activation(value: SupportsFloat) -> str:
+    """Three significant digits, without exponents in the range people compare."""
+    value = float(value)
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if 0.001 <= abs(value) < 100_000:
+        digits = max(0, 2 - math.floor(math.log10(abs(value))))
+        return _minus(f"{value:,.{min(digits, 5)}f}")
+    return _minus(f"{value:.2e}")
+
+
+def signed(value: SupportsFloat) -> str:
+    """An effect: three significant digits and always a sign."""
+    text = activation(value)
+    return text if text.startswith("−") or float(value) == 0 else f"+{text}"
+
+
+def score(value: SupportsFloat) -> str:
+    """A cosine or similar score."""
+    value = float(value)
+    return _minus(f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}")
+
+
+def share(value: SupportsFloat) -> str:
+    """A share in [0, 1] as a percentage."""
+    percent = 100 * float(value)
+    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
+
+
+def chance(value: SupportsFloat) -> str:
+    """A p- or q-value."""
+    value = float(value)
+    if value < 0.001:
+        return "< .001"
+    return f"{value:.3f}".removeprefix("0") if value < 0.1 else f"{value:.2f}".removeprefix("0")
+
+
+def percentile(value: SupportsFloat, n_draws: int) -> str:
+    """A percentile no finer than the draws behind it allow."""
+    finest = 100 / max(1, n_draws)
+    percent = 100 * float(value)
+    if percent > 100 - finest + 1e-3:
+        return f"> {100 - finest:.1f} %"
+    return f"{percent:.1f} %"
+
+
+def beats(value: SupportsFloat, n_draws: int) -> str:
+    """How many of the random image sets a score lies above, in words."""
+    if round(float(value) * n_draws) >= n_draws:
+        return f"above all {count(n_draws)} random image sets"
+    return f"above {percentile(value, n_draws)} of {count(n_draws)} random image sets"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

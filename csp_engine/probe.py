@@ -197,7 +197,12 @@ def _table_of_folder(root: Path) -> pd.DataFrame:
 
 def image_files(root: Path) -> list[str]:
     """All image files below a folder as sorted relative paths; what is hidden does not count."""
-    return sorted(_images_below(root, "", (os.path.realpath(root),)))
+    return sorted(walk_images(root))
+
+
+def walk_images(root: Path) -> Iterator[str]:
+    """The same one by one, in the order of the disk; to look at no more of it than is needed."""
+    yield from _images_below(root, "", (os.path.realpath(root),))
 
 
 def _images_below(folder: Path, prefix: str, ancestors: tuple[str, ...]) -> Iterator[str]:
@@ -244,7 +249,7 @@ def _table_of_table(
     source: Path, root: Path, asked: dict[str, str | None]
 ) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
     given = read_table(source)
-    columns = _choose_columns(given, asked, source.name)
+    columns = choose_columns(given, asked, source.name)
     folders = _FolderListing(root)
     files = _resolve_images(given[columns["path"]], folders, source.name)
     table = pd.DataFrame({"file": files})
@@ -315,9 +320,14 @@ def _separator(text: str) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
-def _choose_columns(
+def choose_columns(
     given: pd.DataFrame, asked: dict[str, str | None], table_name: str
 ) -> dict[str, str]:
+    """The column of each role: the one asked for, else the first that is called like it.
+
+    Raises:
+        InputError: if a column does not exist or has two roles, or none holds image paths.
+    """
     existing = ", ".join(given.columns)
     chosen: dict[str, str] = {}
     for role, column in asked.items():

@@ -149,6 +149,21 @@ PRESETS: dict[str, Recipe] = {
 """Named recipes; ``paper`` reproduces the published method, ``default`` departs by name only."""
 
 
+def named_recipe(name: str, n_exemplars: int | None, values: Mapping[str, Any]) -> Recipe:
+    """A preset with another number of exemplars and other parameters, as a build is asked for it.
+
+    Raises:
+        InputError: for an unknown preset, an unknown parameter or a value of the wrong type.
+    """
+    if name not in PRESETS:
+        raise InputError(f"Preset {name!r} does not exist; choose one of {', '.join(PRESETS)}.")
+    recipe = PRESETS[name]
+    fewer: dict[str, Any] = {}
+    if n_exemplars is not None:
+        fewer = {"n_exemplars": n_exemplars, "n_score": min(n_exemplars, recipe.n_score)}
+    return changed(recipe, {**fewer, **values})
+
+
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """A recipe with some parameters replaced, each converted to the type it has.
 

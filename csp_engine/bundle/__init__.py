@@ -24,6 +24,8 @@ from csp_engine.bundle.writer import (
     ENGINE_VERSION,
     BundleWriter,
     StageFolder,
+    is_being_written,
+    refuse_strangers,
     translated_os_errors,
 )
 
@@ -42,7 +44,9 @@ __all__ = [
     "StoredInfluence",
     "StoredTruth",
     "copy_slim",
+    "is_being_written",
     "read_contrast",
+    "refuse_strangers",
     "sha256_file",
     "sha256_json",
     "stage_key",

@@ -97,13 +97,7 @@ class BundleWriter:
         self.path = path
         with translated_os_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        if not (path / MANIFEST_NAME).exists():
-            strangers = [p.name for p in path.iterdir() if p.name[0] != "." and not _is_ours(p)]
-            if strangers:
-                raise InputError(
-                    f"{path} is not a bundle and not empty (it holds {strangers[0]}); "
-                    "choose another output folder."
-                )
+        refuse_strangers(path)
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -251,6 +245,36 @@ class BundleWriter:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.name == f".tmp-{MANIFEST_NAME}":
                 path.unlink(missing_ok=True)
+
+
+def refuse_strangers(path: Path) -> None:
+    """Refuse an output that exists and is no bundle.
+
+    Raises:
+        InputError: as said.
+    """
+    if not path.exists() or (path / MANIFEST_NAME).exists():
+        return
+    if not path.is_dir():
+        raise InputError(f"{path} is a file; choose another output folder.")
+    strangers = [p.name for p in path.iterdir() if p.name[0] != "." and not _is_ours(p)]
+    if strangers:
+        raise InputError(
+            f"{path} is not a bundle and not empty (it holds {strangers[0]}); "
+            "choose another output folder."
+        )
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process holds this bundle at the moment, to write it."""
+    lock = path / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def _consistent(stages: dict[str, StageRecord]) -> dict[str, StageRecord]:

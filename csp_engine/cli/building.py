@@ -12,7 +12,6 @@ from csp_engine.errors import InputError
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
-    from csp_engine.recipe import Recipe
 
 PROBE = "Probe set"
 MODEL = "Target model"
@@ -177,9 +176,9 @@ def build(
     from csp_engine.layers import select_layers
     from csp_engine.models import load_model
     from csp_engine.probe import read_probe_set
-    from csp_engine.recipe import changed
+    from csp_engine.recipe import changed, named_recipe
 
-    recipe = _recipe(preset, exemplars, set_)
+    recipe = named_recipe(preset, exemplars, _assignments(set_))
     if on_unreadable not in ("skip", "stop"):
         raise InputError(f"--on-unreadable is {on_unreadable!r}; choose skip or stop.")
     words = read_vocabulary(vocabulary)
@@ -195,6 +194,7 @@ def build(
             progress=progress,
         )
         pipeline.require_enough_images(len(probe.table), recipe, "lists")
+        progress("load model", 0, 1)
         target = load_model(
             model,
             weights=weights,
@@ -203,7 +203,10 @@ def build(
             class_names=class_names,
             device=device,
         )
+        progress("load model", 1, 1)
+        progress("load encoder", 0, 1)
         loaded = load_encoder(encoder, device=device)
+        progress("load encoder", 1, 1)
         if not getattr(loaded, "needs_pixels", True):
             # Stored text vectors have names; prompts made from templates are not among them.
             recipe = changed(recipe, {"templates": TEMPLATES["bare"], "subtract_empty": False})
@@ -266,12 +269,12 @@ def label(
     from csp_engine.captioners import load_captioner
     from csp_engine.labels import read_vocabulary
     from csp_engine.pipeline import bundle_captioner, needs_captions, needs_texts, relabel
-    from csp_engine.recipe import Recipe, changed
+    from csp_engine.recipe import Recipe, changed, named_recipe
 
     opened = Bundle.open(bundle)
     recipe = Recipe.from_json(opened.manifest.recipe)
     if preset is not None:
-        recipe = _preset(preset)
+        recipe = named_recipe(preset, None, {})
     overrides = _assignments(set_)
     if gamma is not None:
         overrides["gamma"] = gamma
@@ -295,28 +298,6 @@ def label(
     with progress_bars() as progress:
         done = relabel(bundle, recipe, words, loaded, progress, asked)
     _report(done, as_json)
-
-
-def _preset(name: str) -> Recipe:
-    from csp_engine.recipe import PRESETS
-
-    if name not in PRESETS:
-        raise InputError(f"Preset {name!r} does not exist; choose one of {', '.join(PRESETS)}.")
-    return PRESETS[name]
-
-
-def _recipe(preset: str, exemplars: int | None, assignments: list[str] | None) -> Recipe:
-    from csp_engine.recipe import changed
-
-    recipe = _preset(preset)
-    overrides = _assignments(assignments)
-    if exemplars is not None:
-        overrides = {
-            "n_exemplars": exemplars,
-            "n_score": min(exemplars, recipe.n_score),
-            **overrides,
-        }
-    return changed(recipe, overrides)
 
 
 def _assignments(given: list[str] | None) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from csp_engine.jobs import PROGRESS_FILE, ProgressFile
 from csp_engine.types import Progress
 
 PLAIN_INTERVAL_S = 10.0
@@ -28,7 +31,26 @@ PLAIN_INTERVAL_S = 10.0
 
 @contextmanager
 def progress_bars() -> Generator[Progress]:
-    """A progress callback: bars with an ETA on a terminal, a line now and then elsewhere."""
+    """A progress callback: bars with an ETA on a terminal, a line now and then elsewhere.
+
+    Where the environment names a file for it (``CSP_PROGRESS_FILE``), that is kept up to date too.
+    """
+    file = os.environ.get(PROGRESS_FILE)
+    if file is None:
+        with _shown() as show:
+            yield show
+        return
+    with ProgressFile(Path(file)) as keep, _shown() as show:
+
+        def both(stage: str, done: int, total: int) -> None:
+            keep(stage, done, total)
+            show(stage, done, total)
+
+        yield both
+
+
+@contextmanager
+def _shown() -> Generator[Progress]:
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _PlainProgress()

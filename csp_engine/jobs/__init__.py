@@ -1,0 +1,40 @@
+"""Builds as processes of their own: started, watched, cancelled and resumed through files.
+
+A job is ``csp build`` in a session of its own, so it outlives who started it. All that is known of
+it lies beside the bundle, in ``NAME.csp.job/``: what was asked for, the process, how far it is, and
+what it wrote. Nothing here loads a network.
+"""
+
+from csp_engine.jobs.order import BuildOrder, ImagesSeen, look_at_images
+from csp_engine.jobs.process import ask_for_layers
+from csp_engine.jobs.progress import PROGRESS_FILE, ProgressFile, StageProgress
+from csp_engine.jobs.running import (
+    Job,
+    cancel,
+    forget,
+    is_unfinished,
+    job_folder,
+    jobs_in,
+    read_job,
+    resume,
+    start,
+)
+
+__all__ = [
+    "PROGRESS_FILE",
+    "BuildOrder",
+    "ImagesSeen",
+    "Job",
+    "ProgressFile",
+    "StageProgress",
+    "ask_for_layers",
+    "cancel",
+    "forget",
+    "is_unfinished",
+    "job_folder",
+    "jobs_in",
+    "look_at_images",
+    "read_job",
+    "resume",
+    "start",
+]

@@ -1,0 +1,304 @@
+"""What a build started from elsewhere than a terminal is asked for, checked field by field."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from csp_engine.bundle import refuse_strangers
+from csp_engine.errors import CspError, InputError
+from csp_engine.labels import SHIPPED, read_vocabulary
+from csp_engine.probe import TABLE_EXTENSIONS, choose_columns, read_table, walk_images
+from csp_engine.recipe import PRESETS, named_recipe
+
+MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "python:")
+ENCODER_KINDS = ("open_clip/", "transformers/", "precomputed/", "python:")
+DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,3})?")
+TRUST = "CSP_TRUST_PYTHON"
+MOST_COUNTED = 50_000
+"""Images of a folder that are counted before a build; a rough number is enough then."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesSeen:
+    """What a folder or table of images looks like from outside.
+
+    ``n_images`` is at most ``MOST_COUNTED`` for a folder; ``columns`` is empty for a folder.
+    """
+
+    n_images: int
+    n_classes: int
+    columns: tuple[str, ...] = ()
+
+
+def look_at_images(source: Path) -> ImagesSeen:
+    """Count the images of a folder or the rows of a table, without reading any image.
+
+    Raises:
+        InputError: if there is nothing of the kind, or nothing in it.
+    """
+    if source.is_dir():
+        files = list(itertools.islice(walk_images(source), MOST_COUNTED))
+        if not files:
+            raise InputError(f"No image was found in {str(source)!r}; choose another folder.")
+        classes = {file.partition("/")[0] for file in files if "/" in file}
+        return ImagesSeen(len(files), len(classes))
+    if not source.exists():
+        raise InputError(f"There is no folder or table at {str(source)!r}; check the path.")
+    if source.suffix.lower() not in TABLE_EXTENSIONS:
+        raise InputError(
+            f"{source.name!r} is neither a folder nor a table; give a folder of images, "
+            "a .csv or a .parquet file."
+        )
+    given = read_table(source)
+    return ImagesSeen(len(given), 0, tuple(given.columns))
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOrder:
+    """One ``csp build``: its options by name, empty where they are left to their defaults.
+
+    Paths may start from the folder that the build runs in, or with ``~``.
+    """
+
+    images: str = ""
+    model: str = ""
+    layers: tuple[str, ...] = ()
+    encoder: str = ""
+    out: str = ""
+    vocabulary: tuple[str, ...] = ("general",)
+    weights: str = ""
+    preprocessing: str = ""
+    class_names: str = ""
+    name: str = ""
+    pooling: str = ""
+    captioner: str = ""
+    path_column: str = ""
+    class_column: str = ""
+    group_column: str = ""
+    image_root: str = ""
+    limit: int | None = None
+    preset: str = "default"
+    exemplars: int | None = None
+    gamma: float | None = None
+    batch_size: int | None = None
+    influence_images: int | None = None
+    device: str = ""
+
+    def arguments(self) -> list[str]:
+        """What comes after ``csp``."""
+        images = _expanded(self.images)
+        arguments = ["build", f"./{images}" if images.startswith("-") else images]
+        for option, value in (
+            ("--model", self.model),
+            *(("--layer", layer) for layer in self.layers),
+            ("--encoder", self.encoder),
+            ("--out", _expanded(self.out)),
+            *(("--vocabulary", _expanded(each)) for each in self.vocabulary),
+            ("--weights", _expanded(self.weights)),
+            ("--preprocessing", _expanded(self.preprocessing)),
+            ("--class-names", _expanded(self.class_names)),
+            ("--name", self.name),
+            ("--pooling", self.pooling),
+            ("--captioner", _expanded(self.captioner)),
+            ("--path-column", self.path_column),
+            ("--class-column", self.class_column),
+            ("--group-column", self.group_column),
+            ("--image-root", _expanded(self.image_root)),
+            ("--limit", self.limit),
+            ("--preset", "" if self.preset == "default" else self.preset),
+            ("--exemplars", self.exemplars),
+            ("--set", "" if self.gamma is None else f"gamma={self.gamma:g}"),
+            ("--batch-size", self.batch_size),
+            ("--influence-images", self.influence_images),
+            ("--device", self.device),
+        ):
+            if value not in ("", None):
+                arguments += [option, str(value)]
+        return arguments
+
+    def shown(self) -> str:
+        """The command as one would type it."""
+        return shlex.join(["csp", *self.arguments()])
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> BuildOrder:
+        """The order that a file keeps.
+
+        Raises:
+            InputError: if it holds anything else.
+        """
+        known = {field.name: str(field.type) for field in fields(cls)}
+        order: dict[str, Any] = {}
+        for name, value in stored.items():
+            kind = known.get(name, "")
+            if kind.startswith("tuple") and isinstance(value, list):
+                value = tuple(value)
+            if not _fits(kind, value):
+                raise InputError(f"The build's record is damaged at {name!r}; start it anew.")
+            order[name] = value
+        return cls(**order)
+
+    def problems(self, folder: Path) -> dict[str, str]:
+        """A sentence for each field that cannot be right, by the field's name.
+
+        What only the networks themselves can tell is left to the build: whether a model has a
+        layer, or a name can be downloaded.
+
+        Args:
+            folder: where the build will run.
+        """
+        found: dict[str, str] = {}
+        for name, check in (
+            ("images", self._check_images),
+            ("model", self._check_model),
+            ("layers", self._check_layers),
+            ("encoder", self._check_encoder),
+            ("vocabulary", self._check_vocabulary),
+            ("out", self._check_out),
+            ("weights", self._check_file),
+            ("preprocessing", self._check_file),
+            ("class_names", self._check_file),
+            ("captioner", self._check_folder),
+            ("image_root", self._check_folder),
+            ("name", self._check_name),
+            ("device", self._check_device),
+            ("exemplars", self._check_recipe),
+        ):
+            try:
+                check(folder, name)
+            except CspError as error:
+                found[name] = str(error)
+        return found
+
+    def _at(self, folder: Path, name: str) -> Path:
+        return folder / _expanded(getattr(self, name))
+
+    def _check_images(self, folder: Path, name: str) -> None:
+        if not self.images:
+            raise InputError("Choose a folder of images, or a table that lists them.")
+        source = self._at(folder, name)
+        seen = look_at_images(source)
+        asked = {"path": self.path_column, "class": self.class_column, "group": self.group_column}
+        if seen.columns:
+            columns = {role: column or None for role, column in asked.items()}
+            choose_columns(read_table(source), columns, source.name)
+        elif any(asked.values()) or self.image_root:
+            raise InputError(
+                f"{self.images!r} is a folder, which has no columns and no image root; clear them."
+            )
+        n_used = seen.n_images if self.limit is None else min(seen.n_images, self.limit)
+        n_exemplars = self.exemplars or PRESETS.get(self.preset, PRESETS["default"]).n_exemplars
+        if n_used < n_exemplars:
+            raise InputError(
+                f"These are {n_used} images, fewer than the {n_exemplars} exemplars asked for per "
+                f"neuron; add images, or ask for fewer exemplars, such as {max(1, n_used // 4)}."
+            )
+
+    def _check_model(self, folder: Path, name: str) -> None:
+        if not self.model:
+            raise InputError("Name a model, such as torchvision/resnet50.")
+        _require_kind(self.model, MODEL_KINDS, "model")
+        _require_trust(self.model)
+        _require_named_folder(self.model, folder)
+
+    def _check_layers(self, folder: Path, name: str) -> None:
+        if not any(layer.strip() for layer in self.layers):
+            raise InputError("Choose at least one layer, such as layer4.")
+
+    def _check_encoder(self, folder: Path, name: str) -> None:
+        if not self.encoder:
+            raise InputError("Name an encoder, such as open_clip/ViT-B-32/laion2b_s34b_b79k.")
+        _require_kind(self.encoder, ENCODER_KINDS, "encoder")
+        _require_trust(self.encoder)
+        _require_named_folder(self.encoder, folder)
+
+    def _check_vocabulary(self, folder: Path, name: str) -> None:
+        sources = [
+            each if each in SHIPPED or not (folder / _expanded(each)).is_file()
+            else str(folder / _expanded(each))
+            for each in self.vocabulary
+        ]  # fmt: skip
+        read_vocabulary(sources)
+
+    def _check_out(self, folder: Path, name: str) -> None:
+        path = self._at(folder, name)
+        if not self.out or path.suffix != ".csp" or path.stem.startswith("."):
+            raise InputError("Give the bundle a name.")
+        refuse_strangers(path)
+        parent = next(each for each in path.parents if each.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise InputError(f"Nothing can be written to {parent}; choose another folder.")
+
+    def _check_file(self, folder: Path, name: str) -> None:
+        if getattr(self, name) and not self._at(folder, name).is_file():
+            raise InputError(f"There is no file {getattr(self, name)!r}; check the path.")
+
+    def _check_folder(self, folder: Path, name: str) -> None:
+        if getattr(self, name) and not self._at(folder, name).is_dir():
+            raise InputError(f"There is no folder {getattr(self, name)!r}; check the path.")
+
+    def _check_name(self, folder: Path, name: str) -> None:
+        if self.name and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", self.name):
+            raise InputError(
+                f"{self.name!r} is not a model name; use letters, digits, '.', '_' and '-'."
+            )
+
+    def _check_device(self, folder: Path, name: str) -> None:
+        if self.device and not DEVICE.fullmatch(self.device):
+            raise InputError(f"{self.device!r} is no device; write cpu, cuda, cuda:1 or mps.")
+
+    def _check_recipe(self, folder: Path, name: str) -> None:
+        values = {} if self.gamma is None else {"gamma": self.gamma}
+        named_recipe(self.preset, self.exemplars, values)
+        for whole, least in (("limit", 1), ("batch_size", 1), ("influence_images", 0)):
+            value = getattr(self, whole)
+            if value is not None and value < least:
+                raise InputError(f"{whole} is {value}; it must be at least {least}.")
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    if kind == "str":
+        return isinstance(value, str)
+    numbers = (int,) if kind.startswith("int") else (int, float)
+    is_number = isinstance(value, numbers) and not isinstance(value, bool)
+    return bool(kind) and (value is None or is_number)
+
+
+def _expanded(path: str) -> str:
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
+
+
+def _require_kind(spec: str, kinds: tuple[str, ...], what: str) -> None:
+    if not any(spec.startswith(kind) and len(spec) > len(kind) for kind in kinds):
+        starts = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+        raise InputError(f"{spec!r} does not name a{'n' * (what[0] == 'e')} {what}; it starts "
+                         f"with {starts}.")  # fmt: skip
+
+
+def _require_trust(spec: str) -> None:
+    if spec.startswith("python:") and os.environ.get(TRUST) != "1":
+        raise InputError(
+            f"{spec} is Python code, which is run from here only if the server was started with "
+            f"{TRUST}=1; run the command below in a terminal instead."
+        )
+
+
+def _require_named_folder(spec: str, folder: Path) -> None:
+    """Refuse a path in a spec that leads nowhere; names of a hub look like none."""
+    rest = spec.partition("/")[2]
+    is_path = rest.startswith((".", "/", "~")) or spec.startswith("precomputed/")
+    if is_path and not spec.startswith("python:") and not (folder / _expanded(rest)).is_dir():
+        raise InputError(f"There is no folder {rest!r}; check the path.")

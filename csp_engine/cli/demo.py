@@ -75,6 +75,33 @@ def build(
     write_lines([f"The demo is in {out} ({size / 1e6:.1f} MB)."])
 
 
+@app.command("draw")
+def draw(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    scenario: Annotated[
+        str, typer.Option(help="probe, words, biased, fair, clean or counter; see docs/demo.md.")
+    ] = "probe",
+    count: Annotated[int, typer.Option(min=1, help="Number of photographs.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
+    masks: Annotated[
+        bool, typer.Option("--masks", help="Also write where each thing is, pixel by pixel.")
+    ] = False,
+) -> None:
+    """Draw simulated photographs, with tables of all that is known of them, into a new folder.
+
+    cases.csv holds every control, probe.csv is a probe table for 'csp build'. The folder appears
+    when all is drawn; until then it is called OUT.part, and the same command goes on there.
+
+    Example:
+        csp demo draw lesions --scenario counter --count 200 --masks
+    """
+    from csp_engine.demo.dermoscopy import drawing
+
+    with progress_bars() as progress:
+        is_new = drawing.draw(out, scenario, count, seed, with_masks=masks, progress=progress)
+    write_lines([f"{count:,} photographs are in {out}." if is_new else f"{out} is complete."])
+
+
 @app.command("verify")
 def verify(
     folder: Annotated[

@@ -1,4 +1,4 @@
-"""Photographs on disk with all that is known of them: controls, concepts, visible shares, masks."""
+"""Photographs on disk with all that is known of them: controls, concepts, visible shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from csp_engine.demo.dermoscopy import render
 from csp_engine.demo.dermoscopy.cases import CONCEPTS, PATCH_COLOURS, concept_table
@@ -78,44 +77,34 @@ def probe_table(cases: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, axis=1)
 
 
-def write_photographs(
-    target: Path, cases: pd.DataFrame, progress: Progress = silent, *, with_masks: bool = False
-) -> None:
-    """Render cases into a folder.
-
-    Writes ``images/NUMBER.png``; ``cases.csv`` with every control; ``probe.csv`` with what a bundle
-    is built from (see ``probe_table``); and with masks ``masks/NUMBER/NAME.png``, white where the
-    thing is seen, for each thing that a photograph shows.
+def write_photographs(target: Path, cases: pd.DataFrame, progress: Progress = silent) -> None:
+    """Render cases into a folder: ``images/NUMBER.png`` and the tables (see ``write_tables``).
 
     Args:
         target: a new folder.
         cases: from ``draw_cases``.
         progress: called with stage ``"photographs"``.
-        with_masks: whether masks are written.
     """
     (target / "images").mkdir(parents=True)
     shares = []
-    write = partial(_write_photograph, folder=str(target), with_masks=with_masks)
+    write = partial(_write_photograph, folder=str(target))
     with workers(len(cases)) as run:
         for share in run(write, list(enumerate(cases.to_dict("records")))):
             shares.append(share)
             progress("photographs", len(shares), len(cases))
-    probe_table(cases, pd.DataFrame(shares)).to_csv(target / "probe.csv", index=False)
+    write_tables(target, cases, pd.DataFrame(shares))
+
+
+def write_tables(target: Path, cases: pd.DataFrame, shares: pd.DataFrame) -> None:
+    """``cases.csv`` with every control, and ``probe.csv`` with what a bundle is built from."""
+    probe_table(cases, shares).to_csv(target / "probe.csv", index=False)
     cases.to_csv(target / "cases.csv", index=False)
 
 
-def _write_photograph(
-    job: tuple[int, Mapping[str, Any]], folder: str, with_masks: bool
-) -> dict[str, float]:
+def _write_photograph(job: tuple[int, Mapping[str, Any]], folder: str) -> dict[str, float]:
     number, case = job
     photograph = render.render(case)
     photograph.image().save(Path(folder) / f"images/{number:05d}.png", compress_level=1)
-    if with_masks:
-        home = Path(folder) / f"masks/{number:05d}"
-        home.mkdir(parents=True)
-        for name, mask_hw in photograph.masks.items():
-            if mask_hw.any():
-                Image.fromarray(mask_hw).save(home / f"{name}.png")
     return photograph.shares()
 
 

@@ -48,7 +48,7 @@ def notes(sentences: tuple[str, ...]) -> None:
     """What had to be changed about the URL to show anything."""
     if sentences:
         items = "".join(f"<li>{plain(sentence)}</li>" for sentence in sentences)
-        show(f"<ul class='csp-note' role='status'>{items}</ul>")
+        show(f"<div class='csp-note' role='status'><ul>{items}</ul></div>")
 
 
 @contextmanager

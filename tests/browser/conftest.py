@@ -13,10 +13,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Dialog,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from csp_engine.pipeline import build
 from tests import toys
+from tests.pages import case_world, hostile_world
 
 # What a page shows is tested here, not how soon: two browsers may share two busy cores.
 expect.set_options(timeout=20_000)
@@ -31,7 +39,9 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+LOCAL = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:")
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +60,17 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "small.csp"
 
 
+@pytest.fixture(scope="session")
+def every_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The small bundle first, then one of the melanoma walk, and one with hostile names."""
+    case = case_world.with_facts(case_world.make(tmp_path_factory.mktemp("case")))
+    return [small_bundle, case, hostile_world.make(tmp_path_factory.mktemp("hostile"))]
+
+
 class Server:
     """``streamlit run app.py`` as ``csp serve`` starts it."""
 
-    def __init__(self, bundles: Path, log: Path) -> None:
+    def __init__(self, bundles: list[Path], log: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -61,11 +78,12 @@ class Server:
         self.log = log
         command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
         command += ["--server.port", str(self.port)]
+        joined = os.pathsep.join(map(str, bundles))
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "CSP_BUNDLES": str(bundles), "CSP_TRUST_PYTHON": "1"},
+                env={**os.environ, "CSP_BUNDLES": joined, "CSP_TRUST_PYTHON": "1"},
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -86,8 +104,8 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = Server(small_bundle, tmp_path_factory.mktemp("server") / "log.txt")
+def server(every_bundle: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(every_bundle, tmp_path_factory.mktemp("server") / "log.txt")
     try:
         yield started
     finally:
@@ -97,7 +115,7 @@ def server(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def fresh_server(small_bundle: Path, tmp_path: Path) -> Iterator[Server]:
     """A server that nobody has visited."""
-    started = Server(small_bundle, tmp_path / "log.txt")
+    started = Server([small_bundle], tmp_path / "log.txt")
     try:
         yield started
     finally:
@@ -112,28 +130,47 @@ def browser(chromium_path: str) -> Iterator[Browser]:
         launched.close()
 
 
+class Witness:
+    """What pages did that they must not: ask other machines, fail in a script, open a dialog."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def watch(self, page: Page) -> Page:
+        """Note it from now on."""
+
+        def asked(url: str) -> None:
+            if not url.startswith(LOCAL):
+                self.seen.append(f"asked {url}")
+
+        def opened(dialog: Dialog) -> None:
+            self.seen.append(f"said {dialog.message}")
+            dialog.dismiss()
+
+        page.on("request", lambda request: asked(request.url))
+        page.on("websocket", lambda socket: asked(socket.url))
+        page.on("pageerror", lambda error: self.seen.append(f"failed: {error}"))
+        page.on("dialog", opened)
+        return page
+
+
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Open an address at a width; at the end nothing may have left this machine."""
+    """Open an address at a width; at the end no page may have done what it must not."""
     contexts: list[BrowserContext] = []
-    strangers: list[str] = []
+    witness = Witness()
 
     def visit(url: str, width: int = 1280, height: int = 900) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height})
         contexts.append(context)
-        page = context.new_page()
-        local = ("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:")
-        page.on(
-            "request",
-            lambda r: None if r.url.startswith(local) else strangers.append(r.url),
-        )
+        page = witness.watch(context.new_page())
         page.goto(url)
         return settled(page)
 
     yield visit
     for context in contexts:
         context.close()
-    assert strangers == []
+    assert witness.seen == []
 
 
 def settled(page: Page) -> Page:

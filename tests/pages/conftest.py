@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +14,10 @@ from streamlit.testing.v1 import AppTest
 from csp_engine.bundle.manifest import sha256_json
 from csp_engine.pipeline import build
 from tests import toys
+from tests.pages import hostile_world
+from tests.pages.hostile_world import HOSTILE
 
+__all__ = ["HOSTILE"]
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "pages" / "ui" / "main.py"
 
@@ -78,28 +80,6 @@ def rewrite_manifest(bundle: Path, **changes: object) -> None:
     path.write_text(json.dumps(body))
 
 
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "![x](http://evil.example/x.png)",
-    ":red[shout] :smile: :material/home:",
-    "\"quotes' & ampersands",
-    "אדום \u202egnp.exe",
-    "../../etc/passwd",
-    "$x^2$ **bold** [link](javascript:alert(1))",
-]
-
-
 @pytest.fixture(scope="session")
 def hostile_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labels, file names and class names that try to be more than text."""
-    folder = tmp_path_factory.mktemp("hostile")
-    images = toys.draw_images(folder / "images", 28)
-    names = ["<b>bold & co", "![x](http:evil)", ":red[class]", "a'\"quote"]
-    for each, name in zip(sorted(images.iterdir()), names, strict=True):
-        renamed = each.rename(each.parent / name)
-        for image in list(renamed.iterdir()):
-            image.rename(renamed / f"<img src=x onerror=alert(1)>{image.name}")
-    request = toys.request(folder, folder / "hostile.csp", vocabulary=toys.words(folder, HOSTILE))
-    build(dataclasses.replace(request, n_influence_images=0))
-    return folder / "hostile.csp"
+    return hostile_world.make(tmp_path_factory.mktemp("hostile"))

@@ -1,0 +1,84 @@
+"""Every page in Chromium, in both themes: what axe finds serious, what leaves the machine, what
+hostile names do, and screenshots to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import SCREENSHOTS, Witness, settled
+from tests.pages.hostile_world import HOSTILE
+
+pytestmark = [pytest.mark.browser]
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
+DARK = "rgb(18, 23, 22)"
+HOSTILE_NEURON = "bundle=hostile&layer=second@mean&unit=5"
+WHOLE_MAP = "area=0-0-65535-0-65535-65535-0-65535"
+PAGES = {
+    "overview": ("?bundle=hostile", ".tiles img[src^='blob:']"),
+    "search-start": ("search?bundle=hostile", ".st-key-examples a"),
+    "search": (f"search?bundle=hostile&q={quote(HOSTILE[0])}", ".cards img[src^='blob:']"),
+    "neuron": (f"neuron?{HOSTILE_NEURON}", "svg[role=img] polyline"),
+    "neuron-card": (f"neuron?{HOSTILE_NEURON}&card=yes", ".tiles img[src^='blob:']"),
+    "layer": ("layer?bundle=hostile&layer=second@mean", "[data-testid='stDataFrame'] canvas"),
+    "layer-nonsense": (f"layer?bundle=smal&layer={quote(HOSTILE[1])}&sort=zz", ".csp-note"),
+    "map": (f"map?bundle=hostile&colour=label&{WHOLE_MAP}", ".map[data-ready='20']"),
+    "compare": (
+        "compare?bundle=hostile&layer=second@mean&bundle2=hostile&layer2=first@mean&unit=5",
+        ".cards img[src^='blob:']",
+    ),
+    "melanoma": ("melanoma?bundle=case", ".scatterlayer .trace"),
+    "glossary": (f"glossary?word={quote(HOSTILE[0])}", ".csp-words .asked"),
+}
+"""Addresses of every page in its states, each with what shows that it is drawn."""
+
+
+@pytest.fixture(scope="module")
+def witness() -> Witness:
+    return Witness()
+
+
+@pytest.fixture(scope="module")
+def visitor(browser: Browser, witness: Witness) -> Iterator[Page]:
+    """One page that visits all addresses in turn, as a person does."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield witness.watch(context.new_page())
+    context.close()
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds serious or critical: the rule and the element."""
+    page.evaluate(AXE)
+    found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        f"{each['id']}: {node['target']} {node['html'][:200]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_accessible_in_both_themes_and_keeps_names_text(server, visitor, witness, name):
+    path, drawn = PAGES[name]
+    visitor.emulate_media(color_scheme="light")
+    visitor.goto(f"{server.url}/{path}")
+    expect(visitor.locator(drawn).first).to_be_visible()
+    settled(visitor)
+    SCREENSHOTS.mkdir(exist_ok=True)
+    visitor.screenshot(path=SCREENSHOTS / f"{name}-light.png")
+    assert serious(visitor) == []
+    visitor.emulate_media(color_scheme="dark")
+    expect(visitor.get_by_test_id("stApp")).to_have_css("background-color", DARK)
+    settled(visitor)
+    visitor.screenshot(path=SCREENSHOTS / f"{name}-dark.png")
+    assert serious(visitor) == []
+    # Locators look into the components too; markup in a name would have become elements.
+    assert visitor.locator("img[src='x'], a[href^='javascript'], b:text-is('bold')").count() == 0
+    assert witness.seen == []

@@ -238,6 +238,31 @@ def null_vectors(
     return None
 
 
+def remainders(
+    bundle: Bundle, model: str, layer: str, method: str
+) -> tuple[Float32[np.ndarray, " u"], Float32[np.ndarray, " r"]]:
+    """How long concept vectors are before they are made unit length: of neurons, of random sets.
+
+    What is left of the exemplars once their look-alikes are taken away; little where the exemplars
+    share nothing. 1 throughout for methods that keep no halves. The random sets are those of
+    ``null_vectors``, in its order.
+    """
+    stage = f"scores:{model}/{layer}/{method}"
+    record = bundle.stage(stage)
+    if "null_anchor.npy" not in record.files:
+        null_rd = null_vectors(bundle, model, layer, method)
+        n_draws = 0 if null_rd is None else len(null_rd)
+        return np.ones(bundle.n_units(model, layer), np.float32), np.ones(n_draws, np.float32)
+    gamma = np.float32(record.params["gamma"])
+    rows = np.flatnonzero(np.asarray(bundle.array(stage, "null_size")) == record.params["n_score"])
+    found = []
+    for start, chosen in (("", slice(None)), ("null_", rows)):
+        anchor_ud = np.asarray(bundle.array(stage, f"{start}anchor")[chosen])
+        projection_ud = np.asarray(bundle.array(stage, f"{start}projection")[chosen])
+        found.append(np.linalg.norm(anchor_ud - gamma * projection_ud, axis=1).astype(np.float32))
+    return found[0], found[1]
+
+
 def text_recipe(bundle: Bundle) -> TextRecipe:
     """How this bundle turns a text into a vector."""
     stored = bundle.manifest.inputs["vocabulary"]

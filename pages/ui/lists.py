@@ -18,7 +18,7 @@ from pages.ui import finding, store, table
 from pages.ui.state import Narrowing, View, read_narrowing
 
 RANKED = 100
-"""How many of the first neurons are compared with all other texts, to say how they stand."""
+"""How many of the first neurons are said to stand out or not."""
 
 
 def searched(bundle: Bundle, view: View) -> pd.DataFrame:
@@ -101,14 +101,13 @@ def queue_of(bundle: Bundle, view: View, params: Mapping[str, str]) -> Queue:
 class Judged:
     """What chance gives for a query: a standing for the first neurons, by row label of the list.
 
-    ``bar`` is the score of a good answer, ``n_above`` how many neurons pass it, and ``expected``
-    how many of as many random image sets would.
+    ``n_rare`` of these neurons hold more of the query than chance gives; ``n_good`` neurons fit it
+    as well as a good label would.
     """
 
     standing: dict[int, str]
-    bar: float
-    n_above: int
-    expected: float
+    n_rare: int
+    n_good: int
     n_draws: int
 
     @property
@@ -130,31 +129,34 @@ def judged(bundle: Bundle, view: View, rows: pd.DataFrame) -> Judged | None:
     if query.kind == "neuron" or rows.empty:
         return None
     places = table.places(bundle)
-    nulls: dict[int, chance.QueryNull] = {}
-    for place in np.unique(rows["place"]):
-        null_rd = store.live_null(bundle, *places[place], view.method)
+    shared_d, spread = store.shared_part(bundle, query.kind)
+    # "This but not that" is a difference already: nothing is shared any more, and it has unit
+    # length where other queries are as long as they differ from what is shared.
+    query_d = spread * query.vector_d if view.but_not else query.vector_d - shared_d
+    score_u = np.empty(len(rows))
+    strength_u = np.empty(len(rows))
+    bar_u, half_u = np.empty(len(rows)), np.empty(len(rows))
+    nulls: list[tuple[chance.QueryNull, int]] = []
+    units = rows["unit"].to_numpy()
+    for place, at in rows.groupby("place", observed=True).indices.items():
+        where = (bundle, *places[int(place)], view.method)
+        null_rd = store.live_null(*where)
         if null_rd is None:
             return None
-        best_r = store.best_controls(bundle, *places[place], view.method, query.kind)
-        nulls[int(place)] = chance.QueryNull(np.sort(null_rd @ query.vector_d), best_r)
-    counts = rows["place"].value_counts()
-    shares = [(null, int(counts[place])) for place, null in nulls.items()]
-    score_u = rows["match"].to_numpy(np.float64)
-    rate_u = chance.chance_rates(score_u, shares)
-    first = np.argsort(-score_u, kind="stable")[:RANKED]
-    controls_cd = store.controls(bundle, query.kind)
-    best = rows.iloc[first]
-    lower = np.empty(len(first))
-    for place, group in best.groupby("place", observed=True).indices.items():
+        length_u, length_r = store.lengths(*where)
+        best_r = store.best_controls(*where, query.kind)
+        null = chance.QueryNull(np.sort(length_r * (null_rd @ query_d)), best_r)
+        nulls.append((null, len(at)))
         vector_ud = bundle.scores(*places[int(place)], view.method).vector_ud
-        units = best["unit"].to_numpy()[group]
-        score_mc = np.asarray(vector_ud[units]) @ controls_cd.T
-        lower[group] = np.mean(score_mc < score_u[first[group], None], axis=1)
-    bars = np.array([nulls[int(place)].bar for place in best["place"]])
-    found = chance.standings(score_u[first], rate_u[first], bars, lower)
-    bar = max(null.bar for null in nulls.values())
-    expected = sum(n * float(null.tail(np.array([bar]))[0]) for null, n in shares)
-    n_draws = max(len(null.score_r) for null in nulls.values())
-    n_above = int(np.count_nonzero(score_u > bar))
-    standing = dict(zip(best.index.tolist(), found, strict=True))
-    return Judged(standing, bar, n_above, expected, n_draws)
+        score_u[at] = (np.asarray(vector_ud) @ query_d)[units[at]]
+        strength_u[at] = length_u[units[at]] * score_u[at]
+        bar_u[at], half_u[at] = null.level(chance.BEST_AT), null.level(chance.HALF_AT)
+    rate_u = chance.chance_rates(strength_u, nulls)
+    first = np.argsort(-rows["match"].to_numpy(np.float64), kind="stable")[:RANKED]
+    found = chance.standings(score_u[first], rate_u[first], bar_u[first], half_u[first])
+    return Judged(
+        dict(zip(rows.index[first].tolist(), found, strict=True)),
+        int(np.count_nonzero(rate_u[first] <= chance.RATE_AT)),
+        int(np.count_nonzero(score_u > bar_u)),
+        max(len(null.best_r) for null, _ in nulls),
+    )

@@ -33,48 +33,52 @@ def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_sear
         )
         show(f"<p class='csp-quiet'>{plain(count)}. {plain(why)}</p>")
         return
-    bar = numbers.score(judged.bar)
-    best = "best label" if query.kind == "text" else "best image"
-    level = (
-        f"{bar}, the level that 95 % of {numbers.count(judged.n_draws)} random image sets stay "
-        f"below even with their {best}"
-    )
+    best = "label" if query.kind == "text" else "image"
+    sets = f"of {numbers.count(judged.n_draws)} random image sets"
     name = plain(query.title)
     if judged.best == "clear":
         n_clear = judged.count("clear")
         many = f"{n_clear} or more" if n_clear == RANKED else f"{n_clear}"
         verb = "neuron stands" if n_clear == 1 else "neurons stand"
         show(
-            f"<p class='csp-quiet'>{plain(count)}. <b>{many} {verb} out</b> for {name}: above "
-            f"{plain(level)}, and of those that score as high at most one in ten by chance.</p>"
+            f"<p class='csp-quiet csp-left'>{plain(count)}. <b>{many} {verb} out</b> for {name}: "
+            f"more of it in the {term('exemplar', 'exemplars')} than chance gives, and a better "
+            f"fit than the best {best} has on 95 % {sets}. {_on_cards()}</p>"
         )
     elif judged.best == "unsure":
         show(
             f"<p class='csp-note' role='status'><b>Cannot tell whether any neuron is about {name}."
-            f"</b> {_why_unsure(query, judged, level)} Judge by the images. "
-            f"{plain(count)}.</p>"
+            f"</b> {plain(_why_unsure(judged, best, sets))} Judge by the images. "
+            f"{plain(count)}. {_on_cards()}</p>"
         )
     else:
         show(
             f"<p class='csp-note' role='status'><b>No neuron stands out for {name}.</b> The "
-            f"nearest are shown, but none is above {plain(level)}, unless by chance. Either no "
-            "neuron here stands for it, or it lies outside what the probe images and the encoder "
-            "cover. "
-            f"{plain(count)}.</p>"
+            "nearest are shown, but their exemplars hold no more of it than chance gives, or it "
+            f"fits worse than the best {best} does on half {sets}. Either no neuron here stands "
+            "for it, or it lies outside what the probe images and the encoder cover. "
+            f"{plain(count)}. {_on_cards()}</p>"
         )
 
 
-def _why_unsure(query: Query, judged: Judged, level: str) -> str:
-    other = "text" if query.kind == "text" else "image"
-    if judged.n_above:
-        expected = f"{judged.expected:.1f}" if judged.expected < 10 else f"{judged.expected:.0f}"
-        return plain(
-            f"{judged.n_above} are above {level}; but of as many random image sets, {expected} "
-            "would be, too."
+def _why_unsure(judged: Judged, best: str, sets: str) -> str:
+    if judged.n_good:
+        many = "1 neuron" if judged.n_good == 1 else f"{numbers.count(judged.n_good)} neurons"
+        return (
+            f"It fits {many} better than the best {best} fits 95 % {sets}; but their exemplars hold "
+            "no more of it than chance gives."
         )
-    return plain(
-        f"More neurons score high than chance would give, and on {judged.count('unsure')} of them "
-        f"hardly any other {other} scores higher; but none is above {level}."
+    return (
+        f"Exemplars of {judged.n_rare} of the nearest neurons hold more of it than chance gives; "
+        f"but it fits none of them as well as the best {best} fits 95 % {sets}."
+    )
+
+
+def _on_cards() -> str:
+    """What the two numbers of a card are."""
+    return (
+        f"On each card: the cosine with the {term('concept vector')}, and its {term('percentile')} "
+        f"in the {term('null')}."
     )
 
 

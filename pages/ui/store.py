@@ -26,6 +26,7 @@ from csp_engine.search import (
     null_vectors,
     open_index,
     query_vector,
+    remainders,
     stored_label,
 )
 from csp_engine.types import Encoder
@@ -202,12 +203,41 @@ def controls(bundle: Bundle, kind: str) -> np.ndarray:
     return once(("controls", bundle.digest), make)
 
 
+def shared_part(bundle: Bundle, kind: str) -> tuple[np.ndarray, float]:
+    """What all controls have in common, their mean; and how far they lie from it on average."""
+
+    def make() -> tuple[np.ndarray, float]:
+        controls_cd = controls(bundle, kind)
+        mean_d = np.asarray(controls_cd.mean(axis=0), np.float32)
+        return mean_d, float(np.linalg.norm(controls_cd - mean_d, axis=1).mean())
+
+    return once(("shared part", bundle.digest, kind), make)
+
+
 def best_controls(bundle: Bundle, model: str, layer: str, method: str, kind: str) -> np.ndarray:
-    """The best score that each random image set gives any control, sorted upwards."""
+    """The best score that each random image set gives any control, sorted upwards.
+
+    What all controls share is taken away.
+    """
 
     def make() -> np.ndarray:
         null_rd = live_null(bundle, model, layer, method)
         assert null_rd is not None
-        return np.sort((null_rd @ controls(bundle, kind).T).max(axis=1))
+        shared_d, _ = shared_part(bundle, kind)
+        return np.sort((null_rd @ controls(bundle, kind).T).max(axis=1) - null_rd @ shared_d)
 
     return once(("best controls", bundle.digest, model, layer, method, kind), make)
+
+
+def lengths(bundle: Bundle, model: str, layer: str, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """How long concept vectors were before they were made unit length: neurons, and the null.
+
+    The null as ``live_null`` gives it.
+    """
+
+    def make() -> tuple[np.ndarray, np.ndarray]:
+        length_u, length_r = remainders(bundle, model, layer, method)
+        null_rd = null_of(bundle, model, layer, method)
+        return length_u, length_r if null_rd is None else length_r[np.any(null_rd, axis=1)]
+
+    return once(("lengths", bundle.digest, model, layer, method), make)

@@ -4,9 +4,9 @@ A high cosine alone says little. Two questions are asked of it, both answered wi
 sets, which stand for neurons that mean nothing:
 
 1. Do the neuron's exemplars hold more of the query than chance gives? Judged by **strength**, the
-   score before the concept vector is made unit length. A random set leaves hardly anything once its
-   look-alikes are taken away; made unit length, that remainder points somewhere by chance and scores
-   as high as a real neuron, so cosines cannot answer this question.
+   score before the concept vector is made unit length. A random set leaves hardly anything once
+   its look-alikes are taken away; made unit length, that remainder points somewhere by chance and
+   scores as high as a real neuron, so cosines cannot answer this question.
 2. Does the query fit as well as a good label would? A text from another world, say "bird" among
    drawn shapes, may be held by neurons more than chance gives and still be about something else. So
    the score must reach what random image sets reach with their *best* label.

@@ -65,8 +65,8 @@ def _why_unsure(judged: Judged, best: str, sets: str) -> str:
     if judged.n_good:
         many = "1 neuron" if judged.n_good == 1 else f"{numbers.count(judged.n_good)} neurons"
         return (
-            f"It fits {many} better than the best {best} fits 95 % {sets}; but their exemplars hold "
-            "no more of it than chance gives."
+            f"It fits {many} better than the best {best} fits 95 % {sets}; but their exemplars "
+            "hold no more of it than chance gives."
         )
     return (
         f"Exemplars of {judged.n_rare} of the nearest neurons hold more of it than chance gives; "

@@ -89,7 +89,7 @@ def test_a_text_from_another_world_finds_nothing_although_neurons_differ_from_ra
 
 
 class ContrastWorld:
-    """Images with a few of several attributes; a neuron is what its exemplars have over look-alikes.
+    """Images with a few of several attributes; neurons are what exemplars have over look-alikes.
 
     Every image has a look of its own, which its look-alike shares, and texts lie apart from images,
     as those of real image-text encoders do.

@@ -75,7 +75,7 @@ def test_standings_follow_from_the_arrays_of_the_bundle(bundle):
 
 @pytest.mark.parametrize("method", ["csp", "semanticlens"])
 def test_what_stands_out_on_the_demo_shows_the_concept(method):
-    """The shipped bundle knows what each probe image shows, so what a page claims can be counted."""
+    """The shipped bundle knows what each probe image shows, so claims can be counted."""
     demo = Bundle.open(shipped.SHIPPED / shipped.BUNDLE)
     images, known = demo.images(), set(demo.labels()["text"])
     every = [(model, layer) for model in demo.model_names for layer in demo.layers(model)]

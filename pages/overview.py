@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from csp_engine import provenance
 from csp_engine.bundle import Bundle
 from pages.ui import finding, numbers, problems, store
 from pages.ui.cards import Packs, facts, plain, show, tile_grid
@@ -40,7 +41,7 @@ def main() -> None:
     with problems.caught():
         layer_table(bundle, view, method)
     with problems.caught():
-        provenance(bundle)
+        made_from(bundle)
 
 
 def search_box(view: View, bundle: Bundle, method: str) -> None:
@@ -121,38 +122,10 @@ def layer_table(bundle: Bundle, view: View, method: str) -> None:
         go("layer", here.params(unit=""))
 
 
-def provenance(bundle: Bundle) -> None:
+def made_from(bundle: Bundle) -> None:
     """What everything here was made from."""
-    inputs, recipe = bundle.manifest.inputs, bundle.manifest.recipe
-    probe, encoder = inputs.get("probe", {}), inputs.get("encoder", {})
-    vocabulary = inputs.get("vocabulary", {})
     st.subheader("Made from")
-    rows = [
-        (f"Model {name}", f"{model.get('spec', '?')} · {model.get('fingerprint', '')[:12]}")
-        for name, model in inputs.get("models", {}).items()
-    ]
-    n_skipped = int(probe.get("n_skipped", 0))
-    skipped = f", {numbers.count(n_skipped)} unreadable" if n_skipped else ""
-    rows += [
-        (
-            "Probe set",
-            f"{probe.get('name', '?')} · {numbers.count(bundle.n_images)} images{skipped} · "
-            f"{probe.get('content_sha256', '')[:12]}",
-        ),
-        ("Encoder", f"{encoder.get('spec', '?')} · {encoder.get('fingerprint', '')[:12]}"),
-        (
-            "Vocabulary",
-            f"{vocabulary.get('name', '?')} · {numbers.count(vocabulary.get('n_labels', 0))} "
-            f"labels · {vocabulary.get('sha256', '')[:12]}",
-        ),
-        (
-            "Contrast images",
-            f"quiet below {recipe.get('threshold', '?')}, γ = {recipe.get('gamma')}",
-        ),
-        ("Built", f"{bundle.manifest.updated[:16].replace('T', ' ')} UTC"),
-        ("Bundle", f"{bundle.path.name} · {bundle.digest[:12]}"),
-    ]
-    show(facts(rows))
+    show(facts(provenance.provenance(bundle)))
 
 
 main()

@@ -3,54 +3,135 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
+from csp_engine.types import NeuronRef
+
+if TYPE_CHECKING:
+    from csp_engine.bundle import Bundle
 
 TABLE = "Label table"
+PAGES = "Pages"
 NEUROLENS = "NeuroLens output"
 
 
 def export(
     bundle: Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")],
-    out: Annotated[Path, typer.Argument(help="File to write.")],
+    out: Annotated[Path, typer.Argument(help="File to write, or the folder of the pages.")],
     file_format: Annotated[
-        str | None, typer.Option("--format", help="csv, parquet or jsonl; else from the name.")
+        str | None,
+        typer.Option(
+            "--format",
+            help="csv, parquet or jsonl, else from the name; html for a folder of pages.",
+        ),
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Label methods; all if none is named.")
+        list[str] | None,
+        typer.Option(help="Label methods; all if none is named.", rich_help_panel=TABLE),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only this target model.")] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
     ] = None,
-    n_labels: Annotated[int, typer.Option("-n", min=1, help="Labels per neuron.")] = 1,
+    n_labels: Annotated[
+        int, typer.Option("-n", min=1, help="Labels per neuron.", rich_help_panel=TABLE)
+    ] = 1,
+    neuron: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these, model/layer/unit or a text file with one a line, in this order.",
+            rich_help_panel=PAGES,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
-    """Write labels as a table: layer, unit, description, score and more.
+    """Write labels as a table (layer, unit, description, score and more), or neurons as pages.
 
-    Example:
+    Pages are plain HTML that opens from disk: no server, no network.
+
+    Examples:
         csp export resnet50.csp labels.csv -n 5
+        csp export resnet50.csp resnet50-pages --format html --layer layer4
     """
     from csp_engine.bundle import Bundle
-    from csp_engine.exchange import export_labels
 
-    n_rows = export_labels(
-        Bundle.open(bundle),
-        out,
-        file_format=file_format,
-        methods=method,
-        model=model,
-        layers=layer,
-        n_labels=n_labels,
-    )
-    if as_json:
-        write_json({"file": str(out), "rows": n_rows})
+    opened = Bundle.open(bundle)
+    if file_format == "html":
+        if method or n_labels != 1:
+            raise InputError("Pages show every method and all its labels; leave --method and -n.")
+        summary = _export_pages(opened, out, model, layer, neuron)
+        sentence = (
+            f"{out / 'index.html'}: {summary['neurons']:,} neurons, {summary['files']:,} files, "
+            f"{summary['bytes'] / 1e6:,.1f} MB."
+        )
     else:
-        write_lines([f"{out}: {n_rows:,} labels."])
+        from csp_engine.exchange import export_labels
+
+        if neuron:
+            raise InputError("--neuron chooses pages; add --format html, or leave it.")
+        if file_format is None and not out.suffix:
+            raise InputError(
+                f"{out.name} does not say what to write: end it in .csv, .parquet or .jsonl, or "
+                "add --format html for a folder of pages."
+            )
+        n_rows = export_labels(
+            opened,
+            out,
+            file_format=file_format,
+            methods=method,
+            model=model,
+            layers=layer,
+            n_labels=n_labels,
+        )
+        summary = {"file": str(out), "rows": n_rows}
+        sentence = f"{out}: {n_rows:,} labels."
+    if as_json:
+        write_json(summary)
+    else:
+        write_lines([sentence])
+
+
+def _export_pages(
+    bundle: Bundle,
+    out: Path,
+    model: str | None,
+    layers: list[str] | None,
+    neurons: list[str] | None,
+) -> dict[str, Any]:
+    from csp_engine.static_pages import of_layers, of_neurons, write_folder
+
+    if not neurons:
+        selection = of_layers(bundle, model=model, layers=layers)
+    elif model or layers:
+        raise InputError("Choose pages by --neuron, or by --model and --layer, not by both.")
+    else:
+        chosen = [NeuronRef.parse(line) for each in neurons for line in _lines(each)]
+        about = f"{len(chosen):,} neurons, chosen one by one."
+        selection = of_neurons(bundle, chosen, title="Chosen neurons", about=about)
+    with progress_bars() as progress:
+        written = write_folder(bundle, selection, out, progress)
+    return {
+        "folder": str(out),
+        "neurons": written.n_neurons,
+        "files": written.n_files,
+        "bytes": written.n_bytes,
+    }
+
+
+def _lines(text: str) -> list[str]:
+    """A neuron as it was given, or the lines of a file of neurons."""
+    path = Path(text)
+    if not path.is_file():
+        return [text]
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no text file of neurons ({type(error).__name__}).") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def import_(

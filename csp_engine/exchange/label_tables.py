@@ -18,6 +18,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
+from csp_engine.named_layers import chosen_layers, layer_path
 from csp_engine.types import LayerId, NeuronRef
 
 COLUMNS = (
@@ -64,7 +65,7 @@ def label_rows(
     """
     if n_labels < 1:
         raise InputError(f"Cannot export {n_labels} labels per neuron; ask for 1 or more.")
-    chosen = _chosen_layers(bundle, model, layers)
+    chosen = chosen_layers(bundle, model, layers)
     known = {m for name, layer in chosen for m in bundle.methods(name, layer)}
     for method in methods or ():
         if method not in known:
@@ -168,32 +169,6 @@ def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
     kept = ["layer", "unit", "rank", "description", "score"]
     kept += [c for c in ("model", "pooling", "method") if c in rows.columns]
     return rows[kept].sort_values(["layer", "unit", "rank"], kind="stable", ignore_index=True)
-
-
-def _chosen_layers(
-    bundle: Bundle, model: str | None, layers: Sequence[str] | None
-) -> list[tuple[str, str]]:
-    if model is not None and model not in bundle.model_names:
-        raise InputError(
-            f"There is no model {model!r} in {bundle.name}; it has {', '.join(bundle.model_names)}."
-        )
-    models = bundle.model_names if model is None else (model,)
-    pairs = [(name, layer) for name in models for layer in bundle.layers(name)]
-    if layers is None:
-        return pairs
-    chosen = [p for p in pairs if p[1] in layers or layer_path(p[1]) in layers]
-    for wanted in layers:
-        if not any(wanted in (layer, layer_path(layer)) for _, layer in chosen):
-            raise InputError(
-                f"There is no layer {wanted!r} in {bundle.name}; "
-                f"it has {', '.join(dict.fromkeys(layer for _, layer in pairs))}."
-            )
-    return chosen
-
-
-def layer_path(layer: str) -> str:
-    """A layer id without its pooling: ``layer4`` of ``layer4@mean``."""
-    return layer.rpartition("@")[0]
 
 
 def _method_rows(

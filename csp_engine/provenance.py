@@ -1,0 +1,39 @@
+"""What a bundle was made from, in words."""
+
+from __future__ import annotations
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+
+
+def provenance(bundle: Bundle) -> list[tuple[str, str]]:
+    """Models, probe set, encoder, vocabulary and bundle, each with the start of its hash."""
+    inputs, recipe = bundle.manifest.inputs, bundle.manifest.recipe
+    probe, encoder = inputs.get("probe", {}), inputs.get("encoder", {})
+    vocabulary = inputs.get("vocabulary", {})
+    rows = [
+        (f"Model {name}", f"{model.get('spec', '?')} · {model.get('fingerprint', '')[:12]}")
+        for name, model in inputs.get("models", {}).items()
+    ]
+    n_skipped = int(probe.get("n_skipped", 0))
+    skipped = f", {numbers.count(n_skipped)} unreadable" if n_skipped else ""
+    rows += [
+        (
+            "Probe set",
+            f"{probe.get('name', '?')} · {numbers.count(bundle.n_images)} images{skipped} · "
+            f"{probe.get('content_sha256', '')[:12]}",
+        ),
+        ("Encoder", f"{encoder.get('spec', '?')} · {encoder.get('fingerprint', '')[:12]}"),
+        (
+            "Vocabulary",
+            f"{vocabulary.get('name', '?')} · {numbers.count(vocabulary.get('n_labels', 0))} "
+            f"labels · {vocabulary.get('sha256', '')[:12]}",
+        ),
+        (
+            "Contrast images",
+            f"quiet below {recipe.get('threshold', '?')}, γ = {recipe.get('gamma')}",
+        ),
+        ("Built", f"{bundle.manifest.updated[:16].replace('T', ' ')} UTC"),
+        ("Bundle", f"{bundle.path.name} · {bundle.digest[:12]}"),
+    ]
+    return rows

@@ -1,0 +1,15 @@
+"""A bundle, or some of its neurons, as a folder of plain HTML that opens from disk."""
+
+from csp_engine.static_pages.selection import NeuronList, Selection, of_layers, of_neurons
+from csp_engine.static_pages.writing import Written, estimated_bytes, write_folder, write_zip
+
+__all__ = [
+    "NeuronList",
+    "Selection",
+    "Written",
+    "estimated_bytes",
+    "of_layers",
+    "of_neurons",
+    "write_folder",
+    "write_zip",
+]

@@ -1,0 +1,69 @@
+"""A static export opens from disk, with no server and no network."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from csp_engine.bundle import Bundle
+from csp_engine.static_pages import of_layers, write_folder
+from tests.browser.conftest import SCREENSHOTS
+
+pytestmark = pytest.mark.browser
+
+
+def first_rows(page: Page, n: int = 30) -> list[str]:
+    return page.locator("tbody tr:visible td:nth-child(4)").all_inner_texts()[:n]
+
+
+def test_from_the_overview_to_the_next_neuron(
+    browser: Browser, small_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(small_bundle)
+    write_folder(bundle, of_layers(bundle), tmp_path / "pages")
+    context = browser.new_context(viewport={"width": 390, "height": 800}, offline=True)
+    page = context.new_page()
+    asked: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    page.goto((tmp_path / "pages" / "index.html").as_uri())
+    expect(page.get_by_role("heading", level=1)).to_have_text(bundle.name)
+    page.get_by_role("link", name="first@mean").click()
+    expect(page.locator("tbody tr")).to_have_count(8)
+    page.get_by_role("button", name="Score").click()
+    scores = [float(text.replace("−", "-")) for text in first_rows(page) if text != "–"]
+    assert scores == sorted(scores, reverse=True)
+    expect(page.get_by_role("columnheader", name="Score")).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    word = page.locator("tbody tr .label").first.inner_text()
+    word = re.sub(r"^unclear: |\?$", "", word)
+    page.get_by_label("Label contains").fill(word.upper())
+    expect(page.get_by_role("status")).to_contain_text("of 8 neurons")
+    for row in page.locator("tbody tr:visible").all():
+        assert word.lower() in row.inner_text().lower()
+    page.locator("tbody tr:visible a").first.click()
+
+    expect(page.get_by_role("heading", name="Candidate labels")).to_be_visible()
+    here = page.url
+    place = page.locator(".steps span").inner_text()
+    shown = page.locator(".pairs img")
+    assert shown.count() > 0
+    assert all(shown.evaluate_all("all => all.map(i => i.complete && i.naturalWidth > 0)")[:2])
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator(".steps span")).not_to_have_text(place)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".steps span")).to_have_text(place)
+    assert page.url == here
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "static_export.png")
+    context.close()
+    assert complaints == []
+    assert all(url.startswith("file://") for url in asked)

@@ -2,7 +2,16 @@
 
 import streamlit as st
 
-from pages.ui import finding, lists, narrowing, neuron_rows, numbers, problems, table
+from pages.ui import (
+    finding,
+    lists,
+    method_figures,
+    narrowing,
+    neuron_rows,
+    numbers,
+    problems,
+    table,
+)
 from pages.ui.cards import plain, show
 from pages.ui.neurons import method_title
 from pages.ui.page import opened
@@ -17,9 +26,9 @@ def main() -> None:
     bundle, view = found
     with problems.caught():
         rows = lists.searched(bundle, view)
-        columns = neuron_rows.shown_columns(rows, view)
-        sortable = [name for name in columns if name not in ("model", "layer")]
-        ranged = [name for name in table.RANGED if name in columns]
+        every = neuron_rows.shown_columns(rows, view)
+        sortable = [name for name in every if name not in ("model", "layer")]
+        ranged = [name for name in table.RANGED if name in every]
         keep = read_narrowing(st.query_params, sortable, ranged)
         problems.notes(keep.notes)
         heading = st.container()
@@ -30,7 +39,9 @@ def main() -> None:
         if kept.empty:
             st.text("No neuron passes these filters; widen or clear one of them.")
             return
+        columns = neuron_rows.shown_columns(rows, view, keep.only)
         neuron_rows.draw(bundle, view, keep, kept, columns)
+        method_figures.section(bundle)
 
 
 def head(view: View, n_kept: int, n_all: int) -> None:
@@ -44,7 +55,7 @@ def head(view: View, n_kept: int, n_all: int) -> None:
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"
         f"<p class='csp-quiet'>Labels by {plain(method_title(view.method))}. The first column "
-        "shows the strongest exemplars; select a row to open its neuron.</p>"
+        "shows the strongest exemplars; press a label, or select a row, to open its neuron.</p>"
     )
 
 

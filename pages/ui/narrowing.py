@@ -19,6 +19,7 @@ ONLY_TITLES = {
     "all": "All neurons",
     "reliable": "Reliable label",
     "unclear": "No reliable label",
+    "disagree": "Methods disagree",
     "live": "Not dead",
     "dead": "Dead or constant",
     "dense": "Dense",

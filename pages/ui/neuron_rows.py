@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
 from pages.ui import lists, table
 from pages.ui.page import go
-from pages.ui.state import Narrowing, View
+from pages.ui.state import ONLY, Narrowing, View
 
 ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
 
 
-def shown_columns(rows: pd.DataFrame, view: View) -> list[str]:
-    """Columns that say something here: no empty ones, no layer where there is only one."""
-    hidden = set()
+def shown_columns(rows: pd.DataFrame, view: View, only: str = ONLY[0]) -> list[str]:
+    """Columns that say something here: no empty ones, no layer where there is only one.
+
+    What other methods say stands there where only neurons that they disagree about are shown.
+    """
+    hidden = set() if only == "disagree" else {"others"}
     if rows["model"].nunique() < 2:
         hidden.add("model")
     if not view.is_all_layers:
@@ -57,11 +62,18 @@ def draw(
         on_click="ignore",
         key="export",
     )
-    chosen = event.selection.rows
-    if chosen and 0 <= chosen[0] < len(kept):
-        row = kept.iloc[chosen[0]]
+    at = chosen(event, "opened", len(kept))
+    if at is not None:
+        row = kept.iloc[at]
         here = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
         go("neuron", lists.neuron_params(view, keep, **here))
+
+
+def chosen(event: Any, button: str, n_rows: int) -> int | None:
+    """The row that was just selected, or whose button was pressed; None where it is not there."""
+    pressed = st.session_state.get(button)
+    rows = event.selection.rows if pressed is None else [pressed["row"]]
+    return int(rows[0]) if rows and 0 <= rows[0] < n_rows else None
 
 
 def config(name: str) -> object:
@@ -71,12 +83,18 @@ def config(name: str) -> object:
         return kinds.ImageColumn("Exemplars", width=STRIP_PX)
     column = table.COLUMNS[name]
     about = {"label": column.title, "help": column.help}
+    if name == "label":
+        return kinds.ButtonColumn(
+            **about, type="tertiary", alignment="left", width="medium", key="opened"
+        )
     if column.kind == "flag":
         return kinds.CheckboxColumn(**about)
     if column.kind == "share":
         return kinds.NumberColumn(**about, format="%.1f %%")
+    if column.kind == "figure":
+        return kinds.NumberColumn(**about, format="%.3g")
     if column.kind == "number":
         return kinds.NumberColumn(**about, format="%.3f")
     if column.kind == "count":
         return kinds.NumberColumn(**about, format="%d")
-    return kinds.TextColumn(**about, width="medium" if name == "label" else None)
+    return kinds.TextColumn(**about, width=330 if name == "others" else None)

@@ -266,7 +266,7 @@ def split_texts(query: str) -> list[str]:
 
 # ---------------------------------------------------------------- tables and maps of many neurons
 
-ONLY = ("all", "reliable", "unclear", "live", "dead", "dense")
+ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense")
 Range = tuple[float | None, float | None]
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 

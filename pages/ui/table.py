@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -11,54 +12,86 @@ import pandas as pd
 from csp_engine.bundle import Bundle
 from csp_engine.search import NullLevel
 from csp_engine.types import NeuronRef
-from pages.ui import finding, store
+from pages.ui import finding, store, words
 from pages.ui.cards import base_url
+from pages.ui.neurons import method_title
 from pages.ui.state import Narrowing, View
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How a page shows one column. ``kind`` is text, number, share (0 to 1) or flag."""
+    """How a page shows one column.
+
+    ``kind`` is text, number, figure (three digits, whatever its size), count, share (0 to 1) or
+    flag; ``term`` the word of the glossary that tells more.
+    """
 
     title: str
     kind: str
-    help: str
+    meaning: str
+    term: str
+
+    @property
+    def help(self) -> str:
+        """The meaning and a way to the glossary, as Markdown for a tooltip."""
+        return f"{self.meaning} [Glossary]({words.address(self.term)})"
 
 
 COLUMNS = {
-    "label": Column("Best label", "text", "The label that the chosen method scores highest."),
-    "model": Column("Model", "text", "The network under study."),
-    "layer": Column("Layer", "text", "Module path of the network, and how its maps are pooled."),
-    "unit": Column("Unit", "count", "Number of the neuron within its layer."),
-    "match": Column("Match", "number", "Cosine of the query and the neuron's concept vector."),
-    "match_null": Column(
-        "Match null", "share", "Share of random image sets that match the query less."
+    "label": Column(
+        "Best label", "text", "The label that the chosen method scores highest.", "label"
     ),
-    "score": Column("Score", "number", "Score of the best label; not on one scale across methods."),
+    "others": Column(
+        "Other methods", "text", "What the other methods call it, where they are reliable.",
+        "method",
+    ),
+    "model": Column("Model", "text", "The network under study.", "target model"),
+    "layer": Column(
+        "Layer", "text", "Where in the network, and how its maps become one number.", "layer"
+    ),
+    "unit": Column("Unit", "count", "Number of the neuron within its layer.", "unit"),
+    "match": Column(
+        "Match", "number", "Cosine of the query and the neuron's concept vector.", "concept vector"
+    ),
+    "match_null": Column(
+        "Match null", "share", "Share of random image sets that match the query less.", "null"
+    ),
+    "score": Column(
+        "Score", "number", "Score of the best label; not on one scale across methods.", "score"
+    ),
+    "margin": Column(
+        "Margin", "number", "How far the best label is ahead of the second.", "margin"
+    ),
     "percentile": Column(
-        "Percentile", "share", "Share of random image sets whose best label scores lower."
+        "Percentile", "share", "Share of random image sets whose best label scores lower.",
+        "percentile",
     ),
     "reliable": Column(
-        "Reliable", "flag", "The best label beats those of 95 % of random image sets."
+        "Reliable", "flag", "The best label beats those of 95 % of random image sets.",
+        "reliable label",
     ),
     "clarity": Column(
-        "Clarity", "number", "Mean cosine between exemplars: high means that they look alike."
+        "Clarity", "number", "Mean cosine between exemplars: high means that they look alike.",
+        "clarity",
     ),
     "polysemanticity": Column(
-        "Polysemanticity",
-        "number",
-        "How far apart the two halves of the exemplars lie, from 0 to 2.",
+        "Polysemanticity", "number",
+        "How far apart the two halves of the exemplars lie, from 0 to 2.", "polysemanticity",
     ),
-    "density": Column("Density", "share", "Share of probe images on which the neuron is active."),
-    "max": Column("Strongest", "number", "Largest activation on the probe set."),
-    "state": Column("State", "text", "Dead, dense, constant or never positive on the probe set."),
+    "density": Column(
+        "Density", "share", "Share of probe images on which the neuron is active.", "density"
+    ),
+    "max": Column("Strongest", "figure", "Largest activation on the probe set.", "activation"),
+    "state": Column(
+        "State", "text", "Dead, dense, constant or never positive on the probe set.", "dead"
+    ),
     "truth": Column(
-        "Truth",
-        "text",
+        "Truth", "text",
         "The concept that the neuron really answers to, measured on images with known concepts.",
+        "true concept",
     ),
-}
-RANGED = ("match", "score", "percentile", "clarity", "polysemanticity", "density")
+}  # fmt: skip
+RANGED = ("match", "score", "margin", "percentile", "clarity", "polysemanticity", "density")
 _STATES = (
     ("is_constant", "constant"),
     ("is_dead", "dead"),
@@ -75,8 +108,9 @@ def places(bundle: Bundle) -> list[tuple[str, str]]:
 def neuron_table(bundle: Bundle, method: str) -> pd.DataFrame:
     """Every neuron of a bundle in the bundle's order, with its best label by a method.
 
-    ``place`` is the number of its layer in ``places``; ``score`` and ``percentile`` are NaN and
-    ``label`` is empty where the method had nothing to go by.
+    ``place`` is the number of its layer in ``places``; ``score``, ``margin`` and ``percentile`` are
+    NaN and ``label`` is empty where the method had nothing to go by. ``others`` names the labels of
+    the other methods, and ``disagree`` says that two methods are reliable and differ.
     """
 
     def make() -> pd.DataFrame:
@@ -105,18 +139,27 @@ def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str)
         "unit": np.arange(n_units, dtype=np.int32),
         "label": "",
         "score": nothing,
+        "margin": nothing,
         "percentile": nothing,
         "reliable": False,
     }
-    if method in bundle.methods(model, layer):
+    methods = bundle.methods(model, layer)
+    said = {name: _best_texts(bundle, model, layer, name) for name in methods}
+    if method in methods:
         scores = bundle.scores(model, layer, method)
-        texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
-        has_u = np.asarray(scores.count_u) > 0
-        first_u = np.where(has_u, np.asarray(scores.label_uk[:, 0]), 0)
-        columns["label"] = np.where(has_u, texts[first_u], "") if len(texts) else ""
+        count_u = np.asarray(scores.count_u)
+        has_u = count_u > 0
+        columns["label"] = said[method]
         columns["score"] = np.where(has_u, scores.score_uk[:, 0], np.nan).astype(np.float32)
+        if scores.score_uk.shape[1] > 1:
+            ahead_u = np.asarray(scores.score_uk[:, 0]) - np.asarray(scores.score_uk[:, 1])
+            columns["margin"] = np.where(count_u > 1, ahead_u, np.nan).astype(np.float32)
         columns["percentile"] = np.where(has_u, scores.best_percentile_u, np.nan).astype(np.float32)
         columns["reliable"] = np.asarray(scores.reliable_u) & has_u
+    reliable = {m: np.asarray(bundle.scores(model, layer, m).reliable_u) for m in methods}
+    columns |= {"others": "", "disagree": False}
+    if method in methods:
+        columns |= other_methods(method, said, reliable)
     for name in ("clarity", "polysemanticity", "density", "max"):
         columns[name] = units[name].to_numpy(np.float32) if name in units else nothing
     state = np.full(n_units, "", object)
@@ -127,6 +170,41 @@ def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str)
     truth = bundle.truth(model, layer)
     columns["truth"] = pd.NA if truth is None else truth.units["true_concept"].to_numpy(object)
     return pd.DataFrame(columns, index=range(n_units))
+
+
+def _best_texts(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray:
+    """The best label of every unit, empty where there is none."""
+    scores = bundle.scores(model, layer, method)
+    texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
+    has_u = np.asarray(scores.count_u) > 0
+    if not len(texts):
+        return np.full(len(has_u), "", object)
+    first_u = np.where(has_u, np.asarray(scores.label_uk[:, 0]), 0)
+    return np.where(has_u, texts[first_u], "")
+
+
+def other_methods(
+    method: str, said: Mapping[str, np.ndarray], reliable: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """``others``: what the other methods reliably call each unit; ``disagree``: two claims differ.
+
+    Args:
+        method: the one whose labels stand in a column of their own.
+        said: best label of every unit by every method, empty where there is none.
+        reliable: whether it is reliable.
+    """
+    n_units = len(said[method])
+    others_u, claim_u = np.full(n_units, "", object), np.full(n_units, "", object)
+    disagree_u = np.zeros(n_units, bool)
+    for name, text_u in said.items():
+        claims_u = reliable[name] & (text_u != "")
+        disagree_u |= claims_u & (claim_u != "") & (claim_u != text_u)
+        claim_u = np.where(claims_u & (claim_u == ""), text_u, claim_u)
+        if name != method:
+            told_u = f"{method_title(name)}: " + text_u
+            joined_u = np.where(others_u == "", told_u, others_u + " · " + told_u)
+            others_u = np.where(claims_u, joined_u, others_u)
+    return {"others": others_u, "disagree": disagree_u}
 
 
 def matches(bundle: Bundle, view: View) -> pd.DataFrame:
@@ -175,6 +253,8 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
         "dead": np.isin(state, ("dead", "constant")),
         "dense": state == "dense",
     }.get(keep.only, True)
+    if keep.only == "disagree":
+        kept &= table["disagree"].to_numpy(bool)
     for name, (low, high) in keep.where:
         values = table[name].to_numpy()
         kept &= ~np.isnan(values)
@@ -186,7 +266,7 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
     name = keep.sort.removeprefix("-")
     if name:
         is_up = not keep.sort.startswith("-")
-        key = (lambda s: s.str.casefold()) if name in ("label", "truth") else None
+        key = (lambda s: s.str.casefold()) if name in ("label", "others", "truth") else None
         rows = rows.sort_values(name, ascending=is_up, kind="stable", na_position="last", key=key)
     return rows
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,7 +17,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from pages.ui import server, state, table
+from csp_engine.evaluation.label_accuracy import label_accuracy
+from pages.ui import method_figures, neuron_rows, numbers, server, state, table, words
+from tests import toys
 from tests.pages.conftest import html, open_page
 
 LAYER = "second@mean"
@@ -147,6 +151,94 @@ def test_a_selected_row_opens_that_neuron_also_when_filtered(serve, small_bundle
     at.session_state["neurons"] = {"selection": {"rows": [2], "columns": [], "cells": []}}
     at.run()
     assert f"{LAYER} / {third}" in html(at)
+
+
+def test_a_pressed_label_opens_its_neuron():
+    event = SimpleNamespace(selection=SimpleNamespace(rows=[]))
+    streamlit.session_state["pressed"] = {"row": 3, "label": "<b>"}
+    try:
+        assert neuron_rows.chosen(event, "pressed", 4) == 3
+        assert neuron_rows.chosen(event, "pressed", 3) is None
+        assert neuron_rows.chosen(event, "other", 4) is None
+    finally:
+        del streamlit.session_state["pressed"]
+
+
+def test_the_margin_is_the_lead_over_the_second_label_and_can_be_narrowed(serve, small_bundle):
+    serve(small_bundle)
+    scores = Bundle.open(small_bundle).scores("small", LAYER, "csp")
+    lead = np.asarray(scores.score_uk[:, 0]) - np.asarray(scores.score_uk[:, 1])
+    rows = shown(open_page("layer", layer=LAYER))
+    np.testing.assert_allclose(rows["margin"], lead)
+    most = float(f"{np.median(lead):.4f}")
+    kept = shown(open_page("layer", layer=LAYER, where=f"margin:..{most}"))
+    assert kept["unit"].tolist() == np.flatnonzero(lead <= np.float32(most)).tolist()
+
+
+def test_methods_disagree_where_two_reliable_best_labels_differ(serve, small_bundle):
+    said = {
+        "csp": np.array(["red", "red", "red", "", "red"], object),
+        "semanticlens": np.array(["blue", "blue", "red", "blue", "red"], object),
+        "clip_dissect": np.array(["green", "red", "red", "green", "blue"], object),
+    }
+    reliable = {
+        "csp": np.array([True, False, True, False, True]),
+        "semanticlens": np.array([True, True, True, True, True]),
+        "clip_dissect": np.array([False, False, True, True, True]),
+    }
+    found = table.other_methods("csp", said, reliable)
+    assert found["disagree"].tolist() == [True, False, False, True, True]
+    assert found["others"].tolist() == [
+        "SemanticLens: blue",
+        "SemanticLens: blue",
+        "SemanticLens: red · CLIP-Dissect: red",
+        "SemanticLens: blue · CLIP-Dissect: green",
+        "SemanticLens: red · CLIP-Dissect: blue",
+    ]
+    serve(small_bundle)
+    assert "others" not in shown(open_page("layer", layer=LAYER))
+    nobody = open_page("layer", layer=LAYER, only="disagree")
+    assert "No neuron passes these filters" in nobody.text[0].value
+
+
+def test_every_column_is_explained_by_the_glossary():
+    for column in table.COLUMNS.values():
+        assert column.term in words.meanings()
+        assert f"word={quote(column.term)}" in column.help
+
+
+def test_how_the_methods_compare_is_worked_out_when_unfolded(serve, small_bundle, copied):
+    serve(small_bundle)
+    at = open_page("layer")
+    assert "Neurons with a reliable label" not in html(at)
+    unfolded = method_html(at)
+    bundle = Bundle.open(small_bundle)
+    for method in bundle.methods("small", LAYER):
+        n = sum(
+            int(bundle.scores("small", la, method).reliable_u.sum())
+            for la in bundle.layers("small")
+        )
+        assert f"<td>{numbers.share(n / 20)}</td>" in unfolded
+    assert "cannot be said here" in unfolded
+    with_truth = toys.with_truth(Bundle.open(copied))
+    serve(with_truth.path)
+    figures = label_accuracy(with_truth)
+    unfolded = method_html(open_page("layer"))
+    for found in figures["methods"].values():
+        assert f"<td>{numbers.share(found['best']['share'])}</td>" in unfolded
+    assert "a tie" in unfolded or "is ahead" in unfolded
+
+
+def method_html(at) -> str:
+    at.session_state["methods"] = True
+    return html(at.run())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.01, 0.2, "A is"), (-0.2, -0.01, "B is"), (-0.1, 0.1, "a tie")]
+)
+def test_an_interval_that_holds_zero_is_a_tie(low, high, said):
+    assert method_figures.verdict(low, high, "A", "B").startswith(said)
 
 
 def test_the_file_holds_the_shown_rows_unrounded(small_bundle):

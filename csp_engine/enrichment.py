@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Int64
 
 Z_95 = 1.959963984540054
 
@@ -102,6 +102,30 @@ def wilson(n_here: int, n_chosen: int) -> tuple[float, float]:
     spread = Z_95 * math.sqrt(share * (1 - share) / n_chosen + z_square / (4 * n_chosen**2))
     scale = 1 + z_square / n_chosen
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def main_class(
+    count_uc: Int[np.ndarray, "u c"], n_all_c: Int[np.ndarray, " c"]
+) -> tuple[Int64[np.ndarray, " u"], Bool[np.ndarray, " u"]]:
+    """The class that most exemplars of each unit show, among those they show more than usual.
+
+    More than usual: the lower end of Wilson's 95 % interval of the share among the exemplars lies
+    above the share among the probe images that have a class. Classes that tie go to the first.
+
+    Args:
+        count_uc: exemplars of each unit that carry each class.
+        n_all_c: probe images that carry each class.
+
+    Returns:
+        the class, and whether there is one; where there is none the class says nothing.
+    """
+    n_u = np.maximum(count_uc.sum(axis=1, keepdims=True), 1)
+    share_uc, z_square = count_uc / n_u, Z_95**2
+    spread_uc = Z_95 * np.sqrt(share_uc * (1 - share_uc) / n_u + z_square / (4 * n_u**2))
+    low_uc = (share_uc + z_square / (2 * n_u) - spread_uc) / (1 + z_square / n_u)
+    is_more_uc = low_uc > n_all_c / max(1, int(n_all_c.sum()))
+    class_u = np.where(is_more_uc, count_uc, -1).argmax(axis=1)
+    return class_u.astype(np.int64), is_more_uc.any(axis=1)
 
 
 def adjusted(p_p: list[float]) -> list[float]:

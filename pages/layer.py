@@ -29,7 +29,7 @@ def main() -> None:
         every = neuron_rows.shown_columns(rows, view)
         sortable = [name for name in every if name not in ("model", "layer")]
         ranged = [name for name in table.RANGED if name in every]
-        keep = read_narrowing(st.query_params, sortable, ranged)
+        keep = read_narrowing(st.query_params, sortable, ranged, table.classes_of(rows))
         problems.notes(keep.notes)
         heading = st.container()
         narrowing.controls(bundle, view, rows, keep, sortable, ranged)

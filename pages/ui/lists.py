@@ -43,7 +43,8 @@ def ordered(rows: pd.DataFrame, view: View, keep: Narrowing) -> pd.DataFrame:
 def narrowing_of(params: Mapping[str, str], rows: pd.DataFrame) -> Narrowing:
     """What a URL keeps of these rows."""
     sortable = [name for name in table.COLUMNS if name in rows]
-    return read_narrowing(params, sortable, [name for name in table.RANGED if name in rows])
+    ranged = [name for name in table.RANGED if name in rows]
+    return read_narrowing(params, sortable, ranged, table.classes_of(rows))
 
 
 def neuron_params(

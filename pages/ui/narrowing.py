@@ -13,7 +13,7 @@ from csp_engine.bundle import Bundle
 from pages.ui.neurons import method_title
 from pages.ui.page import set_params
 from pages.ui.state import ALL_LAYERS, MAX_QUERY, ONLY, Narrowing, Range, View, where_text
-from pages.ui.table import COLUMNS, places
+from pages.ui.table import COLUMNS, classes_of, places
 
 ONLY_TITLES = {
     "all": "All neurons",
@@ -23,6 +23,7 @@ ONLY_TITLES = {
     "live": "Not dead",
     "dead": "Dead or constant",
     "dense": "Dense",
+    "flagged": "Flagged: any of these",
 }
 
 
@@ -57,6 +58,18 @@ def controls(
             options=ONLY,
             format_func=ONLY_TITLES.__getitem__,
         )
+        classes = classes_of(rows)
+        if classes:
+            _box(
+                st.selectbox,
+                "Class",
+                "class",
+                keep.of,
+                width=160,
+                options=["", *classes],
+                format_func=lambda name: name or "Any",
+                help=COLUMNS["class"].help,
+            )
         orders = ["", *(sign + name for name in sortable for sign in ("-", ""))]
         _box(
             st.selectbox,
@@ -72,12 +85,9 @@ def controls(
         with st.popover(title, width=115, key="ranges"):
             for name in ranged:
                 _range(rows[name], name, dict(keep.where))
-        if n_set or keep.has or keep.only != ONLY[0]:
-            st.button(
-                "Clear",
-                key="clear",
-                on_click=lambda: set_params(has="", only="", where=""),
-            )
+        if n_set or keep.has or keep.of or keep.only != ONLY[0]:
+            nothing = {"has": "", "only": "", "class": "", "where": ""}
+            st.button("Clear", key="clear", on_click=lambda: set_params(**nothing))
 
 
 def order_title(order: str, is_search: bool) -> str:

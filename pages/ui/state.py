@@ -266,15 +266,16 @@ def split_texts(query: str) -> list[str]:
 
 # ---------------------------------------------------------------- tables and maps of many neurons
 
-ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense")
+ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense", "flagged")
 Range = tuple[float | None, float | None]
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """Which neurons a table keeps and in what order: ``?has&only&where&sort``.
+    """Which neurons a table keeps and in what order: ``?has&only&class&where&sort``.
 
+    ``of`` is the class that the exemplars show, or empty for any.
     ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
     if the largest come first, or empty for the neurons' own order.
     """
@@ -283,13 +284,15 @@ class Narrowing:
     only: str = ONLY[0]
     where: tuple[tuple[str, Range], ...] = ()
     sort: str = ""
+    of: str = ""
     notes: tuple[str, ...] = ()
 
     def params(self) -> dict[str, str]:
         """The same as query parameters; what equals a default is empty."""
         only = "" if self.only == ONLY[0] else self.only
         where = where_text(self.where)
-        return {"has": self.has, "only": only, "where": where, "sort": self.sort}
+        held = {"has": self.has, "only": only, "class": self.of}
+        return {**held, "where": where, "sort": self.sort}
 
 
 def where_text(where: Sequence[tuple[str, Range]]) -> str:
@@ -302,12 +305,22 @@ def where_text(where: Sequence[tuple[str, Range]]) -> str:
 
 
 def read_narrowing(
-    params: Mapping[str, str], sortable: Sequence[str], ranged: Sequence[str]
+    params: Mapping[str, str],
+    sortable: Sequence[str],
+    ranged: Sequence[str],
+    classes: Sequence[str] = (),
 ) -> Narrowing:
     """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
     notes: list[str | None] = []
     only, note = pick("choice", params.get("only"), ONLY)
     notes.append(note)
+    of = params.get("class", "")
+    if of and not classes:
+        notes.append("No neuron here shows one class more than others, so any class is shown.")
+        of = ""
+    elif of:
+        of, note = pick("class", of, classes)
+        notes.append(note)
     asked = params.get("sort", "")
     sign = "-" if asked.startswith("-") else ""
     sort = ""
@@ -324,7 +337,8 @@ def read_narrowing(
         low, high = (None if text is None else float(text) for text in match.group(2, 3))
         where[match[1]] = (low, high)
     has = params.get("has", "").strip()[:MAX_QUERY]
-    return Narrowing(has, only, tuple(where.items()), sort, tuple(note for note in notes if note))
+    kept = tuple(note for note in notes if note)
+    return Narrowing(has, only, tuple(where.items()), sort, of, kept)
 
 
 MAP_GRID, MAX_CORNERS = 65535, 60

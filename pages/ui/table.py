@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.enrichment import main_class
 from csp_engine.search import NullLevel
 from csp_engine.types import NeuronRef
 from pages.ui import finding, store, words
@@ -85,6 +86,11 @@ COLUMNS = {
     "state": Column(
         "State", "text", "Dead, dense, constant or never positive on the probe set.", "dead"
     ),
+    "class": Column(
+        "Class", "text",
+        "The class that most exemplars show, if they show it more often than the probe set does.",
+        "exemplar",
+    ),
     "truth": Column(
         "Truth", "text",
         "The concept that the neuron really answers to, measured on images with known concepts.",
@@ -121,8 +127,9 @@ def neuron_table(bundle: Bundle, method: str) -> pd.DataFrame:
             ],
             ignore_index=True,
         )
-        for name in ("model", "layer", "state"):
-            whole[name] = whole[name].astype("category")
+        for name in ("model", "layer", "state", "class"):
+            if name in whole:
+                whole[name] = whole[name].astype("category")
         return whole
 
     return store.once(("table", bundle.digest, method), make)
@@ -167,6 +174,9 @@ def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str)
         if flag in units:
             state = np.where(units[flag].to_numpy(bool), word, state)
     columns["state"] = state
+    classes = _main_classes(bundle, model, layer)
+    if classes is not None:
+        columns["class"] = classes
     truth = bundle.truth(model, layer)
     columns["truth"] = pd.NA if truth is None else truth.units["true_concept"].to_numpy(object)
     return pd.DataFrame(columns, index=range(n_units))
@@ -205,6 +215,23 @@ def other_methods(
             joined_u = np.where(others_u == "", told_u, others_u + " · " + told_u)
             others_u = np.where(claims_u, joined_u, others_u)
     return {"others": others_u, "disagree": disagree_u}
+
+
+def _main_classes(bundle: Bundle, model: str, layer: str) -> np.ndarray | None:
+    """Each unit's class, empty where it has none; None where the probe set has no classes."""
+    classes = bundle.classes()
+    if classes.empty:
+        return None
+    counts = bundle.class_counts(model, layer)
+    count_uc = np.zeros((bundle.n_units(model, layer), len(classes)), np.int32)
+    count_uc[counts["unit"].to_numpy(), counts["class"].to_numpy()] = counts["count"].to_numpy()
+    class_u, has_u = main_class(count_uc, classes["n_images"].to_numpy())
+    return np.where(has_u, classes["name"].to_numpy(object)[class_u], "")
+
+
+def classes_of(rows: pd.DataFrame) -> list[str]:
+    """The classes that some neuron of the bundle shows, by name."""
+    return [name for name in rows["class"].cat.categories if name] if "class" in rows else []
 
 
 def matches(bundle: Bundle, view: View) -> pd.DataFrame:
@@ -252,9 +279,12 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
         "live": ~np.isin(state, ("dead", "constant")),
         "dead": np.isin(state, ("dead", "constant")),
         "dense": state == "dense",
+        "flagged": state != "",
     }.get(keep.only, True)
     if keep.only == "disagree":
         kept &= table["disagree"].to_numpy(bool)
+    if keep.of:
+        kept &= (table["class"] == keep.of).to_numpy(bool)
     for name, (low, high) in keep.where:
         values = table[name].to_numpy()
         kept &= ~np.isnan(values)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from csp_engine.enrichment import adjusted, enriched, tail_chance, wilson
+from csp_engine.enrichment import adjusted, enriched, main_class, tail_chance, wilson
 
 
 @given(st.data())
@@ -65,3 +65,25 @@ def test_of_properties_that_mean_nothing_few_seem_to():
 def test_nothing_chosen_has_nothing():
     assert enriched(["a"], np.ones((1, 5), bool), np.zeros(0, np.int64)) == []
     assert math.isclose(tail_chance(0, 3, 0, 10), 1)
+
+
+@pytest.mark.parametrize(
+    ("count_c", "n_all_c", "expected"),
+    [
+        ([29, 1, 0], [10, 10, 10], 0),
+        ([1, 28, 1], [3, 94, 3], None),  # 28 of 30 is what the probe set shows anyway
+        ([3, 27, 0], [1, 70, 29], 1),  # both are more than usual; most exemplars show the second
+        ([0, 0, 0], [1, 1, 1], None),
+        ([10, 10, 10], [1, 1, 1], None),
+    ],
+)
+def test_the_main_class_is_the_one_shown_most_and_more_than_usual(count_c, n_all_c, expected):
+    class_u, has_u = main_class(np.array([count_c]), np.array(n_all_c))
+    assert (int(class_u[0]) if has_u[0] else None) == expected
+
+
+def test_more_than_usual_is_by_wilsons_interval():
+    for n_here in range(31):
+        _, has_u = main_class(np.array([[n_here, 30 - n_here]]), np.array([40, 60]))
+        is_more = wilson(n_here, 30)[0] > 0.4 or wilson(30 - n_here, 30)[0] > 0.6
+        assert bool(has_u[0]) == is_more

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.demo import shipped
-from pages.ui import lists, state, vectors
+from pages.ui import lists, state, table, vectors
 from tests.pages.conftest import HOSTILE, component, html, open_page
 
 LAYER = "second@mean"
@@ -293,6 +293,33 @@ def test_filters_of_the_table_hold_for_a_search(serve, small_bundle, bundle):
         layer, unit = card["id"].split(" / ")
         assert bundle.scores("small", layer, "csp").reliable_u[int(unit)]
     assert not at.exception
+
+
+def test_only_neurons_of_a_class_are_shown(serve, small_bundle, bundle):
+    """The class is that of the folder most exemplars lie in; every class is a quarter of all."""
+    serve(small_bundle)
+    at = open_page("search", q="red", k="24", **{"class": "red"})
+    classes = bundle.images()["class"].to_numpy()
+    expected = set()
+    for layer in bundle.layers("small"):
+        exemplars = bundle.exemplars("small", layer)
+        for unit, count in enumerate(exemplars.count_u):
+            shown = classes[exemplars.image_uk[unit, :count]].tolist()
+            most = max(sorted(set(shown)), key=shown.count, default="")
+            if most == "red" and shown.count("red") >= 4:  # of 3 in 6 the interval starts at .19
+                expected.add(f"{layer} / {unit}")
+    assert expected
+    assert {card["id"] for card in cards(at)} == expected
+    first = cards(at)[0]["href"]
+    assert "class=red" in first
+    again = open_page("search", q="red", **{"class": "rad"})
+    assert "There is no class “rad” here; showing red instead." in html(again)
+
+
+def test_flagged_neurons_are_those_with_a_state(serve, small_bundle, bundle):
+    rows = table.neuron_table(bundle, "csp")
+    kept = table.narrowed(rows, state.Narrowing(only="flagged"))
+    assert kept.index.tolist() == rows.index[rows["state"] != ""].tolist()
 
 
 def test_the_vocabulary_in_use_can_be_picked_from(serve, small_bundle):

@@ -24,7 +24,7 @@ def main() -> None:
         heading = st.container()
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
             side_box("Neurons of", "", a, every)
-            side_box("matched in", "2", b, every)
+            side_box("Matched in", "2", b, every)
             narrowing.method_box(bundle, view)
             st.session_state["_kind"] = kind
             st.selectbox(
@@ -46,7 +46,7 @@ def main() -> None:
             pairs.summary(compared, view.method)
         if "unit" in st.query_params:
             pairs.pair(a, b, view.unit, compared, view.method)
-        pairs.draw(a, b, compared, kind)
+        pairs.draw(a, b, compared, kind, view.method)
 
 
 def place(a: Side, b: Side) -> None:

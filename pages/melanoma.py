@@ -6,7 +6,7 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from pages.ui import case as audit
-from pages.ui import case_audit, case_steps, problems
+from pages.ui import case_audit, case_fate, case_steps, problems
 from pages.ui.cards import plain, show
 from pages.ui.neurons import method_title
 from pages.ui.page import opened, set_params
@@ -44,7 +44,7 @@ def walk(bundle: Bundle, view: View) -> None:
         ("Search for what should and should not matter", lambda: case_steps.searches(bundle, view)),
         ("What influential neurons align with", lambda: case_audit.alignment(bundle, view, layers)),
         ("The spurious neurons", lambda: case_audit.spurious(bundle, view, layers)),
-        ("After retraining", lambda: case_audit.retrained(bundle, view, layers, other_name)),
+        ("After retraining", lambda: case_fate.retrained(bundle, view, layers, other_name)),
         ("What this shows, and what it does not", lambda: case_steps.limits(bundle)),
     )  # fmt: skip
     for number, (title, draw) in enumerate(steps, 1):

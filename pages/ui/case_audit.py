@@ -1,4 +1,4 @@
-"""Steps of the melanoma walk that show the audit: the plot, spurious neurons, and their fate."""
+"""Steps of the melanoma walk that show the audit: the plot, and the spurious neurons."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.intervals import share_of
 from pages.ui import case as audit
-from pages.ui import case_charts, evidence, neurons, numbers, table, words
-from pages.ui.cards import Packs, bar_table, markdown_text, page_url, plain, show, tile_grid
-from pages.ui.case_charts import CHART, lead, points, theme
+from pages.ui import case_charts, evidence, neurons, numbers, sections, table, words
+from pages.ui.cards import Packs, markdown_text, page_url, plain, show, tile_grid
+from pages.ui.case_charts import CHART, lead, theme
+from pages.ui.neuron_rows import chosen, label_column
 from pages.ui.page import go
 from pages.ui.state import View
 
-N_SPURIOUS, N_PAIRS, N_UNEXPECTED = 4, 4, 5
+N_SPURIOUS, N_PAIRS, N_UNEXPECTED, N_SHARED = 4, 4, 5, 3
 NEEDS = "This follows from step 3, for which this bundle lacks something."
 
 
@@ -65,8 +66,8 @@ def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
         config=CHART,
         alt=described,
     )
-    chosen = [point.get("customdata") for point in event["selection"]["points"]]
-    for at in chosen[:1]:
+    picked = [point.get("customdata") for point in event["selection"]["points"]]
+    for at in picked[:1]:
         at = at[0] if isinstance(at, list) and at else at
         if isinstance(at, (int, float)) and 0 <= at < len(case.rows):
             go("neuron", audit.here(view, case.rows.iloc[int(at)]).params())
@@ -131,19 +132,42 @@ def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
         column_config={
             "strip": kinds.ImageColumn("Exemplars", width=216),
             "neuron": kinds.TextColumn("Neuron"),
-            "kind": kinds.TextColumn("Kind", help="Valid, spurious or unexpected, as in the plot."),
-            "label": kinds.TextColumn("Best label", help="Empty where no label is reliable."),
+            "kind": kinds.TextColumn(
+                "Kind",
+                help=words.tooltip(
+                    "Valid, spurious or unexpected, as in the plot.", "unexpected neuron"
+                ),
+            ),
+            "label": label_column(
+                "Best label",
+                "opened",
+                words.tooltip("Empty where no label is reliable.", "reliable label"),
+            ),
             "share": kinds.NumberColumn(
                 "Influence",
                 format="%+.2f %%",
-                help=f"Share of its layer's; + towards {case.output}.",
+                help=words.tooltip(
+                    f"Share of its layer's; + towards {markdown_text(case.output)}.",
+                    "gradient × activation",
+                ),
             ),
-            "spurious": kinds.NumberColumn("a spurious", format="%.3f"),
+            "spurious": kinds.NumberColumn(
+                "a spurious",
+                format="%.3f",
+                help=words.tooltip("Alignment to artefacts, as in the plot.", "alignment"),
+            ),
             "spurious_text": kinds.TextColumn("Nearest artefact"),
-            "valid": kinds.NumberColumn("a valid", format="%.3f"),
+            "valid": kinds.NumberColumn(
+                "a valid",
+                format="%.3f",
+                help=words.tooltip("Alignment to clinical criteria, as in the plot.", "alignment"),
+            ),
             "valid_text": kinds.TextColumn("Nearest criterion"),
             "truth": kinds.TextColumn(
-                "Truth", help="Its true concept on other images; empty where none."
+                "Truth",
+                help=words.tooltip(
+                    "What it answers to on other images; empty where unclear.", "true concept"
+                ),
             ),
         },
         key="influential",
@@ -152,9 +176,9 @@ def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
         placeholder="–",
         alt=f"{len(shown)} influential neurons with alignments, influence and labels",
     )
-    chosen = event.selection.rows
-    if chosen and 0 <= chosen[0] < len(rows):
-        go("neuron", audit.here(view, rows.iloc[chosen[0]]).params())
+    at = chosen(event, "opened", len(rows))
+    if at is not None:
+        go("neuron", audit.here(view, rows.iloc[at]).params())
 
 
 def sources(case: audit.Case) -> str:
@@ -197,8 +221,8 @@ def spurious(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
     if "truth" in rows:
         lead(truth_check(case, bundle))
     else:
-        lead("What these neurons truly answer to is not known in this bundle: the labels are the "
-             "only word for it, so look at the images.")  # fmt: skip
+        lead("What these neurons truly answer to is not known in this bundle: look at the images, "
+             "and at what is recorded about them.")  # fmt: skip
     for at, (_, row) in enumerate(rows.head(N_SPURIOUS).iterrows()):
         neuron(bundle, view, case, row, at)
 
@@ -239,6 +263,7 @@ def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int
             if row["truth"]
             else "truth: no concept is clear enough"
         )
+    facts += shared(bundle, here)
     href = page_url("neuron", here.params())
     show(
         f"<div class='csp-case'><h3 dir='auto'>{plain(label.title)}</h3>"
@@ -255,129 +280,11 @@ def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int
         go("search", view.search_params("", image=image))
 
 
-def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | None) -> None:
-    """What became of the neurons in the other classifier."""
-    case = examined(bundle, view, layers, NEEDS)
-    if case is None:
-        return
-    if other is None:
-        lead(
-            "This bundle holds no second classifier with layers like those of "
-            f"{plain(view.model)} to compare with."
-        )
-        return
-    second = audit.examine(bundle, other, case.layers, view.method)
-    if isinstance(second, str):
-        lead(plain(second))
-        return
-    found = audit.fate(bundle, case, second, view.method)
-    lead(
-        "Training anew deals the units out anew, so a unit's number means little in the other "
-        f"network. Each influential neuron of {plain(case.model)} is therefore matched with the "
-        f"one of {plain(other)} in the same layer whose concept vector is nearest."
-    )
-    left, right = st.columns([1.25, 1], gap="medium")
-    with right:
-        show(kind_table(case, second))
-    with left:
-        lead(carried(case, second))
-        lead(verdict(case, found))
-    pairs(bundle, view, found)
-
-
-def carried(case: audit.Case, second: audit.Case) -> str:
-    """How much of all influence spurious neurons carry in both networks, in words."""
-    mine, theirs = (audit.influence_by_kind(each)["spurious"] for each in (case, second))
-    return (
-        "Without any matching: neurons that align with artefacts carry "
-        f"<b>{numbers.share(mine)}</b> of all influence on <i>{plain(case.output)}</i> in "
-        f"{plain(case.model)} and <b>{numbers.share(theirs)}</b> in {plain(second.model)}."
-    )
-
-
-def verdict(case: audit.Case, found: audit.Fate) -> str:
-    """The counts, against the valid neurons as a control, in words."""
-    spurious_, valid = found.smaller["spurious"], found.smaller["valid"]
-    if not spurious_.n:
-        return "There is no spurious neuron to follow."
-    mine = found.rows[found.rows["kind"] == "spurious"]
-    text = (
-        f"Of the spurious neurons, {audit.with_interval(spurious_)} have a match that carries a "
-        f"smaller share of the influence on <i>{plain(case.output)}</i> "
-        f"(median cosine of the matches {numbers.score(float(mine['cosine'].median()))}). "
-        "Some of that is bound to happen: they were chosen for being influential here. "
-    )
-    if not valid.n:
-        return text + "There is no valid neuron to compare with, so it says little."
-    gap, low, high = found.gap
-    text += (
-        f"Of the valid neurons, chosen alike, it is {audit.with_interval(valid)}. The difference "
-        f"is {points(gap)} points (95 % interval {points(low)} to {points(high)}), so "
-    )
-    if low > 0:
-        text += "spurious neurons lost more than valid ones."
-    elif high < 0:
-        text += "spurious neurons lost less than valid ones."
-    else:
-        text += "these counts do not show that spurious neurons lost more than valid ones."
-    return text + " The intervals take neurons as independent, which those of one layer are not."
-
-
-def kind_table(case: audit.Case, second: audit.Case) -> str:
-    """How the influence of both networks divides among the kinds."""
-    first, other = audit.influence_by_kind(case), audit.influence_by_kind(second)
-    rows = [
-        (f"{kind} · {each.model}", values[kind], [numbers.share(values[kind])])
-        for kind in audit.KINDS
-        for each, values in ((case, first), (second, other))
+def shared(bundle: Bundle, here: View) -> list[str]:
+    """What is recorded about the exemplars more often than chance would have it, in words."""
+    found = [row for row in evidence.breakdown(bundle, here) if row.q <= sections.CHANCE]
+    named = [
+        f"{row.name} {numbers.share(row.share)} (of all {numbers.share(row.base)})"
+        for row in found[:N_SHARED]
     ]
-    caption = f"Share of all influence on {case.output}, mean over layers"
-    return bar_table(caption, ("neurons", "share"), rows)
-
-
-def pairs(bundle: Bundle, view: View, found: audit.Fate) -> None:
-    """Spurious neurons and their matches, side by side."""
-    rows = found.rows[found.rows["kind"] == "spurious"].reset_index(drop=True)
-    if rows.empty:
-        return
-    theirs = pd.DataFrame({"place": rows["match_place"], "unit": rows["match"]})
-    shown = pd.DataFrame(
-        {
-            "strip": table.strip_urls(view, bundle, rows),
-            "neuron": rows["layer"].astype(str) + "/" + rows["unit"].astype(str),
-            "label": np.where(rows["reliable"], rows["label"], ""),
-            "share": 100 * rows["share"],
-            "match_strip": table.strip_urls(view, bundle, theirs),
-            "match": rows["layer"].astype(str) + "/" + rows["match"].astype(str),
-            "match_label": np.where(rows["match_reliable"], rows["match_label"], ""),
-            "cosine": rows["cosine"],
-            "match_share": 100 * rows["match_share"],
-        }
-    )
-    kinds, other = st.column_config, found.other.model
-    event = st.dataframe(
-        shown,
-        hide_index=True,
-        height=min(430, 40 + 50 * len(shown)),
-        row_height=50,
-        column_config={
-            "strip": kinds.ImageColumn(f"In {view.model}", width=216),
-            "neuron": kinds.TextColumn("Neuron"),
-            "label": kinds.TextColumn("Best label"),
-            "share": kinds.NumberColumn("Influence", format="%+.2f %%"),
-            "match_strip": kinds.ImageColumn(f"Nearest in {other}", width=216),
-            "match": kinds.TextColumn("Match"),
-            "match_label": kinds.TextColumn("Its label"),
-            "cosine": kinds.NumberColumn("Cosine", format="%.3f"),
-            "match_share": kinds.NumberColumn("Its influence", format="%+.2f %%"),
-        },
-        key="matches",
-        on_select="rerun",
-        selection_mode="single-row",
-        placeholder="–",
-        alt=f"{len(shown)} spurious neurons with their nearest neurons in {other}",
-    )
-    st.caption(f"Select a row to open the match in {markdown_text(other)}.")
-    chosen = event.selection.rows
-    if chosen and 0 <= chosen[0] < len(rows):
-        go("neuron", audit.here(view, rows.iloc[chosen[0]], "match", other).params())
+    return [f"recorded of its exemplars: {', '.join(named)}"] if named else []

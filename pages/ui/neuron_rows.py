@@ -70,10 +70,25 @@ def draw(
 
 
 def chosen(event: Any, button: str, n_rows: int) -> int | None:
-    """The row that was just selected, or whose button was pressed; None where it is not there."""
-    pressed = st.session_state.get(button)
-    rows = event.selection.rows if pressed is None else [pressed["row"]]
+    """The row whose button was just pressed, else the one selected; None where there is none."""
+    row = pressed(button, n_rows)
+    if row is not None:
+        return row
+    rows = event.selection.rows
     return int(rows[0]) if rows and 0 <= rows[0] < n_rows else None
+
+
+def pressed(button: str, n_rows: int) -> int | None:
+    """The row whose button was just pressed."""
+    sent = st.session_state.get(button)
+    return int(sent["row"]) if sent is not None and 0 <= sent["row"] < n_rows else None
+
+
+def label_column(title: str, button: str, about: str | None = None) -> Any:
+    """Labels that open their neurons: what was pressed stands in ``session_state[button]``."""
+    return st.column_config.ButtonColumn(
+        title, type="tertiary", alignment="left", width="medium", key=button, help=about
+    )
 
 
 def config(name: str) -> object:
@@ -84,9 +99,7 @@ def config(name: str) -> object:
     column = table.COLUMNS[name]
     about = {"label": column.title, "help": column.help}
     if name == "label":
-        return kinds.ButtonColumn(
-            **about, type="tertiary", alignment="left", width="medium", key="opened"
-        )
+        return label_column(column.title, "opened", column.help)
     if column.kind == "flag":
         return kinds.CheckboxColumn(**about)
     if column.kind == "share":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from csp_engine.types import NeuronRef
 from pages.ui import numbers, table, words
 from pages.ui.cards import Packs, card_list, plain, show
 from pages.ui.comparing import STATUS, Comparison, Side
-from pages.ui.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX
+from pages.ui.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX, label_column, pressed
 from pages.ui.neurons import method_title, neuron_card
 from pages.ui.page import go, set_params
 
@@ -24,14 +25,13 @@ def summary(compared: Comparison, method: str) -> None:
     )
     show(
         f"<p class='csp-lead'>Of {numbers.count(len(compared.rows))} neurons, "
-        f"<b>{numbers.count(n_mutual)}</b> and one of the other side are each other's "
-        f"{words.term('mutual match', 'best match')} "
-        f"({numbers.count(compared.count('differ'))} of these pairs carry different reliable "
-        f"labels), "
-        f"{numbers.count(compared.count('oneway'))} match one that has a better match, and "
-        f"{numbers.count(compared.count('unmatched'))} have no match. On the other side, "
-        f"{numbers.count(compared.n_other_unmatched)} of {numbers.count(compared.n_other)} are "
-        f"nobody's mutual match.{plain(chance)}</p>"
+        f"<b>{numbers.count(n_mutual)}</b> have a partner on the other side: each is the other's "
+        f"{words.term('mutual match', 'best match')}. In {numbers.count(compared.count('differ'))} "
+        f"of these pairs the reliable labels differ. "
+        f"{numbers.count(compared.count('oneway'))} have a best match that is closer to another "
+        f"neuron here, and {numbers.count(compared.count('unmatched'))} have none. On the other "
+        f"side, {numbers.count(compared.n_other_unmatched)} of {numbers.count(compared.n_other)} "
+        f"are nobody's partner.{plain(chance)}</p>"
     )
 
 
@@ -60,7 +60,7 @@ def named(labels: pd.Series, reliable: pd.Series) -> pd.Series:
     return labels.where(reliable | labels.isna() | (labels == ""), "unclear: " + labels + "?")
 
 
-def draw(a: Side, b: Side, compared: Comparison, kind: str) -> None:
+def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None:
     """All pairs, most alike first."""
     rows = compared.rows[compared.kept(kind)]
     rows = rows.sort_values("similarity", ascending=False, kind="stable", na_position="last")
@@ -80,17 +80,29 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str) -> None:
             "B unit": rows["unit_b"],
         }
     )
-    kinds = st.column_config
+    kinds, (mine, other) = st.column_config, short_titles(a, b)
     event = st.dataframe(
         shown,
         hide_index=True,
         height=min(HEIGHT_PX, 40 + ROW_PX * len(shown)),
         row_height=ROW_PX,
         column_config={
-            "A": kinds.ImageColumn(f"Exemplars in {a.layer}", width=STRIP_PX),
-            "B": kinds.ImageColumn(f"Exemplars in {b.layer}", width=STRIP_PX),
+            "A": kinds.ImageColumn(f"Exemplars · {mine}", width=STRIP_PX),
+            "A label": label_column(f"Label · {mine}", "opened"),
+            "A unit": kinds.NumberColumn("Unit", format="%d"),
+            "B": kinds.ImageColumn(f"Exemplars · {other}", width=STRIP_PX),
+            "B label": label_column(f"Label · {other}", "opened_b"),
+            "B unit": kinds.NumberColumn("Unit", format="%d"),
             "Similarity": kinds.NumberColumn(
-                format="%.3f", help="Cosine of the two concept vectors."
+                format="%.3f",
+                help=words.tooltip("Cosine of the two concept vectors.", "concept vector"),
+            ),
+            "Match": kinds.TextColumn(
+                help=words.tooltip(
+                    "Mutual: each is the other's most similar one, more alike than random image "
+                    "sets would be.",
+                    "mutual match",
+                )
             ),
         },
         key="pairs",
@@ -99,10 +111,51 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str) -> None:
         placeholder="–",
         alt=f"Neurons of {a.title} beside their best matches in {b.title}",
     )
-    st.caption("Select a row to see both neurons large; a card opens its neuron.")
-    chosen = event.selection.rows
-    if chosen and 0 <= chosen[0] < len(rows):
-        unit = int(rows["unit"].iloc[chosen[0]])
+    st.caption("Press a label to open its neuron; select a row to see both neurons large.")
+    st.download_button(
+        "Download these pairs (CSV)",
+        lambda: csv_bytes(a, b, rows),
+        file_name="pairs.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key="export",
+    )
+    for side, button, column in ((a, "opened", "unit"), (b, "opened_b", "unit_b")):
+        row = pressed(button, len(rows))
+        if row is not None:
+            go("neuron", side.view(method, int(rows[column].iloc[row])).params())
+    at = event.selection.rows
+    if at and 0 <= at[0] < len(rows):
+        unit = int(rows["unit"].iloc[at[0]])
         if st.query_params.get("unit") != str(unit):
             set_params(unit=unit, **dict(zip(("bundle", "model", "layer"), a.key, strict=True)))
             st.rerun()
+
+
+def short_titles(a: Side, b: Side) -> tuple[str, str]:
+    """What tells the sides apart, as briefly as possible."""
+    for one, other in zip(a.key, b.key, strict=True):
+        if one != other:
+            return one, other
+    return a.layer, b.layer
+
+
+def csv_bytes(a: Side, b: Side, rows: pd.DataFrame) -> bytes:
+    """The pairs as a page shows them, as a CSV file; nothing rounded."""
+    theirs = [
+        "" if unit is None else str(NeuronRef(b.model, b.layer, int(unit)))
+        for unit in rows["unit_b"]
+    ]
+    written = pd.DataFrame(
+        {
+            "neuron": [str(NeuronRef(a.model, a.layer, int(unit))) for unit in rows["unit"]],
+            "label": rows["label"].to_numpy(),
+            "reliable": rows["reliable"].to_numpy(),
+            "match": theirs,
+            "match_label": rows["label_b"].to_numpy(),
+            "match_reliable": rows["reliable_b"].to_numpy(),
+            "similarity": rows["similarity"].to_numpy(),
+            "kind": rows["kind"].map(STATUS).to_numpy(),
+        }
+    )
+    return written.to_csv(index=False, lineterminator="\n").encode()

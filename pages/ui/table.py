@@ -35,7 +35,7 @@ class Column:
     @property
     def help(self) -> str:
         """The meaning and a way to the glossary, as Markdown for a tooltip."""
-        return f"{self.meaning} [Glossary]({words.address(self.term)})"
+        return words.tooltip(self.meaning, self.term)
 
 
 COLUMNS = {

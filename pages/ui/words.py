@@ -54,3 +54,8 @@ def explained(*names: str) -> str:
     """Terms for the help of a widget, in its Markdown: a sentence each and a link."""
     lines = [f"**{name}**: {meanings()[name]} [Glossary]({address(name)})" for name in names]
     return "\n\n".join(lines)
+
+
+def tooltip(meaning: str, name: str) -> str:
+    """A sentence of one's own and a way to the glossary, for the help of a column or widget."""
+    return f"{meaning} [Glossary]({address(name)})"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.matching import match
-from pages.ui import comparing
+from pages.ui import comparing, pairs
 from tests.pages.conftest import component, html, open_page, rewrite_manifest
 
 
@@ -109,3 +111,25 @@ def test_a_method_without_vectors_is_a_sentence(serve, small_bundle):
     side = every["small", "small", "first@mean"]
     with pytest.raises(Exception, match="has no concept vectors of small / first@mean"):
         comparing.compare(side, side, "nothing")
+
+
+def test_the_file_holds_the_pairs_with_the_ids_of_both(serve, small_bundle):
+    serve(small_bundle)
+    every = comparing.sides()
+    a, b = every["small", "small", "second@mean"], every["small", "small", "first@mean"]
+    compared = comparing.compare(a, b, "csp")
+    read = pd.read_csv(io.BytesIO(pairs.csv_bytes(a, b, compared.rows)), keep_default_na=False)
+    found = match(vectors(small_bundle, "second@mean"), vectors(small_bundle, "first@mean"))
+    for unit, row in enumerate(read.to_dict("records")):
+        assert row["neuron"] == f"small/second@mean/{unit}"
+        assert row["match"] == f"small/first@mean/{found.other_u[unit]}"
+        assert float(row["similarity"]) == pytest.approx(float(found.similarity_u[unit]))
+
+
+def test_headings_say_only_what_tells_the_sides_apart(two):
+    every = comparing.sides()
+    mine = every["small", "small", "second@mean"]
+    assert pairs.short_titles(mine, every["other", "small", "second@mean"]) == ("small", "other")
+    first = every["small", "small", "first@mean"]
+    assert pairs.short_titles(mine, first) == ("second@mean", "first@mean")
+    assert pairs.short_titles(mine, mine) == ("second@mean", "second@mean")

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
 from pages.ui import case as audit
-from pages.ui import case_charts, server, store
+from pages.ui import case_charts, server, state, store
 from tests.pages import case_world
 from tests.pages.conftest import HOSTILE, ROOT, component, html, open_page, rewrite_manifest
 from tests.reference import alignment_reference as slow
@@ -158,6 +158,25 @@ def test_spurious_neurons_stand_with_pairs_truth_and_influence(serve, case_bundl
     assert audit.signed_share(first["share"]) in shown
     assert "true concept" in shown
     assert f"AUROC {first['auroc']:.2f}" in shown or "no concept is clear enough" in shown
+
+
+def test_what_is_recorded_of_exemplars_stands_beside_a_neuron_if_chance_does_not_explain_it(
+    serve, case_bundle
+):
+    from pages.ui import case_audit, evidence
+
+    bundle, case = Bundle.open(case_bundle), whole(case_bundle)
+    told = {}
+    for _, row in case.rows.iterrows():
+        here = audit.here(state.View("case", "biased", "", 0, "csp"), row)
+        told[row["layer"], row["unit"]] = said = case_audit.shared(bundle, here)
+        striking = [each for each in evidence.breakdown(bundle, here) if each.q <= 0.05]
+        assert bool(said) == bool(striking)
+        for each in striking[:3]:
+            assert each.name in said[0]
+            assert f"{100 * each.n_here / each.n_chosen:.0f} %" in said[0]
+    assert any(told.values())
+    assert not all(told.values())
 
 
 def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_bundle):

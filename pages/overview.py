@@ -5,7 +5,8 @@ import streamlit as st
 
 from csp_engine import provenance
 from csp_engine.bundle import Bundle
-from pages.ui import finding, numbers, problems, store
+from csp_engine.static_pages import of_layers
+from pages.ui import exporting, finding, numbers, problems, store, table
 from pages.ui.cards import Packs, facts, plain, show, tile_grid
 from pages.ui.evidence import pair_tiles
 from pages.ui.neurons import best_label, method_title
@@ -126,6 +127,10 @@ def made_from(bundle: Bundle) -> None:
     """What everything here was made from."""
     st.subheader("Made from")
     show(facts(provenance.provenance(bundle)))
+    n_neurons = sum(bundle.n_units(*place) for place in table.places(bundle))
+    exporting.pages_button(
+        bundle, n_neurons, lambda: of_layers(bundle), what="all neurons", key="export_pages"
+    )
 
 
 main()

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import asking, finding, lists, narrowing, problems, store, table
+from pages.ui import asking, exporting, finding, lists, narrowing, problems, store, table
 from pages.ui import results as outcome
 from pages.ui.cards import markdown_text, show
 from pages.ui.page import link, opened, set_params
@@ -96,6 +96,10 @@ def results(bundle: Bundle, view: View) -> None:
     else:
         outcome.merged(bundle, view, keep, rows, judged)
     outcome.asked(view, query)
+    first = rows.iloc[: lists.RANKED]
+    what = f"the first {len(first)}" if len(first) < len(rows) else "these neurons"
+    title = lists.title_of(view, keep)
+    exporting.rows_button(bundle, first, title, what=what, key="export_pages")
 
 
 main()

@@ -1,7 +1,14 @@
 """A bundle, or some of its neurons, as a folder of plain HTML that opens from disk."""
 
 from csp_engine.static_pages.selection import NeuronList, Selection, of_layers, of_neurons
-from csp_engine.static_pages.writing import Written, estimated_bytes, write_folder, write_zip
+from csp_engine.static_pages.site import size_text
+from csp_engine.static_pages.writing import (
+    Written,
+    estimated_bytes,
+    write_folder,
+    write_zip,
+    zip_name,
+)
 
 __all__ = [
     "NeuronList",
@@ -10,6 +17,8 @@ __all__ = [
     "estimated_bytes",
     "of_layers",
     "of_neurons",
+    "size_text",
     "write_folder",
     "write_zip",
+    "zip_name",
 ]

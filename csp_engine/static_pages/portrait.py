@@ -83,20 +83,15 @@ class MethodLabels:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of a histogram, in a drawing 1 wide and 1 high; ``is_quiet`` below the threshold."""
-
-    x: float
-    width: float
-    height: float
-    is_quiet: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts of activations as bars of logarithmic height, and the same in words."""
+    """Counts of activations as bars of logarithmic height, and the same in words.
 
-    bars: tuple[Bar, ...]
+    ``quiet`` and ``active`` are SVG paths, 100 wide and 100 high, of the bars below the quiet
+    threshold and of the others; ``threshold`` is its place.
+    """
+
+    quiet: str
+    active: str
     threshold: float
     low: str
     high: str
@@ -230,16 +225,18 @@ class Portrayer:
 def labels_of(bundle: Bundle, neuron: NeuronRef, method: str) -> MethodLabels:
     """What one method would call a neuron, as the build found it."""
     scores = bundle.scores(neuron.model, neuron.layer, method)
-    labels = bundle.method_labels(neuron.model, neuron.layer, method)
     n_draws, unit = n_null(bundle), neuron.unit
     count = min(N_LABELS, int(scores.count_u[unit]))
+    labels = bundle.method_labels(neuron.model, neuron.layer, method)
+    shown = labels[["text", "source"]].take(np.asarray(scores.label_uk[unit, :count]))
+    texts, sources = shown["text"].tolist(), shown["source"].tolist()
     has_raw = "anchor.npy" in bundle.stage(f"scores:{neuron.model}/{neuron.layer}/{method}").files
     score_k, raw_k = (np.asarray(a[unit, :count], float) for a in (scores.score_uk, scores.raw_uk))
     low = min(0.0, *score_k, *(raw_k if has_raw else ()))
     span = max(0.0, *score_k, *(raw_k if has_raw else ())) - low or 1.0
     rows = tuple(
         Candidate(
-            text=str(labels["text"].iloc[int(scores.label_uk[unit, k])]),
+            text=str(texts[k]),
             score=numbers.score(score_k[k]),
             raw=numbers.score(raw_k[k]) if has_raw else "",
             margin=numbers.score(scores.margin_uk[unit, k]),
@@ -248,7 +245,7 @@ def labels_of(bundle: Bundle, neuron: NeuronRef, method: str) -> MethodLabels:
             else "–",
             share=float((score_k[k] - low) / span),
             raw_share=float((raw_k[k] - low) / span),
-            is_proposed=is_proposed(labels["source"].iloc[int(scores.label_uk[unit, k])]),
+            is_proposed=is_proposed(sources[k]),
         )
         for k in range(count)
     )
@@ -279,11 +276,13 @@ def histogram_of(bundle: Bundle, neuron: NeuronRef) -> Histogram:
     most = int(count_b.max(initial=1))
     # A bar of one image must still be seen: the axis starts at half an image.
     top = math.log10(2 * max(most, 10))
-    bars = tuple(
-        Bar(at / len(count_b), 1 / len(count_b), math.log10(2 * int(n)) / top, edge < threshold)
-        for at, (n, edge) in enumerate(zip(count_b.tolist(), edge_e[1:].tolist(), strict=True))
-        if n
-    )
+    width = 100 / len(count_b)
+    paths = {True: "", False: ""}
+    for at, n in enumerate(count_b.tolist()):
+        if n:
+            height = 100 * math.log10(2 * int(n)) / top
+            bar = f"M{at * width:.4g} 100v{-height:.4g}h{width:.4g}v{height:.4g}z"
+            paths[bool(edge_e[at + 1] < threshold)] += bar
     span = high - low
     place = (threshold - low) / span if span > 0 and math.isfinite(threshold) else 0.0
     words = (
@@ -292,4 +291,11 @@ def histogram_of(bundle: Bundle, neuron: NeuronRef) -> Histogram:
         f"{numbers.activation(threshold)} count as quiet."
     )
     ends = numbers.activation(low), numbers.activation(high)
-    return Histogram(bars, min(1.0, max(0.0, place)), *ends, numbers.count(most), words)
+    return Histogram(
+        paths[True],
+        paths[False],
+        100 * min(1.0, max(0.0, place)),
+        *ends,
+        numbers.count(most),
+        words,
+    )

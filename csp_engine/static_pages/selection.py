@@ -13,10 +13,14 @@ from csp_engine.types import NeuronRef
 
 @dataclass(frozen=True, slots=True)
 class NeuronList:
-    """The neurons of one table, in its order; previous and next follow it."""
+    """The neurons of one table, in its order; previous and next follow it.
+
+    ``match`` is how well each fits what was searched for, or empty where nothing was.
+    """
 
     title: str
     neurons: tuple[NeuronRef, ...]
+    match: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +67,27 @@ def of_layers(
 
 
 def of_neurons(
-    bundle: Bundle, neurons: Sequence[NeuronRef], *, title: str, about: str
+    bundle: Bundle,
+    neurons: Sequence[NeuronRef],
+    *,
+    title: str,
+    about: str,
+    match: Sequence[float] | None = None,
 ) -> Selection:
     """Some neurons in one list, in the order given; one named twice counts once.
+
+    Args:
+        bundle: an open bundle.
+        neurons: which.
+        title: of their table.
+        about: what was chosen, in a sentence.
+        match: how well each fits what was searched for.
 
     Raises:
         InputError: if a neuron is not in the bundle, or there are none.
     """
-    chosen = tuple(dict.fromkeys(neurons))
+    first = {neuron: at for at, neuron in reversed(list(enumerate(neurons)))}
+    chosen = tuple(sorted(first, key=first.__getitem__))
     if not chosen:
         raise InputError("There are no neurons to export; name at least one.")
     known = {(m, layer): bundle.n_units(m, layer) for m, layer in _places(bundle)}
@@ -79,7 +96,8 @@ def of_neurons(
             raise InputError(
                 f"There is no neuron {neuron} in {bundle.name}; 'csp info' lists what it has."
             )
-    return Selection(about, (NeuronList(title, chosen),))
+    held = () if match is None else tuple(float(match[first[neuron]]) for neuron in chosen)
+    return Selection(about, (NeuronList(title, chosen, held),))
 
 
 def _places(bundle: Bundle) -> list[tuple[str, str]]:

@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
@@ -19,6 +17,9 @@ from csp_engine.static_pages.portrait import N_PAIRS, Portrayer
 from csp_engine.static_pages.selection import Selection
 from csp_engine.static_pages.tables import NeuronTable, first_method, labels_in, table_of
 from csp_engine.types import NeuronRef, Progress, silent
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 POLICY = (
@@ -176,6 +177,8 @@ def size_text(n_bytes: int) -> str:
 
 @cache
 def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only where pages are made
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

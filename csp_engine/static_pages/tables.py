@@ -81,6 +81,7 @@ class NamedLabel:
     neurons: tuple[NeuronRef, ...]
 
 
+MATCH = Column("Match", True, "Cosine of what was searched for and the neuron's concept vector.")
 SCORES = (
     Column("Score", True, "Score of the best label; not on one scale across methods."),
     Column("Percentile", True, "Share of random image sets whose best label scores lower."),
@@ -111,18 +112,20 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
     measured = [each for each in MEASURES if any(each[0] in units[place] for place in layers)]
     has_truth = any(truth is not None for truth in truths.values())
     columns = (
+        *((MATCH,) if chosen.match else ()),
         *SCORES,
         *(column for _, column in measured),
         STATE,
         *((TRUTH,) if has_truth else ()),
     )
     rows = []
-    for neuron in chosen.neurons:
+    for at, neuron in enumerate(chosen.neurons):
         place = (neuron.model, neuron.layer)
         unit = units[place].iloc[neuron.unit]
         labels = _labels(bundle, neuron, method)
         label = labels[0][1] if labels else BestLabel("", 0.0, False)
         cells = [
+            *([_number(chosen.match[at], numbers.score)] if chosen.match else ()),
             _number(label.score if label.text else math.nan, numbers.score),
             _number(_percentile(bundle, neuron, method), _percent),
             *(

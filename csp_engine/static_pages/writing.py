@@ -12,20 +12,18 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.writer import translated_os_errors
 from csp_engine.errors import InputError
 from csp_engine.static_pages.portrait import N_PAIRS
 from csp_engine.static_pages.selection import Selection
-from csp_engine.static_pages.site import Site
+from csp_engine.static_pages.site import Site, slug
 from csp_engine.types import Progress, silent
 
 RECORD = "export.json"
 KIND = "csp static export"
 FORMAT = 1
-PAGE_BYTES = 26_000
+PAGE_BYTES = 42_000
 """About what the page of one neuron takes, and its row in a table."""
 
 
@@ -38,20 +36,12 @@ class Written:
     n_bytes: int
 
 
-def estimated_bytes(bundle: Bundle, selection: Selection) -> int:
-    """About how large an export will be, without making it."""
-    used = np.zeros(bundle.n_images, bool)
-    for chosen in selection.lists:
-        units: dict[tuple[str, str], list[int]] = {}
-        for neuron in chosen.neurons:
-            units.setdefault((neuron.model, neuron.layer), []).append(neuron.unit)
-        for place, rows in units.items():
-            exemplars, contrast = bundle.exemplars(*place), bundle.contrast(*place)
-            # Padding of short rows is image 0, which may count for nothing here.
-            used[np.asarray(exemplars.image_uk[rows, :N_PAIRS]).ravel()] = True
-            used[np.asarray(contrast.image_ukj[rows, :N_PAIRS, 0]).ravel()] = True
-    offset_n = np.asarray(bundle.array("images", "thumb_offset"), np.int64)
-    return int(np.diff(offset_n)[used].sum()) + PAGE_BYTES * selection.n_neurons
+def estimated_bytes(bundle: Bundle, n_neurons: int) -> int:
+    """About how large an export of so many neurons will be, without looking at them."""
+    offset_n = bundle.array("images", "thumb_offset")
+    thumbs = int(offset_n[-1])
+    used = n_neurons * 2 * N_PAIRS / max(1, bundle.n_images)
+    return PAGE_BYTES * n_neurons + int(thumbs * min(1.0, used))
 
 
 def write_folder(
@@ -102,15 +92,21 @@ def write_zip(
         BundleError: if a file of the bundle is missing or damaged.
     """
     n_files = n_bytes = 0
+    folder = zip_name(bundle).removesuffix(".zip")
     with zipfile.ZipFile(out, "w") as archive:
         for path, content in _with_record(bundle, selection, progress):
-            entry = zipfile.ZipInfo(f"neurons/{path}", (1980, 1, 1, 0, 0, 0))
+            entry = zipfile.ZipInfo(f"{folder}/{path}", (1980, 1, 1, 0, 0, 0))
             is_packed = path.endswith(".webp")
             entry.compress_type = zipfile.ZIP_STORED if is_packed else zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content)
             n_files, n_bytes = n_files + 1, n_bytes + len(content)
     return Written(selection.n_neurons, n_files, n_bytes)
+
+
+def zip_name(bundle: Bundle) -> str:
+    """What to call the zip of an export."""
+    return f"{slug(bundle.name)}-pages.zip"
 
 
 def _with_record(

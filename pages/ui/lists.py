@@ -47,6 +47,23 @@ def narrowing_of(params: Mapping[str, str], rows: pd.DataFrame) -> Narrowing:
     return read_narrowing(params, sortable, ranged, table.classes_of(rows))
 
 
+TITLES = {
+    "has": "label contains “{}”",
+    "only": "only {}",
+    "class": "class {}",
+    "where": "{}",
+    "sort": "sorted by {}",
+}
+
+
+def title_of(view: View, keep: Narrowing) -> str:
+    """A list in words, without its bundle."""
+    where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
+    asked = [f"best for {finding.title_of(view)} first"] if view.has_query and not keep.sort else []
+    held = [TITLES[name].format(value) for name, value in keep.params().items() if value]
+    return ", ".join([f"Neurons of {where}", *asked, *held])
+
+
 def neuron_params(
     view: View, keep: Narrowing, *, model: str, layer: str, unit: int
 ) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import lists, table
+from pages.ui import exporting, lists, table
 from pages.ui.page import go
 from pages.ui.state import ONLY, Narrowing, View
 
@@ -54,14 +54,17 @@ def draw(
         placeholder="–",
         alt=f"{len(shown)} neurons of {view.model} with labels, scores and statistics",
     )
-    st.download_button(
-        "Download these rows (CSV)",
-        lambda: table.csv_bytes(kept, columns),
-        file_name="neurons.csv",
-        mime="text/csv",
-        on_click="ignore",
-        key="export",
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Download these rows (CSV)",
+            lambda: table.csv_bytes(kept, columns),
+            file_name="neurons.csv",
+            mime="text/csv",
+            on_click="ignore",
+            key="export",
+        )
+        title = lists.title_of(view, keep)
+        exporting.rows_button(bundle, kept, title, what="these rows", key="export_pages")
     at = chosen(event, "opened", len(kept))
     if at is not None:
         row = kept.iloc[at]

@@ -8,11 +8,24 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from pages.ui import finding, lists, numbers
-from pages.ui.cards import plain, show
+from pages.ui.cards import asset, plain, show
 from pages.ui.lists import Queue
 from pages.ui.page import link, set_params
 from pages.ui.state import Narrowing, View
 from pages.ui.table import places
+
+LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
+"""Keys beside the arrows: the letter, its word, and the button that it presses."""
+_KEYS = st.components.v2.component(
+    "csp_keys",
+    html=(
+        "<div class='keys' role='group' aria-label='Keys'><span class='words'></span>"
+        "<button type='button' aria-label='Letter keys on' title='Letter keys on or off'></button>"
+        "</div>"
+    ),
+    css=asset("keys.css"),
+    js=asset("keys.js"),
+)
 
 
 def steps(bundle: Bundle, view: View) -> None:
@@ -52,9 +65,12 @@ def steps(bundle: Bundle, view: View) -> None:
         st.number_input("Unit", 0, n_units - 1, key="_unit", step=1, on_change=typed, width=130)
         st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")
         st.button("Next", on_click=lambda: to(queue.step(1)), shortcut="Right", key="next")
-        st.button("Random", on_click=anywhere, shortcut="Q", key="random")
+        st.button("Random", on_click=anywhere, key="random")
         like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
         link("search", "Find neurons like it", like)
+        keys = [{"key": key, "name": name, "button": button} for key, name, button in LETTERS]
+        with st.container(key="keys", width="content"):
+            _KEYS(key="letters", data={"keys": keys})
     if not queue.is_layer:
         where(view, queue)
 

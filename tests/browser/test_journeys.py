@@ -76,6 +76,15 @@ def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
     page.locator("body").press("ArrowRight")
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 6")
     page.wait_for_function("() => location.search.includes('unit=6')")
+    settled(page)
+    page.locator("body").press("j")
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 7")
+    settled(page)
+    page.get_by_label("Unit", exact=True).press("k")  # typed into a field, it is no command
+    page.get_by_role("button", name="Letter keys on").click()
+    page.locator("body").press("k")
+    page.locator("body").press("ArrowRight")
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 8")
 
 
 def test_a_card_is_a_real_link(server, open_page):

@@ -383,3 +383,11 @@ def test_random_goes_to_another_neuron_of_the_list(serve, small_bundle):
         at.button(key="random").click().run()
         assert at.query_params["unit"] != before
         assert at.query_params["layer"] == LAYER
+
+
+def test_every_letter_key_presses_a_button_of_the_page(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer=LAYER, unit="5")
+    keys = component(at, "csp_keys")["keys"]
+    assert [each["key"] for each in keys] == ["j", "k", "r"]
+    assert {each["button"] for each in keys} <= {button.key for button in at.button}

@@ -142,6 +142,7 @@ def _pass(
         )
         for target in request.targets
     )
+    targets = tuple(target for target in targets if target.taps)
     work = Pass(
         request.probe,
         targets,

@@ -283,6 +283,22 @@ def own(world, tmp_path):
     return tmp_path / "own.csp"
 
 
+def test_another_encoder_leaves_the_activations_and_equals_a_new_build(world, own, tmp_path):
+    class Other(toys.ColourEncoder):
+        def __init__(self):
+            super().__init__()
+            self._projection = self._projection[::-1].copy()
+            self.fingerprint = "5" * 64
+
+    before = toys.content(own)
+    pipeline.build(toys.request(world, own, encoder=Other()))
+    after = toys.content(own)
+    assert {n for n in before if before[n] == after[n]} >= {"activations:small/first@mean"}
+    assert before["embeddings"] != after["embeddings"]
+    pipeline.build(toys.request(world, tmp_path / "new.csp", encoder=Other()))
+    assert after == toys.content(tmp_path / "new.csp")
+
+
 def test_relabel_gamma_touches_no_image_and_no_encoder(own):
     before = toys.content(own)
     bundle = Bundle.open(own)

@@ -51,7 +51,8 @@ def properties_of(images: pd.DataFrame) -> Properties:
             rows.append((values == 1).to_numpy(bool))
         elif not pd.api.types.is_numeric_dtype(values):
             texts = values.dropna().astype(str)
-            if column != "class" and texts.nunique() > MAX_LEVELS:
+            # What no two images share, such as the name of a mask, is no property either.
+            if column != "class" and (texts.nunique() > MAX_LEVELS or texts.is_unique):
                 continue
             for text in sorted(texts.unique()):
                 names.append(f"{_words(column)}: {text}")

@@ -39,9 +39,11 @@ def add_truth(
 ) -> Bundle:
     """Measure every neuron against known concepts and store the result beside it.
 
-    The images are any that took no part in training the target models and are not in the bundle's
-    probe set; the bundle holds none of them, only the figures. A stage that is already there with
-    the same content is kept. It leaves the bundle when the layer's activations are made anew.
+    The images took no part in training the target models on these concepts. Best they are not in
+    the bundle's probe set either; where they are, ``provenance`` says so with ``in_probe_set``,
+    since a label was then chosen with the same images in view. The bundle keeps only the figures.
+    A stage that is already there with the same content is kept. It leaves the bundle when the
+    layer's activations are made anew.
 
     Args:
         path: a finished bundle, changed in place.

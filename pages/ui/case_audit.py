@@ -231,15 +231,19 @@ def truth_check(case: audit.Case, bundle: Bundle) -> str:
     """How the calls compare with what the neurons were measured to answer to."""
     truth = bundle.truth(case.model, case.layers[0])
     n_images = numbers.count(truth.n_image) if truth else "?"
+    is_own = truth is not None and truth.rule["provenance"].get("in_probe_set", False)
+    where = "photographs of the probe set itself" if is_own else "images kept aside"
     called = case.of_kind("spurious")
     right = audit.true_share(case, called, is_valid=False)
     wrong = audit.true_share(case, called, is_valid=True)
+    is_known = truth is not None and bool(truth.concepts["name"].isin(case.valid_texts).any())
+    criterion = f"{numbers.count(wrong.n_hits)} to a clinical criterion, " if is_known else ""
     truly = case.influential[case.influential["truth"].isin(case.spurious_texts)]
     found = share_of(int((truly["kind"] == "spurious").sum()), len(truly))
     return (
         f"Checked against the {words.term('true concept')} of each neuron, measured on {n_images} "
-        f"images kept aside: of those called spurious {audit.with_interval(right)} truly answer to "
-        f"an artefact on the list, {numbers.count(wrong.n_hits)} to a clinical criterion, "
+        f"{where}: of those called spurious {audit.with_interval(right)} truly answer to "
+        f"an artefact on the list, {criterion}"
         "the others to nothing that clearly. Of the influential neurons that truly answer to an "
         "artefact, "
         f"{audit.with_interval(found)} are called spurious."

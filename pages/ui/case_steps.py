@@ -17,6 +17,7 @@ from pages.ui.page import go, link
 from pages.ui.state import View
 
 N_FOUND = 3
+UNSURE = "On images of which some may have taken part in training"
 
 
 def accuracy(bundle: Bundle, view: View, other: str | None) -> None:
@@ -95,7 +96,9 @@ def accuracy_table(tables: dict[str, pd.DataFrame]) -> str:
             cells += [numbers.share(row[column]) for column, _ in extra]
             rows.append((f"{model} · {row['slice']}", float(row["accuracy"]), cells))
     columns = ("classifier · test images", "right", "95 % interval", "n", *(t for _, t in extra))
-    return bar_table("On images that took no part in training", columns, rows)
+    is_unseen = all(rows["unseen"].all() for rows in tables.values() if "unseen" in rows)
+    title = "On images that took no part in training" if is_unseen else UNSURE
+    return bar_table(title, columns, rows)
 
 
 def searches(bundle: Bundle, view: View) -> None:

@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from csp_engine.enrichment import adjusted, enriched, main_class, tail_chance, wilson
+from csp_engine.image_facts import properties_of
 
 
 @given(st.data())
@@ -87,3 +89,18 @@ def test_more_than_usual_is_by_wilsons_interval():
         _, has_u = main_class(np.array([[n_here, 30 - n_here]]), np.array([40, 60]))
         is_more = wilson(n_here, 30)[0] > 0.4 or wilson(30 - n_here, 30)[0] > 0.6
         assert bool(has_u[0]) == is_more
+
+
+def test_what_no_two_images_share_is_no_property():
+    images = pd.DataFrame(
+        {
+            "file": ["a", "b", "c", "d"],
+            "class": ["benign", "melanoma", None, None],
+            "sex": ["male", "male", "female", None],
+            "ruler": [1.0, 0.0, np.nan, 1.0],
+            "patch_mask": ["masks/a.png", None, "masks/c.png", None],
+        }
+    )
+    known = properties_of(images)
+    assert known.names == ["class: benign", "class: melanoma", "sex: female", "sex: male", "ruler"]
+    assert known.has_pn[4].tolist() == [True, False, False, True]

@@ -6,7 +6,7 @@ The images and networks know nothing of skin; only the names are those that the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,13 +84,21 @@ def make(
     return folder / f"{name}.csp"
 
 
-def with_facts(path: Path) -> Path:
-    """The bundle with test figures of both classifiers, and with truth."""
+CONCEPTS = {"ruler": "artefact", "blue-white veil": "clinical", "light skin": "skin"}
+"""Concepts of the truth, with their kinds."""
+
+
+def with_facts(path: Path, concepts: Mapping[str, str] = CONCEPTS, *, is_own: bool = False) -> Path:
+    """The bundle with test figures of both classifiers, and with truth.
+
+    ``is_own``: the truth was measured on the probe images, and the classifiers may have learnt from
+    the test images.
+    """
     bundle = Bundle.open(path)
     add_performance(
         path,
         {
-            model: slices(n_counter)
+            model: slices(n_counter).assign(unseen=not is_own)
             for model, n_counter in zip(bundle.model_names, (48, 88), strict=False)
         },
     )
@@ -102,15 +110,14 @@ def with_facts(path: Path) -> Path:
             act_un = rng.normal(size=(bundle.n_units(model, layer), 160))
             act_un[:9] += 6 * truth_nc.T[np.arange(9) % 3]
             values[model, layer] = act_un.astype(np.float32)
-    names = ["ruler", "blue-white veil", "light skin"]
     add_truth(
         path,
         values,
-        truth_nc,
-        names,
-        {name: [name] for name in names},
-        {"images": "random numbers"},
-        kinds=dict(zip(names, ("artefact", "clinical", "skin"), strict=True)),
+        truth_nc[:, : len(concepts)],
+        list(concepts),
+        {name: [name] for name in concepts},
+        {"images": "random numbers", "in_probe_set": is_own},
+        kinds=concepts,
         rule=TruthRule(n_resamples=100),
     )
     return path

@@ -66,6 +66,7 @@ def test_the_walk_has_six_steps_and_no_problem(serve, case_bundle):
 def test_accuracy_is_what_the_bundle_holds_with_its_interval(serve, case_bundle):
     serve(case_bundle)
     shown = html(open_page("melanoma"))
+    assert "On images that took no part in training" in shown
     for model in ("biased", "retrained"):
         for row in Bundle.open(case_bundle).performance(model).to_dict("records"):
             assert f"{model} · {row['slice']}" in shown
@@ -157,6 +158,8 @@ def test_spurious_neurons_stand_with_pairs_truth_and_influence(serve, case_bundl
     shown = html(at)
     assert audit.signed_share(first["share"]) in shown
     assert "true concept" in shown
+    assert "measured on 160 images kept aside" in shown
+    assert "to a clinical criterion, the others" in shown
     assert f"AUROC {first['auroc']:.2f}" in shown or "no concept is clear enough" in shown
 
 
@@ -177,6 +180,15 @@ def test_what_is_recorded_of_exemplars_stands_beside_a_neuron_if_chance_does_not
             assert f"{100 * each.n_here / each.n_chosen:.0f} %" in said[0]
     assert any(told.values())
     assert not all(told.values())
+
+
+def test_figures_of_images_that_were_seen_before_are_not_called_independent(serve, damaged):
+    serve(case_world.with_facts(damaged, {"ruler": "artefact"}, is_own=True))
+    shown = html(open_page("melanoma"))
+    assert "On images of which some may have taken part in training" in shown
+    assert "measured on 160 photographs of the probe set itself" in shown
+    assert "to a clinical criterion, the others" not in shown  # of those none was looked at
+    assert "kept aside" not in shown
 
 
 def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_bundle):

@@ -1,5 +1,6 @@
 """Overview: what is being looked at, the state of each layer, and where to start."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -9,9 +10,12 @@ from csp_engine.static_pages import of_layers
 from pages.ui import exporting, finding, numbers, problems, store, table
 from pages.ui.cards import Packs, facts, plain, show, tile_grid
 from pages.ui.evidence import pair_tiles
-from pages.ui.neurons import best_label, method_title
+from pages.ui.neurons import BestLabel, best_label, method_title
 from pages.ui.page import bundle_picker, go, link, opened
 from pages.ui.state import View
+from pages.ui.words import explained, meanings, term
+
+FLAGS = {"is_dead": "Dead", "is_dense": "Dense", "is_constant": "Constant"}
 
 
 def main() -> None:
@@ -73,12 +77,7 @@ def one_neuron(bundle: Bundle, view: View, method: str) -> None:
     here = View(view.bundle, neuron.model, neuron.layer, neuron.unit, method)
     label = best_label(bundle, neuron.model, neuron.layer, neuron.unit, method)
     st.subheader("How to read a neuron")
-    show(
-        "<p class='csp-lead csp-key'>Each pair shows <span></span>an image that excites the neuron "
-        "and <span class='quiet'></span>the most similar image that leaves it quiet. What the "
-        "first has and the second lacks is what the neuron stands for; here "
-        f"{plain(method_title(method))} says <b dir='auto'>{plain(label.text)}</b>.</p>"
-    )
+    show(five_sentences(bundle, here, label))
     packs = Packs(view.bundle, bundle)
     tile_grid(
         pair_tiles(bundle, here, 4),
@@ -90,6 +89,29 @@ def one_neuron(bundle: Bundle, view: View, method: str) -> None:
         link("neuron", f"Open {neuron}", here.params())
 
 
+def five_sentences(bundle: Bundle, here: View, label: BestLabel) -> str:
+    """What a neuron is, what its pictures are, and what a name for it is worth; as HTML."""
+    title = method_title(here.method)
+    method = term(title) if title in meanings() else plain(title)
+    contrast = term("contrast image", "contrast images")
+    n_labels = numbers.count(len(bundle.method_labels(here.model, here.layer, here.method)))
+    sentences = (
+        f"A {term('neuron')} gives every image one number, its {term('activation')}; this one is "
+        f"unit {here.unit} of {plain(here.model)} / {plain(here.layer)}.",
+        f"<span class='mark'></span>Solid frames show {term('exemplar', 'exemplars')}: of "
+        f"{numbers.count(bundle.n_images)} images, those that excite it most.",
+        f"<span class='mark quiet'></span>Dashed ones show {contrast}: they look most like the "
+        "exemplar beside them, yet leave the neuron quiet.",
+        "What exemplars have and contrast images lack is what the neuron stands for: of "
+        f"{n_labels} {term('label', 'labels')}, {method} finds that "
+        f"<b dir='auto'>{plain(label.text)}</b> fits best.",
+        f"That is a guess, called {term('reliable label', 'reliable')} only where it beats the "
+        "best labels of random image sets, so trust the images before the name.",
+    )
+    items = "".join(f"<li>{sentence}</li>" for sentence in sentences)
+    return f"<ol class='csp-five csp-left'>{items}</ol>"
+
+
 def layer_table(bundle: Bundle, view: View, method: str) -> None:
     """Every layer, with how many of its neurons can be trusted."""
     rows = []
@@ -97,8 +119,13 @@ def layer_table(bundle: Bundle, view: View, method: str) -> None:
         for layer in bundle.layers(model):
             units = bundle.units(model, layer)
             row = {"Model": model, "Layer": layer, "Neurons": len(units)}
-            for key in ("dead", "dense", "constant"):
-                row[key.capitalize()] = int(units[f"is_{key}"].sum())
+            is_flagged = np.zeros(len(units), bool)
+            for key in ("is_dead", "is_dense", "is_constant", "never_positive"):
+                has = units[key].to_numpy(bool) if key in units else np.zeros(len(units), bool)
+                is_flagged |= has
+                if key in FLAGS:
+                    row[FLAGS[key]] = int(has.sum())
+            row["Flagged"] = int(is_flagged.sum())
             for each in bundle.methods(model, layer):
                 n_reliable = int(bundle.scores(model, layer, each).reliable_u.sum())
                 row[f"Labelled · {method_title(each)}"] = n_reliable
@@ -107,14 +134,17 @@ def layer_table(bundle: Bundle, view: View, method: str) -> None:
     event = st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
+        column_config={
+            name: st.column_config.Column(help=about) for name, about in column_help(rows).items()
+        },
         key="layers",
         on_select="rerun",
         selection_mode="single-row",
         alt="Layers with counts of neurons, flags and reliable labels",
     )
-    st.caption(
-        "Labelled: the best label beats the best label of random image sets of the same size. "
-        "Select a row for the table of its neurons."
+    show(
+        f"<p class='csp-quiet csp-left'>Labelled: neurons with a {term('reliable label')} by that "
+        f"{term('method')}. Select a row for the table of its neurons.</p>"
     )
     chosen = event.selection.rows
     if chosen and 0 <= chosen[0] < len(rows):
@@ -123,10 +153,39 @@ def layer_table(bundle: Bundle, view: View, method: str) -> None:
         go("layer", here.params(unit=""))
 
 
+def column_help(rows: list[dict]) -> dict[str, str]:
+    """A sentence for the heading of each column."""
+    about = {
+        "Model": explained("target model"),
+        "Layer": explained("layer"),
+        "Neurons": explained("neuron"),
+        **{name: explained(name.lower()) for name in FLAGS.values()},
+        "Flagged": "Dead, dense, constant or never positive: neurons to be careful with.",
+    }
+    labelled = [name for name in rows[0] if name not in about] if rows else []
+    return about | dict.fromkeys(labelled, explained("reliable label"))
+
+
+PARTS = {
+    "Probe set": "probe set",
+    "Encoder": "encoder",
+    "Vocabulary": "vocabulary",
+    "Contrast images": "contrast image",
+    "Bundle": "bundle",
+}
+
+
+def named(name: str) -> str:
+    """The name of an input, with what it means."""
+    if name.startswith("Model "):
+        return f"{term('target model', 'Model')} {plain(name.removeprefix('Model '))}"
+    return term(PARTS[name], name) if name in PARTS else plain(name)
+
+
 def made_from(bundle: Bundle) -> None:
     """What everything here was made from."""
     st.subheader("Made from")
-    show(facts(provenance.provenance(bundle)))
+    show(facts(provenance.provenance(bundle), named))
     n_neurons = sum(bundle.n_units(*place) for place in table.places(bundle))
     exporting.pages_button(
         bundle, n_neurons, lambda: of_layers(bundle), what="all neurons", key="export_pages"

@@ -14,6 +14,9 @@ from pages.ui import store, vectors
 from pages.ui.neurons import best_label
 from pages.ui.state import View, split_texts
 
+SAME_AT = 0.7
+"""Two labels say the same if their vectors, less what all labels share, are this much alike."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
@@ -110,7 +113,7 @@ def nearest(bundle: Bundle, view: View, n: int = 6) -> list[tuple[NeuronRef, flo
 
 
 def example_queries(bundle: Bundle, method: str, n: int = 8) -> list[str]:
-    """Labels that some neuron carries reliably, strongest first, each once."""
+    """Labels that some neuron carries reliably, strongest first, and no two that say the same."""
     best: dict[str, float] = {}
     for model in bundle.model_names:
         for layer in bundle.layers(model):
@@ -123,7 +126,26 @@ def example_queries(bundle: Bundle, method: str, n: int = 8) -> list[str]:
             for unit in top:
                 text = str(texts.iloc[int(scores.label_uk[unit, 0])])
                 best[text] = max(best.get(text, -1.0), float(scores.score_uk[unit, 0]))
-    return sorted(best, key=lambda text: (-best[text], text))[:n]
+    return _different(bundle, sorted(best, key=lambda text: (-best[text], text)), n)
+
+
+def _different(bundle: Bundle, texts: list[str], n: int) -> list[str]:
+    """The first texts that differ from each other to the encoder, as far as it read them."""
+    shared_d, _ = store.shared_part(bundle, "text")
+    chosen: list[str] = []
+    kept: list[np.ndarray] = []
+    for text in texts:
+        label = stored_label(bundle, text)
+        if label is None:
+            continue
+        own_d = bundle.label_vectors()[label] - shared_d
+        own_d = own_d / max(float(np.linalg.norm(own_d)), 1e-9)
+        if all(float(own_d @ other_d) < SAME_AT for other_d in kept):
+            chosen.append(text)
+            kept.append(own_d)
+        if len(chosen) == n:
+            break
+    return chosen
 
 
 def labels_in_use(bundle: Bundle, method: str) -> list[str]:

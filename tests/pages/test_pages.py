@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle
+from pages.ui import finding
 from tests.pages.conftest import HOSTILE, ROOT, component, html, open_page, rewrite_manifest
 
 PAGES = ("overview", "search", "neuron", "layer", "map", "compare")
@@ -92,6 +95,39 @@ def test_the_overview_tells_what_is_looked_at(serve, small_bundle):
     assert "28 images" in shown
     assert manifest.inputs["encoder"]["spec"] in shown
     assert manifest.inputs["models"]["small"]["fingerprint"][:12] in shown
+
+
+def test_a_first_visit_is_explained_in_five_sentences_beside_one_neuron(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page()
+    sentences = re.findall(r"<li>(.*?)</li>", html(at))
+    words = [re.sub(r"<[^>]+>", "", sentence) for sentence in sentences]
+    assert len(words) == 5
+    assert all(re.fullmatch(r"[A-Z][^.?!]*\.", each) for each in words)
+    opened = at.get("page_link")[-1].proto.label
+    unit = re.search(r"unit (\d+) of", words[0])[1]
+    assert opened.endswith(f"/{unit}")
+    assert len(component(at, "csp_tiles")["tiles"]) == 4
+
+
+def test_flagged_counts_each_neuron_once(serve, small_bundle):
+    serve(small_bundle)
+    rows = open_page().dataframe[0].value
+    assert (rows["Flagged"] >= rows[["Dead", "Dense", "Constant"]].max(axis=1)).all()
+    assert (rows["Flagged"] <= rows["Neurons"]).all()
+
+
+def test_examples_to_search_for_do_not_repeat_each_other(small_bundle):
+    """Twice the same word, or a word and its spelling, would waste the few there are."""
+    bundle = Bundle.open(small_bundle)
+    texts = finding.example_queries(bundle, "csp")
+    labels = bundle.labels()["text"].tolist()
+    vector_td = bundle.label_vectors() - bundle.label_vectors().mean(axis=0)
+    vector_td = vector_td[[labels.index(text) for text in texts]]
+    vector_td /= np.linalg.norm(vector_td, axis=1, keepdims=True)
+    alike = vector_td @ vector_td.T - np.eye(len(texts))
+    assert texts
+    assert alike.max() < 0.7
 
 
 def test_the_layer_table_counts_what_the_bundle_says(serve, small_bundle):

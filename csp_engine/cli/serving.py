@@ -30,6 +30,15 @@ def serve(
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
     ] = False,
+    read_only: Annotated[
+        bool | None,
+        typer.Option(
+            "--read-only/--no-read-only",
+            help="Only show, and build nothing from the browser; by default where other machines "
+            "can reach the address.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve the browser for one or more bundles.
 
@@ -54,6 +63,9 @@ def serve(
     environment = dict(os.environ)
     if bundles:
         environment["CSP_BUNDLES"] = os.pathsep.join(str(path.resolve()) for path in bundles)
+    if read_only is not None:
+        environment["CSP_READ_ONLY"] = "1" if read_only else "0"
+    environment["CSP_START_FOLDER"] = str(Path.cwd())  # the server runs beside its pages
     url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}"
     write_lines([f"Browse at {url} (stop with Ctrl-C)"])
     sys.stdout.flush()

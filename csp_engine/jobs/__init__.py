@@ -5,7 +5,13 @@ it lies beside the bundle, in ``NAME.csp.job/``: what was asked for, the process
 what it wrote. Nothing here loads a network.
 """
 
-from csp_engine.jobs.order import BuildOrder, ImagesSeen, look_at_images
+from csp_engine.jobs.order import (
+    MOST_COUNTED,
+    BuildOrder,
+    ImagesSeen,
+    look_at_images,
+    may_run,
+)
 from csp_engine.jobs.process import ask_for_layers
 from csp_engine.jobs.progress import PROGRESS_FILE, ProgressFile, StageProgress
 from csp_engine.jobs.running import (
@@ -21,6 +27,7 @@ from csp_engine.jobs.running import (
 )
 
 __all__ = [
+    "MOST_COUNTED",
     "PROGRESS_FILE",
     "BuildOrder",
     "ImagesSeen",
@@ -34,6 +41,7 @@ __all__ = [
     "job_folder",
     "jobs_in",
     "look_at_images",
+    "may_run",
     "read_job",
     "resume",
     "start",

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,13 @@ MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "python:")
 ENCODER_KINDS = ("open_clip/", "transformers/", "precomputed/", "python:")
 DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,3})?")
 TRUST = "CSP_TRUST_PYTHON"
+_DEMO = "python:csp_engine.demo.dermoscopy"
+OWN_MODELS = (
+    f"{_DEMO}.classifiers:biased",
+    f"{_DEMO}.classifiers:retrained",
+    f"{_DEMO}.planted:target_model",
+)
+"""Python code that comes with this project and needs no trust: the models of the demo."""
 MOST_COUNTED = 50_000
 """Images of a folder that are counted before a build; a rough number is enough then."""
 
@@ -100,7 +107,7 @@ class BuildOrder:
             *(("--layer", layer) for layer in self.layers),
             ("--encoder", self.encoder),
             ("--out", _expanded(self.out)),
-            *(("--vocabulary", _expanded(each)) for each in self.vocabulary),
+            *(("--vocabulary", _expanded(each)) for each in self._own_vocabulary()),
             ("--weights", _expanded(self.weights)),
             ("--preprocessing", _expanded(self.preprocessing)),
             ("--class-names", _expanded(self.class_names)),
@@ -123,9 +130,18 @@ class BuildOrder:
                 arguments += [option, str(value)]
         return arguments
 
+    def _own_vocabulary(self) -> tuple[str, ...]:
+        return () if self.vocabulary == ("general",) else self.vocabulary
+
     def shown(self) -> str:
-        """The command as one would type it."""
-        return shlex.join(["csp", *self.arguments()])
+        """The command as one would type it; what is missing yet stands there in capitals."""
+        missing: dict[str, Any] = {
+            name: name.upper() for name in ("images", "model", "encoder", "out")
+            if not getattr(self, name)
+        }  # fmt: skip
+        if not self.layers:
+            missing["layers"] = ("LAYER",)
+        return shlex.join(["csp", *replace(self, **missing).arguments()])
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready mapping."""
@@ -288,8 +304,14 @@ def _require_kind(spec: str, kinds: tuple[str, ...], what: str) -> None:
                          f"with {starts}.")  # fmt: skip
 
 
+def may_run(spec: str) -> bool:
+    """Whether a model or encoder brings no code, or code that is trusted on this machine."""
+    is_code = spec.startswith("python:") and spec not in OWN_MODELS
+    return not is_code or os.environ.get(TRUST) == "1"
+
+
 def _require_trust(spec: str) -> None:
-    if spec.startswith("python:") and os.environ.get(TRUST) != "1":
+    if not may_run(spec):
         raise InputError(
             f"{spec} is Python code, which is run from here only if the server was started with "
             f"{TRUST}=1; run the command below in a terminal instead."

@@ -8,7 +8,7 @@ import streamlit as st
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
-from pages.ui import sharing  # noqa: E402
+from pages.ui import access, sharing  # noqa: E402
 
 st.set_page_config(
     page_title="CSP Neuron Browser",
@@ -27,7 +27,17 @@ pages = {
     "neuron": st.Page(ROOT / "pages" / "neuron.py", title="Neuron", url_path="neuron"),
     "melanoma": st.Page(ROOT / "pages" / "melanoma.py", title="Melanoma", url_path="melanoma"),
     "glossary": st.Page(ROOT / "pages" / "glossary.py", title="Words", url_path="glossary"),
+    "build": st.Page(
+        ROOT / "pages" / "build.py",
+        title="Build",
+        url_path="build",
+        visibility="hidden" if access.is_read_only() else "visible",
+    ),
 }
 st.session_state["pages"] = pages
-st.navigation(list(pages.values()), position="top").run()
-sharing.copy_link()
+is_let_in = access.let_in()
+page = st.navigation(list(pages.values()), position="top" if is_let_in else "hidden")
+if is_let_in:
+    page.run()
+    sharing.copy_link()
+    access.signed_in()

@@ -33,6 +33,16 @@ def no_bundle() -> None:
     show(f"<p class='csp-quiet'>Looked in: {', '.join(plain(folder) for folder in folders)}</p>")
 
 
+def read_only() -> None:
+    """Where a page would write, on a server that only shows."""
+    st.title("Nothing is built here")
+    st.text(
+        "This server only shows bundles. Build one on your own machine, in a terminal or from the "
+        "page there:"
+    )
+    st.code(BUILD_EXAMPLE, language="bash", wrap_lines=True)
+
+
 def unreadable(name: str, error: CspError) -> None:
     """A bundle that cannot be opened, in the sentence of its error."""
     show(f"<h1>{plain(name)} cannot be opened</h1>")

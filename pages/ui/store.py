@@ -20,6 +20,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError
+from csp_engine.jobs import is_unfinished, job_folder
 from csp_engine.scoring import NullComponents, null_best
 from csp_engine.search import (
     bundle_encoder,
@@ -30,6 +31,7 @@ from csp_engine.search import (
     stored_label,
 )
 from csp_engine.types import Encoder
+from pages.ui.access import is_read_only
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
@@ -78,18 +80,45 @@ def searched_folders() -> list[Path]:
     return [ROOT / "bundles", ROOT / "assets" / "demo"]
 
 
-def known_bundles() -> dict[str, Path]:
-    """Bundle names and where they lie, in the order of the folders, then by name."""
-    found: dict[str, Path] = {}
+def is_bundle(folder: Path) -> bool:
+    """Whether a place is a bundle itself, and no folder of them."""
+    return folder.suffix == ".csp" or (folder / MANIFEST).is_file()
+
+
+def start_folder() -> Path:
+    """Where the app was started: builds run there, and their paths start from it."""
+    return Path(os.environ.get("CSP_START_FOLDER") or Path.cwd())
+
+
+def build_folder() -> Path:
+    """Where new bundles go: the first folder searched for some that does not ship with the app."""
+    shipped = ROOT / "assets"
     for folder in searched_folders():
-        is_bundle = folder.suffix == ".csp" or (folder / MANIFEST).is_file()
-        for path in [folder] if is_bundle else sorted(folder.glob("*.csp")):
-            stem = path.resolve().name.removesuffix(".csp")
-            name, count = stem, 1
-            while name in found and found[name] != path:
-                count += 1
-                name = f"{stem}~{count}"
-            found[name] = path
+        if not is_bundle(folder) and not folder.resolve().is_relative_to(shipped):
+            return folder
+    return start_folder() / "bundles"
+
+
+def known_bundles() -> dict[str, Path]:
+    """Bundle names and where they lie, in the order of the folders, then by name.
+
+    Bundles that were built from here come along, wherever they went, and unfinished ones last.
+    """
+    paths: list[Path] = []
+    for folder in searched_folders():
+        paths += [folder] if is_bundle(folder) else sorted(folder.glob("*.csp"))
+    if not is_read_only():
+        built = sorted(build_folder().glob("*.csp"))
+        paths += [path for path in built if job_folder(path).is_dir() and path not in paths]
+        paths.sort(key=is_unfinished)
+    found: dict[str, Path] = {}
+    for path in paths:
+        stem = path.resolve().name.removesuffix(".csp")
+        name, count = stem, 1
+        while name in found and found[name] != path:
+            count += 1
+            name = f"{stem}~{count}"
+        found[name] = path
     return found
 
 

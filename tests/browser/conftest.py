@@ -70,7 +70,7 @@ def every_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
 class Server:
     """``streamlit run app.py`` as ``csp serve`` starts it."""
 
-    def __init__(self, bundles: list[Path], log: Path) -> None:
+    def __init__(self, bundles: list[Path], log: Path, **settings: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -83,7 +83,12 @@ class Server:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "CSP_BUNDLES": joined, "CSP_TRUST_PYTHON": "1"},
+                env={
+                    **os.environ,
+                    "CSP_BUNDLES": joined,
+                    "CSP_TRUST_PYTHON": "1",
+                    **settings,
+                },
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )

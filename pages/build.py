@@ -1,0 +1,44 @@
+"""Build: make a bundle from images, a model and an encoder, and watch it being made."""
+
+import streamlit as st
+
+from csp_engine import jobs
+from pages.ui import access, build_form, build_job, problems, store
+from pages.ui.cards import show
+from pages.ui.page import link
+
+N_LISTED = 8
+
+
+def main() -> None:
+    """Draw the page."""
+    if access.is_read_only():
+        problems.read_only()
+        return
+    name = st.query_params.get("job")
+    with st.container(key="build", width=860):
+        if name:
+            build_job.draw(name)
+            return
+        st.title("Build a bundle")
+        show(
+            "<p class='csp-lead'>From your images and a model: what excites each neuron, what "
+            "looks the same and does not, and labels with scores. It runs by itself, also when "
+            "this page is closed, and a stopped build goes on where it was.</p>"
+        )
+        earlier()
+        build_form.draw()
+
+
+def earlier() -> None:
+    """Builds that were started from here."""
+    found = jobs.jobs_in(store.build_folder())[:N_LISTED]
+    if found:
+        with st.container(horizontal=True, vertical_alignment="center", key="examples"):
+            st.caption("Builds", width="content")
+            for job in found:
+                word = build_job.STATES[job.state][0].lower()
+                link("build", f"{job.name}, {word}", {"job": job.name})
+
+
+main()

@@ -305,7 +305,7 @@ def finish(order: jobs.BuildOrder) -> None:
         st.session_state["build_problems"] = shown
         st.rerun()
     st.caption("The same in a terminal, in the folder the app was started in:")
-    st.code(order.shown(), language="bash", wrap_lines=True)
+    st.code(order.shown(), language=None, wrap_lines=True)
 
     def start() -> None:
         builds.problems.clear()

@@ -62,7 +62,7 @@ def draw(name: str) -> None:
     is_running = job.state == "running"
     st.fragment(live, run_every=1.0 if is_running else None)(job.name, job.state)
     with st.expander("The command"):
-        st.code(job.order.shown(), language="bash", wrap_lines=True)
+        st.code(job.order.shown(), language=None, wrap_lines=True)
     st.button("Build another", key="another", on_click=lambda: set_params(job=""))
 
 

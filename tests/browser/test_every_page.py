@@ -34,6 +34,7 @@ PAGES = {
         ".cards img[src^='blob:']",
     ),
     "melanoma": ("melanoma?bundle=case", ".scatterlayer .trace"),
+    "build": ("build", ".st-key-start_build button"),
     "glossary": (f"glossary?word={quote(HOSTILE[0])}", ".csp-words .asked"),
 }
 """Addresses of every page in its states, each with what shows that it is drawn."""

@@ -72,7 +72,8 @@ def n_null(bundle: Bundle) -> int:
 def statistics(bundle: Bundle, neuron: NeuronRef) -> list[tuple[str, str]]:
     """Numbers of one neuron with what they rest on."""
     row = bundle.units(neuron.model, neuron.layer).iloc[neuron.unit]
-    count = int(bundle.exemplars(neuron.model, neuron.layer).count_u[neuron.unit])
+    exemplars = bundle.exemplars(neuron.model, neuron.layer)
+    count = int(exemplars.count_u[neuron.unit])
     contrast = bundle.contrast(neuron.model, neuron.layer)
     rows = [
         ("Mean ± sd", f"{numbers.activation(row['mean'])} ± {numbers.activation(row['std'])}"),
@@ -81,7 +82,7 @@ def statistics(bundle: Bundle, neuron: NeuronRef) -> list[tuple[str, str]]:
             "Active on",
             f"{numbers.share(row['density'])} of {numbers.count(bundle.n_images)} images",
         ),
-        ("Exemplars", numbers.count(count)),
+        ("Exemplars", _exemplars(np.asarray(exemplars.activation_uk[neuron.unit, :count]))),
         (
             "Quiet images",
             f"{numbers.count(contrast.pool_u[neuron.unit])} below "
@@ -99,6 +100,19 @@ def statistics(bundle: Bundle, neuron: NeuronRef) -> list[tuple[str, str]]:
     if "redundancy" in row and pd.notna(row["redundancy"]):
         rows.append(("Redundancy", numbers.score(float(row["redundancy"]))))
     return rows
+
+
+def _exemplars(activation_k: np.ndarray) -> str:
+    """How many, and how many of them share the first place, as where an activation has a ceiling.
+
+    Those that share it stand in the order of the probe set, and more may have been left out.
+    """
+    n_tied = int((activation_k == activation_k[:1]).sum())
+    said = numbers.count(len(activation_k))
+    if n_tied < 2:
+        return said
+    whole = "all" if n_tied == len(activation_k) else f"the first {numbers.count(n_tied)}"
+    return f"{said}, {whole} equally strong"
 
 
 def influence_rows(

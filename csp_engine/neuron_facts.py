@@ -121,7 +121,7 @@ def influence_rows(
     """The outputs that a neuron moves most, or None where the bundle does not know.
 
     Each row is an output's name, its effect as a share of the largest, and effect, direct weight
-    and number of images in words.
+    and number of images in words, the numbers of a column to the same digit.
     """
     stored = bundle.influence(neuron.model, neuron.layer)
     if stored is None:
@@ -131,16 +131,20 @@ def influence_rows(
     order = np.argsort(-np.abs(effect_c), kind="stable")[:limit]
     largest = float(np.abs(effect_c[order]).max(initial=0.0)) or 1.0
     direct = stored.direct_weight_cu
+    effects = numbers.signed_alike(effect_c[order])
+    weights = ["–"] * len(order)
+    if direct is not None:
+        weights = numbers.signed_alike(np.asarray(direct[order, neuron.unit], dtype=float))
     return [
         (
             stored.output_names[output],
             effect_c[output] / largest,
             [
-                numbers.signed(effect_c[output]),
-                numbers.signed(float(direct[output, neuron.unit])) if direct is not None else "–",
+                effects[at],
+                weights[at],
                 numbers.count(stored.n_image_c[output]),
             ],
         )
-        for output in order
+        for at, output in enumerate(order)
         if effect_c[output] != 0
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import SupportsFloat
 
 
@@ -26,6 +27,16 @@ def signed(value: SupportsFloat) -> str:
     """An effect: three significant digits and always a sign."""
     text = activation(value)
     return text if text.startswith("−") or float(value) == 0 else f"+{text}"
+
+
+def signed_alike(values: Iterable[SupportsFloat]) -> list[str]:
+    """Effects that stand in one column: as many decimals as the largest needs for three digits."""
+    floats = [float(value) for value in values]
+    largest = max((abs(value) for value in floats if math.isfinite(value)), default=0.0)
+    if not 1e-6 <= largest < 100_000:
+        return [signed(value) for value in floats]
+    n_decimals = max(0, 2 - math.floor(math.log10(largest)))
+    return [_minus(f"{value:+,.{n_decimals}f}") for value in floats]
 
 
 def score(value: SupportsFloat) -> str:

@@ -10,6 +10,7 @@ from csp_engine.scoring.labelling import METHODS, label_units, pair_statistics
 from csp_engine.scoring.method import Method, Scored, resolve_params
 from csp_engine.scoring.null import noise_evidence
 from csp_engine.scoring.one_gamma import MovedLabels, move_labels, null_best, score_paths
+from csp_engine.scoring.parts import ScoreParts, score_parts
 from csp_engine.scoring.ranking import RELIABLE_AT, Ranking
 
 PAPER_PARAMS: dict[str, dict[str, object]] = {
@@ -27,6 +28,7 @@ __all__ = [
     "MovedLabels",
     "NullComponents",
     "Ranking",
+    "ScoreParts",
     "Scored",
     "group_labels",
     "label_units",
@@ -37,5 +39,6 @@ __all__ = [
     "re_rank",
     "rescore",
     "resolve_params",
+    "score_parts",
     "score_paths",
 ]

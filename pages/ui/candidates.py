@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import charts, neurons, numbers, relabel
+from pages.ui import charts, neurons, numbers, relabel, why
 from pages.ui.cards import badge, bar_table, plain, show
 from pages.ui.page import set_params
 from pages.ui.relabel import Candidates
@@ -95,6 +95,7 @@ def moving(bundle: Bundle, view: View, built: float) -> None:
         texts = [row.text for row in found.rows[: relabel.N_PATHS]]
         paths = relabel.paths(bundle, view, view.method, texts)
         charts.gamma_paths(*paths, texts, gamma, key="paths")
+        why.section(bundle, view, [row.text for row in found.rows], gamma)
 
 
 def listed(found: Candidates) -> None:

@@ -23,7 +23,7 @@ ONLY_TITLES = {
     "live": "Not dead",
     "dead": "Dead or constant",
     "dense": "Dense",
-    "flagged": "Flagged: any of these",
+    "flagged": "Any flag (dead, dense …)",
 }
 
 

@@ -91,7 +91,7 @@ def cards_of(
     for index, row in rows.iterrows():
         standing = judged.standing.get(index, "none") if judged else "none"
         share = row.get("match_null", np.nan)
-        note = "" if pd.isna(share) else f"null {numbers.percentile(float(share), n_draws)}"
+        note = "" if pd.isna(share) else f"percentile {numbers.percentile(float(share), n_draws)}"
         where = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
         cards.append(
             neurons.neuron_card(

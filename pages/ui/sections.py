@@ -27,8 +27,10 @@ def activations(bundle: Bundle, view: View) -> None:
     driven = neurons.influence_rows(bundle, view)
     if driven:
         show("<h2 class='csp-h'>Outputs it drives</h2>")
-        caption = "Mean gradient × activation per output; weight where the layer feeds it directly"
-        show(bar_table(caption, ("output", "effect", "weight", "n"), driven))
+        effect = term("gradient × activation", "effect")
+        columns = (term("output"), effect, term("direct weight", "weight"), "images")
+        caption = "The effect is a mean over images; the weight stands where the layer feeds it"
+        show(bar_table(f"{caption} directly.", columns, driven, is_markup=True))
 
 
 TERMS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -142,3 +143,27 @@ def test_labels_that_only_a_captioner_proposed_say_so(serve, tmp_path):
             assert re.findall("“(.*?)”", found[1]) == proposed
         shown += bool(proposed)
     assert shown
+
+
+def test_why_a_label_scores_is_shown_pair_by_pair_and_sums_to_its_score(serve, small_bundle):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    ranking = engine_ranking(bundle, 1)
+    text = bundle.labels()["text"].iloc[ranking.label_uk[UNIT, 0]]
+    at = open_page("neuron", layer=LAYER, unit=str(UNIT))
+    at.selectbox(key="_why").set_value(text).run()
+    assert at.query_params["why"] == text
+    assert f"{ranking.score_uk[UNIT, 0]:.3f} for <b dir='auto'>{text}</b>" in html(at)
+    grids = [json.loads(each.proto.json) for each in at.get("bidi_component")]
+    grid = next(each for each in grids if each.get("label") == f"What pairs add to {text}")
+    added = [float(tile["note"].split("adds ")[1].replace("−", "-")) for tile in grid["tiles"]]
+    assert len(added) == 4  # as many exemplars are scored
+    assert added == sorted(added, reverse=True)
+    assert sum(added) == pytest.approx(ranking.score_uk[UNIT, 0], abs=0.003)
+
+
+def test_why_of_no_label_is_said(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer=LAYER, unit=str(UNIT), why="<b>none")
+    assert "“&lt;b&gt;none” is no label of this bundle." in html(at)
+    assert at.selectbox(key="_why").value is None

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from csp_engine.bundle import Bundle
+from csp_engine.numbers import signed_alike
 from pages.ui import cards, numbers
 from tests.pages.conftest import HOSTILE
 
@@ -73,3 +74,14 @@ def test_a_percentile_is_never_finer_than_its_draws():
     assert numbers.beats(1.0, 200) == "above all 200 random image sets"
     assert numbers.beats(30 / 31, 30) == "above all 30 random image sets"
     assert numbers.beats(0.25, 200) == "above 25.0 % of 200 random image sets"
+
+
+def test_effects_of_one_column_show_the_same_digits():
+    assert signed_alike([0.00546, -0.00272, 0.0000933]) == [
+        "+0.00546",
+        "−0.00272",
+        "+0.00009",
+    ]
+    assert signed_alike([1234.5, 2]) == ["+1,234", "+2"]
+    assert signed_alike([0.0, 0.0]) == ["0", "0"]
+    assert signed_alike([]) == []

@@ -1,7 +1,8 @@
 // How the scores of the first labels change with gamma: a small line chart with names at the lines'
 // ends and a rule at the gamma of now. Everything that comes from outside is set as text.
 const SVG = "http://www.w3.org/2000/svg"
-const BOX = { width: 380, height: 150, left: 34, right: 118, top: 10, bottom: 24 }
+const NAME = 21
+const BOX = { width: 380, height: 150, left: 34, right: 132, top: 10, bottom: 24 }
 
 export default function (component) {
   const { data, parentElement } = component
@@ -29,11 +30,12 @@ export default function (component) {
   let at = top - 12
   const places = order.map(([score, k]) => [(at = Math.max(at + 13, y(score) + 4)), k])
   const excess = Math.max(0, at - (height - bottom + 8))
+  const names = data.lines.map(line => line.name)
   for (const [place, k] of places) {
-    const name = data.lines[k].name
-    const short = name.length > 18 ? `${name.slice(0, 17)}…` : name
     const attributes = { class: k ? "name" : "name first", x: width - right + 6, y: place - excess }
-    drawn.push(made("text", attributes, short))
+    const text = made("text", attributes, shortened(names, k))
+    text.append(made("title", {}, names[k]))
+    drawn.push(text)
   }
   for (const gamma of [0, 0.5, 1]) {
     const attributes = { class: "tick", x: x(gamma), y: height - 8, "text-anchor": "middle" }
@@ -44,6 +46,15 @@ export default function (component) {
     drawn.push(made("text", attributes, score.toFixed(2).replace("-", "−")))
   }
   svg.replaceChildren(...drawn)
+}
+
+// A long name keeps what tells it from the others: its end, where another begins the same way.
+function shortened(names, k) {
+  const letters = Array.from(names[k])
+  if (letters.length <= NAME) return names[k]
+  const head = letters.slice(0, NAME - 1).join("")
+  const isShared = names.some((other, at) => at !== k && other.startsWith(head.slice(0, NAME - 5)))
+  return isShared ? `…${letters.slice(1 - NAME).join("")}` : `${head}…`
 }
 
 function made(tag, attributes, text) {

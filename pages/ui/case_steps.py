@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -10,10 +12,11 @@ from csp_engine.bundle import Bundle
 from csp_engine.evaluation.intervals import difference_of_shares, share_of
 from csp_engine.search import NullLevel, allowed_rows, rank, stored_label
 from pages.ui import case as audit
-from pages.ui import case_charts, neurons, numbers, store, words
+from pages.ui import case_charts, lists, neurons, numbers, store, words
 from pages.ui.cards import Packs, bar_table, base_url, card_list, plain, show
 from pages.ui.case_charts import CHART, lead, points, theme
 from pages.ui.page import go, link
+from pages.ui.results import MARKS
 from pages.ui.state import View
 
 N_FOUND = 3
@@ -130,6 +133,7 @@ def searches(bundle: Bundle, view: View) -> None:
 def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str) -> None:
     """The first neurons of a search within one classifier."""
     index, rows = store.index_of(bundle, view.method)
+    standing = standings(bundle, view, text)
     ranking = rank(index, query_d, N_FOUND, allowed_u=allowed_rows(rows, model=view.model))
     cards = []
     for row, score in zip(ranking.row_m.tolist(), ranking.score_m.tolist(), strict=True):
@@ -140,14 +144,37 @@ def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str
             level = NullLevel.of(null_rd, query_d)
             share = float(level.percentile(np.array([score], np.float32))[0])
             note = numbers.beats(share, len(level.score_r)).replace(" image", "")
+        stands = standing.get((model, layer, int(unit)), "none")
         card = neurons.neuron_card(
-            bundle, view, model, layer, int(unit), score=numbers.score(score), note=note, n=4
+            bundle,
+            view,
+            model,
+            layer,
+            int(unit),
+            score=numbers.score(score),
+            note=note,
+            n=4,
+            mark=MARKS[stands],
+            is_marked=stands == "clear",
         )
         cards.append(card)
     packs = Packs(view.bundle, bundle)
     picked = card_list(cards, packs, label=f"Neurons nearest to {text}", key=key, compact=True)
     if picked is not None:
         go("neuron", cards[picked].params)
+
+
+def standings(bundle: Bundle, view: View, text: str) -> dict[tuple[str, str, int], str]:
+    """How the nearest neurons stand to chance by model, layer, unit: what the page Search says."""
+    asked = replace(view, q=text, but_not="", like="", image=None, vec="", is_all_layers=True)
+    whole = lists.searched(bundle, asked)
+    judged = lists.judged(bundle, asked, whole)
+    if judged is None:
+        return {}
+    rows = whole.loc[list(judged.standing), ["model", "layer", "unit"]]
+    names = rows.itertuples(index=False, name=None)
+    return {(str(m), str(la), int(u)): said
+            for (m, la, u), said in zip(names, judged.standing.values(), strict=True)}  # fmt: skip
 
 
 def limits(bundle: Bundle) -> None:

@@ -226,6 +226,10 @@ def test_searches_show_the_nearest_neurons_of_the_classifier(serve, case_bundle)
     cards = component(at, "csp_cards")["cards"]
     assert len(cards) == 3
     assert all("/retrained/" in f"/{card['id'].replace(' ', '')}" for card in cards)
+    found = component(open_page("search", q="ruler", k="96"), "csp_cards")["cards"]
+    marks = {card["id"]: card["mark"] for card in found}
+    assert [card["mark"] for card in cards] == [marks[card["id"]] for card in cards]
+    assert any(marks.values())
 
 
 def test_the_layer_and_method_of_the_url_are_kept_to(serve, case_bundle):

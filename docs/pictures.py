@@ -1,7 +1,8 @@
 """Take the pictures in these documents from the shipped demo, so that they stay true.
 
-    python docs/pictures.py
+    python docs/pictures.py [NAME ...]
 
+Without names it takes all of them: one WebP a page in docs/img, small enough for a repository.
 Needs Playwright (requirements-dev.txt) and a Chromium on the path.
 """
 
@@ -11,57 +12,190 @@ import io
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
+import numpy as np
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
+
+from csp_engine.bundle import Bundle
+from csp_engine.neuron_facts import best_label
+from csp_engine.static_pages import of_layers, write_folder
+from csp_engine.types import NeuronRef
 
 ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "img"
+BUNDLE = ROOT / "assets" / "demo" / "dermoscopy.csp"
 PORT = 8643
-PICTURES = {
-    "neuron.png": "/neuron?bundle=dermoscopy&model=biased&layer=layer4@mean&unit=654",
-}
-SIZE = {"width": 1280, "height": 1000}
+MAX_BYTES = 80_000
+QUALITIES = (80, 70, 60, 50, 40, 30)
+WIDTH, HEIGHT = 1280, 860
+STOPPED = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 
-def main() -> None:
-    """Serve the demo, photograph its pages, stop the server."""
-    command = [
-        sys.executable,
-        "-m",
-        "csp_engine",
-        "serve",
-        str(ROOT / "assets" / "demo" / "dermoscopy.csp"),
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One page of the app: what its address says, and a text that is there when it is drawn.
+
+    ``top`` is the text that stands at the top of the picture, where it is not the page's own; the
+    window is ``height`` high.
+    """
+
+    page: str
+    text: str
+    view: Callable[[Bundle], dict[str, str]] = lambda bundle: {}
+    top: str = ""
+    height: int = HEIGHT
+
+
+def neuron_view(neuron: NeuronRef, **more: str) -> dict[str, str]:
+    """The address of a neuron."""
+    place = {"model": neuron.model, "layer": neuron.layer, "unit": str(neuron.unit)}
+    return {**place, **more}
+
+
+def clear_neuron(bundle: Bundle) -> NeuronRef:
+    """The neuron of the biased model that answers to a colour patch and is labelled best."""
+    model, layer = "biased", bundle.layers("biased")[-1]
+    truth, scores = bundle.truth(model, layer), bundle.scores(model, layer, "csp")
+    concepts = truth.units["true_concept"].fillna("")
+    fits = [
+        concepts.iloc[unit] == "colour patch"
+        and bool(scores.reliable_u[unit])
+        and "patch" in best_label(bundle, model, layer, unit, "csp").text
+        for unit in range(len(concepts))
     ]
-    server = subprocess.Popen([*command, "--port", str(PORT)], cwd=ROOT)
-    url = f"http://127.0.0.1:{PORT}"
+    score_u = np.where(fits, np.asarray(scores.score_uk[:, 0]), -np.inf)
+    return NeuronRef(model, layer, int(np.argmax(score_u)))
+
+
+def split_neuron(bundle: Bundle) -> NeuronRef:
+    """The neuron of the biased model whose exemplars fall apart most cleanly."""
+    model, layer = "biased", bundle.layers("biased")[-1]
+    units = bundle.units(model, layer)
+    sizes = units[["cluster_0", "cluster_1"]].min(axis=1)
+    even = units["silhouette"].where(sizes >= 8, -1.0)
+    return NeuronRef(model, layer, int(even.fillna(-1.0).to_numpy().argmax()))
+
+
+PICTURES = {
+    "overview": Picture("", "How to read a neuron"),
+    "search": Picture("search", "neurons searched", lambda b: {"q": "ruler"}),
+    "neuron": Picture(
+        "neuron", "Outputs it drives", lambda b: neuron_view(clear_neuron(b)), height=1000
+    ),
+    "gamma": Picture(
+        "neuron",
+        "Labels that fall from left to right",
+        lambda b: neuron_view(clear_neuron(b), gamma="0.4"),
+        top="Candidate labels",
+    ),
+    "groups": Picture(
+        "neuron",
+        "The scored exemplars split in two",
+        lambda b: neuron_view(split_neuron(b), show="groups"),
+    ),
+    "table": Picture(
+        "layer",
+        "Download these rows",
+        lambda b: {"model": "biased", "layer": b.layers("biased")[-1], "sort": "-score"},
+    ),
+    "map": Picture("map", "Colour", lambda b: {"q": "ruler"}),
+    "compare": Picture("compare", "each other's"),
+    "melanoma": Picture(
+        "melanoma",
+        "What this shows, and what it does not",
+        top="What influential neurons align with",
+    ),
+    "words": Picture("glossary", "The network and its neurons"),
+}
+EXPORTED = {"export": "index.html", "export-neuron": "neuron"}
+"""Pictures of a static export: its overview, and one of its neurons."""
+
+
+def main(names: list[str]) -> None:
+    """Serve the demo, photograph its pages, stop the server."""
+    wanted = names or [*PICTURES, *EXPORTED]
+    unknown = [name for name in wanted if name not in {**PICTURES, **EXPORTED}]
+    if unknown:
+        sys.exit(
+            f"There is no picture {unknown[0]}; there are {', '.join([*PICTURES, *EXPORTED])}."
+        )
+    bundle = Bundle.open(BUNDLE)
+    command = [sys.executable, "-m", "csp_engine", "serve", str(BUNDLE), "--port", str(PORT)]
+    server = subprocess.Popen(command, cwd=ROOT)
     try:
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        with sync_playwright() as playwright:
+        _wait_for(f"http://127.0.0.1:{PORT}/_stcore/health")
+        with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
-            page = browser.new_page(viewport=SIZE)
-            for name, view in PICTURES.items():
-                page.goto(url + view)
-                page.get_by_text("Outputs it drives").wait_for()
-                page.wait_for_load_state("networkidle")
-                page.wait_for_timeout(1000)
-                with Image.open(io.BytesIO(page.screenshot())) as shot:
-                    small = shot.convert("RGB").quantize(192, dither=Image.Dither.NONE)
-                small.save(ROOT / "docs" / "img" / name, optimize=True)
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+            for name in wanted:
+                if name in PICTURES:
+                    take(page, bundle, PICTURES[name])
+                else:
+                    page.goto(exported(bundle, Path(folder) / "pages", EXPORTED[name]).as_uri())
+                    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+                save(page.screenshot(), FOLDER / f"{name}.webp")
             browser.close()
     finally:
         server.terminate()
         server.wait()
 
 
+def take(page: Page, bundle: Bundle, picture: Picture) -> None:
+    """Open a page of the app and wait until it stands still."""
+    page.set_viewport_size({"width": WIDTH, "height": picture.height})
+    view = {"bundle": bundle.name, **picture.view(bundle)}
+    page.goto(f"http://127.0.0.1:{PORT}/{picture.page}?{urlencode(view)}")
+    page.locator(STOPPED).wait_for(timeout=120_000)
+    page.get_by_text(picture.text).first.wait_for(timeout=120_000)
+    page.wait_for_load_state("networkidle")
+    if picture.top:
+        heading = page.get_by_text(picture.top, exact=True).first
+        heading.evaluate("each => each.scrollIntoView({block: 'start'})")
+        page.mouse.move(WIDTH / 2, picture.height / 2)
+        page.mouse.wheel(0, -90)  # the app's own header lies over the top of the page
+    page.wait_for_timeout(1500)  # charts and thumbnails fade in
+
+
+def exported(bundle: Bundle, out: Path, which: str) -> Path:
+    """A page of a static export, which is written on the first call."""
+    neuron = clear_neuron(bundle)
+    if not out.exists():
+        write_folder(bundle, of_layers(bundle, model=neuron.model, layers=[neuron.layer]), out)
+    return out / which if which != "neuron" else next(out.glob(f"neurons/*/{neuron.unit}.html"))
+
+
+def save(png: bytes, path: Path) -> None:
+    """Write a picture at the best quality that keeps it small."""
+    with Image.open(io.BytesIO(png)) as shot:
+        for quality in QUALITIES:
+            packed = io.BytesIO()
+            shot.convert("RGB").save(packed, "WEBP", quality=quality, method=6)
+            if packed.tell() <= MAX_BYTES:
+                break
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(packed.getvalue())
+    sys.stderr.write(f"{path.name}: {packed.tell():,} bytes at quality {quality}\n")
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    sys.exit("The server did not start.")
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

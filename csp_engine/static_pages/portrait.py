@@ -232,8 +232,9 @@ def labels_of(bundle: Bundle, neuron: NeuronRef, method: str) -> MethodLabels:
     texts, sources = shown["text"].tolist(), shown["source"].tolist()
     has_raw = "anchor.npy" in bundle.stage(f"scores:{neuron.model}/{neuron.layer}/{method}").files
     score_k, raw_k = (np.asarray(a[unit, :count], float) for a in (scores.score_uk, scores.raw_uk))
-    low = min(0.0, *score_k, *(raw_k if has_raw else ()))
-    span = max(0.0, *score_k, *(raw_k if has_raw else ())) - low or 1.0
+    every = [0.0, *score_k, *(raw_k if has_raw else ())]
+    low = min(every)
+    span = max(every) - low or 1.0
     rows = tuple(
         Candidate(
             text=str(texts[k]),

@@ -62,7 +62,8 @@ def write_folder(
         BundleError: if a file of the bundle is missing or damaged.
     """
     _require_replaceable(out)
-    temporary = out.with_name(f".tmp-{out.name}")
+    out = out.resolve()
+    temporary, old = (out.with_name(f".{word}-{out.name}") for word in ("tmp", "old"))
     with translated_os_errors(out.parent):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -75,8 +76,10 @@ def write_folder(
                 n_files, n_bytes = n_files + 1, n_bytes + len(content)
             _require_replaceable(out)  # somebody may have put a file there meanwhile
             if out.exists():
-                shutil.rmtree(out)
+                shutil.rmtree(old, ignore_errors=True)
+                out.rename(old)
             temporary.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+import torch
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, copy_slim
@@ -105,6 +106,9 @@ def bundle(tmp_path_factory) -> Bundle:
             image.rename(renamed / f"<img src=x onerror=alert(1)>{image.name}")
     target = toys.target()
     model = dataclasses.replace(target.model, name="org/../<i>net", class_names=("<u>", *"bcd"))
+    with torch.no_grad():  # unit 0 of the second layer says the same to every image
+        model.network.second.weight[0] = 0
+        model.network.second.bias[0] = 0
     plain = toys.words(folder, [f"word {i}" for i in range(len(HOSTILE))])
     words = dataclasses.replace(plain, table=plain.table.assign(text=HOSTILE))  # past all cleaning
     request = toys.request(
@@ -174,6 +178,13 @@ def test_a_neurons_page_says_what_the_bundle_says(bundle, site):
             if not bundle.units(model, layer)["is_constant"].iloc[unit]:
                 words = [each["aria-label"] for each in page.all("svg") if "role" in each]
                 assert f"over {n_counted} images" in words[0]
+
+
+def test_a_neuron_without_evidence_has_a_page_that_says_so(site):
+    page = Page(next(site.glob("neurons/2-*/0.html")))
+    assert "No image excites this neuron more than another" in page.text
+    assert "It gives the same activation for every probe image." in page.text
+    assert page.all("img") == []
 
 
 def test_thumbnails_are_those_of_the_bundle_each_once(bundle, site):

@@ -52,7 +52,10 @@ class Enrichment:
 
 
 def enriched(
-    names: list[str], has_pn: Bool[np.ndarray, "p n"], chosen_m: Int[np.ndarray, " m"]
+    names: list[str],
+    has_pn: Bool[np.ndarray, "p n"],
+    chosen_m: Int[np.ndarray, " m"],
+    is_known_pn: Bool[np.ndarray, "p n"] | None = None,
 ) -> list[Enrichment]:
     """Every property that a chosen image has, the largest lift first.
 
@@ -60,21 +63,27 @@ def enriched(
         names: of the properties.
         has_pn: which image has which.
         chosen_m: the chosen images, each once.
+        is_known_pn: of which image that is known; the others do not count. Of all, if not given.
     """
-    n_images, n_chosen = has_pn.shape[1], len(chosen_m)
-    if not n_chosen:
+    if not len(chosen_m):
         return []
+    if is_known_pn is None:
+        is_known_pn = np.ones_like(has_pn)
+    n_images_p = is_known_pn.sum(axis=1)
+    n_chosen_p = is_known_pn[:, chosen_m].sum(axis=1)
     n_all_p = has_pn.sum(axis=1)
     n_here_p = has_pn[:, chosen_m].sum(axis=1)
     # Every property counts as looked at, also one that no chosen image has.
     p_p = [
-        tail_chance(int(k), n_chosen, int(n_all), n_images)
-        for k, n_all in zip(n_here_p, n_all_p, strict=True)
+        tail_chance(*map(int, counts))
+        for counts in zip(n_here_p, n_chosen_p, n_all_p, n_images_p, strict=True)
     ]
     q_p = adjusted(p_p)
     rows = [
-        Enrichment(name, int(k), n_chosen, int(n_all), n_images, *wilson(int(k), n_chosen), p, q)
-        for name, k, n_all, p, q in zip(names, n_here_p, n_all_p, p_p, q_p, strict=True)
+        Enrichment(name, int(k), int(m), int(n_all), int(n), *wilson(int(k), int(m)), p, q)
+        for name, k, m, n_all, n, p, q in zip(
+            names, n_here_p, n_chosen_p, n_all_p, n_images_p, p_p, q_p, strict=True
+        )
         if k
     ]
     return sorted(rows, key=lambda row: (-row.lift, row.p, row.name))

@@ -29,10 +29,14 @@ OWN_COLUMNS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What may be counted of images: class, flags and columns of few values, one row each."""
+    """What may be counted of images: class, flags and columns of few values, one row each.
+
+    ``has_pn`` says which image has which, and ``is_known_pn`` of which image that is known.
+    """
 
     names: list[str]
     has_pn: np.ndarray
+    is_known_pn: np.ndarray
     flags: frozenset[str]
 
 
@@ -40,6 +44,7 @@ def properties_of(images: pd.DataFrame) -> Properties:
     """The properties of the probe images."""
     names: list[str] = []
     rows: list[np.ndarray] = []
+    known: list[np.ndarray] = []
     flags = []
     for column in images.columns:
         values = images[column]
@@ -49,6 +54,7 @@ def properties_of(images: pd.DataFrame) -> Properties:
             flags.append(str(column))
             names.append(_words(column))
             rows.append((values == 1).to_numpy(bool))
+            known.append(values.notna().to_numpy(bool))
         elif not pd.api.types.is_numeric_dtype(values):
             texts = values.dropna().astype(str)
             # What no two images share, such as the name of a mask, is no property either.
@@ -57,8 +63,10 @@ def properties_of(images: pd.DataFrame) -> Properties:
             for text in sorted(texts.unique()):
                 names.append(f"{_words(column)}: {text}")
                 rows.append((values.astype(object) == text).to_numpy(bool))
-    has_pn = np.stack(rows) if rows else np.zeros((0, len(images)), bool)
-    return Properties(names, has_pn, frozenset(flags))
+                known.append(values.notna().to_numpy(bool))
+    nothing = np.zeros((0, len(images)), bool)
+    has_pn, is_known_pn = (np.stack(each) if each else nothing for each in (rows, known))
+    return Properties(names, has_pn, is_known_pn, frozenset(flags))
 
 
 def _is_flag(values: pd.Series) -> bool:
@@ -78,7 +86,7 @@ def shared_properties(
         if column in images:
             keys = images[column].iloc[chosen]
             chosen = chosen[~(keys.duplicated() & keys.notna()).to_numpy()]
-    return enriched(known.names, known.has_pn, chosen)
+    return enriched(known.names, known.has_pn, chosen, known.is_known_pn)
 
 
 def image_facts(

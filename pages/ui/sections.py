@@ -70,11 +70,15 @@ def shared(bundle: Bundle, view: View, limit: int = 8) -> None:
         f"<td>{row.lift:.1f}×</td><td>{numbers.chance(row.q)}</td></tr>"
         for row in rows[:limit]
     )
+    n_chosen = max(row.n_chosen for row in rows)
+    is_partly = any(row.n_images < bundle.n_images for row in rows)
+    but = ", where the property is known" if is_partly else ""
     show(
         "<div class='csp-scroll'><table class='csp-table'><caption>"
-        f"{rows[0].n_chosen} exemplars, one of each {term('group')} and near-duplicate, against "
-        f"{numbers.count(rows[0].n_images)} probe images; 95 % intervals. The tick is the share "
-        f"among all.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"{n_chosen} exemplars, one of each {term('group')} and near-duplicate, against "
+        f"{numbers.count(bundle.n_images)} probe images{but}; 95 % intervals. The tick is the "
+        f"share among all.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+        "</table></div>"
     )
 
 

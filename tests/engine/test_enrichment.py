@@ -104,3 +104,15 @@ def test_what_no_two_images_share_is_no_property():
     known = properties_of(images)
     assert known.names == ["class: benign", "class: melanoma", "sex: female", "sex: male", "ruler"]
     assert known.has_pn[4].tolist() == [True, False, False, True]
+    assert known.is_known_pn.sum(axis=1).tolist() == [2, 2, 3, 3, 3]
+
+
+def test_images_of_which_nothing_is_known_do_not_count():
+    """Known of six of ten images, of two of the three chosen: as if there were no others."""
+    has_pn, is_known_pn = np.zeros((2, 1, 10), bool)
+    has_pn[0, :3] = True
+    is_known_pn[0, :6] = True
+    (row,) = enriched(["ruler"], has_pn, np.array([0, 1, 9]), is_known_pn)
+    (same,) = enriched(["ruler"], has_pn[:, :6], np.array([0, 1]))
+    assert row == same
+    assert (row.n_here, row.n_chosen, row.n_all, row.n_images) == (2, 2, 3, 6)

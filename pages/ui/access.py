@@ -69,6 +69,7 @@ def _secrets() -> Mapping[str, Any] | None:
 def _sign_in(auth: Mapping[str, Any]) -> None:
     """The page of those who are not signed in: a button for each provider."""
     st.title("Sign in")
+    show("<p class='csp-lead'>This server asks who you are before it shows anything.</p>")
     providers = [name for name, value in auth.items() if isinstance(value, Mapping)]
     try:
         for name in providers or [None]:

@@ -1,0 +1,104 @@
+"""docs/deploy.md: what it names exists, and its examples can be read by what they are for."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import tomllib
+
+import cli_reference
+import pytest
+from streamlit import config
+
+from csp_engine.cli import serving
+from pages.ui import access
+
+ROOT = cli_reference.ROOT
+PAGE = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.M | re.S)
+    return found
+
+
+def test_every_variable_of_ours_is_one_that_the_code_reads():
+    code = "\n".join(
+        path.read_text("utf-8")
+        for folder in ("csp_engine", "pages")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    named = set(re.findall(r"\bCSP_[A-Z_]+", PAGE))
+    assert named >= {access.READ_ONLY}
+    assert {name for name in named if f'"{name}"' not in code} == set()
+
+
+def test_every_variable_of_streamlit_is_one_of_its_settings():
+    known = {
+        "STREAMLIT_" + re.sub(r"(?<=[a-z])(?=[A-Z])|\.", "_", key).upper()
+        for key in config.get_config_options()
+    }
+    named = set(re.findall(r"STREAMLIT_[A-Z_]+", PAGE))
+    assert len(named) > 3
+    assert named - known == set()
+
+
+def test_the_settings_of_sign_in_are_read_as_the_page_says():
+    secrets = tomllib.loads(block("toml"))
+    assert set(secrets["auth"]) == {
+        "redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url",
+    }  # fmt: skip
+    assert access._is_listed("bob@example.org", secrets["access"])
+    assert access._is_listed("ada@example.com", secrets["access"])
+    assert not access._is_listed("eve@example.com", secrets["access"])
+
+
+def test_the_service_and_the_container_only_show():
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str
+    unit.read_string(block("ini"))
+    started = shlex.split(unit["Service"]["ExecStart"])
+    assert started[1] == "serve"
+    assert "--read-only" in started
+    command = re.search(r"^CMD (\[.*\])$", block("dockerfile"), re.M)
+    assert command
+    assert "--read-only" in command[1]
+
+
+@pytest.mark.parametrize("language", ["nginx", "caddy"])
+def test_both_proxies_keep_a_visitor_on_one_replica(language):
+    text = block(language)
+    assert text.count("{") == text.count("}")
+    assert "ip_hash" in text or "lb_policy cookie" in text
+    assert "/nb/_stcore/metrics" in text
+    if language == "nginx":
+        for header in ("Host", "Upgrade", "Connection"):
+            assert f"proxy_set_header {header} " in text
+
+
+def test_the_upload_limit_is_the_one_that_is_set():
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
+    limit = settings["server"]["maxUploadSize"]
+    assert f"({limit}) |" in PAGE
+    assert f"client_max_body_size {limit}m;" in PAGE
+
+
+@pytest.mark.parametrize(("asked", "told"), [(True, "1"), (False, "0"), (None, None)])
+def test_serve_hands_on_whether_it_only_shows(monkeypatch, tmp_path, asked, told):
+    seen = {}
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(command, env, cwd):
+        seen.update(env)
+        raise StoppedError
+
+    monkeypatch.delenv("CSP_READ_ONLY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(serving.subprocess, "Popen", stop)
+    with pytest.raises(StoppedError):
+        serving.serve([], port=8791, read_only=asked)
+    assert seen.get("CSP_READ_ONLY") == told
+    assert seen["CSP_START_FOLDER"] == str(tmp_path)

@@ -17,9 +17,9 @@ def activation(value: SupportsFloat) -> str:
     value = float(value)
     if not math.isfinite(value) or value == 0:
         return f"{value:g}"
-    if 0.001 <= abs(value) < 100_000:
+    if 0.00001 <= abs(value) < 100_000:
         digits = max(0, 2 - math.floor(math.log10(abs(value))))
-        return _minus(f"{value:,.{min(digits, 5)}f}")
+        return _minus(f"{value:,.{digits}f}")
     return _minus(f"{value:.2e}")
 
 

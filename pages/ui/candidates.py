@@ -119,7 +119,7 @@ def listed(found: Candidates) -> None:
     columns = ["label", term("score"), term("margin"), term("percentile", "null")]
     marks = None
     if has_moved:
-        columns[1:2] = [f"{term('raw score', 'raw')} → {term('score')}", "moved"]
+        columns[1:2] = [f"{term('raw score', 'raw')} → {term('score')}", term("moved")]
         marks = [(row.raw - low) / span for row in found.rows]
     show(bar_table(_verdict(found), columns, rows, marks=marks, is_markup=True))
     proposed = ", ".join(f"“{plain(row.text)}”" for row in found.rows if row.is_proposed)

@@ -20,8 +20,8 @@ from pages.ui.state import View
 SHOW_TITLES = {
     "contrast": "Pairs",
     "exemplars": "Exemplars",
-    "groups": "Two groups",
-    "stratified": "All activations",
+    "groups": "Groups",
+    "stratified": "All bands",
     "random": "Random",
 }
 ABOUT_SHOW = {

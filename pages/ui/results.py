@@ -42,7 +42,7 @@ def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_sear
         verb = "neuron stands" if n_clear == 1 else "neurons stand"
         show(
             f"<p class='csp-quiet csp-left'>{plain(count)}. <b>{many} {verb} out</b> for {name}: "
-            f"more of it in the {term('exemplar', 'exemplars')} than chance gives, and a better "
+            f"{term('strength', 'more of it')} in the exemplars than chance gives, and a better "
             f"fit than the best {best} has on 95 % {sets}. {_on_cards()}</p>"
         )
     elif judged.best == "unsure":

@@ -91,6 +91,7 @@ def results(bundle: Bundle, view: View) -> None:
         return
     judged = lists.judged(bundle, view, whole)
     outcome.summary(view, query, judged, len(rows), len(whole))
+    outcome.did_you_mean(bundle, view, judged)
     if view.find == "layers":
         outcome.by_layer(bundle, view, keep, rows, judged)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from csp_engine.types import NeuronRef
 from pages.ui import store, vectors
 from pages.ui.neurons import best_label
 from pages.ui.state import View, split_texts
+
+CLOSE_AT = 0.75
+"""How alike two spellings are for one to be offered in place of the other."""
 
 SAME_AT = 0.7
 """Two labels say the same if their vectors, less what all labels share, are this much alike."""
@@ -43,6 +47,18 @@ def texts_of(bundle: Bundle, query: str) -> list[str]:
 def texts_in(bundle: Bundle, view: View) -> list[str]:
     """All the texts that a query would have the encoder read."""
     return texts_of(bundle, view.q) + texts_of(bundle, view.but_not)
+
+
+def spelt_like(bundle: Bundle, view: View, n: int = 3) -> list[str]:
+    """Labels spelt nearly like a text of the query that is no label itself."""
+    odd = tuple(text for text in texts_of(bundle, view.q) if stored_label(bundle, text) is None)
+
+    def make() -> list[str]:
+        every = bundle.labels()["text"].tolist()
+        near = (difflib.get_close_matches(text, every, n, cutoff=CLOSE_AT) for text in odd)
+        return list(dict.fromkeys(label for labels in near for label in labels))[:n]
+
+    return store.once(("spelt like", bundle.digest, odd), make) if odd else []
 
 
 def title_of(view: View) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import evidence, lists, neurons, numbers, table
+from pages.ui import evidence, finding, lists, neurons, numbers, table
 from pages.ui.asking import NOTHING
 from pages.ui.cards import Card, Packs, Shot, Tile, card_list, plain, show, tile_grid
 from pages.ui.finding import Query
@@ -59,6 +59,17 @@ def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_sear
             "for it, or it lies outside what the probe images and the encoder cover. "
             f"{plain(count)}. {_on_cards()}</p>"
         )
+
+
+def did_you_mean(bundle: Bundle, view: View, judged: Judged | None) -> None:
+    """Labels spelt like what was asked, where nothing stands out for it."""
+    near = finding.spelt_like(bundle, view) if judged and judged.best != "clear" else []
+    if not near:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="examples"):
+        st.caption("Did you mean", width="content")
+        for text in near:
+            link("search", text, view.params(q=text, unit="", page=""))
 
 
 def _why_unsure(judged: Judged, best: str, sets: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_every_term_on_the_pages_is_in_the_glossary(serve, small_bundle):
     shown = html(open_page("neuron", layer=LAYER, unit=str(UNIT)))
     terms = re.findall(r"class='csp-term' href='/glossary\?word=([^']+)'", shown)
     assert len(terms) > 5
-    assert {term.replace("%20", " ") for term in terms} <= set(words.meanings())
+    assert {unquote(term) for term in terms} <= set(words.meanings())
 
 
 @pytest.mark.parametrize(("asked", "note"), [("margin", False), ("margn<b>", True)])

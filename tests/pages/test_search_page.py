@@ -134,6 +134,19 @@ def test_the_page_says_what_it_can_and_cannot_tell(
     assert [card["mark"] for card in cards(at)[1:]] == [""] * 11
 
 
+def test_a_misspelt_query_is_offered_the_label_it_is_spelt_like(serve, small_bundle, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    serve(small_bundle)
+
+    def offered(query: str) -> list[str]:
+        at = open_page("search", q=query)
+        assert not at.exception
+        return [each.proto.label for each in at.get("page_link") if "q=" in each.proto.query_string]
+
+    assert "stripe" in offered("strype")
+    assert not {"stripe", "bright", "corner"} & set(offered("quarterly report"))
+
+
 def test_a_method_without_random_sets_claims_nothing(serve, small_bundle):
     serve(small_bundle)
     at = open_page("search", q="red", method="clip_dissect")

@@ -15,7 +15,7 @@ PACKAGE := $(VENV)/.installed-package
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check-runtime bench docs requirements clean
+.PHONY: help run test lint format check-runtime bench docs pictures requirements clean
 
 help:  ## list the recipes
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1	\2/p' Makefile
@@ -49,6 +49,9 @@ bench: $(PACKAGE) $(DEV)  ## measure speed and memory; tables land in benchmarks
 
 docs: $(PACKAGE)  ## write docs/cli.md from the command line itself
 	$(BIN)/python tests/docs/cli_reference.py
+
+pictures: $(PACKAGE) $(DEV)  ## take the pictures in the documents again, from the shipped demo
+	$(BIN)/python docs/pictures.py
 
 requirements: $(RUNTIME)  ## compile requirements*.txt from pyproject.toml, keeping the versions that still fit
 	$(BIN)/python -m pip install --quiet uv

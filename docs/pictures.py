@@ -37,6 +37,35 @@ MAX_BYTES = 80_000
 QUALITIES = (80, 70, 60, 50, 40, 30)
 WIDTH, HEIGHT = 1280, 860
 STOPPED = "[data-testid=stApp][data-test-script-state=notRunning]"
+STANDS_STILL = """() => {
+  const all = [];
+  const walk = (root) => {
+    for (const each of root.querySelectorAll("*")) {
+      all.push(each);
+      if (each.shadowRoot) walk(each.shadowRoot);
+    }
+  };
+  walk(document);
+  const isSeen = (each) => each.getClientRects().length > 0
+    && each.getBoundingClientRect().top < innerHeight;
+  const isLoaded = (image) => image.complete && image.naturalWidth > 0;
+  return !all.some((each) => each.dataset?.testid === "stSkeleton" && isSeen(each))
+    && all.filter((each) => each.tagName === "IMG" && isSeen(each)).every(isLoaded);
+}"""
+"""Whether every image in the window is there and nothing is still to come."""
+
+HOME = "/home/you/neuron-browser"
+MOVED = """([root, home]) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode;
+    if (text.data.includes(root)) text.data = text.data.replaceAll(root, home);
+  }
+  for (const input of document.querySelectorAll("input, textarea")) {
+    if (input.value.includes(root)) input.value = input.value.replaceAll(root, home);
+  }
+}"""
+"""Where the project lies on this machine is nobody's business: another folder stands for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +123,7 @@ PICTURES = {
         "neuron",
         "Labels that fall from left to right",
         lambda b: neuron_view(clear_neuron(b), gamma="0.4"),
-        top="Candidate labels",
+        top="γ (built with",
     ),
     "groups": Picture(
         "neuron",
@@ -106,13 +135,14 @@ PICTURES = {
         "Download these rows",
         lambda b: {"model": "biased", "layer": b.layers("biased")[-1], "sort": "-score"},
     ),
-    "map": Picture("map", "Colour", lambda b: {"q": "ruler"}),
-    "compare": Picture("compare", "each other's"),
+    "map": Picture("map", "Whole map", lambda b: {"q": "ruler"}, height=1040),
+    "compare": Picture("compare", "Which neurons do both have?"),
     "melanoma": Picture(
         "melanoma",
         "What this shows, and what it does not",
         top="What influential neurons align with",
     ),
+    "build": Picture("build", "Build a bundle"),
     "words": Picture("glossary", "The network and its neurons"),
 }
 EXPORTED = {"export": "index.html", "export-neuron": "neuron"}
@@ -141,8 +171,8 @@ def main(names: list[str]) -> None:
                 if name in PICTURES:
                     take(page, bundle, PICTURES[name])
                 else:
-                    page.goto(exported(bundle, Path(folder) / "pages", EXPORTED[name]).as_uri())
                     page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+                    page.goto(exported(bundle, Path(folder) / "pages", EXPORTED[name]).as_uri())
                 save(page.screenshot(), FOLDER / f"{name}.webp")
             browser.close()
     finally:
@@ -157,13 +187,19 @@ def take(page: Page, bundle: Bundle, picture: Picture) -> None:
     page.goto(f"http://127.0.0.1:{PORT}/{picture.page}?{urlencode(view)}")
     page.locator(STOPPED).wait_for(timeout=120_000)
     page.get_by_text(picture.text).first.wait_for(timeout=120_000)
-    page.wait_for_load_state("networkidle")
     if picture.top:
-        heading = page.get_by_text(picture.top, exact=True).first
+        heading = page.get_by_text(picture.top).first
         heading.evaluate("each => each.scrollIntoView({block: 'start'})")
         page.mouse.move(WIDTH / 2, picture.height / 2)
         page.mouse.wheel(0, -90)  # the app's own header lies over the top of the page
-    page.wait_for_timeout(1500)  # charts and thumbnails fade in
+        page.mouse.move(2, picture.height - 2)  # nothing lights up under it there
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function(STANDS_STILL, timeout=120_000)
+    page.wait_for_timeout(1500)  # charts fade in
+    page.evaluate(MOVED, [str(ROOT), HOME])
+    problem = page.locator(".csp-problem")
+    if problem.count():
+        sys.exit(f"The page {picture.page} has a problem: {problem.first.inner_text()}")
 
 
 def exported(bundle: Bundle, out: Path, which: str) -> Path:

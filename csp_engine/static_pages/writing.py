@@ -21,7 +21,7 @@ from csp_engine.static_pages.site import Site, slug
 from csp_engine.types import Progress, silent
 
 RECORD = "export.json"
-KIND = "csp static export"
+KIND = "neuron browser: static export"
 FORMAT = 1
 PAGE_BYTES = 42_000
 """About what the page of one neuron takes, and its row in a table."""

@@ -1,0 +1,56 @@
+"""The tour shows every page of the app; its pictures are there, small, and made by the script."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+TOUR = (DOCS / "tour.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
+MAX_BYTES, MAX_TOTAL = 80_000, 1_200_000
+
+
+def pictures() -> dict[str, tuple[str, Path]]:
+    """Name of every picture in the tour and the README, with its words and its file."""
+    found = {}
+    for text, folder in ((TOUR, DOCS), (README, ROOT)):
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text):
+            found[Path(target).stem] = (words, folder / target)
+    return found
+
+
+def test_every_page_of_the_app_is_in_the_tour():
+    main = (ROOT / "pages" / "ui" / "main.py").read_text("utf-8")
+    titles = re.findall(r"st\.Page\([^)]*?title=\"([^\"]+)\"", main, re.S)
+    assert len(titles) >= 8
+    headings = re.findall(r"^## (.+)$", TOUR, re.M)
+    assert [title for title in titles if title not in headings] == []
+
+
+def test_every_picture_is_there_small_and_in_words():
+    total = 0
+    for name, (words, path) in pictures().items():
+        assert len(words) > 20, name
+        with Image.open(path) as image:
+            assert (image.format, image.width) == ("WEBP", 1280), name
+        size = path.stat().st_size
+        assert size <= MAX_BYTES, f"{name} has {size} bytes"
+        total += size
+    assert total <= MAX_TOTAL
+
+
+def test_the_script_takes_exactly_these_pictures():
+    named = runpy.run_path(str(DOCS / "pictures.py"))
+    assert {*named["PICTURES"], *named["EXPORTED"]} == set(pictures())
+
+
+def test_the_readme_starts_with_what_it_is_a_picture_and_two_commands():
+    first = README.split("\n## ")
+    assert re.fullmatch(r"# .+\n\n[^\n]+\.\n\n!\[[^\]]+\]\([^)]+\)\n", first[0])
+    (block,) = re.findall(r"^```bash\n(.*?)^```", first[1], re.M | re.S)
+    assert [line.split("#")[0].strip() for line in block.splitlines()] == ["make run", "make test"]

@@ -21,6 +21,8 @@ from pages.ui.state import View
 
 N_FOUND = 3
 UNSURE = "On images of which some may have taken part in training"
+N_FEW_SLICES = 3
+"""With more slices than this, the two furthest apart are a choice that has to be told."""
 
 
 def accuracy(bundle: Bundle, view: View, other: str | None) -> None:
@@ -77,6 +79,10 @@ def falls(tables: dict[str, pd.DataFrame]) -> list[str]:
             f"<i>{plain(worst)}</i> images: {n_points} point{'' if n_points == 1 else 's'} "
             f"{'fewer' if gap >= 0 else 'more'} (95 % interval of the fall: {points(least)} to "
             f"{points(most)})."
+        )
+    if told and len(first) > N_FEW_SLICES:
+        told.append(
+            f"Of {len(first)} slices these two lie furthest apart, so chance has a part in the gap."
         )
     return told
 

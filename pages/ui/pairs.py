@@ -42,13 +42,12 @@ def pair(a: Side, b: Side, unit: int, compared: Comparison, method: str) -> None
     if row["kind"]:
         alike = f"similarity {numbers.score(float(row['similarity']))}"
         parts.append((b, int(row["unit_b"]), alike))
-    for column, (side, which, note) in zip(st.columns(2), parts, strict=False):
+    for key, column, (side, which, note) in zip("ab", st.columns(2), parts, strict=False):
         with column:
             view = side.view(method, which)
             card = neuron_card(
                 side.bundle, view, side.model, side.layer, which, score=note, note=side.name, n=6
             )
-            key = "a" if side is a else "b"
             label = f"Neuron {which} of {side.title}"
             picked = card_list([card], Packs(side.name, side.bundle), label=label, key=key)
             if picked is not None:

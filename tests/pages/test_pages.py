@@ -11,14 +11,21 @@ import pytest
 
 from csp_engine.bundle import Bundle
 from pages.ui import finding
-from tests.pages.conftest import HOSTILE, ROOT, component, html, open_page, rewrite_manifest
+from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
+from tests.pages.hostile_world import HOSTILE, LONG
 
-PAGES = ("overview", "search", "neuron", "layer", "map", "compare")
+EVERY = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
+PAGES = [page for page in EVERY if page not in ("build", "glossary")]
+"""Pages that show a bundle; the others open without one."""
+
 NEEDED = {"layer": "score_uk.npy", "map": "xy.npy", "compare": "vector_ud.npy"}
 """A file that a page cannot do without, where it is not the exemplars."""
 
+PARAMETERS = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "urls.md").read_text("utf-8"), re.M)
+VALUES = [*HOSTILE, LONG, "-9" * 40, "nan", "0", "NaN..inf", "%00%2e%2e/"]
 
-@pytest.mark.parametrize("page", PAGES)
+
+@pytest.mark.parametrize("page", EVERY)
 def test_a_page_of_a_good_bundle_shows_no_problem(serve, small_bundle, page):
     serve(small_bundle)
     at = open_page(page)
@@ -58,7 +65,7 @@ def test_a_cut_off_manifest_is_a_sentence(serve, copied, page):
     assert "damaged" in html(at)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "melanoma"])
 def test_a_cut_off_array_is_a_sentence_where_it_is_needed(serve, copied, page, monkeypatch):
     monkeypatch.setattr("pages.ui.store._kept", OrderedDict())
     for path in copied.glob(f"*/{NEEDED.get(page, 'exemplar_image.npy')}"):
@@ -261,16 +268,23 @@ def test_a_unit_without_a_reliable_label_says_so(serve, small_bundle):
     assert "No reliable label" in html(open_page("neuron", layer=layer, unit=str(unit)))
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_hostile_names_are_shown_as_text(serve, hostile_bundle, page):
+@pytest.mark.parametrize("page", EVERY)
+def test_hostile_names_and_addresses_are_shown_as_text(serve, hostile_bundle, page, monkeypatch):
+    monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
     serve(hostile_bundle)
     label = str(Bundle.open(hostile_bundle).labels()["text"].iloc[0])
-    for query in (label, HOSTILE[0]):
-        at = open_page(page, q=query, layer=HOSTILE[1], unit=HOSTILE[3])
+    rotated = [
+        {name: VALUES[(at + turn) % len(VALUES)] for at, name in enumerate(PARAMETERS)}
+        for turn in (0, 6)
+    ]
+    for asked in ({"q": label, "layer": HOSTILE[1], "unit": HOSTILE[3], "word": label}, *rotated):
+        at = open_page(page, **asked)
         assert not at.exception
         shown = html(at).lower()
         assert "<script" not in shown
         assert "<img" not in shown
+        assert "\u202e" not in shown
+        assert LONG[-1000:] not in shown
         for element in at.get("page_link"):
             assert "](" not in element.proto.label
         for text in [m.value for m in at.markdown] + [c.value for c in at.caption]:

@@ -11,9 +11,9 @@ from pages.ui import (
     numbers,
     problems,
     table,
+    words,
 )
 from pages.ui.cards import plain, show
-from pages.ui.neurons import method_title
 from pages.ui.page import opened
 from pages.ui.state import View, read_narrowing
 
@@ -54,7 +54,7 @@ def head(view: View, n_kept: int, n_all: int) -> None:
     show(
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"
-        f"<p class='csp-quiet'>Labels by {plain(method_title(view.method))}. The first column "
+        f"<p class='csp-quiet csp-left'>Labels by {words.method(view.method)}. The first column "
         "shows the strongest exemplars; press a label, or select a row, to open its neuron.</p>"
     )
 

@@ -9,7 +9,6 @@ from csp_engine.bundle import Bundle, Projection
 from pages.ui import lists, narrowing, neuron_map, neuron_rows, numbers, problems, table, words
 from pages.ui.asking import NOTHING
 from pages.ui.cards import plain, show
-from pages.ui.neurons import method_title
 from pages.ui.page import go, link, opened, set_params
 from pages.ui.state import ALL_LAYERS, MAX_QUERY, Narrowing, View, area_text, pick, read_area
 
@@ -71,7 +70,7 @@ def head(bundle: Bundle, view: View, laid: Projection, n_points: int) -> None:
         f"<p class='csp-id'>{plain(view.bundle)}</p>"
         f"<h1 class='csp-title'>Map of {numbers.count(n_points)} neurons</h1>"
         f"<p class='csp-lead'>{how} of the {words.term('concept vector', 'concept vectors')} of "
-        f"{plain(method_title(laid.method))}: "
+        f"{words.method(laid.method)}: "
         f"what lies close answers to similar things.{kept}</p>"
     )
 

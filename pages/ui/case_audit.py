@@ -51,7 +51,7 @@ def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
     show(
         "<p class='csp-formula'>a<sub>valid</sub> = max<sub>t ∈ criteria</sub> cos(z, t)"
         f"{empty}&emsp; a<sub>spurious</sub> = max<sub>t ∈ artefacts</sub> cos(z, t){empty}</p>"
-        f"<p class='csp-quiet'>z: concept vector by {plain(neurons.method_title(view.method))}; t: "
+        f"<p class='csp-quiet csp-left'>z: concept vector by {words.method(view.method)}; t: "
         "vector of a text"
         + ("; ∅: vector of the templates without a text" if case.has_empty else "")
         + ". After SemanticLens (Dreyer et al. 2025, Fig. 4). Select a point or a row to open its "

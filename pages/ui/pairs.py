@@ -18,10 +18,10 @@ def summary(compared: Comparison, method: str) -> None:
     """How much the sides have in common."""
     n_mutual = compared.count("mutual")
     chance = (
-        f" A match must be more alike than {numbers.score(compared.bar)}, which 95 % of random "
-        "image sets do not reach."
+        f" A match must be more alike than {numbers.score(compared.bar)}, which 95 % of "
+        f"{words.term('null', 'random image sets')} do not reach."
         if compared.bar is not None
-        else f" {method_title(method)} has no random image sets to compare with."
+        else f" {plain(method_title(method))} has no random image sets to compare with."
     )
     show(
         f"<p class='csp-lead'>Of {numbers.count(len(compared.rows))} neurons, "
@@ -31,7 +31,7 @@ def summary(compared: Comparison, method: str) -> None:
         f"{numbers.count(compared.count('oneway'))} have a best match that is closer to another "
         f"neuron here, and {numbers.count(compared.count('unmatched'))} have none. On the other "
         f"side, {numbers.count(compared.n_other_unmatched)} of {numbers.count(compared.n_other)} "
-        f"are nobody's partner.{plain(chance)}</p>"
+        f"are nobody's partner.{chance}</p>"
     )
 
 

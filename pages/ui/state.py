@@ -146,15 +146,25 @@ def pick_share(
 
 
 def pick_neuron(asked: str, bundle: Bundle) -> tuple[str, str | None]:
-    """The neuron ``model/layer/unit`` asked for if the bundle has it, else none and a note."""
+    """The neuron ``model/layer/unit`` asked for, or the nearest one and a note, or none and a note.
+
+    Nothing is searched for where the text names no neuron at all.
+    """
     if not asked:
         return "", None
     try:
         neuron = NeuronRef.parse(asked[:500])
-        is_here = neuron.unit < bundle.n_units(neuron.model, neuron.layer)
     except CspError:
-        is_here = False
-    return (asked, None) if is_here else ("", f"There is no neuron “{shorten(asked)}” here.")
+        return (
+            "",
+            f"“{shorten(asked)}” names no neuron (model/layer/unit), so none is searched for.",
+        )
+    model, _ = pick("model", neuron.model, bundle.model_names)
+    layer, _ = pick("layer", neuron.layer, bundle.layers(model))
+    near = NeuronRef(model, layer, min(neuron.unit, bundle.n_units(model, layer) - 1))
+    if near == neuron:
+        return asked, None
+    return str(near), f"There is no neuron “{shorten(asked)}” here; showing what is like {near}."
 
 
 def pick_vector(asked: str, bundle: Bundle) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from urllib.parse import quote
 
+from csp_engine.neuron_facts import method_title
 from pages.ui.cards import base_url, plain
 from pages.ui.store import ROOT
 
@@ -48,6 +49,12 @@ def term(name: str, shown: str | None = None) -> str:
         f"data-meaning='{plain(meaning)}' aria-label='{plain(f'{shown or name}: {meaning}')}'>"
         f"{plain(shown or name)}</a>"
     )
+
+
+def method(name: str) -> str:
+    """A label method as HTML, with its meaning where the glossary has one."""
+    title = method_title(name)
+    return term(title) if title in meanings() else plain(title)
 
 
 def explained(*names: str) -> str:

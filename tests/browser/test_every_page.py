@@ -18,6 +18,7 @@ from tests.pages.hostile_world import HOSTILE
 pytestmark = [pytest.mark.browser]
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 DARK = "rgb(18, 23, 22)"
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 HOSTILE_NEURON = "bundle=hostile&layer=second@mean&unit=5"
 WHOLE_MAP = "area=0-0-65535-0-65535-65535-0-65535"
 PAGES = {
@@ -48,7 +49,7 @@ def witness() -> Witness:
 @pytest.fixture(scope="module")
 def visitor(browser: Browser, witness: Witness) -> Iterator[Page]:
     """One page that visits all addresses in turn, as a person does."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = browser.new_context(viewport=DESK)
     yield witness.watch(context.new_page())
     context.close()
 
@@ -66,8 +67,9 @@ def serious(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_accessible_in_both_themes_and_keeps_names_text(server, visitor, witness, name):
+def test_a_page_is_accessible_fits_a_phone_and_keeps_names_text(server, visitor, witness, name):
     path, drawn = PAGES[name]
+    visitor.set_viewport_size(DESK)
     visitor.emulate_media(color_scheme="light")
     visitor.goto(f"{server.url}/{path}")
     expect(visitor.locator(drawn).first).to_be_visible()
@@ -80,6 +82,11 @@ def test_a_page_is_accessible_in_both_themes_and_keeps_names_text(server, visito
     settled(visitor)
     visitor.screenshot(path=SCREENSHOTS / f"{name}-dark.png")
     assert serious(visitor) == []
+    visitor.set_viewport_size(PHONE)
+    visitor.screenshot(path=SCREENSHOTS / f"{name}-390.png")
+    main = visitor.get_by_test_id("stMain")
+    expect(main).to_have_js_property("clientWidth", PHONE["width"])
+    assert main.evaluate("m => m.scrollWidth - m.clientWidth") == 0
     # Locators look into the components too; markup in a name would have become elements.
     assert visitor.locator("img[src='x'], a[href^='javascript'], b:text-is('bold')").count() == 0
     assert witness.seen == []

@@ -179,17 +179,6 @@ def test_two_layers_are_compared_and_a_row_shows_both(server, open_page):
     page.screenshot(path=SCREENSHOTS / "compare.png")
 
 
-@pytest.mark.parametrize("path", ["", "search?q=green", "neuron?layer=second@mean&unit=5"])
-def test_pages_fit_a_phone(server, open_page, path):
-    page = open_page(f"{server.url}/{path}", width=390, height=844)
-    expect(page.locator(LOADED).first).to_be_visible()
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("m => m.scrollWidth - m.clientWidth") == 0
-    name = re.sub(r"\W+", "-", path.partition("?")[0] or "overview")
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}-390.png")
-
-
 def test_every_image_has_words(server, open_page):
     page = settled(open_page(f"{server.url}/neuron?layer=second@mean&unit=5"))
     expect(page.locator(f".tiles {LOADED}").first).to_be_visible()

@@ -79,3 +79,18 @@ def test_an_uploaded_image_is_searched_by_and_stays_in_the_address(server, open_
     first = cards.first.locator(".id").inner_text()
     other = open_page(server.url + address(page))
     expect(other.locator(".cards a").first.locator(".id")).to_have_text(first)
+
+
+def test_two_tabs_do_not_move_each_other_and_survive_a_reload(server, open_page):
+    first = open_page(f"{server.url}/neuron?bundle=small&layer=second@mean&unit=5")
+    second = first.context.new_page()
+    second.goto(f"{server.url}/neuron?bundle=small&layer=first@mean&unit=2&show=exemplars")
+    expect(second.locator(".tiles li.single").first).to_be_visible()
+    first.get_by_role("button", name="Next").click()
+    expect(first.locator(".csp-id")).to_contain_text("second@mean / 6")
+    first.wait_for_function("() => location.search.includes('unit=6')")
+    expect(second.locator(".csp-id")).to_contain_text("first@mean / 2")
+    for page, shown in ((first, "second@mean / 6"), (second, "first@mean / 2")):
+        page.reload()
+        expect(settled(page).locator(".csp-id")).to_contain_text(shown)
+    expect(second.locator(".tiles li.single").first).to_be_visible()

@@ -236,7 +236,7 @@ def test_the_layer_and_method_of_the_url_are_kept_to(serve, case_bundle):
     serve(case_bundle)
     at = open_page("melanoma", layer="last@mean", method="semanticlens")
     assert set(at.dataframe[0].value["neuron"].str.split("/").str[1]) == {"last@mean"}
-    assert "concept vector by SemanticLens" in html(at)
+    assert ">SemanticLens</a>; t: vector of a text" in html(at)
     at.selectbox(key="_layer").select("all").run()
     assert "layer" not in at.query_params
     at.selectbox(key="_model").select("retrained").run()

@@ -117,7 +117,8 @@ def selection(
             "Drag to move, scroll to zoom, click a point to open its neuron. With Lasso (or the "
             "shift key held), draw around points to list them here."
         )
-        link("layer", "All neurons as a table", view.params(layer=ALL_LAYERS, unit=""))
+        with st.container(key="open"):
+            link("layer", "All neurons as a table", view.params(layer=ALL_LAYERS, unit=""))
         return
     kept = rows[neuron_map.inside(points.xy_m2, area)]
     show(f"<h2 class='csp-h'>{numbers.count(len(kept))} neurons in the selection</h2>")

@@ -27,7 +27,7 @@ from tests import toys
 from tests.pages import case_world, hostile_world
 
 # What a page shows is tested here, not how soon: two browsers may share two busy cores.
-expect.set_options(timeout=120_000)
+expect.set_options(timeout=20_000)
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -181,7 +181,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 def settled(page: Page) -> Page:
     """Wait until the script has run."""
     expect(page.get_by_test_id("stApp")).to_have_attribute(
-        "data-test-script-state", "notRunning", timeout=120_000
+        "data-test-script-state", "notRunning", timeout=30_000
     )
     return page
 

@@ -83,9 +83,9 @@ def test_a_page_is_accessible_fits_a_phone_and_keeps_names_text(server, visitor,
     visitor.screenshot(path=SCREENSHOTS / f"{name}-dark.png")
     assert serious(visitor) == []
     visitor.set_viewport_size(PHONE)
-    visitor.screenshot(path=SCREENSHOTS / f"{name}-390.png")
     main = visitor.get_by_test_id("stMain")
     expect(main).to_have_js_property("clientWidth", PHONE["width"])
+    visitor.screenshot(path=SCREENSHOTS / f"{name}-390.png")
     assert main.evaluate("m => m.scrollWidth - m.clientWidth") == 0
     # Locators look into the components too; markup in a name would have become elements.
     assert visitor.locator("img[src='x'], a[href^='javascript'], b:text-is('bold')").count() == 0

@@ -20,7 +20,7 @@ _KEYS = st.components.v2.component(
     "csp_keys",
     html=(
         "<div class='keys' role='group' aria-label='Keys'><span class='words'></span>"
-        "<button type='button' aria-label='Letter keys on' title='Letter keys on or off'></button>"
+        "<button type='button' title='Turn letter keys on or off'></button>"
         "</div>"
     ),
     css=asset("keys.css"),

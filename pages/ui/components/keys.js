@@ -26,8 +26,8 @@ export default function (component) {
   }
 
   function draw() {
-    toggle.setAttribute("aria-pressed", String(isOn()))
-    toggle.textContent = isOn() ? "keys on" : "keys off"
+    toggle.textContent = isOn() ? "letter keys on" : "letter keys off"
+    toggle.classList.toggle("on", isOn())
     words.classList.toggle("off", !isOn())
   }
 

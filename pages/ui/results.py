@@ -45,20 +45,23 @@ def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_sear
             f"{term('strength', 'more of it')} in the exemplars than chance gives, and a better "
             f"fit than the best {best} has on 95 % {sets}. {_on_cards()}</p>"
         )
-    elif judged.best == "unsure":
-        show(
-            f"<p class='csp-note' role='status'><b>Cannot tell whether any neuron is about {name}."
-            f"</b> {plain(_why_unsure(judged, best, sets))} Judge by the images. "
-            f"{plain(count)}. {_on_cards()}</p>"
+        return
+    if judged.best == "unsure":
+        said = (
+            f"<b>Cannot tell whether any neuron is about {name}.</b> "
+            f"{plain(_why_unsure(judged, best, sets))} Judge by the images."
         )
     else:
-        show(
-            f"<p class='csp-note' role='status'><b>No neuron stands out for {name}.</b> The "
-            "nearest are shown, but their exemplars hold no more of it than chance gives, or it "
-            f"fits worse than the best {best} does on half {sets}. Either no neuron here stands "
-            "for it, or it lies outside what the probe images and the encoder cover. "
-            f"{plain(count)}. {_on_cards()}</p>"
+        said = (
+            f"<b>No neuron stands out for {name}.</b> These are the nearest, but their exemplars "
+            f"hold no more of it than chance gives, or it fits worse than the best {best} does on "
+            f"half {sets}. Perhaps no neuron here stands for it; perhaps the probe images do not "
+            "show it, or the encoder does not know it."
         )
+    show(
+        f"<p class='csp-note' role='status'>{said}</p>"
+        f"<p class='csp-quiet csp-left csp-under'>{plain(count)}. {_on_cards()}</p>"
+    )
 
 
 def did_you_mean(bundle: Bundle, view: View, judged: Judged | None) -> None:

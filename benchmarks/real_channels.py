@@ -1,10 +1,11 @@
 """Which channels of a network answer to what lies beside the lesion, on real dermoscopy.
 
-ISIC 2017 photographs, and the classifier that ``python -m benchmarks.train_melanoma`` makes, beside
-the ImageNet network it was made from. Of every channel: how well its activation tells photographs
-with an artefact from those without (AUROC). The best one of a layer is chosen on one half of the
-photographs and measured on the other, near-duplicates whole. Only aggregate figures are written.
-Needs the shared test material (CSP_SHARED_DATA).
+ISIC 2017 photographs; a classifier of nine skin lesions made by others, the melanoma classifier
+that ``python -m benchmarks.train_melanoma`` makes, and the ImageNet network it was made from. Of
+every channel of every block: how well its activation tells photographs with an artefact from those
+without (AUROC). The best one is chosen on one half of the photographs and measured on the other,
+near-duplicates whole. Only aggregate figures are written. Needs the shared test material
+(CSP_SHARED_DATA).
 
     python -m benchmarks.real_channels [--out FOLDER]
 """
@@ -19,59 +20,56 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from benchmarks.dermoscopy_models import imagenet, melanoma
+from benchmarks import dermoscopy_models
+from benchmarks.dermoscopy_models import melanoma
 from benchmarks.real_dermoscopy import ROOT, Columns, area, rounded
 from benchmarks.surrogate import shared_folder
+from csp_engine.activations import ActivationRecorder
 from csp_engine.evaluation.ground_truth import association
 from csp_engine.images import decode
 from csp_engine.isic2017 import ARTEFACTS
+from csp_engine.layers import select_layers
 
 RESULT = Path(__file__).parent / "results" / "real_channels.json"
 COLUMNS = (*ARTEFACTS, "melanoma")
-LAYERS = (13, 16, 18)
-"""Blocks of ``features`` looked at. Training left the first 14 alone, so number 13 is shared."""
+TORCHVISION = ("features.*", "features.*.conv.0", "features.*.conv.1")
+MODULES = {
+    "imagenet": TORCHVISION,
+    "melanoma": TORCHVISION,
+    "skin_isic9": ("blocks.*.*", "blocks.*.*.bn1", "blocks.*.*.bn2", "bn2"),
+}
+"""What is looked at in each network: every block, its hidden channels, and the last layer."""
 
-SHARED = 11
-"""Blocks that run once for both networks; their output is kept, in halves."""
+LAST = ("features.18@mean", "features.18@max", "bn2@mean", "bn2@max")
+"""Layers of which the figures of every column are kept, not only those that are best."""
 
-BATCH = 64
+BATCH = 16
 GOOD = 0.8
 """AUROC from which a channel counts as answering to a column."""
 
 Activations = dict[tuple[str, str], np.ndarray]
-"""By network and ``features.N@pooling``: one row a unit, one column a photograph."""
+"""By network and ``MODULE@pooling``: one row a unit, one column a photograph."""
 
 
-def shared_part(folder: Path, names: pd.Series, cache: Path) -> torch.Tensor:
-    """Output of the blocks both networks share, ``(photograph, channel, row, column)``."""
-    if cache.is_file():
-        return torch.load(cache, weights_only=True)
-    model = imagenet()
-    stem, rows = model.network.features[:SHARED], []
-    with torch.inference_mode():
-        for name in names:
-            image = decode((folder / f"{name}.jpg").read_bytes())
-            rows.append(stem(torch.from_numpy(model.preprocess(image))[None])[0].half())
-    torch.save(torch.stack(rows), cache)
-    return torch.stack(rows)
-
-
-def activations(shared: torch.Tensor) -> Activations:
-    """Mean and maximum of every channel of the layers, for both networks."""
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
-    with torch.inference_mode():
-        for model in (imagenet(), melanoma()):
-            for first in range(0, len(shared), BATCH):
-                x = shared[first : first + BATCH].float()
-                for number in range(SHARED, LAYERS[-1] + 1):
-                    x = model.network.features[number](x)
-                    if number in LAYERS:
-                        mean, high = x.mean((2, 3)).numpy(), x.amax((2, 3)).numpy()
-                        found.setdefault((model.name, f"features.{number}@mean"), []).append(mean)
-                        found.setdefault((model.name, f"features.{number}@max"), []).append(high)
-    return {key: np.concatenate(parts).T.copy() for key, parts in found.items()}
+def activations(folder: Path, names: pd.Series) -> Activations:
+    """Mean and maximum of every channel of the layers, for all networks."""
+    found: Activations = {}
+    for name, modules in MODULES.items():
+        model = getattr(dermoscopy_models, name)()
+        patterns = [f"{module}@{pooling}" for module in modules for pooling in ("mean", "max")]
+        parts: dict[str, list[np.ndarray]] = {}
+        with ActivationRecorder(model, select_layers(model, patterns)) as recorder:
+            for first in range(0, len(names), BATCH):
+                files = [folder / f"{image}.jpg" for image in names[first : first + BATCH]]
+                images = [model.preprocess(decode(file.read_bytes())) for file in files]
+                for layer, value_nu in recorder(np.stack(images)).items():
+                    parts.setdefault(layer, []).append(value_nu)
+                if first % (20 * BATCH) == 0:
+                    print(f"{name}: {first} of {len(names)}", flush=True)
+        for layer, values in parts.items():
+            found[name, layer] = np.concatenate(values).T.copy()
+    return found
 
 
 def areas(
@@ -165,14 +163,22 @@ def main() -> None:
     args = parser.parse_args()
     table = pd.read_parquet(args.out / "photographs.parquet")
     columns = Columns(table)
-    folder = shared_folder() / "images" / "isic2017"
-    found = activations(shared_part(folder, table["image"], args.out / "shared.pt"))
+    found = activations(shared_folder() / "images" / "isic2017", table["image"])
     channels = single_channels(found, columns)
     best = best_channels(channels)
     result = {
         "n_photographs": len(table),
+        "n_layers": pd.Series([model for model, _ in found]).value_counts().to_dict(),
+        "n_channels": {
+            name: sum(len(value) for (model, _), value in found.items() if model == name)
+            for name in MODULES
+        },
         "best": best,
-        "channels": channels,
+        "best_by_pooling": {
+            pooling: best_channels([r for r in channels if r["layer"].endswith(f"@{pooling}")])
+            for pooling in ("mean", "max")
+        },
+        "last_layers": [row for row in channels if row["layer"] in LAST],
         "through": list(through_channels(found, columns)),
     }
     RESULT.write_text(json.dumps(rounded(result), indent=1) + "\n")

@@ -1,0 +1,237 @@
+"""The tables of docs/melanoma.md, made from the figures that the benchmarks wrote.
+
+    python docs/melanoma_tables.py           print them
+    python docs/melanoma_tables.py --write   put them into docs/melanoma.md
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Figures come from
+``benchmarks/results/real_channels.json`` and ``real_browser.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from demo_tables import ROOT, area, rows_of
+
+PAGE = ROOT / "docs" / "melanoma.md"
+CHANNELS = ROOT / "benchmarks" / "results" / "real_channels.json"
+BROWSER = ROOT / "benchmarks" / "results" / "real_browser.json"
+DEMO = "open_clip/assets/demo/encoder"
+ENCODERS = {"python:benchmarks.surrogate:encoder": "general", DEMO: "demo"}
+METHODS = {"csp": "CSP", "semanticlens": "SemanticLens", "clip_dissect": "CLIP-Dissect"}
+COLUMNS = {
+    "patches": "colour patch",
+    "dark_corner": "dark corners",
+    "ruler": "ruler",
+    "gel_border": "gel border",
+    "ink": "ink marks",
+    "hair": "hair",
+    "gel_bubble": "gel bubbles",
+    "melanoma": "melanoma",
+}
+"""Artefacts in the order of the page, by column of the table."""
+
+ARTEFACTS = list(COLUMNS.values())[:-1]
+
+Record = Mapping[str, Any]
+
+
+def percent(value: float) -> str:
+    """A share as it stands in the text of the page."""
+    return f"{value:.0%}".replace("%", " %")
+
+
+def share(row: Record) -> str:
+    """A share with its count and interval."""
+    if not row["n"]:
+        return "none"
+    ends = f"{100 * row['low']:.0f}–{100 * row['high']:.0f}"
+    return f"{percent(row['share'])} ({ends}), {row['n_hits']} of {row['n']}"
+
+
+def channels(record: Record) -> str:
+    """The best single channel of every network."""
+    best = record["best"]
+    rows = [
+        [name, *(f"{area(found[c])} `{found[c]['layer']}/{found[c]['unit']}`"
+                 for found in best.values())]
+        for c, name in COLUMNS.items()
+    ]  # fmt: skip
+    return rows_of(f"answers to | {' | '.join(f'`{model}`' for model in best)}", rows)
+
+
+def poolings(record: Record) -> str:
+    """The best channel by its mean and by its maximum."""
+    by_pooling = record["best_by_pooling"]
+    models = [m for m in record["best"] if m != "imagenet"]
+    rows = [
+        [name, *(f"{by_pooling[pooling][m][c]['auroc']:.2f}"
+                 for m in models for pooling in ("mean", "max"))]
+        for c, name in COLUMNS.items()
+    ]  # fmt: skip
+    heads = [f"`{m}`, {pooling}" for m in models for pooling in ("mean", "maximum")]
+    return rows_of(f"answers to | {' | '.join(heads)}", rows)
+
+
+def accuracy(record: Record) -> str:
+    """How often both classifiers are right, with and without each artefact."""
+    slices = {
+        model: {row["slice"]: row for row in rows}
+        for model, rows in record["networks"]["slices"].items()
+    }
+
+    def cells(row: Record) -> list[str]:
+        found = row["melanoma_found"]
+        return [
+            f"{percent(row['accuracy'])} ({100 * row['low']:.0f}–{100 * row['high']:.0f}) "
+            f"of {row['n']:,}",
+            "–" if found is None else f"{percent(found)} of {row['n_melanoma']}",
+            percent(row["benign_cleared"]),
+        ]
+
+    names = ["all", *(prefix + name for name in ARTEFACTS for prefix in ("", "no "))]
+    rows = [[name, *(cell for held in slices.values() for cell in cells(held[name]))]
+            for name in names]  # fmt: skip
+    heads = [
+        f"`{model}` {what}"
+        for model in slices
+        for what in ("right", "melanomas found", "others cleared")
+    ]
+    return rows_of(f"photographs | {' | '.join(heads)}", rows)
+
+
+def encoders(record: Record) -> str:
+    """What the encoders know of the artefacts, and what that means for the search."""
+    rows = []
+    for name in ARTEFACTS:
+        means = [r["mean"] for r in record["networks"]["answering"] if r["artefact"] == name]
+        row = [name]
+        for spec in ENCODERS:
+            found = record["encoders"][spec]
+            mine = [r for r in found["search"] if r["artefact"] == name and r["method"] == "csp"]
+            texts = {r["text"] for r in mine}
+            areas = [r["auroc"] for r in found["zero_shot"] if r["text"] in texts]
+            row.append(f"{statistics.median(areas):.2f} ({min(areas):.2f}–{max(areas):.2f})")
+            row.append(f"{statistics.median(r['mean_of_ten'] for r in mine):.2f}")
+        rows.append([*row, f"{statistics.mean(means):.2f}"])
+    heads = [
+        f"{title}: {what}"
+        for title in ENCODERS.values()
+        for what in ("cosine of the words", "first ten neurons")
+    ]
+    return rows_of(f"artefact | {' | '.join(heads)} | all neurons", rows)
+
+
+def search(record: Record) -> str:
+    """Ranks of the first answering neuron, with the demo encoder."""
+    networks, found = record["networks"], record["encoders"][DEMO]["search"]
+    rows = []
+    for name in ARTEFACTS:
+        for counts in (r for r in networks["answering"] if r["artefact"] == name):
+            model, n = counts["model"], networks["n_neurons"][counts["model"]]
+            bar = "0.8" if counts["n_0.8"] else "0.7"
+            n_good = counts[f"n_{bar}"]
+            row = [name, f"`{model}`", f"{n_good} at {bar}" if n_good else "none"]
+            row.append(f"{(n + 1) / (n_good + 1):.0f}" if n_good else "–")
+            for method in ("csp", "semanticlens"):
+                ranks = [
+                    r[f"first_{bar}"]
+                    for r in found
+                    if (r["model"], r["artefact"], r["method"]) == (model, name, method)
+                ]
+                if not n_good:
+                    row.append("–")
+                    continue
+                row.append(f"{ranks[0]}; {statistics.median(ranks):.0f} "
+                           f"({min(ranks)}–{max(ranks)})")  # fmt: skip
+            rows.append(row)
+    head = (
+        "searched for | in | neurons that answer | first by chance | CSP: first by the usual "
+        "word; median (range) of all wordings | SemanticLens: the same"
+    )
+    return rows_of(head, rows)
+
+
+def best_labels(record: Record) -> str:
+    """What each method calls the channels that answer best, with the demo encoder."""
+    found = record["encoders"][DEMO]["labels_of_best"]
+
+    def label(row: Record, method: str) -> str:
+        return row[method][0] if row[f"{method}_reliable"] else f"({row[method][0]})"
+
+    rows = [
+        [name, f"`{row['model']}/{row['layer']}/{row['unit']}`", f"{row['auroc']:.2f}",
+         *(label(row, method) for method in METHODS)]
+        for name in ARTEFACTS for row in found if row["artefact"] == name
+    ]  # fmt: skip
+    return rows_of(f"answers to | channel | AUROC | {' | '.join(METHODS.values())}", rows)
+
+
+def labels(record: Record) -> str:
+    """How often labels are right about neurons with a true concept."""
+    rows = []
+    for spec, title in ENCODERS.items():
+        for method, found in record["encoders"][spec]["labels"]["methods"].items():
+            rows.append(
+                [title, METHODS[method], share(found["best"]), share(found["claims_where_true"]),
+                 share(found["silent_where_none"])]
+            )  # fmt: skip
+    head = "encoder | method | best label right | called reliable | none claimed where none is true"
+    return rows_of(head, rows)
+
+
+def walk(record: Record) -> str:
+    """What the page Melanoma counts, with the demo encoder."""
+    rows = []
+    for row in record["encoders"][DEMO]["walk"]:
+        kinds = " / ".join(str(row["kinds"].get(k, 0)) for k in ("valid", "spurious", "unexpected"))
+        rows.append(
+            [f"`{row['model']}`", METHODS[row["method"]], str(row["n_influential"]), kinds,
+             share(row["called_right"]), share(row["found"])]
+        )  # fmt: skip
+    head = (
+        "classifier | concept vectors | influential | valid / spurious / unexpected | called "
+        "spurious that truly answer to an artefact | of those that truly answer, called spurious"
+    )
+    return rows_of(head, rows)
+
+
+TABLES: dict[str, tuple[Path, Callable[[Record], str]]] = {
+    "accuracy": (BROWSER, accuracy),
+    "channels": (CHANNELS, channels),
+    "poolings": (CHANNELS, poolings),
+    "encoders": (BROWSER, encoders),
+    "search": (BROWSER, search),
+    "best-labels": (BROWSER, best_labels),
+    "labels": (BROWSER, labels),
+    "walk": (BROWSER, walk),
+}
+
+
+def table(name: str) -> str:
+    """One table."""
+    path, write = TABLES[name]
+    return write(json.loads(path.read_text(encoding="utf-8")))
+
+
+def filled(page: str) -> str:
+    """The page with every table as the files have it now."""
+    return re.sub(
+        r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)",
+        lambda found: f"{found[1]}{table(found[2])}\n{found[3]}",
+        page,
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        for each in TABLES:
+            print(f"\n{each}\n\n{table(each)}")  # noqa: T201

@@ -1,0 +1,42 @@
+"""docs/melanoma.md quotes the figures that were measured on real photographs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "melanoma.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tables():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "docs"))
+        return importlib.import_module("melanoma_tables")
+
+
+def test_tables_are_those_of_the_measured_figures(tables):
+    assert tables.filled(PAGE) == PAGE, "run: python docs/melanoma_tables.py --write"
+    assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(tables.TABLES)
+    assert PAGE.count("<!-- end -->") == len(tables.TABLES)
+
+
+def test_only_aggregate_figures_of_every_artefact_are_kept(tables):
+    found = json.loads(tables.BROWSER.read_text("utf-8"))
+    assert "ISIC_" not in json.dumps(found)
+    assert set(found["encoders"]) == set(tables.ENCODERS)
+    for browsed in found["encoders"].values():
+        assert {row["artefact"] for row in browsed["search"]} == set(tables.ARTEFACTS)
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", PAGE):
+        assert (ROOT / "docs" / target).exists(), target
+    headings = re.findall(r"^#+ (.+)$", PAGE, re.M)
+    known = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", PAGE)) <= known

@@ -29,6 +29,8 @@ POLICY = (
 """What the pages may load: their own pictures, style and script, also from disk; nothing else."""
 
 PER_FOLDER = 1000
+ROWS_AT_ONCE = 300
+"""Rows of a table that are laid out before somebody asks for more: thousands take seconds."""
 MAX_TITLE = 80
 _UNSAFE = re.compile("[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f\u007f-\u009f]")
 
@@ -59,7 +61,7 @@ class Site:
     def _all_but_overview(
         self, tables: list[NeuronTable], progress: Progress
     ) -> Iterator[tuple[str, bytes]]:
-        for name in ("style.css", "table.js"):
+        for name in ("style.css", "all-rows.css", "table.js"):
             yield name, (TEMPLATES / name).read_bytes()
         yield from self._neuron_pages(progress)
         for number, table in enumerate(tables):
@@ -130,6 +132,7 @@ class Site:
                 **values,
                 up=up,
                 policy=POLICY,
+                rows_at_once=ROWS_AT_ONCE,
                 bundle=self.bundle,
                 method=method_title(self.method),
                 image_url=lambda image: up + image_path(image),

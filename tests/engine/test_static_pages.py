@@ -46,7 +46,20 @@ HOSTILE = [
     LONG,
 ]
 OURS = {
-    *("html", "head", "meta", "title", "link", "script", "body", "header", "nav", "main", "footer"),
+    *(
+        "html",
+        "head",
+        "meta",
+        "title",
+        "link",
+        "script",
+        "noscript",
+        "body",
+        "header",
+        "nav",
+        "main",
+        "footer",
+    ),
     *("h1", "h2", "p", "a", "b", "bdi", "code", "span", "div", "section", "ul", "li", "img"),
     *(
         "dl",

@@ -16,32 +16,47 @@ function sortBy(table, place, header) {
   });
   for (const each of table.tHead.rows[0].cells) each.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", goesDown ? "descending" : "ascending");
+  body.remove(); /* so that nothing is laid out before all rows are in place */
   body.append(...keyed.map((each) => each.row));
+  table.append(body);
 }
 
-function narrow(table, form) {
+function narrow(table, form, limit) {
   const text = form.elements.text.value.trim().toLowerCase();
   const isStrict = Boolean(form.elements.reliable?.checked);
-  let shown = 0;
+  let kept = 0;
   for (const row of table.tBodies[0].rows) {
     const isKept = (!text || row.dataset.text.includes(text)) && (!isStrict || "reliable" in row.dataset);
-    row.hidden = !isKept;
-    shown += isKept;
+    kept += isKept;
+    row.hidden = !isKept || kept > limit;
   }
   const all = table.tBodies[0].rows.length;
-  form.querySelector("[role=status]").textContent =
-    shown === all ? "" : `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} ${table.dataset.noun}`;
+  const count = (n) => n.toLocaleString("en");
+  const words = kept === all ? [] : [`${count(kept)} of ${count(all)} ${table.dataset.noun}`];
+  if (kept > limit) words.push(`the first ${count(limit)} are shown`);
+  form.querySelector("[role=status]").textContent = words.join("; ");
+  document.querySelector(".more").hidden = kept <= limit;
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  Array.from(table.tHead.rows[0].cells).forEach((header, place) => {
-    header.querySelector("button")?.addEventListener("click", () => sortBy(table, place, header));
-  });
   const form = document.querySelector("form.filter");
+  const step = Number(table.dataset.rows);
+  let limit = step;
+  const redraw = () => narrow(table, form, limit);
+  Array.from(table.tHead.rows[0].cells).forEach((header, place) => {
+    header.querySelector("button")?.addEventListener("click", () => {
+      sortBy(table, place, header);
+      redraw();
+    });
+  });
   form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", () => narrow(table, form));
-  narrow(table, form);
+  form.addEventListener("input", redraw);
+  document.querySelector(".more").addEventListener("click", () => {
+    limit += step;
+    redraw();
+  });
+  redraw();
 }
 
 document.addEventListener("keydown", (event) => {

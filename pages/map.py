@@ -6,7 +6,17 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle, Projection
-from pages.ui import lists, narrowing, neuron_map, neuron_rows, numbers, problems, table, words
+from pages.ui import (
+    asking,
+    lists,
+    narrowing,
+    neuron_map,
+    neuron_rows,
+    numbers,
+    problems,
+    table,
+    words,
+)
 from pages.ui.asking import NOTHING
 from pages.ui.cards import plain, show
 from pages.ui.page import go, link, opened, set_params
@@ -102,6 +112,7 @@ def controls(bundle: Bundle, view: View, columns: list[str], colour: str) -> Non
             "Colour", columns, format_func=title, key="_colour", on_change=coloured, width=190
         )
         narrowing.method_box(bundle, view)
+    asking.warm_up(view)
 
 
 def selection(

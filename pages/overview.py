@@ -7,7 +7,7 @@ import streamlit as st
 from csp_engine import provenance
 from csp_engine.bundle import Bundle
 from csp_engine.static_pages import of_layers
-from pages.ui import exporting, finding, numbers, problems, store, table
+from pages.ui import asking, exporting, finding, numbers, problems, store, table
 from pages.ui.cards import Packs, facts, plain, show, tile_grid
 from pages.ui.evidence import pair_tiles
 from pages.ui.neurons import BestLabel, best_label, method_title
@@ -57,6 +57,7 @@ def search_box(view: View, bundle: Bundle, method: str) -> None:
         placeholder="a word or a short description",
         max_chars=300,
     )
+    asking.warm_up(view)
     if query:
         go("search", view.search_params(query, method=method))
     examples = finding.example_queries(bundle, method)

@@ -27,6 +27,7 @@ def main() -> None:
         return
     view = with_method(view, methods)
     asking.boxes(bundle, view)
+    asking.warm_up(view)
     if not view.has_query:
         start(bundle, view)
         return

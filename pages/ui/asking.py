@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from urllib.parse import quote
 
-import numpy as np
 import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from pages.ui import finding, problems, store, vectors
-from pages.ui.cards import asset, plain, show
+from pages.ui.cards import asset, base_url, plain, show
 from pages.ui.page import set_params
 from pages.ui.state import MAX_QUERY, RESULT_COUNTS, View
 
@@ -26,7 +26,14 @@ _PASTE = st.components.v2.component(
     css=asset("paste.css"),
     js=asset("paste.js"),
 )
+_WARM = st.components.v2.component("csp_warm", html="<span></span>", js=asset("warm.js"))
 UPLOADS = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
+
+
+def warm_up(view: View) -> None:
+    """Have the encoder loaded once somebody puts the cursor into a box for words."""
+    with st.container(key="warm"):
+        _WARM(key="warm_up", data={"url": base_url(f"csp/warm/{quote(view.bundle, safe='')}")})
 
 
 def boxes(bundle: Bundle, view: View) -> None:
@@ -89,7 +96,7 @@ def uploaded(bundle: Bundle, view: View) -> None:
     if content is None:
         return
     with problems.caught(), st.spinner("Looking at the image…"):
-        vector_d = seen(bundle, content)
+        vector_d = store.ENCODERS.image_vector(bundle, content)
         set_params(**{**NOTHING, "bundle": view.bundle, "vec": vectors.encode(vector_d, bundle)})
         st.rerun()
 
@@ -102,19 +109,6 @@ def from_clipboard(pasted: object) -> bytes | None:
         return base64.b64decode(pasted, validate=True)
     except binascii.Error:
         return None
-
-
-def seen(bundle: Bundle, content: bytes) -> np.ndarray:
-    """The vector that a bundle's encoder gives the bytes of an image file.
-
-    Raises:
-        CspError: if it is no image, or the encoder cannot be had.
-    """
-    from csp_engine.images import decode  # scipy: half a second, only where it is needed
-    from csp_engine.search import image_query_vector
-
-    image = decode(content)
-    return image_query_vector(bundle, image, store.encoder_of(bundle))
 
 
 def vocabulary(bundle: Bundle, view: View) -> None:

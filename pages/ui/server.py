@@ -76,6 +76,20 @@ async def ready(_: Request) -> Response:
     return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
+def warm(bundle_name: str) -> Response:
+    """Begin to load the encoder of a bundle; the answer does not wait for it."""
+    try:
+        store.ENCODERS.warm(store.open_bundle(bundle_name))
+    except CspError as error:
+        return Response(str(error), 404, media_type="text/plain")
+    return Response(status_code=204)
+
+
+async def warm_route(request: Request) -> Response:
+    """``POST /csp/warm/{bundle}``."""
+    return await anyio.to_thread.run_sync(warm, request.path_params["bundle"])
+
+
 def document(name: str) -> Response:
     """A page of the project's documents, as text."""
     path = store.ROOT / "docs" / name
@@ -96,6 +110,7 @@ def routes() -> list[Route]:
     return [
         Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
         Route(f"{start}/ready", ready),
+        Route(f"{start}/warm/{{bundle}}", warm_route, methods=["POST"]),
         Route(f"{start}/docs/{{name}}", documents),
         *neuron_routes.routes(start),
     ]

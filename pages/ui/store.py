@@ -6,8 +6,6 @@ so no URL can open another path.
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import threading
 from collections import OrderedDict
@@ -19,31 +17,29 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.encoder_process import EncoderProcess
 from csp_engine.errors import BundleError
 from csp_engine.jobs import is_unfinished, job_folder
 from csp_engine.scoring import NullComponents, null_best
 from csp_engine.search import (
-    bundle_encoder,
     null_vectors,
     open_index,
     query_vector,
     remainders,
     stored_label,
 )
-from csp_engine.types import Encoder
 from pages.ui.access import is_read_only
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "manifest.json"
-log = logging.getLogger(__name__)
 
 KEPT = 512
 N_CONTROL_IMAGES = 2000
 _lock = threading.Lock()
 _kept: OrderedDict[Hashable, Any] = OrderedDict()
 _making: dict[Hashable, threading.Lock] = {}
-_encoders: dict[str, Encoder] = {}
-_encoder_lock = threading.Lock()
+ENCODERS = EncoderProcess()
+"""Torch lives there, not in the process that answers the pages."""
 
 
 def once(key: Hashable, make: Callable[[], Any]) -> Any:
@@ -155,8 +151,7 @@ def searchable_methods(bundle: Bundle) -> tuple[str, ...]:
 
 def is_quick(bundle: Bundle, texts: list[str]) -> bool:
     """Whether these texts need no encoder to be loaded now."""
-    fingerprint = bundle.manifest.inputs["encoder"]["fingerprint"]
-    return fingerprint in _encoders or all(
+    return ENCODERS.has_loaded(bundle) or all(
         ("query", bundle.digest, text) in _kept or stored_label(bundle, text) is not None
         for text in texts
     )
@@ -166,22 +161,11 @@ def vector_of(bundle: Bundle, text: str) -> np.ndarray:
     """The query vector of a text; loads the encoder only if the text is no label."""
 
     def make() -> np.ndarray:
-        needed = None if stored_label(bundle, text) is not None else encoder_of(bundle)
-        return query_vector(bundle, text, needed)
+        if stored_label(bundle, text) is not None:
+            return query_vector(bundle, text)
+        return ENCODERS.text_vector(bundle, text)
 
     return once(("query", bundle.digest, text), make)
-
-
-def encoder_of(bundle: Bundle) -> Encoder:
-    """The encoder that made a bundle, loaded once per process."""
-    stored = bundle.manifest.inputs["encoder"]
-    with _encoder_lock:
-        if stored["fingerprint"] not in _encoders:
-            log.info("loading encoder %s", stored["spec"])
-            _encoders[stored["fingerprint"]] = bundle_encoder(bundle)  # seconds, a gigabyte
-            gc.collect()
-            gc.freeze()
-        return _encoders[stored["fingerprint"]]
 
 
 def null_of(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle
-from pages.ui import finding
+from pages.ui import finding, store
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.pages.hostile_world import HOSTILE, LONG
 
@@ -193,7 +193,7 @@ def test_a_free_text_loads_the_encoder_and_answers(serve, small_bundle, monkeypa
 
 def test_a_bundle_does_not_decide_what_code_runs(serve, small_bundle, monkeypatch):
     monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
-    monkeypatch.setattr("pages.ui.store._encoders", {})
+    store.ENCODERS.close()
     serve(small_bundle)
     at = open_page("search", q="something unheard of")
     assert not at.exception

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from pages.ui import server
+from pages.ui import server, store
 from tests.pages.conftest import rewrite_manifest
 
 
@@ -71,3 +71,14 @@ def test_every_answer_carries_a_policy_that_allows_no_other_host(client, root):
     assert "'unsafe-eval'" not in policy
     assert "script-src 'self' blob: 'sha256-" in policy
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_an_encoder_is_warmed_by_those_who_will_ask_and_only_for_known_bundles(
+    client, small_bundle, monkeypatch
+):
+    warmed = []
+    monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle: warmed.append(bundle.name))
+    assert client.post("/csp/warm/small").status_code == 204
+    assert client.post("/csp/warm/other").status_code == 404
+    assert client.get("/csp/warm/small").status_code == 405
+    assert warmed == ["small"]

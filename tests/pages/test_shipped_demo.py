@@ -49,8 +49,8 @@ def test_a_text_that_is_no_label_is_searched_with_the_encoder_beside_the_bundle(
     assert "csp-problem" not in html(at)
 
 
-def test_without_the_encoder_the_page_still_opens(serve, demo_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "_encoders", {})  # of the same bundle elsewhere, in this process
+def test_without_the_encoder_the_page_still_opens(serve, demo_bundle, tmp_path):
+    store.ENCODERS.close()  # it holds that of the same bundle elsewhere
     alone = Path(shutil.copytree(demo_bundle, tmp_path / "dermoscopy.csp"))
     serve(alone)
     at = open_page("search", q="a giraffe on a bicycle")

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int64
 
 Z_95 = 1.959963984540054
+NONE, UNKNOWN = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +54,27 @@ class Enrichment:
 
 def enriched(
     names: list[str],
-    has_pn: Bool[np.ndarray, "p n"],
+    column_p: Int[np.ndarray, " p"],
+    property_cn: Int[np.ndarray, "c n"],
     chosen_m: Int[np.ndarray, " m"],
-    is_known_pn: Bool[np.ndarray, "p n"] | None = None,
 ) -> list[Enrichment]:
     """Every property that a chosen image has, the largest lift first.
 
     Args:
         names: of the properties.
-        has_pn: which image has which.
+        column_p: which column each of them comes from.
+        property_cn: the property that each column gives each image, or ``NONE``, or ``UNKNOWN``
+            where that is not known: such images do not count. A column with many values, such as
+            a class, takes no more room than a flag.
         chosen_m: the chosen images, each once.
-        is_known_pn: of which image that is known; the others do not count. Of all, if not given.
     """
     if not len(chosen_m):
         return []
-    if is_known_pn is None:
-        is_known_pn = np.ones_like(has_pn)
-    n_images_p = is_known_pn.sum(axis=1)
-    n_chosen_p = is_known_pn[:, chosen_m].sum(axis=1)
-    n_all_p = has_pn.sum(axis=1)
-    n_here_p = has_pn[:, chosen_m].sum(axis=1)
+    here_cm = property_cn[:, chosen_m]
+    n_images_p = (property_cn >= NONE).sum(axis=1)[column_p]
+    n_chosen_p = (here_cm >= NONE).sum(axis=1)[column_p]
+    n_all_p = _counts(property_cn, len(names))
+    n_here_p = _counts(here_cm, len(names))
     # Every property counts as looked at, also one that no chosen image has.
     p_p = [
         tail_chance(*map(int, counts))
@@ -87,6 +89,10 @@ def enriched(
         if k
     ]
     return sorted(rows, key=lambda row: (-row.lift, row.p, row.name))
+
+
+def _counts(property_cn: Int[np.ndarray, "c n"], n_properties: int) -> Int[np.ndarray, " p"]:
+    return np.bincount(property_cn[property_cn > NONE], minlength=n_properties)
 
 
 def tail_chance(n_here: int, n_chosen: int, n_all: int, n_images: int) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from csp_engine.enrichment import Enrichment, enriched
+from csp_engine.enrichment import NONE, UNKNOWN, Enrichment, enriched
 
 MAX_LEVELS = 24
 """A column of text with more different values than this is no property to count."""
@@ -29,22 +31,23 @@ OWN_COLUMNS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What may be counted of images: class, flags and columns of few values, one row each.
+    """What may be counted of images: class, flags and columns of few values.
 
-    ``has_pn`` says which image has which, and ``is_known_pn`` of which image that is known.
+    ``column_p`` says which column each comes from; ``property_cn`` has one row for each of these
+    columns, see ``enriched``.
     """
 
     names: list[str]
-    has_pn: np.ndarray
-    is_known_pn: np.ndarray
+    column_p: np.ndarray
+    property_cn: np.ndarray
     flags: frozenset[str]
 
 
 def properties_of(images: pd.DataFrame) -> Properties:
     """The properties of the probe images."""
     names: list[str] = []
+    column_p: list[int] = []
     rows: list[np.ndarray] = []
-    known: list[np.ndarray] = []
     flags = []
     for column in images.columns:
         values = images[column]
@@ -52,21 +55,26 @@ def properties_of(images: pd.DataFrame) -> Properties:
             continue
         if _is_flag(values):
             flags.append(str(column))
-            names.append(_words(column))
-            rows.append((values == 1).to_numpy(bool))
-            known.append(values.notna().to_numpy(bool))
+            has_it = (values == 1).fillna(False).to_numpy(bool)
+            code_n = np.where(has_it, 0, np.where(values.isna(), UNKNOWN, NONE))
+            found = [_words(column)]
         elif not pd.api.types.is_numeric_dtype(values):
-            texts = values.dropna().astype(str)
+            text_n = values.astype(object).where(values.isna(), values.astype(str))
+            code_n, texts = pd.factorize(text_n, sort=True)
+            is_known_n = code_n >= 0
             # What no two images share, such as the name of a mask, is no property either.
-            if column != "class" and (texts.nunique() > MAX_LEVELS or texts.is_unique):
+            is_unique = len(texts) == int(is_known_n.sum())
+            if column != "class" and (len(texts) > MAX_LEVELS or is_unique):
                 continue
-            for text in sorted(texts.unique()):
-                names.append(f"{_words(column)}: {text}")
-                rows.append((values.astype(object) == text).to_numpy(bool))
-                known.append(values.notna().to_numpy(bool))
-    nothing = np.zeros((0, len(images)), bool)
-    has_pn, is_known_pn = (np.stack(each) if each else nothing for each in (rows, known))
-    return Properties(names, has_pn, is_known_pn, frozenset(flags))
+            code_n = np.where(is_known_n, code_n, UNKNOWN)
+            found = [f"{_words(column)}: {text}" for text in texts]
+        else:
+            continue
+        column_p += [len(rows)] * len(found)
+        rows.append(np.where(code_n >= 0, code_n + len(names), code_n).astype(np.int32))
+        names += found
+    property_cn = np.stack(rows) if rows else np.zeros((0, len(images)), np.int32)
+    return Properties(names, np.array(column_p, np.int64), property_cn, frozenset(flags))
 
 
 def _is_flag(values: pd.Series) -> bool:
@@ -86,28 +94,27 @@ def shared_properties(
         if column in images:
             keys = images[column].iloc[chosen]
             chosen = chosen[~(keys.duplicated() & keys.notna()).to_numpy()]
-    return enriched(known.names, known.has_pn, chosen, known.is_known_pn)
+    return enriched(known.names, known.column_p, known.property_cn, chosen)
 
 
 def image_facts(
     images: pd.DataFrame, flags: frozenset[str], image: int
 ) -> tuple[tuple[str, str], ...]:
     """What is known about a probe image: class, group, what it shows, then its file."""
-    row = images.iloc[image]
+    values = images.iloc[image]
+    row = dict(zip(images.columns, values.to_numpy(object), strict=True))
     first = [(name, str(row[name])) for name in ("class", "group", "split") if _has(row, name)]
-    present = [_words(name) for name in row.index if name in flags and row[name] == 1]
+    present = [_words(name) for name in row if name in flags and row[name] == 1]
     if flags:
         first.append(("shows", ", ".join(present) or "none of what is marked"))
     done = OWN_COLUMNS | flags | {"class", "group", "split"}
     others = [
-        (_words(name), str(value))
-        for name, value in row.items()
-        if name not in done and pd.notna(value)
+        (_words(name), str(row[name])) for name in row if name not in done and _has(row, name)
     ]
     size = [("size", f"{row['width']} × {row['height']}")] if _has(row, "width") else []
     file = [("file", str(row["file"]))] if _has(row, "file") else []
     return (*first, *others[:8], *file, *size, ("image", str(image)))
 
 
-def _has(row: pd.Series, name: str) -> bool:
-    return name in row and pd.notna(row[name])
+def _has(row: Mapping[str, Any], name: str) -> bool:
+    return name in row and bool(pd.notna(row[name]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,3 +149,73 @@ def influence_rows(
         for at, output in enumerate(order)
         if effect_c[output] != 0
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The images of one bin of a histogram; ``height`` is a share of 100, logarithmic."""
+
+    n: int
+    centre: float
+    height: float
+    is_quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of activations as bars of equal width, and the same in words.
+
+    ``threshold`` is the place of the quiet threshold among them, from 0 to 100.
+    """
+
+    bars: tuple[Bar, ...]
+    threshold: float
+    low: str
+    high: str
+    most: str
+    words: str
+
+    def path(self, is_quiet: bool) -> str:
+        """The bars below the quiet threshold, or the others, as an SVG path of 100 by 100."""
+        width = 100 / len(self.bars)
+        return "".join(
+            f"M{at * width:.4g} 100v{-bar.height:.4g}h{width:.4g}v{bar.height:.4g}z"
+            for at, bar in enumerate(self.bars)
+            if bar.n and bar.is_quiet == is_quiet
+        )
+
+
+def histogram_of(bundle: Bundle, neuron: NeuronRef) -> Histogram:
+    """Images by activation; those below the quiet threshold may serve as contrast images."""
+    count_b = np.asarray(bundle.histograms(neuron.model, neuron.layer)[neuron.unit])
+    row = bundle.units(neuron.model, neuron.layer).iloc[neuron.unit]
+    low, high = float(row["min"]), float(row["max"])
+    threshold = float(bundle.contrast(neuron.model, neuron.layer).threshold_u[neuron.unit])
+    edge_e = np.linspace(low, high, len(count_b) + 1)
+    most = int(count_b.max(initial=1))
+    # A bar of one image must still be seen: the axis starts at half an image.
+    top = math.log10(2 * max(most, 10))
+    bars = tuple(
+        Bar(
+            n,
+            float(edge_e[at] + edge_e[at + 1]) / 2,
+            100 * math.log10(2 * n) / top if n else 0.0,
+            bool(edge_e[at + 1] < threshold),
+        )
+        for at, n in enumerate(count_b.tolist())
+    )
+    span = high - low
+    place = (threshold - low) / span if span > 0 and math.isfinite(threshold) else 0.0
+    words = (
+        f"Histogram of activations over {numbers.count(count_b.sum())} images, from "
+        f"{numbers.activation(low)} to {numbers.activation(high)}; images below "
+        f"{numbers.activation(threshold)} count as quiet."
+    )
+    return Histogram(
+        bars,
+        100 * min(1.0, max(0.0, place)),
+        numbers.activation(low),
+        numbers.activation(high),
+        numbers.count(most),
+        words,
+    )

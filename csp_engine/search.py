@@ -395,14 +395,13 @@ def row_of(rows: pd.DataFrame, neuron: NeuronRef) -> int:
     Raises:
         InputError: if the table has no such neuron.
     """
-    is_it_u = (
-        (rows["unit"].to_numpy() == neuron.unit)
-        & (rows["layer"].to_numpy() == neuron.layer)
-        & (rows["model"].to_numpy() == neuron.model)
-    )
-    if not is_it_u.any():
+    at_m = np.flatnonzero(rows["unit"].to_numpy() == neuron.unit)
+    # Texts are compared in the rows of this unit alone: in all of them that takes 10 ms.
+    same = rows.take(at_m)
+    is_it_m = ((same["layer"] == neuron.layer) & (same["model"] == neuron.model)).to_numpy(bool)
+    if not is_it_m.any():
         raise InputError(f"Neuron {neuron} is not in this index; 'csp info' lists what is.")
-    return int(np.flatnonzero(is_it_u)[0])
+    return int(at_m[is_it_m][0])
 
 
 def rank_like(

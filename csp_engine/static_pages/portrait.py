@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,10 @@ from csp_engine.image_facts import Properties, image_facts, properties_of, share
 from csp_engine.labels import is_proposed
 from csp_engine.neuron_facts import (
     BestLabel,
+    Histogram,
     best_label,
     flags,
+    histogram_of,
     influence_rows,
     method_title,
     n_null,
@@ -80,23 +81,6 @@ class MethodLabels:
     is_reliable: bool
     has_raw: bool
     rows: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts of activations as bars of logarithmic height, and the same in words.
-
-    ``quiet`` and ``active`` are SVG paths, 100 wide and 100 high, of the bars below the quiet
-    threshold and of the others; ``threshold`` is its place.
-    """
-
-    quiet: str
-    active: str
-    threshold: float
-    low: str
-    high: str
-    most: str
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,38 +249,3 @@ def labels_of(bundle: Bundle, neuron: NeuronRef, method: str) -> MethodLabels:
         )
     above = numbers.percentile(best, n_draws) if n_draws and rows else "–"
     return MethodLabels(method_title(method), verdict, above, is_reliable, has_raw, rows)
-
-
-def histogram_of(bundle: Bundle, neuron: NeuronRef) -> Histogram:
-    """Images by activation; those below the quiet threshold may serve as contrast images."""
-    count_b = np.asarray(bundle.histograms(neuron.model, neuron.layer)[neuron.unit])
-    row = bundle.units(neuron.model, neuron.layer).iloc[neuron.unit]
-    low, high = float(row["min"]), float(row["max"])
-    threshold = float(bundle.contrast(neuron.model, neuron.layer).threshold_u[neuron.unit])
-    edge_e = np.linspace(low, high, len(count_b) + 1)
-    most = int(count_b.max(initial=1))
-    # A bar of one image must still be seen: the axis starts at half an image.
-    top = math.log10(2 * max(most, 10))
-    width = 100 / len(count_b)
-    paths = {True: "", False: ""}
-    for at, n in enumerate(count_b.tolist()):
-        if n:
-            height = 100 * math.log10(2 * int(n)) / top
-            bar = f"M{at * width:.4g} 100v{-height:.4g}h{width:.4g}v{height:.4g}z"
-            paths[bool(edge_e[at + 1] < threshold)] += bar
-    span = high - low
-    place = (threshold - low) / span if span > 0 and math.isfinite(threshold) else 0.0
-    words = (
-        f"Histogram of activations over {numbers.count(count_b.sum())} images, from "
-        f"{numbers.activation(low)} to {numbers.activation(high)}; images below "
-        f"{numbers.activation(threshold)} count as quiet."
-    )
-    ends = numbers.activation(low), numbers.activation(high)
-    return Histogram(
-        paths[True],
-        paths[False],
-        100 * min(1.0, max(0.0, place)),
-        *ends,
-        numbers.count(most),
-        words,
-    )

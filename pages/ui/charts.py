@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import streamlit as st
 
-from csp_engine.bundle import Bundle
+from csp_engine.neuron_facts import Histogram
 from pages.ui import numbers
-from pages.ui.cards import asset
-from pages.ui.state import View
+from pages.ui.cards import asset, plain
 
 _PATHS = st.components.v2.component(
     "csp_paths",
@@ -22,58 +19,25 @@ _PATHS = st.components.v2.component(
     css=asset("paths.css"),
     js=asset("paths.js"),
 )
-ACCENT = {"light": "#0f766e", "dark": "#2dd4bf"}
-QUIET = {"light": "#8a9391", "dark": "#71807d"}
 
 
-def activation_histogram(bundle: Bundle, view: View, theme: str) -> tuple[Any, str]:
-    """Counts of images by activation, on a logarithmic axis, and its description in words.
+def activation_histogram(drawn: Histogram) -> str:
+    """Counts of images by activation, on a logarithmic axis, as HTML; each bar has its numbers.
 
-    The bars below the quiet threshold, whose images may serve as contrast images, are grey.
+    The bars below the quiet threshold, whose images may serve as contrast images, are grey. HTML
+    and no chart library: that would be megabytes of script on the page that is opened most.
     """
-    import plotly.graph_objects as go  # half a second: only where a chart is drawn
-
-    count_b = np.asarray(bundle.histograms(view.model, view.layer)[view.unit])
-    row = bundle.units(view.model, view.layer).iloc[view.unit]
-    low, high = float(row["min"]), float(row["max"])
-    threshold = float(bundle.contrast(view.model, view.layer).threshold_u[view.unit])
-    first = float(
-        bundle.exemplars(view.model, view.layer).activation_uk[view.unit].max(initial=low)
+    bars = "".join(
+        f"<i{' class=quiet' if bar.is_quiet else ''} style='height:{bar.height:.1f}%' "
+        f"title='{numbers.count(bar.n)} images near {numbers.activation(bar.centre)}'></i>"
+        for bar in drawn.bars
     )
-    edges = np.linspace(low, high, len(count_b) + 1)
-    centres = (edges[:-1] + edges[1:]) / 2
-    theme = "dark" if theme == "dark" else "light"
-    colours = [QUIET[theme] if edge < threshold else ACCENT[theme] for edge in edges[1:]]
-    figure = go.Figure(
-        go.Bar(
-            x=centres,
-            y=count_b,
-            width=edges[1:] - edges[:-1],
-            marker={"color": colours, "line": {"width": 0}},
-            hovertemplate="%{y:,} images near %{x:.3g}<extra></extra>",
-        )
+    return (
+        f"<div class='csp-bars' role='img' aria-label='{plain(drawn.words)}'>{bars}"
+        f"<b style='left:{drawn.threshold:.1f}%'></b></div><p class='csp-bar-ends'>"
+        f"<span>{drawn.low}</span><span>activation; images on a logarithmic scale, at most "
+        f"{drawn.most} in a bar; grey below the quiet threshold</span><span>{drawn.high}</span></p>"
     )
-    figure.add_vline(x=threshold, line={"width": 1, "dash": "dot", "color": QUIET[theme]})
-    figure.update_layout(
-        height=190,
-        margin={"l": 46, "r": 8, "t": 8, "b": 36},
-        bargap=0,
-        showlegend=False,
-        xaxis={"title": {"text": "activation", "font": {"size": 12}}, "fixedrange": True},
-        yaxis={
-            "title": {"text": "images (log)", "font": {"size": 12}},
-            "type": "log",
-            "fixedrange": True,
-            "dtick": 1,
-            "range": [-0.3, float(np.log10(max(10, count_b.max()))) + 0.1],
-        },
-    )
-    words = (
-        f"Histogram of activations over {numbers.count(count_b.sum())} images, from "
-        f"{numbers.activation(low)} to {numbers.activation(first)}; images below "
-        f"{numbers.activation(threshold)} count as quiet."
-    )
-    return figure, words
 
 
 def gamma_paths(

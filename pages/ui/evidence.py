@@ -17,6 +17,7 @@ from pages.ui import numbers, store
 from pages.ui.cards import Shot, Tile
 from pages.ui.state import View
 
+MOST_FACTS = 5000
 SHOW_TITLES = {
     "contrast": "Pairs",
     "exemplars": "Exemplars",
@@ -81,7 +82,15 @@ class Describer:
 
 def image_facts(bundle: Bundle, image: int) -> tuple[tuple[str, str], ...]:
     """What is known about a probe image: class, group, what it shows, then its file."""
-    return facts_of_image(bundle.images(), properties(bundle).flags, image)
+    # Kept, because a row of a wide table is slow to read and neighbours share their images.
+    known = store.once(("image facts", bundle.digest), dict)
+    facts = known.get(image)
+    if facts is None:
+        if len(known) >= MOST_FACTS:
+            known.clear()
+        facts = facts_of_image(bundle.images(), properties(bundle).flags, image)
+        known[image] = facts
+    return facts
 
 
 class Copies:

@@ -121,11 +121,12 @@ def nearest(bundle: Bundle, view: View, n: int = 6) -> list[tuple[NeuronRef, flo
     index, rows = store.index_of(bundle, view.method)
     row = row_of(rows, NeuronRef(view.model, view.layer, view.unit))
     ranking = rank_like(index, row, n)
-    found = []
-    for at, score in zip(ranking.row_m.tolist(), ranking.score_m.tolist(), strict=True):
-        model, layer, unit = rows.iloc[at][["model", "layer", "unit"]]
-        found.append((NeuronRef(model, layer, int(unit)), score))
-    return found
+    near = rows[["model", "layer", "unit"]].take(ranking.row_m)
+    places = zip(near["model"], near["layer"], near["unit"], strict=True)
+    return [
+        (NeuronRef(model, layer, int(unit)), score)
+        for (model, layer, unit), score in zip(places, ranking.score_m.tolist(), strict=True)
+    ]
 
 
 def example_queries(bundle: Bundle, method: str, n: int = 8) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.labels import is_proposed
@@ -60,17 +61,19 @@ def stored(bundle: Bundle, view: View, method: str, limit: int = N_SHOWN) -> Can
     scores = bundle.scores(view.model, view.layer, method)
     labels = bundle.method_labels(view.model, view.layer, method)
     n_draws = neurons.n_null(bundle)
+    label_k = np.asarray(scores.label_uk[view.unit, : min(limit, int(scores.count_u[view.unit]))])
+    texts, sources = _words(labels, label_k)
     rows = tuple(
         Candidate(
-            str(labels["text"].iloc[int(scores.label_uk[view.unit, k])]),
+            texts[k],
             float(scores.score_uk[view.unit, k]),
             float(scores.raw_uk[view.unit, k]),
             None,
             float(scores.margin_uk[view.unit, k]),
             float(scores.percentile_uk[view.unit, k]) if n_draws else None,
-            is_proposed(labels["source"].iloc[int(scores.label_uk[view.unit, k])]),
+            is_proposed(sources[k]),
         )
-        for k in range(min(limit, int(scores.count_u[view.unit])))
+        for k in range(len(label_k))
     )
     return Candidates(
         method,
@@ -95,19 +98,20 @@ def at_gamma(
     moved = move_labels(
         *_halves(bundle, view, method), gamma, bundle.label_vectors(), null=null, best_r=best_r
     )
-    labels = bundle.labels()
     ranks = moved.ranks
+    label_k = ranks.label_uk[0, : min(limit, int(ranks.count_u[0]))]
+    texts, sources = _words(bundle.labels(), label_k)
     rows = tuple(
         Candidate(
-            str(labels["text"].iloc[int(ranks.label_uk[0, k])]),
+            texts[k],
             float(ranks.score_uk[0, k]),
             float(moved.raw_k[k]),
             int(moved.raw_place_k[k]),
             float(ranks.margin_uk[0, k]),
             None if null is None else float(ranks.percentile_uk[0, k]),
-            is_proposed(labels["source"].iloc[int(ranks.label_uk[0, k])]),
+            is_proposed(sources[k]),
         )
-        for k in range(min(limit, int(ranks.count_u[0])))
+        for k in range(len(label_k))
     )
     return Candidates(
         method,
@@ -129,6 +133,12 @@ def paths(
     gamma_g = np.round(np.arange(0, 1 + STEP / 2, STEP), 2)
     label_kd = np.asarray(bundle.label_vectors()[rows])
     return gamma_g, score_paths(*_halves(bundle, view, method), gamma_g, label_kd)
+
+
+def _words(labels: pd.DataFrame, label_k: np.ndarray) -> tuple[list[str], list[str]]:
+    """Texts and sources of some labels; all at once, because a table is slow row by row."""
+    rows = labels[["text", "source"]].take(label_k)
+    return rows["text"].astype(str).tolist(), rows["source"].tolist()
 
 
 def _halves(bundle: Bundle, view: View, method: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from csp_engine.bundle import Bundle
+from csp_engine.neuron_facts import histogram_of
+from csp_engine.types import NeuronRef
 from pages.ui import charts, evidence, finding, neurons, numbers
 from pages.ui.cards import Packs, bar_table, card_list, facts, plain, show
 from pages.ui.page import go
@@ -20,8 +20,8 @@ def activations(bundle: Bundle, view: View) -> None:
     show("<h2 class='csp-h'>Activations</h2>")
     row = bundle.units(view.model, view.layer).iloc[view.unit]
     if not bool(row["is_constant"]):
-        figure, words = charts.activation_histogram(bundle, view, st.context.theme.type or "light")
-        st.plotly_chart(figure, key="histogram", config={"displayModeBar": False}, alt=words)
+        drawn = histogram_of(bundle, NeuronRef(view.model, view.layer, view.unit))
+        show(charts.activation_histogram(drawn))
     show(facts(neurons.statistics(bundle, view), named))
     shared(bundle, view)
     driven = neurons.influence_rows(bundle, view)

@@ -60,7 +60,11 @@ def embed_code(view: View) -> None:
     here = urlsplit(st.context.url or "")
     start = f"{here.scheme}://{here.netloc}" if here.netloc else ""
     address = start + page_url("neuron", view.params(card="yes", q="", show="", k=""))
-    with st.expander("Embed this neuron"):
+    # Its body comes when it is opened: code highlighting is a script of 1.6 MB.
+    box = st.expander("Embed this neuron", on_change="rerun", key="embed")
+    if not box.open:
+        return
+    with box:
         st.code(f'<iframe src="{plain(address)}" width="720" height="560"></iframe>', "html")
         st.caption(
             "Pages of other origins may show it if the server was started with "

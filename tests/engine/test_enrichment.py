@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from csp_engine.enrichment import adjusted, enriched, main_class, tail_chance, wilson
+from csp_engine.enrichment import NONE, UNKNOWN, adjusted, enriched, main_class, tail_chance, wilson
 from csp_engine.image_facts import properties_of
 
 
@@ -36,13 +36,19 @@ def test_the_adjustment_is_that_of_scipy(p_p):
     np.testing.assert_allclose(adjusted(p_p), stats.false_discovery_control(p_p), rtol=1e-9)
 
 
+def columns_of(has_pn):
+    """Flags as one column each."""
+    numbers = np.arange(len(has_pn))
+    return numbers, np.where(has_pn, numbers[:, None], NONE)
+
+
 def test_by_hand():
     """Ten images, three with hair; of four chosen, all three. 7 of 210 choices do that."""
     has_pn = np.zeros((3, 10), bool)
     has_pn[0, :3] = True  # hair
     has_pn[1, [0, 5, 6, 7, 8]] = True  # ruler: one of four, half of all
     has_pn[2, 9] = True  # none of the chosen
-    rows = enriched(["hair", "ruler", "ink"], has_pn, np.array([0, 1, 2, 4]))
+    rows = enriched(["hair", "ruler", "ink"], *columns_of(has_pn), np.array([0, 1, 2, 4]))
     assert [row.name for row in rows] == ["hair", "ruler"]
     hair = rows[0]
     assert (hair.n_here, hair.n_chosen, hair.n_all, hair.n_images) == (3, 4, 3, 10)
@@ -58,14 +64,17 @@ def test_of_properties_that_mean_nothing_few_seem_to():
     has_pn = rng.random((20, 300)) < 0.3
     names = [str(i) for i in range(20)]
     n_wrong = sum(
-        any(row.q < 0.05 for row in enriched(names, has_pn, rng.choice(300, 30, replace=False)))
+        any(
+            row.q < 0.05
+            for row in enriched(names, *columns_of(has_pn), rng.choice(300, 30, replace=False))
+        )
         for _ in range(400)
     )
     assert n_wrong / 400 < 0.08
 
 
 def test_nothing_chosen_has_nothing():
-    assert enriched(["a"], np.ones((1, 5), bool), np.zeros(0, np.int64)) == []
+    assert enriched(["a"], np.zeros(1, int), np.zeros((1, 5), int), np.zeros(0, np.int64)) == []
     assert math.isclose(tail_chance(0, 3, 0, 10), 1)
 
 
@@ -103,8 +112,10 @@ def test_what_no_two_images_share_is_no_property():
     )
     known = properties_of(images)
     assert known.names == ["class: benign", "class: melanoma", "sex: female", "sex: male", "ruler"]
-    assert known.has_pn[4].tolist() == [True, False, False, True]
-    assert known.is_known_pn.sum(axis=1).tolist() == [2, 2, 3, 3, 3]
+    assert (known.property_cn == 4).any(axis=0).tolist() == [True, False, False, True]
+    assert known.column_p.tolist() == [0, 0, 1, 1, 2]
+    is_known_cn = known.property_cn != UNKNOWN
+    assert is_known_cn.sum(axis=1)[known.column_p].tolist() == [2, 2, 3, 3, 3]
 
 
 def test_images_of_which_nothing_is_known_do_not_count():
@@ -112,7 +123,9 @@ def test_images_of_which_nothing_is_known_do_not_count():
     has_pn, is_known_pn = np.zeros((2, 1, 10), bool)
     has_pn[0, :3] = True
     is_known_pn[0, :6] = True
-    (row,) = enriched(["ruler"], has_pn, np.array([0, 1, 9]), is_known_pn)
-    (same,) = enriched(["ruler"], has_pn[:, :6], np.array([0, 1]))
+    column_p, property_cn = columns_of(has_pn)
+    property_cn[~is_known_pn] = UNKNOWN
+    (row,) = enriched(["ruler"], column_p, property_cn, np.array([0, 1, 9]))
+    (same,) = enriched(["ruler"], *columns_of(has_pn[:, :6]), np.array([0, 1]))
     assert row == same
     assert (row.n_here, row.n_chosen, row.n_all, row.n_images) == (2, 2, 3, 6)

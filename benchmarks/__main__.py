@@ -12,11 +12,11 @@ import sys
 BENCHMARKS = {
     "search": "exact text search over 100,000 neurons",
     "startup": "import of the pages and opening of a large bundle, without torch",
-    "opening": "from a started server to an interactive overview of the shipped demo",
+    "browser": "what a person waits for in a real browser (half an hour)",
+    "crowd": "twenty people at once, and memory per session",
     "rescore": "new labels for 2,048 neurons x 10,000 labels",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",
-    "many_neurons": "table and map of 50,000 and 100,000 neurons in a browser",
     "planted_geometry": "labels of planted neurons, by method and gamma",
     "truth_intervals": "how often the intervals of ground truth hold the true figure",
     "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",

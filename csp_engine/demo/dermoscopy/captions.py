@@ -38,7 +38,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     ),
     "asymmetric lesion": (
         "asymmetric lesion", "asymmetry", "asymmetrical shape", "lopsided lesion", "uneven halves",
-        "asymmetric mole",
+        "asymmetric spot",
     ),
     "irregular border": (
         "irregular border", "ragged edge", "notched border", "jagged outline", "uneven border",
@@ -48,9 +48,9 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "many colours", "several colours", "multicoloured lesion", "colour variegation",
         "variegated pigment", "mixed colours",
     ),
-    "large lesion": ("large lesion", "big lesion", "wide lesion", "large diameter", "large mole"),
+    "large lesion": ("large lesion", "big lesion", "wide lesion", "large diameter", "large spot"),
     "small lesion": (
-        "small lesion", "tiny lesion", "little lesion", "small diameter", "small mole",
+        "small lesion", "tiny lesion", "little lesion", "small diameter", "small spot",
     ),
     "typical pigment network": (
         "typical pigment network", "regular pigment network", "fine brown mesh", "regular network",
@@ -108,7 +108,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         for colour in PATCH_COLOURS
     },
     "ink marks": (
-        "ink marks", "pen marks", "surgical ink", "skin marker", "marker ink", "purple ink",
+        "ink marks", "pen marks", "surgical ink", "skin marker", "marker ink", "ink lines",
         "drawn pen lines",
     ),
     "hair": (
@@ -139,8 +139,8 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
     "asymmetric lesion": ("lopsided shape", "asymmetrical lesion"),
     "irregular border": ("ragged border", "jagged edge"),
     "many colours": ("multicoloured pigment", "variegated colours"),
-    "large lesion": ("big mole", "wide diameter"),
-    "small lesion": ("tiny mole", "little diameter"),
+    "large lesion": ("big spot", "wide diameter"),
+    "small lesion": ("tiny spot", "little diameter"),
     "typical pigment network": ("regular brown mesh", "fine honeycomb network"),
     "atypical pigment network": ("thick irregular network", "coarse dark mesh"),
     "dots": ("tiny dark dots", "fine points"),

@@ -130,7 +130,8 @@ def _wander(
 def outline(scene: Scene) -> Outline:
     """The lesion's shape, from size, asymmetry and border irregularity."""
     case, rng = scene.case, scene.stream("shape")
-    asymmetry, ragged = float(case["asymmetry"]), float(case["irregularity"])
+    # Squared, so that low grades are hardly seen: in life too, few lesions are quite regular.
+    asymmetry, ragged = float(case["asymmetry"]) ** 2, float(case["irregularity"]) ** 2
     radius = float(case["size"]) * SIDE / 2
     room = max(4.0, SIDE / 2 - radius * 0.8)
     x, y = SIDE / 2 + rng.normal(0, 0.22, 2).clip(-0.6, 0.6) * room
@@ -139,11 +140,11 @@ def outline(scene: Scene) -> Outline:
     waves = []
     for k in range(2, 12):
         # Odd waves make the halves differ; high ones make notches.
-        odd = asymmetry * (0.24 if k in (3, 5) else 0.04)
-        even = 0.025 + (0.14 * ragged if k >= 4 else 0.03 * ragged)
+        odd = asymmetry * (0.44 if k in (3, 5) else 0.06)
+        even = 0.02 + (0.24 * ragged if k >= 4 else 0.03 * ragged)
         size = (odd if k % 2 else even) * rng.uniform(0.5, 1.1) * (2.6 / (k + 0.6))
         waves.append((k, size, rng.uniform(0, math.tau)))
-    waves.append((1, 0.28 * asymmetry, rng.uniform(0, math.tau)))
+    waves.append((1, 0.34 * asymmetry, rng.uniform(0, math.tau)))
 
     def radius_at(angle: Any) -> Any:
         turned = angle - tilt
@@ -156,9 +157,10 @@ def outline(scene: Scene) -> Outline:
     angle_hw = np.arctan2(dy_hw, dx_hw)
     far_hw = np.sqrt(dx_hw**2 + dy_hw**2)
     depth_hw = (1 - far_hw / radius_at(angle_hw)).astype(np.float32)
-    frayed = 0.05 + 0.16 * ragged
+    frayed = 0.04 + 0.26 * ragged
     depth_hw = depth_hw + np.float32(frayed) * noise(rng, rng.uniform(9, 16), 3)
     softness = rng.uniform(0.05, 0.30) * (0.5 if case["diagnosis"] != "naevus" else 1.0)
+    softness = softness * (1 - 0.6 * ragged)  # a faded border shows no notches
     cover_hw = smooth(depth_hw, -softness, softness)
     return Outline(x, y, radius, depth_hw, cover_hw, angle_hw.astype(np.float32), radius_at)
 
@@ -176,7 +178,7 @@ def lesion(scene: Scene) -> Outline:
     if case["globules"]:
         _spots(scene, shape, "globules", (26, 60), (2.5, 4.4), 1.15)
     if case["dots"]:
-        _spots(scene, shape, "dots", (40, 95), (0.95, 1.55), 1.8)
+        _spots(scene, shape, "dots", (55, 110), (1.15, 1.7), 2.0)
     if case["streaks"]:
         _streaks(scene, shape)
     if case["regression"]:
@@ -194,7 +196,7 @@ def _body(scene: Scene, shape: Outline) -> None:
     """Pigment of the lesion as a whole, in as many colours as the case has."""
     case, rng = scene.case, scene.stream("body")
     is_keratosis = case["diagnosis"] == "seborrhoeic keratosis"
-    asymmetry = float(case["asymmetry"])
+    asymmetry = float(case["asymmetry"]) ** 2
     depth = float(case["pigment"])
     blotch_hw = noise(rng, rng.uniform(4, 8), 3)
     side_angle = rng.uniform(0, math.tau)
@@ -205,7 +207,7 @@ def _body(scene: Scene, shape: Outline) -> None:
     ) / np.float32(max(8.0, shape.radius))
     middle_hw = smooth(shape.depth_hw, 0.0, 0.8)
     pigment_hw = 0.62 + 0.30 * middle_hw * rng.uniform(-0.4, 1.0) + 0.20 * blotch_hw
-    pigment_hw = pigment_hw * (1 + np.float32(0.9 * asymmetry) * np.clip(along_hw, -0.9, 0.9))
+    pigment_hw = pigment_hw * (1 + np.float32(1.9 * asymmetry) * np.clip(along_hw, -0.9, 0.9))
     pigment_hw = np.clip(pigment_hw, 0.12, None) * np.float32(depth)
     grain_hw = noise(rng, rng.uniform(22, 60), 3)
     pigment_hw = pigment_hw * (1 + np.float32(rng.uniform(0.15, 0.34)) * grain_hw)
@@ -357,7 +359,7 @@ def _vessels(scene: Scene, shape: Outline) -> None:
     rng = scene.stream("vessels")
     pen = Pen()
     is_line = rng.random() < 0.65
-    n = int(rng.integers(11, 24) if is_line else rng.integers(30, 60))
+    n = int(rng.integers(15, 28) if is_line else rng.integers(42, 75))
     for _ in range(n):
         x, y = _inside(rng, shape, 0.95)
         if is_line:
@@ -372,7 +374,7 @@ def _vessels(scene: Scene, shape: Outline) -> None:
             )
     cover_hw = pen.cover()
     scene.blood_hw += np.float32(1.2) * cover_hw
-    scene.lay(cover_hw * np.float32(rng.uniform(0.6, 0.85)), (186, 44, 54))
+    scene.lay(cover_hw * np.float32(rng.uniform(0.7, 0.92)), (194, 38, 50))
     scene.mark("vessels", cover_hw)
 
 

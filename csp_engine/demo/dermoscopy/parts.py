@@ -37,7 +37,7 @@ class Plan:
     n_words: int = 9000
     n_lessons: int = 4000
     n_slice: int = 600
-    encoder_steps: int = 1800
+    encoder_steps: int = 2600
     classifier_steps: int = 900
     captioner_steps: int = 2000
     n_exemplars: int = 30

@@ -17,7 +17,7 @@ from csp_engine.demo.dermoscopy.canvas import SIDE
 from csp_engine.demo.dermoscopy.cases import CLINICAL, RULERS, draw_cases
 from csp_engine.demo.dermoscopy.render import MASKS, VERSION, Photograph, render
 
-KNOWN = {1: "6fbfb6cb3419fd8bf6f4342bc9acdb3d6e8efa035d61888723cd74a08b2646ad"}
+KNOWN = {2: "31d2ad193b123d312e2ce97eb52bf6576155a9199a37050555ce4463a56b8e04"}
 """Render version → digest of the pixels and masks of ``portraits``. Other pixels without another
 version would leave stale pictures in every work folder."""
 

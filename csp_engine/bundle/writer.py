@@ -47,7 +47,7 @@ class StageFolder:
 
     def table(self, name: str, rows: pd.DataFrame) -> None:
         """Write ``name.parquet`` without an index."""
-        rows.to_parquet(self.path / f"{name}.parquet", index=False)
+        rows.to_parquet(self.path / f"{name}.parquet", index=False, compression="zstd")
 
     def raw_array(self, name: str, shape: tuple[int, ...], source: Path) -> None:
         """Write ``name.npy`` (float32) from a file of bare C-ordered values."""

@@ -15,7 +15,7 @@ from torch import nn
 from csp_engine.bundle import Bundle
 from csp_engine.demo import shipped
 from csp_engine.demo.dermoscopy import shipping, training
-from csp_engine.demo.dermoscopy.parts import QUICK, World
+from csp_engine.demo.dermoscopy.parts import QUICK, World, sole_builder
 from csp_engine.demo.dermoscopy.world import build_world
 from csp_engine.errors import InputError
 from csp_engine.types import silent
@@ -107,6 +107,28 @@ def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     assert code == 1
     assert "continues where it stopped" in err
     assert not list(tmp_path.glob("*o"))
+
+
+def test_two_builds_in_one_work_folder_do_not_mix(tmp_path, capsys):
+    work = tmp_path / "w"
+    World(work, QUICK).checkpoint("encoder").write_bytes(b"state")
+    before = (work / "world.json").read_bytes()
+    with sole_builder(work):
+        code, _, err = run(capsys, "demo", "build", "--work", work, "--out", tmp_path / "o")
+    assert code == 2
+    assert "Another process is making the demo in" in err
+    assert (work / "world.json").read_bytes() == before  # of other settings, and still whole
+    assert World(work, QUICK).checkpoint("encoder").exists()
+    with sole_builder(work):
+        pass  # the lock was given back
+
+
+def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("dear")
+    code, _, err = run(capsys, "demo", "build", "--work", tmp_path, "--out", tmp_path / "o")
+    assert code == 2
+    assert "is not empty and not of a demo build" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):

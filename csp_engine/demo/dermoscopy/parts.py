@@ -10,10 +10,13 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from csp_engine.bundle import sha256_file
 from csp_engine.demo.dermoscopy import render
@@ -25,6 +28,7 @@ VERSION = 1
 RECORD = "world.json"
 BUNDLE = "dermoscopy.csp"
 CHECKPOINT = ".checkpoint"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,7 @@ class World:
         self.progress = progress
         settings = {"version": VERSION, "render": render.VERSION, **asdict(plan)}
         record_path = folder / RECORD
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not record_path.exists() and any(folder.iterdir()):
-                raise InputError(
-                    f"{folder} is not empty and not of a demo build; choose another folder."
-                )
-        except OSError as error:
-            raise InputError(
-                f"Cannot write to {folder} ({error.strerror}); choose another folder."
-            ) from None
+        _require_own(folder)
         held: dict[str, Any] = {}
         if record_path.exists():
             try:
@@ -131,6 +126,45 @@ class World:
         temporary = self.folder / f".tmp-{RECORD}"
         temporary.write_text(json.dumps(self.record, indent=1) + "\n", encoding="utf-8")
         temporary.replace(self.folder / RECORD)
+
+
+@contextmanager
+def sole_builder(folder: Path) -> Generator[None]:
+    """Keep every other process from building in the same work folder meanwhile.
+
+    Raises:
+        InputError: if another one is at it, or the folder is none of a demo build.
+    """
+    _require_own(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"Another process is making the demo in {folder}; wait for it, or choose another "
+            "folder with --work."
+        ) from None
+    except OSError as error:
+        raise _refused(folder, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder that holds something else, or cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in folder.iterdir()} - {LOCK}
+    except OSError as error:
+        raise _refused(folder, error) from None
+    if names and RECORD not in names:
+        raise InputError(f"{folder} is not empty and not of a demo build; choose another folder.")
+
+
+def _refused(folder: Path, error: OSError) -> InputError:
+    return InputError(f"Cannot write to {folder} ({error.strerror}); choose another folder.")
 
 
 def content_sha256(path: Path) -> str:

@@ -22,7 +22,7 @@ from csp_engine.demo.dermoscopy.bundling import (
     load_demo_encoder,
 )
 from csp_engine.demo.dermoscopy.cases import concept_table, draw_cases
-from csp_engine.demo.dermoscopy.parts import FULL, Plan, World
+from csp_engine.demo.dermoscopy.parts import FULL, Plan, World, sole_builder
 from csp_engine.demo.dermoscopy.photographs import shares_of, strengths, write_photographs
 from csp_engine.demo.dermoscopy.quality import quality
 from csp_engine.demo.dermoscopy.training import Pictures, keep_freed_memory
@@ -38,11 +38,11 @@ def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) ->
     """Make every part that is missing, and the bundle.
 
     Raises:
-        InputError: if the folder cannot be used.
+        InputError: if the folder cannot be used, or another process is building in it.
     """
-    world = World(folder, plan, progress)
     keep_freed_memory()
-    with one_order_of_sums():
+    with sole_builder(folder), one_order_of_sums():
+        world = World(folder, plan, progress)
         world.make("probe", lambda path: write_photographs(path, probe_cases(plan), progress))
         world.make("encoder", partial(_write_encoder, world))
         for number, name in enumerate(classifiers.MODELS):

@@ -386,6 +386,7 @@ def main() -> None:
         "true_concepts": known_neurons(bundle)["concepts"].str[0].value_counts().to_dict(),
     }
     browsed = {
+        "fingerprint": encoder.fingerprint,
         "labels_of_best": labels_of(bundle, best),
         "zero_shot": zero_shot(bundle, columns, encoder),
         "search": searches(bundle, best, encoder),

@@ -13,9 +13,10 @@ import streamlit as st
 from pages.ui import numbers
 from pages.ui.cards import one_way, show
 from pages.ui.case import Case, signed_share
-from pages.ui.charts import ACCENT, QUIET
 from pages.ui.state import shorten
 
+ACCENT = {"light": "#0f766e", "dark": "#2dd4bf"}
+QUIET = {"light": "#8a9391", "dark": "#71807d"}
 TOWARDS = {"light": "#c2410c", "dark": "#fb923c"}
 SYMBOLS = {"valid": "circle", "spurious": "square", "unexpected": "diamond"}
 MOST_SVG = 5000

@@ -25,7 +25,8 @@ WATCH = """
 globalThis.watch = {
   acted: 0,
   hosts: () => [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")],
-  all: selector => watch.hosts().flatMap(host => [...host.shadowRoot.querySelectorAll(selector)]),
+  all: selector => watch.hosts().flatMap(
+    host => [...(host.shadowRoot?.querySelectorAll(selector) ?? [])]),
   still: () =>
     document.querySelector("[data-test-script-state]")?.dataset.testScriptState === "notRunning",
   text: selector => document.querySelector(selector)?.textContent ?? "",

@@ -24,11 +24,12 @@ from csp_engine.bundle import BundleWriter
 from csp_engine.search import build_index
 
 FOLDER = Path(tempfile.gettempdir()) / "csp-benchmarks"
-VERSION = 1  # raise it when the content changes, so that nobody measures an older one
+VERSION = 2  # raise it when the content changes, so that nobody measures an older one
 LAYER = "layer4@mean"
 N_PICTURES = 400
 N_CLASSES = 1000
 N_NULL = 500
+N_EXEMPLARS = 30  # a page with "k=48" shows thirty pairs, as of the demo
 N_BEST = 20
 
 
@@ -119,7 +120,7 @@ def write(path: Path, size: Size) -> None:
             f.table("labels", pd.DataFrame({"text": texts, "source": "synthetic"}))
             f.array("text", text_td)
         with stage("null", {"n_draws": N_NULL}) as f:
-            f.array("exemplar_count", np.full(N_NULL, 100, np.int32))
+            f.array("exemplar_count", np.full(N_NULL, N_EXEMPLARS, np.int32))
         with stage(f"scores:net/{LAYER}/csp", {"gamma": 1.0, "n_score": 30}) as f:
             _scores(f, rng, vector_ud, size)
         rows = pd.DataFrame({"model": "net", "layer": LAYER, "unit": np.arange(n_units)})
@@ -216,7 +217,7 @@ def _activations(f, rng, n_units: int, n_images: int) -> None:
 
 
 def _neurons(f, rng, n_units: int, n_images: int) -> None:
-    uk = (n_units, 100)
+    uk = (n_units, N_EXEMPLARS)
     flags = ["is_dead", "is_dense", "is_constant", "never_positive"]
     columns = {"mean": 0.1, "std": 1.0, "min": 0.0, "max": 9.0}
     columns = {name: np.full(n_units, value, np.float32) for name, value in columns.items()}
@@ -224,7 +225,7 @@ def _neurons(f, rng, n_units: int, n_images: int) -> None:
     f.table("units", pd.DataFrame({**columns, **dict.fromkeys(flags, False)}))
     f.array("exemplar_image", rng.integers(0, n_images, uk, dtype=np.int32))
     f.array("exemplar_activation", -np.sort(-rng.random(uk, dtype=np.float32)))
-    f.array("exemplar_count", np.full(n_units, 100, np.int32))
+    f.array("exemplar_count", np.full(n_units, N_EXEMPLARS, np.int32))
     f.array("histogram", rng.integers(0, 999, (n_units, 32), dtype=np.int32))
     levels = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0]
     f.array("quantile", np.sort(rng.random((n_units, len(levels)), dtype=np.float32)))
@@ -248,7 +249,7 @@ def _audit(f, rng, n_units: int) -> None:
 
 
 def _contrast(f, rng, n_units: int, n_images: int) -> None:
-    ukj = (n_units, 100, 2)
+    ukj = (n_units, N_EXEMPLARS, 2)
     f.array("contrast_image", rng.integers(0, n_images, ukj, dtype=np.int32))
     f.array("contrast_similarity", rng.random(ukj, dtype=np.float32))
     f.array("contrast_activation", np.zeros(ukj, np.float32))

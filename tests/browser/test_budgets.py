@@ -70,5 +70,5 @@ def test_the_table_and_the_map_of_all_neurons_open(page, server):
     projection = bundle.projection()
     assert projection is not None
     n = len(projection.rows)
-    stays_within(measures.table(page, server, measures.DEMO_NAME, n, TRIES), 2)
+    stays_within(measures.table(page, server, measures.DEMO_NAME, n, "oieasrtnl"), 2)
     stays_within(measures.maps(page, server, measures.DEMO_NAME, "map_50k", n, TRIES), 2)

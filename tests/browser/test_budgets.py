@@ -15,7 +15,7 @@ from benchmarks import browser as measures
 from benchmarks.served import Server, new_page, serving
 from csp_engine.bundle import Bundle
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.browser, pytest.mark.alone]
 LAYER = "layer4@mean"
 TRIES, ENOUGH = 9, 3
 

@@ -194,13 +194,13 @@ def test_an_uploaded_image_is_found_again_through_its_address(bundle, serve, sma
 
 
 def test_an_upload_becomes_a_vector_in_the_address(serve, small_bundle, bundle, monkeypatch):
-    from pages.ui import asking
+    from pages.ui import store
     from tests import toys
 
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     serve(small_bundle)
     file = next((small_bundle.parent / "images" / "red").iterdir())
-    vector_d = asking.seen(bundle, file.read_bytes())
+    vector_d = store.ENCODERS.image_vector(bundle, file.read_bytes())
     own = toys.ColourEncoder()
     from PIL import Image
 

@@ -99,10 +99,10 @@ def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
 
 
 def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("csp_engine.demo.dermoscopy.world.write_photographs", interrupted)
+    monkeypatch.setattr("csp_engine.demo.dermoscopy.world.draw", interrupted)
     code, _, err = run(capsys, "demo", "build", "--work", tmp_path / "w", "--out", tmp_path / "o")
     assert code == 1
     assert "continues where it stopped" in err

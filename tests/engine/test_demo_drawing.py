@@ -47,10 +47,11 @@ def test_masks_and_pixels_are_those_of_the_renderer(whole):
                 assert np.array_equal(np.asarray(mask) > 0, shown.masks[name])
 
 
-def test_the_tables_are_those_that_a_bundle_of_the_demo_is_built_from(whole, tmp_path):
-    photographs.write_photographs(tmp_path / "demo", cases.draw_cases("counter", N, 3))
-    for name in ("cases.csv", "probe.csv"):
-        assert (whole / name).read_bytes() == (tmp_path / "demo" / name).read_bytes()
+def test_the_tables_are_those_of_the_controls_and_of_what_is_seen(whole):
+    table = cases.draw_cases("counter", N, 3)
+    assert (whole / "cases.csv").read_text() == table.to_csv(index=False)
+    expected = photographs.probe_table(table, photographs.shares_of(table))
+    assert (whole / "probe.csv").read_text() == expected.to_csv(index=False)
     probe = pd.read_csv(whole / "probe.csv")
     assert all((whole / file).is_file() for file in probe["file"])
 

@@ -124,7 +124,7 @@ def _draw_one(job: tuple[int, Mapping[str, Any]], folder: str, with_masks: bool)
     """One photograph with its masks; the file of shares comes last and says that it is whole."""
     (number, case), part = job, Path(folder)
     photograph = render.render(case)
-    photograph.image().save(part / f"images/{number:05d}.png")
+    photograph.image().save(part / f"images/{number:05d}.png", compress_level=1)
     if with_masks:
         home = part / f"masks/{number:05d}"
         home.mkdir(parents=True, exist_ok=True)

@@ -89,6 +89,8 @@ class World:
         else:
             for unfinished in folder.glob(f"*{CHECKPOINT}"):
                 unfinished.unlink()  # of a training with other settings
+            for unfinished in folder.glob(".tmp-*.part"):
+                shutil.rmtree(unfinished)  # of a drawing with other settings
         self._write()
 
     def path(self, part: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,35 +76,10 @@ def probe_table(cases: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, axis=1)
 
 
-def write_photographs(target: Path, cases: pd.DataFrame, progress: Progress = silent) -> None:
-    """Render cases into a folder: ``images/NUMBER.png`` and the tables (see ``write_tables``).
-
-    Args:
-        target: a new folder.
-        cases: from ``draw_cases``.
-        progress: called with stage ``"photographs"``.
-    """
-    (target / "images").mkdir(parents=True)
-    shares = []
-    write = partial(_write_photograph, folder=str(target))
-    with workers(len(cases)) as run:
-        for share in run(write, list(enumerate(cases.to_dict("records")))):
-            shares.append(share)
-            progress("photographs", len(shares), len(cases))
-    write_tables(target, cases, pd.DataFrame(shares))
-
-
 def write_tables(target: Path, cases: pd.DataFrame, shares: pd.DataFrame) -> None:
     """``cases.csv`` with every control, and ``probe.csv`` with what a bundle is built from."""
     probe_table(cases, shares).to_csv(target / "probe.csv", index=False)
     cases.to_csv(target / "cases.csv", index=False)
-
-
-def _write_photograph(job: tuple[int, Mapping[str, Any]], folder: str) -> dict[str, float]:
-    number, case = job
-    photograph = render.render(case)
-    photograph.image().save(Path(folder) / f"images/{number:05d}.png", compress_level=1)
-    return photograph.shares()
 
 
 def _shares_of_one(case: Mapping[str, Any]) -> dict[str, float]:

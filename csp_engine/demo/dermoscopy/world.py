@@ -22,16 +22,20 @@ from csp_engine.demo.dermoscopy.bundling import (
     load_demo_encoder,
 )
 from csp_engine.demo.dermoscopy.cases import concept_table, draw_cases
+from csp_engine.demo.dermoscopy.drawing import draw
 from csp_engine.demo.dermoscopy.parts import FULL, Plan, World, sole_builder
-from csp_engine.demo.dermoscopy.photographs import shares_of, strengths, write_photographs
+from csp_engine.demo.dermoscopy.photographs import shares_of, strengths
 from csp_engine.demo.dermoscopy.quality import quality
 from csp_engine.demo.dermoscopy.training import Pictures, keep_freed_memory
 from csp_engine.types import Progress, silent
 
+PROBE = "probe"
+"""The scenario of the shipped probe set, and the part of the work folder that holds it."""
+
 
 def probe_cases(plan: Plan) -> pd.DataFrame:
     """The cases of the shipped probe set."""
-    return draw_cases("probe", plan.n_probe, plan.seed)
+    return draw_cases(PROBE, plan.n_probe, plan.seed)
 
 
 def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) -> World:
@@ -43,7 +47,7 @@ def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) ->
     keep_freed_memory()
     with sole_builder(folder), one_order_of_sums():
         world = World(folder, plan, progress)
-        world.make("probe", lambda path: write_photographs(path, probe_cases(plan), progress))
+        world.make(PROBE, partial(_write_probe, world))
         world.make("encoder", partial(_write_encoder, world))
         for number, name in enumerate(classifiers.MODELS):
             world.make(f"{name}.safetensors", partial(_write_classifier, world, name, number))
@@ -70,6 +74,10 @@ def one_order_of_sums() -> Generator[None]:
 def _lessons(world: World) -> Pictures:
     """What the encoder and the captioner learn from."""
     return world.pictures("words", world.plan.n_words, 1, encoder.SIDE)
+
+
+def _write_probe(world: World, target: Path) -> None:
+    draw(target, PROBE, world.plan.n_probe, world.plan.seed, progress=world.progress)
 
 
 def _write_encoder(world: World, target: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,8 @@ def table(name: str) -> str:
     return write(record.get("quality", record))
 
 
-def filled(page: str) -> str:
-    """The page with every table as the files have it now."""
+def filled(page: str, table: Callable[[str], str] = table) -> str:
+    """The page with every table as the files have it now; ``table`` writes the one of a name."""
     return re.sub(
         r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)",
         lambda found: f"{found[1]}{table(found[2])}\n{found[3]}",
@@ -173,9 +173,14 @@ def filled(page: str) -> str:
     )
 
 
-if __name__ == "__main__":
+def main(page: Path, names: Iterable[str], table: Callable[[str], str]) -> None:
+    """Print the tables of a page, or put them into it."""
     if sys.argv[1:] == ["--write"]:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(filled(page.read_text(encoding="utf-8"), table), encoding="utf-8")
     else:
-        for each in TABLES:
+        for each in names:
             print(f"\n{each}\n\n{table(each)}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(PAGE, TABLES, table)

@@ -10,13 +10,13 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Figures co
 from __future__ import annotations
 
 import json
-import re
 import statistics
-import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import demo_tables
 from demo_tables import ROOT, area, rows_of
 
 PAGE = ROOT / "docs" / "melanoma.md"
@@ -220,18 +220,8 @@ def table(name: str) -> str:
     return write(json.loads(path.read_text(encoding="utf-8")))
 
 
-def filled(page: str) -> str:
-    """The page with every table as the files have it now."""
-    return re.sub(
-        r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)",
-        lambda found: f"{found[1]}{table(found[2])}\n{found[3]}",
-        page,
-    )
+filled = partial(demo_tables.filled, table=table)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--write"]:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    else:
-        for each in TABLES:
-            print(f"\n{each}\n\n{table(each)}")  # noqa: T201
+    demo_tables.main(PAGE, TABLES, table)

@@ -278,8 +278,7 @@ def prompts(bundle: Bundle, text: str) -> list[str]:
 
 def stored_label(bundle: Bundle, text: str) -> int | None:
     """The label id of a query that is in the vocabulary, so that no encoder is needed."""
-    hit_m = np.flatnonzero(bundle.labels()["text"].to_numpy() == clean_label(text))
-    return int(hit_m[0]) if len(hit_m) else None
+    return bundle.label_ids.get(clean_label(text))
 
 
 def query_vector(

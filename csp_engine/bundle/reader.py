@@ -328,6 +328,14 @@ class Bundle:
         """The vocabulary: text and source of every label."""
         return self.table("vocabulary", "labels")
 
+    @cached_property
+    def label_ids(self) -> dict[str, int]:
+        """The number of each label of the vocabulary, by its text."""
+        found: dict[str, int] = {}
+        for at, text in enumerate(self.labels()["text"].tolist()):
+            found.setdefault(text, at)
+        return found
+
     def label_vectors(self) -> np.ndarray:
         """Vectors of the labels, ``(t, d)``, averaged over templates as the manifest says."""
         return self.array("vocabulary", "text")

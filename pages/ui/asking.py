@@ -31,9 +31,10 @@ UPLOADS = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
 
 
 def warm_up(view: View) -> None:
-    """Have the encoder loaded once somebody puts the cursor into a box for words."""
+    """Have a search prepared once somebody puts the cursor into a box for words."""
+    path = "/".join(quote(part, safe="") for part in (view.bundle, view.method))
     with st.container(key="warm"):
-        _WARM(key="warm_up", data={"url": base_url(f"csp/warm/{quote(view.bundle, safe='')}")})
+        _WARM(key="warm_up", data={"url": base_url(f"csp/warm/{path}")})
 
 
 def boxes(bundle: Bundle, view: View) -> None:

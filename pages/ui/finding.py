@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
+from rapidfuzz import fuzz, process
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
@@ -15,8 +15,8 @@ from pages.ui import store, vectors
 from pages.ui.neurons import best_label
 from pages.ui.state import View, split_texts
 
-CLOSE_AT = 0.75
-"""How alike two spellings are for one to be offered in place of the other."""
+CLOSE_AT = 75
+"""How alike two spellings are, of 100, for one to be offered in place of the other."""
 
 SAME_AT = 0.7
 """Two labels say the same if their vectors, less what all labels share, are this much alike."""
@@ -51,14 +51,14 @@ def texts_in(bundle: Bundle, view: View) -> list[str]:
 
 def spelt_like(bundle: Bundle, view: View, n: int = 3) -> list[str]:
     """Labels spelt nearly like a text of the query that is no label itself."""
-    odd = tuple(text for text in texts_of(bundle, view.q) if stored_label(bundle, text) is None)
-
-    def make() -> list[str]:
-        every = bundle.labels()["text"].tolist()
-        near = (difflib.get_close_matches(text, every, n, cutoff=CLOSE_AT) for text in odd)
-        return list(dict.fromkeys(label for labels in near for label in labels))[:n]
-
-    return store.once(("spelt like", bundle.digest, odd), make) if odd else []
+    odd = [text for text in texts_of(bundle, view.q) if stored_label(bundle, text) is None]
+    found: dict[str, None] = {}
+    for text in odd:
+        near = process.extract(
+            text, bundle.label_ids.keys(), scorer=fuzz.ratio, score_cutoff=CLOSE_AT, limit=n
+        )
+        found.update(dict.fromkeys(label for label, *_ in near))
+    return list(found)[:n]
 
 
 def title_of(view: View) -> str:

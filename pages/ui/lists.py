@@ -178,3 +178,13 @@ def judged(bundle: Bundle, view: View, rows: pd.DataFrame) -> Judged | None:
         int(np.count_nonzero(score_u > bar_u)),
         max(len(null.best_r) for null, _ in nulls),
     )
+
+
+def rehearse(bundle: Bundle, bundle_name: str, method: str) -> None:
+    """Search for a word of the vocabulary, so that the first search finds everything at hand."""
+    first = next(iter(bundle.label_ids), None)
+    if first is None:
+        return
+    model, layer = table.places(bundle)[0]
+    view = View(bundle_name, model, layer, 0, method, q=first)
+    judged(bundle, view, searched(bundle, view))

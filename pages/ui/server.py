@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import CspError
-from pages.ui import neuron_routes, store
+from pages.ui import lists, neuron_routes, store
 
 MAX_PER_PACK = 200
 MAX_DIGITS = 10
@@ -76,18 +76,25 @@ async def ready(_: Request) -> Response:
     return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
-def warm(bundle_name: str) -> Response:
-    """Begin to load the encoder of a bundle; the answer does not wait for it."""
+def warm(bundle_name: str, method: str) -> Response:
+    """Begin to load the encoder of a bundle, and do meanwhile what a first search would wait for.
+
+    The answer does not wait for the encoder.
+    """
     try:
-        store.ENCODERS.warm(store.open_bundle(bundle_name))
+        bundle = store.open_bundle(bundle_name)
+        store.ENCODERS.warm(bundle)
+        if method in store.searchable_methods(bundle):
+            lists.rehearse(bundle, bundle_name, method)
     except CspError as error:
         return Response(str(error), 404, media_type="text/plain")
     return Response(status_code=204)
 
 
 async def warm_route(request: Request) -> Response:
-    """``POST /csp/warm/{bundle}``."""
-    return await anyio.to_thread.run_sync(warm, request.path_params["bundle"])
+    """``POST /csp/warm/{bundle}/{method}``."""
+    parts = request.path_params
+    return await anyio.to_thread.run_sync(warm, parts["bundle"], parts["method"])
 
 
 def document(name: str) -> Response:
@@ -110,7 +117,7 @@ def routes() -> list[Route]:
     return [
         Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
         Route(f"{start}/ready", ready),
-        Route(f"{start}/warm/{{bundle}}", warm_route, methods=["POST"]),
+        Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
         Route(f"{start}/docs/{{name}}", documents),
         *neuron_routes.routes(start),
     ]

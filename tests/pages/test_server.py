@@ -7,7 +7,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from pages.ui import server, store
+from pages.ui import lists, server, store, table
+from pages.ui.state import View
 from tests.pages.conftest import rewrite_manifest
 
 
@@ -78,7 +79,22 @@ def test_an_encoder_is_warmed_by_those_who_will_ask_and_only_for_known_bundles(
 ):
     warmed = []
     monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle: warmed.append(bundle.name))
-    assert client.post("/csp/warm/small").status_code == 204
-    assert client.post("/csp/warm/other").status_code == 404
-    assert client.get("/csp/warm/small").status_code == 405
-    assert warmed == ["small"]
+    assert client.post("/csp/warm/small/csp").status_code == 204
+    assert client.post("/csp/warm/small/no-such-method").status_code == 204
+    assert client.post("/csp/warm/other/csp").status_code == 404
+    assert client.get("/csp/warm/small/csp").status_code == 405
+    assert warmed == ["small", "small"]
+
+
+def test_what_a_first_search_reads_is_at_hand_once_a_box_was_entered(
+    client, small_bundle, monkeypatch
+):
+    monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle: None)
+    client.post("/csp/warm/small/csp")
+    bundle = store.open_bundle("small")
+    monkeypatch.setattr(store, "null_vectors", None)  # reading any of these again would fail
+    monkeypatch.setattr(store, "remainders", None)
+    monkeypatch.setattr(table, "_layer_rows", None)
+    view = View("small", "small", bundle.layers("small")[0], 0, "csp", q=bundle.labels()["text"][1])
+    rows = lists.searched(bundle, view)
+    assert lists.judged(bundle, view, rows).standing

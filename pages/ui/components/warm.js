@@ -1,4 +1,5 @@
-// Who puts the cursor into a box for words will soon ask something: the encoder loads meanwhile.
+// Who puts the cursor into a box for words will soon ask something: the encoder loads meanwhile, and the
+// server gets ready what a first search reads.
 const BOX = "[data-testid=stTextInput] input"
 
 export default function (component) {

@@ -75,9 +75,9 @@ OVERVIEW = (
     "watch.still() && document.querySelector('input[aria-label^=\"Find neurons\"]')"
     " && watch.images('.tiles', 2)"
 )
-CARDS = "watch.images('.cards', 12) && watch.still()"
-TABLE = "watch.grid() && watch.still()"
-PAIRS = "watch.images('.tiles', 40) && watch.still()"
+CARDS = "watch.still() && watch.images('.cards', 12)"  # the costly question last
+TABLE = "watch.still() && watch.grid()"
+PAIRS = "watch.still() && watch.images('.tiles', 40)"
 WORDS = "something quite unlike the rest"
 MANY = "k=48"  # the first choice on the page that shows all thirty pairs
 

@@ -39,7 +39,6 @@ globalThis.watch = {
     }
     return found.length >= least && found.filter(isShown).every(i => i.complete && i.naturalWidth)
   },
-  decoded: selector => watch.all(selector + " img").every(i => i.complete && i.naturalWidth),
   // A grid on a canvas has drawn text into its cells.
   grid: () => {
     const canvas = document.querySelector("[data-testid=stDataFrame] canvas")

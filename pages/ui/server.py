@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import hashlib
+import json
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ import struct
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ import anyio.to_thread
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import CspError
 from pages.ui import lists, neuron_routes, store
+from pages.ui.cards import base_url
 
 MAX_PER_PACK = 200
 MAX_DIGITS = 10
@@ -110,11 +113,29 @@ async def documents(request: Request) -> Response:
     return await anyio.to_thread.run_sync(document, request.path_params["name"])
 
 
+@cache
+def start_page(prefix: str) -> str:
+    """Streamlit's page, told where its server is.
+
+    Without that, the page of a deep link asks for the server below its own address first, is told
+    that there is none, and waits a tenth of a second before it asks at the root.
+    """
+    index = (Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")
+    known = f"window.__streamlit={{BACKEND_BASE_URL:location.origin+{json.dumps(prefix)}}}"
+    return index.replace("<head>", f"<head><script>{known}</script>", 1)
+
+
+async def deep_link(_: Request) -> Response:
+    """The page of any view but the overview, whose address is the root."""
+    return HTMLResponse(start_page(base_url("")), headers={"Cache-Control": "no-cache"})
+
+
 def routes() -> list[Route]:
     """Our own routes, below the prefix the server may run under."""
-    prefix = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    start = f"/{prefix}/csp" if prefix else "/csp"
+    start = base_url("csp")
+    pages = sorted(path.stem for path in (store.ROOT / "pages").glob("*.py"))
     return [
+        *(Route(base_url(page), deep_link) for page in pages if page != "overview"),
         Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
         Route(f"{start}/ready", ready),
         Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
@@ -152,9 +173,8 @@ class SafeHeaders:
 
 
 def content_policy() -> str:
-    """A policy under which Streamlit runs; its one inline script is allowed by hash."""
-    index = Path(st.__file__).parent / "static" / "index.html"
-    scripts = re.findall(r"<script>(.*?)</script>", index.read_text("utf-8"), re.DOTALL)
+    """A policy under which Streamlit runs; the two inline scripts are allowed by hash."""
+    scripts = re.findall(r"<script>(.*?)</script>", start_page(base_url("")), re.DOTALL)
     hashes = " ".join(
         "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
         for text in scripts

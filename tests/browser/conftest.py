@@ -18,6 +18,7 @@ from playwright.sync_api import (
     BrowserContext,
     Dialog,
     Page,
+    Response,
     expect,
     sync_playwright,
 )
@@ -136,7 +137,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 
 
 class Witness:
-    """What pages did that they must not: ask other machines, fail in a script, open a dialog."""
+    """What pages did that they must not: ask other machines, or for what is not there, fail, ask."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -152,7 +153,12 @@ class Witness:
             self.seen.append(f"said {dialog.message}")
             dialog.dismiss()
 
+        def answered(response: Response) -> None:
+            if response.status >= 400:
+                self.seen.append(f"was refused {response.url}: {response.status}")
+
         page.on("request", lambda request: asked(request.url))
+        page.on("response", answered)
         page.on("websocket", lambda socket: asked(socket.url))
         page.on("pageerror", lambda error: self.seen.append(f"failed: {error}"))
         page.on("dialog", opened)

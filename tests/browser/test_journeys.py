@@ -87,8 +87,13 @@ def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 8")
 
 
-def test_a_card_is_a_real_link(server, open_page):
-    page = open_page(f"{server.url}/search?q=green")
+def test_a_card_is_a_real_link_and_its_images_come_when_it_is_near(server, open_page):
+    page = open_page(f"{server.url}/search?q=green&k=48", height=500)
+    expect(page.locator(f".cards {LOADED}").nth(47)).to_be_attached()
+    last = page.locator(".cards a").last
+    expect(last.locator(LOADED)).to_have_count(0)
+    last.scroll_into_view_if_needed()
+    expect(last.locator(LOADED)).to_have_count(last.locator("img").count())
     href = page.locator(".cards a").first.get_attribute("href")
     other = open_page(server.url + href)
     expect(other.locator(".tiles li.pair").first).to_be_visible()

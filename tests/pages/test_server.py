@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import struct
 
 import pytest
@@ -98,3 +101,13 @@ def test_what_a_first_search_reads_is_at_hand_once_a_box_was_entered(
     view = View("small", "small", bundle.layers("small")[0], 0, "csp", q=bundle.labels()["text"][1])
     rows = lists.searched(bundle, view)
     assert lists.judged(bundle, view, rows).standing
+
+
+def test_a_deep_link_is_told_where_its_server_is_and_may_run_that_script(client):
+    for page in ("neuron", "search", "build"):
+        answer = client.get(f"/{page}?unit=5")
+        script = re.search("<head><script>(.*?)</script>", answer.text)[1]
+        assert script == 'window.__streamlit={BACKEND_BASE_URL:location.origin+"/"}'
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-cache"  # it names files of this version

@@ -137,7 +137,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 
 
 class Witness:
-    """What pages did that they must not: ask other machines, or for what is not there, fail, ask."""
+    """What pages did that they must not: ask other machines or for what is not there, fail, ask."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []

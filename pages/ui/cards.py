@@ -180,8 +180,8 @@ def tile_grid(
 
 def card_list(
     cards: Sequence[Card], packs: Packs, *, label: str, key: str, compact: bool = False
-) -> int | None:
-    """A list of neurons; the number of the card that was just clicked, or None."""
+) -> None:
+    """A list of neurons, each a link to its page."""
     content = [
         {
             "title": card.title,
@@ -197,14 +197,7 @@ def card_list(
         for card in cards
     ]
     packed = {"label": label, "cards": content, "packs": packs.urls(), "compact": compact}
-    result = _CARDS(
-        key=key,
-        data={**packed, "signature": signature(packed)},
-        on_picked_change=lambda: None,
-    )
-    picked = result.picked
-    is_valid = isinstance(picked, (int, float)) and 0 <= picked < len(cards)
-    return int(picked) if is_valid else None
+    _CARDS(key=key, data={**packed, "signature": signature(packed)})
 
 
 def facts(rows: Iterable[tuple[str, object]], named: Callable[[str], str] = plain) -> str:

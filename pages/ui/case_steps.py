@@ -15,7 +15,7 @@ from pages.ui import case as audit
 from pages.ui import case_charts, lists, neurons, numbers, store, words
 from pages.ui.cards import Packs, bar_table, base_url, card_list, plain, show
 from pages.ui.case_charts import CHART, lead, points, theme
-from pages.ui.page import go, link
+from pages.ui.page import link
 from pages.ui.results import MARKS
 from pages.ui.state import View
 
@@ -165,9 +165,7 @@ def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str
         )
         cards.append(card)
     packs = Packs(view.bundle, bundle)
-    picked = card_list(cards, packs, label=f"Neurons nearest to {text}", key=key, compact=True)
-    if picked is not None:
-        go("neuron", cards[picked].params)
+    card_list(cards, packs, label=f"Neurons nearest to {text}", key=key, compact=True)
 
 
 def standings(bundle: Bundle, view: View, text: str) -> dict[tuple[str, str, int], str]:

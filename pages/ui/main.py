@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 from pages.ui import access, sharing  # noqa: E402
+from pages.ui.page import one_step_links  # noqa: E402
 
 st.set_page_config(
     page_title="CSP Neuron Browser",
@@ -38,6 +39,7 @@ st.session_state["pages"] = pages
 is_let_in = access.let_in()
 page = st.navigation(list(pages.values()), position="top" if is_let_in else "hidden")
 if is_let_in:
+    one_step_links()
     page.run()
     sharing.copy_link()
     access.signed_in()

@@ -1,16 +1,29 @@
-"""What every page does first: find the bundle and the view that its URL names."""
+"""What every page does first: find the bundle and the view that its URL names; and ways to others.
+
+Whatever is pressed, the browser's history grows by one step, and Back and Forward show exactly what
+was there; ``components/navigate.js`` says how.
+"""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
+from typing import NoReturn
 
 import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from pages.ui import problems, store
-from pages.ui.cards import markdown_text, plain, show
+from pages.ui.cards import asset, base_url, markdown_text, page_url, plain, show
 from pages.ui.state import View, pick, read_view
+
+_LINKS = st.components.v2.component(
+    "csp_links", html="<span></span>", js=asset("navigate.js") + asset("links.js")
+)
+_GO = st.components.v2.component(
+    "csp_go", html="<span></span>", js=asset("navigate.js") + asset("go.js")
+)
 
 
 def opened() -> tuple[Bundle, View] | None:
@@ -49,9 +62,19 @@ def bundle_picker(name: str) -> None:
     st.selectbox("Bundle", names, key="_bundle", on_change=chosen, width=280)
 
 
-def go(page: str, params: Mapping[str, str]) -> None:
-    """Leave for another page."""
-    st.switch_page(st.session_state["pages"][page], query_params=dict(params))
+def one_step_links() -> None:
+    """Have every link to another view be one step of the browser's history."""
+    paths = [base_url(page.url_path) for page in st.session_state["pages"].values()]
+    with st.container(key="links"):
+        _LINKS(key="one_step_links", data={"paths": paths})
+
+
+def go(page: str, params: Mapping[str, str]) -> NoReturn:
+    """Leave for another view; nothing more of this one is drawn."""
+    path = st.session_state["pages"][page].url_path
+    with st.container(key="go"):
+        _GO(key="gone", data={"href": page_url(path, params), "token": uuid.uuid4().hex})
+    st.stop()
 
 
 def link(page: str, label: str, params: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -49,9 +50,7 @@ def pair(a: Side, b: Side, unit: int, compared: Comparison, method: str) -> None
                 side.bundle, view, side.model, side.layer, which, score=note, note=side.name, n=6
             )
             label = f"Neuron {which} of {side.title}"
-            picked = card_list([card], Packs(side.name, side.bundle), label=label, key=key)
-            if picked is not None:
-                go("neuron", card.params)
+            card_list([card], Packs(side.name, side.bundle), label=label, key=key)
 
 
 def named(labels: pd.Series, reliable: pd.Series) -> pd.Series:
@@ -80,7 +79,8 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
         }
     )
     kinds, (mine, other) = st.column_config, short_titles(a, b)
-    event = st.dataframe(
+    select(a, rows)
+    st.dataframe(
         shown,
         hide_index=True,
         height=min(HEIGHT_PX, 40 + ROW_PX * len(shown)),
@@ -123,12 +123,24 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
         row = pressed(button, len(rows))
         if row is not None:
             go("neuron", side.view(method, int(rows[column].iloc[row])).params())
-    at = event.selection.rows
-    if at and 0 <= at[0] < len(rows):
-        unit = int(rows["unit"].iloc[at[0]])
-        if st.query_params.get("unit") != str(unit):
-            set_params(unit=unit, **dict(zip(("bundle", "model", "layer"), a.key, strict=True)))
-            st.rerun()
+
+
+def select(a: Side, rows: pd.DataFrame) -> None:
+    """Put a row that was just selected into the URL, and select the row that the URL names.
+
+    What was selected before says which of the two it is: after a step back, the table still holds
+    the row of the view that was left.
+    """
+    held = st.session_state.get("pairs", {}).get("selection", {}).get("rows", [])[:1]
+    if held and held != st.session_state.get("_selected_pair") and 0 <= held[0] < len(rows):
+        st.session_state["_selected_pair"] = held
+        unit = int(rows["unit"].iloc[held[0]])
+        set_params(unit=unit, **dict(zip(("bundle", "model", "layer"), a.key, strict=True)))
+        st.rerun()
+    asked = st.query_params.get("unit")
+    named = np.flatnonzero(rows["unit"].astype(str) == asked)[:1].tolist() if asked else []
+    st.session_state["_selected_pair"] = named
+    st.session_state["pairs"] = {"selection": {"rows": named, "columns": [], "cells": []}}
 
 
 def short_titles(a: Side, b: Side) -> tuple[str, str]:

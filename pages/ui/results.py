@@ -130,10 +130,8 @@ def merged(
     shown = rows.iloc[_window(view, len(rows))]
     cards = cards_of(bundle, view, keep, shown, judged, 6)
     packs = Packs(view.bundle, bundle)
-    picked = card_list(cards, packs, label="Neurons found", key="results")
+    card_list(cards, packs, label="Neurons found", key="results")
     _pages(view, len(rows))
-    if picked is not None:
-        go("neuron", cards[picked].params)
 
 
 def by_layer(
@@ -141,7 +139,6 @@ def by_layer(
 ) -> None:
     """The first few of each layer."""
     packs = Packs(view.bundle, bundle)
-    chosen = None
     for place, (model, layer) in enumerate(table.places(bundle)):
         mine = rows[rows["place"] == place]
         if mine.empty:
@@ -156,11 +153,7 @@ def by_layer(
                 here = view.params(model=model, layer=layer, unit="", find="", page="")
                 link("search", "all of this layer", here)
         cards = cards_of(bundle, view, keep, mine.iloc[:N_PER_LAYER], judged, 6)
-        picked = card_list(cards, packs, label=f"Neurons of {where}", key=f"results_{place}")
-        if picked is not None:
-            chosen = cards[picked].params
-    if chosen is not None:
-        go("neuron", chosen)
+        card_list(cards, packs, label=f"Neurons of {where}", key=f"results_{place}")
 
 
 def images(bundle: Bundle, view: View, query: Query) -> None:

@@ -7,7 +7,6 @@ from csp_engine.neuron_facts import histogram_of
 from csp_engine.types import NeuronRef
 from pages.ui import charts, evidence, finding, neurons, numbers
 from pages.ui.cards import Packs, bar_table, card_list, facts, plain, show
-from pages.ui.page import go
 from pages.ui.state import View
 from pages.ui.words import term
 
@@ -95,6 +94,4 @@ def neighbours(bundle: Bundle, view: View) -> None:
         )
         for ref, score in near
     ]
-    picked = card_list(cards, packs, label="Nearest neurons", key="nearest", compact=True)
-    if picked is not None:
-        go("neuron", cards[picked].params)
+    card_list(cards, packs, label="Nearest neurons", key="nearest", compact=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from urllib.parse import urlsplit
 
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import evidence, neurons, numbers
+from pages.ui import evidence, neurons, numbers, store
 from pages.ui.cards import Packs, asset, badge, page_url, plain, show, tile_grid
 from pages.ui.state import VERSION, View
 
@@ -24,10 +25,16 @@ _SHARE = st.components.v2.component(
 
 
 def copy_link() -> None:
-    """A button that copies the whole address; the bundle is named even where the URL does not."""
+    """A button that copies the whole address; the bundle is named even where the URL does not.
+
+    Where there are several bundles, the address itself gets its name, without a step of history:
+    an address without one means the last one seen, which may be another when somebody goes back.
+    """
     params = {"bundle": st.session_state.get("last_bundle", ""), "v": VERSION}
+    is_one_of_many = "bundle" not in st.query_params and len(store.known_bundles()) > 1
+    stamp = uuid.uuid4().hex if is_one_of_many else ""
     with st.container(key="share"):
-        _SHARE(key="copy_link", data={"params": params})
+        _SHARE(key="copy_link", data={"params": params, "stamp": stamp})
 
 
 def card(bundle: Bundle, view: View) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -9,34 +10,59 @@ from tests.browser.conftest import SCREENSHOTS, address, settled
 
 pytestmark = [pytest.mark.browser]
 LOADED = "img[src^='blob:']"
+SHOWN = (".csp-lead", ".cards a .id", ".csp-id", "h1")
 
 
-def test_search_to_neuron_to_next_and_back(server, open_page):
-    page = open_page(f"{server.url}/search")
+def test_every_step_is_one_step_of_history_and_back_and_forward_restore_it(server, open_page):
+    page = open_page(f"{server.url}/search?bundle=small")
+    views: list[tuple[str, str]] = []  # address, and what the page shows
+
+    def arrived(shown: str) -> None:
+        """Note a view that differs from the one before, and that the history grew by one."""
+        before = views[-1] if views else ("", "")
+        expect(page.locator(shown).first).to_be_visible()
+        if before[1].startswith(shown):
+            expect(page.locator(shown).first).not_to_have_text(before[1].removeprefix(shown))
+        page.wait_for_function("b => location.pathname + location.search != b", arg=before[0])
+        settled(page)
+        views.append((address(page), shown + page.locator(shown).first.inner_text()))
+        assert page.evaluate("history.length") == n_before + len(views)
+
+    n_before = page.evaluate("history.length") - 1
+    arrived(".csp-lead")
     box = page.get_by_label("Respond to")
     box.fill("red")
     box.press("Enter")
     cards = page.locator(".cards a")
     expect(cards).to_have_count(12)
     expect(cards.first.locator(LOADED).first).to_be_visible()
-    assert "q=red" in address(page)
+    arrived(".cards a .id")
     cards.first.click()
-    expect(page.locator(".tiles li.pair").first).to_be_visible()
     expect(page.locator(f".tiles {LOADED}").first).to_be_visible()
-    first = address(page)
-    assert first.startswith("/neuron?")
-    unit = int(re.search(r"unit=(\d+)", first)[1])
+    arrived(".csp-id")
+    for _ in range(2):
+        page.get_by_role("button", name="Next").click()
+        arrived(".csp-id")
+    page.get_by_role("link", name="Back to the list").click()
+    arrived(".cards a .id")
+    page.get_by_role("link", name="As a table").click()
+    arrived("h1")
+    assert [urlsplit(url).path for url, _ in views] == [
+        *("/search", "/search", "/neuron", "/neuron", "/neuron", "/search", "/layer")
+    ]
 
-    page.get_by_role("button", name="Next").click()
-    expect(page.locator(".csp-id")).not_to_contain_text(f"/ {unit} (")
-    page.wait_for_function("before => location.pathname + location.search != before", arg=first)
-    second = address(page)
-    page.go_back()
-    expect(page.locator(".csp-id")).to_contain_text(f"/ {unit} (")
-    assert f"unit={unit}" in address(page)
-    page.go_forward()
-    expect(page.locator(".csp-id")).not_to_contain_text(f"/ {unit} (")
-    assert address(page) == second
+    def restores(at: int) -> None:
+        url, seen = views[at]
+        shown = next(each for each in SHOWN if seen.startswith(each))
+        expect(page.locator(shown).first).to_have_text(seen.removeprefix(shown))
+        assert address(page) == url
+
+    for at in reversed(range(len(views) - 1)):
+        page.go_back()
+        restores(at)
+    for at in range(1, len(views)):
+        page.go_forward()
+        restores(at)
 
 
 def test_a_deep_link_is_the_first_request_of_a_fresh_server(fresh_server, open_page):

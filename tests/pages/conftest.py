@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -68,6 +69,12 @@ def component(at: AppTest, name: str) -> dict:
         if element.proto.component_name.endswith(name):
             return json.loads(element.proto.json)
     raise AssertionError(f"no component {name} on the page")
+
+
+def follow(at: AppTest) -> AppTest:
+    """The view that a page leaves for, opened as the browser would open it."""
+    asked = urlsplit(component(at, "csp_go")["href"])
+    return open_page(asked.path.strip("/") or "overview", **dict(parse_qsl(asked.query)))
 
 
 def rewrite_manifest(bundle: Path, **changes: object) -> None:

@@ -21,7 +21,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import label_accuracy
 from pages.ui import method_figures, neuron_rows, numbers, server, state, table, words
 from tests import toys
-from tests.pages.conftest import html, open_page
+from tests.pages.conftest import follow, html, open_page
 
 LAYER = "second@mean"
 COLUMNS = ("score", "clarity", "density")
@@ -150,8 +150,7 @@ def test_a_selected_row_opens_that_neuron_also_when_filtered(serve, small_bundle
     at = open_page("layer", layer=LAYER, sort="-score")
     third = int(shown(at)["unit"].iloc[2])
     at.session_state["neurons"] = {"selection": {"rows": [2], "columns": [], "cells": []}}
-    at.run()
-    assert f"{LAYER} / {third}" in html(at)
+    assert f"{LAYER} / {third}" in html(follow(at.run()))
 
 
 def test_a_pressed_label_opens_its_neuron():

@@ -18,7 +18,15 @@ from csp_engine.bundle import Bundle
 from pages.ui import case as audit
 from pages.ui import case_charts, server, state, store
 from tests.pages import case_world
-from tests.pages.conftest import HOSTILE, ROOT, component, html, open_page, rewrite_manifest
+from tests.pages.conftest import (
+    HOSTILE,
+    ROOT,
+    component,
+    follow,
+    html,
+    open_page,
+    rewrite_manifest,
+)
 from tests.reference import alignment_reference as slow
 
 VALID = ["irregular border", "blue-white veil", "streaks"]
@@ -117,9 +125,8 @@ def test_the_table_lists_the_influential_neurons_and_opens_them(serve, case_bund
     ]
     np.testing.assert_allclose(listed["share"], 100 * case.influential["share"])
     at.session_state["influential"] = {"selection": {"rows": [1], "columns": [], "cells": []}}
-    at.run()
     second = case.influential.iloc[1]
-    assert f"biased / {second['layer']} / {second['unit']}" in html(at)
+    assert f"biased / {second['layer']} / {second['unit']}" in html(follow(at.run()))
 
 
 @pytest.mark.parametrize("wrap", [lambda at: at, lambda at: [at]])
@@ -131,8 +138,7 @@ def test_a_point_of_the_plot_opens_its_neuron(serve, case_bundle, wrap):
     at.session_state["alignment"] = {
         "selection": {"points": [point], "point_indices": [0], "box": [], "lasso": []}
     }
-    at.run()
-    assert f"biased / {row['layer']} / {row['unit']}" in html(at)
+    assert f"biased / {row['layer']} / {row['unit']}" in html(follow(at.run()))
 
 
 def test_the_plot_holds_every_influential_neuron_once(case_bundle):
@@ -207,9 +213,8 @@ def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_b
     at = open_page("melanoma")
     assert audit.with_interval(smaller) in html(at)
     at.session_state["matches"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
-    at.run()
     row = found.rows[found.rows["kind"] == "spurious"].iloc[0]
-    assert f"retrained / {row['layer']} / {row['match']}" in html(at)
+    assert f"retrained / {row['layer']} / {row['match']}" in html(follow(at.run()))
 
 
 def test_kinds_share_out_all_influence(case_bundle):

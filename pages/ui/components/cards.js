@@ -1,9 +1,8 @@
-// A list of neurons: each a real link (so it can be copied or opened in a new tab) that a plain
-// click turns into a page switch of the same session.
+// A list of neurons: each a real link, so it can be copied or opened in a new tab.
 const CARDS_SHOWN = new WeakMap()
 
 export default function (component) {
-  const { data, parentElement, setTriggerValue } = component
+  const { data, parentElement } = component
   const root = parentElement.querySelector(".cards")
   if (!root || !data) return
   const state = CARDS_SHOWN.get(parentElement) ?? { token: 0 }
@@ -15,15 +14,10 @@ export default function (component) {
   root.setAttribute("aria-label", data.label)
   root.classList.toggle("compact", Boolean(data.compact))
   root.replaceChildren(
-    ...data.cards.map((card, at) => {
+    ...data.cards.map(card => {
       const item = element("li")
       const link = element("a")
       link.href = card.href
-      link.onclick = event => {
-        if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return
-        event.preventDefault()
-        setTriggerValue("picked", at)
-      }
       const head = element("span", "head")
       const title = element("span", card.isReliable ? "title" : "title unreliable", card.title)
       title.dir = "auto"

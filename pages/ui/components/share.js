@@ -4,12 +4,20 @@ export default function (component) {
   const button = parentElement.querySelector("button")
   const said = parentElement.querySelector("[role=status]")
   if (!button || !said || !data) return
+  if (data.stamp) history.replaceState(history.state, "", named("bundle"))
 
-  button.onclick = async () => {
+  // The address with those of the values that it lacks.
+  function named(...names) {
     const url = new URL(location.href)
-    for (const [name, value] of Object.entries(data.params)) {
+    for (const name of names) {
+      const value = data.params[name]
       if (value && !url.searchParams.has(name)) url.searchParams.set(name, value)
     }
+    return url
+  }
+
+  button.onclick = async () => {
+    const url = named(...Object.keys(data.params))
     const isCopied = await copy(url.href)
     said.textContent = isCopied ? "Link copied" : "Copy this:"
     parentElement.querySelector("input")?.remove()

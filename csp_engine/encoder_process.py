@@ -134,7 +134,7 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     bundle = loaded[place] = loaded.get(place) or Bundle.open(question["bundle"])
     fingerprint = bundle.manifest.inputs["encoder"]["fingerprint"]
     if fingerprint not in loaded:
-        # Collecting garbage while torch loads walks all of it again and again: a quarter of the time.
+        # Collecting garbage while torch loads walks all of it again and again: a fifth of the time.
         gc.disable()
         try:
             loaded[fingerprint] = search.bundle_encoder(bundle)

@@ -18,10 +18,10 @@ def main() -> None:
             show(f"<p class='csp-note' role='status'>{plain(note)}</p>")
         show(
             f"<div class='csp-words'><dl class='asked'><dt>{plain(word)}</dt>"
-            f"<dd>{plain(meanings[word])}</dd></dl></div>"
+            f"<dd>{words.as_html(meanings[word])}</dd></dl></div>"
         )
     for heading, terms in words.chapters().items():
-        items = "".join(f"<dt>{plain(t)}</dt><dd>{plain(meanings[t])}</dd>" for t in terms)
+        items = "".join(f"<dt>{plain(t)}</dt><dd>{words.as_html(meanings[t])}</dd>" for t in terms)
         show(
             f"<div class='csp-words'><h2 class='csp-h'>{plain(heading)}</h2><dl>{items}</dl></div>"
         )

@@ -24,14 +24,18 @@ def main() -> None:
     with problems.caught():
         walking.steps(bundle, view)
     header(bundle, view, n_units)
-    left, right = st.columns([1.6, 1], gap="medium")
+    # On a phone the parts of both columns come one after another, in an order of the style sheet.
+    with st.container(key="parts"):
+        left, right = st.columns([1.6, 1], gap="medium")
     with left, problems.caught():
         images(bundle, view)
-        sections.neighbours(bundle, view)
+        with st.container(key="near"):
+            sections.neighbours(bundle, view)
     with right, problems.caught():
         candidates.section(bundle, view)
-        sections.activations(bundle, view)
-        sharing.embed_code(view)
+        with st.container(key="facts"):
+            sections.activations(bundle, view)
+            sharing.embed_code(view)
 
 
 def header(bundle: Bundle, view: View, n_units: int) -> None:
@@ -96,7 +100,7 @@ def images(bundle: Bundle, view: View) -> None:
     picked: list[int | None] = []
     for at, (heading, tiles) in enumerate(parts):
         if heading:
-            show(f"<h3 class='csp-h'>{plain(heading)}</h3>")
+            show(f"<h2 class='csp-h'>{plain(heading)}</h2>")
         first = at == 0
         ahead = (view.unit + 1, view.unit - 1) if first and is_pairs else ()
         grid = tile_grid(

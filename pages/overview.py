@@ -1,21 +1,17 @@
 """Overview: what is being looked at, the state of each layer, and where to start."""
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 
 from csp_engine import provenance
 from csp_engine.bundle import Bundle
 from csp_engine.static_pages import of_layers
-from pages.ui import asking, exporting, finding, numbers, problems, store, table
+from pages.ui import asking, exporting, finding, layers, numbers, problems, store, table
 from pages.ui.cards import Packs, facts, plain, show, tile_grid
 from pages.ui.evidence import pair_tiles
 from pages.ui.neurons import BestLabel, best_label, method_title
 from pages.ui.page import bundle_picker, go, link, opened
 from pages.ui.state import View
-from pages.ui.words import explained, meanings, term
-
-FLAGS = {"is_dead": "Dead", "is_dense": "Dense", "is_constant": "Constant"}
+from pages.ui.words import meanings, term
 
 
 def main() -> None:
@@ -44,7 +40,7 @@ def main() -> None:
     with problems.caught():
         one_neuron(bundle, view, method)
     with problems.caught():
-        layer_table(bundle, view, method)
+        layers.section(bundle, view, method)
     with problems.caught():
         made_from(bundle)
 
@@ -77,7 +73,7 @@ def one_neuron(bundle: Bundle, view: View, method: str) -> None:
         return
     here = View(view.bundle, neuron.model, neuron.layer, neuron.unit, method)
     label = best_label(bundle, neuron.model, neuron.layer, neuron.unit, method)
-    st.subheader("How to read a neuron")
+    show("<h2 class='csp-h'>How to read a neuron</h2>")
     show(five_sentences(bundle, here, label))
     packs = Packs(view.bundle, bundle)
     tile_grid(
@@ -113,60 +109,6 @@ def five_sentences(bundle: Bundle, here: View, label: BestLabel) -> str:
     return f"<ol class='csp-five csp-left'>{items}</ol>"
 
 
-def layer_table(bundle: Bundle, view: View, method: str) -> None:
-    """Every layer, with how many of its neurons can be trusted."""
-    rows = []
-    for model in bundle.model_names:
-        for layer in bundle.layers(model):
-            units = bundle.units(model, layer)
-            row = {"Model": model, "Layer": layer, "Neurons": len(units)}
-            is_flagged = np.zeros(len(units), bool)
-            for key in ("is_dead", "is_dense", "is_constant", "never_positive"):
-                has = units[key].to_numpy(bool) if key in units else np.zeros(len(units), bool)
-                is_flagged |= has
-                if key in FLAGS:
-                    row[FLAGS[key]] = int(has.sum())
-            row["Flagged"] = int(is_flagged.sum())
-            for each in bundle.methods(model, layer):
-                n_reliable = int(bundle.scores(model, layer, each).reliable_u.sum())
-                row[f"Labelled · {method_title(each)}"] = n_reliable
-            rows.append(row)
-    st.subheader("Layers")
-    event = st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        column_config={
-            name: st.column_config.Column(help=about) for name, about in column_help(rows).items()
-        },
-        key="layers",
-        on_select="rerun",
-        selection_mode="single-row",
-        alt="Layers with counts of neurons, flags and reliable labels",
-    )
-    show(
-        f"<p class='csp-quiet csp-left'>Labelled: neurons with a {term('reliable label')} by that "
-        f"{term('method')}. Select a row for the table of its neurons.</p>"
-    )
-    chosen = event.selection.rows
-    if chosen and 0 <= chosen[0] < len(rows):
-        row = rows[chosen[0]]
-        here = View(view.bundle, str(row["Model"]), str(row["Layer"]), 0, method)
-        go("layer", here.params(unit=""))
-
-
-def column_help(rows: list[dict]) -> dict[str, str]:
-    """A sentence for the heading of each column."""
-    about = {
-        "Model": explained("target model"),
-        "Layer": explained("layer"),
-        "Neurons": explained("neuron"),
-        **{name: explained(name.lower()) for name in FLAGS.values()},
-        "Flagged": "Dead, dense, constant or never positive: neurons to be careful with.",
-    }
-    labelled = [name for name in rows[0] if name not in about] if rows else []
-    return about | dict.fromkeys(labelled, explained("reliable label"))
-
-
 PARTS = {
     "Probe set": "probe set",
     "Encoder": "encoder",
@@ -185,7 +127,7 @@ def named(name: str) -> str:
 
 def made_from(bundle: Bundle) -> None:
     """What everything here was made from."""
-    st.subheader("Made from")
+    show("<h2 class='csp-h'>Made from</h2>")
     show(facts(provenance.provenance(bundle), named))
     n_neurons = sum(bundle.n_units(*place) for place in table.places(bundle))
     exporting.pages_button(

@@ -63,9 +63,9 @@ def by_method(found: list[Candidates]) -> None:
         f"<th scope='col'>{term('null', 'above null')}</th>"
     )
     show(
-        "<div class='csp-scroll'><table class='csp-table methods'><caption>As built. Scores of "
+        "<table class='csp-table methods' style='--cells: 3'><caption>As built. Scores of "
         f"different methods are not on one scale.</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
 

@@ -246,8 +246,8 @@ def bar_table(
             "</span></th>" + "".join(f"<td>{plain(cell)}</td>" for cell in cells) + "</tr>"
         )
     return (
-        f"<div class='csp-scroll'><table class='csp-table'><caption>{caption}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"<table class='csp-table' style='--cells: {len(columns) - 1}'><caption>{caption}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     )
 
 

@@ -73,11 +73,11 @@ def shared(bundle: Bundle, view: View, limit: int = 8) -> None:
     is_partly = any(row.n_images < bundle.n_images for row in rows)
     but = ", where the property is known" if is_partly else ""
     show(
-        "<div class='csp-scroll'><table class='csp-table'><caption>"
+        "<table class='csp-table' style='--cells: 4'><caption>"
         f"{n_chosen} exemplars, one of each {term('group')} and near-duplicate, against "
         f"{numbers.count(bundle.n_images)} probe images{but}; 95 % intervals. The tick is the "
         f"share among all.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-        "</table></div>"
+        "</table>"
     )
 
 

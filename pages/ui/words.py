@@ -31,6 +31,16 @@ def chapters() -> dict[str, tuple[str, ...]]:
     }
 
 
+def as_text(meaning: str) -> str:
+    """A meaning without the marks around what is typed."""
+    return meaning.replace("`", "")
+
+
+def as_html(meaning: str) -> str:
+    """A meaning as HTML: what is typed is set as code, and nothing in it is markup."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", plain(meaning))
+
+
 def address(term: str) -> str:
     """The address of a term in the glossary."""
     return f"{base_url('glossary')}?word={quote(term)}"
@@ -43,7 +53,7 @@ def term(name: str, shown: str | None = None) -> str:
         name: as the glossary writes it.
         shown: what stands on the page, where that is another form of the word.
     """
-    meaning = meanings()[name]
+    meaning = as_text(meanings()[name])
     return (
         f"<a class='csp-term' href='{plain(address(name))}' target='_self' "
         f"data-meaning='{plain(meaning)}' aria-label='{plain(f'{shown or name}: {meaning}')}'>"

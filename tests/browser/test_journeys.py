@@ -127,9 +127,7 @@ def test_a_card_is_a_real_link_and_its_images_come_when_it_is_near(server, open_
 
 def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_page):
     page = open_page(server.url)
-    canvas = page.get_by_test_id("stDataFrame").locator("canvas").first
-    canvas.scroll_into_view_if_needed()
-    canvas.click(position={"x": 14, "y": 85}, force=True)  # the grid puts a scroller over it
+    page.get_by_role("link", name="second@mean").click()
     expect(page.locator(".csp-id")).to_contain_text("small / second@mean")
     expect(page.locator(".csp-title")).to_contain_text("12 neurons")
     page.get_by_label("Order").click()

@@ -116,6 +116,15 @@ def test_every_term_on_the_pages_is_in_the_glossary(serve, small_bundle):
     assert {unquote(term) for term in terms} <= set(words.meanings())
 
 
+def test_what_is_typed_is_set_as_code_in_the_glossary_and_stays_text(serve, small_bundle):
+    serve(small_bundle)
+    shown = html(open_page("glossary", word="neuron"))
+    assert "<code>model/layer/unit</code>" in shown
+    assert "`" not in shown
+    assert "`" not in html(open_page())  # nor in a tooltip
+    assert words.as_html("a `<b>` & b") == "a <code>&lt;b&gt;</code> &amp; b"
+
+
 @pytest.mark.parametrize(("asked", "note"), [("margin", False), ("margn<b>", True)])
 def test_the_glossary_shows_the_word_asked_for(serve, tmp_path, asked, note):
     serve(tmp_path)  # it needs no bundle

@@ -5,12 +5,13 @@ import re
 import subprocess
 import sys
 from collections import OrderedDict
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle
-from pages.ui import finding, store
+from pages.ui import finding, layers, store
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.pages.hostile_world import HOSTILE, LONG
 
@@ -119,9 +120,9 @@ def test_a_first_visit_is_explained_in_five_sentences_beside_one_neuron(serve, s
 
 def test_flagged_counts_each_neuron_once(serve, small_bundle):
     serve(small_bundle)
-    rows = open_page().dataframe[0].value
-    assert (rows["Flagged"] >= rows[["Dead", "Dense", "Constant"]].max(axis=1)).all()
-    assert (rows["Flagged"] <= rows["Neurons"]).all()
+    for state in layers.states(Bundle.open(small_bundle)):
+        assert max(state.flags.values()) <= state.n_flagged <= state.n_units
+    assert "dead, dense, constant or never positive" in html(open_page())
 
 
 def test_examples_to_search_for_do_not_repeat_each_other(small_bundle):
@@ -140,10 +141,13 @@ def test_examples_to_search_for_do_not_repeat_each_other(small_bundle):
 def test_the_layer_table_counts_what_the_bundle_says(serve, small_bundle):
     serve(small_bundle)
     bundle = Bundle.open(small_bundle)
-    table = open_page().dataframe[0].value
-    assert table["Neurons"].tolist() == [8, 12]
-    reliable = [int(bundle.scores("small", la, "csp").reliable_u.sum()) for la in table["Layer"]]
-    assert table["Labelled · CSP"].tolist() == reliable
+    for layer, n_units in (("first@mean", 8), ("second@mean", 12)):
+        link = rf"<a href='/layer\?bundle=small&amp;model=small&amp;layer={quote(layer)}&[^']*'>"
+        row = re.search(rf"<tr>[^/]*{link}{layer}</a>.*?(?=<tr>|</tbody>)", html(open_page()))[0]
+        cells = dict(re.findall(r"<td data-heading='([^']+)'>(\d+)</td>", row))
+        assert cells["neurons"] == str(n_units)
+        n_reliable = int(bundle.scores("small", layer, "csp").reliable_u.sum())
+        assert cells["by CSP"] == str(n_reliable)
 
 
 def test_a_search_ranks_as_the_engine_does_and_shows_the_prompts(serve, small_bundle):

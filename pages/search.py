@@ -78,10 +78,16 @@ def results(bundle: Bundle, view: View) -> None:
     whole = lists.searched(bundle, view)
     keep = lists.narrowing_of(st.query_params, whole)
     problems.notes(keep.notes)
-    with st.expander("Filters and order", expanded=any(keep.params().values())):
-        columns = [name for name in table.COLUMNS if name in whole]
-        ranged = [name for name in table.RANGED if name in whole]
-        narrowing.controls(bundle, view, whole, keep, columns, ranged)
+    is_set = any(keep.params().values())
+    # Its sixteen controls are half of the page: drawn only where somebody opens it.
+    filters = st.expander(
+        "Filters and order", expanded=is_set, key=f"filters_{is_set}", on_change="rerun"
+    )
+    if filters.open:
+        with filters:
+            columns = [name for name in table.COLUMNS if name in whole]
+            ranged = [name for name in table.RANGED if name in whole]
+            narrowing.controls(bundle, view, whole, keep, columns, ranged)
     rows = lists.ordered(whole, view, keep)
     if rows.empty:
         st.text(

@@ -24,7 +24,10 @@ WHOLE_MAP = "area=0-0-65535-0-65535-65535-0-65535"
 PAGES = {
     "overview": ("?bundle=hostile", ".tiles img[src^='blob:']"),
     "search-start": ("search?bundle=hostile", ".st-key-examples a"),
-    "search": (f"search?bundle=hostile&q={quote(HOSTILE[0])}", ".cards img[src^='blob:']"),
+    "search": (
+        f"search?bundle=hostile&q={quote(HOSTILE[0])}&sort=unit",  # an order opens the filters
+        ".cards img[src^='blob:']",
+    ),
     "neuron": (f"neuron?{HOSTILE_NEURON}", "svg[role=img] polyline"),
     "neuron-card": (f"neuron?{HOSTILE_NEURON}&card=yes", ".tiles img[src^='blob:']"),
     "layer": ("layer?bundle=hostile&layer=second@mean", "[data-testid='stDataFrame'] canvas"),

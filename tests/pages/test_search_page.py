@@ -147,6 +147,17 @@ def test_a_misspelt_query_is_offered_the_label_it_is_spelt_like(serve, small_bun
     assert not {"stripe", "bright", "corner"} & set(offered("quarterly report"))
 
 
+def test_filters_are_drawn_once_they_are_opened_and_stay_while_one_is_set(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search", q="red")
+    assert "_only" not in [each.key for each in at.selectbox]
+    at.session_state["filters_False"] = True
+    at.run()
+    at.selectbox(key="_only").select("reliable").run()
+    assert at.query_params["only"] == "reliable"
+    assert at.selectbox(key="_only").value == "reliable"
+
+
 def test_a_method_without_random_sets_claims_nothing(serve, small_bundle):
     serve(small_bundle)
     at = open_page("search", q="red", method="clip_dissect")

@@ -28,6 +28,8 @@ def main() -> None:
         rows = lists.searched(bundle, view)
         every = neuron_rows.shown_columns(rows, view)
         sortable = [name for name in every if name not in ("model", "layer")]
+        if rows["disagreement"].notna().any():
+            sortable.append("disagreement")
         ranged = [name for name in table.RANGED if name in every]
         keep = read_narrowing(st.query_params, sortable, ranged, table.classes_of(rows))
         problems.notes(keep.notes)
@@ -39,7 +41,7 @@ def main() -> None:
         if kept.empty:
             st.text("No neuron passes these filters; widen or clear one of them.")
             return
-        columns = neuron_rows.shown_columns(rows, view, keep.only)
+        columns = neuron_rows.shown_columns(rows, view, keep)
         neuron_rows.draw(bundle, view, keep, kept, columns)
         method_figures.section(bundle)
 

@@ -10,17 +10,23 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from pages.ui import exporting, lists, table
 from pages.ui.page import go
-from pages.ui.state import ONLY, Narrowing, View
+from pages.ui.state import Narrowing, View
 
 ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
 
 
-def shown_columns(rows: pd.DataFrame, view: View, only: str = ONLY[0]) -> list[str]:
+def shown_columns(
+    rows: pd.DataFrame,
+    view: View,
+    keep: Narrowing = Narrowing(),  # noqa: B008, it is frozen
+) -> list[str]:
     """Columns that say something here: no empty ones, no layer where there is only one.
 
-    What other methods say stands there where only neurons that they disagree about are shown.
+    What other methods say, and how far apart, stands there where that chooses or orders the rows.
     """
-    hidden = set() if only == "disagree" else {"others"}
+    by_methods = {"others", "disagreement"}
+    is_asked = keep.only == "disagree" or keep.sort.removeprefix("-") in by_methods
+    hidden = set() if is_asked else by_methods
     if rows["model"].nunique() < 2:
         hidden.add("model")
     if not view.is_all_layers:

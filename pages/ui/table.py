@@ -14,6 +14,7 @@ from csp_engine.enrichment import main_class
 from csp_engine.search import NullLevel
 from csp_engine.types import NeuronRef
 from pages.ui import finding, store, words
+from pages.ui.agreement import disagreement, label_distance
 from pages.ui.cards import base_url
 from pages.ui.neurons import method_title
 from pages.ui.state import Narrowing, View
@@ -45,6 +46,12 @@ COLUMNS = {
     "others": Column(
         "Other methods", "text", "What the other methods call it, where they are reliable.",
         "method",
+    ),
+    "disagreement": Column(
+        "Disagreement", "number",
+        "How far apart to the encoder two reliable labels by different methods lie at most, from 0 "
+        f"to 2; {1 - finding.SAME_AT:g} and less counts as the same in other words.",
+        "disagreement",
     ),
     "model": Column("Model", "text", "The network under study.", "target model"),
     "layer": Column(
@@ -116,7 +123,7 @@ def neuron_table(bundle: Bundle, method: str) -> pd.DataFrame:
 
     ``place`` is the number of its layer in ``places``; ``score``, ``margin`` and ``percentile`` are
     NaN and ``label`` is empty where the method had nothing to go by. ``others`` names the labels of
-    the other methods, and ``disagree`` says that two methods are reliable and differ.
+    the other methods; ``disagreement`` and ``disagree`` say how far apart reliable ones lie.
     """
 
     def make() -> pd.DataFrame:
@@ -164,9 +171,9 @@ def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str)
         columns["percentile"] = np.where(has_u, scores.best_percentile_u, np.nan).astype(np.float32)
         columns["reliable"] = np.asarray(scores.reliable_u) & has_u
     reliable = {m: np.asarray(bundle.scores(model, layer, m).reliable_u) for m in methods}
-    columns |= {"others": "", "disagree": False}
-    if method in methods:
-        columns |= other_methods(method, said, reliable)
+    columns["others"] = other_methods(method, said, reliable) if method in methods else ""
+    columns |= {"disagreement": nothing, "disagree": False}
+    columns |= disagreement(said, reliable, label_distance(bundle)) if methods else {}
     for name in ("clarity", "polysemanticity", "density", "max"):
         columns[name] = units[name].to_numpy(np.float32) if name in units else nothing
     state = np.full(n_units, "", object)
@@ -195,8 +202,8 @@ def _best_texts(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarr
 
 def other_methods(
     method: str, said: Mapping[str, np.ndarray], reliable: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """``others``: what the other methods reliably call each unit; ``disagree``: two claims differ.
+) -> np.ndarray:
+    """What the other methods reliably call each unit, in one line.
 
     Args:
         method: the one whose labels stand in a column of their own.
@@ -204,17 +211,13 @@ def other_methods(
         reliable: whether it is reliable.
     """
     n_units = len(said[method])
-    others_u, claim_u = np.full(n_units, "", object), np.full(n_units, "", object)
-    disagree_u = np.zeros(n_units, bool)
+    others_u = np.full(n_units, "", object)
     for name, text_u in said.items():
-        claims_u = reliable[name] & (text_u != "")
-        disagree_u |= claims_u & (claim_u != "") & (claim_u != text_u)
-        claim_u = np.where(claims_u & (claim_u == ""), text_u, claim_u)
         if name != method:
             told_u = f"{method_title(name)}: " + text_u
             joined_u = np.where(others_u == "", told_u, others_u + " · " + told_u)
-            others_u = np.where(claims_u, joined_u, others_u)
-    return {"others": others_u, "disagree": disagree_u}
+            others_u = np.where(reliable[name] & (text_u != ""), joined_u, others_u)
+    return others_u
 
 
 def _main_classes(bundle: Bundle, model: str, layer: str) -> np.ndarray | None:

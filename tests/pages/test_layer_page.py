@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import label_accuracy
-from pages.ui import method_figures, neuron_rows, numbers, server, state, table, words
+from pages.ui import agreement, method_figures, neuron_rows, numbers, server, state, table, words
 from tests import toys
 from tests.pages.conftest import follow, html, open_page
 
@@ -186,19 +186,48 @@ def test_methods_disagree_where_two_reliable_best_labels_differ(serve, small_bun
         "semanticlens": np.array([True, True, True, True, True]),
         "clip_dissect": np.array([False, False, True, True, True]),
     }
-    found = table.other_methods("csp", said, reliable)
-    assert found["disagree"].tolist() == [True, False, False, True, True]
-    assert found["others"].tolist() == [
+    near = {("blue", "red"): 0.5, ("green", "red"): np.nan, ("blue", "green"): 0.3}
+    found = agreement.disagreement(
+        said,
+        reliable,
+        lambda a, b: np.array(
+            [0.0 if x == y else near[min(x, y), max(x, y)] for x, y in zip(a, b, strict=True)],
+            np.float32,
+        ),
+    )
+    # In the fourth, blue and green are the same in other words; of green and red nothing is known.
+    assert found["disagree"].tolist() == [True, False, False, False, True]
+    np.testing.assert_allclose(found["disagreement"], [0.5, np.nan, 0, 0.3, 0.5], rtol=1e-6)
+    assert table.other_methods("csp", said, reliable).tolist() == [
         "SemanticLens: blue",
         "SemanticLens: blue",
         "SemanticLens: red · CLIP-Dissect: red",
         "SemanticLens: blue · CLIP-Dissect: green",
         "SemanticLens: red · CLIP-Dissect: blue",
     ]
+    unread = {"csp": np.array(["red"], object), "clip_dissect": np.array(["green"], object)}
+    sure = dict.fromkeys(unread, np.array([True]))
+    unknown = agreement.disagreement(unread, sure, lambda a, b: np.full(len(a), np.nan))
+    assert unknown["disagree"].tolist() == [True]
+    assert np.isnan(unknown["disagreement"]).all()
     serve(small_bundle)
     assert "others" not in shown(open_page("layer", layer=LAYER))
+    ordered = shown(open_page("layer", layer=LAYER, sort="-disagreement"))
+    assert ordered["disagreement"].dropna().is_monotonic_decreasing
     nobody = open_page("layer", layer=LAYER, only="disagree")
     assert "No neuron passes these filters" in nobody.text[0].value
+
+
+def test_labels_are_as_far_apart_as_their_vectors_less_what_all_share(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    texts = bundle.labels()["text"].tolist()
+    vectors = bundle.label_vectors().astype(float)
+    mean = [sum(row[at] for row in vectors) / len(vectors) for at in range(vectors.shape[1])]
+    one, other = vectors[0] - mean, vectors[1] - mean
+    cosine = sum(one * other) / (sum(one**2) * sum(other**2)) ** 0.5
+    asked = np.array([texts[0], texts[0], texts[1]]), np.array([texts[1], texts[0], "no label"])
+    found = agreement.label_distance(bundle)(*asked)
+    np.testing.assert_allclose(found, [1 - cosine, 0, np.nan], atol=1e-5)
 
 
 def test_every_column_is_explained_by_the_glossary():

@@ -23,3 +23,7 @@ class StaleError(CspError):
 
 class MissingModelError(CspError):
     """Weights, an encoder or an optional package are not on this machine."""
+
+
+class ReviewError(CspError):
+    """The database of verdicts cannot be read or written, or a newer version made it."""

@@ -3,7 +3,17 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import candidates, evidence, neurons, numbers, problems, sections, sharing, walking
+from pages.ui import (
+    candidates,
+    evidence,
+    neurons,
+    numbers,
+    problems,
+    sections,
+    sharing,
+    verdict,
+    walking,
+)
 from pages.ui.cards import Packs, badge, plain, show, tile_grid
 from pages.ui.page import go, opened, set_params
 from pages.ui.state import RESULT_COUNTS, SHOWS, View
@@ -32,6 +42,7 @@ def main() -> None:
         with st.container(key="near"):
             sections.neighbours(bundle, view)
     with right, problems.caught():
+        verdict.section(bundle, view)
         candidates.section(bundle, view)
         with st.container(key="facts"):
             sections.activations(bundle, view)

@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from csp_engine.cli import building, demo, inspecting, preparing, serving, sharing
+from csp_engine.cli import building, demo, inspecting, preparing, reviewing, serving, sharing
 from csp_engine.errors import CspError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("label")(building.label)
 app.command("search")(inspecting.search)
 app.command("export")(sharing.export)
 app.command("import")(sharing.import_)
+app.command("reviews")(reviewing.reviews)
 app.command("serve")(serving.serve)
 app.command("doctor")(inspecting.doctor)
 app.add_typer(demo.app, name="demo")

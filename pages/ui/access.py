@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from streamlit.errors import Error as StreamlitError
 from pages.ui.cards import markdown_text, plain, show
 
 READ_ONLY = "CSP_READ_ONLY"
+REVIEWER = "CSP_REVIEWER"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 UNREADABLE = (
     "Nobody can be let in: the file of secrets cannot be read, and it may ask for sign-in. "
@@ -55,6 +57,20 @@ def signed_in() -> None:
     with st.container(key="signed_in"), st.popover(markdown_text(name[:40]), width="content"):
         show(f"<p class='csp-quiet'>Signed in as {plain(name)}<br>{plain(_email())}</p>")
         st.button("Sign out", on_click=st.logout, key="sign_out")
+
+
+def reviewer() -> str:
+    """Whose verdicts are recorded: the account's, else ``CSP_REVIEWER``, else the system's user."""
+    if st.user.get("is_logged_in"):
+        name, account = st.user.get("name") or "unnamed", st.user.get("sub") or "no account"
+        return _email() or f"{name} ({account})"
+    named = os.environ.get(REVIEWER, "").strip()
+    if named:
+        return named
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container whose user has no name
+        return "reviewer"
 
 
 def _secrets() -> Mapping[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from csp_engine.bundle import Bundle
-from pages.ui import numbers
+from pages.ui import numbers, reviews
 from pages.ui.cards import page_url, plain, show
 from pages.ui.neurons import method_title
 from pages.ui.state import View
@@ -22,7 +22,8 @@ class LayerState:
     """Counts of neurons of one layer.
 
     ``flags`` counts by the words of ``FLAGS``; ``n_flagged`` counts each neuron once, those that
-    are never positive too; ``n_reliable`` counts reliable labels by method.
+    are never positive too; ``n_reliable`` counts reliable labels by method; ``n_reviewed`` counts
+    neurons that somebody gave a verdict on.
     """
 
     model: str
@@ -31,11 +32,14 @@ class LayerState:
     flags: dict[str, int]
     n_flagged: int
     n_reliable: dict[str, int]
+    n_reviewed: int = 0
 
 
 def states(bundle: Bundle) -> list[LayerState]:
     """Every layer in the bundle's order."""
     found = []
+    said = reviews.column(bundle)
+    n_above = 0
     for model, layer in places(bundle):
         units = bundle.units(model, layer)
         flags: dict[str, int] = {}
@@ -50,7 +54,10 @@ def states(bundle: Bundle) -> list[LayerState]:
             for method in bundle.methods(model, layer)
         }
         n_flagged = int(is_flagged_u.sum())
-        found.append(LayerState(model, layer, len(units), flags, n_flagged, reliable))
+        here = slice(n_above, n_above + len(units))
+        n_above = here.stop
+        n_reviewed = 0 if said is None else int(said[here].notna().sum())
+        found.append(LayerState(model, layer, len(units), flags, n_flagged, reliable, n_reviewed))
     return found
 
 
@@ -62,11 +69,16 @@ def section(bundle: Bundle, view: View, method: str) -> None:
     headings += [f"by {method_title(name)}" for name in methods]
     titles = [term("neuron", "neurons"), *map(term, FLAGS.values()), "flagged"]
     titles += [f"labelled by {plain(method_title(name))}" for name in methods]
+    is_reviewed = any(state.n_reviewed for state in found)
+    if is_reviewed:
+        headings.append("reviewed")
+        titles.append(term("verdict", "reviewed"))
     head = "".join(f"<th scope='col'>{title}</th>" for title in titles)
     rows = []
     for state in found:
         counts = [state.n_units, *state.flags.values(), state.n_flagged]
         counts += [state.n_reliable.get(name) for name in methods]
+        counts += [state.n_reviewed] if is_reviewed else []
         cells = "".join(
             f"<td data-heading='{plain(heading)}'>"
             f"{'–' if count is None else numbers.count(count)}</td>"

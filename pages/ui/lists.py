@@ -14,8 +14,8 @@ import pandas as pd
 
 from csp_engine import chance
 from csp_engine.bundle import Bundle
-from pages.ui import finding, store, table
-from pages.ui.state import Narrowing, View, read_narrowing
+from pages.ui import finding, reviews, store, table
+from pages.ui.state import REVIEWS, Narrowing, View, read_narrowing
 
 RANKED = 100
 """How many of the first neurons are said to stand out or not."""
@@ -24,6 +24,9 @@ RANKED = 100
 def searched(bundle: Bundle, view: View) -> pd.DataFrame:
     """The neurons asked about, with how well they match where there is a query."""
     rows = table.neuron_table(bundle, view.method)
+    said = reviews.column(bundle)
+    if said is not None:
+        rows = rows.assign(review=said)
     if view.has_query:
         rows = pd.concat([rows, table.matches(bundle, view)], axis=1)
         rows = rows[rows["match"].notna()]
@@ -51,6 +54,7 @@ TITLES = {
     "has": "label contains “{}”",
     "only": "only {}",
     "class": "class {}",
+    "review": "review {}",
     "where": "{}",
     "sort": "sorted by {}",
 }
@@ -78,17 +82,22 @@ def neuron_params(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Queue:
-    """The list that a neuron stands in, and its place there; None where it is not in it."""
+    """The list that a neuron stands in, and its place there; None where it is not in it.
+
+    ``n_before`` is then how many of the list come before it, where that is known: a neuron that
+    was just reviewed has left the list of those that are not.
+    """
 
     rows: pd.DataFrame
     at: int | None
     is_layer: bool
+    n_before: int = 0
 
     def step(self, by: int) -> dict[str, str | int] | None:
         """The neuron some places on, round the end; None where there is none."""
         if self.rows.empty:
             return None
-        start = self.at if self.at is not None else (-1 if by > 0 else 0)
+        start = self.at if self.at is not None else self.n_before - (1 if by > 0 else 0)
         return self.neuron((start + by) % len(self.rows))
 
     def neuron(self, at: int) -> dict[str, str | int]:
@@ -108,11 +117,16 @@ def queue_of(bundle: Bundle, view: View, params: Mapping[str, str]) -> Queue:
         rows = searched(bundle, replace(view, is_all_layers=False))
         return Queue(rows, view.unit, is_layer=True)
     whole = searched(bundle, replace(view, is_all_layers=view.scope != "layer"))
-    rows = ordered(whole, view, narrowing_of(params, whole))
+    keep = narrowing_of(params, whole)
     place = table.places(bundle).index((view.model, view.layer))
-    is_here = (rows["place"].to_numpy() == place) & (rows["unit"].to_numpy() == view.unit)
+    # The list as it is without verdicts, so that giving one does not lose the place in it.
+    every = ordered(whole, view, replace(keep, review=REVIEWS[0]))
+    is_kept = table.passes(every, keep.review)
+    is_here = (every["place"].to_numpy() == place) & (every["unit"].to_numpy() == view.unit)
     found = np.flatnonzero(is_here)
-    return Queue(rows, int(found[0]) if len(found) else None, is_layer=False)
+    n_before = int(is_kept[: found[0]].sum()) if len(found) else 0
+    at = n_before if len(found) and is_kept[found[0]] else None
+    return Queue(every[is_kept], at, is_layer=False, n_before=n_before)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

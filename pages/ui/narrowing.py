@@ -10,9 +10,11 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from pages.ui import reviews
+from pages.ui.cards import plain, show
 from pages.ui.neurons import method_title
 from pages.ui.page import set_params
-from pages.ui.state import ALL_LAYERS, MAX_QUERY, ONLY, Narrowing, Range, View, where_text
+from pages.ui.state import ALL_LAYERS, MAX_QUERY, ONLY, REVIEWS, Narrowing, Range, View, where_text
 from pages.ui.table import COLUMNS, classes_of, places
 
 ONLY_TITLES = {
@@ -25,6 +27,14 @@ ONLY_TITLES = {
     "dense": "Dense",
     "flagged": "Any flag (dead, dense …)",
 }
+REVIEW_TITLES = {
+    "all": "Any",
+    "reviewed": "Reviewed",
+    "unreviewed": "Not reviewed",
+    "disagree": "Reviewers disagree",
+}
+ALL = {"only": ONLY[0], "review": REVIEWS[0]}
+"""Choices that the URL leaves out."""
 
 
 def controls(
@@ -70,6 +80,17 @@ def controls(
                 format_func=lambda name: name or "Any",
                 help=COLUMNS["class"].help,
             )
+        if "review" in rows or keep.review != REVIEWS[0]:
+            _box(
+                st.selectbox,
+                "Review",
+                "review",
+                keep.review,
+                width=160,
+                options=REVIEWS,
+                format_func=lambda name: REVIEW_TITLES.get(name, name.capitalize()),
+                help=COLUMNS["review"].help,
+            )
         orders = ["", *(sign + name for name in sortable for sign in ("-", ""))]
         _box(
             st.selectbox,
@@ -85,9 +106,12 @@ def controls(
         with st.popover(title, width=115, key="ranges"):
             for name in ranged:
                 _range(rows[name], name, dict(keep.where))
-        if n_set or keep.has or keep.of or keep.only != ONLY[0]:
-            nothing = {"has": "", "only": "", "class": "", "where": ""}
+        if any({**keep.params(), "sort": ""}.values()):
+            nothing = dict.fromkeys(keep.params(), "") | {"sort": keep.sort}
             st.button("Clear", key="clear", on_click=lambda: set_params(**nothing))
+    trouble = reviews.trouble()
+    if trouble:
+        show(f"<p class='csp-quiet'>{plain(trouble)}</p>")
 
 
 def order_title(order: str, is_search: bool) -> str:
@@ -151,7 +175,7 @@ def _box(widget: Any, label: str, name: str, value: str, **looks: Any) -> None:
 
     def changed() -> None:
         held = st.session_state[f"_{name}"] or ""
-        set_params(**{name: "" if (name, held) == ("only", ONLY[0]) else held})
+        set_params(**{name: "" if held == ALL.get(name) else held})
 
     widget(label, key=f"_{name}", on_change=changed, **looks)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError, CspError
+from csp_engine.reviews import DISAGREE, VERDICTS
 from csp_engine.types import NeuronRef
 from pages.ui import vectors
 
@@ -277,15 +278,16 @@ def split_texts(query: str) -> list[str]:
 # ---------------------------------------------------------------- tables and maps of many neurons
 
 ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense", "flagged")
+REVIEWS = ("all", "reviewed", "unreviewed", *VERDICTS, DISAGREE)
 Range = tuple[float | None, float | None]
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """Which neurons a table keeps and in what order: ``?has&only&class&where&sort``.
+    """Which neurons a table keeps and in what order: ``?has&only&class&review&where&sort``.
 
-    ``of`` is the class that the exemplars show, or empty for any.
+    ``of`` is the class that the exemplars show, or empty for any; ``review`` one of ``REVIEWS``.
     ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
     if the largest come first, or empty for the neurons' own order.
     """
@@ -295,13 +297,15 @@ class Narrowing:
     where: tuple[tuple[str, Range], ...] = ()
     sort: str = ""
     of: str = ""
+    review: str = REVIEWS[0]
     notes: tuple[str, ...] = ()
 
     def params(self) -> dict[str, str]:
         """The same as query parameters; what equals a default is empty."""
         only = "" if self.only == ONLY[0] else self.only
         where = where_text(self.where)
-        held = {"has": self.has, "only": only, "class": self.of}
+        review = "" if self.review == REVIEWS[0] else self.review
+        held = {"has": self.has, "only": only, "class": self.of, "review": review}
         return {**held, "where": where, "sort": self.sort}
 
 
@@ -323,6 +327,8 @@ def read_narrowing(
     """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
     notes: list[str | None] = []
     only, note = pick("choice", params.get("only"), ONLY)
+    notes.append(note)
+    review, note = pick("verdict", params.get("review"), REVIEWS)
     notes.append(note)
     of = params.get("class", "")
     if of and not classes:
@@ -348,7 +354,7 @@ def read_narrowing(
         where[match[1]] = (low, high)
     has = params.get("has", "").strip()[:MAX_QUERY]
     kept = tuple(note for note in notes if note)
-    return Narrowing(has, only, tuple(where.items()), sort, of, kept)
+    return Narrowing(has, only, tuple(where.items()), sort, of, review, kept)
 
 
 MAP_GRID, MAX_CORNERS = 65535, 60

@@ -17,7 +17,7 @@ from pages.ui import finding, store, words
 from pages.ui.agreement import disagreement, label_distance
 from pages.ui.cards import base_url
 from pages.ui.neurons import method_title
-from pages.ui.state import Narrowing, View
+from pages.ui.state import REVIEWS, Narrowing, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,9 @@ COLUMNS = {
         "How far apart to the encoder two reliable labels by different methods lie at most, from 0 "
         f"to 2; {1 - finding.SAME_AT:g} and less counts as the same in other words.",
         "disagreement",
+    ),
+    "review": Column(
+        "Review", "text", "What reviewers say of it, or that they disagree.", "verdict"
     ),
     "model": Column("Model", "text", "The network under study.", "target model"),
     "layer": Column(
@@ -267,6 +270,17 @@ def matches(bundle: Bundle, view: View) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def passes(table: pd.DataFrame, review: str) -> np.ndarray:
+    """Which rows have the state of review that a URL asks for."""
+    if review == REVIEWS[0]:
+        return np.ones(len(table), bool)
+    if "review" not in table:  # nobody has said anything yet
+        return np.full(len(table), review == "unreviewed")
+    if review in ("reviewed", "unreviewed"):
+        return (table["review"].notna() == (review == "reviewed")).to_numpy(bool)
+    return (table["review"] == review).to_numpy(bool)
+
+
 def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
     """The rows that a view keeps, in its order; neurons without a number go last."""
     kept = np.ones(len(table), bool)
@@ -288,6 +302,7 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
         kept &= table["disagree"].to_numpy(bool)
     if keep.of:
         kept &= (table["class"] == keep.of).to_numpy(bool)
+    kept &= passes(table, keep.review)
     for name, (low, high) in keep.where:
         values = table[name].to_numpy()
         kept &= ~np.isnan(values)

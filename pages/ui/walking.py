@@ -7,7 +7,8 @@ import random
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import finding, lists, numbers
+from csp_engine.reviews import VERDICTS
+from pages.ui import finding, lists, numbers, verdict
 from pages.ui.cards import asset, plain, show
 from pages.ui.lists import Queue
 from pages.ui.page import link, set_params
@@ -16,6 +17,7 @@ from pages.ui.table import places
 
 LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
 """Keys beside the arrows: the letter, its word, and the button that it presses."""
+DIGITS = [{"key": str(at + 1), "button": verdict.CHOICE, "at": at} for at in range(len(VERDICTS))]
 _KEYS = st.components.v2.component(
     "csp_keys",
     html=(
@@ -68,9 +70,13 @@ def steps(bundle: Bundle, view: View) -> None:
         st.button("Random", on_click=anywhere, key="random")
         like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
         link("search", "Find neurons like it", like)
-        keys = [{"key": key, "name": name, "button": button} for key, name, button in LETTERS]
+        keys = [{"key": key, "button": button, "at": 0} for key, _, button in LETTERS]
+        words = [{"cap": key.upper(), "name": name} for key, name, _ in LETTERS]
+        if verdict.can_record():
+            keys += DIGITS
+            words.append({"cap": f"1–{len(DIGITS)}", "name": "verdict"})
         with st.container(key="keys", width="content"):
-            _KEYS(key="letters", data={"keys": keys})
+            _KEYS(key="letters", data={"keys": keys, "words": words})
     if not queue.is_layer:
         where(view, queue)
 

@@ -88,6 +88,7 @@ class Server:
                     **os.environ,
                     "CSP_BUNDLES": joined,
                     "CSP_TRUST_PYTHON": "1",
+                    "CSP_REVIEWS": str(log.with_name("reviews.sqlite")),
                     **settings,
                 },
                 stdout=out,

@@ -40,6 +40,7 @@ OLD = {
     "/layer?bundle=small&model=small&layer=second@mean&v=1": ["<h1 class='csp-title'>12 neurons"],
     "/layer?bundle=small&where=clarity:-1..1,density:0..&sort=-clarity&v=1": ["20 neurons"],
     "/layer?bundle=small&has=e&class=red&v=1": ["of 20 neurons"],
+    "/layer?bundle=small&review=unreviewed&v=1": ["<h1 class='csp-title'>20 neurons"],
     "/search?bundle=small&q=red&page=2&v=1": ["<li dir='auto'>red-like</li>"],
     "/map?bundle=small&colour=clarity&area=0-0-65535-0-65535-65535-0-65535&v=1": [
         "20 neurons in the selection",

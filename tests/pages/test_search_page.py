@@ -414,5 +414,8 @@ def test_every_letter_key_presses_a_button_of_the_page(serve, small_bundle):
     serve(small_bundle)
     at = open_page("neuron", layer=LAYER, unit="5")
     keys = component(at, "csp_keys")["keys"]
-    assert [each["key"] for each in keys] == ["j", "k", "r"]
-    assert {each["button"] for each in keys} <= {button.key for button in at.button}
+    assert [each["key"] for each in keys] == ["j", "k", "r", "1", "2", "3", "4"]
+    letters, digits = keys[:3], keys[3:]
+    assert {each["button"] for each in letters} <= {button.key for button in at.button}
+    (choice,) = [each for each in at.get("button_group") if each.key == digits[0]["button"]]
+    assert [each["at"] for each in digits] == list(range(len(choice.options)))

@@ -10,10 +10,10 @@ export default function (component) {
   const toggle = parentElement.querySelector("button")
   if (!words || !toggle || !data) return
 
-  const parts = data.keys.flatMap(({ key, name }) => {
-    const cap = document.createElement("kbd")
-    cap.textContent = key.toUpperCase()
-    return [cap, ` ${name} `]
+  const parts = data.words.flatMap(({ cap, name }) => {
+    const drawn = document.createElement("kbd")
+    drawn.textContent = cap
+    return [drawn, ` ${name} `]
   })
   words.replaceChildren(...parts)
 
@@ -46,12 +46,14 @@ export default function (component) {
     const found = data.keys.find(each => each.key === event.key.toLowerCase())
     if (!found || event.composedPath().some(node => node.matches?.(TAKEN))) return
     if (document.querySelector("[role=dialog]")) return
-    const button = document.querySelector(`.st-key-${found.button} button`)
+    const button = document.querySelectorAll(`.st-key-${found.button} button`)[found.at]
     if (!button) return
     // Before Streamlit sees it: to Streamlit, R is "run again".
     event.preventDefault()
     event.stopImmediatePropagation()
-    if (!button.disabled) button.click()
+    // A choice that is made already stays: to take it back is a click's work, not a slip's.
+    const isChosen = button.getAttribute("aria-checked") === "true"
+    if (!button.disabled && !isChosen) button.click()
   }
 
   window.addEventListener("keydown", pressed, true)

@@ -1,0 +1,50 @@
+"""Verdicts that people give on neurons: an append-only history in a database of its own.
+
+Nothing here is part of a bundle. SQLAlchemy is imported by ``open_reviews``, once there is
+something to read or to write, so that pages start without it.
+"""
+
+from csp_engine.reviews.latest import STATES, LatestVerdicts
+from csp_engine.reviews.place import (
+    FILE_NAME,
+    VARIABLE,
+    Place,
+    named_place,
+    open_reviews,
+    place_for,
+)
+from csp_engine.reviews.review import (
+    DISAGREE,
+    FIELDS,
+    MAX_NOTE,
+    VERDICTS,
+    WITHDRAWN,
+    Review,
+    Reviews,
+    agreed,
+    as_rows,
+    lasting_id,
+    latest_of,
+)
+
+__all__ = [
+    "DISAGREE",
+    "FIELDS",
+    "FILE_NAME",
+    "MAX_NOTE",
+    "STATES",
+    "VARIABLE",
+    "VERDICTS",
+    "WITHDRAWN",
+    "LatestVerdicts",
+    "Place",
+    "Review",
+    "Reviews",
+    "agreed",
+    "as_rows",
+    "lasting_id",
+    "latest_of",
+    "named_place",
+    "open_reviews",
+    "place_for",
+]

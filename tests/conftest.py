@@ -4,11 +4,51 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+GROUPS = {
+    "tests/engine/test_demo_build.py": "demo",
+    "tests/pages/test_shipped_demo.py": "demo",
+    "tests/browser": "browser",
+}
+"""Tests that share more than a file does: the small demo, or a server and a browser."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, or one process would wait for the other at the end."""
+    slow = {_group(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    ranks = [*dict.fromkeys(GROUPS.values())]
+
+    def rank(item: pytest.Item) -> int:
+        group = _group(item.nodeid)
+        return ranks.index(group) if group in ranks else len(ranks) + (group not in slow)
+
+    items.sort(key=rank)  # stable: within a rank as they are written
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Several processes: tests that share something stay in one of them, see ``_group``."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    config.option.loadscopereorder = False  # they come in the order of above
+    return GroupScheduling(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """Tests of a file share its fixtures; some share more."""
+    file = nodeid.split("::")[0]
+    return GROUPS.get(file) or GROUPS.get(file.rpartition("/")[0]) or file
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +74,14 @@ def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Made once, also where tests run in several processes.
     """
-    from csp_engine.demo.dermoscopy.parts import QUICK
     from csp_engine.demo.dermoscopy.shipping import ship
-    from csp_engine.demo.dermoscopy.world import build_world
+    from tests import small_demo
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "quick-demo"
     with FileLock(f"{folder}.lock"):
         if not (folder / "shipped").exists():
-            ship(build_world(folder / "work", QUICK), folder / "shipped")
+            ship(small_demo.make(folder / "work"), folder / "shipped")
     return folder
 
 

@@ -362,8 +362,8 @@ def _train_encoder(
     """Train a CLIP so that each caption finds every image it is true of, and the other way round.
 
     The usual loss takes the other images of a batch as wrong; here "red" is true of many of them,
-    and the grammar says of which, so the target of each row is even over all of those. After 700
-    steps the names of concepts rank fresh drawings with a mean area under the ROC curve of 0.99
+    and the grammar says of which, so the target of each row is even over all of those. After 500
+    steps the names of concepts rank fresh drawings with a mean area under the ROC curve of 0.97
     (``zero_shot_auroc``).
     """
     import open_clip
@@ -448,9 +448,9 @@ def make_world(
         "version": WORLD_VERSION,
         "seed": seed,
         "n_images": min(n_images, 96) if quick else n_images,
-        "n_practice": 200 if quick else 6000,
-        "classifier_steps": 20 if quick else 400,
-        "encoder_steps": 10 if quick else 700,
+        "n_practice": 200 if quick else 4000,
+        "classifier_steps": 20 if quick else 300,
+        "encoder_steps": 10 if quick else 500,
     }
     folder.mkdir(parents=True, exist_ok=True)
     record_path = folder / "world.json"

@@ -16,10 +16,9 @@ from csp_engine.bundle import Bundle
 from csp_engine.demo import shipped
 from csp_engine.demo.dermoscopy import shipping, training
 from csp_engine.demo.dermoscopy.parts import QUICK, World, sole_builder
-from csp_engine.demo.dermoscopy.world import build_world
 from csp_engine.errors import InputError
 from csp_engine.types import silent
-from tests import toys
+from tests import small_demo, toys
 from tests.engine.test_cli import run
 
 # ---------------------------------------------------------------- the whole way
@@ -86,7 +85,7 @@ def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
 
     for _ in range(60):
         try:
-            world = build_world(tmp_path / "work", QUICK, stop_once)
+            world = small_demo.make(tmp_path / "work", stop_once)
         except KeyboardInterrupt:
             continue
         break

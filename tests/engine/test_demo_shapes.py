@@ -158,7 +158,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_full_encoder_knows_its_world(tmp_path: Path) -> None:
-    """About a minute: names of shapes, colours, textures, backgrounds find their fresh drawings."""
+    """Half a minute: names of shapes, colours, textures, backgrounds find their fresh drawings."""
     world = shapes.make_world(tmp_path / "world")
     encoder = shapes.encoder(world)
     for template in ("{}", "a photo of a {}."):

@@ -121,7 +121,8 @@ def train_encoder(
     image_nhwc = lessons.image_nhwc
     grid_nmyx = torch.from_numpy(lessons.grid_nmyx)
     shown_nc = torch.from_numpy(concepts.to_numpy(np.float32))
-    captions = teaching_captions(concepts, N_CAPTIONS, seed)
+    n_captions = min(N_CAPTIONS, n_steps * BATCH_CAPTIONS)  # no more than are ever drawn
+    captions = teaching_captions(concepts, n_captions, seed)
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
     token_tl = tokenizer([each.text for each in captions])
     said_tc = _multi_hot(captions)

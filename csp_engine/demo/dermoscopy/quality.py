@@ -16,6 +16,9 @@ from csp_engine.demo.dermoscopy.cases import CONCEPTS, concept_table
 from csp_engine.demo.dermoscopy.parts import BUNDLE, World
 from csp_engine.evaluation.label_accuracy import label_accuracy, recall_summary, search_recall
 
+PHOTOGRAPHS_PER_SET = 3
+"""Held-out photographs for each simulated neuron that the captioner is measured on."""
+
 
 def quality(world: World) -> dict[str, Any]:
     """Every figure the cards quote, measured on held-out photographs and on the bundle."""
@@ -49,6 +52,7 @@ def quality(world: World) -> dict[str, Any]:
             image_nd,
             concepts.to_numpy(bool),
             captions.WORDINGS,
+            n_sets=world.plan.n_held_out // PHOTOGRAPHS_PER_SET,
         ),
         "labels": _plain(label_accuracy(bundle)),
         "search": _plain(recall_summary(recall)),

@@ -32,6 +32,8 @@ from csp_engine.types import Progress, silent
 PROBE = "probe"
 """The scenario of the shipped probe set, and the part of the work folder that holds it."""
 
+N_THREADS = 2
+
 
 def probe_cases(plan: Plan) -> pd.DataFrame:
     """The cases of the shipped probe set."""
@@ -62,9 +64,9 @@ def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) ->
 
 @contextmanager
 def one_order_of_sums() -> Generator[None]:
-    """Two threads whatever the machine, so that sums run in the same order everywhere."""
+    """As many threads whatever the machine, so that sums run in the same order everywhere."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(N_THREADS)
     try:
         yield
     finally:

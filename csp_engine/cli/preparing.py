@@ -9,6 +9,7 @@ import typer
 
 from csp_engine.cli.shown import write_json, write_lines
 from csp_engine.errors import InputError
+from csp_engine.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +43,7 @@ def isic2017(
     if any(out.resolve() == path.resolve() for path in labels or []):
         raise InputError(f"{str(out)!r} is one of the tables to read; choose another name.")
     table = isic2017_table(folder, labels or [])
-    part = out.with_name(f".tmp-{out.name}")
-    table.to_csv(part, index=False)
-    part.replace(out)
+    write_whole(out, table.to_csv(index=False))
     summary = _summary(table)
     root = "" if out.parent.resolve() == folder.resolve() else f" --image-root {folder}"
     if as_json:

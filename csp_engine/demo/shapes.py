@@ -27,6 +27,7 @@ from torch import nn
 
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.files import write_whole
 from csp_engine.models import TargetModel
 from csp_engine.models import target_model as make_target_model
 from csp_engine.types import Encoder, Progress, silent
@@ -510,9 +511,7 @@ def make_world(
         temporary.rename(target)
         done = {part: True for part in parts if part in done or part == name}
         record = json.dumps({"settings": settings, "parts": done}, indent=2) + "\n"
-        record_temporary = folder / ".tmp-world.json"
-        record_temporary.write_text(record, encoding="utf-8")
-        record_temporary.rename(record_path)
+        write_whole(record_path, record)
     return folder
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from csp_engine.files import write_whole
+
 PROGRESS_FILE = "CSP_PROGRESS_FILE"
 """Environment variable that names the file; a command that shows progress then writes it too."""
 
@@ -93,10 +95,8 @@ def read_progress(path: Path) -> tuple[tuple[StageProgress, ...], bool, float]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Replace a small file as a whole, so that no reader sees half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), "utf-8")
-    temporary.replace(path)
+    """Replace a JSON file as a whole."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from csp_engine.demo.dermoscopy.cases import draw_cases
 from csp_engine.demo.dermoscopy.photographs import write_tables
 from csp_engine.demo.dermoscopy.training import workers
 from csp_engine.errors import InputError
+from csp_engine.files import write_whole
 from csp_engine.types import Progress, silent
 
 RECORD = "drawing.json"
@@ -99,7 +100,7 @@ def _begin(part: Path, settings: Mapping[str, Any]) -> None:
                 f"{part} holds something else, or a drawing that was begun with other settings; "
                 "delete it, or choose another folder."
             )
-        _write_whole(part / RECORD, json.dumps(settings, indent=1) + "\n")
+        write_whole(part / RECORD, json.dumps(settings, indent=1) + "\n")
     for name in ("images", _SHARES):
         (part / name).mkdir(exist_ok=True)
 
@@ -131,10 +132,4 @@ def _draw_one(job: tuple[int, Mapping[str, Any]], folder: str, with_masks: bool)
         for name, mask_hw in photograph.masks.items():
             if mask_hw.any():
                 Image.fromarray(mask_hw).save(home / f"{name}.png")
-    _write_whole(part / _SHARES / f"{number:05d}.json", json.dumps(photograph.shares()))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(part / _SHARES / f"{number:05d}.json", json.dumps(photograph.shares()))

@@ -22,6 +22,7 @@ from csp_engine.bundle import sha256_file
 from csp_engine.demo.dermoscopy import render
 from csp_engine.demo.dermoscopy.training import Pictures, pictures
 from csp_engine.errors import InputError
+from csp_engine.files import write_whole
 from csp_engine.types import Progress, silent
 
 VERSION = 1
@@ -125,9 +126,7 @@ class World:
         return pictures(self.folder / "pictures", scenario, n, seed, side, self.progress)
 
     def _write(self) -> None:
-        temporary = self.folder / f".tmp-{RECORD}"
-        temporary.write_text(json.dumps(self.record, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / RECORD)
+        write_whole(self.folder / RECORD, json.dumps(self.record, indent=1) + "\n")
 
 
 @contextmanager

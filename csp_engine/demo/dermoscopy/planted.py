@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.files import write_whole
 from csp_engine.models import TargetModel
 from csp_engine.models import target_model as make_target_model
 
@@ -257,9 +258,7 @@ def save(
         "preprocessing": dict(preprocessing),
         "units": units.to_dict("records"),
     }
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    (folder / f".tmp-{RECORD_NAME}").write_text(text, "utf-8")
-    (folder / f".tmp-{RECORD_NAME}").replace(folder / RECORD_NAME)
+    write_whole(folder / RECORD_NAME, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_units(folder: Path) -> pd.DataFrame:

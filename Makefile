@@ -25,7 +25,7 @@ run: $(PACKAGE)  ## install what is needed, open the demo in the browser
 
 test: $(PACKAGE) $(DEV)  ## install what is needed and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not alone" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS) || [ $$? = 5 ]  # 5: none was among the arguments
+	$(BIN)/python -m pytest -m alone $(or $(PYTEST_ARGS),tests/browser) || [ $$? = 5 ]  # 5: none was among the arguments
 
 lint: $(PACKAGE) $(DEV)  ## style, formatting, types and import directions
 	$(BIN)/ruff check .

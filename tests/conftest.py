@@ -29,6 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = _group(item.nodeid)
         return ranks.index(group) if group in ranks else len(ranks) + (group not in slow)
 
+    alone = [item.nodeid for item in items if item.get_closest_marker("alone")]
+    lost = [nodeid for nodeid in alone if _group(nodeid) != "browser"]  # see the Makefile
+    if lost:
+        raise pytest.UsageError(f"tests to run alone belong in tests/browser: {lost}")
     items.sort(key=rank)  # stable: within a rank as they are written
 
 

@@ -65,21 +65,24 @@ def test_every_step_is_one_step_of_history_and_back_and_forward_restore_it(serve
         restores(at)
 
 
-def test_a_deep_link_is_the_first_request_of_a_fresh_server(fresh_server, open_page):
+def test_a_deep_link_is_the_first_request_and_one_to_nothing_explains_itself(
+    fresh_server, open_page
+):
     page = open_page(f"{fresh_server.url}/neuron?bundle=small&layer=second@mean&unit=5&v=1")
     expect(page.locator(".csp-id")).to_contain_text("small / second@mean / 5")
     expect(page.get_by_role("link", name="Search")).to_be_visible()
     expect(page).to_have_title(re.compile("Neuron"))
-
-
-def test_a_deep_link_to_nothing_explains_itself(server, open_page):
-    page = open_page(f"{server.url}/neuron?layer=third@mean&unit=500")
+    page = open_page(f"{fresh_server.url}/neuron?layer=third@mean&unit=500")
     expect(page.locator(".csp-note")).to_contain_text("There is no layer “third@mean” here")
     expect(page.locator(".csp-note")).to_contain_text("no unit 500")
 
 
-def test_an_exemplar_can_be_enlarged_and_stepped_through_by_keys(server, open_page):
+def test_images_have_words_and_are_enlarged_and_stepped_through_by_keys(server, open_page):
     page = open_page(f"{server.url}/neuron?layer=second@mean&unit=5")
+    expect(page.locator(f".tiles {LOADED}").first).to_be_visible()
+    words = page.locator("img").evaluate_all("all => all.map(i => i.alt)")
+    assert len(words) > 10
+    assert all(word.strip() for word in words)
     page.locator(".tiles button").first.click()
     box = page.get_by_role("dialog")
     expect(box).to_contain_text("Exemplar 1")
@@ -206,11 +209,3 @@ def test_two_layers_are_compared_and_a_row_shows_both(server, open_page):
     assert "first@mean / " in cards.nth(1).text_content()
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "compare.png")
-
-
-def test_every_image_has_words(server, open_page):
-    page = settled(open_page(f"{server.url}/neuron?layer=second@mean&unit=5"))
-    expect(page.locator(f".tiles {LOADED}").first).to_be_visible()
-    words = page.locator("img").evaluate_all("all => all.map(i => i.alt)")
-    assert len(words) > 10
-    assert all(word.strip() for word in words)

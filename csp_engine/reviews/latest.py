@@ -35,18 +35,20 @@ class LatestVerdicts:
             ReviewError: if the database cannot be read.
         """
         with self._lock:
+            where, said, states = None, {}, {}
             for number, model, layer, unit, reviewer, verdict in reviews.since(self._last):
-                where = (model, layer)
-                layer_said = self._said.setdefault(where, {})
-                said = layer_said.get(unit)
-                if said is None:  # nearly always, when a long history is read for the first time
-                    layer_said[unit] = {reviewer: verdict}
-                    state = "" if verdict == WITHDRAWN else verdict
+                if where != (model, layer):  # neighbours mostly share it
+                    where = (model, layer)
+                    said = self._said.setdefault(where, {})
+                    states = self._agreed.setdefault(where, {})
+                    self._codes.pop(where, None)
+                others = said.get(unit)
+                if others is None:  # nearly always, when a long history is read for the first time
+                    said[unit] = {reviewer: verdict}
+                    states[unit] = "" if verdict == WITHDRAWN else verdict
                 else:
-                    said[reviewer] = verdict
-                    state = agreed(said.values())
-                self._agreed.setdefault(where, {})[unit] = state
-                self._codes.pop(where, None)
+                    others[reviewer] = verdict
+                    states[unit] = agreed(others.values())
                 self._last = number
 
     def of_layer(self, model: str, layer: str, n_units: int) -> Int8[np.ndarray, " u"]:

@@ -26,7 +26,7 @@ from csp_engine.types import NeuronRef
 from pages.ui import store
 
 READY_AFTER_S = 1.0
-MIGRATES = "csp_engine.reviews.migrating"
+NEEDED = "csp_engine.reviews.database"
 log = logging.getLogger(__name__)
 
 
@@ -51,10 +51,13 @@ def database(where: Place) -> Reviews:
 
 
 def get_ready() -> None:
-    """Import what a first verdict needs, once the page that asks for it has been drawn."""
+    """Import what a first verdict needs, once the page that asks for it has been drawn.
+
+    Not what makes a new database: it takes 20 MB for good, and a tenth of a second once.
+    """
 
     def start() -> threading.Timer:
-        timer = threading.Timer(READY_AFTER_S, importlib.import_module, [MIGRATES])
+        timer = threading.Timer(READY_AFTER_S, importlib.import_module, [NEEDED])
         timer.daemon = True
         timer.start()
         return timer

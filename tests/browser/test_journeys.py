@@ -109,6 +109,10 @@ def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
     page.locator("body").press("j")
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 7")
     settled(page)
+    for _ in range(2):  # the second time it is chosen already, and no slip takes it back
+        page.locator("body").press("2")
+        expect(page.get_by_role("radio", name="Spurious")).to_be_checked()
+        expect(page.locator(".csp-verdict")).to_have_text(re.compile("^Saved as "))
     page.get_by_label("Unit", exact=True).press("k")  # typed into a field, it is no command
     page.get_by_role("button", name="Letter keys on").click()
     page.locator("body").press("k")

@@ -30,6 +30,7 @@ ODD = [
     "a\nb",
     "100 %",
 ]
+SERVER = "CSP_TEST_REVIEWS"
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 
 
@@ -87,8 +88,13 @@ def test_changing_and_taking_back_add_rows_and_change_none(place):
 
 
 @forks
-def test_writers_in_several_processes_lose_nothing(place):
+@pytest.mark.parametrize("kind", ["file", "server"])
+def test_writers_in_several_processes_lose_nothing(place, kind):
     """They also find no database at first, and make it at the same time."""
+    if kind == "server":
+        if not os.environ.get(SERVER):
+            pytest.skip(f"no empty database is named by {SERVER}, such as postgresql+psycopg://…")
+        place = Place(os.environ[SERVER])
 
     def write(reviewer: str) -> None:
         database = open_reviews(place)
@@ -103,9 +109,7 @@ def test_writers_in_several_processes_lose_nothing(place):
         mine = [each for each in found if each.reviewer == name]
         assert [each.revision for each in mine] == list(range(1, n + 1))
         assert sorted(each.note for each in mine) == sorted(map(str, [*range(15)] * (n // 15)))
-    assert [row[0] for row in raw(place, "select number from review order by number")] == list(
-        range(1, 61)
-    )
+    assert [row[0] for row in open_reviews(place).since(0)] == list(range(1, 61))
 
 
 @forks

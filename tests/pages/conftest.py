@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from csp_engine.bundle.manifest import sha256_json
@@ -29,6 +31,15 @@ def no_reviews(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CSP_REVIEWS", str(tmp_path_factory.mktemp("reviews") / "reviews.sqlite"))
         patch.setenv("CSP_REVIEWER", "ada")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_are_looked_through_once() -> Iterator[None]:
+    """For components that they bring: a test would at every run of a page, a server does once."""
+    with pytest.MonkeyPatch.context() as patch:
+        scan = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scan)
         yield
 
 
@@ -58,7 +69,6 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def open_page(page: str = "overview", /, **params: str) -> AppTest:
     """A page at a URL."""
     at = AppTest.from_file(str(MAIN), default_timeout=60)
-    at.run()
     for key in list(at.query_params):
         del at.query_params[key]
     for key, value in params.items():

@@ -20,11 +20,11 @@ def main() -> None:
             f"<div class='csp-words'><dl class='asked'><dt>{plain(word)}</dt>"
             f"<dd>{words.as_html(meanings[word])}</dd></dl></div>"
         )
+    parts = []
     for heading, terms in words.chapters().items():
         items = "".join(f"<dt>{plain(t)}</dt><dd>{words.as_html(meanings[t])}</dd>" for t in terms)
-        show(
-            f"<div class='csp-words'><h2 class='csp-h'>{plain(heading)}</h2><dl>{items}</dl></div>"
-        )
+        parts.append(f"<h2 class='csp-h'>{plain(heading)}</h2><dl>{items}</dl>")
+    show(f"<div class='csp-words'>{''.join(parts)}</div>")
 
 
 main()

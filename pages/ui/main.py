@@ -17,7 +17,6 @@ st.set_page_config(
     layout="wide",
 )
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
-st.html(Path(__file__).with_name("style.css"))
 
 pages = {
     "overview": st.Page(ROOT / "pages" / "overview.py", title="Overview", default=True),
@@ -43,3 +42,4 @@ if is_let_in:
     page.run()
     sharing.copy_link()
     access.signed_in()
+st.html(Path(__file__).with_name("style.css"))  # the start page has it; for addresses of no page

@@ -113,20 +113,44 @@ async def documents(request: Request) -> Response:
     return await anyio.to_thread.run_sync(document, request.path_params["name"])
 
 
+STYLE = Path(__file__).with_name("style.css")
+STATIC = Path(st.__file__).parent / "static"
+ELEMENTS = ("Html", "BidiComponent", "PageLink", "TextInput", "Selectbox", "Button", "ButtonGroup")
+"""The kinds of element that most pages begin with, as Streamlit names their scripts."""
+
+
 @cache
 def start_page(prefix: str) -> str:
-    """Streamlit's page, told where its server is.
+    """Streamlit's page, told where its server is, how our elements look and which it will need.
 
-    Without that, the page of a deep link asks for the server below its own address first, is told
-    that there is none, and waits a tenth of a second before it asks at the root.
+    Without the first, the page of a deep link asks for the server below its own address, is told
+    that there is none, and waits a tenth of a second before it asks at the root. Without the others
+    each kind of element is fetched when the first of it is drawn, with a grey bar in its place, and
+    looks come after content: everything below jumps.
     """
-    index = (Path(st.__file__).parent / "static" / "index.html").read_text("utf-8")
+    index = (STATIC / "index.html").read_text("utf-8")
     known = f"window.__streamlit={{BACKEND_BASE_URL:location.origin+{json.dumps(prefix)}}}"
-    return index.replace("<head>", f"<head><script>{known}</script>", 1)
+    early = "".join(
+        f"<link rel='modulepreload' crossorigin href='./static/js/{name}'>" for name in parts()
+    )
+    index = index.replace("<head>", f"<head><script>{known}</script>", 1)
+    return index.replace("</head>", f"{early}<style>{STYLE.read_text('utf-8')}</style></head>", 1)
+
+
+def parts() -> list[str]:
+    """The scripts that draw ``ELEMENTS`` and those that they import, less what the page names."""
+    folder = STATIC / "static" / "js"
+    named = (STATIC / "index.html").read_text("utf-8")
+    found = [path.name for kind in ELEMENTS for path in folder.glob(f"{kind}.*.js")]
+    for name in found:  # grows while it is walked
+        script = (folder / name).read_text("utf-8")
+        needed = re.findall(r'(?:from|import)"\./([^"]+\.js)"', script)
+        found += [each for each in dict.fromkeys(needed) if each not in found and each not in named]
+    return found
 
 
 async def deep_link(_: Request) -> Response:
-    """The page of any view but the overview, whose address is the root."""
+    """The page of any view."""
     return HTMLResponse(start_page(base_url("")), headers={"Cache-Control": "no-cache"})
 
 
@@ -135,7 +159,7 @@ def routes() -> list[Route]:
     start = base_url("csp")
     pages = sorted(path.stem for path in (store.ROOT / "pages").glob("*.py"))
     return [
-        *(Route(base_url(page), deep_link) for page in pages if page != "overview"),
+        *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
         Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
         Route(f"{start}/ready", ready),
         Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),

@@ -58,7 +58,7 @@ def test_an_image_from_the_box_becomes_the_query_and_next_walks_its_results(serv
     image = re.search(r"image=(\d+)", address(page))[1]
     cards = page.locator(".cards a")
     expect(cards).to_have_count(12)
-    second = cards.nth(1).locator(".id").inner_text()
+    second = cards.nth(1).locator(".id").text_content()
     cards.first.click()
     expect(page.locator(".csp-list")).to_contain_text(
         re.compile(rf"1 of \d+ in the search for probe image {image}")
@@ -76,7 +76,7 @@ def test_an_uploaded_image_is_searched_by_and_stays_in_the_address(server, open_
     expect(page.locator(".csp-asked")).to_contain_text("your image")
     cards = page.locator(".cards a")
     expect(cards).to_have_count(12)
-    first = cards.first.locator(".id").inner_text()
+    first = cards.first.locator(".id").text_content()
     other = open_page(server.url + address(page))
     expect(other.locator(".cards a").first.locator(".id")).to_have_text(first)
 

@@ -103,6 +103,17 @@ def test_what_a_first_search_reads_is_at_hand_once_a_box_was_entered(
     assert lists.judged(bundle, view, rows).standing
 
 
+def test_every_page_brings_its_looks_and_the_scripts_of_its_first_elements(client):
+    for page in ("", "neuron", "glossary"):
+        text = client.get(f"/{page}").text
+        assert "dl.csp-facts" in text.split("</head>")[0]
+        for kind in server.ELEMENTS:
+            script = re.search(
+                rf"rel='modulepreload' crossorigin href='\./([^']*/{kind}\.[^']*)", text
+            )[1]
+            assert (server.STATIC / script).is_file()
+
+
 def test_a_deep_link_is_told_where_its_server_is_and_may_run_that_script(client):
     for page in ("neuron", "search", "build"):
         answer = client.get(f"/{page}?unit=5")

@@ -22,7 +22,7 @@ LAYER, UNIT = "second@mean", 5
 
 def table_rows(at) -> list[list[str]]:
     """Cells of the table of candidate labels, as text."""
-    tables = re.findall(r"<table class='csp-table'>.*?</table>", html(at), re.S)
+    tables = re.findall(r"<table class='csp-table'[^>]*>.*?</table>", html(at), re.S)
     table = next(each for each in tables if ">label</th>" in each)
     body = table.split("<tbody>")[1]
     return [
@@ -96,7 +96,7 @@ def test_every_method_stands_in_one_table_with_what_it_claims(serve, small_bundl
     serve(small_bundle)
     bundle = Bundle.open(small_bundle)
     shown = html(open_page("neuron", layer=LAYER, unit=str(UNIT)))
-    table = re.search(r"<table class='csp-table methods'>.*?</table>", shown, re.S)[0]
+    table = re.search(r"<table class='csp-table methods'[^>]*>.*?</table>", shown, re.S)[0]
     for method in bundle.methods("small", LAYER):
         scores = bundle.scores("small", LAYER, method)
         row = next(r for r in table.split("<tr") if f">{words_of(method)}<" in r)

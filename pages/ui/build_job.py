@@ -11,9 +11,9 @@ from csp_engine import jobs
 from csp_engine.errors import CspError
 from csp_engine.jobs import Job, StageProgress
 from pages.ui import access, build_form, problems, store
-from pages.ui.cards import badge, facts, markdown_text, plain, show
+from pages.ui.cards import badge, facts, markdown_text, page_url, plain, show
 from pages.ui.neurons import method_title
-from pages.ui.page import link, set_params
+from pages.ui.page import set_params
 
 STATES = {
     "running": ("Running", ""),
@@ -148,9 +148,12 @@ def ending(job: Job) -> None:
         return
     if job.state == "done":
         opened = next((n for n, p in store.known_bundles().items() if p == job.bundle), job.name)
-        show(f"<p class='csp-quiet'>It took {duration(job.updated - job.started)}.</p>")
-        with st.container(key="open_built"):
-            link("overview", f"Open {job.name}", {"bundle": opened, "v": "1"})
+        # Not a page link: those of Streamlit have no path where they mean the start page.
+        href = page_url("", {"bundle": opened, "v": "1"})
+        show(
+            f"<p class='csp-quiet'>It took {duration(job.updated - job.started)}.</p>"
+            f"<p class='csp-lead'><a href='{plain(href)}'>Open {plain(job.name)}</a></p>"
+        )
         return
     if job.sentence:
         show(f"<p class='csp-problem' role='alert'>{plain(job.sentence)}</p>")

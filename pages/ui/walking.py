@@ -54,7 +54,7 @@ def steps(bundle: Bundle, view: View) -> None:
         others = [at for at in range(len(queue.rows)) if at != queue.at]
         to(queue.neuron(random.choice(others)) if others else None)
 
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="bottom", key="steps"):
         is_only = len(bundle.model_names) == 1
         st.selectbox(
             "Layer",
@@ -70,13 +70,13 @@ def steps(bundle: Bundle, view: View) -> None:
         st.button("Random", on_click=anywhere, key="random")
         like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
         link("search", "Find neurons like it", like)
-        keys = [{"key": key, "button": button, "at": 0} for key, _, button in LETTERS]
-        words = [{"cap": key.upper(), "name": name} for key, name, _ in LETTERS]
-        if verdict.can_record():
-            keys += DIGITS
-            words.append({"cap": f"1–{len(DIGITS)}", "name": "verdict"})
-        with st.container(key="keys", width="content"):
-            _KEYS(key="letters", data={"keys": keys, "words": words})
+    keys = [{"key": key, "button": button, "at": 0} for key, _, button in LETTERS]
+    words = [{"cap": key.upper(), "name": name} for key, name, _ in LETTERS]
+    if verdict.can_record():
+        keys += DIGITS
+        words.append({"cap": f"1–{len(DIGITS)}", "name": "verdict"})
+    with st.container(key="keys"):  # a line of its own, whose height is known before it is drawn
+        _KEYS(key="letters", data={"keys": keys, "words": words})
     if not queue.is_layer:
         where(view, queue)
 

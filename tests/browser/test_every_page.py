@@ -92,8 +92,7 @@ def test_a_page_is_accessible_fits_a_phone_and_keeps_names_text(server, visitor,
     settled(visitor)
     SCREENSHOTS.mkdir(exist_ok=True)
     visitor.screenshot(path=SCREENSHOTS / f"{name}-light.png")
-    if name != "neuron":  # its images, each as high as it is wide, come one by one
-        assert moved(visitor) < 0.25  # below 0.1 where nothing else keeps the machine busy
+    assert moved(visitor) < 0.25  # below 0.1 where nothing else keeps the machine busy
     main = visitor.get_by_test_id("stMain")
     assert main.evaluate("m => m.scrollWidth - m.clientWidth") == 0
     assert unfit(visitor) == []

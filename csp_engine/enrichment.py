@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int, Int64
@@ -153,6 +154,7 @@ def adjusted(p_p: list[float]) -> list[float]:
     return found
 
 
+@lru_cache(maxsize=1 << 16)  # a page asks a thousand times, mostly the same as the page before
 def _log_choose(n: int, k: int) -> float:
     if not 0 <= k <= n:
         return -math.inf

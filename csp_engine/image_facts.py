@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,11 +98,23 @@ def shared_properties(
 
 
 def image_facts(
-    images: pd.DataFrame, flags: frozenset[str], image: int
+    images: pd.DataFrame, flags: frozenset[str], chosen: Sequence[int]
+) -> list[tuple[tuple[str, str], ...]]:
+    """What is known about some probe images: class, group, what each shows, then its file.
+
+    For many at once, because a table is slow row by row.
+    """
+    columns = list(images.columns)
+    values_mc = images.take(list(chosen)).to_numpy(object)
+    return [
+        _facts_of(dict(zip(columns, values, strict=True)), flags, image)
+        for values, image in zip(values_mc, chosen, strict=True)
+    ]
+
+
+def _facts_of(
+    row: Mapping[str, Any], flags: frozenset[str], image: int
 ) -> tuple[tuple[str, str], ...]:
-    """What is known about a probe image: class, group, what it shows, then its file."""
-    values = images.iloc[image]
-    row = dict(zip(images.columns, values.to_numpy(object), strict=True))
     first = [(name, str(row[name])) for name in ("class", "group", "split") if _has(row, name)]
     present = [_words(name) for name in row if name in flags and row[name] == 1]
     if flags:

@@ -187,7 +187,7 @@ class Portrayer:
 
     def _facts_of(self, image: int) -> tuple[tuple[str, str], ...]:
         if image not in self._facts:
-            every = image_facts(self.bundle.images(), self.known.flags, image)
+            (every,) = image_facts(self.bundle.images(), self.known.flags, [image])
             first = [each for each in every if each[0] in FIRST_FACTS]
             others = [each for each in every if each[0] not in (*FIRST_FACTS, "size", "image")]
             self._facts[image] = (*first, *others[:N_OTHER_FACTS])

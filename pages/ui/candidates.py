@@ -18,9 +18,9 @@ def section(bundle: Bundle, view: View) -> None:
     methods = bundle.methods(view.model, view.layer)
     if not methods:
         return
-    show("<h2 class='csp-h'>Candidate labels</h2>")
-    if len(methods) > 1:
-        by_method([relabel.stored(bundle, view, method) for method in methods])
+    found = [relabel.stored(bundle, view, method) for method in methods]
+    every = by_method(found) if len(methods) > 1 else ""
+    show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
     st.session_state["_method"] = view.method
     st.segmented_control(
         "Method",
@@ -38,8 +38,8 @@ def section(bundle: Bundle, view: View) -> None:
         moving(bundle, view, built)
 
 
-def by_method(found: list[Candidates]) -> None:
-    """What each method would call the neuron."""
+def by_method(found: list[Candidates]) -> str:
+    """What each method would call the neuron, as HTML."""
     rows = []
     for each in found:
         title = f"<th scope='row'>{plain(neurons.method_title(each.method))}</th>"
@@ -62,7 +62,7 @@ def by_method(found: list[Candidates]) -> None:
         f"<th scope='col'>{term('score')}</th><th scope='col'>{term('margin')}</th>"
         f"<th scope='col'>{term('null', 'above null')}</th>"
     )
-    show(
+    return (
         "<table class='csp-table methods' style='--cells: 3'><caption>As built. Scores of "
         f"different methods are not on one scale.</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle
 from csp_engine.enrichment import Enrichment
 from csp_engine.image_facts import Properties, properties_of, shared_properties
-from csp_engine.image_facts import image_facts as facts_of_image
+from csp_engine.image_facts import image_facts as facts_of_images
 from csp_engine.scoring import group_labels
 from csp_engine.types import Evidence
 from pages.ui import numbers, store
@@ -82,15 +82,22 @@ class Describer:
 
 def image_facts(bundle: Bundle, image: int) -> tuple[tuple[str, str], ...]:
     """What is known about a probe image: class, group, what it shows, then its file."""
-    # Kept, because a row of a wide table is slow to read and neighbours share their images.
+    return learnt(bundle, [image])[image]
+
+
+def learnt(bundle: Bundle, images: Iterable[int]) -> dict[int, tuple[tuple[str, str], ...]]:
+    """The facts of some images, by number; kept, because neighbours share their images."""
     known = store.once(("image facts", bundle.digest), dict)
-    facts = known.get(image)
-    if facts is None:
-        if len(known) >= MOST_FACTS:
+    found = {image: known.get(image) for image in map(int, images)}
+    new = [image for image, facts in found.items() if facts is None]
+    if new:
+        rows = facts_of_images(bundle.images(), properties(bundle).flags, new)
+        fresh = dict(zip(new, rows, strict=True))
+        found.update(fresh)
+        if len(known) + len(fresh) > MOST_FACTS:
             known.clear()
-        facts = facts_of_image(bundle.images(), properties(bundle).flags, image)
-        known[image] = facts
-    return facts
+        known.update(fresh)
+    return found
 
 
 class Copies:
@@ -134,8 +141,11 @@ def pair_tiles(bundle: Bundle, view: View, limit: int, copies: Copies | None = N
     exemplars = bundle.exemplars(view.model, view.layer)
     contrast = bundle.contrast(view.model, view.layer)
     describe = Describer(bundle, view)
+    images = exemplar_images(bundle, view).tolist()
+    partners = np.asarray(contrast.image_ukj[view.unit, : len(images), 0])[:limit]
+    learnt(bundle, [*images[:limit], *partners[partners >= 0]])
     tiles: list[Tile] = []
-    for rank, image in enumerate(exemplar_images(bundle, view).tolist()):
+    for rank, image in enumerate(images):
         if len(tiles) == limit:
             break
         if copies is not None and not copies.is_new(image):
@@ -185,6 +195,7 @@ def exemplar_tiles(
     exemplars = bundle.exemplars(view.model, view.layer)
     describe = Describer(bundle, view)
     images = exemplar_images(bundle, view).tolist()
+    learnt(bundle, images)
     tiles = []
     for rank in range(len(images)) if ranks is None else ranks:
         image, activation = images[rank], float(exemplars.activation_uk[view.unit, rank])
@@ -258,6 +269,7 @@ def sample_tiles(bundle: Bundle, view: View, copies: Copies) -> list[Tile]:
         images, values = samples.random_image_us[view.unit], samples.random_activation_us[view.unit]
         notes = [""] * len(images)
         order = np.arange(len(images))
+    learnt(bundle, images)
     tiles = []
     for at in order:
         image, activation = int(images[at]), float(values[at])

@@ -15,21 +15,21 @@ CHANCE = 0.05
 
 
 def activations(bundle: Bundle, view: View) -> None:
-    """Statistics, their spread, classes and driven outputs."""
-    show("<h2 class='csp-h'>Activations</h2>")
+    """Statistics, their spread, classes and driven outputs; one element, so that it draws fast."""
+    parts = ["<h2 class='csp-h'>Activations</h2>"]
     row = bundle.units(view.model, view.layer).iloc[view.unit]
     if not bool(row["is_constant"]):
         drawn = histogram_of(bundle, NeuronRef(view.model, view.layer, view.unit))
-        show(charts.activation_histogram(drawn))
-    show(facts(neurons.statistics(bundle, view), named))
-    shared(bundle, view)
+        parts.append(charts.activation_histogram(drawn))
+    parts += [facts(neurons.statistics(bundle, view), named), shared(bundle, view)]
     driven = neurons.influence_rows(bundle, view)
     if driven:
-        show("<h2 class='csp-h'>Outputs it drives</h2>")
         effect = term("gradient × activation", "effect")
         columns = (term("output"), effect, term("direct weight", "weight"), "images")
         caption = "The effect is a mean over images; the weight stands where the layer feeds it"
-        show(bar_table(f"{caption} directly.", columns, driven, is_markup=True))
+        parts.append("<h2 class='csp-h'>Outputs it drives</h2>")
+        parts.append(bar_table(f"{caption} directly.", columns, driven, is_markup=True))
+    show(f"<div class='csp-stack'>{''.join(parts)}</div>")
 
 
 TERMS = {
@@ -47,12 +47,11 @@ def named(name: str) -> str:
     return term(TERMS[name], name) if name in TERMS else plain(name)
 
 
-def shared(bundle: Bundle, view: View, limit: int = 8) -> None:
-    """What the exemplars show more often than the probe set does, with exact tests."""
+def shared(bundle: Bundle, view: View, limit: int = 8) -> str:
+    """What the exemplars show more often than the probe set does, with exact tests, as HTML."""
     rows = evidence.breakdown(bundle, view)
     if not rows:
-        return
-    show("<h2 class='csp-h'>What the exemplars share</h2>")
+        return ""
     # By lift, but what chance explains goes last: one image of a rare kind has a huge lift.
     rows = sorted(rows, key=lambda row: row.q > CHANCE)
     head = "".join(
@@ -72,7 +71,8 @@ def shared(bundle: Bundle, view: View, limit: int = 8) -> None:
     n_chosen = max(row.n_chosen for row in rows)
     is_partly = any(row.n_images < bundle.n_images for row in rows)
     but = ", where the property is known" if is_partly else ""
-    show(
+    return (
+        "<h2 class='csp-h'>What the exemplars share</h2>"
         "<table class='csp-table' style='--cells: 4'><caption>"
         f"{n_chosen} exemplars, one of each {term('group')} and near-duplicate, against "
         f"{numbers.count(bundle.n_images)} probe images{but}; 95 % intervals. The tick is the "

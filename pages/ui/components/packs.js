@@ -92,9 +92,10 @@ function whenNear(images, act) {
   images.forEach(image => watch.observe(image))
 }
 
+// What the next page will want, once this one is painted and the browser has nothing to do.
 function prefetch(packs) {
-  const later = globalThis.requestIdleCallback ?? (run => setTimeout(run, 200))
-  later(() => packs.forEach(url => loadPack(url).catch(() => {})))
+  const later = globalThis.requestIdleCallback ?? setTimeout
+  setTimeout(() => later(() => packs.forEach(url => loadPack(url).catch(() => {}))), 150)
 }
 
 function element(tag, className, text) {

@@ -13,6 +13,7 @@ BENCHMARKS = {
     "search": "exact text search over 100,000 neurons",
     "startup": "import of the pages and opening of a large bundle, without torch",
     "browser": "what a person waits for in a real browser (half an hour)",
+    "step_profile": "where the time of a step to the next neuron goes",
     "crowd": "twenty people at once, and memory per session",
     "rescore": "new labels for 2,048 neurons x 10,000 labels",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle
+from csp_engine.demo.shipped import BUNDLE, SHIPPED
 from pages.ui import finding, layers, store
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.pages.hostile_world import HOSTILE, LONG
@@ -33,6 +34,43 @@ def test_a_page_of_a_good_bundle_shows_no_problem(serve, small_bundle, page):
     assert not at.exception
     assert "csp-problem" not in html(at)
     assert "csp-note" not in html(at)
+
+
+@pytest.mark.parametrize("page", EVERY)
+def test_a_page_of_the_shipped_demo_shows_no_problem(serve, page):
+    serve(SHIPPED / BUNDLE)
+    at = open_page(page, q="ruler")
+    assert not at.exception
+    assert "csp-problem" not in html(at)
+    assert "csp-note" not in html(at)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_bundle_with_nothing_in_it_yet_says_so(serve, copied, page):
+    rewrite_manifest(copied, stages={})
+    serve(copied)
+    at = open_page(page, q="red") if page == "search" else open_page(page)
+    assert not at.exception
+    assert "csp build" in html(at)
+
+
+@pytest.mark.parametrize("harm", ["none", "empty", "newer", "damaged", "nonsense"])
+@pytest.mark.parametrize("page", sorted(set(EVERY) - set(PAGES)))
+def test_a_page_that_needs_no_bundle_opens_whatever_lies_there(serve, tmp_path, copied, page, harm):
+    if harm == "newer":
+        rewrite_manifest(copied, schema=99)
+    elif harm == "damaged":
+        (copied / "manifest.json").write_text("{")
+    elif harm == "empty":
+        rewrite_manifest(copied, stages={})
+    serve(tmp_path / "nothing" if harm == "none" else copied)
+    at = open_page(page, **({"word": "<b>", "job": "../x", "v": "7"} if harm == "nonsense" else {}))
+    assert not at.exception
+    if (page, harm) == ("build", "nonsense"):
+        assert "There is no build at" in html(at)
+    else:
+        assert at.title
+        assert "csp-problem" not in html(at)
 
 
 @pytest.mark.parametrize("page", PAGES)

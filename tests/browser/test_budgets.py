@@ -1,4 +1,4 @@
-"""What a person waits for on the shipped demo stays within twice the targets of docs/benchmarks.md.
+"""What a person waits for stays within twice the targets of docs/benchmarks.md.
 
 Three of at most nine tries must, so that a busy machine does not fail what a slow page would. The
 tries are those of ``benchmarks/browser.py``, which measures the targets themselves.
@@ -6,12 +6,15 @@ tries are those of ``benchmarks/browser.py``, which measures the targets themsel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from benchmarks import browser as measures
+from benchmarks import crowd, synthetic
 from benchmarks.served import Server, new_page, serving
 from csp_engine.bundle import Bundle
 
@@ -32,6 +35,12 @@ def stays_within(rows: Iterable[measures.Row], enough: int = ENOUGH) -> None:
         if min(within) >= enough:
             return
     raise AssertionError(f"at most twice {measures.TARGETS} is wanted, found {found}")
+
+
+def completed(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine, from a thread of its own: Playwright's loop has this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +74,27 @@ def test_neurons_follow_the_hand(page, server, measure):
     stays_within(measure(page, server, measures.DEMO_NAME, LAYER, TRIES))
 
 
-def test_the_table_and_the_map_of_all_neurons_open(page, server):
-    bundle = Bundle.open(measures.DEMO)
-    projection = bundle.projection()
-    assert projection is not None
-    n = len(projection.rows)
-    stays_within(measures.table(page, server, measures.DEMO_NAME, n, "oieasrtnl"), 2)
-    stays_within(measures.maps(page, server, measures.DEMO_NAME, "map_50k", n, TRIES), 2)
+def test_the_table_and_the_map_of_fifty_thousand_neurons_open(page, tmp_path):
+    name = "neurons50k"
+    n = synthetic.SIZES[name].n_units
+    with serving([synthetic.bundle(name, tmp_path)]) as many:
+        stays_within(measures.table(page, many, name, n, "345678"), 2)
+        stays_within(measures.maps(page, many, name, "map_50k", n, TRIES), 2)
+
+
+def test_twenty_people_at_once_wait_for_nothing_and_take_little_memory():
+    words = list(Bundle.open(measures.DEMO).label_ids)[:40]  # other words load the encoder first
+    waits = []
+    for _ in range(3):
+        with serving([measures.DEMO]) as server:
+            found, errors = completed(
+                crowd.crowd(server, measures.DEMO_NAME, LAYER, words, seconds=10)
+            )
+            assert errors == []
+            waits.append(found["all"]["p95"])
+            if waits[-1] > 2 * crowd.TARGETS["click_ms"]:
+                continue
+            held = completed(crowd.sessions(server, measures.DEMO_NAME, LAYER))
+            assert held["session_mb"] <= 2 * crowd.TARGETS["session_mb"]
+            return
+    raise AssertionError(f"at most twice {crowd.TARGETS} is wanted, found {waits}")

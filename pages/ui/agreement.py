@@ -23,19 +23,14 @@ def label_distance(bundle: Bundle) -> Distance:
     is at no known distance from others.
     """
 
-    def make() -> np.ndarray:
-        shared_d, _ = store.shared_part(bundle, "text")
-        own_td = np.asarray(bundle.label_vectors(), np.float32) - shared_d
-        return own_td / np.maximum(np.linalg.norm(own_td, axis=1, keepdims=True), 1e-9)
-
     def distance(one_p: np.ndarray, other_p: np.ndarray) -> np.ndarray:
-        own_td = store.once(("labels less what they share", bundle.digest), make)
         ids = bundle.label_ids
         row_p, column_p = (
             np.array([ids.get(text, -1) for text in texts], int) for texts in (one_p, other_p)
         )
         is_known_p = (row_p >= 0) & (column_p >= 0)
-        apart_p = 1 - np.einsum("pd,pd->p", own_td[row_p], own_td[column_p])
+        own_pd, others_pd = (store.own_labels(bundle, each) for each in (row_p, column_p))
+        apart_p = 1 - np.einsum("pd,pd->p", own_pd, others_pd)
         apart_p = np.where(is_known_p, np.maximum(apart_p, 0), np.nan)
         return np.where(one_p == other_p, 0, apart_p).astype(np.float32)
 

@@ -18,8 +18,8 @@ def section(bundle: Bundle, view: View) -> None:
     methods = bundle.methods(view.model, view.layer)
     if not methods:
         return
-    found = [relabel.stored(bundle, view, method) for method in methods]
-    every = by_method(found) if len(methods) > 1 else ""
+    is_one = len(methods) == 1
+    every = "" if is_one else by_method([relabel.stored(bundle, view, name) for name in methods])
     show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
     st.session_state["_method"] = view.method
     st.segmented_control(

@@ -77,16 +77,14 @@ class Describer:
         elif self._quantile_q is not None:
             level = float(np.interp(activation, self._quantile_q, self._level_q))
             rows.append(("stronger than", f"about {level:.0%} of {self.bundle.n_images:,} images"))
-        return (*rows, *image_facts(self.bundle, image))
-
-
-def image_facts(bundle: Bundle, image: int) -> tuple[tuple[str, str], ...]:
-    """What is known about a probe image: class, group, what it shows, then its file."""
-    return learnt(bundle, [image])[image]
+        return (*rows, *learnt(self.bundle, [image])[image])
 
 
 def learnt(bundle: Bundle, images: Iterable[int]) -> dict[int, tuple[tuple[str, str], ...]]:
-    """The facts of some images, by number; kept, because neighbours share their images."""
+    """What is known about some probe images: class, group, what each shows, then its file.
+
+    Kept, because neighbours share their images; asked for many at once, a table is read faster.
+    """
     known = store.once(("image facts", bundle.digest), dict)
     found = {image: known.get(image) for image in map(int, images)}
     new = [image for image, facts in found.items() if facts is None]

@@ -148,15 +148,13 @@ def example_queries(bundle: Bundle, method: str, n: int = 8) -> list[str]:
 
 def _different(bundle: Bundle, texts: list[str], n: int) -> list[str]:
     """The first texts that differ from each other to the encoder, as far as it read them."""
-    shared_d, _ = store.shared_part(bundle, "text")
     chosen: list[str] = []
     kept: list[np.ndarray] = []
     for text in texts:
         label = stored_label(bundle, text)
         if label is None:
             continue
-        own_d = bundle.label_vectors()[label] - shared_d
-        own_d = own_d / max(float(np.linalg.norm(own_d)), 1e-9)
+        own_d = store.own_labels(bundle, [label])[0]
         if all(float(own_d @ other_d) < SAME_AT for other_d in kept):
             chosen.append(text)
             kept.append(own_d)

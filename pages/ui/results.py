@@ -166,8 +166,10 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
         f"<p class='csp-quiet'>{numbers.count(len(order))} probe images by their cosine with "
         f"{plain(query.title)}, nearest first. The encoder alone decides here, no neuron.</p>"
     )
+    shown = order[_window(view, len(order))].tolist()
+    facts = evidence.learnt(bundle, shown)
     tiles = []
-    for image in order[_window(view, len(order))].tolist():
+    for image in shown:
         value = numbers.score(float(score_n[image]))
         shot = Shot(
             image,
@@ -175,7 +177,7 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
             value,
             f"Image {image}",
             "",
-            (("cosine", value), *evidence.image_facts(bundle, image)),
+            (("cosine", value), *facts[image]),
         )
         tiles.append(Tile(f"Image {image}", (shot,)))
     packs = Packs(view.bundle, bundle)

@@ -227,6 +227,13 @@ def shared_part(bundle: Bundle, kind: str) -> tuple[np.ndarray, float]:
     return once(("shared part", bundle.digest, kind), make)
 
 
+def own_labels(bundle: Bundle, label_m: np.ndarray | list[int]) -> np.ndarray:
+    """The vectors of some labels less what all labels share, made unit length."""
+    shared_d, _ = shared_part(bundle, "text")
+    own_md = np.asarray(bundle.label_vectors()[label_m], np.float32) - shared_d
+    return own_md / np.maximum(np.linalg.norm(own_md, axis=1, keepdims=True), 1e-9)
+
+
 def best_controls(bundle: Bundle, model: str, layer: str, method: str, kind: str) -> np.ndarray:
     """The best score that each random image set gives any control, sorted upwards.
 

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def tables():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "docs"))
-        return importlib.import_module("benchmark_tables")
+TABLES = "benchmark_tables"
 
 
 def test_the_table_is_that_of_the_measured_figures(tables):

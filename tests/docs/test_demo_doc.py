@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-
-import pytest
 
 from csp_engine.demo.dermoscopy.cases import CLINICAL, PATCH_COLOURS, SCENARIOS
 from csp_engine.demo.dermoscopy.planted import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def tables():
-    spec = importlib.util.spec_from_file_location("demo_tables", ROOT / "docs" / "demo_tables.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TABLES = "demo_tables"
 
 
 def test_tables_are_those_of_the_measured_figures(tables):

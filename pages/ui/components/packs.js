@@ -6,7 +6,7 @@ const PACKS_KEPT = 24
 const AT_ONCE = 48 // about as many images as a window shows
 const AHEAD = "400px 0px"
 
-// The pack of a URL, as a function from a position to the object URL of its image.
+// The pack of a URL, see `unpack`.
 function loadPack(url) {
   const held = PACKS.get(url)
   if (held) {
@@ -32,6 +32,7 @@ function loadPack(url) {
   return loading
 }
 
+// `urlOf(position)` is the object URL of an image; `forget` revokes those that were made.
 function unpack(body) {
   const view = new DataView(body)
   const count = view.getUint32(0, true)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from pages.ui import server  # noqa: E402
+from pages.ui.shell import server  # noqa: E402
 
 app = st.App(
     ROOT / "pages" / "ui" / "main.py",

@@ -29,7 +29,7 @@ from benchmarks.served import (
     settle,
     summary,
 )
-from csp_engine.demo.shipped import BUNDLE, SHIPPED
+from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
 
 RESULT = Path(__file__).parent / "results" / "browser.json"
 DEMO = SHIPPED / BUNDLE

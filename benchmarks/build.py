@@ -25,15 +25,15 @@ import torchvision
 from PIL import Image
 from safetensors.torch import save_file
 
-from csp_engine.embeddings import TEMPLATES
 from csp_engine.encoders import load_encoder
-from csp_engine.images import decode
-from csp_engine.labels import read_vocabulary
-from csp_engine.layers import select_layers
-from csp_engine.models import load_model
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import load_model
 from csp_engine.pipeline import BuildRequest, Target, build
-from csp_engine.probe import read_probe_set
-from csp_engine.recipe import Recipe
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.probe.images import decode
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.words.templates import TEMPLATES
+from csp_engine.words.vocabularies import read_vocabulary
 
 RESULTS = Path(__file__).parent / "results"
 PREPROCESSING = {

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from csp_engine.captioners import ImageSet, load_captioner
-from csp_engine.demo.dermoscopy.captioner import N_STEPS, measure_captioner, train_captioner
+from csp_engine.demo.training.captioner import N_STEPS, measure_captioner, train_captioner
 
 N_CONCEPTS, WIDTH, N_COMPANIONS = 40, 96, 12
 NOISE = 0.45

@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from csp_engine.contrast import ContrastRule, mine_contrast
-from csp_engine.exemplars import rank_exemplars
+from csp_engine.evidence.contrast import ContrastRule, mine_contrast
+from csp_engine.evidence.exemplars import rank_exemplars
 from csp_engine.types import Exemplars
 
 RESULT_PATH = Path(__file__).parent / "results" / "contrast.json"

@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.surrogate import IMAGENET_MEAN, IMAGENET_STD, ROOT, shared_folder
 from csp_engine.errors import MissingModelError
-from csp_engine.models import TargetModel, target_model
+from csp_engine.networks.models import TargetModel, target_model
 
 MELANOMA_CLASSES = ("benign", "melanoma")
 

@@ -33,13 +33,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from csp_engine.demo.dermoscopy.captions import HELD_OUT, WORDINGS
-from csp_engine.demo.dermoscopy.cases import CLINICAL, concept_table, draw_cases
-from csp_engine.demo.dermoscopy.encoder import SIDE, zero_shot_auroc
-from csp_engine.demo.dermoscopy.parts import FULL
-from csp_engine.demo.dermoscopy.render import VERSION, render
-from csp_engine.demo.dermoscopy.training import pictures
-from csp_engine.evaluation.intervals import auroc_interval
+from csp_engine.demo.shipping.parts import FULL
+from csp_engine.demo.simulator.captions import HELD_OUT, WORDINGS
+from csp_engine.demo.simulator.cases import CLINICAL, concept_table, draw_cases
+from csp_engine.demo.simulator.render import VERSION, render
+from csp_engine.demo.training.encoder import SIDE, zero_shot_auroc
+from csp_engine.demo.training.training import pictures
+from csp_engine.stats.intervals import auroc_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "dermoscopy_realism.json"

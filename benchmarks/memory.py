@@ -82,12 +82,12 @@ def draw(folder: Path, n_images: int) -> None:
 
 def one(n_images: int, scratch: Path) -> dict:
     """Build with so many images in this process and report its peak memory."""
-    from csp_engine.labels import read_vocabulary
-    from csp_engine.layers import select_layers
-    from csp_engine.models import load_model
+    from csp_engine.networks.layers import select_layers
+    from csp_engine.networks.models import load_model
     from csp_engine.pipeline import BuildRequest, Target, build
-    from csp_engine.probe import read_probe_set
-    from csp_engine.recipe import Recipe
+    from csp_engine.pipeline.recipe import Recipe
+    from csp_engine.probe.listing import read_probe_set
+    from csp_engine.words.vocabularies import read_vocabulary
 
     preprocessing = {
         "resize": SIDE,

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from csp_engine.contrast import ContrastRule, mine_contrast
-from csp_engine.exemplars import rank_exemplars
-from csp_engine.scoring import METHODS, label_units, noise_evidence, rescore
+from csp_engine.evidence.contrast import ContrastRule, mine_contrast
+from csp_engine.evidence.exemplars import rank_exemplars
+from csp_engine.methods import METHODS, label_units, noise_evidence, rescore
 from csp_engine.types import Evidence
 
 GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -26,21 +26,21 @@ import pandas as pd
 from benchmarks import dermoscopy_models
 from benchmarks.real_dermoscopy import ROOT, Columns, area, rounded
 from benchmarks.surrogate import shared_folder
-from csp_engine import search
 from csp_engine.bundle import Bundle
 from csp_engine.encoders import load_encoder
 from csp_engine.evaluation.ground_truth import association
-from csp_engine.evaluation.intervals import share_of
 from csp_engine.evaluation.label_accuracy import known_neurons, label_accuracy
-from csp_engine.isic2017 import isic2017_table
-from csp_engine.labels import read_vocabulary
-from csp_engine.layers import select_layers
-from csp_engine.models import TargetModel
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline import BuildRequest, Target, add_performance, add_truth, build
-from csp_engine.probe import read_probe_set
-from csp_engine.recipe import Recipe
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.probe.isic2017 import isic2017_table
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.search import query as search
+from csp_engine.stats.intervals import share_of
 from csp_engine.types import Encoder, Progress
-from pages.ui import case
+from csp_engine.words.vocabularies import read_vocabulary
+from pages.ui.views import case
 
 RESULT = Path(__file__).parent / "results" / "real_browser.json"
 MODULES = {

@@ -25,11 +25,11 @@ from benchmarks import dermoscopy_models
 from benchmarks.dermoscopy_models import melanoma
 from benchmarks.real_dermoscopy import ROOT, Columns, area, rounded
 from benchmarks.surrogate import shared_folder
-from csp_engine.activations import ActivationRecorder
 from csp_engine.evaluation.ground_truth import association
-from csp_engine.images import decode
-from csp_engine.isic2017 import ARTEFACTS
-from csp_engine.layers import select_layers
+from csp_engine.networks.activations import ActivationRecorder
+from csp_engine.networks.layers import select_layers
+from csp_engine.probe.images import decode
+from csp_engine.probe.isic2017 import ARTEFACTS
 
 RESULT = Path(__file__).parent / "results" / "real_channels.json"
 COLUMNS = (*ARTEFACTS, "melanoma")

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.evaluation.ground_truth import association, halves
-from csp_engine.evaluation.intervals import auroc_interval, share_of
-from csp_engine.isic2017 import ARTEFACTS
+from csp_engine.probe.isic2017 import ARTEFACTS
+from csp_engine.stats.intervals import auroc_interval, share_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).parent / "results" / "real_dermoscopy.json"

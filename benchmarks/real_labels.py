@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw
 
 from csp_engine.bundle import Bundle
 from csp_engine.encoders import load_encoder
-from csp_engine.labels import read_vocabulary
-from csp_engine.layers import select_layers
-from csp_engine.models import load_model
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import load_model
 from csp_engine.pipeline import BuildRequest, Target, build
-from csp_engine.probe import read_probe_set
-from csp_engine.recipe import Recipe
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.words.vocabularies import read_vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYER = "features.18@mean"

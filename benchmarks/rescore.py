@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from csp_engine.scoring import METHODS, label_units, rescore
-from csp_engine.scoring.csp import concept_vectors
+from csp_engine.methods import METHODS, label_units, rescore
+from csp_engine.methods.csp import concept_vectors
 from csp_engine.types import ContrastSet, Evidence, Exemplars
 
 

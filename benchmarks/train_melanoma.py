@@ -30,8 +30,8 @@ from torch import nn
 
 from benchmarks.dermoscopy_models import MELANOMA_CLASSES, imagenet
 from benchmarks.surrogate import ROOT, shared_folder
-from csp_engine.images import decode, near_duplicate_groups, perceptual_hash
-from csp_engine.models import TargetModel
+from csp_engine.networks.models import TargetModel
+from csp_engine.probe.images import decode, near_duplicate_groups, perceptual_hash
 
 N_FROZEN = 14  # blocks of features: all but the last ones, of 7 x 7 positions
 N_EPOCHS = 12

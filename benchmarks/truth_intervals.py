@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from csp_engine.evaluation.ground_truth import association, bootstrap
-from csp_engine.evaluation.intervals import auroc_interval, pearson_interval
+from csp_engine.stats.intervals import auroc_interval, pearson_interval
 
 RESULT = Path(__file__).parent / "results" / "truth_intervals.json"
 COUNTS = ((12, 738), (75, 675), (375, 375))

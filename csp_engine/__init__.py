@@ -16,27 +16,31 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from csp_engine import moved
+
+moved.install()
+
 _HOMES = {
     "BuildRequest": "csp_engine.pipeline",
     "Bundle": "csp_engine.bundle",
     "NeuronRef": "csp_engine.types",
-    "PRESETS": "csp_engine.recipe",
-    "Recipe": "csp_engine.recipe",
+    "PRESETS": "csp_engine.pipeline.recipe",
+    "Recipe": "csp_engine.pipeline.recipe",
     "Target": "csp_engine.pipeline",
     "build": "csp_engine.pipeline",
     "export_labels": "csp_engine.exchange",
     "import_labels": "csp_engine.exchange",
     "import_neurolens": "csp_engine.exchange",
-    "list_layers": "csp_engine.layers",
+    "list_layers": "csp_engine.networks.layers",
     "load_captioner": "csp_engine.captioners",
     "load_encoder": "csp_engine.encoders",
-    "load_model": "csp_engine.models",
+    "load_model": "csp_engine.networks.models",
     "read_neurolens": "csp_engine.exchange",
     "read_probe_set": "csp_engine.probe",
-    "read_vocabulary": "csp_engine.labels",
+    "read_vocabulary": "csp_engine.words.vocabularies",
     "relabel": "csp_engine.pipeline",
     "search": "csp_engine.search",
-    "select_layers": "csp_engine.layers",
+    "select_layers": "csp_engine.networks.layers",
     "verify": "csp_engine.bundle",
 }
 

@@ -1,8 +1,15 @@
-"""Text files that are replaced as a whole."""
+"""Where the project's own files lie, and text files that are replaced as a whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+ROOT = _PACKAGE / "_app" if (_PACKAGE / "_app").is_dir() else _PACKAGE.parent
+"""The folder of ``app.py``, ``pages/``, ``assets/`` and ``docs/``.
+
+The repository, or in an installed wheel a copy of them inside the package.
+"""
 
 
 def write_whole(path: Path, text: str) -> None:

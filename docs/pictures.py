@@ -25,9 +25,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from csp_engine.bundle import Bundle
-from csp_engine.neuron_facts import best_label
-from csp_engine.static_pages import of_layers, write_folder
+from csp_engine.exports.html import of_layers, write_folder
 from csp_engine.types import NeuronRef
+from csp_engine.views.neuron_facts import best_label
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "img"

@@ -3,9 +3,11 @@
 import streamlit as st
 
 from csp_engine import jobs
-from pages.ui import access, build_form, build_job, problems, store
-from pages.ui.cards import show
-from pages.ui.page import link
+from pages.ui.build import form as build_form
+from pages.ui.build import job as build_job
+from pages.ui.parts.cards import show
+from pages.ui.shell import access, problems, store
+from pages.ui.shell.page import link
 
 N_LISTED = 8
 

@@ -2,11 +2,14 @@
 
 import streamlit as st
 
-from pages.ui import comparing, narrowing, pairs, problems
-from pages.ui.cards import plain, show
-from pages.ui.comparing import KINDS, Side
-from pages.ui.page import opened, set_params
-from pages.ui.state import pick
+from pages.ui.compare import pairs
+from pages.ui.parts.cards import plain, show
+from pages.ui.shell import problems
+from pages.ui.shell.page import opened, set_params
+from pages.ui.table import narrowing
+from pages.ui.views import comparison as comparing
+from pages.ui.views.address import pick
+from pages.ui.views.comparison import KINDS, Side
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.ui import words
-from pages.ui.cards import plain, show
-from pages.ui.state import pick
+from pages.ui.parts import words
+from pages.ui.parts.cards import plain, show
+from pages.ui.views.address import pick
 
 
 def main() -> None:

@@ -2,20 +2,15 @@
 
 import streamlit as st
 
-from pages.ui import (
-    finding,
-    lists,
-    method_figures,
-    narrowing,
-    neuron_rows,
-    numbers,
-    problems,
-    table,
-    words,
-)
-from pages.ui.cards import plain, show
-from pages.ui.page import opened
-from pages.ui.state import View, read_narrowing
+from csp_engine import numbers
+from pages.ui.parts import words
+from pages.ui.parts.cards import plain, show
+from pages.ui.shell import problems
+from pages.ui.shell.page import opened
+from pages.ui.table import method_figures, narrowing, neuron_rows
+from pages.ui.views import lists, table
+from pages.ui.views import query as finding
+from pages.ui.views.address import View, read_narrowing
 
 
 def main() -> None:

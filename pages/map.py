@@ -5,22 +5,26 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle, Projection
-from pages.ui import (
-    asking,
-    lists,
-    narrowing,
-    neuron_map,
-    neuron_rows,
-    numbers,
-    problems,
-    table,
-    words,
+from pages.ui.map import neuron_map
+from pages.ui.parts import words
+from pages.ui.parts.cards import plain, show
+from pages.ui.search import asking
+from pages.ui.search.asking import NOTHING
+from pages.ui.shell import problems
+from pages.ui.shell.page import go, link, opened, set_params
+from pages.ui.table import narrowing, neuron_rows
+from pages.ui.views import lists, table
+from pages.ui.views.address import (
+    ALL_LAYERS,
+    MAX_QUERY,
+    Narrowing,
+    View,
+    area_text,
+    pick,
+    read_area,
 )
-from pages.ui.asking import NOTHING
-from pages.ui.cards import plain, show
-from pages.ui.page import go, link, opened, set_params
-from pages.ui.state import ALL_LAYERS, MAX_QUERY, Narrowing, View, area_text, pick, read_area
 
 
 def main() -> None:

@@ -2,22 +2,16 @@
 
 import streamlit as st
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from pages.ui import (
-    candidates,
-    evidence,
-    neurons,
-    numbers,
-    problems,
-    sections,
-    sharing,
-    verdict,
-    walking,
-)
-from pages.ui.cards import Packs, badge, plain, show, tile_grid
-from pages.ui.page import go, opened, set_params
-from pages.ui.state import RESULT_COUNTS, SHOWS, View
-from pages.ui.words import explained, term
+from pages.ui.neuron import candidates, sections, verdict, walking
+from pages.ui.parts.cards import Packs, badge, plain, show, tile_grid
+from pages.ui.parts.words import explained, term
+from pages.ui.shell import problems, sharing
+from pages.ui.shell.page import go, opened, set_params
+from pages.ui.views import images as evidence
+from pages.ui.views import neuron as neurons
+from pages.ui.views.address import RESULT_COUNTS, SHOWS, View
 
 
 def main() -> None:

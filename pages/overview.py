@@ -2,16 +2,22 @@
 
 import streamlit as st
 
-from csp_engine import provenance
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.static_pages import of_layers
-from pages.ui import asking, exporting, finding, layers, numbers, problems, store, table
-from pages.ui.cards import Packs, facts, plain, show, tile_grid
-from pages.ui.evidence import pair_tiles
-from pages.ui.neurons import BestLabel, best_label, method_title
-from pages.ui.page import bundle_picker, go, link, opened
-from pages.ui.state import View
-from pages.ui.words import meanings, term
+from csp_engine.exports.html import of_layers
+from csp_engine.views import provenance
+from pages.ui.overview import layers
+from pages.ui.parts import exporting
+from pages.ui.parts.cards import Packs, facts, plain, show, tile_grid
+from pages.ui.parts.words import meanings, term
+from pages.ui.search import asking
+from pages.ui.shell import problems, store
+from pages.ui.shell.page import bundle_picker, go, link, opened
+from pages.ui.views import query as finding
+from pages.ui.views import table
+from pages.ui.views.address import View
+from pages.ui.views.images import pair_tiles
+from pages.ui.views.neuron import BestLabel, best_label, method_title
 
 
 def main() -> None:

@@ -3,11 +3,16 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui import asking, exporting, finding, lists, narrowing, problems, store, table
-from pages.ui import results as outcome
-from pages.ui.cards import markdown_text, show
-from pages.ui.page import link, opened, set_params
-from pages.ui.state import FINDS, View, with_method
+from pages.ui.parts import exporting
+from pages.ui.parts.cards import markdown_text, show
+from pages.ui.search import asking
+from pages.ui.search import results as outcome
+from pages.ui.shell import problems, store
+from pages.ui.shell.page import link, opened, set_params
+from pages.ui.table import narrowing
+from pages.ui.views import lists, table
+from pages.ui.views import query as finding
+from pages.ui.views.address import FINDS, View, with_method
 
 FIND_TITLES = {"neurons": "Neurons", "layers": "Layer by layer", "images": "Probe images"}
 

@@ -67,7 +67,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def toy_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small world of drawn shapes: images, labels.csv, vocabulary.txt, a network, an encoder."""
-    from csp_engine.demo.shapes import make_world
+    from tests.worlds.shapes import make_world
 
     return make_world(tmp_path_factory.mktemp("shapes") / "world", quick=True)
 
@@ -78,8 +78,8 @@ def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Made once, also where tests run in several processes.
     """
-    from csp_engine.demo.dermoscopy.shipping import ship
-    from tests import small_demo
+    from csp_engine.demo.shipping.shipping import ship
+    from tests.worlds import small_demo
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "quick-demo"

@@ -27,7 +27,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from csp_engine.captioners.captions import Caption, Captions, ImageSet, pmi
 from csp_engine.encoders.base import canonical_sha256, first_line, freeze, plain, read_json
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.models import state_sha256
+from csp_engine.networks.models import state_sha256
 
 MODEL_TYPE = "csp-set-captioner"
 FILES = ("config.json", "model.safetensors", "tokenizer.json")

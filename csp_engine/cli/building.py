@@ -170,13 +170,13 @@ def build(
     """
     from csp_engine import pipeline
     from csp_engine.captioners import load_captioner
-    from csp_engine.embeddings import TEMPLATES
     from csp_engine.encoders import load_encoder
-    from csp_engine.labels import read_vocabulary
-    from csp_engine.layers import select_layers
-    from csp_engine.models import load_model
-    from csp_engine.probe import read_probe_set
-    from csp_engine.recipe import changed, named_recipe
+    from csp_engine.networks.layers import select_layers
+    from csp_engine.networks.models import load_model
+    from csp_engine.pipeline.recipe import changed, named_recipe
+    from csp_engine.probe.listing import read_probe_set
+    from csp_engine.words.templates import TEMPLATES
+    from csp_engine.words.vocabularies import read_vocabulary
 
     recipe = named_recipe(preset, exemplars, _assignments(set_))
     if on_unreadable not in ("skip", "stop"):
@@ -267,9 +267,9 @@ def label(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.captioners import load_captioner
-    from csp_engine.labels import read_vocabulary
     from csp_engine.pipeline import bundle_captioner, needs_captions, needs_texts, relabel
-    from csp_engine.recipe import Recipe, changed, named_recipe
+    from csp_engine.pipeline.recipe import Recipe, changed, named_recipe
+    from csp_engine.words.vocabularies import read_vocabulary
 
     opened = Bundle.open(bundle)
     recipe = Recipe.from_json(opened.manifest.recipe)
@@ -292,7 +292,7 @@ def label(
         asked = bundle_captioner(opened) if is_recaptioned else None
     loaded = None
     if is_recaptioned or needs_texts(opened, recipe, words):
-        from csp_engine.search import bundle_encoder
+        from csp_engine.search.query import bundle_encoder
 
         loaded = bundle_encoder(opened, encoder)
     with progress_bars() as progress:

@@ -11,7 +11,7 @@ import typer
 
 from csp_engine.cli.serving import serve
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
-from csp_engine.demo.shipped import SHIPPED, require_shipped
+from csp_engine.demo.shipping.opening import SHIPPED, require_shipped
 
 if TYPE_CHECKING:
     from typer import Context
@@ -61,9 +61,9 @@ def build(
     Example:
         csp demo build
     """
-    from csp_engine.demo.dermoscopy.parts import FULL
-    from csp_engine.demo.dermoscopy.shipping import require_place, ship
-    from csp_engine.demo.dermoscopy.world import build_world
+    from csp_engine.demo.shipping.parts import FULL
+    from csp_engine.demo.shipping.shipping import require_place, ship
+    from csp_engine.demo.shipping.world import build_world
 
     require_place(out)
     write_lines([f"Making the demo in {work} (at most {MINUTES} minutes on two cores)."])
@@ -95,7 +95,7 @@ def draw(
     Example:
         csp demo draw lesions --scenario counter --count 200 --masks
     """
-    from csp_engine.demo.dermoscopy import drawing
+    from csp_engine.demo.simulator import drawing
 
     with progress_bars() as progress:
         is_new = drawing.draw(out, scenario, count, seed, with_masks=masks, progress=progress)
@@ -124,7 +124,7 @@ def verify(
     Example:
         csp demo verify
     """
-    from csp_engine.demo.dermoscopy.shipping import verify_shipped
+    from csp_engine.demo.shipping.shipping import verify_shipped
 
     with progress_bars() as progress:
         report = verify_shipped(folder, against=against, is_quick=quick, progress=progress)

@@ -32,8 +32,8 @@ def layers(
     Example:
         csp layers torchvision/resnet50
     """
-    from csp_engine.layers import list_layers
-    from csp_engine.models import load_model
+    from csp_engine.networks.layers import list_layers
+    from csp_engine.networks.models import load_model
 
     loaded = load_model(model, weights=weights, preprocessing=preprocessing)
     taps = list_layers(loaded)
@@ -208,8 +208,8 @@ def search(
     Example:
         csp search resnet50.csp "striped fur" --not zebra -n 5
     """
-    from csp_engine import search as searching
     from csp_engine.bundle import Bundle
+    from csp_engine.search import query as searching
     from csp_engine.types import NeuronRef
 
     opened = Bundle.open(bundle)
@@ -271,7 +271,7 @@ def doctor(
     Example:
         csp doctor --encoder open_clip/ViT-B-32/laion2b_s34b_b79k
     """
-    from csp_engine.diagnosis import diagnose
+    from csp_engine.cli.installation import diagnose
 
     report = diagnose(encoder or [USUAL_ENCODER])
     if as_json:
@@ -298,7 +298,7 @@ def _require_layers(bundle: Bundle, wanted: list[str]) -> None:
 
 
 def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: str | None) -> Any:
-    from csp_engine import search as searching
+    from csp_engine.search import query as searching
 
     stored = [searching.stored_label(bundle, text) is not None for text in texts]
     if image is None and all(stored):
@@ -312,7 +312,7 @@ def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: s
 
 
 def _read_image(path: Path) -> Any:
-    from csp_engine.images import decode
+    from csp_engine.probe.images import decode
 
     try:
         return decode(path.read_bytes())
@@ -321,6 +321,6 @@ def _read_image(path: Path) -> Any:
 
 
 def _vectors(bundle: Bundle, texts: list[str], encoder: Any) -> np.ndarray:
-    from csp_engine import search as searching
+    from csp_engine.search import query as searching
 
     return np.stack([searching.query_vector(bundle, text, encoder) for text in texts])

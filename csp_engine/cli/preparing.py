@@ -34,7 +34,7 @@ def isic2017(
     Example:
         csp isic2017 ISIC2017 --labels isic_bias.csv --out isic2017.csv
     """
-    from csp_engine.isic2017 import isic2017_table
+    from csp_engine.probe.isic2017 import isic2017_table
 
     if out.suffix.lower() != ".csv":
         raise InputError(f"{str(out)!r} does not end in .csv; name the table to write so.")
@@ -65,7 +65,7 @@ def isic2017(
 
 def _summary(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Of every column how often each value occurs; of ids and numbers how many are known."""
-    from csp_engine.isic2017 import FLAGS
+    from csp_engine.probe.isic2017 import FLAGS
 
     summary = {}
     for name in table.columns.drop("file"):

@@ -15,8 +15,9 @@ import typer
 
 from csp_engine.cli.shown import write_lines
 from csp_engine.errors import InputError
+from csp_engine.files import ROOT
 
-APP_PATH = Path(__file__).resolve().parents[2] / "app.py"
+APP_PATH = ROOT / "app.py"
 
 
 def serve(

@@ -102,7 +102,7 @@ def _export_pages(
     layers: list[str] | None,
     neurons: list[str] | None,
 ) -> dict[str, Any]:
-    from csp_engine.static_pages import of_layers, of_neurons, write_folder
+    from csp_engine.exports.html import of_layers, of_neurons, write_folder
 
     if not neurons:
         selection = of_layers(bundle, model=model, layers=layers)
@@ -260,8 +260,8 @@ def _import_neurolens(
     **kept: Any,
 ) -> dict[str, Any]:
     from csp_engine.exchange import import_neurolens, read_neurolens
-    from csp_engine.labels import read_vocabulary
-    from csp_engine.probe import read_probe_set
+    from csp_engine.probe.listing import read_probe_set
+    from csp_engine.words.vocabularies import read_vocabulary
 
     if layer is None:
         raise InputError(

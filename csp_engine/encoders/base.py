@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float32
 from PIL import Image
 
-from csp_engine.embeddings import normalise_rows
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.words.templates import normalise_rows
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
 
 def network_sha256(network: torch.nn.Module) -> str:
     """Sha256 over all parameters and buffers."""
-    from csp_engine.models import state_sha256
+    from csp_engine.networks.models import state_sha256
 
     return state_sha256(network)
 

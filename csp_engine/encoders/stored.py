@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from csp_engine.embeddings import normalise_rows
 from csp_engine.encoders.base import canonical_sha256, fingerprint, first_line, nearest, read_json
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.words.templates import normalise_rows
 
 
 def stored_files(folder: Path) -> dict[str, Path | list[str]]:

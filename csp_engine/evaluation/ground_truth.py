@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int32
 
 from csp_engine.errors import InputError
-from csp_engine.evaluation.intervals import auroc_interval
+from csp_engine.stats.intervals import auroc_interval
 from csp_engine.types import Progress, silent
 
 UNIT_BLOCK = 256

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle, BundleWriter
-from csp_engine.embeddings import embed_labels, normalise_rows
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import layer_path, read_label_table
 from csp_engine.pipeline.run import VERSIONS
-from csp_engine.search import build_index, require_same_encoder, text_recipe
+from csp_engine.search.query import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
+from csp_engine.words.templates import embed_labels, normalise_rows
 
 
 def import_labels(

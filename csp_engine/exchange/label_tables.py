@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.bundle.layer_names import chosen_layers, layer_path
 from csp_engine.errors import InputError
-from csp_engine.named_layers import chosen_layers, layer_path
 from csp_engine.types import LayerId, NeuronRef
 
 COLUMNS = (

@@ -14,23 +14,23 @@ import pandas as pd
 from PIL import Image
 
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, sha256_json
-from csp_engine.embeddings import normalise_rows
 from csp_engine.errors import InputError, StaleError
 from csp_engine.exchange.neurolens import NeuroLensOutput
-from csp_engine.images import (
+from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
+from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stages.derived import derive
+from csp_engine.pipeline.stages.labelled import text_params
+from csp_engine.probe.images import (
     THUMBNAIL_SIDE,
     decode,
     near_duplicate_groups,
     perceptual_hash,
     thumbnail,
 )
-from csp_engine.labels import Vocabulary, clean_label
-from csp_engine.pipeline.derived import derive
-from csp_engine.pipeline.labelled import text_params
-from csp_engine.pipeline.run import Run
-from csp_engine.probe import ProbeSet
-from csp_engine.recipe import PRESETS, Recipe, changed
+from csp_engine.probe.listing import ProbeSet
 from csp_engine.types import Encoder, LayerId, Progress, silent
+from csp_engine.words.templates import normalise_rows
+from csp_engine.words.vocabularies import Vocabulary, clean_label
 
 SAME_IMAGE = 0.98
 """Least cosine between a stored image vector and the same image's vector now, for one encoder."""

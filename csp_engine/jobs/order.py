@@ -13,9 +13,9 @@ from typing import Any
 
 from csp_engine.bundle import refuse_strangers
 from csp_engine.errors import CspError, InputError
-from csp_engine.labels import SHIPPED, read_vocabulary
-from csp_engine.probe import TABLE_EXTENSIONS, choose_columns, read_table, walk_images
-from csp_engine.recipe import PRESETS, named_recipe
+from csp_engine.pipeline.recipe import PRESETS, named_recipe
+from csp_engine.probe.listing import TABLE_EXTENSIONS, choose_columns, read_table, walk_images
+from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
 
 MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "python:")
 ENCODER_KINDS = ("open_clip/", "transformers/", "precomputed/", "python:")

@@ -1,29 +1,33 @@
-"""The stages of a build, in order, and the two ways to run them: from images, or from a bundle.
+"""The stages of a build, in order, and the ways to run them.
 
-``build`` measures what is missing (one pass over the images) and derives the rest; ``relabel``
-derives again from a finished bundle without touching images. A stage runs only if no stage with
-the same content key is committed.
+Names are imported when they are first used: the recipe must be readable without torch.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from csp_engine.bundle import Bundle, BundleWriter
-from csp_engine.captioners import Captioner, require_encoder
-from csp_engine.labels import Vocabulary
-from csp_engine.pipeline.candidates import bundle_captioner, describe_captioner, needs_captions
-from csp_engine.pipeline.derived import derive
-from csp_engine.pipeline.driven import influences
-from csp_engine.pipeline.image_pass import Target
-from csp_engine.pipeline.labelled import is_vocabulary_held
-from csp_engine.pipeline.measured import measure
-from csp_engine.pipeline.performance import add_performance
-from csp_engine.pipeline.request import BuildRequest, require_enough_images
-from csp_engine.pipeline.run import Run
-from csp_engine.pipeline.truth import add_truth
-from csp_engine.recipe import Recipe
-from csp_engine.types import Encoder, Progress, silent
+if TYPE_CHECKING:
+    from csp_engine.pipeline.building import build, needs_texts, relabel
+    from csp_engine.pipeline.request import BuildRequest, require_enough_images
+    from csp_engine.pipeline.stages.candidates import bundle_captioner, needs_captions
+    from csp_engine.pipeline.stages.image_pass import Target
+    from csp_engine.pipeline.stages.performance import add_performance
+    from csp_engine.pipeline.stages.truth import add_truth
+
+_HOMES = {
+    "BuildRequest": "request",
+    "Target": "stages.image_pass",
+    "add_performance": "stages.performance",
+    "add_truth": "stages.truth",
+    "build": "building",
+    "bundle_captioner": "stages.candidates",
+    "needs_captions": "stages.candidates",
+    "needs_texts": "building",
+    "relabel": "building",
+    "require_enough_images": "request",
+}
 
 __all__ = [
     "BuildRequest",
@@ -39,70 +43,7 @@ __all__ = [
 ]
 
 
-def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
-    """Build, complete or refresh a bundle.
-
-    Interrupted at any moment, the next call with the same request continues and ends with the
-    same content as an undisturbed one.
-
-    Raises:
-        InputError: for requests that cannot work, before anything is written where possible.
-        StaleError: if the captioner was made for another encoder.
-        BundleError: if another process is writing the bundle.
-    """
-    n_listed = len(request.probe.table)
-    require_enough_images(n_listed, request.recipe, "lists")
-    captioner, encoder = request.captioner, request.encoder
-    if captioner is not None:
-        require_encoder(captioner, encoder.spec, encoder.fingerprint)
-    with BundleWriter(request.out) as writer:
-        run = Run(writer, request.recipe, progress)
-        run.described["captioner"] = None if captioner is None else describe_captioner(captioner)
-        measure(run, request)
-        derive(run, request.vocabulary, encoder, request.dense_at, captioner)
-        influences(run, request)
-        run.finish()
-    return Bundle.open(request.out)
-
-
-def relabel(
-    path: Path,
-    recipe: Recipe,
-    vocabulary: Vocabulary | None = None,
-    encoder: Encoder | None = None,
-    progress: Progress = silent,
-    captioner: Captioner | None = None,
-) -> Bundle:
-    """Derive labels again in a finished bundle, without images or target models.
-
-    Args:
-        path: the bundle, changed in place; stages whose parameters did not change are kept.
-        recipe: the new parameters.
-        vocabulary: new labels; None keeps those of the bundle.
-        encoder: needed when texts must be embedded anew (new vocabulary or templates).
-        progress: called with stage, done and total.
-        captioner: proposes labels, instead of the one that did or for the first time; None keeps
-            the candidates that the bundle holds.
-
-    Raises:
-        StaleError: if encoder or captioner do not belong to the bundle's embeddings.
-        InputError: if texts must be embedded and no encoder is given, or candidates made anew and
-            no captioner.
-    """
-    Bundle.open(path)
-    with BundleWriter(path) as writer:
-        run = Run(writer, recipe, progress)
-        run.adopt()
-        if captioner is not None:
-            run.described["captioner"] = describe_captioner(captioner)
-        elif "captioner" in writer.manifest.inputs:
-            run.described["captioner"] = writer.manifest.inputs["captioner"]
-        dense_at = run.held_params("neurons").get("dense_at", 0.99)
-        derive(run, vocabulary, encoder, dense_at, captioner)
-        run.finish()
-    return Bundle.open(path)
-
-
-def needs_texts(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | None) -> bool:
-    """Whether ``relabel`` would have to embed texts, and so needs the encoder."""
-    return not is_vocabulary_held(bundle, recipe, vocabulary)
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'csp_engine.pipeline' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"csp_engine.pipeline.{_HOMES[name]}"), name)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from csp_engine.captioners import Captioner
 from csp_engine.errors import InputError
-from csp_engine.labels import Vocabulary
-from csp_engine.pipeline.image_pass import Target
-from csp_engine.probe import ProbeSet
-from csp_engine.recipe import Recipe
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.pipeline.stages.image_pass import Target
+from csp_engine.probe.listing import ProbeSet
 from csp_engine.types import Encoder
+from csp_engine.words.vocabularies import Vocabulary
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from typing import Any
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, stage_key
 from csp_engine.bundle.manifest import stage_kind
 from csp_engine.errors import BundleError
-from csp_engine.recipe import Recipe
+from csp_engine.pipeline.recipe import Recipe
 from csp_engine.types import Progress
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ import streamlit as st
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
-from pages.ui import access, sharing  # noqa: E402
-from pages.ui.page import one_step_links  # noqa: E402
+from pages.ui.shell import access, sharing  # noqa: E402
+from pages.ui.shell.page import one_step_links  # noqa: E402
 
 st.set_page_config(
     page_title="CSP Neuron Browser",
@@ -42,4 +42,6 @@ if is_let_in:
     page.run()
     sharing.copy_link()
     access.signed_in()
-st.html(Path(__file__).with_name("style.css"))  # the start page has it; for addresses of no page
+st.html(
+    Path(__file__).parent / "shell" / "style.css"
+)  # the start page has it; for addresses of no page

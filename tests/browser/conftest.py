@@ -24,8 +24,7 @@ from playwright.sync_api import (
 )
 
 from csp_engine.pipeline import build
-from tests import toys
-from tests.pages import case_world, hostile_world
+from tests.worlds import case_world, hostile_world, toys
 
 # What a page shows is tested here, not how soon: two browsers may share two busy cores.
 expect.set_options(timeout=20_000)

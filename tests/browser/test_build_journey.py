@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from csp_engine import jobs
-from tests import toys
 from tests.browser.conftest import SCREENSHOTS, Server, address, settled
 from tests.engine.test_jobs import SLOW
+from tests.worlds import toys
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -57,7 +57,7 @@ def test_a_build_is_started_reloaded_cancelled_resumed_and_opened(workshop, open
     page = open_page(f"{workshop.url}/build")
     choose(page, "Images", "images")
     expect(page.get_by_text("40 images in 4 class folders")).to_be_visible()
-    choose(page, "Model", "python:tests.toys:network")
+    choose(page, "Model", "python:tests.worlds.toys:network")
     choose(page, "Layers", "second")
     choose(page, "Encoder", "python:slow_toys:Slow")
     choose(page, "Words to try as labels", "words.txt")
@@ -69,7 +69,9 @@ def test_a_build_is_started_reloaded_cancelled_resumed_and_opened(workshop, open
     fill(page, "Exemplars per neuron", "6")
     expect(page.locator(".csp-problem")).to_have_count(0)
     fill(page, "Images per forward pass", "1")
-    expect(page.get_by_text("csp build images --model python:tests.toys:network")).to_be_visible()
+    expect(
+        page.get_by_text("csp build images --model python:tests.worlds.toys:network")
+    ).to_be_visible()
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "build-form.png", full_page=True)
 

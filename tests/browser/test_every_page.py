@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import SCREENSHOTS, Witness, settled
-from tests.pages.hostile_world import HOSTILE
+from tests.worlds.hostile_world import HOSTILE
 
 pytestmark = [pytest.mark.browser]
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from csp_engine.bundle import Bundle
-from csp_engine.static_pages import of_layers, write_folder
+from csp_engine.exports.html import of_layers, write_folder
 from tests.browser.conftest import SCREENSHOTS
 
 pytestmark = pytest.mark.browser

@@ -10,8 +10,8 @@ import pytest
 
 from csp_engine import pipeline
 from csp_engine.bundle import SCHEMA, Bundle, FileRecord, Manifest, StageRecord
-from tests import toys
-from tests.small_captioner import small_captioner
+from tests.worlds import toys
+from tests.worlds.small_captioner import small_captioner
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "bundle.md").read_text("utf-8")
 

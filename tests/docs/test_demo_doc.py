@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from csp_engine.demo.dermoscopy.cases import CLINICAL, PATCH_COLOURS, SCENARIOS
-from csp_engine.demo.dermoscopy.planted import KINDS
+from csp_engine.demo.simulator.cases import CLINICAL, PATCH_COLOURS, SCENARIOS
+from csp_engine.demo.training.planted import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 from streamlit import config
 
 from csp_engine.cli import serving
-from pages.ui import access
+from pages.ui.shell import access
 
 ROOT = cli_reference.ROOT
 PAGE = (ROOT / "docs" / "deploy.md").read_text("utf-8")

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import truth_intervals
 from csp_engine.evaluation.ground_truth import TruthRule
-from csp_engine.scoring import METHODS
+from csp_engine.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ import pytest
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.pipeline import build
-from tests import toys
+from tests.worlds import toys
 
 ROOT = cli_reference.ROOT
 README = (ROOT / "README.md").read_text("utf-8")
@@ -78,9 +78,12 @@ def test_the_python_page_runs_from_build_to_import(tmp_path, monkeypatch, capsys
     toys.words(tmp_path)
     # The real model and encoder need a download; the toy ones take the same road.
     for real, toy in (
-        ('"torchvision/resnet50"', '"python:tests.toys:network", preprocessing=PREPROCESSING'),
+        (
+            '"torchvision/resnet50"',
+            '"python:tests.worlds.toys:network", preprocessing=PREPROCESSING',
+        ),
         ("layer4@mean", "second@mean"),
-        ("open_clip/ViT-B-32/laion2b_s34b_b79k", "python:tests.toys:ColourEncoder"),
+        ("open_clip/ViT-B-32/laion2b_s34b_b79k", "python:tests.worlds.toys:ColourEncoder"),
         ('["general"]', '["words.txt"]'),
         ('csp.PRESETS["default"]', "SMALL"),
     ):

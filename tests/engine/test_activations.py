@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from csp_engine.activations import ActivationRecorder
 from csp_engine.errors import InputError
-from csp_engine.layers import select_layers
-from csp_engine.models import target_model
+from csp_engine.networks.activations import ActivationRecorder
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import target_model
 
 RECIPE = {"resize": [8, 8], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
 

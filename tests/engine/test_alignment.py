@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine.alignment import KINDS, best_alignment, best_match, chance_bar, influential, kinds
+from csp_engine.audits.alignment import (
+    KINDS,
+    best_alignment,
+    best_match,
+    chance_bar,
+    influential,
+    kinds,
+)
 from csp_engine.errors import InputError
-from csp_engine.evaluation.intervals import difference_of_shares, share_of
+from csp_engine.stats.intervals import difference_of_shares, share_of
 from tests.reference import alignment_reference as slow
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.assignment import assign_columns, row_prices
+from csp_engine.evidence.pairing import assign_columns, row_prices
 
 
 def test_the_best_total_wins_over_the_first_row():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine import audit
+from csp_engine.audits import coherence as audit
 from csp_engine.types import Exemplars
 
 

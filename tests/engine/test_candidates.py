@@ -11,11 +11,11 @@ from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.captioners import MODES
 from csp_engine.errors import InputError, MissingModelError, StaleError
-from csp_engine.pipeline.candidates import image_rows
-from csp_engine.recipe import Recipe, changed
+from csp_engine.pipeline.recipe import Recipe, changed
+from csp_engine.pipeline.stages.candidates import image_rows
 from csp_engine.types import ContrastSet, Exemplars
-from tests import toys
-from tests.small_captioner import NOTHING, small_captioner
+from tests.worlds import toys
+from tests.worlds.small_captioner import NOTHING, small_captioner
 
 ENCODER = toys.ColourEncoder().fingerprint
 LAYERS = ("first@mean", "second@mean")
@@ -165,8 +165,8 @@ def test_methods_choose_from_the_larger_vocabulary(world):
 def test_units_without_exemplars_get_no_candidates(world, tmp_path, captioner):
     import torch
 
-    from csp_engine.layers import select_layers
-    from csp_engine.models import target_model
+    from csp_engine.networks.layers import select_layers
+    from csp_engine.networks.models import target_model
 
     network = toys.network()
     with torch.no_grad():

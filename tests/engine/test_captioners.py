@@ -17,7 +17,7 @@ from csp_engine.captioners import (
 )
 from csp_engine.captioners.set_captioner import FILES, make_tokenizer
 from csp_engine.errors import InputError, MissingModelError, StaleError
-from tests.small_captioner import NOTHING, PHRASES, small_captioner
+from tests.worlds.small_captioner import NOTHING, PHRASES, small_captioner
 
 
 @pytest.fixture(scope="module")

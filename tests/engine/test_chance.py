@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from csp_engine.chance import BEST_AT, HALF_AT, QueryNull, chance_rates, standings
+from csp_engine.stats.query_null import BEST_AT, HALF_AT, QueryNull, chance_rates, standings
 
 WIDTH, N_SET = 32, 30
 

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
-from tests import toys
-from tests.small_captioner import small_captioner
+from tests.worlds import toys
+from tests.worlds.small_captioner import small_captioner
 
 
 def run(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -41,12 +41,12 @@ def folder(tmp_path_factory):
 def build_arguments(folder: Path, **changes: object) -> list[object]:
     """``csp build`` of the toy world, with some arguments replaced (None leaves one out)."""
     options: dict[str, object] = {
-        "--model": "python:tests.toys:network",
+        "--model": "python:tests.worlds.toys:network",
         "--name": "small",
         "--preprocessing": folder / "pixels.json",
         "--class-names": folder / "classes.txt",
         "--layer": "first",
-        "--encoder": "python:tests.toys:ColourEncoder",
+        "--encoder": "python:tests.worlds.toys:ColourEncoder",
         "--vocabulary": folder / "words.txt",
         "--out": folder / "a.csp",
         "--exemplars": 6,
@@ -101,7 +101,7 @@ def test_layers(folder, capsys):
     code, out, _ = run(
         capsys,
         "layers",
-        "python:tests.toys:network",
+        "python:tests.worlds.toys:network",
         "--preprocessing",
         folder / "pixels.json",
         "--json",
@@ -123,7 +123,7 @@ def test_search_by_text_image_and_neuron(bundle, folder, capsys, monkeypatch):
     query = ["search", bundle, "very red things", "--not", "blue", "--json"]
     code, _, line = run(capsys, *query)
     assert_one_sentence(code, line, "Python code", "CSP_TRUST_PYTHON")
-    code, out, _ = run(capsys, *query, "--encoder", "python:tests.toys:ColourEncoder")
+    code, out, _ = run(capsys, *query, "--encoder", "python:tests.worlds.toys:ColourEncoder")
     assert code == 0
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     assert run(capsys, *query) == (0, out, "")
@@ -200,11 +200,13 @@ def test_export_and_import(bundle, tmp_path, capsys):
 
 
 def test_doctor(capsys):
-    code, out, _ = run(capsys, "doctor", "--encoder", "python:tests.toys:ColourEncoder", "--json")
+    code, out, _ = run(
+        capsys, "doctor", "--encoder", "python:tests.worlds.toys:ColourEncoder", "--json"
+    )
     report = json.loads(out)
     assert code == 0
     assert report["packages"]["torch"]
-    assert "python:tests.toys:ColourEncoder" in report["encoders"]
+    assert "python:tests.worlds.toys:ColourEncoder" in report["encoders"]
     assert {"general", "dermoscopy", "textures", "colours"} <= set(report["vocabularies"])
 
 
@@ -252,7 +254,7 @@ def assert_one_sentence(code: int, line: str, *parts: str) -> None:
         ({"on_unreadable": "cry"}, ["cry", "skip"]),
         ({"model": "resnet50"}, ["resnet50", "torchvision/"]),
         ({"model": "torchvision/resnet5000"}, ["resnet5000"]),
-        ({"model": "python:tests.toys:nothing"}, ["nothing"]),
+        ({"model": "python:tests.worlds.toys:nothing"}, ["nothing"]),
         ({"preprocessing": None}, ["preprocessing"]),
         ({"encoder": "clip"}, ["clip", "open_clip/"]),
         ({"encoder": "open_clip/nowhere/at/all"}, ["nowhere"]),

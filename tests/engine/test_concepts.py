@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from csp_engine.concepts import SHIPPED, read_expected
-from csp_engine.demo.dermoscopy.cases import BIASED_RATES, CONCEPTS, SCENARIOS
+from csp_engine.demo.simulator.cases import BIASED_RATES, CONCEPTS, SCENARIOS
 from csp_engine.errors import InputError
-from csp_engine.labels import SHIPPED as VOCABULARIES
-from csp_engine.labels import clean_label, read_vocabulary
+from csp_engine.words.concepts import SHIPPED, read_expected
+from csp_engine.words.vocabularies import SHIPPED as VOCABULARIES
+from csp_engine.words.vocabularies import clean_label, read_vocabulary
 
 MELANOMA = read_expected(SHIPPED["melanoma"])
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.contrast import ContrastRule, mine_contrast, thresholds
 from csp_engine.errors import InputError
-from csp_engine.exemplars import rank_exemplars
+from csp_engine.evidence.contrast import ContrastRule, mine_contrast, thresholds
+from csp_engine.evidence.exemplars import rank_exemplars
 from csp_engine.types import Exemplars
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import nn
 
 from csp_engine.bundle import Bundle
-from csp_engine.demo import shipped
-from csp_engine.demo.dermoscopy import shipping, training
-from csp_engine.demo.dermoscopy.parts import QUICK, World, sole_builder
+from csp_engine.demo.shipping import opening as shipped
+from csp_engine.demo.shipping import shipping
+from csp_engine.demo.shipping.parts import QUICK, World, sole_builder
+from csp_engine.demo.training import training
 from csp_engine.errors import InputError
 from csp_engine.types import silent
-from tests import small_demo, toys
 from tests.engine.test_cli import run
+from tests.worlds import small_demo, toys
 
 # ---------------------------------------------------------------- the whole way
 
@@ -101,7 +102,7 @@ def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("csp_engine.demo.dermoscopy.world.draw", interrupted)
+    monkeypatch.setattr("csp_engine.demo.shipping.world.draw", interrupted)
     code, _, err = run(capsys, "demo", "build", "--work", tmp_path / "w", "--out", tmp_path / "o")
     assert code == 1
     assert "continues where it stopped" in err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from csp_engine.captioners import load_captioner
-from csp_engine.demo.dermoscopy.captioner import (
+from csp_engine.demo.training.captioner import (
     KINDS,
     NOTHING,
     NeuronSimulator,

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from csp_engine.cli import app
-from csp_engine.demo.dermoscopy import cases, drawing, photographs, render
+from csp_engine.demo.simulator import cases, drawing, photographs, render
 from csp_engine.errors import InputError
 
 N = 5

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from csp_engine import pipeline
-from csp_engine.demo.dermoscopy import planted
+from csp_engine.demo.training import planted
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.evaluation.ground_truth import TruthRule, association
-from csp_engine.layers import select_layers
-from csp_engine.models import TargetModel
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline import Target
-from csp_engine.probe import read_probe_set
-from tests import toys
+from csp_engine.probe.listing import read_probe_set
+from tests.worlds import toys
 
 NAMES = ["melanoma", "naevus", "keratosis", "ruler", "hair", "gel bubbles", "gel border", "dots"]
 CLASSES = NAMES[:3]
@@ -51,7 +51,7 @@ def pixels_of(model_or_preprocess, images) -> np.ndarray:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """300 images, their record, the memory, and the target model read back from disk."""
-    from csp_engine.preprocessing import pixel_pipeline, pixel_recipe
+    from csp_engine.networks.preprocessing import pixel_pipeline, pixel_recipe
 
     images = pictures(300)
     pixels = pixels_of(pixel_pipeline(pixel_recipe(PIXELS)), images)

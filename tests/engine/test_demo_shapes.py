@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from csp_engine.demo import shapes
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.labels import read_vocabulary
-from csp_engine.models import load_model
-from csp_engine.probe import read_probe_set
+from csp_engine.networks.models import load_model
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.words.vocabularies import read_vocabulary
+from tests.worlds import shapes
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -113,7 +113,7 @@ def test_the_classifier_loads_with_its_classes(
     toy_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(shapes.WORLD_VARIABLE, str(toy_world))
-    model = load_model("python:csp_engine.demo.shapes:target_model")
+    model = load_model("python:tests.worlds.shapes:target_model")
     assert (model.name, model.class_names) == ("shapes", shapes.SHAPES)
     pixels = model.preprocess(shapes.draw_image([0] * 5, np.random.default_rng(0)))
     with torch.inference_mode():

@@ -13,13 +13,13 @@ from safetensors.numpy import load_file, save_file
 
 from csp_engine.bundle import Bundle
 from csp_engine.cli import demo as demo_command
-from csp_engine.demo import shipped
-from csp_engine.demo.dermoscopy import shipping
-from csp_engine.demo.dermoscopy.parts import QUICK, World
+from csp_engine.demo.shipping import opening as shipped
+from csp_engine.demo.shipping import shipping
+from csp_engine.demo.shipping.parts import QUICK, World
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError
 from csp_engine.pipeline import build
-from tests import toys
 from tests.engine.test_cli import run
+from tests.worlds import toys
 
 QUALITY = {
     "accuracy": [{"model": "biased", "slice": "clean", "accuracy": 0.9}],

@@ -10,8 +10,7 @@ import open_clip
 import pandas as pd
 import pytest
 
-from csp_engine.demo.dermoscopy import encoder
-from csp_engine.demo.dermoscopy.captions import (
+from csp_engine.demo.simulator.captions import (
     FILLERS,
     FRAMES,
     HELD_OUT,
@@ -22,7 +21,8 @@ from csp_engine.demo.dermoscopy.captions import (
     is_true,
     vocabulary,
 )
-from csp_engine.demo.dermoscopy.cases import CONCEPTS, concept_table, draw_cases
+from csp_engine.demo.simulator.cases import CONCEPTS, concept_table, draw_cases
+from csp_engine.demo.training import encoder
 
 NEGATIONS = {"no", "not", "none", "never", "without", "absent", "absence", "lacks", "lacking",
              "free", "missing", "nothing", "un", "non"}  # fmt: skip

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from csp_engine.demo.dermoscopy.cases import (
+from csp_engine.demo.simulator.cases import (
     CLINICAL,
     CLINICAL_RATES,
     CONCEPTS,

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from csp_engine.demo.dermoscopy import training
-from csp_engine.demo.dermoscopy.cases import draw_cases
-from csp_engine.demo.dermoscopy.render import GRID, MASKS
+from csp_engine.demo.simulator.cases import draw_cases
+from csp_engine.demo.simulator.render import GRID, MASKS
+from csp_engine.demo.training import training
 from csp_engine.types import silent
 
 N_STEPS = 12

@@ -8,15 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from csp_engine.embeddings import (
+from csp_engine.errors import InputError
+from csp_engine.types import TextRecipe
+from csp_engine.words.templates import (
     TEMPLATES,
     embed_labels,
     empty_vector,
     fill_templates,
     normalise_rows,
 )
-from csp_engine.errors import InputError
-from csp_engine.types import TextRecipe
 
 
 def test_rows_become_unit_and_zero_rows_stay() -> None:
@@ -89,5 +89,5 @@ def test_no_texts_and_no_batch_are_refused() -> None:
 
 
 def test_importing_embeddings_leaves_torch_alone() -> None:
-    code = "import sys, csp_engine.embeddings; sys.exit('torch' in sys.modules)"
+    code = "import sys, csp_engine.words.templates; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

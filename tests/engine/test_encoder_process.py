@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from csp_engine import search
 from csp_engine.bundle import Bundle
-from csp_engine.encoder_process import TRUST, EncoderProcess
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.images import decode
 from csp_engine.pipeline import build
-from tests import toys
+from csp_engine.probe.images import decode
+from csp_engine.search import query as search
+from csp_engine.serving.encoder_process import TRUST, EncoderProcess
+from tests.worlds import toys
 
 
 @pytest.fixture(scope="module")

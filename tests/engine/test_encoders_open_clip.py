@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from csp_engine.encoders import encoder_availability, load_encoder
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.types import Encoder
-from tests.tiny_checkpoints import save_word_tokenizer
+from tests.worlds.tiny_checkpoints import save_word_tokenizer
 
 CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from csp_engine.encoders import encoder_availability, load_encoder
 from csp_engine.errors import InputError, MissingModelError
-from tests.tiny_checkpoints import save_word_tokenizer
+from tests.worlds.tiny_checkpoints import save_word_tokenizer
 
 TOWER = {
     "hidden_size": 16,

@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from csp_engine.enrichment import NONE, UNKNOWN, adjusted, enriched, main_class, tail_chance, wilson
-from csp_engine.image_facts import properties_of
+from csp_engine.stats.enrichment import (
+    NONE,
+    UNKNOWN,
+    adjusted,
+    enriched,
+    main_class,
+    tail_chance,
+    wilson,
+)
+from csp_engine.views.image_facts import properties_of
 
 
 @given(st.data())

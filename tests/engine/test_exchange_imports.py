@@ -10,7 +10,6 @@ import pytest
 import zarr
 
 from csp_engine.bundle import Bundle, verify
-from csp_engine.embeddings import embed_labels
 from csp_engine.errors import InputError, StaleError
 from csp_engine.exchange import (
     export_labels,
@@ -20,11 +19,12 @@ from csp_engine.exchange import (
     read_neurolens,
 )
 from csp_engine.pipeline import build, relabel
-from csp_engine.probe import read_probe_set
-from csp_engine.recipe import PRESETS, changed
-from csp_engine.search import rank
+from csp_engine.pipeline.recipe import PRESETS, changed
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.search.query import rank
 from csp_engine.types import TextRecipe
-from tests import toys
+from csp_engine.words.templates import embed_labels
+from tests.worlds import toys
 
 PAPER = changed(PRESETS["paper"], {"n_exemplars": 5, "n_score": 3, "n_null": 30, "n_labels": 4})
 TEMPLATES = ("a {}", "{}")
@@ -262,7 +262,7 @@ def test_the_real_encoder_allows_other_vocabularies(world, neurolens, tmp_path):
         vocabulary=vocabulary,
     )
     assert made.labels()["text"].tolist() == ["red", "blue", "a new word"]
-    assert made.manifest.inputs["encoder"]["spec"] == "python:tests.toys:ColourEncoder"
+    assert made.manifest.inputs["encoder"]["spec"] == "python:tests.worlds.toys:ColourEncoder"
     with pytest.raises(StaleError, match="does not reproduce NeuroLens' vector of image"):
         import_neurolens(
             neurolens,

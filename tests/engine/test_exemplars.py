@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from csp_engine import exemplars
 from csp_engine.errors import InputError
+from csp_engine.evidence import exemplars
 
 
 def rows(*values):
@@ -197,6 +197,9 @@ def test_memory_mapped_rows_are_read_as_they_are(tmp_path):
 
 
 def test_no_torch_comes_along():
-    code = "import sys, csp_engine.exemplars, csp_engine.contrast; print('torch' in sys.modules)"
+    code = (
+        "import sys, csp_engine.evidence.exemplars, csp_engine.evidence.contrast; "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

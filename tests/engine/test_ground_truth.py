@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from csp_engine.errors import InputError
-from csp_engine.evaluation import ground_truth, intervals
+from csp_engine.evaluation import ground_truth
+from csp_engine.stats import intervals
 
 RULE = ground_truth.TruthRule(n_resamples=200)
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.images import (
+from csp_engine.probe.images import (
     NO_INFORMATION,
     decode,
     near_duplicate_groups,

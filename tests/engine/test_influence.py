@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.influence import influence
-from csp_engine.layers import select_layers
-from csp_engine.models import target_model
+from csp_engine.networks.influence import influence
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import target_model
 
 RECIPE = {"resize": [6, 6], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
 

@@ -18,7 +18,7 @@ import pytest
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import CspError, InputError
-from tests import toys
+from tests.worlds import toys
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from csp_engine.cli import main
 from csp_engine.errors import InputError
-from csp_engine.isic2017 import isic2017_table
-from csp_engine.probe import read_probe_set
+from csp_engine.probe.isic2017 import isic2017_table
+from csp_engine.probe.listing import read_probe_set
 
 TRAINING = "ISIC-2017_Training"
 PUBLISHED = (

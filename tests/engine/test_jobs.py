@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from csp_engine import jobs, models
+from csp_engine import jobs
 from csp_engine.bundle import BundleWriter
 from csp_engine.cli import app
 from csp_engine.encoders import base
@@ -24,12 +24,13 @@ from csp_engine.errors import BundleError, InputError
 from csp_engine.jobs import order as ordering
 from csp_engine.jobs.process import ProcessMark, _beginning
 from csp_engine.jobs.progress import read_progress
+from csp_engine.networks import models
 from csp_engine.pipeline import build
-from tests import toys
+from tests.worlds import toys
 
 SLOW = """
 import time
-from tests.toys import ColourEncoder
+from tests.worlds.toys import ColourEncoder
 
 class Slow(ColourEncoder):
     spec = "python:slow_toys:Slow"
@@ -57,7 +58,7 @@ def folder(tmp_path_factory) -> Path:
 
 ORDER = jobs.BuildOrder(
     images="images",
-    model="python:tests.toys:network",
+    model="python:tests.worlds.toys:network",
     name="small",
     layers=("first", "second"),
     encoder="python:slow_toys:Slow",

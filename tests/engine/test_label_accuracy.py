@@ -19,7 +19,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError
 from csp_engine.evaluation import label_accuracy as accuracy
 from csp_engine.exchange import import_labels
-from tests import toys
+from tests.worlds import toys
 
 LAYER = "second@mean"
 
@@ -166,7 +166,7 @@ def test_mean_over_concepts_of_nothing_is_nan():
 def test_the_command_prints_and_stores_the_table(bundle, tmp_path):
     out = tmp_path / "truth.json"
     command = [sys.executable, "-m", "benchmarks", "demo_truth", str(bundle.path)]
-    command += ["--encoder", "python:tests.toys:ColourEncoder", "--out", str(out)]
+    command += ["--encoder", "python:tests.worlds.toys:ColourEncoder", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "| imported-one | 0.500 [" in done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from csp_engine.errors import InputError
-from csp_engine.labels import (
+from csp_engine.words.vocabularies import (
     MAX_LABEL_LENGTH,
     SHIPPED,
     Vocabulary,

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.layers import list_layers, select_layers
-from csp_engine.models import target_model
+from csp_engine.networks.layers import list_layers, select_layers
+from csp_engine.networks.models import target_model
 
 
 def wrapped(network, side=32, **options):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine import matching
+from csp_engine.search import matching
 
 
 def unit(rows) -> np.ndarray:

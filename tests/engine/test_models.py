@@ -15,7 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.models import load_model, logits_of, read_class_names, state_sha256, target_model
+from csp_engine.networks.models import (
+    load_model,
+    logits_of,
+    read_class_names,
+    state_sha256,
+    target_model,
+)
 
 RECIPE = {"resize": [8, 8], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
 
@@ -232,7 +238,7 @@ RECIPE = dict(resize=[8, 8], crop=None, interpolation="bilinear", mean=0.5, std=
 def bare(): return Tiny()
 def pair(): return Tiny(), RECIPE
 def whole():
-    from csp_engine.models import target_model
+    from csp_engine.networks.models import target_model
     return target_model(Tiny(), RECIPE, name="mine", class_names=list("abcde"), n_prefix_tokens=2)
 def broken(): raise ValueError("no disk")
 def number(): return 7

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine import neighbours
+from csp_engine.evidence import neighbours
 from csp_engine.types import silent
 
 

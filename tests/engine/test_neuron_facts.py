@@ -9,9 +9,9 @@ import pytest
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
-from csp_engine.neuron_facts import statistics
 from csp_engine.types import NeuronRef
-from tests import toys
+from csp_engine.views.neuron_facts import statistics
+from tests.worlds import toys
 
 
 @pytest.fixture(scope="module")

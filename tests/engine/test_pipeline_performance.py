@@ -10,8 +10,8 @@ import pytest
 from csp_engine.bundle import verify
 from csp_engine.errors import InputError
 from csp_engine.pipeline import add_performance, build, relabel
-from csp_engine.recipe import Recipe
-from tests import toys
+from csp_engine.pipeline.recipe import Recipe
+from tests.worlds import toys
 
 
 @pytest.fixture(scope="module")

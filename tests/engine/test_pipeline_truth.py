@@ -13,7 +13,7 @@ import pytest
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, BundleWriter, verify
 from csp_engine.errors import BundleError, InputError
-from tests import toys
+from tests.worlds import toys
 
 LAYER = "second@mean"
 

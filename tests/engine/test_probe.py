@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.probe import read_probe_set
+from csp_engine.probe.listing import read_probe_set
 
 
 def draw(folder: Path, *names: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import dermoscopy_models, real_channels, real_dermoscopy, train_melanoma
 from csp_engine.errors import MissingModelError
-from csp_engine.images import decode
+from csp_engine.probe.images import decode
 
 ROOT = Path(__file__).resolve().parents[2]
 

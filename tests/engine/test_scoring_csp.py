@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 
 from csp_engine.errors import InputError
-from csp_engine.scoring import METHODS, NullComponents, label_units, re_rank, rescore
-from csp_engine.scoring.csp import (
-    contrast_residuals,
-    csp_components,
-    exemplar_weights,
-)
-from tests import small_layers
+from csp_engine.methods import METHODS, NullComponents, label_units, re_rank, rescore
+from csp_engine.methods.csp import contrast_residuals, csp_components, exemplar_weights
+from tests.worlds import small_layers
 
 # Three pictures: an attribute on an object, the object alone, the attribute alone.
 OBJECT, ATTRIBUTE = np.array([1, 0, 0]), np.array([0, 1, 0])

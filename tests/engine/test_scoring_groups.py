@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from csp_engine.scoring import METHODS, group_labels
-from tests import small_layers
+from csp_engine.methods import METHODS, group_labels
+from tests.worlds import small_layers
 
 
 def test_each_group_gets_the_label_of_its_own_images():

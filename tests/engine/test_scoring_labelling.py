@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.contrast import ContrastRule
 from csp_engine.errors import InputError, StaleError
-from csp_engine.scoring import METHODS, label_units, noise_evidence, pair_statistics
+from csp_engine.evidence.contrast import ContrastRule
+from csp_engine.methods import METHODS, label_units, noise_evidence, pair_statistics
 from csp_engine.types import Evidence
-from tests import small_layers
+from tests.worlds import small_layers
 
 ALL = [
     ("csp", {"gamma": 0.7}),

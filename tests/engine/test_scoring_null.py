@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.contrast import ContrastRule
 from csp_engine.errors import InputError
-from csp_engine.scoring.null import evidence_of_size, noise_activations, noise_evidence
-from tests import small_layers
+from csp_engine.evidence.contrast import ContrastRule
+from csp_engine.methods.scoring.null import evidence_of_size, noise_activations, noise_evidence
+from tests.worlds import small_layers
 
 RULE = ContrastRule(n_partners=2)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from csp_engine.errors import InputError
-from csp_engine.scoring import (
+from csp_engine.methods import (
     NullComponents,
     label_units,
     move_labels,
@@ -12,7 +12,7 @@ from csp_engine.scoring import (
     re_rank,
     score_paths,
 )
-from tests import small_layers
+from tests.worlds import small_layers
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.scoring import METHODS, resolve_params, score_parts
-from tests import small_layers
+from csp_engine.methods import METHODS, resolve_params, score_parts
+from tests.worlds import small_layers
 
 
 @pytest.mark.parametrize("weighting", ["none", "rank", "raw"])

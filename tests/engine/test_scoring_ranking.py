@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.scoring.ranking import NullScores, rank_labels, top_labels
+from csp_engine.methods.scoring.ranking import NullScores, rank_labels, top_labels
 
 YES = np.ones(1, np.bool_)
 

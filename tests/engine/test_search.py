@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from csp_engine import search
 from csp_engine.bundle import Bundle, BundleWriter
-from csp_engine.embeddings import embed_labels
 from csp_engine.errors import InputError, MissingModelError, StaleError
+from csp_engine.search import query as search
 from csp_engine.types import NeuronRef, TextRecipe
+from csp_engine.words.templates import embed_labels
 
 SQUARE = np.array([[1, 0, 0], [0.6, 0.8, 0], [0, 0, 0], [0.6, 0.8, 0]], dtype=np.float32)
 
@@ -213,5 +213,5 @@ def test_rows_are_found_and_filtered_by_name():
 
 
 def test_searching_needs_no_torch():
-    code = "import sys, csp_engine.search; sys.exit('torch' in sys.modules)"
+    code = "import sys, csp_engine.search.query; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csp_engine import search
 from csp_engine.bundle import Bundle, copy_slim, verify
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import BundleError, InputError, MissingModelError, StaleError
 from csp_engine.pipeline import build, bundle_captioner, relabel
-from csp_engine.recipe import Recipe
-from tests import toys
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.search import query as search
 from tests.engine.test_cli import run
-from tests.small_captioner import small_captioner
+from tests.worlds import toys
+from tests.worlds.small_captioner import small_captioner
 
 LAYER = "activations:small/first@mean"
 
@@ -156,7 +156,7 @@ def test_the_command_line_says_what_is_left_out(slim, capsys):
         ("open_clip//abs/./encoder", "open_clip//abs/./encoder"),
         ("open_clip/../encoder", "open_clip/../encoder"),
         ("open_clip/models./encoder", "open_clip/models./encoder"),
-        ("python:tests.toys:ColourEncoder", "python:tests.toys:ColourEncoder"),
+        ("python:tests.worlds.toys:ColourEncoder", "python:tests.worlds.toys:ColourEncoder"),
     ],
 )
 def test_where_a_spec_points(slim, spec, expected):

@@ -20,17 +20,11 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, copy_slim
 from csp_engine.cli import main
 from csp_engine.errors import InputError
+from csp_engine.exports.html import estimated_bytes, of_layers, of_neurons, write_folder, write_zip
+from csp_engine.exports.html.site import POLICY, slug
 from csp_engine.pipeline import build
-from csp_engine.static_pages import (
-    estimated_bytes,
-    of_layers,
-    of_neurons,
-    write_folder,
-    write_zip,
-)
-from csp_engine.static_pages.site import POLICY, slug
 from csp_engine.types import NeuronRef
-from tests import toys
+from tests.worlds import toys
 
 LONG = "very " * 2000 + "long"
 HOSTILE = [

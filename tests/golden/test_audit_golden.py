@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine import audit
+from csp_engine.audits import coherence as audit
 from csp_engine.types import Exemplars
-from tests import small_layers
 from tests.reference import audit_reference as reference
+from tests.worlds import small_layers
 
 
 def clustered(rng, m, d, n_groups, spread):

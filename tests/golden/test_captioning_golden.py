@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from csp_engine.captioners import ImageSet
 from csp_engine.captioners.set_captioner import EOS, PAD, SPECIAL
 from tests.reference import captioning_reference as reference
-from tests.small_captioner import small_captioner
+from tests.worlds.small_captioner import small_captioner
 
 WORDS = ["red", "and", "blue"]
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from csp_engine.contrast import ContrastRule, mine_contrast, thresholds
-from csp_engine.exemplars import rank_exemplars
+from csp_engine.evidence.contrast import ContrastRule, mine_contrast, thresholds
+from csp_engine.evidence.exemplars import rank_exemplars
 from tests.reference import contrast_reference as reference
 
 RULES = ("mean", "quantile:0.3", "quantile:0.9", "max:0.1")

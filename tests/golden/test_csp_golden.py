@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.scoring import METHODS, PAPER_PARAMS, label_units
-from csp_engine.scoring.csp import concept_vectors, csp_components
-from tests import small_layers
+from csp_engine.methods import METHODS, PAPER_PARAMS, label_units
+from csp_engine.methods.csp import concept_vectors, csp_components
 from tests.reference import csp_reference as reference
+from tests.worlds import small_layers
 
 # (units, images, width, exemplars, partners, n_score): u = d, more exemplars wanted than images,
 # n_score above and below the count, several partners.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.scoring import PAPER_PARAMS, label_units
-from tests import small_layers
+from csp_engine.methods import PAPER_PARAMS, label_units
 from tests.reference import csp_reference as reference
+from tests.worlds import small_layers
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0])

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from csp_engine.embeddings import TEMPLATES, embed_labels
 from csp_engine.types import TextRecipe
+from csp_engine.words.templates import TEMPLATES, embed_labels
 from tests.reference.label_embedding import label_vector
 
 

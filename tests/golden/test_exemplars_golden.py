@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine import exemplars
+from csp_engine.evidence import exemplars
 from tests.reference import exemplars_reference as reference
 
 

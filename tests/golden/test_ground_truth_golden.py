@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from csp_engine.evaluation import ground_truth, intervals
+from csp_engine.evaluation import ground_truth
+from csp_engine.stats import intervals
 from tests.reference import ground_truth_reference as slow
 
 

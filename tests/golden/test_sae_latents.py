@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from csp_engine.activations import pool
-from csp_engine.layers import LayerTap
-from csp_engine.sae import load_sae
+from csp_engine.networks.activations import pool
+from csp_engine.networks.layers import LayerTap
+from csp_engine.networks.sae import load_sae
 from csp_engine.types import LayerId
 from tests.reference.sae_latents import latents, pooled
 

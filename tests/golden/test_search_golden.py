@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine import search
+from csp_engine.search import query as search
 from tests.reference import search as reference
 
 

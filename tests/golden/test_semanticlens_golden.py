@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.scoring import METHODS, label_units
-from tests import small_layers
+from csp_engine.methods import METHODS, label_units
 from tests.reference import semanticlens_reference as reference
+from tests.worlds import small_layers
 
 
 @pytest.mark.parametrize(("u", "n", "d", "t"), [(8, 40, 8, 8), (6, 12, 5, 3), (5, 30, 16, 40)])

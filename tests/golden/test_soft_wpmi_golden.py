@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.scoring import METHODS, label_units
-from csp_engine.scoring.soft_wpmi import CLIP_DISSECT, leave_one_out
-from tests import small_layers
+from csp_engine.methods import METHODS, label_units
+from csp_engine.methods.clip_dissect import CLIP_DISSECT, leave_one_out
 from tests.reference import soft_wpmi_reference as reference
+from tests.worlds import small_layers
 
 SHAPES = [(8, 40, 8, 8, 20), (6, 12, 5, 30, 100), (5, 60, 6, 17, 33)]
 

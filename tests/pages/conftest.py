@@ -16,9 +16,8 @@ from streamlit.testing.v1 import AppTest
 
 from csp_engine.bundle.manifest import sha256_json
 from csp_engine.pipeline import build
-from tests import toys
-from tests.pages import hostile_world
-from tests.pages.hostile_world import HOSTILE
+from tests.worlds import hostile_world, toys
+from tests.worlds.hostile_world import HOSTILE
 
 __all__ = ["HOSTILE"]
 ROOT = Path(__file__).resolve().parents[2]

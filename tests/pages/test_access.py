@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.ui import access
+from pages.ui.shell import access
 from tests.pages.conftest import MAIN, html
 
 AUTH = {

@@ -12,9 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from csp_engine import jobs
-from tests import toys
 from tests.engine.test_jobs import ORDER, a_past_job
 from tests.pages.conftest import HOSTILE, MAIN, ROOT, html, open_page
+from tests.worlds import toys
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_page_that_was_open_before_cannot_build_either(workshop, monkeypatch):
 
 
 def test_what_others_can_reach_only_shows_unless_told_otherwise(monkeypatch):
-    from pages.ui import access
+    from pages.ui.shell import access
 
     monkeypatch.delenv("CSP_READ_ONLY", raising=False)
     for address, expected in (("127.0.0.1", False), ("0.0.0.0", True), (None, True)):

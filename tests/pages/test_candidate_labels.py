@@ -11,11 +11,11 @@ import pytest
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
-from csp_engine.scoring import NullComponents, re_rank
-from pages.ui import words
-from tests import toys
+from csp_engine.methods import NullComponents, re_rank
+from pages.ui.parts import words
 from tests.pages.conftest import component, html, open_page
-from tests.small_captioner import small_captioner
+from tests.worlds import toys
+from tests.worlds.small_captioner import small_captioner
 
 LAYER, UNIT = "second@mean", 5
 

@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.numbers import signed_alike
-from pages.ui import cards, numbers
+from pages.ui.parts import cards
 from tests.pages.conftest import HOSTILE
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from csp_engine.bundle import Bundle
-from csp_engine.matching import match
-from pages.ui import comparing, pairs
+from csp_engine.search.matching import match
+from pages.ui.compare import pairs
+from pages.ui.views import comparison as comparing
 from tests.pages.conftest import component, html, open_page, rewrite_manifest
 
 

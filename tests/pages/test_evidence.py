@@ -12,10 +12,11 @@ from scipy import stats
 
 from csp_engine.bundle import Bundle, copy_slim
 from csp_engine.pipeline import build
-from csp_engine.probe import read_probe_set
-from pages.ui import evidence, state
-from tests import toys
+from csp_engine.probe.listing import read_probe_set
+from pages.ui.views import address as state
+from pages.ui.views import images as evidence
 from tests.pages.conftest import component, html, open_page
+from tests.worlds import toys
 
 LAYER, UNIT = "second@mean", 5
 
@@ -194,7 +195,7 @@ def test_a_card_shows_one_neuron_and_a_way_in(serve, small_bundle):
 
 
 def test_only_named_origins_may_frame_the_pages(monkeypatch):
-    from pages.ui import server
+    from pages.ui.shell import server
 
     monkeypatch.setenv("CSP_FRAME_ANCESTORS", "https://wiki.example.org:8443 *; script-src http:")
     assert server.framing_origins() == " https://wiki.example.org:8443"

@@ -10,7 +10,7 @@ import pytest
 import streamlit
 
 from csp_engine.bundle import Bundle
-from pages.ui import exporting
+from pages.ui.parts import exporting
 from tests.pages.conftest import html, open_page
 
 

@@ -17,11 +17,16 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import label_accuracy
-from pages.ui import agreement, method_figures, neuron_rows, numbers, server, state, table, words
-from tests import toys
+from pages.ui.parts import words
+from pages.ui.shell import server
+from pages.ui.table import method_figures, neuron_rows
+from pages.ui.views import address as state
+from pages.ui.views import agreement, table
 from tests.pages.conftest import follow, html, open_page
+from tests.worlds import toys
 
 LAYER = "second@mean"
 COLUMNS = ("score", "clarity", "density")
@@ -89,7 +94,7 @@ def test_filters_that_nothing_passes_are_a_sentence(serve, small_bundle):
 
 
 def test_a_query_orders_as_the_search_does(serve, small_bundle):
-    from csp_engine.search import open_index, query_vector, rank
+    from csp_engine.search.query import open_index, query_vector, rank
 
     serve(small_bundle)
     rows = shown(open_page("layer", q="red"))

@@ -14,7 +14,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from pages.ui import neuron_map, server, state, table
+from pages.ui.map import neuron_map
+from pages.ui.shell import server
+from pages.ui.views import address as state
+from pages.ui.views import table
 from tests.pages.conftest import HOSTILE, component, html, open_page, rewrite_manifest
 
 WHOLE = "0-0-65535-0-65535-65535-0-65535"

@@ -15,9 +15,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from pages.ui import case as audit
-from pages.ui import case_charts, server, state, store
-from tests.pages import case_world
+from pages.ui.case import charts as case_charts
+from pages.ui.shell import server, store
+from pages.ui.views import address as state
+from pages.ui.views import case as audit
 from tests.pages.conftest import (
     HOSTILE,
     ROOT,
@@ -28,6 +29,7 @@ from tests.pages.conftest import (
     rewrite_manifest,
 )
 from tests.reference import alignment_reference as slow
+from tests.worlds import case_world
 
 VALID = ["irregular border", "blue-white veil", "streaks"]
 SPURIOUS = ["ruler", "colour patch", "reddish skin"]
@@ -49,7 +51,7 @@ def bare_bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def damaged(case_bundle: Path, tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setattr("pages.ui.store._kept", OrderedDict())
+    monkeypatch.setattr("pages.ui.shell.store._kept", OrderedDict())
     return Path(shutil.copytree(case_bundle, tmp_path / "case.csp"))
 
 
@@ -172,7 +174,8 @@ def test_spurious_neurons_stand_with_pairs_truth_and_influence(serve, case_bundl
 def test_what_is_recorded_of_exemplars_stands_beside_a_neuron_if_chance_does_not_explain_it(
     serve, case_bundle
 ):
-    from pages.ui import case_audit, evidence
+    from pages.ui.case import audit as case_audit
+    from pages.ui.views import images as evidence
 
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
     told = {}

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle
-from csp_engine.demo.shipped import BUNDLE, SHIPPED
-from pages.ui import finding, layers, store
+from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
+from pages.ui.overview import layers
+from pages.ui.shell import store
+from pages.ui.views import query as finding
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
-from tests.pages.hostile_world import HOSTILE, LONG
+from tests.worlds.hostile_world import HOSTILE, LONG
 
 EVERY = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
 PAGES = [page for page in EVERY if page not in ("build", "glossary")]
@@ -106,7 +108,7 @@ def test_a_cut_off_manifest_is_a_sentence(serve, copied, page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "melanoma"])
 def test_a_cut_off_array_is_a_sentence_where_it_is_needed(serve, copied, page, monkeypatch):
-    monkeypatch.setattr("pages.ui.store._kept", OrderedDict())
+    monkeypatch.setattr("pages.ui.shell.store._kept", OrderedDict())
     for path in copied.glob(f"*/{NEEDED.get(page, 'exemplar_image.npy')}"):
         path.write_bytes(path.read_bytes()[:-4])
     serve(copied)
@@ -189,7 +191,7 @@ def test_the_layer_table_counts_what_the_bundle_says(serve, small_bundle):
 
 
 def test_a_search_ranks_as_the_engine_does_and_shows_the_prompts(serve, small_bundle):
-    from csp_engine.search import open_index, query_vector, rank
+    from csp_engine.search.query import open_index, query_vector, rank
 
     serve(small_bundle)
     at = open_page("search", q="red")

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csp_engine.bundle import Bundle
-from csp_engine.demo import shipped
-from pages.ui import lists, state, table, vectors
+from csp_engine.demo.shipping import opening as shipped
+from pages.ui.views import address as state
+from pages.ui.views import lists, table, vectors
 from tests.pages.conftest import HOSTILE, component, html, open_page
 
 LAYER = "second@mean"
@@ -205,8 +206,8 @@ def test_an_uploaded_image_is_found_again_through_its_address(bundle, serve, sma
 
 
 def test_an_upload_becomes_a_vector_in_the_address(serve, small_bundle, bundle, monkeypatch):
-    from pages.ui import store
-    from tests import toys
+    from pages.ui.shell import store
+    from tests.worlds import toys
 
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     serve(small_bundle)
@@ -221,7 +222,7 @@ def test_an_upload_becomes_a_vector_in_the_address(serve, small_bundle, bundle, 
 
 @pytest.mark.parametrize("sent", [None, 3, "", "no base64!", "a" * 9_000_000, {"x": 1}])
 def test_what_a_browser_sends_as_pasted_is_checked(sent):
-    from pages.ui import asking
+    from pages.ui.search import asking
 
     assert asking.from_clipboard(sent) is None
 
@@ -229,7 +230,7 @@ def test_what_a_browser_sends_as_pasted_is_checked(sent):
 def test_a_pasted_image_arrives_whole():
     import base64
 
-    from pages.ui import asking
+    from pages.ui.search import asking
 
     assert asking.from_clipboard(base64.b64encode(b"\x89PNG").decode()) == b"\x89PNG"
 

@@ -10,8 +10,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from pages.ui import lists, server, store, table
-from pages.ui.state import View
+from pages.ui.shell import server, store
+from pages.ui.views import lists, table
+from pages.ui.views.address import View
 from tests.pages.conftest import rewrite_manifest
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from csp_engine.demo import shipped
-from pages.ui import store
+from csp_engine.demo.shipping import opening as shipped
+from pages.ui.shell import store
 from tests.pages.conftest import html, open_page
 
 pytestmark = pytest.mark.slow

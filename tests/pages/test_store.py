@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from csp_engine.errors import BundleError
-from pages.ui import store
+from pages.ui.shell import store
 from tests.pages.conftest import rewrite_manifest
 
 

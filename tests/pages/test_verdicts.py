@@ -17,11 +17,12 @@ from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.reviews import Place, Review, Reviews, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
-from pages.ui import lists, table, verdict
-from pages.ui.state import Narrowing, read_view
+from pages.ui.neuron import verdict
+from pages.ui.views import lists, table
+from pages.ui.views.address import Narrowing, read_view
 from tests.pages.conftest import component, html, open_page, rewrite_manifest
-from tests.pages.hostile_world import HOSTILE
 from tests.pages.test_access import ADA, AUTH, visited
+from tests.worlds.hostile_world import HOSTILE
 
 LAYER = "second@mean"
 
@@ -167,11 +168,11 @@ def test_what_fails_while_saving_is_said_and_not_shown_as_saved(file, small_bund
 
 
 def test_the_account_is_the_reviewer(file, small_bundle, monkeypatch):
-    from pages.ui import access
+    from pages.ui.shell import access
 
     at = visited({"auth": AUTH}, ADA)
     at.query_params["layer"], at.query_params["unit"] = LAYER, "5"
-    at.switch_page(str(Path(access.__file__).parents[1] / "neuron.py")).run()
+    at.switch_page(str(Path(access.__file__).parents[2] / "neuron.py")).run()
     choice(at).set_value("unclear").run()
     (saved,) = said_of(file, small_bundle, 5)
     assert saved.reviewer == "ada@example.org"

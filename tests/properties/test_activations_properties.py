@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from csp_engine.activations import pool
-from csp_engine.layers import LayerTap
+from csp_engine.networks.activations import pool
+from csp_engine.networks.layers import LayerTap
 from csp_engine.types import LayerId
 
 MAPS = hnp.arrays(

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine import audit
+from csp_engine.audits import coherence as audit
 from csp_engine.types import Exemplars
-from tests import small_layers
+from tests.worlds import small_layers
 
 EVERYDAY = settings(max_examples=40, deadline=None)
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine.contrast import ContrastRule, mine_contrast, thresholds
-from csp_engine.exemplars import rank_exemplars
+from csp_engine.evidence.contrast import ContrastRule, mine_contrast, thresholds
+from csp_engine.evidence.exemplars import rank_exemplars
 from tests.reference import contrast_reference as reference
 
 THRESHOLDS = st.sampled_from(["mean", "quantile:0.25", "quantile:0.8", "max:0.3"])

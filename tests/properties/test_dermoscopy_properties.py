@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from csp_engine.demo.dermoscopy.canvas import SIDE
-from csp_engine.demo.dermoscopy.cases import (
+from csp_engine.demo.simulator.canvas import SIDE
+from csp_engine.demo.simulator.cases import (
     CLINICAL,
     CONTROLS,
     DIAGNOSES,
@@ -15,7 +15,7 @@ from csp_engine.demo.dermoscopy.cases import (
     PATCH_COLOURS,
     RULERS,
 )
-from csp_engine.demo.dermoscopy.render import MASKS, render
+from csp_engine.demo.simulator.render import MASKS, render
 
 BIT = st.sampled_from([0, 1])
 COLOUR = st.sampled_from(PATCH_COLOURS)

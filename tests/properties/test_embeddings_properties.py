@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from csp_engine.embeddings import embed_labels, normalise_rows
 from csp_engine.types import TextRecipe
+from csp_engine.words.templates import embed_labels, normalise_rows
 
 
 def embed_texts(texts: Sequence[str]) -> np.ndarray:

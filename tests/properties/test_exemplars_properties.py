@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from csp_engine import exemplars
+from csp_engine.evidence import exemplars
 
 FLOATS = st.floats(-1000, 1000, width=32, allow_subnormal=False)
 # Few distinct values, so that ties are the rule.

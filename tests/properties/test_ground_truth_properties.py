@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine.evaluation import ground_truth, intervals
+from csp_engine.evaluation import ground_truth
+from csp_engine.stats import intervals
 
 EVERYDAY = settings(max_examples=40, deadline=None)
 

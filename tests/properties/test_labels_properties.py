@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csp_engine.errors import InputError
-from csp_engine.labels import Vocabulary, clean_label, read_vocabulary
+from csp_engine.words.vocabularies import Vocabulary, clean_label, read_vocabulary
 
 TRICKY = st.text(
     st.one_of(

@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine.scoring import METHODS, label_units, rescore
-from csp_engine.scoring.csp import concept_vectors, contrast_residuals, csp_components
-from csp_engine.scoring.ranking import top_labels
+from csp_engine.methods import METHODS, label_units, rescore
+from csp_engine.methods.csp import concept_vectors, contrast_residuals, csp_components
+from csp_engine.methods.scoring.ranking import top_labels
 from csp_engine.types import Evidence
-from tests import small_layers
+from tests.worlds import small_layers
 
 EVERYDAY = settings(max_examples=15, deadline=None)
 

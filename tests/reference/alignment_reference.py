@@ -1,4 +1,4 @@
-"""The audit plot of SemanticLens written slowly: plain loops, formulas as in csp_engine/alignment.
+"""The audit plot of SemanticLens written slowly: plain loops, formulas as in audits/alignment.
 
 Dreyer et al., Nature Machine Intelligence 2025, Fig. 4 and their code for labelling:
 align(k, t) = cos(theta_k, e_t) - cos(theta_k, e_empty). Never imports csp_engine.

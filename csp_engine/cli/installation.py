@@ -1,0 +1,82 @@
+"""What is installed and what is cached: the facts behind ``csp doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from csp_engine.bundle import ENGINE_VERSION, SCHEMA
+from csp_engine.words.vocabularies import SHIPPED
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip_torch",
+    "transformers",
+    "faiss-cpu",
+    "streamlit",
+    "plotly",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+)
+
+
+def diagnose(encoder_specs: list[str]) -> dict[str, dict[str, Any]]:
+    """Facts by section: engine, packages, accelerators, cached models, encoders, vocabularies."""
+    return {
+        "engine": {
+            "version": ENGINE_VERSION,
+            "bundle schema": SCHEMA,
+            "python": platform.python_version(),
+            "executable": sys.executable,
+            "cores": os.cpu_count(),
+            "free disk here": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB",
+            "offline": "yes" if os.environ.get("HF_HUB_OFFLINE") else "no",
+        },
+        "packages": {name: _version(name) for name in PACKAGES},
+        "accelerators": _accelerators(),
+        "cached models": _cached(),
+        "encoders": {spec: _availability(spec) for spec in encoder_specs},
+        "vocabularies": {name: str(path) for name, path in SHIPPED.items()},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing; install with: pip install -r requirements.txt"
+
+
+def _availability(spec: str) -> str:
+    from csp_engine.encoders import encoder_availability
+
+    return encoder_availability(spec)
+
+
+def _accelerators() -> dict[str, str]:
+    from csp_engine.networks.models import accelerators
+
+    return accelerators()
+
+
+def _cached() -> dict[str, str]:
+    """Models in the hub and torch caches, with their sizes."""
+    found: dict[str, str] = {}
+    hub = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
+    for folder in sorted(hub.glob("models--*")):
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        name = folder.name.removeprefix("models--").replace("--", "/")
+        found[name] = f"{size / 1e6:.0f} MB in {folder}"
+    torch_home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
+    for file in sorted((torch_home / "hub" / "checkpoints").glob("*")):
+        found[file.name] = f"{file.stat().st_size / 1e6:.0f} MB in {file.parent}"
+    return found

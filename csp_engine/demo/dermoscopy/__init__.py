@@ -1,1 +1,0 @@
-"""A simulated dermoscopy archive with known truth: images, networks, encoder, captioner, bundle."""

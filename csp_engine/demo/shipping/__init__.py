@@ -1,0 +1,1 @@
+"""From parts to the demo that ships: built, measured, packed and checked."""

@@ -1,0 +1,155 @@
+"""From the parts of the demo to its bundle, with the truth about every neuron beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from csp_engine import pipeline
+from csp_engine.captioners import load_captioner
+from csp_engine.demo.shipping.parts import BUNDLE, Plan, World
+from csp_engine.demo.simulator import captions, render
+from csp_engine.demo.simulator.cases import CONCEPTS, concept_table, draw_cases
+from csp_engine.demo.training import classifiers, planted
+from csp_engine.demo.training.training import Pictures
+from csp_engine.encoders import load_encoder
+from csp_engine.networks.activations import ActivationRecorder
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import TargetModel
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.types import Progress
+from csp_engine.words.vocabularies import read_vocabulary
+
+NOTICE = "Simulated images; research use; not a medical device."
+HELD_OUT_LESSON = 7
+
+
+def held_out(world: World) -> Pictures:
+    """Photographs that no network learnt from and no bundle shows."""
+    return world.pictures("probe", world.plan.n_held_out, HELD_OUT_LESSON, render.SIDE)
+
+
+def held_out_cases(plan: Plan) -> pd.DataFrame:
+    """The cases behind ``held_out``."""
+    return draw_cases("probe", plan.n_held_out, plan.lesson_seed(HELD_OUT_LESSON))
+
+
+def load_demo_encoder(folder: Path) -> Any:
+    """The demo encoder, named so that a bundle beside it finds it."""
+    loaded = load_encoder(f"open_clip/{folder.resolve()}")
+    loaded.spec = f"open_clip/./{folder.name}"
+    return loaded
+
+
+def load_demo_captioner(folder: Path) -> Any:
+    """The demo captioner, named so that a bundle beside it finds it."""
+    loaded = load_captioner(folder)
+    loaded.spec = f"./{folder.name}"
+    return loaded
+
+
+def embed_pictures(loaded: Any, image_nhwc: np.ndarray, size: int = 100) -> np.ndarray:
+    """Unit embeddings of pictures by an encoder."""
+    parts = []
+    for i in range(0, len(image_nhwc), size):
+        block = [loaded.preprocess(Image.fromarray(image)) for image in image_nhwc[i : i + size]]
+        parts.append(loaded.embed_images(np.stack(block)))
+    return np.concatenate(parts)
+
+
+def blocks(sources: list[Any], size: int = 100) -> Iterator[list[Image.Image]]:
+    """Images of files or arrays, some at a time."""
+    for i in range(0, len(sources), size):
+        yield [
+            Image.open(source).convert("RGB")
+            if isinstance(source, Path)
+            else Image.fromarray(source)
+            for source in sources[i : i + size]
+        ]
+
+
+def demo_targets(folder: Path) -> dict[str, tuple[TargetModel, tuple[str, ...]]]:
+    """The three target models of a folder of parts, and the layers that are browsed."""
+    found: dict[str, tuple[TargetModel, tuple[str, ...]]] = {
+        name: (classifiers.target_model(folder / f"{name}.safetensors", name), classifiers.LAYERS)
+        for name in classifiers.MODELS
+    }
+    found["planted"] = (planted.target_model(folder / "planted"), (f"{planted.LAYER}@none",))
+    return found
+
+
+def build_bundle(world: World) -> None:
+    """Build or complete the bundle, then add what is known of its neurons and networks."""
+    plan = world.plan
+    targets = demo_targets(world.folder)
+    taps = {name: tuple(select_layers(model, list(layers)))
+            for name, (model, layers) in targets.items()}  # fmt: skip
+    request = pipeline.BuildRequest(
+        out=world.path(BUNDLE),
+        probe=read_probe_set(world.path("probe") / "probe.csv"),
+        targets=tuple(pipeline.Target(targets[name][0], taps[name]) for name in targets),
+        encoder=load_demo_encoder(world.path("encoder")),
+        captioner=load_demo_captioner(world.path("captioner")),
+        vocabulary=read_vocabulary([str(world.path("vocabulary.txt"))]),
+        recipe=Recipe(
+            n_exemplars=plan.n_exemplars,
+            n_score=min(30, plan.n_exemplars),
+            n_partners=plan.n_partners,
+            n_labels=plan.n_labels,
+            seed=plan.seed,
+        ),
+        thumbnail_side=plan.thumbnail_side,
+        notice=NOTICE,
+    )
+    pipeline.build(request, world.progress)
+    held = held_out(world)
+    concepts = concept_table(held.cases)
+    truth = {}
+    for name, (model, _) in targets.items():
+        found = activations_of(model, taps[name], held.image_nhwc, world.progress)
+        truth.update({(name, layer): act_un for layer, act_un in found.items()})
+    pipeline.add_truth(
+        world.path(BUNDLE),
+        truth,
+        concepts.to_numpy(bool),
+        list(concepts),
+        {name: captions.WORDINGS[name] + captions.HELD_OUT[name] for name in CONCEPTS},
+        {
+            "images": f"{plan.n_held_out} simulated photographs, scenario 'probe', not in the "
+            "probe set and not trained on",
+            "truth": "controls of the simulator",
+            "render_version": render.VERSION,
+        },
+        kinds={name: kind for name, (kind, _) in CONCEPTS.items()},
+        planted={("planted", f"{planted.LAYER}@none"): planted.read_units(world.path("planted"))},
+        progress=world.progress,
+    )
+    slices = pd.read_csv(world.path("slices.csv"))
+    pipeline.add_performance(
+        world.path(BUNDLE),
+        {
+            str(name): rows.drop(columns="model")
+            for name, rows in slices.groupby("model", sort=False)
+        },
+    )
+
+
+def activations_of(
+    model: TargetModel, taps: tuple[Any, ...], image_nhwc: np.ndarray, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Pooled activations of some layers on pictures, ``(u, n)`` by layer id."""
+    parts: dict[str, list[np.ndarray]] = {str(tap.id): [] for tap in taps}
+    done = 0
+    with ActivationRecorder(model, taps) as recorder:
+        for block in blocks(list(image_nhwc)):
+            for layer, act_nu in recorder(np.stack([model.preprocess(i) for i in block])).items():
+                parts[layer].append(act_nu)
+            done += len(block)
+            progress(f"held-out images ({model.name})", done, len(image_nhwc))
+    return {layer: np.concatenate(found).T for layer, found in parts.items()}

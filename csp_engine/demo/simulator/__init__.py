@@ -1,0 +1,1 @@
+"""Simulated dermoscopy of which everything is known: cases, photographs, captions."""

@@ -1,0 +1,1 @@
+"""The demo's networks: made by scripts, trained on simulated photographs."""

@@ -1,0 +1,1 @@
+"""What a label method may look at: exemplars and contrast images."""

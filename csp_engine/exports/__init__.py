@@ -1,0 +1,1 @@
+"""A bundle, or part of it, in forms that need no server."""

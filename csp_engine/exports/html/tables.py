@@ -1,0 +1,206 @@
+"""The tables of a static export: one row a neuron, and one row a label."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.exports.html.selection import NeuronList, Selection
+from csp_engine.types import NeuronRef
+from csp_engine.views.neuron_facts import BestLabel, best_label, flags, method_title
+
+N_STRIP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of numbers or words; ``about`` is a sentence."""
+
+    title: str
+    is_number: bool
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in a cell, and what it is sorted by; nothing to sort by goes last."""
+
+    text: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One neuron. ``labels`` are the best ones by every method, the first method's first."""
+
+    neuron: NeuronRef
+    images: tuple[int, ...]
+    label: BestLabel
+    labels: tuple[tuple[str, BestLabel], ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronTable:
+    """One table of neurons."""
+
+    title: str
+    method: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def has_several_layers(self) -> bool:
+        """Whether a unit's number alone does not name a neuron."""
+        return len({(row.neuron.model, row.neuron.layer) for row in self.rows}) > 1
+
+    @property
+    def n_reliable(self) -> int:
+        """Neurons whose best label beats chance."""
+        return sum(row.label.is_reliable for row in self.rows)
+
+    def n_in_state(self, state: str) -> int:
+        """Neurons whose state is named so."""
+        at = [column.title for column in self.columns].index("State")
+        return sum(row.cells[at].text == state for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLabel:
+    """A text that is the best label of some neurons, and which: the reliable ones first."""
+
+    text: str
+    n_reliable: int
+    neurons: tuple[NeuronRef, ...]
+
+
+MATCH = Column("Match", True, "Cosine of what was searched for and the neuron's concept vector.")
+SCORES = (
+    Column("Score", True, "Score of the best label; not on one scale across methods."),
+    Column("Percentile", True, "Share of random image sets whose best label scores lower."),
+)
+MEASURES = (
+    ("clarity", Column("Clarity", True, "Mean cosine between exemplars: high means alike.")),
+    (
+        "polysemanticity",
+        Column("Polysemanticity", True, "How far apart the two halves of the exemplars lie."),
+    ),
+    ("density", Column("Density", True, "Share of probe images on which the neuron is active.")),
+    ("max", Column("Strongest", True, "Largest activation on the probe set.")),
+)
+STATE = Column("State", False, "Dead, dense, constant or never positive on the probe set.")
+TRUTH = Column(
+    "Truth",
+    False,
+    "The concept that the neuron really answers to, measured on images with known concepts.",
+)
+_WRITERS = {"density": numbers.share, "max": numbers.activation}
+
+
+def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
+    """The rows of a list of neurons, in its order."""
+    layers = list(dict.fromkeys((each.model, each.layer) for each in chosen.neurons))
+    units = {place: bundle.units(*place) for place in layers}
+    truths = {place: bundle.truth(*place) for place in layers}
+    measured = [each for each in MEASURES if any(each[0] in units[place] for place in layers)]
+    has_truth = any(truth is not None for truth in truths.values())
+    columns = (
+        *((MATCH,) if chosen.match else ()),
+        *SCORES,
+        *(column for _, column in measured),
+        STATE,
+        *((TRUTH,) if has_truth else ()),
+    )
+    rows = []
+    for at, neuron in enumerate(chosen.neurons):
+        place = (neuron.model, neuron.layer)
+        unit = units[place].iloc[neuron.unit]
+        labels = _labels(bundle, neuron, method)
+        label = labels[0][1] if labels else BestLabel("", 0.0, False)
+        cells = [
+            *([_number(chosen.match[at], numbers.score)] if chosen.match else ()),
+            _number(label.score if label.text else math.nan, numbers.score),
+            _number(_percentile(bundle, neuron, method), _percent),
+            *(
+                _number(float(unit.get(name, math.nan)), _WRITERS.get(name, numbers.score))
+                for name, _ in measured
+            ),
+            _text(", ".join(word for word, _ in flags(unit))),
+        ]
+        if has_truth:
+            truth = truths[place]
+            concept = pd.NA if truth is None else truth.units["true_concept"].iloc[neuron.unit]
+            cells.append(_text("" if pd.isna(concept) else str(concept)))
+        rows.append(Row(neuron, _strip(bundle, neuron), label, labels, tuple(cells)))
+    return NeuronTable(chosen.title, method_title(method), columns, tuple(rows))
+
+
+def labels_in(tables: list[NeuronTable]) -> list[NamedLabel]:
+    """Every text that is a best label, by name, with the neurons that carry it."""
+    carriers: dict[str, dict[NeuronRef, bool]] = defaultdict(dict)
+    for table in tables:
+        for row in table.rows:
+            for _, label in row.labels:
+                if label.text:
+                    held = carriers[label.text].get(row.neuron, False)
+                    carriers[label.text][row.neuron] = held or label.is_reliable
+    return [
+        NamedLabel(
+            text,
+            sum(carriers[text].values()),
+            tuple(sorted(carriers[text], key=lambda neuron: not carriers[text][neuron])),
+        )
+        for text in sorted(carriers, key=lambda text: (text.casefold(), text))
+    ]
+
+
+def first_method(bundle: Bundle, selection: Selection) -> str:
+    """The method that labels these neurons first; empty where none does."""
+    neurons = {(n.model, n.layer) for each in selection.lists for n in each.neurons}
+    found = [m for place in sorted(neurons) for m in bundle.methods(*place)]
+    order = list(bundle.manifest.recipe.get("methods", []))
+    return min(found, key=lambda m: order.index(m) if m in order else len(order), default="")
+
+
+def _labels(bundle: Bundle, neuron: NeuronRef, first: str) -> tuple[tuple[str, BestLabel], ...]:
+    methods = bundle.methods(neuron.model, neuron.layer)
+    return tuple(
+        (
+            method_title(method),
+            best_label(bundle, neuron.model, neuron.layer, neuron.unit, method),
+        )
+        for method in sorted(methods, key=lambda method: method != first)
+    )
+
+
+def _percentile(bundle: Bundle, neuron: NeuronRef, method: str) -> float:
+    if method not in bundle.methods(neuron.model, neuron.layer) or not bundle.has("null"):
+        return math.nan
+    scores = bundle.scores(neuron.model, neuron.layer, method)
+    has_any = bool(scores.count_u[neuron.unit])
+    return float(scores.best_percentile_u[neuron.unit]) if has_any else math.nan
+
+
+def _strip(bundle: Bundle, neuron: NeuronRef) -> tuple[int, ...]:
+    exemplars = bundle.exemplars(neuron.model, neuron.layer)
+    n = min(N_STRIP, int(exemplars.count_u[neuron.unit]))
+    return tuple(np.asarray(exemplars.image_uk[neuron.unit, :n]).tolist())
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _number(value: float, write: Callable[[float], str]) -> Cell:
+    return Cell("–", "") if math.isnan(value) else Cell(write(value), f"{value:.9g}")
+
+
+def _text(value: str) -> Cell:
+    return Cell(value, value.casefold())

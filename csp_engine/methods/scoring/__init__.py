@@ -1,0 +1,1 @@
+"""What all label methods share: ranking, the null, and what γ changes."""

@@ -1,0 +1,224 @@
+"""Put labels on all units of a layer by one method, with the null beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+
+from csp_engine.errors import InputError, StaleError
+from csp_engine.methods.clip_dissect import CLIP_DISSECT, LogMean, leave_one_out
+from csp_engine.methods.csp import CSP
+from csp_engine.methods.method import Method, Params, Scored, resolve_params
+from csp_engine.methods.scoring.null import evidence_of_size
+from csp_engine.methods.scoring.ranking import NullScores, Ranking, rank_labels, scores_of
+from csp_engine.methods.semanticlens import SEMANTICLENS, scored_mask, unit_rows
+from csp_engine.types import Evidence, LabelScores, Progress, silent
+
+METHODS: dict[str, Method] = {method.name: method for method in (CSP, SEMANTICLENS, CLIP_DISSECT)}
+
+
+def find_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in METHODS:
+        raise InputError(f"Method {name!r} does not exist; choose one of {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def label_units(
+    method: Method | str,
+    evidence: Evidence,
+    null_evidence: Evidence,
+    label_td: Float32[np.ndarray, "t d"],
+    params: Params,
+    *,
+    n_labels: int = 20,
+    unit_block: int | None = None,
+    progress: Progress = silent,
+) -> tuple[LabelScores, dict[str, np.ndarray]]:
+    """The best labels of every unit, by one method.
+
+    The null goes through exactly the same code as the units. Units with fewer exemplars than the
+    method wants are compared with random sets of that same, smaller size: a mean of few images
+    lies closer to some label by chance than a mean of many.
+
+    Args:
+        method: one of ``METHODS``, or its name.
+        evidence: the units.
+        null_evidence: from ``noise_evidence``, on the same images and by the same rule.
+        label_td: label vectors.
+        params: what differs from the method's defaults.
+        n_labels: labels kept for each unit; all of them where the vocabulary is smaller.
+        unit_block: units at a time; the method's own choice if not given. Results do not depend
+            on it.
+        progress: called with the units done.
+
+    Returns:
+        The scores, and the extra arrays of the method: for CSP ``anchor`` and ``projection``
+        (u, d), and ``null_anchor``, ``null_projection`` (r, d) with ``null_size`` (r), the number
+        of exemplars behind each null row. ``rescore`` takes both.
+
+    Raises:
+        InputError: for bad parameters, no labels, or a null without draws.
+        StaleError: if labels and images come from encoders of different width.
+    """
+    method = find_method(method) if isinstance(method, str) else method
+    params = resolve_params(method, params)
+    _check_inputs(evidence, null_evidence, label_td, n_labels)
+    label_td = np.ascontiguousarray(label_td)
+    unit_block = unit_block or method.unit_block
+    n_score = params[method.depth]
+    size_u = np.minimum(evidence.exemplars.count_u, n_score).astype(np.int32)
+    n_scored = int(np.count_nonzero(size_u))
+    passes = 2 if params.get("prior") == "layer" else 1
+    n_done = 0
+
+    def blocks(rows: Int[np.ndarray, " b"]) -> Iterator[tuple[Int[np.ndarray, " b"], Scored]]:
+        nonlocal n_done
+        for start in range(0, len(rows), unit_block):
+            block = rows[start : start + unit_block]
+            yield block, method.score(evidence.block(block), label_td, params)
+            n_done += len(block)
+            progress(method.name, n_done // passes, n_scored)
+
+    layer = LogMean.over(len(label_td))
+    if passes == 2:
+        for _, scored in blocks(np.flatnonzero(size_u)):
+            layer.add(_whole(scored))
+
+    width = evidence.image_nd.shape[1]
+    ranking = Ranking.empty(evidence.n_units, min(n_labels, len(label_td)), width)
+    extra: dict[str, np.ndarray] = {}
+    null_extra: dict[str, list[np.ndarray]] = {}
+    sizes = np.unique(np.append(size_u[size_u > 0], n_score))
+    for size in sizes.tolist():
+        null_scored = method.score(evidence_of_size(null_evidence, size), label_td, params)
+        prior_t, null_prior_rt = _priors(params, null_scored, layer)
+        _take_prior(null_scored, null_prior_rt)
+        null_scores = NullScores.of(null_scored.score_ut)
+        null_size_r = np.full(null_evidence.n_units, size, np.int32)
+        for name, array in {**null_scored.extra, "size": null_size_r}.items():
+            null_extra.setdefault(f"null_{name}", []).append(array)
+        for rows, scored in blocks(np.flatnonzero(size_u == size)):
+            _take_prior(scored, prior_t)
+            ranks = rank_labels(scored.score_ut, scored.has_label_u, null_scores, n_labels)
+            vector_ud = scored.vector_ud
+            if vector_ud is None:
+                best_ud = unit_rows(label_td[ranks.label_uk[:, 0]])
+                vector_ud = np.where(scored.has_label_u[:, None], best_ud, 0).astype(np.float32)
+            raw_uk = ranks.score_uk
+            if scored.raw_vector_ud is not None:
+                raw_uk = scores_of(scored.raw_vector_ud, label_td, ranks)
+            ranking.put(rows, ranks, vector_ud=vector_ud, raw_uk=raw_uk)
+            for name, array in scored.extra.items():
+                shape = (evidence.n_units, *array.shape[1:])
+                extra.setdefault(name, np.zeros(shape, array.dtype))[rows] = array
+
+    if null_scored.extra:
+        for name, array in null_scored.extra.items():
+            extra.setdefault(name, np.zeros((evidence.n_units, *array.shape[1:]), array.dtype))
+        extra |= {name: np.concatenate(rows) for name, rows in null_extra.items()}
+    similarity_u, reuse_u = pair_statistics(evidence, n_score)
+    scores = LabelScores(
+        **ranking.fields(),
+        n_exemplar_u=size_u,
+        similarity_u=similarity_u,
+        pool_u=np.asarray(evidence.contrast.pool_u, np.int32),
+        reuse_u=reuse_u,
+    )
+    return scores, extra
+
+
+def pair_statistics(
+    evidence: Evidence, n_score: int
+) -> tuple[Float32[np.ndarray, " u"], Float32[np.ndarray, " u"]]:
+    """How good the contrast images of each unit are, over its scored pairs.
+
+    Returns:
+        The mean cosine of exemplar and contrast image, and the share of repeated contrast images
+        (``1 - distinct / pairs``); both 0 for a unit without pairs.
+    """
+    contrast = evidence.contrast
+    mask_uk = scored_mask(evidence.exemplars, n_score)
+    n_units, n_rank = mask_uk.shape
+    n_partner = contrast.image_ukj.shape[2]
+    n_partner_uk = np.where(mask_uk, contrast.n_partner_uk[:, :n_rank], 0)
+    is_pair_up = (np.arange(n_partner) < n_partner_uk[:, :, None]).reshape(n_units, -1)
+    n_pairs_u = is_pair_up.sum(axis=1)
+    similarity_up = contrast.similarity_ukj[:, :n_rank].reshape(n_units, -1)
+    total_u = np.where(is_pair_up, similarity_up, 0).sum(axis=1, dtype=np.float64)
+    # Places without a pair get a number of their own beyond the images, so none looks repeated.
+    beyond_p = len(evidence.image_nd) + np.arange(is_pair_up.shape[1])
+    image_up = contrast.image_ukj[:, :n_rank].reshape(n_units, -1)
+    image_up = np.sort(np.where(is_pair_up, image_up, beyond_p), axis=1)
+    n_repeated_u = np.count_nonzero(image_up[:, 1:] == image_up[:, :-1], axis=1)
+    divisor_u = np.maximum(n_pairs_u, 1)
+    return (total_u / divisor_u).astype(np.float32), (n_repeated_u / divisor_u).astype(np.float32)
+
+
+def _whole(scored: Scored) -> Float64[np.ndarray, "u t"]:
+    """Scores with their offset, in float64."""
+    whole_ut = scored.score_ut.astype(np.float64)
+    if scored.offset_u is not None:
+        whole_ut += scored.offset_u[:, None]
+    return whole_ut
+
+
+def _priors(
+    params: Params, null_scored: Scored, layer: LogMean
+) -> tuple[Float64[np.ndarray, " t"] | None, Float64[np.ndarray, "r t"] | None]:
+    """What to take from every unit's scores, and from those of each null draw.
+
+    A draw must meet the prior as a fresh unit would. For the null prior it is therefore left out of
+    its own; for the layer prior it counts as one more neuron of the layer, as every neuron does.
+    """
+    prior = params.get("prior", "none")
+    if prior == "none":
+        return None, None
+    weight = params["prior_weight"]
+    whole_rt = _whole(null_scored)
+    if prior == "layer":
+        return weight * layer.mean_t, weight * layer.with_each(whole_rt)
+    if len(whole_rt) < 2:
+        raise InputError("The null prior needs two random image sets or more; draw more (n_draws).")
+    over_draws = LogMean.over(whole_rt.shape[1])
+    over_draws.add(whole_rt)
+    return weight * over_draws.mean_t, weight * leave_one_out(whole_rt)
+
+
+def _take_prior(
+    scored: Scored, prior: Float64[np.ndarray, " t"] | Float64[np.ndarray, "u t"] | None
+) -> None:
+    """Bring scores to their final value in place: add the offset, subtract the prior."""
+    if scored.offset_u is None:
+        return
+    for u in range(len(scored.score_ut)):
+        row_t = 0.0 if prior is None else prior[u] if prior.ndim == 2 else prior
+        scored.score_ut[u] += np.asarray(scored.offset_u[u] - row_t, np.float32)
+
+
+def _check_inputs(
+    evidence: Evidence,
+    null_evidence: Evidence,
+    label_td: Float32[np.ndarray, "t d"],
+    n_labels: int,
+) -> None:
+    if len(label_td) < 2:
+        raise InputError(
+            f"The vocabulary has {len(label_td)} label(s); give at least 2 to choose from."
+        )
+    if n_labels < 1:
+        raise InputError(f"n_labels is {n_labels}; keep at least 1 label for each neuron.")
+    if label_td.shape[1] != evidence.image_nd.shape[1]:
+        raise StaleError(
+            f"Label vectors are {label_td.shape[1]} wide and image vectors "
+            f"{evidence.image_nd.shape[1]}: they come from different encoders. "
+            "Embed both with the same one."
+        )
+    if not null_evidence.n_units:
+        raise InputError("The null has no random image sets; draw at least 1 (500 is usual).")

@@ -1,0 +1,153 @@
+"""Activations of several layers from one forward pass, one number per unit and image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from csp_engine.errors import InputError
+from csp_engine.networks.layers import LayerTap, first_tensor, hooks_on
+from csp_engine.networks.models import TargetModel, logits_of
+
+
+class _Stop(Exception):
+    """Raised by the last hook: nothing after it is needed."""
+
+
+def positions_last(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
+    """A layer's output as ``(n, channels, positions)``; a vector has one position."""
+    if tap.kind == "vector":
+        return tensor.unsqueeze(-1)
+    if tap.channels_last:
+        return tensor.flatten(1, -2).transpose(1, 2)
+    return tensor.flatten(2)
+
+
+def pool(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
+    """A layer's output as ``(n, units)`` float32, in memory of its own.
+
+    Autoencoder latents are computed at every position and pooled afterwards. ``absmax`` is the
+    value of largest magnitude with its sign; a tie goes to the positive one.
+    """
+    x = positions_last(tensor.detach().float(), tap)
+    pooling = tap.id.pooling
+    if pooling == "cls":
+        x = x[..., :1]
+    elif pooling == "token_mean":
+        x = x[..., tap.n_prefix_tokens :]
+    if tap.sae is not None:
+        x = tap.sae(x.transpose(1, 2)).transpose(1, 2)
+    if pooling in ("none", "cls"):
+        # A copy: the network may go on to change its own tensor in place.
+        return x[..., 0].clone(memory_format=torch.contiguous_format)
+    if pooling in ("mean", "token_mean"):
+        return x.mean(-1)
+    high = x.amax(-1)
+    if pooling == "max":
+        return high
+    low = x.amin(-1)
+    return torch.where(high >= -low, high, low)
+
+
+def to_device(pixels: np.ndarray, model: TargetModel) -> torch.Tensor:
+    """Pixels as a tensor where the network is."""
+    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+    if not pixels.flags.writeable:
+        pixels = pixels.copy()
+    return torch.from_numpy(pixels).to(model.device)
+
+
+class ActivationRecorder:
+    """Record the pooled activations of some layers of a network.
+
+    ``with ActivationRecorder(model, taps) as recorder: recorder(pixels)``. Hooks live only during a
+    call, so none is left behind by an error; layers are pooled inside their hook, so in-place
+    operations further on cannot reach the record, and nothing is kept from batch to batch but
+    ``logits``.
+    """
+
+    def __init__(
+        self, model: TargetModel, taps: Sequence[LayerTap], *, keep_logits: bool = False
+    ) -> None:
+        """Prepare to listen.
+
+        Args:
+            model: the network.
+            taps: from ``select_layers``; the same module may appear with several poolings.
+            keep_logits: keep the classifier's output of the last batch in ``logits``. Without it
+                the pass ends at the last tapped layer.
+        """
+        if not taps:
+            raise InputError("There is no layer to record; choose at least one.")
+        self.model = model
+        self.taps = tuple(taps)
+        self.keep_logits = keep_logits
+        self.logits: Float32[np.ndarray, "n c"] | None = None
+        self._by_module: dict[str, list[LayerTap]] = {}
+        for tap in self.taps:
+            self._by_module.setdefault(tap.id.module, []).append(tap)
+        # transformers wraps forward passes in code that must not be left by an exception.
+        self._may_stop = not keep_logits and not hasattr(model.network, "config")
+
+    def __enter__(self) -> ActivationRecorder:
+        self.model.network.eval()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.logits = None
+
+    def __call__(
+        self, pixels: Float32[np.ndarray, "n channel height width"]
+    ) -> dict[str, Float32[np.ndarray, "n u"]]:
+        """One forward pass; activations by layer id.
+
+        Raises:
+            InputError: an activation is not finite, or a layer did not run.
+        """
+        pooled: dict[str, torch.Tensor] = {}
+        waiting = set(self._by_module)
+
+        def hook_for(name: str) -> Callable[..., None]:
+            def hook(module: Any, args: Any, output: Any) -> None:
+                tensor = first_tensor(output)
+                if tensor is None:
+                    raise InputError(f"Layer {name!r} gave no tensor; choose another layer.")
+                for tap in self._by_module[name]:
+                    pooled[str(tap.id)] = pool(tensor, tap)
+                waiting.discard(name)
+                if self._may_stop and not waiting:
+                    raise _Stop
+
+            return hook
+
+        output = None
+        hooks = {name: hook_for(name) for name in self._by_module}
+        with hooks_on(self.model, hooks), torch.inference_mode(), suppress(_Stop):
+            output = self.model.network(to_device(pixels, self.model))
+        if waiting:
+            raise InputError(
+                f"Layer {min(waiting)!r} of {self.model.name} did not run for this batch; "
+                "choose another layer."
+            )
+        if self.keep_logits:
+            logits = logits_of(output)
+            self.logits = None if logits is None else logits.float().cpu().numpy()
+        result = {str(tap.id): pooled[str(tap.id)].cpu().numpy() for tap in self.taps}
+        for layer, act_nu in result.items():
+            if not np.isfinite(act_nu).all():
+                raise InputError(
+                    f"Layer {layer} of {self.model.name} gives values that are not finite; check "
+                    "its weights and preprocessing."
+                )
+        return result

@@ -1,0 +1,266 @@
+"""How much each neuron drives each output: gradient times activation, and direct weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int32
+from torch import nn
+
+from csp_engine.errors import InputError
+from csp_engine.networks.activations import pool, positions_last, to_device
+from csp_engine.networks.layers import LayerTap, first_tensor, hooks_on
+from csp_engine.networks.models import TargetModel, logits_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """What the units of one layer do to the outputs ``c``.
+
+    ``gradient_activation_cu`` is the mean, over the ``n_image_c`` images that belong to output
+    ``c``, of gradient times activation (0 where there is no image). ``is_predicted`` says that
+    images belong to the output the network itself gave the highest value. ``direct_weight_cu`` are
+    the weights of the linear head, where the pooled layer was seen to be its input, else None.
+    """
+
+    gradient_activation_cu: Float32[np.ndarray, "c u"]
+    n_image_c: Int32[np.ndarray, " c"]
+    direct_weight_cu: Float32[np.ndarray, "c u"] | None
+    output_names: tuple[str, ...]
+    is_predicted: bool = False
+
+
+def _with_first(output: Any, tensor: torch.Tensor) -> Any:
+    """A module's output with its first tensor replaced."""
+    if isinstance(output, torch.Tensor):
+        return tensor
+    if isinstance(output, tuple | list):
+        rest = [_with_first(output[0], tensor), *output[1:]]
+        return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
+    key = next(k for k, v in output.items() if v is not None)  # a transformers ModelOutput
+    return type(output)(**{**output, key: _with_first(output[key], tensor)})
+
+
+def _chosen(model: TargetModel, outputs: Sequence[int | str] | None, n_outputs: int) -> list[int]:
+    """Output numbers from numbers or class names."""
+    if outputs is None:
+        return list(range(n_outputs))
+    numbers = []
+    for output in outputs:
+        if isinstance(output, str):
+            if output not in (model.class_names or ()):
+                raise InputError(
+                    f"{model.name} has no output called {output!r}; give a class name or a number "
+                    f"from 0 to {n_outputs - 1}."
+                )
+            assert model.class_names is not None
+            numbers.append(model.class_names.index(output))
+        elif 0 <= output < n_outputs:
+            numbers.append(int(output))
+        else:
+            raise InputError(f"{model.name} has no output {output}; it has 0 to {n_outputs - 1}.")
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise InputError("The chosen outputs are empty or name one twice; name each once.")
+    return numbers
+
+
+class _Pass:
+    """One forward pass with gradients from the earliest tapped layer to the logits, and no further.
+
+    The output of a tapped layer that carries no gradient yet becomes a leaf; one behind another
+    tapped layer stays in the graph. Either way the network goes on with a copy, so that in-place
+    operations after the layer change neither the recorded activation nor what the gradient is of.
+    """
+
+    def __init__(self, model: TargetModel, modules: Iterable[str]) -> None:
+        self.tapped: dict[str, torch.Tensor] = {}
+        self._model = model
+        self._hooks = {name: self._tap(name) for name in modules}
+
+    def _tap(self, name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            tensor = first_tensor(output)
+            if tensor is None:
+                raise InputError(f"Layer {name!r} gave no tensor; choose another layer.")
+            if not tensor.requires_grad:
+                tensor = tensor.detach().clone().requires_grad_(True)
+            self.tapped[name] = tensor
+            return _with_first(output, tensor.clone())
+
+        return hook
+
+    def run(self, pixels: np.ndarray) -> torch.Tensor:
+        with torch.inference_mode(False), torch.enable_grad(), hooks_on(self._model, self._hooks):
+            logits = logits_of(self._model.network(to_device(pixels, self._model)))
+        if logits is None:
+            raise InputError(
+                f"{self._model.name} is not a classifier, so it has no outputs to drive; "
+                "build without influence."
+            )
+        return logits
+
+
+class _HeadCheck:
+    """Whether a linear layer on a layer's pooled activations gives the logits of every image.
+
+    Agreement of shapes proves nothing; the numbers must agree on every batch, and the activations
+    must not all be zero.
+    """
+
+    def __init__(self, head: nn.Linear) -> None:
+        self.head = head
+        self.is_refuted = False
+        self.is_seen = False
+
+    def see(self, pooled_nu: torch.Tensor, logits_nc: torch.Tensor) -> None:
+        if self.is_refuted:
+            return
+        expected = self.head(pooled_nu.to(self.head.weight.dtype)).float()
+        scale = logits_nc.abs().max().clamp_min(1e-6)
+        if (expected - logits_nc).abs().max() > 1e-4 * scale:
+            self.is_refuted = True
+        self.is_seen = self.is_seen or bool((pooled_nu != 0).any())
+
+
+def influence(
+    model: TargetModel,
+    taps: Sequence[LayerTap],
+    batches: Iterable[tuple[np.ndarray, np.ndarray | None]],
+    outputs: Sequence[int | str] | None = None,
+) -> dict[str, Influence]:
+    """Each unit's mean gradient times activation on each output, and its direct weight if any.
+
+    For image ``i`` of output ``c``: ``sum over positions p of a[p, u] * d logit_c / d a[p, u]``, at
+    the layer's output (Shrikumar et al. 2016), whatever the pooling. For a bias-free linear
+    classifier on the layer, the units of an image add up to its logit.
+
+    Autoencoder latents are left out, with a log message: without running the network on the
+    reconstruction no gradient reaches them.
+
+    Args:
+        model: a classifier.
+        taps: layers, from ``select_layers``.
+        batches: pixels ``(n, channel, height, width)`` and each image's output number, or None to
+            take the output of highest value (among ``outputs``).
+        outputs: numbers or class names to look at, all by default; images of others are passed
+            over.
+
+    Returns:
+        By layer id; the rows ``c`` follow ``outputs``.
+
+    Raises:
+        InputError: the model has no logits, an output does not exist, some batches have labels
+            and others none, or there is no batch.
+    """
+    usable = [tap for tap in taps if tap.sae is None]
+    for tap in taps:
+        if tap.sae is not None:
+            logger.warning("no influence for %s: autoencoder latents have no gradient", tap.id)
+    if not usable:
+        return {}
+    modules = list(dict.fromkeys(tap.id.module for tap in usable))
+    tap_of = {tap.id.module: tap for tap in usable}
+    linear = [m for m in model.network.modules() if isinstance(m, nn.Linear)]
+    sum_cu: dict[str, torch.Tensor] = {}
+    checks: dict[str, list[_HeadCheck]] = {}
+    chosen: list[int] = []
+    n_image_c = np.zeros(0, np.int64)
+    n_outputs = 0
+    is_predicted: bool | None = None
+
+    for pixels, class_n in batches:
+        if is_predicted is not None and is_predicted != (class_n is None):
+            raise InputError(
+                "Some images have a class and others have none; give classes for all or for none."
+            )
+        is_predicted = class_n is None
+        step = _Pass(model, modules)
+        logits = step.run(pixels)
+        if set(step.tapped) != set(modules):
+            missing = min(set(modules) - set(step.tapped))
+            raise InputError(f"Layer {missing!r} did not run for this batch; choose another layer.")
+        if not sum_cu:
+            n_outputs = logits.shape[1]
+            chosen = _chosen(model, outputs, n_outputs)
+            n_image_c = np.zeros(len(chosen), np.int64)
+            sum_cu = {
+                name: torch.zeros(len(chosen), tap_of[name].n_units, dtype=torch.float64)
+                for name in modules
+            }
+            checks = {
+                str(tap.id): [
+                    _HeadCheck(m)
+                    for m in linear
+                    if (m.out_features, m.in_features) == (n_outputs, tap.n_units)
+                ]
+                for tap in usable
+            }
+        fixed = logits.detach()
+        for tap in usable:
+            pooled = pool(step.tapped[tap.id.module], tap)
+            for check in checks[str(tap.id)]:
+                check.see(pooled, fixed.float())
+        row_n, image_n = _rows(model, fixed, class_n, chosen)
+        n_image_c += np.bincount(row_n.cpu().numpy(), minlength=len(chosen))
+        picked = logits[image_n, torch.as_tensor(chosen, device=logits.device)[row_n]].sum()
+        if not picked.requires_grad or not len(row_n):
+            continue
+        tensors = [step.tapped[name] for name in modules]
+        grads = torch.autograd.grad(picked, tensors, allow_unused=True)
+        for name, tensor, grad in zip(modules, tensors, grads, strict=True):
+            if grad is None:  # the logits do not depend on this layer
+                continue
+            product = positions_last(tensor.detach().float() * grad.float(), tap_of[name])
+            image_nu = product.sum(-1)[image_n].cpu().double()
+            sum_cu[name].index_add_(0, row_n.cpu(), image_nu)
+
+    if is_predicted is None:
+        raise InputError("There is no image to measure influence on; give at least one batch.")
+    names = model.class_names
+    output_names = tuple(names[c] if names else str(c) for c in chosen)
+    count_c1 = np.maximum(n_image_c, 1)[:, None]
+    result = {}
+    for tap in usable:
+        proven = [c.head for c in checks[str(tap.id)] if c.is_seen and not c.is_refuted]
+        weight_cu = None
+        if proven:
+            weight_cu = proven[-1].weight.detach().float().cpu().numpy()[chosen]
+        result[str(tap.id)] = Influence(
+            gradient_activation_cu=(sum_cu[tap.id.module].numpy() / count_c1).astype(np.float32),
+            n_image_c=n_image_c.astype(np.int32),
+            direct_weight_cu=weight_cu,
+            output_names=output_names,
+            is_predicted=is_predicted,
+        )
+    return result
+
+
+def _rows(
+    model: TargetModel, logits: torch.Tensor, class_n: np.ndarray | None, chosen: list[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each image that counts: its row among the chosen outputs, and its place in the batch."""
+    n, n_outputs = logits.shape
+    if class_n is None:
+        row_n = logits[:, chosen].argmax(dim=1)
+        return row_n, torch.arange(n, device=logits.device)
+    class_n = np.asarray(class_n)
+    if class_n.shape != (n,) or not np.issubdtype(class_n.dtype, np.integer):
+        raise InputError(
+            f"There are {n} images and classes of shape {class_n.shape} ({class_n.dtype}); give "
+            "one whole number per image."
+        )
+    if n and (class_n.min() < 0 or class_n.max() >= n_outputs):
+        wrong = class_n[(class_n < 0) | (class_n >= n_outputs)][0]
+        raise InputError(f"{model.name} has no output {wrong}; it has 0 to {n_outputs - 1}.")
+    row_of = {c: row for row, c in enumerate(chosen)}
+    pairs = [(row_of[c], i) for i, c in enumerate(class_n.tolist()) if c in row_of]
+    rows = torch.as_tensor([p[0] for p in pairs], dtype=torch.long, device=logits.device)
+    images = torch.as_tensor([p[1] for p in pairs], dtype=torch.long, device=logits.device)
+    return rows, images

@@ -1,0 +1,94 @@
+"""The two ways to run the stages of a build: from images, or from a finished bundle.
+
+``build`` measures what is missing (one pass over the images) and derives the rest; ``relabel``
+derives again from a finished bundle without touching images. A stage runs only if no stage with
+the same content key is committed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from csp_engine.bundle import Bundle, BundleWriter
+from csp_engine.captioners import Captioner, require_encoder
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.pipeline.request import BuildRequest, require_enough_images
+from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stages.candidates import (
+    describe_captioner,
+)
+from csp_engine.pipeline.stages.derived import derive
+from csp_engine.pipeline.stages.influence import influences
+from csp_engine.pipeline.stages.labelled import is_vocabulary_held
+from csp_engine.pipeline.stages.measured import measure
+from csp_engine.types import Encoder, Progress, silent
+from csp_engine.words.vocabularies import Vocabulary
+
+
+def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
+    """Build, complete or refresh a bundle.
+
+    Interrupted at any moment, the next call with the same request continues and ends with the
+    same content as an undisturbed one.
+
+    Raises:
+        InputError: for requests that cannot work, before anything is written where possible.
+        StaleError: if the captioner was made for another encoder.
+        BundleError: if another process is writing the bundle.
+    """
+    n_listed = len(request.probe.table)
+    require_enough_images(n_listed, request.recipe, "lists")
+    captioner, encoder = request.captioner, request.encoder
+    if captioner is not None:
+        require_encoder(captioner, encoder.spec, encoder.fingerprint)
+    with BundleWriter(request.out) as writer:
+        run = Run(writer, request.recipe, progress)
+        run.described["captioner"] = None if captioner is None else describe_captioner(captioner)
+        measure(run, request)
+        derive(run, request.vocabulary, encoder, request.dense_at, captioner)
+        influences(run, request)
+        run.finish()
+    return Bundle.open(request.out)
+
+
+def relabel(
+    path: Path,
+    recipe: Recipe,
+    vocabulary: Vocabulary | None = None,
+    encoder: Encoder | None = None,
+    progress: Progress = silent,
+    captioner: Captioner | None = None,
+) -> Bundle:
+    """Derive labels again in a finished bundle, without images or target models.
+
+    Args:
+        path: the bundle, changed in place; stages whose parameters did not change are kept.
+        recipe: the new parameters.
+        vocabulary: new labels; None keeps those of the bundle.
+        encoder: needed when texts must be embedded anew (new vocabulary or templates).
+        progress: called with stage, done and total.
+        captioner: proposes labels, instead of the one that did or for the first time; None keeps
+            the candidates that the bundle holds.
+
+    Raises:
+        StaleError: if encoder or captioner do not belong to the bundle's embeddings.
+        InputError: if texts must be embedded and no encoder is given, or candidates made anew and
+            no captioner.
+    """
+    Bundle.open(path)
+    with BundleWriter(path) as writer:
+        run = Run(writer, recipe, progress)
+        run.adopt()
+        if captioner is not None:
+            run.described["captioner"] = describe_captioner(captioner)
+        elif "captioner" in writer.manifest.inputs:
+            run.described["captioner"] = writer.manifest.inputs["captioner"]
+        dense_at = run.held_params("neurons").get("dense_at", 0.99)
+        derive(run, vocabulary, encoder, dense_at, captioner)
+        run.finish()
+    return Bundle.open(path)
+
+
+def needs_texts(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | None) -> bool:
+    """Whether ``relabel`` would have to embed texts, and so needs the encoder."""
+    return not is_vocabulary_held(bundle, recipe, vocabulary)

@@ -1,0 +1,196 @@
+"""Every parameter between activations and labels, in one record that the manifest keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from csp_engine.errors import InputError
+from csp_engine.evidence.contrast import ContrastRule
+from csp_engine.methods import METHODS, resolve_params
+from csp_engine.types import TextRecipe
+from csp_engine.words.templates import TEMPLATES
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How exemplars, contrast images and labels are made.
+
+    Attributes:
+        n_exemplars: images kept per neuron, strongest first.
+        n_score: how many of them CSP and SemanticLens average.
+        threshold: below what activation an image counts as quiet: ``mean`` (of the probe set),
+            ``quantile:q`` or ``max:f`` (fraction of the neuron's maximum).
+        n_partners: contrast images per exemplar.
+        reuse: whether one image may be the partner of several exemplars of a neuron.
+        exclude_near_duplicates: never pair an exemplar with a near copy of itself.
+        exclude_same_group: never pair images of the same group id (lesion, patient).
+        gamma: share of the contrast projection that CSP removes, in [0, 1].
+        weighting: of exemplars in CSP: ``none``, ``raw`` (activation), ``clamp0`` or ``rank``.
+        templates: prompts that each label is embedded in.
+        renormalise: whether averaged label vectors return to unit length.
+        subtract_empty: whether the vector of the empty template is taken away first.
+        prior: of CLIP-Dissect: ``null`` (random image sets), ``layer`` (paper), ``none``.
+        methods: label methods to run.
+        n_labels: labels kept per neuron and method.
+        n_null: random image sets behind the percentiles.
+        seed: of samples and random image sets.
+        n_candidates: phrases kept per neuron and mode of the captioner, where there is one.
+        n_beams: width of the captioner's search.
+        prior_weight: λ of log p(text | images) − λ log p(text), by which phrases are ranked.
+    """
+
+    n_exemplars: int = 100
+    n_score: int = 30
+    threshold: str = "mean"
+    n_partners: int = 5
+    reuse: bool = True
+    exclude_near_duplicates: bool = True
+    exclude_same_group: bool = True
+    gamma: float = 1.0
+    weighting: str = "none"
+    templates: tuple[str, ...] = TEMPLATES["paper"]
+    renormalise: bool = True
+    subtract_empty: bool = False
+    prior: str = "null"
+    methods: tuple[str, ...] = ("csp", "semanticlens", "clip_dissect")
+    n_labels: int = 20
+    n_null: int = 500
+    seed: int = 0
+    n_candidates: int = 5
+    n_beams: int = 16
+    prior_weight: float = 0.2
+
+    def __post_init__(self) -> None:
+        whole = {
+            "n_exemplars": 1,
+            "n_score": 1,
+            "n_partners": 1,
+            "n_labels": 1,
+            "n_null": 20,
+            "n_candidates": 1,
+            "n_beams": self.n_candidates,
+        }
+        for name, least in whole.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if not 0 <= self.gamma <= 1:
+            raise InputError(f"gamma is {self.gamma}; it must lie between 0 and 1.")
+        if not 0 <= self.prior_weight <= 1:
+            raise InputError(f"prior_weight is {self.prior_weight}; it must lie between 0 and 1.")
+        unknown = [method for method in self.methods if method not in METHODS]
+        if unknown or not self.methods:
+            raise InputError(
+                f"Label method {', '.join(unknown) or 'none'} does not exist; "
+                f"choose from {', '.join(METHODS)}."
+            )
+        if self.n_score > self.n_exemplars:
+            raise InputError(
+                f"n_score ({self.n_score}) is larger than n_exemplars ({self.n_exemplars}); "
+                "methods can only average exemplars that are kept."
+            )
+        self.text_recipe()
+        self.contrast_rule()
+        for method in self.methods:
+            self.method_params(method)
+
+    def method_params(self, method: str) -> dict[str, Any]:
+        """The parameters of a label method: its own defaults, with this recipe's on top."""
+        own: dict[str, dict[str, Any]] = {
+            "csp": {"n_score": self.n_score, "gamma": self.gamma, "weighting": self.weighting},
+            "semanticlens": {"n_score": self.n_score},
+            "clip_dissect": {"prior": self.prior},
+        }
+        return dict(resolve_params(METHODS[method], own.get(method, {})))
+
+    def contrast_rule(self) -> ContrastRule:
+        """The part that contrast mining needs."""
+        return ContrastRule(
+            self.threshold,
+            self.n_partners,
+            self.reuse,
+            self.exclude_near_duplicates,
+            self.exclude_same_group,
+        )
+
+    def text_recipe(self) -> TextRecipe:
+        """The part that embedding texts needs."""
+        return TextRecipe(tuple(self.templates), self.renormalise, self.subtract_empty)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready mapping, as kept in the manifest."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Recipe:
+        """The recipe a manifest keeps; unknown entries are refused."""
+        return changed(cls(), stored)
+
+
+PRESETS: dict[str, Recipe] = {
+    "default": Recipe(),
+    # Contrastive Semantic Projection as its authors published it.
+    "paper": Recipe(
+        n_exemplars=100,
+        n_score=30,
+        threshold="mean",
+        n_partners=1,
+        reuse=True,
+        exclude_near_duplicates=False,
+        exclude_same_group=False,
+        gamma=1.0,
+        weighting="raw",
+        templates=TEMPLATES["paper"],
+        renormalise=False,
+        prior="layer",
+    ),
+}
+"""Named recipes; ``paper`` reproduces the published method, ``default`` departs by name only."""
+
+
+def named_recipe(name: str, n_exemplars: int | None, values: Mapping[str, Any]) -> Recipe:
+    """A preset with another number of exemplars and other parameters, as a build is asked for it.
+
+    Raises:
+        InputError: for an unknown preset, an unknown parameter or a value of the wrong type.
+    """
+    if name not in PRESETS:
+        raise InputError(f"Preset {name!r} does not exist; choose one of {', '.join(PRESETS)}.")
+    recipe = PRESETS[name]
+    fewer: dict[str, Any] = {}
+    if n_exemplars is not None:
+        fewer = {"n_exemplars": n_exemplars, "n_score": min(n_exemplars, recipe.n_score)}
+    return changed(recipe, {**fewer, **values})
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """A recipe with some parameters replaced, each converted to the type it has.
+
+    Raises:
+        InputError: for an unknown name or a value of the wrong type.
+    """
+    types = {field.name: type(getattr(recipe, field.name)) for field in fields(Recipe)}
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            raise InputError(f"{name!r} is not a parameter; there are {', '.join(types)}.")
+        try:
+            converted[name] = _convert(value, types[name])
+        except ValueError:
+            raise InputError(
+                f"{name} cannot be {value!r}; it is of type {types[name].__name__}."
+            ) from None
+    return replace(recipe, **converted)
+
+
+def _convert(value: Any, to: type) -> Any:
+    if to is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false", "yes", "no", "1", "0"):
+            raise ValueError(value)
+        return value.lower() in ("true", "yes", "1")
+    if to is tuple:
+        return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+    if to is int and isinstance(value, float) and value != int(value):
+        raise ValueError(value)
+    return to(value)

@@ -1,0 +1,1 @@
+"""The stages of a build, one kind of stage a module."""

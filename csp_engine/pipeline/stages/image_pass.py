@@ -1,0 +1,193 @@
+"""The one pass over the images: each is decoded once and serves thumbnail, encoder and models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from csp_engine.bundle import PassJournal, translated_os_errors
+from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.networks.activations import ActivationRecorder
+from csp_engine.networks.layers import LayerTap
+from csp_engine.networks.models import TargetModel
+from csp_engine.probe.images import decode, perceptual_hash, thumbnail
+from csp_engine.probe.listing import ProbeSet
+from csp_engine.types import Encoder, Progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A target model and the layers whose units are looked at."""
+
+    model: TargetModel
+    taps: tuple[LayerTap, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pass:
+    """What one pass has to produce; each stream becomes the content of one stage.
+
+    ``images`` writes thumbnails and image rows; ``encoder`` writes embeddings; ``targets`` write
+    one stream a layer. Stream names are ``thumbs``, ``rows``, ``embeddings`` and ``layer-I-J``.
+    """
+
+    probe: ProbeSet
+    targets: tuple[Target, ...]
+    encoder: Encoder | None
+    thumbnail_side: int
+    batch_size: int
+    stop_on_unreadable: bool
+    streams: dict[str, int] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for i, target in enumerate(self.targets):
+            for j, tap in enumerate(target.taps):
+                self.streams[f"layer-{i}-{j}"] = tap.n_units
+        if self.encoder is not None:
+            self.streams["embeddings"] = self.encoder.dim
+
+    def stream_names(self) -> list[str]:
+        """Every stream, thumbnails and image rows included."""
+        return ["rows", "thumbs", *self.streams]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """One decoded image, ready for everything that wants it; ``reason`` is set if it failed."""
+
+    listed: int
+    reason: str = ""
+    thumb: bytes = b""
+    row: dict[str, Any] = field(default_factory=dict)
+    encoder_pixels: np.ndarray | None = None
+    target_pixels: tuple[np.ndarray, ...] = ()
+
+
+def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
+    """Take all images from where the journal stands to the end.
+
+    Images that cannot be read get a row with a reason and no entry in any other stream, or stop
+    the pass if so asked. Activations that are not finite stop it, with the image's name.
+
+    Raises:
+        InputError: as above, or if the disk is full.
+    """
+    total = len(work.probe.table)
+    progress("images", journal.n_listed, total)
+    with ExitStack() as stack:
+        recorders = [
+            stack.enter_context(ActivationRecorder(target.model, target.taps))
+            for target in work.targets
+        ]
+        for batch in _prepared_batches(work, journal.n_listed):
+            failed = next((p for p in batch if p.reason), None)
+            if failed is not None and work.stop_on_unreadable:
+                file = work.probe.table["file"].iloc[failed.listed]
+                raise InputError(
+                    f"{file} cannot be read: {failed.reason}; mend or remove it, "
+                    "or build with --on-unreadable skip."
+                )
+            whole = [p for p in batch if not p.reason]
+            parts = _measure(work, recorders, whole)
+            parts["rows"] = "".join(json.dumps(p.row) + "\n" for p in batch).encode()
+            parts["thumbs"] = b"".join(p.thumb for p in whole)
+            with translated_os_errors(journal.folder.parent):
+                journal.append(parts, n_listed=len(batch), n_rows=len(whole))
+            progress("images", journal.n_listed, total)
+
+
+def _measure(
+    work: Pass, recorders: list[ActivationRecorder], whole: list[_Prepared]
+) -> dict[str, bytes]:
+    parts: dict[str, bytes] = dict.fromkeys(work.streams, b"")
+    if not whole:
+        return parts
+    if work.encoder is not None:
+        pixels = np.stack([p.encoder_pixels for p in whole if p.encoder_pixels is not None])
+        vectors = work.encoder.embed_images(pixels)
+        _require_finite(vectors, "the encoder", work.probe, whole)
+        parts["embeddings"] = np.ascontiguousarray(vectors, np.float32).tobytes()
+    for i, (target, recorder) in enumerate(zip(work.targets, recorders, strict=True)):
+        recorded = recorder(np.stack([p.target_pixels[i] for p in whole]))
+        for j, tap in enumerate(target.taps):
+            values_nu = recorded[str(tap.id)]
+            _require_finite(values_nu, f"layer {tap.id}", work.probe, whole)
+            parts[f"layer-{i}-{j}"] = np.ascontiguousarray(values_nu, np.float32).tobytes()
+    return parts
+
+
+def _require_finite(
+    values: np.ndarray, where: str, probe: ProbeSet, whole: list[_Prepared]
+) -> None:
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        file = probe.table["file"].iloc[whole[int(np.argmin(finite))].listed]
+        raise InputError(
+            f"{where} gives values that are not finite for image {file}; check the weights and "
+            "the preprocessing, or remove that image."
+        )
+
+
+def _prepared_batches(work: Pass, first: int) -> Iterator[list[_Prepared]]:
+    """Batches of decoded images, prepared by one thread a core.
+
+    Where the networks run on an accelerator, the next two batches are prepared meanwhile. Where
+    they run on the same cores, that would only make both wait for each other (measured: 20 % on
+    two cores), so preparing and running take turns.
+
+    Batch borders depend on the listing alone, so that a resumed pass runs the very same batches.
+    """
+    n_listed = len(work.probe.table)
+    starts = list(range(first, n_listed, work.batch_size))
+    on_cores = all(str(target.model.device) == "cpu" for target in work.targets)
+    n_ahead = 0 if on_cores else 2
+    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as pool:
+
+        def submit(start: int) -> list[Future[_Prepared]]:
+            rows = range(start, min(start + work.batch_size, n_listed))
+            return [pool.submit(_prepare, work, row) for row in rows]
+
+        waiting: deque[list[Future[_Prepared]]] = deque()
+        try:
+            for place in range(len(starts)):
+                while len(waiting) <= n_ahead and place + len(waiting) < len(starts):
+                    waiting.append(submit(starts[place + len(waiting)]))
+                yield [future.result() for future in waiting.popleft()]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare(work: Pass, listed: int) -> _Prepared:
+    try:
+        image = decode(work.probe.read(listed))
+    except (UnreadableImageError, OSError) as error:
+        reason = str(error)
+        return _Prepared(listed, reason, row={"listed": listed, "reason": reason})
+    thumb = thumbnail(image, work.thumbnail_side)
+    row = {
+        "listed": listed,
+        "width": image.width,
+        "height": image.height,
+        "hash": perceptual_hash(image),
+        "thumb_bytes": len(thumb),
+    }
+    return _Prepared(
+        listed,
+        thumb=thumb,
+        row=row,
+        encoder_pixels=None if work.encoder is None else work.encoder.preprocess(image),
+        target_pixels=tuple(target.model.preprocess(image) for target in work.targets),
+    )
+
+
+def read_rows(journal: PassJournal) -> list[Mapping[str, Any]]:
+    """The image rows of a finished pass, in listing order."""
+    return [json.loads(line) for line in journal.path("rows").read_text("utf-8").splitlines()]

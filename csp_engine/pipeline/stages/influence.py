@@ -1,0 +1,98 @@
+"""The stage that asks which outputs each unit drives: gradients on a sample of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import sha256_json
+from csp_engine.networks.influence import influence
+from csp_engine.pipeline.request import BuildRequest
+from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stages.image_pass import Target
+from csp_engine.probe.images import decode
+
+
+def influences(run: Run, request: BuildRequest) -> None:
+    """Which outputs each unit drives, from gradients on a sample of the images."""
+    if request.n_influence_images == 0:
+        return
+    bundle = run.bundle
+    probe_rows = bundle.table("probe", "probe")
+    for target in request.targets:
+        model = target.model
+        if model.class_names is None and not request.outputs:
+            continue
+        names = list(model.class_names or ())
+        labelled = "class" in probe_rows and set(probe_rows["class"].astype(str)) <= set(names)
+        taps = [tap for tap in target.taps if tap.sae is None]
+        identities = {}
+        for tap in taps:
+            name = f"influence:{model.name}/{tap.id}"
+            identities[name] = run.key(
+                name,
+                {
+                    "n_images": request.n_influence_images,
+                    "seed": run.recipe.seed,
+                    "is_predicted_class": not labelled,
+                    "outputs": list(request.outputs),
+                },
+                [f"activations:{model.name}/{tap.id}", "probe"],
+                {"class_names": sha256_json(names)},
+            )
+        missing = [name for name in identities if not run.is_fresh(name)]
+        if not missing:
+            continue
+        found = influence(
+            model,
+            [t for t in taps if f"influence:{model.name}/{t.id}" in missing],
+            _influence_batches(run, request, target, probe_rows, labelled),
+            request.outputs or None,
+        )
+        for name in missing:
+            layer = name.removeprefix(f"influence:{model.name}/")
+            if layer not in found:
+                run.keys.pop(name)
+                continue
+            values = found[layer]
+            with run.writing(name, identities[name]) as folder:
+                folder.table("outputs", pd.DataFrame({"name": list(values.output_names)}))
+                folder.array("gradient_activation", values.gradient_activation_cu)
+                folder.array("n_image", values.n_image_c)
+                if values.direct_weight_cu is not None:
+                    folder.array("direct_weight", values.direct_weight_cu)
+                folder.facts.update(
+                    is_predicted_class=not labelled, n_images=int(values.n_image_c.sum())
+                )
+
+
+def _influence_batches(
+    run: Run, request: BuildRequest, target: Target, probe_rows: pd.DataFrame, labelled: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    model = target.model
+    listed = run.bundle.table("images", "images")["listed"].to_numpy()
+    classes = probe_rows["class"].astype(str).to_numpy() if labelled else None
+    chosen = _balanced_sample(len(probe_rows), classes, request.n_influence_images, run.recipe.seed)
+    number = {name: i for i, name in enumerate(model.class_names or ())}
+    size = request.batch_size
+    for first in range(0, len(chosen), size):
+        images = chosen[first : first + size]
+        pixels = np.stack(
+            [model.preprocess(decode(request.probe.read(int(listed[i])))) for i in images]
+        )
+        known = None if classes is None else np.array([number[classes[i]] for i in images])
+        yield pixels, known
+        run.progress(f"influence in {model.name}", first + len(images), len(chosen))
+
+
+def _balanced_sample(
+    n_images: int, classes: np.ndarray | None, n_wanted: int, seed: int
+) -> np.ndarray:
+    """Up to ``n_wanted`` image ids in random order, classes taking turns where they are known."""
+    order = np.random.default_rng(seed).permutation(n_images)
+    if classes is not None:
+        turn = pd.Series(classes[order]).groupby(classes[order]).cumcount().to_numpy()
+        order = order[np.argsort(turn, kind="stable")]
+    return np.sort(order[:n_wanted])

@@ -1,0 +1,316 @@
+"""Stages that look at images: thumbnails and hashes, embeddings, activations, the probe table."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import PassJournal
+from csp_engine.encoders import PrecomputedEncoder
+from csp_engine.errors import InputError
+from csp_engine.networks.layers import LayerTap
+from csp_engine.pipeline.request import BuildRequest, require_enough_images
+from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stages.image_pass import Pass, Target, read_rows, run_pass
+from csp_engine.probe.images import near_duplicate_groups
+
+
+def measure(run: Run, request: BuildRequest) -> None:
+    """Images, probe table, embeddings and activations, by one pass over what is missing."""
+    probe, encoder = request.probe, request.encoder
+    pixels = not isinstance(encoder, PrecomputedEncoder)
+    identities: dict[str, dict[str, Any]] = {}
+    identities["images"] = run.key(
+        "images",
+        {
+            "thumbnail_side": request.thumbnail_side,
+            "near_duplicate_distance": request.near_duplicate_distance,
+        },
+        inputs={"probe": probe.content_sha256},
+    )
+    identities["embeddings"] = run.key(
+        "embeddings", {}, ["images"], {"encoder": encoder.fingerprint}
+    )
+    for target in request.targets:
+        for tap in target.taps:
+            name = f"activations:{target.model.name}/{tap.id}"
+            identities[name] = run.key(
+                name, _description(tap), ["images"], {"model": target.model.fingerprint}
+            )
+    _adopt_other_models(run, request)
+    run.described["encoder"] = {
+        "spec": encoder.spec,
+        "fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+        "description": encoder.description,
+    }
+
+    missing = [name for name in identities if not run.is_fresh(name)]
+    by_pass = [n for n in missing if n != "embeddings" or pixels]
+    if by_pass:
+        _pass(run, request, identities, by_pass)
+    else:
+        shutil.rmtree(run.writer.pass_folder, ignore_errors=True)
+    if "embeddings" in missing and not pixels:
+        _lookup_embeddings(run, request, identities["embeddings"])
+    _probe_table(run, request)
+
+
+def _description(tap: LayerTap) -> dict[str, Any]:
+    """What beside the model's weights decides the numbers of a layer."""
+    return {
+        "module": tap.id.module,
+        "pooling": tap.id.pooling,
+        "kind": tap.kind,
+        "channels_last": tap.channels_last,
+        "n_prefix_tokens": tap.n_prefix_tokens,
+        "sae": None if tap.sae is None else tap.sae.fingerprint,
+    }
+
+
+def _adopt_other_models(run: Run, request: BuildRequest) -> None:
+    """Layers of other models stay, as long as they were measured on the same images."""
+    asked = {target.model.name for target in request.targets}
+    asked_layers = {(t.model.name, str(tap.id)) for t in request.targets for tap in t.taps}
+    described = dict(run.writer.manifest.inputs.get("models", {}))
+    for target in request.targets:
+        held = described.get(target.model.name)
+        if held is not None and held["fingerprint"] == target.model.fingerprint:
+            continue
+        order = len(described) if held is None else held["order"]
+        described[target.model.name] = {"layers": [], "order": order}
+    for name, record in run.writer.manifest.stages.items():
+        if not name.startswith("activations:"):
+            continue
+        model, _, layer = name.removeprefix("activations:").rpartition("/")
+        known = described.get(model, {}).get("fingerprint")
+        same_images = record.needs.get("images") == run.keys["images"]
+        if (model, layer) in asked_layers or record.inputs.get("model") != known:
+            continue
+        if not same_images:
+            if model in asked:
+                continue
+            raise InputError(
+                f"{run.writer.path.name} holds model {model!r} measured on other images; "
+                "build into another output, or delete that bundle first."
+            )
+        run.keys[name] = record.key
+        run.layers.append((model, layer))
+    run.layers += sorted(asked_layers - set(run.layers))
+    for target in request.targets:
+        model = target.model
+        order = [str(tap.id) for tap in target.taps]
+        before = [la for la in described[model.name].get("layers", []) if la not in order]
+        described[model.name] = {
+            "spec": model.spec,
+            "fingerprint": model.fingerprint,
+            "preprocessing": model.preprocessing,
+            "class_names": None if model.class_names is None else list(model.class_names),
+            "n_prefix_tokens": model.n_prefix_tokens,
+            "order": described[model.name]["order"],
+            "layers": [la for la in before if (model.name, la) in run.layers] + order,
+        }
+    run.described["models"] = described
+
+
+def _pass(
+    run: Run,
+    request: BuildRequest,
+    identities: Mapping[str, dict[str, Any]],
+    missing: list[str],
+) -> None:
+    header: dict[str, Any] = {
+        "stages": {name: run.keys[name] for name in identities},
+        "batch_size": request.batch_size,
+        "missing": missing,
+    }
+    folder = run.writer.pass_folder
+    held = PassJournal.header_of(folder)
+    if held is not None and _covers(held, header):
+        header = held
+    wanted = set(header["missing"])
+    targets = tuple(
+        Target(
+            target.model,
+            tuple(
+                tap for tap in target.taps if f"activations:{target.model.name}/{tap.id}" in wanted
+            ),
+        )
+        for target in request.targets
+    )
+    targets = tuple(target for target in targets if target.taps)
+    work = Pass(
+        request.probe,
+        targets,
+        request.encoder if "embeddings" in wanted else None,
+        request.thumbnail_side,
+        request.batch_size,
+        request.stop_on_unreadable,
+    )
+    streams = {
+        f"activations:{target.model.name}/{tap.id}": f"layer-{i}-{j}"
+        for i, target in enumerate(targets)
+        for j, tap in enumerate(target.taps)
+    }
+    journal = PassJournal(folder, header, work.stream_names())
+    try:
+        run_pass(work, journal, run.progress)
+    finally:
+        journal.close()
+    rows = read_rows(journal)
+    if journal.n_rows == 0:
+        n_listed = len(request.probe.table)
+        raise InputError(
+            f"None of the {n_listed} images of {request.probe.name} can be read (the first: "
+            f"{rows[0]['reason']}); check that the folder holds undamaged image files."
+        )
+    require_enough_images(journal.n_rows, run.recipe, "has")
+    _drop_outdated_layers(run, request)
+    if not run.is_fresh("images"):
+        _write_images(run, request, identities["images"], journal, rows)
+    if "embeddings" in wanted and not run.is_fresh("embeddings"):
+        shape = (journal.n_rows, request.encoder.dim)
+        with run.writing("embeddings", identities["embeddings"], _of(run, "encoder")) as folder_:
+            folder_.raw_array("image", shape, journal.path("embeddings"))
+    for name, stream in streams.items():
+        if run.is_fresh(name):
+            continue
+        shape = (work.streams[stream], journal.n_rows)
+        with run.writing(name, identities[name], _of(run, "models")) as folder_:
+            folder_.transposed_array("activation", shape, journal.path(stream))
+            folder_.facts["n_units"] = shape[0]
+    journal.remove()
+
+
+def _of(run: Run, name: str) -> dict[str, Any]:
+    """One entry of the manifest's inputs, to be committed with the stage it belongs to."""
+    return {name: run.described[name]}
+
+
+def _drop_outdated_layers(run: Run, request: BuildRequest) -> None:
+    """Forget layers of the asked models that were measured with other weights or images."""
+    asked = {target.model.name for target in request.targets}
+    run.writer.drop(
+        [
+            name
+            for name in run.writer.manifest.stages
+            if name.startswith("activations:")
+            and name.removeprefix("activations:").rpartition("/")[0] in asked
+            and name not in run.keys
+        ]
+    )
+
+
+def _write_images(
+    run: Run,
+    request: BuildRequest,
+    identity: Mapping[str, Any],
+    journal: PassJournal,
+    rows: list[Mapping[str, Any]],
+) -> None:
+    whole = [row for row in rows if "reason" not in row]
+    listed = np.array([row["listed"] for row in whole])
+    sha256 = request.probe.table["sha256"].to_numpy()[listed]
+    hashes = np.array([row["hash"] for row in whole], np.uint64)
+    groups = near_duplicate_groups(hashes, list(sha256), request.near_duplicate_distance)
+    table = pd.DataFrame(
+        {
+            "sha256": sha256,
+            "listed": listed.astype(np.int32),
+            "width": np.array([row["width"] for row in whole], np.int32),
+            "height": np.array([row["height"] for row in whole], np.int32),
+            "perceptual_hash": hashes,
+            "duplicate_of": _first_of_content(sha256),
+            "duplicate_group": groups,
+        }
+    )
+    failed = [row for row in rows if "reason" in row]
+    skipped = pd.DataFrame(
+        {
+            "listed": np.array([row["listed"] for row in failed], np.int32),
+            "reason": np.array([row["reason"] for row in failed], object),
+        }
+    )
+    offsets = np.concatenate([[0], np.cumsum([row["thumb_bytes"] for row in whole])])
+    with run.writing("images", identity) as folder:
+        folder.table("images", table)
+        folder.table("skipped", skipped.astype({"reason": "string"}))
+        folder.array("thumb_offset", offsets.astype(np.int64))
+        shutil.copyfile(journal.path("thumbs"), folder.path / "thumbs.bin")
+        folder.facts.update(
+            n_images=len(whole),
+            n_skipped=len(failed),
+            n_exact_duplicates=int((table["duplicate_of"] != table.index).sum()),
+            n_near_duplicates=int((table["duplicate_group"] != table.index).sum()),
+        )
+
+
+def _lookup_embeddings(run: Run, request: BuildRequest, identity: Mapping[str, Any]) -> None:
+    assert isinstance(request.encoder, PrecomputedEncoder)
+    listed = run.bundle.table("images", "images")["listed"].to_numpy()
+    chosen = request.probe.table.iloc[listed]
+    vectors = request.encoder.lookup_images(list(chosen["file"]), list(chosen["sha256"]))
+    with run.writing("embeddings", identity, _of(run, "encoder")) as folder:
+        folder.array("image", np.asarray(vectors, np.float32))
+
+
+def _probe_table(run: Run, request: BuildRequest) -> None:
+    identity = run.key("probe", {}, ["images"], {"table": request.probe.metadata_sha256})
+    table = request.probe.table
+    images = run.writer.manifest.stages["images"]
+    run.described["probe"] = {
+        "name": request.probe.name,
+        "n_listed": len(table),
+        "n_images": images.facts["n_images"],
+        "n_skipped": images.facts["n_skipped"],
+        "content_sha256": request.probe.content_sha256,
+        "metadata_sha256": request.probe.metadata_sha256,
+        "concepts": list(request.probe.concepts),
+        "masks": list(request.probe.masks),
+        **({"notice": request.notice} if request.notice else {}),
+    }
+    if run.is_fresh("probe"):
+        return
+    held = run.bundle.table("images", "images")
+    skipped = run.bundle.table("images", "skipped")
+    kept = table.iloc[held["listed"].to_numpy()].reset_index(drop=True)
+    files = table["file"].to_numpy()[skipped["listed"].to_numpy()]
+    classes = pd.DataFrame({"name": [], "n_images": []}).astype(
+        {"name": "string", "n_images": "int32"}
+    )
+    if "class" in kept:
+        counts = kept["class"].value_counts().sort_index()
+        classes = pd.DataFrame(
+            {
+                "name": pd.array([str(c) for c in counts.index], "string"),
+                "n_images": counts.to_numpy(np.int32),
+            }
+        )
+    with run.writing("probe", identity, _of(run, "probe")) as folder:
+        folder.table("probe", kept)
+        folder.table(
+            "skipped",
+            pd.DataFrame(
+                {"file": pd.array(files, "string"), "reason": skipped["reason"].to_numpy()}
+            ).astype({"reason": "string"}),
+        )
+        folder.table("classes", classes)
+
+
+def _covers(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether an interrupted pass produced (or was producing) all that is wanted now."""
+    return (
+        held["batch_size"] == wanted["batch_size"]
+        and held["stages"] == wanted["stages"]
+        and set(wanted["missing"]) <= set(held["missing"])
+    )
+
+
+def _first_of_content(sha256: np.ndarray) -> np.ndarray:
+    """For each image the lowest image id with the same bytes."""
+    _, first, inverse = np.unique(sha256.astype(str), return_index=True, return_inverse=True)
+    return first[inverse].astype(np.int32)

@@ -1,0 +1,43 @@
+"""Finding neurons by words, by an image or by another neuron, and matching them."""
+
+from csp_engine.search.query import (
+    BuiltIndex,
+    NullLevel,
+    Ranking,
+    allowed_rows,
+    build_index,
+    bundle_encoder,
+    combine,
+    image_query_vector,
+    null_vectors,
+    open_index,
+    prompts,
+    query_vector,
+    rank,
+    rank_like,
+    remainders,
+    row_of,
+    stored_label,
+    text_recipe,
+)
+
+__all__ = [
+    "BuiltIndex",
+    "NullLevel",
+    "Ranking",
+    "allowed_rows",
+    "build_index",
+    "bundle_encoder",
+    "combine",
+    "image_query_vector",
+    "null_vectors",
+    "open_index",
+    "prompts",
+    "query_vector",
+    "rank",
+    "rank_like",
+    "remainders",
+    "row_of",
+    "stored_label",
+    "text_recipe",
+]

@@ -1,0 +1,179 @@
+"""Encoders in a process of their own, so that whoever shows pages never holds torch.
+
+Importing torch takes seconds during which a process answers nobody, and keeps hundreds of megabytes
+for ever. Here a second process does that when the first text needs it (or ``warm`` says that one
+soon will); it ends with the process that started it. The two speak over pipes: a line of JSON and
+the bytes of an image there, a line of JSON and the bytes of a vector back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Float32
+
+from csp_engine import errors
+from csp_engine.bundle import Bundle
+
+_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+TRUST = "CSP_TRUST_PYTHON"
+
+
+class EncoderProcess:
+    """The encoders of any bundles, each loaded when it is first needed; safe between threads."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._loaded: set[str] = set()
+
+    def has_loaded(self, bundle: Bundle) -> bool:
+        """Whether the encoder of a bundle answers at once."""
+        return bundle.manifest.inputs["encoder"]["fingerprint"] in self._loaded
+
+    def warm(self, bundle: Bundle) -> None:
+        """Begin to load the encoder of a bundle in the background; asking says what failed."""
+        if self.has_loaded(bundle) or self._lock.locked():
+            return
+
+        def load() -> None:
+            with contextlib.suppress(errors.CspError):
+                self._ask(bundle, {})
+
+        threading.Thread(target=load, name="encoder warm-up", daemon=True).start()
+
+    def text_vector(self, bundle: Bundle, text: str) -> Float32[np.ndarray, " d"]:
+        """As ``search.query_vector``.
+
+        Raises:
+            CspError: what that raises, and what loading the encoder does.
+        """
+        return self._ask(bundle, {"text": text})
+
+    def image_vector(self, bundle: Bundle, content: bytes) -> Float32[np.ndarray, " d"]:
+        """The vector of the bytes of an image file.
+
+        Raises:
+            CspError: if it is no image, or the encoder cannot be had.
+        """
+        return self._ask(bundle, {"image": len(content)}, content)
+
+    def close(self) -> None:
+        """End the process; the next question starts another."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in filter(None, (self._process.stdin, self._process.stdout)):
+                with contextlib.suppress(OSError, ValueError):
+                    pipe.close()  # what was not sent yet fails to be
+        self._process, self._loaded = None, set()
+
+    def _ask(self, bundle: Bundle, question: dict[str, Any], content: bytes = b"") -> np.ndarray:
+        asked = {"bundle": str(bundle.path.resolve()), "digest": bundle.digest, **question}
+        asked[TRUST] = os.environ.get(TRUST, "")
+        with self._lock:
+            try:
+                process = self._started()
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(json.dumps(asked).encode() + b"\n" + content)
+                process.stdin.flush()
+                answer = json.loads(process.stdout.readline())
+                body = process.stdout.read(answer.get("bytes", 0))
+            except (OSError, ValueError):
+                self._end()
+                raise errors.MissingModelError(
+                    f"The encoder {bundle.manifest.inputs['encoder']['spec']} stopped while it was "
+                    "loading or working, perhaps for want of memory; try again."
+                ) from None
+            if "error" in answer:
+                raise getattr(errors, answer["error"], errors.CspError)(answer["message"])
+            self._loaded.add(answer["fingerprint"])
+        return np.frombuffer(body, np.float32).copy()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self._loaded = set()
+            # Not all of sys.path: Streamlit puts the folder of the running script there.
+            path = os.pathsep.join(
+                filter(None, (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")))
+            )
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        return self._process
+
+
+def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> tuple[str, bytes]:
+    """The fingerprint of a bundle's encoder, and the vector asked for if any.
+
+    ``loaded`` holds encoders by fingerprint and bundles by path and digest; what is new is added.
+
+    Raises:
+        CspError: as the functions of ``search`` do.
+    """
+    from csp_engine.probe.images import decode
+    from csp_engine.search import query as search
+
+    os.environ[TRUST] = question[TRUST]
+    place = question["bundle"], question["digest"]
+    bundle = loaded[place] = loaded.get(place) or Bundle.open(question["bundle"])
+    fingerprint = bundle.manifest.inputs["encoder"]["fingerprint"]
+    if fingerprint not in loaded:
+        # Collecting garbage while torch loads walks all of it again and again: a fifth of the time.
+        gc.disable()
+        try:
+            loaded[fingerprint] = search.bundle_encoder(bundle)
+        finally:
+            gc.freeze()
+            gc.enable()
+    encoder = loaded[fingerprint]
+    vector_d = np.zeros(0, np.float32)
+    if "text" in question:
+        vector_d = search.query_vector(bundle, question["text"], encoder)
+    elif "image" in question:
+        vector_d = search.image_query_vector(bundle, decode(content), encoder)
+    return fingerprint, np.ascontiguousarray(vector_d, np.float32).tobytes()
+
+
+def serve(questions: BinaryIO, answers: BinaryIO) -> None:
+    """Answer until nobody asks any more."""
+    loaded: dict[Any, Any] = {}
+    while line := questions.readline():
+        question = json.loads(line)
+        content = questions.read(question.get("image", 0))
+        try:
+            fingerprint, body = answer(question, content, loaded)
+            head = {"fingerprint": fingerprint, "bytes": len(body)}
+        except errors.CspError as error:
+            head, body = {"error": type(error).__name__, "message": str(error)}, b""
+        answers.write(json.dumps(head).encode() + b"\n" + body)
+        answers.flush()
+
+
+def main() -> None:
+    """Speak over standard input and output; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()

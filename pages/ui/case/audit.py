@@ -1,0 +1,300 @@
+"""Steps of the melanoma walk that show the audit: the plot, and the spurious neurons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.stats.intervals import share_of
+from pages.ui.case import charts as case_charts
+from pages.ui.case.charts import CHART, lead, theme
+from pages.ui.neuron import sections
+from pages.ui.parts import words
+from pages.ui.parts.cards import Packs, markdown_text, page_url, plain, show, tile_grid
+from pages.ui.shell.page import go
+from pages.ui.table.neuron_rows import chosen, label_column
+from pages.ui.views import case as audit
+from pages.ui.views import images as evidence
+from pages.ui.views import neuron as neurons
+from pages.ui.views import table
+from pages.ui.views.address import View
+
+N_SPURIOUS, N_PAIRS, N_UNEXPECTED, N_SHARED = 4, 4, 5, 3
+NEEDS = "This follows from step 3, for which this bundle lacks something."
+
+
+def examined(
+    bundle: Bundle, view: View, layers: tuple[str, ...], lacking: str = ""
+) -> audit.Case | None:
+    """The case, or None after saying what is missing, in other words where it was said before."""
+    case = audit.examine(bundle, view.model, layers, view.method)
+    if isinstance(case, str):
+        lead(plain(lacking or case))
+        return None
+    return case
+
+
+def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
+    """The plot of the SemanticLens paper, and the same as a table."""
+    case = examined(bundle, view, layers)
+    if case is None:
+        return
+    shown = case.influential
+    among = "images that it calls so itself" if case.is_predicted else "images of that class"
+    lead(
+        f"Each point is one of the {numbers.count(len(shown))} neurons that together carry half of "
+        f"the influence on <i>{plain(case.output)}</i> in their layer ("
+        f"{words.term('gradient × activation')}, mean over {numbers.count(case.n_images)} probe "
+        f"{among}); larger points carry more. Up means like an artefact, right like a clinical "
+        "criterion. Dotted: what 95 % of random image sets stay below; beyond both lines, the "
+        "alignment further above its own decides. Below both, a neuron is <b>unexpected</b>: it "
+        "matters, and nothing on either list says why."
+    )
+    empty = " − cos(z, ∅)" if case.has_empty else ""
+    show(
+        "<p class='csp-formula'>a<sub>valid</sub> = max<sub>t ∈ criteria</sub> cos(z, t)"
+        f"{empty}&emsp; a<sub>spurious</sub> = max<sub>t ∈ artefacts</sub> cos(z, t){empty}</p>"
+        f"<p class='csp-quiet csp-left'>z: concept vector by {words.method(view.method)}; t: "
+        "vector of a text"
+        + ("; ∅: vector of the templates without a text" if case.has_empty else "")
+        + ". After SemanticLens (Dreyer et al. 2025, Fig. 4). Select a point or a row to open its "
+        "neuron.</p>"
+    )
+    figure, described = case_charts.alignment_plot(case, theme())
+    event = st.plotly_chart(
+        figure,
+        key="alignment",
+        on_select="rerun",
+        selection_mode="points",
+        config=CHART,
+        alt=described,
+    )
+    picked = [point.get("customdata") for point in event["selection"]["points"]]
+    for at in picked[:1]:
+        at = at[0] if isinstance(at, list) and at else at
+        if isinstance(at, (int, float)) and 0 <= at < len(case.rows):
+            go("neuron", audit.here(view, case.rows.iloc[int(at)]).params())
+    counts(view, case)
+    twin(bundle, view, case)
+    with st.expander("Which concepts, and who says so"):
+        show(sources(case))
+
+
+def counts(view: View, case: audit.Case) -> None:
+    """How many of each kind, and the unexpected ones by name."""
+    each = [f"<b>{numbers.count(len(case.of_kind(kind)))}</b> {kind}" for kind in audit.KINDS]
+    rows = case.of_kind("unexpected").head(N_UNEXPECTED)
+    links = [
+        f"<a href='{plain(page_url('neuron', audit.here(view, row).params()))}' target='_self'>"
+        f"{plain(row['layer'])}/{row['unit']}</a> ({plain(audit.signed_share(row['share']))})"
+        for _, row in rows.iterrows()
+    ]
+    named = f" The most influential unexpected ones: {', '.join(links)}." if links else ""
+    lead(f"Of these neurons, {each[0]}, {each[1]} and {each[2]}.{named}{true_of_unexpected(case)}")
+
+
+def true_of_unexpected(case: audit.Case) -> str:
+    """What the unexpected neurons were measured to answer to, where that is known."""
+    rows = case.of_kind("unexpected")
+    if "truth" not in rows or rows.empty:
+        return ""
+    found = rows["truth"].value_counts()
+    parts = [
+        f"{numbers.count(n)} to {plain(name) if name else 'no known concept clearly enough'}"
+        for name, n in found.head(3).items()
+    ]
+    n_other = int(found.iloc[3:].sum())
+    parts += [f"{numbers.count(n_other)} to others"] if n_other else []
+    return f" By the {words.term('true concept')}, the unexpected answer: {', '.join(parts)}."
+
+
+def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
+    """The influential neurons as a table: for keyboards, and for sorting."""
+    rows = case.influential
+    shown = pd.DataFrame(
+        {
+            "strip": table.strip_urls(view, bundle, rows),
+            "neuron": table.neuron_ids(rows),
+            "kind": rows["kind"],
+            "label": np.where(rows["reliable"], rows["label"], ""),
+            "share": 100 * rows["share"],
+            "spurious": rows["spurious"],
+            "spurious_text": rows["spurious_text"],
+            "valid": rows["valid"],
+            "valid_text": rows["valid_text"],
+        }
+    )
+    if "truth" in rows:
+        shown["truth"] = rows["truth"]
+    kinds = st.column_config
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(330, 40 + 50 * len(shown)),
+        row_height=50,
+        column_config={
+            "strip": kinds.ImageColumn("Exemplars", width=216),
+            "neuron": kinds.TextColumn("Neuron"),
+            "kind": kinds.TextColumn(
+                "Kind",
+                help=words.tooltip(
+                    "Valid, spurious or unexpected, as in the plot.", "unexpected neuron"
+                ),
+            ),
+            "label": label_column(
+                "Best label",
+                "opened",
+                words.tooltip("Empty where no label is reliable.", "reliable label"),
+            ),
+            "share": kinds.NumberColumn(
+                "Influence",
+                format="%+.2f %%",
+                help=words.tooltip(
+                    f"Share of its layer's; + towards {markdown_text(case.output)}.",
+                    "gradient × activation",
+                ),
+            ),
+            "spurious": kinds.NumberColumn(
+                "a spurious",
+                format="%.3f",
+                help=words.tooltip("Alignment to artefacts, as in the plot.", "alignment"),
+            ),
+            "spurious_text": kinds.TextColumn("Nearest artefact"),
+            "valid": kinds.NumberColumn(
+                "a valid",
+                format="%.3f",
+                help=words.tooltip("Alignment to clinical criteria, as in the plot.", "alignment"),
+            ),
+            "valid_text": kinds.TextColumn("Nearest criterion"),
+            "truth": kinds.TextColumn(
+                "Truth",
+                help=words.tooltip(
+                    "What it answers to on other images; empty where unclear.", "true concept"
+                ),
+            ),
+        },
+        key="influential",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"{len(shown)} influential neurons with alignments, influence and labels",
+    )
+    at = chosen(event, "opened", len(rows))
+    if at is not None:
+        go("neuron", audit.here(view, rows.iloc[at]).params())
+
+
+def sources(case: audit.Case) -> str:
+    """The lists of concepts that this vocabulary names, by source."""
+    parts = []
+    used = set(case.valid_texts) | set(case.spurious_texts)
+    for group in audit.expected().groups:
+        first = [next((n for n in names if n in used), None) for names in group.concepts]
+        held = ", ".join(plain(name) for name in first if name)
+        lacking = ", ".join(
+            plain(names[0]) for names, n in zip(group.concepts, first, strict=True) if n is None
+        )
+        kind = "clinical criteria" if group.is_valid else "artefacts"
+        missing = (
+            f" <span class='csp-quiet'>Not in this vocabulary: {lacking}.</span>" if lacking else ""
+        )
+        parts.append(
+            f"<dt>{plain(group.name)} <span class='csp-quiet'>({kind})</span></dt>"
+            f"<dd>{held or 'none'}.{missing}<br>"
+            f"<span class='csp-quiet'>{plain(group.source)}</span></dd>"
+        )
+    return f"<div class='csp-words'><dl>{''.join(parts)}</dl></div>"
+
+
+def spurious(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
+    """The most influential spurious neurons beside what leaves them quiet."""
+    case = examined(bundle, view, layers, NEEDS)
+    if case is None:
+        return
+    rows = case.of_kind("spurious")
+    if rows.empty:
+        lead("No influential neuron aligns with an artefact more than chance would have it.")
+        return
+    first = min(N_SPURIOUS, len(rows))
+    lead(
+        f"The {first} most influential of {numbers.count(len(rows))}. Left in each pair an image "
+        "that excites the neuron, right the most similar one that leaves it quiet: what the first "
+        "has and the second lacks is what the network takes into account."
+    )
+    if "truth" in rows:
+        lead(truth_check(case, bundle))
+    else:
+        lead("What these neurons truly answer to is not known in this bundle: look at the images, "
+             "and at what is recorded about them.")  # fmt: skip
+    for at, (_, row) in enumerate(rows.head(N_SPURIOUS).iterrows()):
+        neuron(bundle, view, case, row, at)
+
+
+def truth_check(case: audit.Case, bundle: Bundle) -> str:
+    """How the calls compare with what the neurons were measured to answer to."""
+    truth = bundle.truth(case.model, case.layers[0])
+    n_images = numbers.count(truth.n_image) if truth else "?"
+    is_own = truth is not None and truth.rule["provenance"].get("in_probe_set", False)
+    where = "photographs of the probe set itself" if is_own else "images kept aside"
+    called = case.of_kind("spurious")
+    right = audit.true_share(case, called, is_valid=False)
+    wrong = audit.true_share(case, called, is_valid=True)
+    is_known = truth is not None and bool(truth.concepts["name"].isin(case.valid_texts).any())
+    criterion = f"{numbers.count(wrong.n_hits)} to a clinical criterion, " if is_known else ""
+    truly = case.influential[case.influential["truth"].isin(case.spurious_texts)]
+    found = share_of(int((truly["kind"] == "spurious").sum()), len(truly))
+    return (
+        f"Checked against the {words.term('true concept')} of each neuron, measured on {n_images} "
+        f"{where}: of those called spurious {audit.with_interval(right)} truly answer to "
+        f"an artefact on the list, {criterion}"
+        "the others to nothing that clearly. Of the influential neurons that truly answer to an "
+        "artefact, "
+        f"{audit.with_interval(found)} are called spurious."
+    )
+
+
+def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int) -> None:
+    """One spurious neuron: name, figures, pairs."""
+    here = audit.here(view, row)
+    label = neurons.best_label(bundle, here.model, here.layer, here.unit, view.method)
+    way = "towards" if row["share"] > 0 else "away from"
+    facts = [
+        f"influence {audit.signed_share(row['share'])} of its layer, {way} {case.output}",
+        f"artefact {row['spurious_text']} {numbers.score(row['spurious'])}, "
+        f"criterion {row['valid_text']} {numbers.score(row['valid'])}",
+    ]
+    if "truth" in row:
+        ends = f"{row['auroc_low']:.2f} to {row['auroc_high']:.2f}"
+        facts.append(
+            f"truth {row['truth']}, AUROC {row['auroc']:.2f} ({ends})"
+            if row["truth"]
+            else "truth: no concept is clear enough"
+        )
+    facts += shared(bundle, here)
+    href = page_url("neuron", here.params())
+    show(
+        f"<div class='csp-case'><h3 dir='auto'>{plain(label.title)}</h3>"
+        f"<p><a href='{plain(href)}' target='_self'>{plain(here.model)}/{plain(here.layer)}/"
+        f"{here.unit}</a> · {' · '.join(plain(fact) for fact in facts)}</p></div>"
+    )
+    image = tile_grid(
+        evidence.pair_tiles(bundle, here, N_PAIRS),
+        Packs(view.bundle, bundle),
+        label=f"Exemplars of {here.model}/{here.layer}/{here.unit} beside their contrast images",
+        key=f"spurious-{at}",
+    )
+    if image is not None:
+        go("search", view.search_params("", image=image))
+
+
+def shared(bundle: Bundle, here: View) -> list[str]:
+    """What is recorded about the exemplars more often than chance would have it, in words."""
+    found = [row for row in evidence.breakdown(bundle, here) if row.q <= sections.CHANCE]
+    named = [
+        f"{row.name} {numbers.share(row.share)} (of all {numbers.share(row.base)})"
+        for row in found[:N_SHARED]
+    ]
+    return [f"recorded of its exemplars: {', '.join(named)}"] if named else []

@@ -1,0 +1,157 @@
+"""The step of the melanoma walk that follows the neurons into another classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from pages.ui.case import audit as case_audit
+from pages.ui.case.charts import lead, points
+from pages.ui.parts import words
+from pages.ui.parts.cards import bar_table, markdown_text, plain, show
+from pages.ui.shell.page import go
+from pages.ui.table.neuron_rows import chosen, label_column, pressed
+from pages.ui.views import case as audit
+from pages.ui.views import table
+from pages.ui.views.address import View
+
+
+def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | None) -> None:
+    """What became of the neurons in the other classifier."""
+    case = case_audit.examined(bundle, view, layers, case_audit.NEEDS)
+    if case is None:
+        return
+    if other is None:
+        lead(
+            "This bundle holds no second classifier with layers like those of "
+            f"{plain(view.model)} to compare with."
+        )
+        return
+    second = audit.examine(bundle, other, case.layers, view.method)
+    if isinstance(second, str):
+        lead(plain(second))
+        return
+    found = audit.fate(bundle, case, second, view.method)
+    lead(
+        "Training anew deals the units out anew, so a unit's number means little in the other "
+        f"network. Each influential neuron of {plain(case.model)} is therefore matched with the "
+        f"one of {plain(other)} in the same layer whose concept vector is nearest."
+    )
+    left, right = st.columns([1.25, 1], gap="medium")
+    with right:
+        show(kind_table(case, second))
+    with left:
+        lead(carried(case, second))
+        lead(verdict(case, found))
+    pairs(bundle, view, found)
+
+
+def carried(case: audit.Case, second: audit.Case) -> str:
+    """How much of all influence spurious neurons carry in both networks, in words."""
+    mine, theirs = (audit.influence_by_kind(each)["spurious"] for each in (case, second))
+    return (
+        "Without any matching: neurons that align with artefacts carry "
+        f"<b>{numbers.share(mine)}</b> of all influence on <i>{plain(case.output)}</i> in "
+        f"{plain(case.model)} and <b>{numbers.share(theirs)}</b> in {plain(second.model)}."
+    )
+
+
+def verdict(case: audit.Case, found: audit.Fate) -> str:
+    """The counts, against the valid neurons as a control, in words."""
+    spurious_, valid = found.smaller["spurious"], found.smaller["valid"]
+    if not spurious_.n:
+        return "There is no spurious neuron to follow."
+    mine = found.rows[found.rows["kind"] == "spurious"]
+    text = (
+        f"Of the spurious neurons, {audit.with_interval(spurious_)} have a match that carries a "
+        f"smaller share of the influence on <i>{plain(case.output)}</i> "
+        f"(median cosine of the matches {numbers.score(float(mine['cosine'].median()))}). "
+        "Some of that is bound to happen: they were chosen for being influential here. "
+    )
+    if not valid.n:
+        return text + "There is no valid neuron to compare with, so it says little."
+    gap, low, high = found.gap
+    text += (
+        f"Of the valid neurons, chosen alike, it is {audit.with_interval(valid)}. The difference "
+        f"is {points(gap)} points (95 % interval {points(low)} to {points(high)}), so "
+    )
+    if low > 0:
+        text += "spurious neurons lost more than valid ones."
+    elif high < 0:
+        text += "spurious neurons lost less than valid ones."
+    else:
+        text += "these counts do not show that spurious neurons lost more than valid ones."
+    return text + " The intervals take neurons as independent, which those of one layer are not."
+
+
+def kind_table(case: audit.Case, second: audit.Case) -> str:
+    """How the influence of both networks divides among the kinds."""
+    first, other = audit.influence_by_kind(case), audit.influence_by_kind(second)
+    rows = [
+        (f"{kind} · {each.model}", values[kind], [numbers.share(values[kind])])
+        for kind in audit.KINDS
+        for each, values in ((case, first), (second, other))
+    ]
+    caption = f"Share of all influence on {case.output}, mean over layers"
+    return bar_table(caption, ("neurons", "share"), rows)
+
+
+def pairs(bundle: Bundle, view: View, found: audit.Fate) -> None:
+    """Spurious neurons and their matches, side by side."""
+    rows = found.rows[found.rows["kind"] == "spurious"].reset_index(drop=True)
+    if rows.empty:
+        return
+    theirs = pd.DataFrame({"place": rows["match_place"], "unit": rows["match"]})
+    shown = pd.DataFrame(
+        {
+            "strip": table.strip_urls(view, bundle, rows),
+            "neuron": rows["layer"].astype(str) + "/" + rows["unit"].astype(str),
+            "label": np.where(rows["reliable"], rows["label"], ""),
+            "share": 100 * rows["share"],
+            "match_strip": table.strip_urls(view, bundle, theirs),
+            "match": rows["layer"].astype(str) + "/" + rows["match"].astype(str),
+            "match_label": np.where(rows["match_reliable"], rows["match_label"], ""),
+            "cosine": rows["cosine"],
+            "match_share": 100 * rows["match_share"],
+        }
+    )
+    kinds, other = st.column_config, found.other.model
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(430, 40 + 50 * len(shown)),
+        row_height=50,
+        column_config={
+            "strip": kinds.ImageColumn(f"In {view.model}", width=216),
+            "neuron": kinds.TextColumn("Neuron"),
+            "label": label_column("Best label", "opened_spurious"),
+            "share": kinds.NumberColumn("Influence", format="%+.2f %%"),
+            "match_strip": kinds.ImageColumn(f"Nearest in {other}", width=216),
+            "match": kinds.TextColumn("Match"),
+            "match_label": label_column("Its label", "opened_match"),
+            "cosine": kinds.NumberColumn(
+                "Cosine",
+                format="%.3f",
+                help=words.tooltip("Of the two concept vectors.", "concept vector"),
+            ),
+            "match_share": kinds.NumberColumn("Its influence", format="%+.2f %%"),
+        },
+        key="matches",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"{len(shown)} spurious neurons with their nearest neurons in {other}",
+    )
+    st.caption(
+        "Press a label to open its neuron; select a row to open the match in "
+        f"{markdown_text(other)}."
+    )
+    mine = pressed("opened_spurious", len(rows))
+    if mine is not None:
+        go("neuron", audit.here(view, rows.iloc[mine]).params())
+    at = chosen(event, "opened_match", len(rows))
+    if at is not None:
+        go("neuron", audit.here(view, rows.iloc[at], "match", other).params())

@@ -1,0 +1,174 @@
+"""Matched neurons of two layers: in words, as a table, and one pair large."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.types import NeuronRef
+from pages.ui.parts import words
+from pages.ui.parts.cards import Packs, card_list, plain, show
+from pages.ui.shell.page import go, set_params
+from pages.ui.table.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX, label_column, pressed
+from pages.ui.views import table
+from pages.ui.views.comparison import STATUS, Comparison, Side
+from pages.ui.views.neuron import method_title, neuron_card
+
+
+def summary(compared: Comparison, method: str) -> None:
+    """How much the sides have in common."""
+    n_mutual = compared.count("mutual")
+    chance = (
+        f" A match must be more alike than {numbers.score(compared.bar)}, which 95 % of "
+        f"{words.term('null', 'random image sets')} do not reach."
+        if compared.bar is not None
+        else f" {plain(method_title(method))} has no random image sets to compare with."
+    )
+    show(
+        f"<p class='csp-lead'>Of {numbers.count(len(compared.rows))} neurons, "
+        f"<b>{numbers.count(n_mutual)}</b> have a partner on the other side: each is the other's "
+        f"{words.term('mutual match', 'best match')}. In {numbers.count(compared.count('differ'))} "
+        f"of these pairs the reliable labels differ. "
+        f"{numbers.count(compared.count('oneway'))} have a best match that is closer to another "
+        f"neuron here, and {numbers.count(compared.count('unmatched'))} have none. On the other "
+        f"side, {numbers.count(compared.n_other_unmatched)} of {numbers.count(compared.n_other)} "
+        f"are nobody's partner.{chance}</p>"
+    )
+
+
+def pair(a: Side, b: Side, unit: int, compared: Comparison, method: str) -> None:
+    """The chosen neuron beside its match."""
+    row = compared.rows.iloc[unit]
+    parts = [(a, unit, "")]
+    if row["kind"]:
+        alike = f"similarity {numbers.score(float(row['similarity']))}"
+        parts.append((b, int(row["unit_b"]), alike))
+    for key, column, (side, which, note) in zip("ab", st.columns(2), parts, strict=False):
+        with column:
+            view = side.view(method, which)
+            card = neuron_card(
+                side.bundle, view, side.model, side.layer, which, score=note, note=side.name, n=6
+            )
+            label = f"Neuron {which} of {side.title}"
+            card_list([card], Packs(side.name, side.bundle), label=label, key=key)
+
+
+def named(labels: pd.Series, reliable: pd.Series) -> pd.Series:
+    """Labels as cards write them: those that mean nothing with a question mark."""
+    return labels.where(reliable | labels.isna() | (labels == ""), "unclear: " + labels + "?")
+
+
+def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None:
+    """All pairs, most alike first."""
+    rows = compared.rows[compared.kept(kind)]
+    rows = rows.sort_values("similarity", ascending=False, kind="stable", na_position="last")
+    if rows.empty:
+        st.text("No neuron is of this kind; choose another under “Show”.")
+        return
+    theirs = pd.DataFrame({name: rows[f"{name}_b"] for name in ("place", "unit")})
+    shown = pd.DataFrame(
+        {
+            "A": table.strip_urls(a.view(""), a.bundle, rows),
+            "A label": named(rows["label"], rows["reliable"]),
+            "A unit": rows["unit"],
+            "Similarity": rows["similarity"],
+            "Match": rows["kind"].map(STATUS),
+            "B": table.strip_urls(b.view(""), b.bundle, theirs).where(rows["kind"] != ""),
+            "B label": named(rows["label_b"], rows["reliable_b"]),
+            "B unit": rows["unit_b"],
+        }
+    )
+    kinds, (mine, other) = st.column_config, short_titles(a, b)
+    select(a, rows)
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(HEIGHT_PX, 40 + ROW_PX * len(shown)),
+        row_height=ROW_PX,
+        column_config={
+            "A": kinds.ImageColumn(f"Exemplars · {mine}", width=STRIP_PX),
+            "A label": label_column(f"Label · {mine}", "opened"),
+            "A unit": kinds.NumberColumn("Unit", format="%d"),
+            "B": kinds.ImageColumn(f"Exemplars · {other}", width=STRIP_PX),
+            "B label": label_column(f"Label · {other}", "opened_b"),
+            "B unit": kinds.NumberColumn("Unit", format="%d"),
+            "Similarity": kinds.NumberColumn(
+                format="%.3f",
+                help=words.tooltip("Cosine of the two concept vectors.", "concept vector"),
+            ),
+            "Match": kinds.TextColumn(
+                help=words.tooltip(
+                    "Mutual: each is the other's most similar one, more alike than random image "
+                    "sets would be.",
+                    "mutual match",
+                )
+            ),
+        },
+        key="pairs",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"Neurons of {a.title} beside their best matches in {b.title}",
+    )
+    st.caption("Press a label to open its neuron; select a row to see both neurons large.")
+    st.download_button(
+        "Download these pairs (CSV)",
+        lambda: csv_bytes(a, b, rows),
+        file_name="pairs.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key="export",
+    )
+    for side, button, column in ((a, "opened", "unit"), (b, "opened_b", "unit_b")):
+        row = pressed(button, len(rows))
+        if row is not None:
+            go("neuron", side.view(method, int(rows[column].iloc[row])).params())
+
+
+def select(a: Side, rows: pd.DataFrame) -> None:
+    """Put a row that was just selected into the URL, and select the row that the URL names.
+
+    What was selected before says which of the two it is: after a step back, the table still holds
+    the row of the view that was left.
+    """
+    held = st.session_state.get("pairs", {}).get("selection", {}).get("rows", [])[:1]
+    if held and held != st.session_state.get("_selected_pair") and 0 <= held[0] < len(rows):
+        st.session_state["_selected_pair"] = held
+        unit = int(rows["unit"].iloc[held[0]])
+        set_params(unit=unit, **dict(zip(("bundle", "model", "layer"), a.key, strict=True)))
+        st.rerun()
+    asked = st.query_params.get("unit")
+    named = np.flatnonzero(rows["unit"].astype(str) == asked)[:1].tolist() if asked else []
+    st.session_state["_selected_pair"] = named
+    st.session_state["pairs"] = {"selection": {"rows": named, "columns": [], "cells": []}}
+
+
+def short_titles(a: Side, b: Side) -> tuple[str, str]:
+    """What tells the sides apart, as briefly as possible."""
+    for one, other in zip(a.key, b.key, strict=True):
+        if one != other:
+            return one, other
+    return a.layer, b.layer
+
+
+def csv_bytes(a: Side, b: Side, rows: pd.DataFrame) -> bytes:
+    """The pairs as a page shows them, as a CSV file; nothing rounded."""
+    theirs = [
+        "" if unit is None else str(NeuronRef(b.model, b.layer, int(unit)))
+        for unit in rows["unit_b"]
+    ]
+    written = pd.DataFrame(
+        {
+            "neuron": [str(NeuronRef(a.model, a.layer, int(unit))) for unit in rows["unit"]],
+            "label": rows["label"].to_numpy(),
+            "reliable": rows["reliable"].to_numpy(),
+            "match": theirs,
+            "match_label": rows["label_b"].to_numpy(),
+            "match_reliable": rows["reliable_b"].to_numpy(),
+            "similarity": rows["similarity"].to_numpy(),
+            "kind": rows["kind"].map(STATUS).to_numpy(),
+        }
+    )
+    return written.to_csv(index=False, lineterminator="\n").encode()

@@ -1,0 +1,109 @@
+"""From neuron to neuron: which layer, which unit, and the list that previous and next walk."""
+
+from __future__ import annotations
+
+import random
+
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.reviews import VERDICTS
+from pages.ui.neuron import verdict
+from pages.ui.parts.cards import asset, plain, show
+from pages.ui.shell.page import link, set_params
+from pages.ui.views import lists
+from pages.ui.views import query as finding
+from pages.ui.views.address import Narrowing, View
+from pages.ui.views.lists import Queue
+from pages.ui.views.table import places
+
+LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
+"""Keys beside the arrows: the letter, its word, and the button that it presses."""
+DIGITS = [{"key": str(at + 1), "button": verdict.CHOICE, "at": at} for at in range(len(VERDICTS))]
+_KEYS = st.components.v2.component(
+    "csp_keys",
+    html=(
+        "<div class='keys' role='group' aria-label='Keys'><span class='words'></span>"
+        "<button type='button' title='Turn letter keys on or off'></button>"
+        "</div>"
+    ),
+    css=asset("keys.css"),
+    js=asset("keys.js"),
+)
+
+
+def steps(bundle: Bundle, view: View) -> None:
+    """Layer, unit, and steps through the list that the URL names."""
+    queue = lists.queue_of(bundle, view, st.query_params)
+    every = places(bundle)
+    n_units = bundle.n_units(view.model, view.layer)
+    st.session_state["_place"] = (view.model, view.layer)
+    st.session_state["_unit"] = view.unit
+
+    def to(place: dict[str, str | int] | None) -> None:
+        if place is not None:
+            set_params(bundle=view.bundle, **place)
+
+    def chosen() -> None:
+        model, layer = st.session_state["_place"]
+        to({"model": model, "layer": layer, "unit": 0})
+
+    def typed() -> None:
+        unit = min(max(int(st.session_state["_unit"]), 0), n_units - 1)
+        to({"model": view.model, "layer": view.layer, "unit": unit})
+
+    def anywhere() -> None:
+        others = [at for at in range(len(queue.rows)) if at != queue.at]
+        to(queue.neuron(random.choice(others)) if others else None)
+
+    with st.container(horizontal=True, vertical_alignment="bottom", key="steps"):
+        is_only = len(bundle.model_names) == 1
+        st.selectbox(
+            "Layer",
+            every,
+            format_func=lambda place: place[1] if is_only else f"{place[0]} / {place[1]}",
+            key="_place",
+            on_change=chosen,
+            width=260,
+        )
+        st.number_input("Unit", 0, n_units - 1, key="_unit", step=1, on_change=typed, width=130)
+        st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")
+        st.button("Next", on_click=lambda: to(queue.step(1)), shortcut="Right", key="next")
+        st.button("Random", on_click=anywhere, key="random")
+        like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
+        link("search", "Find neurons like it", like)
+    keys = [{"key": key, "button": button, "at": 0} for key, _, button in LETTERS]
+    words = [{"cap": key.upper(), "name": name} for key, name, _ in LETTERS]
+    if verdict.can_record():
+        keys += DIGITS
+        words.append({"cap": f"1–{len(DIGITS)}", "name": "verdict"})
+    with st.container(key="keys"):  # a line of its own, whose height is known before it is drawn
+        _KEYS(key="letters", data={"keys": keys, "words": words})
+    if not queue.is_layer:
+        where(view, queue)
+
+
+EMPTY = {key: "" for key in ("model", "layer", "unit", "q", "not", "image", "vec", "scope", "k")}
+
+
+def where(view: View, queue: Queue) -> None:
+    """Which list it is, the place in it, and the ways back and out."""
+    names = []
+    if view.has_query:
+        names.append(f"the search for {finding.title_of(view)}")
+    held = {key: st.query_params.get(key, "") for key in Narrowing().params()}
+    if any(held.values()):
+        names.append(
+            "these filters and this order" if names else "a table with filters or an order"
+        )
+    n = numbers.count(len(queue.rows))
+    at = "not in" if queue.at is None else f"{numbers.count(queue.at + 1)} of {n} in"
+    scope = {"model": "", "layer": ""} if view.scope != "layer" else {}
+    back = {**view.params(unit="", scope="", show="", k="", **scope)}
+    back |= {key: value for key, value in held.items() if value}
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list"):
+        show(f"<p class='csp-quiet csp-list'>{at} {plain(' with '.join(names))}</p>")
+        link("search" if view.has_query else "layer", "Back to the list", back)
+        out = {key: "" for key in (*EMPTY, "like", *held) if key not in ("model", "layer", "unit")}
+        st.button("Leave the list", key="leave", on_click=lambda: set_params(**out))

@@ -1,0 +1,1 @@
+"""Pieces that several pages draw: cards, charts, words, components."""

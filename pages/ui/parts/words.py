@@ -1,0 +1,78 @@
+"""What a term means, from the glossary that the documents share: as a tooltip, and as a link."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from urllib.parse import quote
+
+from csp_engine.views.neuron_facts import method_title
+from pages.ui.parts.cards import base_url, plain
+from pages.ui.shell.store import ROOT
+
+GLOSSARY_PATH = ROOT / "docs" / "glossary.md"
+_ENTRY = re.compile(r"^- \*\*(?P<term>[^*]+)\*\*: (?P<meaning>.+)$", re.MULTILINE)
+
+
+@cache
+def meanings() -> dict[str, str]:
+    """Every term of the glossary with its one sentence."""
+    found = _ENTRY.finditer(GLOSSARY_PATH.read_text("utf-8"))
+    return {each["term"]: each["meaning"] for each in found}
+
+
+@cache
+def chapters() -> dict[str, tuple[str, ...]]:
+    """The headings of the glossary, each with the terms below it."""
+    parts = re.split(r"^## (.+)$", GLOSSARY_PATH.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    return {
+        heading: tuple(each["term"] for each in _ENTRY.finditer(body))
+        for heading, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def as_text(meaning: str) -> str:
+    """A meaning without the marks around what is typed."""
+    return meaning.replace("`", "")
+
+
+def as_html(meaning: str) -> str:
+    """A meaning as HTML: what is typed is set as code, and nothing in it is markup."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", plain(meaning))
+
+
+def address(term: str) -> str:
+    """The address of a term in the glossary."""
+    return f"{base_url('glossary')}?word={quote(term)}"
+
+
+def term(name: str, shown: str | None = None) -> str:
+    """A term as HTML: its meaning on hover and on focus, the glossary behind it.
+
+    Args:
+        name: as the glossary writes it.
+        shown: what stands on the page, where that is another form of the word.
+    """
+    meaning = as_text(meanings()[name])
+    return (
+        f"<a class='csp-term' href='{plain(address(name))}' target='_self' "
+        f"data-meaning='{plain(meaning)}' aria-label='{plain(f'{shown or name}: {meaning}')}'>"
+        f"{plain(shown or name)}</a>"
+    )
+
+
+def method(name: str) -> str:
+    """A label method as HTML, with its meaning where the glossary has one."""
+    title = method_title(name)
+    return term(title) if title in meanings() else plain(title)
+
+
+def explained(*names: str) -> str:
+    """Terms for the help of a widget, in its Markdown: a sentence each and a link."""
+    lines = [f"**{name}**: {meanings()[name]} [Glossary]({address(name)})" for name in names]
+    return "\n\n".join(lines)
+
+
+def tooltip(meaning: str, name: str) -> str:
+    """A sentence of one's own and a way to the glossary, for the help of a column or widget."""
+    return f"{meaning} [Glossary]({address(name)})"

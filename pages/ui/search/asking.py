@@ -1,0 +1,132 @@
+"""What a search is asked by: boxes for words, an image to upload, the vocabulary to pick from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from urllib.parse import quote
+
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
+from pages.ui.parts.cards import asset, base_url, plain, show
+from pages.ui.shell import problems, store
+from pages.ui.shell.page import set_params
+from pages.ui.views import query as finding
+from pages.ui.views import vectors
+from pages.ui.views.address import MAX_QUERY, RESULT_COUNTS, View
+
+NOTHING = {"q": "", "like": "", "image": "", "vec": "", "page": ""}
+MAX_PASTED = 8_000_000
+_PASTE = st.components.v2.component(
+    "csp_paste",
+    html=(
+        "<div class='paste' tabindex='0' role='group' aria-label='Paste an image here'>"
+        "Or click here and paste an image<span role='status'></span></div>"
+    ),
+    css=asset("paste.css"),
+    js=asset("paste.js"),
+)
+_WARM = st.components.v2.component("csp_warm", html="<span></span>", js=asset("warm.js"))
+UPLOADS = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
+
+
+def warm_up(view: View) -> None:
+    """Have a search prepared once somebody puts the cursor into a box for words."""
+    path = "/".join(quote(part, safe="") for part in (view.bundle, view.method))
+    with st.container(key="warm"):
+        _WARM(key="warm_up", data={"url": base_url(f"csp/warm/{path}")})
+
+
+def boxes(bundle: Bundle, view: View) -> None:
+    """The query; what the boxes hold always comes from the URL."""
+    st.session_state.update({"_q": view.q, "_not": view.but_not, "_k": view.k})
+
+    def changed(name: str) -> None:
+        value = st.session_state[f"_{name}"]
+        others = {**NOTHING, "bundle": view.bundle} if name == "q" and value else {"page": ""}
+        set_params(**{**others, name: value or ""})
+
+    def box(name: str) -> dict:
+        return {"key": f"_{name}", "on_change": changed, "args": (name,)}
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Respond to",
+            type="search",
+            placeholder="a word or a short description; several with commas",
+            max_chars=MAX_QUERY,
+            width=420,
+            **box("q"),
+        )
+        st.text_input(
+            "But not",
+            type="search",
+            placeholder="optional",
+            max_chars=MAX_QUERY,
+            width=220,
+            **box("not"),
+        )
+        with st.popover("By image", width=125, key="by_image"):
+            uploaded(bundle, view)
+        st.selectbox("Per page", RESULT_COUNTS, width=90, **box("k"))
+    if view.has_query and not view.q:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            show(f"<p class='csp-asked'>Searching by <b>{plain(finding.title_of(view))}</b></p>")
+            st.button("Clear", key="clear_query", on_click=lambda: set_params(**NOTHING))
+
+
+def uploaded(bundle: Bundle, view: View) -> None:
+    """An image as a query. Its vector goes to the address; the image itself is not kept."""
+    file = st.file_uploader(
+        "An image", type=UPLOADS, key="_upload", help="It stays on the machine that runs this page."
+    )
+    st.session_state["_image"] = view.image
+
+    def numbered() -> None:
+        number = st.session_state["_image"]
+        set_params(**{**NOTHING, "image": "" if number is None else number})
+
+    pasted = _PASTE(key="paste", on_pasted_change=lambda: None).pasted
+    last = bundle.n_images - 1
+    title = f"Or the number of a probe image (0 to {last:,})"
+    st.number_input(title, 0, last, value=None, key="_image", on_change=numbered)
+    content = from_clipboard(pasted)
+    if content is None and file is not None and st.session_state.get("uploaded") != file.file_id:
+        st.session_state["uploaded"] = file.file_id
+        content = file.getvalue()
+    if content is None:
+        return
+    with problems.caught(), st.spinner("Looking at the image…"):
+        vector_d = store.ENCODERS.image_vector(bundle, content)
+        set_params(**{**NOTHING, "bundle": view.bundle, "vec": vectors.encode(vector_d, bundle)})
+        st.rerun()
+
+
+def from_clipboard(pasted: object) -> bytes | None:
+    """The bytes that a browser sent for a pasted image, or None."""
+    if not isinstance(pasted, str) or not 0 < len(pasted) <= MAX_PASTED:
+        return None
+    try:
+        return base64.b64decode(pasted, validate=True)
+    except binascii.Error:
+        return None
+
+
+def vocabulary(bundle: Bundle, view: View) -> None:
+    """Every label that is some neuron's best, to pick from."""
+    try:
+        texts = finding.labels_in_use(bundle, view.method)
+    except CspError:
+        return  # the results would say the same, with the sentence
+    if texts:
+        st.selectbox(
+            f"Or pick one of the {len(texts):,} labels that are some neuron's best",
+            texts,
+            index=None,
+            placeholder="choose a label",
+            key="_pick",
+            on_change=lambda: set_params(**{**NOTHING, "q": st.session_state["_pick"] or ""}),
+            width=420,
+        )

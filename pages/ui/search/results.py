@@ -1,0 +1,234 @@
+"""The results of a search: cards or images, what they are worth, and what was asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from pages.ui.parts.cards import Card, Packs, Shot, Tile, card_list, plain, show, tile_grid
+from pages.ui.parts.words import term
+from pages.ui.search.asking import NOTHING
+from pages.ui.shell.page import go, link, set_params
+from pages.ui.views import images as evidence
+from pages.ui.views import lists, table
+from pages.ui.views import neuron as neurons
+from pages.ui.views import query as finding
+from pages.ui.views.address import Narrowing, View
+from pages.ui.views.lists import RANKED, Judged
+from pages.ui.views.query import Query
+
+N_PER_LAYER = 6
+MARKS = {"clear": "stands out", "unsure": "cannot tell", "none": ""}
+
+
+def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_searched: int) -> None:
+    """How many, and whether any of it means anything."""
+    count = f"{numbers.count(n_searched)} neurons searched"
+    if n_kept < n_searched:
+        count += f", {numbers.count(n_kept)} pass the filters"
+    if judged is None:
+        why = (
+            "Scores are cosines between concept vectors."
+            if query.kind == "neuron"
+            else f"{neurons.method_title(view.method)} has no random image sets to compare with."
+        )
+        show(f"<p class='csp-quiet'>{plain(count)}. {plain(why)}</p>")
+        return
+    best = "label" if query.kind == "text" else "image"
+    sets = f"of {numbers.count(judged.n_draws)} random image sets"
+    name = plain(query.title)
+    if judged.best == "clear":
+        n_clear = judged.count("clear")
+        many = f"{n_clear} or more" if n_clear == RANKED else f"{n_clear}"
+        verb = "neuron stands" if n_clear == 1 else "neurons stand"
+        show(
+            f"<p class='csp-quiet csp-left'>{plain(count)}. <b>{many} {verb} out</b> for {name}: "
+            f"{term('strength', 'more of it')} in the exemplars than chance gives, and a better "
+            f"fit than the best {best} has on 95 % {sets}. {_on_cards()}</p>"
+        )
+        return
+    if judged.best == "unsure":
+        said = (
+            f"<b>Cannot tell whether any neuron is about {name}.</b> "
+            f"{plain(_why_unsure(judged, best, sets))} Judge by the images."
+        )
+    else:
+        said = (
+            f"<b>No neuron stands out for {name}.</b> These are the nearest, but their exemplars "
+            f"hold no more of it than chance gives, or it fits worse than the best {best} does on "
+            f"half {sets}. Perhaps no neuron here stands for it; perhaps the probe images do not "
+            "show it, or the encoder does not know it."
+        )
+    show(
+        f"<p class='csp-note' role='status'>{said}</p>"
+        f"<p class='csp-quiet csp-left csp-under'>{plain(count)}. {_on_cards()}</p>"
+    )
+
+
+def did_you_mean(bundle: Bundle, view: View, judged: Judged | None) -> None:
+    """Labels spelt like what was asked, where nothing stands out for it."""
+    near = finding.spelt_like(bundle, view) if judged and judged.best != "clear" else []
+    if not near:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="examples"):
+        st.caption("Did you mean", width="content")
+        for text in near:
+            link("search", text, view.params(q=text, unit="", page=""))
+
+
+def _why_unsure(judged: Judged, best: str, sets: str) -> str:
+    if judged.n_good:
+        many = "1 neuron" if judged.n_good == 1 else f"{numbers.count(judged.n_good)} neurons"
+        return (
+            f"It fits {many} better than the best {best} fits 95 % {sets}; but their exemplars "
+            "hold no more of it than chance gives."
+        )
+    return (
+        f"Exemplars of {judged.n_rare} of the nearest neurons hold more of it than chance gives; "
+        f"but it fits none of them as well as the best {best} fits 95 % {sets}."
+    )
+
+
+def _on_cards() -> str:
+    """What the two numbers of a card are."""
+    return (
+        f"On each card: the cosine with the {term('concept vector')}, and its {term('percentile')} "
+        f"in the {term('null')}."
+    )
+
+
+def cards_of(
+    bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None, n: int
+) -> list[Card]:
+    """A card for each row."""
+    cards = []
+    n_draws = neurons.n_null(bundle)
+    for index, row in rows.iterrows():
+        standing = judged.standing.get(index, "none") if judged else "none"
+        share = row.get("match_null", np.nan)
+        note = "" if pd.isna(share) else f"percentile {numbers.percentile(float(share), n_draws)}"
+        where = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
+        cards.append(
+            neurons.neuron_card(
+                bundle,
+                view,
+                **where,
+                score=numbers.score(float(row["match"])),
+                note=note,
+                n=n,
+                mark=MARKS[standing],
+                is_marked=standing == "clear",
+                params=lists.neuron_params(view, keep, **where),
+            )
+        )
+    return cards
+
+
+def merged(
+    bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None
+) -> None:
+    """All layers together, a page at a time."""
+    shown = rows.iloc[_window(view, len(rows))]
+    cards = cards_of(bundle, view, keep, shown, judged, 6)
+    packs = Packs(view.bundle, bundle)
+    card_list(cards, packs, label="Neurons found", key="results")
+    _pages(view, len(rows))
+
+
+def by_layer(
+    bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None
+) -> None:
+    """The first few of each layer."""
+    packs = Packs(view.bundle, bundle)
+    for place, (model, layer) in enumerate(table.places(bundle)):
+        mine = rows[rows["place"] == place]
+        if mine.empty:
+            continue
+        where = layer if len(bundle.model_names) == 1 else f"{model} / {layer}"
+        with st.container(horizontal=True, vertical_alignment="center"):
+            show(
+                f"<h2 class='csp-h'>{plain(where)} <span class='csp-quiet'>"
+                f"{numbers.count(len(mine))} neurons</span></h2>"
+            )
+            if len(mine) > N_PER_LAYER:
+                here = view.params(model=model, layer=layer, unit="", find="", page="")
+                link("search", "all of this layer", here)
+        cards = cards_of(bundle, view, keep, mine.iloc[:N_PER_LAYER], judged, 6)
+        card_list(cards, packs, label=f"Neurons of {where}", key=f"results_{place}")
+
+
+def images(bundle: Bundle, view: View, query: Query) -> None:
+    """The probe images nearest to the query."""
+    if query.kind == "neuron":
+        show("<p class='csp-quiet'>Images nearest to the neuron's concept vector.</p>")
+    score_n = np.asarray(bundle.image_vectors()) @ query.vector_d
+    order = np.argsort(-score_n, kind="stable")
+    show(
+        f"<p class='csp-quiet'>{numbers.count(len(order))} probe images by their cosine with "
+        f"{plain(query.title)}, nearest first. The encoder alone decides here, no neuron.</p>"
+    )
+    shown = order[_window(view, len(order))].tolist()
+    facts = evidence.learnt(bundle, shown)
+    tiles = []
+    for image in shown:
+        value = numbers.score(float(score_n[image]))
+        shot = Shot(
+            image,
+            f"Image {image} of the probe set, cosine {value}",
+            value,
+            f"Image {image}",
+            "",
+            (("cosine", value), *facts[image]),
+        )
+        tiles.append(Tile(f"Image {image}", (shot,)))
+    packs = Packs(view.bundle, bundle)
+    picked = tile_grid(tiles, packs, label="Probe images found", key="images", tile_px=130)
+    _pages(view, len(order))
+    if picked is not None:
+        go("search", view.params(**{**NOTHING, "image": picked, "find": ""}, unit=""))
+
+
+def _window(view: View, n: int) -> slice:
+    """The rows of the page that the URL names, or of the last one."""
+    page = min(view.page, _n_pages(view, n))
+    return slice((page - 1) * view.k, page * view.k)
+
+
+def _n_pages(view: View, n: int) -> int:
+    return max(1, -(-n // view.k))
+
+
+def _pages(view: View, n: int) -> None:
+    n_pages = _n_pages(view, n)
+    if n_pages > 1:
+        page = min(view.page, n_pages)
+        key = f"_page_{page}"  # the page of the URL is its default, so another page is another one
+        st.pagination(
+            n_pages,
+            default=page,
+            key=key,
+            on_change=lambda: set_params(page=st.session_state[key]),
+        )
+
+
+def asked(view: View, query: Query) -> None:
+    """The exact texts that were embedded."""
+    if not query.prompts and not query.negative_prompts:
+        return
+    with st.expander("What the encoder was asked", icon=None):
+        lines = "".join(f"<li dir='auto'>{plain(text)}</li>" for text in query.prompts)
+        minus = "".join(f"<li dir='auto'>{plain(text)}</li>" for text in query.negative_prompts)
+        with_what = (
+            "the probe images"
+            if view.find == "images"
+            else f"the {term('concept vector', 'concept vectors')} of "
+            f"{plain(neurons.method_title(view.method))}"
+        )
+        show(
+            (f"<p class='csp-quiet'>Averaged:</p><ul>{lines}</ul>" if lines else "")
+            + (f"<p class='csp-quiet'>Taken away:</p><ul>{minus}</ul>" if minus else "")
+            + f"<p class='csp-quiet'>Compared by cosine with {with_what}.</p>"
+        )

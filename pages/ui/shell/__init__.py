@@ -1,0 +1,1 @@
+"""What is around every page: frame, navigation, access, problems, sharing."""

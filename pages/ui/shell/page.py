@@ -1,0 +1,90 @@
+"""What every page does first: find the bundle and the view that its URL names; and ways to others.
+
+Whatever is pressed, the browser's history grows by one step, and Back and Forward show exactly what
+was there; ``components/navigate.js`` says how.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import NoReturn
+
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
+from pages.ui.parts.cards import asset, base_url, markdown_text, page_url, plain, show
+from pages.ui.shell import problems, store
+from pages.ui.views.address import View, pick, read_view
+
+_LINKS = st.components.v2.component(
+    "csp_links", html="<span></span>", js=asset("navigate.js") + asset("links.js")
+)
+_GO = st.components.v2.component(
+    "csp_go", html="<span></span>", js=asset("navigate.js") + asset("go.js")
+)
+
+
+def opened() -> tuple[Bundle, View] | None:
+    """The bundle and view of the current URL, or None after drawing what is wrong instead."""
+    names = list(store.known_bundles())
+    if not names:
+        problems.no_bundle()
+        return None
+    asked = st.query_params.get("bundle") or st.session_state.get("last_bundle")
+    name, note = pick("bundle", asked, names)
+    try:
+        bundle = store.open_bundle(name)
+        view = read_view(st.query_params, name, bundle)
+    except CspError as error:
+        problems.unreadable(name, error)
+        bundle_picker(name)
+        return None
+    st.session_state["last_bundle"] = name
+    if bundle.notice:
+        show(f"<p class='csp-quiet'>{plain(bundle.notice)}</p>")
+    problems.notes(((note,) if note else ()) + view.notes)
+    return bundle, view
+
+
+def bundle_picker(name: str) -> None:
+    """A choice between the bundles of this server, where there is one."""
+    names = list(store.known_bundles())
+    if len(names) < 2:
+        return
+
+    def chosen() -> None:
+        st.session_state["last_bundle"] = st.session_state["_bundle"]
+        st.query_params.from_dict({"bundle": st.session_state["_bundle"]})
+
+    st.session_state["_bundle"] = name
+    st.selectbox("Bundle", names, key="_bundle", on_change=chosen, width=280)
+
+
+def one_step_links() -> None:
+    """Have every link to another view be one step of the browser's history."""
+    paths = [base_url(page.url_path) for page in st.session_state["pages"].values()]
+    with st.container(key="links"):
+        _LINKS(key="one_step_links", data={"paths": paths})
+
+
+def go(page: str, params: Mapping[str, str]) -> NoReturn:
+    """Leave for another view; nothing more of this one is drawn."""
+    path = st.session_state["pages"][page].url_path
+    with st.container(key="go"):
+        _GO(key="gone", data={"href": page_url(path, params), "token": uuid.uuid4().hex})
+    st.stop()
+
+
+def link(page: str, label: str, params: Mapping[str, str]) -> None:
+    """A link to another page; the label is text."""
+    st.page_link(
+        st.session_state["pages"][page], label=markdown_text(label), query_params=dict(params)
+    )
+
+
+def set_params(**changes: str | int) -> None:
+    """Change the URL of this page, as one step of the browser's history; empty values go."""
+    merged = {**st.query_params.to_dict(), **{k: str(v) for k, v in changes.items()}, "v": "1"}
+    st.query_params.from_dict({key: value for key, value in merged.items() if value})

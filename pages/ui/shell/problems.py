@@ -1,0 +1,74 @@
+"""What a page shows instead: no bundle, a damaged one, a URL that asks for what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import streamlit as st
+
+from csp_engine.errors import CspError
+from pages.ui.parts.cards import plain, show
+from pages.ui.shell import store
+
+DEMO_EXAMPLE = "python -m csp_engine demo"
+BUILD_EXAMPLE = """csp build path/to/images --out bundles/mine.csp \\
+  --model torchvision/mobilenet_v2 --layer features.18@mean \\
+  --encoder open_clip/ViT-B-32/laion2b_s34b_b79k"""
+
+
+def no_bundle() -> None:
+    """The first thing a person sees who has not built anything yet."""
+    st.title("No bundle yet")
+    st.text(
+        "A bundle holds what is known about the neurons of a model: the images that excite each "
+        "one, the look-alikes that do not, and labels with their scores. Open the demo that comes "
+        "with the project, or build one from a network and a folder of images; then reload this "
+        "page."
+    )
+    st.code(DEMO_EXAMPLE, language="bash")
+    st.code(BUILD_EXAMPLE, language="bash", wrap_lines=True)
+    folders = [_short(folder) for folder in store.searched_folders()]
+    show(f"<p class='csp-quiet'>Looked in: {', '.join(plain(folder) for folder in folders)}</p>")
+
+
+def read_only() -> None:
+    """Where a page would write, on a server that only shows."""
+    st.title("Nothing is built here")
+    st.text(
+        "This server only shows bundles. Build one on your own machine, in a terminal or from the "
+        "page there:"
+    )
+    st.code(BUILD_EXAMPLE, language="bash", wrap_lines=True)
+
+
+def unreadable(name: str, error: CspError) -> None:
+    """A bundle that cannot be opened, in the sentence of its error."""
+    show(f"<h1>{plain(name)} cannot be opened</h1>")
+    failure(error)
+
+
+def failure(error: CspError) -> None:
+    """One sentence, as text."""
+    show(f"<p class='csp-problem' role='alert'>{plain(str(error))}</p>")
+
+
+def notes(sentences: tuple[str, ...]) -> None:
+    """What had to be changed about the URL to show anything."""
+    if sentences:
+        items = "".join(f"<li>{plain(sentence)}</li>" for sentence in sentences)
+        show(f"<div class='csp-note' role='status'><ul>{items}</ul></div>")
+
+
+@contextmanager
+def caught() -> Generator[None]:
+    """Show the errors that people can act on where the block would have drawn."""
+    try:
+        yield
+    except CspError as error:
+        failure(error)
+
+
+def _short(folder: Path) -> str:
+    return str(folder.relative_to(store.ROOT)) if folder.is_relative_to(store.ROOT) else str(folder)

@@ -1,0 +1,257 @@
+"""What the server answers besides pages: packs of thumbnails, readiness, and safe headers."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import json
+import logging
+import os
+import re
+import struct
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from csp_engine.errors import CspError
+from pages.ui.parts.cards import base_url
+from pages.ui.shell import neuron_routes, store
+from pages.ui.views import lists
+
+MAX_PER_PACK = 200
+MAX_DIGITS = 10
+log = logging.getLogger(__name__)
+
+
+def pack(bundle_name: str, digest: str, images: str) -> Response:
+    """Thumbnails of some images in one body: count, lengths (uint32, little-endian), WebP files.
+
+    The digest makes the address change with the bundle, so browsers may keep the answer for ever.
+    """
+    if not re.fullmatch(r"[0-9a-f]{16}", digest) or not re.fullmatch(r"[0-9-]{1,2400}", images):
+        return Response("not a pack of thumbnails", 404, media_type="text/plain")
+    parts = images.split("-")
+    if len(parts) > MAX_PER_PACK or not all(0 < len(part) <= MAX_DIGITS for part in parts):
+        return Response("not a pack of thumbnails", 404, media_type="text/plain")
+    try:
+        bundle = store.open_bundle(bundle_name)
+        if not bundle.digest.startswith(digest):
+            return Response("the bundle has changed; reload the page", 404, media_type="text/plain")
+        bodies = [bundle.thumbnail(int(part)) for part in parts]
+    except (CspError, IndexError) as error:
+        return Response(str(error), 404, media_type="text/plain")
+    lengths = struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies))
+    return Response(
+        lengths + b"".join(bodies),
+        media_type="application/octet-stream",
+        headers={
+            "Cache-Control": "private, max-age=31536000, immutable",
+            "Content-Encoding": "identity",  # WebP does not shrink; compressing blocks the loop
+        },
+    )
+
+
+async def thumbnails(request: Request) -> Response:
+    """``/csp/thumbs/{bundle}/{digest}/{images}``."""
+    parts = request.path_params
+    return await anyio.to_thread.run_sync(pack, parts["bundle"], parts["digest"], parts["images"])
+
+
+async def ready(_: Request) -> Response:
+    """``/csp/ready``: 200 when every known bundle opens, else 503 with the sentences."""
+    problems: dict[str, str] = {}
+    for name in store.known_bundles():
+        try:
+            store.open_bundle(name)
+        except CspError as error:
+            problems[name] = str(error)
+    return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
+
+
+def warm(bundle_name: str, method: str) -> Response:
+    """Begin to load the encoder of a bundle, and do meanwhile what a first search would wait for.
+
+    The answer does not wait for the encoder.
+    """
+    try:
+        bundle = store.open_bundle(bundle_name)
+        store.ENCODERS.warm(bundle)
+        if method in store.searchable_methods(bundle):
+            lists.rehearse(bundle, bundle_name, method)
+    except CspError as error:
+        return Response(str(error), 404, media_type="text/plain")
+    return Response(status_code=204)
+
+
+async def warm_route(request: Request) -> Response:
+    """``POST /csp/warm/{bundle}/{method}``."""
+    parts = request.path_params
+    return await anyio.to_thread.run_sync(warm, parts["bundle"], parts["method"])
+
+
+def document(name: str) -> Response:
+    """A page of the project's documents, as text."""
+    path = store.ROOT / "docs" / name
+    if not re.fullmatch(r"[a-z_]{1,40}\.md", name) or not path.is_file():
+        return Response("no such document", 404, media_type="text/plain")
+    return Response(path.read_text("utf-8"), media_type="text/plain")
+
+
+async def documents(request: Request) -> Response:
+    """``/csp/docs/{name}``."""
+    return await anyio.to_thread.run_sync(document, request.path_params["name"])
+
+
+STYLE = Path(__file__).with_name("style.css")
+STATIC = Path(st.__file__).parent / "static"
+ELEMENTS = ("Html", "BidiComponent", "PageLink", "TextInput", "Selectbox", "Button", "ButtonGroup")
+"""The kinds of element that most pages begin with, as Streamlit names their scripts."""
+
+
+@cache
+def start_page(prefix: str) -> str:
+    """Streamlit's page, told where its server is, how our elements look and which it will need.
+
+    Without the first, the page of a deep link asks for the server below its own address, is told
+    that there is none, and waits a tenth of a second before it asks at the root. Without the others
+    each kind of element is fetched when the first of it is drawn, with a grey bar in its place, and
+    looks come after content: everything below jumps.
+    """
+    index = (STATIC / "index.html").read_text("utf-8")
+    known = f"window.__streamlit={{BACKEND_BASE_URL:location.origin+{json.dumps(prefix)}}}"
+    early = "".join(
+        f"<link rel='modulepreload' crossorigin href='./static/js/{name}'>" for name in parts()
+    )
+    index = index.replace("<head>", f"<head><script>{known}</script>", 1)
+    return index.replace("</head>", f"{early}<style>{STYLE.read_text('utf-8')}</style></head>", 1)
+
+
+def parts() -> list[str]:
+    """The scripts that draw ``ELEMENTS`` and those that they import, less what the page names."""
+    folder = STATIC / "static" / "js"
+    named = (STATIC / "index.html").read_text("utf-8")
+    found = [path.name for kind in ELEMENTS for path in folder.glob(f"{kind}.*.js")]
+    for name in found:  # grows while it is walked
+        script = (folder / name).read_text("utf-8")
+        needed = re.findall(r'(?:from|import)"\./([^"]+\.js)"', script)
+        found += [each for each in dict.fromkeys(needed) if each not in found and each not in named]
+    return found
+
+
+async def deep_link(_: Request) -> Response:
+    """The page of any view."""
+    return HTMLResponse(start_page(base_url("")), headers={"Cache-Control": "no-cache"})
+
+
+def routes() -> list[Route]:
+    """Our own routes, below the prefix the server may run under."""
+    start = base_url("csp")
+    pages = sorted(path.stem for path in (store.ROOT / "pages").glob("*.py"))
+    return [
+        *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
+        Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
+        Route(f"{start}/ready", ready),
+        Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
+        Route(f"{start}/docs/{{name}}", documents),
+        *neuron_routes.routes(start),
+    ]
+
+
+class SafeHeaders:
+    """Headers that keep scripts, frames and images of other places out, on every answer."""
+
+    def __init__(self, app: ASGIApp, policy: str) -> None:
+        self.app = app
+        self.headers = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, with the headers added."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                held = {name.lower() for name, _ in message["headers"]}
+                extra = [(name, value) for name, value in self.headers if name not in held]
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def content_policy() -> str:
+    """A policy under which Streamlit runs; the two inline scripts are allowed by hash."""
+    scripts = re.findall(r"<script>(.*?)</script>", start_page(base_url("")), re.DOTALL)
+    hashes = " ".join(
+        "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+        for text in scripts
+    )
+    return (
+        f"default-src 'self'; script-src 'self' blob: {hashes}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: ws: wss:; "
+        "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+        f"frame-ancestors 'self'{framing_origins()}"
+    )
+
+
+def framing_origins() -> str:
+    """Origins that may frame our pages, from ``CSP_FRAME_ANCESTORS``; what is none is left out."""
+    asked = os.environ.get("CSP_FRAME_ANCESTORS", "").split()
+    known = [
+        each for each in asked if re.fullmatch(r"https?://[A-Za-z0-9.*-]+(:[0-9]{1,5})?", each)
+    ]
+    for each in set(asked) - set(known):
+        log.warning("CSP_FRAME_ANCESTORS: %r is no origin such as https://wiki.example.org", each)
+    return "".join(f" {each}" for each in known)
+
+
+def middleware() -> list[Middleware]:
+    """What runs around every answer."""
+    return [Middleware(SafeHeaders, policy=content_policy())]
+
+
+@asynccontextmanager
+async def lifespan(_: Any) -> AsyncGenerator[None]:
+    """Import what the first visitor would wait for, then freeze it out of garbage collection."""
+    import faiss
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
+    faiss.omp_set_num_threads(1)  # one query keeps one core busy for ten milliseconds
+    for name in store.known_bundles():
+        try:
+            store.open_bundle(name)
+        except CspError as error:
+            log.warning("%s", error)
+    gc.collect()
+    gc.freeze()
+    yield
+
+
+def on_script_error(error: BaseException) -> bool:
+    """Show a sentence and a number to find in the log, never a traceback."""
+    number = uuid.uuid4().hex[:8]
+    log.error("page failed, number %s", number, exc_info=error)
+    st.error(
+        f"This page failed (number {number}; the server's log has the details). "
+        "Go back, or reload the page."
+    )
+    return True

@@ -1,0 +1,82 @@
+"""The link to a view: one button on every page, and a neuron by itself for other pages."""
+
+from __future__ import annotations
+
+import uuid
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from pages.ui.parts.cards import Packs, asset, badge, page_url, plain, show, tile_grid
+from pages.ui.shell import store
+from pages.ui.views import images as evidence
+from pages.ui.views import neuron as neurons
+from pages.ui.views.address import VERSION, View
+
+N_PAIRS = 6
+_SHARE = st.components.v2.component(
+    "csp_share",
+    html=(
+        "<div class='share'><span role='status'></span>"
+        "<button type='button'>Copy link</button></div>"
+    ),
+    css=asset("share.css"),
+    js=asset("share.js"),
+)
+
+
+def copy_link() -> None:
+    """A button that copies the whole address; the bundle is named even where the URL does not.
+
+    Where there are several bundles, the address itself gets its name, without a step of history:
+    an address without one means the last one seen, which may be another when somebody goes back.
+    """
+    params = {"bundle": st.session_state.get("last_bundle", ""), "v": VERSION}
+    is_one_of_many = "bundle" not in st.query_params and len(store.known_bundles()) > 1
+    stamp = uuid.uuid4().hex if is_one_of_many else ""
+    with st.container(key="share"):
+        _SHARE(key="copy_link", data={"params": params, "stamp": stamp})
+
+
+def card(bundle: Bundle, view: View) -> None:
+    """One neuron for a frame in another page: what it is called, its pairs, and a way in."""
+    show("<style>.stAppHeader, .st-key-share { display: none !important; }</style>")
+    label = neurons.best_label(bundle, view.model, view.layer, view.unit, view.method)
+    title = neurons.method_title(view.method)
+    name = label.text if label.is_reliable else "No reliable label"
+    mark = badge(f"{title} {numbers.score(label.score)}", "good") if label.is_reliable else ""
+    whole = page_url("neuron", view.params(card=""))
+    show(
+        f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit}</p>"
+        f"<h1 class='csp-title' dir='auto'>{plain(name)}</h1><div>{mark}</div>"
+    )
+    tiles = evidence.pair_tiles(bundle, view, N_PAIRS)
+    if tiles:
+        words = f"Exemplars of {view.model}/{view.layer}/{view.unit} beside their contrast images"
+        tile_grid(tiles, Packs(view.bundle, bundle), label=words, key="images0", tile_px=220)
+    else:
+        st.text("No image excites this neuron more than another, so it has no exemplars.")
+    show(
+        "<p class='csp-quiet csp-key'><span></span> excites the neuron, <span class='quiet'></span>"
+        f" looks most like it and leaves it quiet. <a href='{plain(whole)}' target='_blank' "
+        "rel='noopener'>Open in the neuron browser</a></p>"
+    )
+
+
+def embed_code(view: View) -> None:
+    """The HTML that shows this neuron in another page."""
+    here = urlsplit(st.context.url or "")
+    start = f"{here.scheme}://{here.netloc}" if here.netloc else ""
+    address = start + page_url("neuron", view.params(card="yes", q="", show="", k=""))
+    # Its body comes when it is opened: code highlighting is a script of 1.6 MB.
+    box = st.expander("Embed this neuron", on_change="rerun", key="embed")
+    if not box.open:
+        return
+    with box:
+        st.code(f'<iframe src="{plain(address)}" width="720" height="560"></iframe>', "html")
+        st.caption(
+            "Pages of other origins may show it if the server was started with "
+            "CSP_FRAME_ANCESTORS naming them."
+        )

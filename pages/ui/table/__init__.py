@@ -1,0 +1,1 @@
+"""What only tables of neurons draw."""

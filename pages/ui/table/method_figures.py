@@ -1,0 +1,124 @@
+"""How the label methods of a bundle compare: what they claim, and how often they are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.evaluation.label_accuracy import N_RESAMPLES, TOP, label_accuracy
+from csp_engine.stats.intervals import share_of
+from pages.ui.parts.cards import bar_table, plain, show
+from pages.ui.parts.words import term
+from pages.ui.shell import store
+from pages.ui.views.neuron import method_title
+from pages.ui.views.table import places
+
+
+def section(bundle: Bundle) -> None:
+    """A folded section; what is in it is worked out when it is opened."""
+    if len(methods_of(bundle)) < 2:
+        return
+    folded = st.expander("How the label methods compare", on_change="rerun", key="methods")
+    if not folded.open:
+        return
+    with folded:
+        figures = None if not has_truth(bundle) else accuracy(bundle)
+        show(claims_table(bundle))
+        if figures is None:
+            show(
+                "<p class='csp-quiet'>Which of them is right cannot be said here: what the neurons "
+                f"truly answer to is not known ({term('ground truth')}).</p>"
+            )
+        else:
+            show(accuracy_table(figures))
+            show(f"<ul class='csp-limits'>{''.join(differences(figures))}</ul>")
+
+
+def methods_of(bundle: Bundle) -> list[str]:
+    """Every method that scored some layer."""
+    found = (method for place in places(bundle) for method in bundle.methods(*place))
+    return list(dict.fromkeys(found))
+
+
+def has_truth(bundle: Bundle) -> bool:
+    """Whether any layer has ground truth."""
+    return any(bundle.truth(*place) is not None for place in places(bundle))
+
+
+def accuracy(bundle: Bundle) -> dict[str, Any]:
+    """``label_accuracy``, worked out once."""
+    return store.once(("label accuracy", bundle.digest), lambda: label_accuracy(bundle))
+
+
+def claims_table(bundle: Bundle) -> str:
+    """For how many neurons each method claims a reliable label."""
+    rows = []
+    for method in methods_of(bundle):
+        own = [bundle.scores(*p, method) for p in places(bundle) if method in bundle.methods(*p)]
+        n_reliable = sum(int(np.asarray(each.reliable_u).sum()) for each in own)
+        claims = share_of(n_reliable, sum(len(each.reliable_u) for each in own))
+        rows.append((method_title(method), claims.share, interval_cells(claims)))
+    columns = ["method", term("reliable label", "reliable"), "95 % interval", "n"]
+    return bar_table("Neurons with a reliable label", columns, rows, is_markup=True)
+
+
+def accuracy_table(figures: dict[str, Any]) -> str:
+    """How often the best label, and one of the first five, names the true concept."""
+    rows = []
+    for method, found in figures["methods"].items():
+        best = share_of(found["best"]["n_hits"], found["best"]["n"])
+        mean = found["best_by_concept"]
+        ends = f"{numbers.share(mean['low'])} to {numbers.share(mean['high'])}"
+        cells = [*interval_cells(best), numbers.share(found["top"]["share"])]
+        rows.append((method_title(method), best.share, [*cells, numbers.share(mean["mean"]), ends]))
+    first = next(iter(figures["methods"].values()))
+    n_concepts = numbers.count(first["best_by_concept"]["n_concepts"])
+    blind = first["chance"]
+    chance = "" if blind is None else f" A label drawn blindly: {numbers.share(blind)}."
+    caption = (
+        f"Best label right, for the {numbers.count(figures['n_with_truth'])} neurons with a known "
+        f"{term('true concept')}, {n_concepts} concepts in all.{chance} By concept: the mean over "
+        f"concepts, bounded by {numbers.count(N_RESAMPLES)} draws of concepts (seed 0)."
+    )
+    columns = ["method", "right", "95 % interval", "n", f"in {TOP}", "by concept", "95 % interval"]
+    return bar_table(caption, columns, rows, is_markup=True)
+
+
+def interval_cells(share: Any) -> list[str]:
+    """A share, its bounds and what it rests on."""
+    ends = f"{numbers.share(share.low)} to {numbers.share(share.high)}"
+    return [numbers.share(share.share), ends, numbers.count(share.n)]
+
+
+def differences(figures: dict[str, Any]) -> list[str]:
+    """Each two methods in a sentence; an interval that holds zero is called a tie."""
+    told = []
+    for pair in figures["differences"]:
+        one, two = plain(method_title(pair["first"])), plain(method_title(pair["second"]))
+        over = [
+            (pair["over_neurons"]["difference"], pair["over_neurons"], "over neurons"),
+            (pair["by_concept"]["mean"], pair["by_concept"], "over concepts"),
+        ]
+        parts = [
+            f"{where} {points(gap)} points ({points(each['low'])} to {points(each['high'])}), "
+            f"{verdict(each['low'], each['high'], one, two)}"
+            for gap, each, where in over
+        ]
+        told.append(f"<li>{one} less {two}: {'; '.join(parts)}.</li>")
+    return told
+
+
+def verdict(low: float, high: float, one: str, two: str) -> str:
+    """Who is ahead by an interval of the first less the second."""
+    if low > 0:
+        return f"{one} is ahead"
+    return f"{two} is ahead" if high < 0 else "a tie"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * share:+.0f}".replace("-", "−")

@@ -1,0 +1,221 @@
+"""The controls that narrow a table of neurons; what they hold always comes from the URL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+from pages.ui.parts.cards import plain, show
+from pages.ui.shell import reviewer as reviews
+from pages.ui.shell.page import set_params
+from pages.ui.views.address import (
+    ALL_LAYERS,
+    MAX_QUERY,
+    ONLY,
+    REVIEWS,
+    Narrowing,
+    Range,
+    View,
+    where_text,
+)
+from pages.ui.views.neuron import method_title
+from pages.ui.views.table import COLUMNS, classes_of, places
+
+ONLY_TITLES = {
+    "all": "All neurons",
+    "reliable": "Reliable label",
+    "unclear": "No reliable label",
+    "disagree": "Methods disagree",
+    "live": "Not dead",
+    "dead": "Dead or constant",
+    "dense": "Dense",
+    "flagged": "Any flag (dead, dense …)",
+}
+REVIEW_TITLES = {
+    "all": "Any",
+    "reviewed": "Reviewed",
+    "unreviewed": "Not reviewed",
+    "disagree": "Reviewers disagree",
+}
+ALL = {"only": ONLY[0], "review": REVIEWS[0]}
+"""Choices that the URL leaves out."""
+
+
+def controls(
+    bundle: Bundle,
+    view: View,
+    rows: pd.DataFrame,
+    keep: Narrowing,
+    sortable: Sequence[str],
+    ranged: Sequence[str],
+) -> None:
+    """Layer, method, label text, state, order and ranges, in one line that wraps."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        layer_box(bundle, view)
+        method_box(bundle, view)
+        _box(
+            st.text_input,
+            "Label contains",
+            "has",
+            keep.has,
+            width=150,
+            type="search",
+            placeholder="any",
+            max_chars=MAX_QUERY,
+        )
+        _box(
+            st.selectbox,
+            "Show",
+            "only",
+            keep.only,
+            width=160,
+            options=ONLY,
+            format_func=ONLY_TITLES.__getitem__,
+        )
+        classes = classes_of(rows)
+        if classes:
+            _box(
+                st.selectbox,
+                "Class",
+                "class",
+                keep.of,
+                width=160,
+                options=["", *classes],
+                format_func=lambda name: name or "Any",
+                help=COLUMNS["class"].help,
+            )
+        if "review" in rows or keep.review != REVIEWS[0]:
+            _box(
+                st.selectbox,
+                "Review",
+                "review",
+                keep.review,
+                width=160,
+                options=REVIEWS,
+                format_func=lambda name: REVIEW_TITLES.get(name, name.capitalize()),
+                help=COLUMNS["review"].help,
+            )
+        orders = ["", *(sign + name for name in sortable for sign in ("-", ""))]
+        _box(
+            st.selectbox,
+            "Order",
+            "sort",
+            keep.sort,
+            width=200,
+            options=orders,
+            format_func=lambda order: order_title(order, view.has_query),
+        )
+        n_set = len(keep.where)
+        title = f"Ranges ({n_set})" if n_set else "Ranges"
+        with st.popover(title, width=115, key="ranges"):
+            for name in ranged:
+                _range(rows[name], name, dict(keep.where))
+        if any({**keep.params(), "sort": ""}.values()):
+            nothing = dict.fromkeys(keep.params(), "") | {"sort": keep.sort}
+            st.button("Clear", key="clear", on_click=lambda: set_params(**nothing))
+    trouble = reviews.trouble()
+    if trouble:
+        show(f"<p class='csp-quiet'>{plain(trouble)}</p>")
+
+
+def order_title(order: str, is_search: bool) -> str:
+    """An order in words."""
+    if not order:
+        return "Best match first" if is_search else "Layer and unit"
+    column = COLUMNS[order.removeprefix("-")]
+    if column.kind == "text":
+        return f"{column.title}, {'Z to A' if order.startswith('-') else 'A to Z'}"
+    if column.kind == "flag":
+        return f"{column.title} {'first' if order.startswith('-') else 'last'}"
+    return f"{column.title}, {'high to low' if order.startswith('-') else 'low to high'}"
+
+
+def layer_box(bundle: Bundle, view: View) -> None:
+    """One layer, or all."""
+    every = places(bundle)
+    is_only = len(bundle.model_names) == 1
+    titles = {ALL_LAYERS: "All layers"} | {
+        f"{at}": layer if is_only else f"{model} / {layer}"
+        for at, (model, layer) in enumerate(every)
+    }
+    here = ALL_LAYERS if view.is_all_layers else str(every.index((view.model, view.layer)))
+    st.session_state["_place"] = here
+
+    def chosen() -> None:
+        value = st.session_state["_place"]
+        model, layer = ("", "") if value == ALL_LAYERS else every[int(value)]
+        set_params(bundle=view.bundle, model=model, layer=layer, unit="")
+
+    st.selectbox(
+        "Layer",
+        list(titles),
+        format_func=titles.__getitem__,
+        key="_place",
+        on_change=chosen,
+        width=180,
+    )
+
+
+def method_box(bundle: Bundle, view: View) -> None:
+    """The label method."""
+    methods: dict[str, None] = {}
+    for model, layer in places(bundle):
+        methods.update(dict.fromkeys(bundle.methods(model, layer)))
+    if methods:
+        _box(
+            st.selectbox,
+            "Method",
+            "method",
+            view.method,
+            width=150,
+            options=list(methods),
+            format_func=method_title,
+        )
+
+
+def _box(widget: Any, label: str, name: str, value: str, **looks: Any) -> None:
+    """A widget that shows a URL parameter and changes it."""
+    st.session_state[f"_{name}"] = value
+
+    def changed() -> None:
+        held = st.session_state[f"_{name}"] or ""
+        set_params(**{name: "" if held == ALL.get(name) else held})
+
+    widget(label, key=f"_{name}", on_change=changed, **looks)
+
+
+def _range(values: pd.Series, name: str, where: dict[str, Range]) -> None:
+    """A slider over the values that occur; an end that it touches is open."""
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(low) or low == high:
+        return
+    low, high = math.floor(low * 100) / 100, math.ceil(high * 100) / 100
+    asked = where.get(name, (None, None))
+    held = [
+        end if value is None else min(max(value, low), high)
+        for value, end in zip(asked, (low, high), strict=True)
+    ]
+    st.session_state[f"_where_{name}"] = tuple(sorted(held))
+
+    def changed() -> None:
+        start, stop = st.session_state[f"_where_{name}"]
+        ends = (start if start > low else None, stop if stop < high else None)
+        others = [(key, ends) for key, ends in where.items() if key != name]
+        mine = [] if ends == (None, None) else [(name, ends)]
+        set_params(where=where_text(others + mine))
+
+    column = COLUMNS[name]
+    st.slider(
+        column.title,
+        low,
+        high,
+        step=0.01,
+        key=f"_where_{name}",
+        on_change=changed,
+        help=column.help,
+    )

@@ -1,0 +1,123 @@
+"""Neurons drawn as a table whose rows open them, with the file of exactly these rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from csp_engine.bundle import Bundle
+from pages.ui.parts import exporting
+from pages.ui.shell.page import go
+from pages.ui.views import lists, table
+from pages.ui.views.address import Narrowing, View
+
+ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
+
+
+def shown_columns(
+    rows: pd.DataFrame,
+    view: View,
+    keep: Narrowing = Narrowing(),  # noqa: B008, it is frozen
+) -> list[str]:
+    """Columns that say something here: no empty ones, no layer where there is only one.
+
+    What other methods say, and how far apart, stands there where that chooses or orders the rows.
+    """
+    by_methods = {"others", "disagreement"}
+    is_asked = keep.only == "disagree" or keep.sort.removeprefix("-") in by_methods
+    hidden = set() if is_asked else by_methods
+    if rows["model"].nunique() < 2:
+        hidden.add("model")
+    if not view.is_all_layers:
+        hidden.add("layer")
+    return [
+        name
+        for name in table.COLUMNS
+        if name in rows and name not in hidden and (name == "label" or rows[name].notna().any())
+    ]
+
+
+def draw(
+    bundle: Bundle, view: View, keep: Narrowing, kept: pd.DataFrame, columns: list[str]
+) -> None:
+    """The table and its file."""
+    shown = kept[columns].copy()
+    shown.insert(0, "strip", table.strip_urls(view, bundle, kept))
+    shown.loc[(kept["state"] == "constant").to_numpy(), "strip"] = None
+    for name in columns:
+        if table.COLUMNS[name].kind == "share":
+            shown[name] *= 100
+    event = st.dataframe(
+        shown,
+        hide_index=True,
+        height=min(HEIGHT_PX, 40 + ROW_PX * len(shown)),
+        row_height=ROW_PX,
+        column_config={name: config(name) for name in shown},
+        key="neurons",
+        on_select="rerun",
+        selection_mode="single-row",
+        placeholder="–",
+        alt=f"{len(shown)} neurons of {view.model} with labels, scores and statistics",
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Download these rows (CSV)",
+            lambda: table.csv_bytes(kept, columns),
+            file_name="neurons.csv",
+            mime="text/csv",
+            on_click="ignore",
+            key="export",
+        )
+        title = lists.title_of(view, keep)
+        exporting.rows_button(bundle, kept, title, what="these rows", key="export_pages")
+    at = chosen(event, "opened", len(kept))
+    if at is not None:
+        row = kept.iloc[at]
+        here = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
+        go("neuron", lists.neuron_params(view, keep, **here))
+
+
+def chosen(event: Any, button: str, n_rows: int) -> int | None:
+    """The row whose button was just pressed, else the one selected; None where there is none."""
+    row = pressed(button, n_rows)
+    if row is not None:
+        return row
+    rows = event.selection.rows
+    return int(rows[0]) if rows and 0 <= rows[0] < n_rows else None
+
+
+def pressed(button: str, n_rows: int) -> int | None:
+    """The row whose button was just pressed."""
+    sent = st.session_state.get(button)
+    return int(sent["row"]) if sent is not None and 0 <= sent["row"] < n_rows else None
+
+
+def label_column(title: str, button: str, about: str | None = None) -> Any:
+    """Labels that open their neurons: what was pressed stands in ``session_state[button]``."""
+    return st.column_config.ButtonColumn(
+        title, type="tertiary", alignment="left", width="medium", key=button, help=about
+    )
+
+
+def config(name: str) -> object:
+    """How a column looks."""
+    kinds = st.column_config
+    if name == "strip":
+        return kinds.ImageColumn("Exemplars", width=STRIP_PX)
+    column = table.COLUMNS[name]
+    about = {"label": column.title, "help": column.help}
+    if name == "label":
+        return label_column(column.title, "opened", column.help)
+    if column.kind == "flag":
+        return kinds.CheckboxColumn(**about)
+    if column.kind == "share":
+        return kinds.NumberColumn(**about, format="%.1f %%")
+    if column.kind == "figure":
+        return kinds.NumberColumn(**about, format="%.3g")
+    if column.kind == "number":
+        return kinds.NumberColumn(**about, format="%.3f")
+    if column.kind == "count":
+        return kinds.NumberColumn(**about, format="%d")
+    return kinds.TextColumn(**about, width=330 if name == "others" else None)

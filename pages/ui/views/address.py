@@ -1,0 +1,377 @@
+"""A view is a function of its URL: one vocabulary for all pages, checked in one place.
+
+Whatever a URL says, ``read_view`` gives values that exist, and a note for each that had to be
+replaced. docs/urls.md lists the parameters.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import BundleError, CspError
+from csp_engine.reviews import DISAGREE, VERDICTS
+from csp_engine.types import NeuronRef
+from pages.ui.views import vectors
+
+VERSION = "1"
+ALL_LAYERS = "all"
+RESULT_COUNTS = (12, 24, 48, 96)
+SHOWS = ("contrast", "exemplars", "groups", "stratified", "random")
+FINDS = ("neurons", "layers", "images")
+COPIES = ("show", "hide")
+CARDS = ("no", "yes")
+SCOPES = ("all", "layer")
+MAX_QUERY = 300
+MAX_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a page shows. ``layer`` is a layer of ``model``; a search may run over all of them.
+
+    A query is one of ``q`` (texts), ``like`` (a neuron), ``image`` (a probe image) and ``vec`` (the
+    vector of an uploaded image). ``gamma`` is None for the one the bundle was built with.
+    ``scope`` says, on the page of one neuron, whether the list it stands in is that of its layer.
+    """
+
+    bundle: str
+    model: str
+    layer: str
+    unit: int
+    method: str
+    q: str = ""
+    but_not: str = ""
+    k: int = RESULT_COUNTS[0]
+    show: str = SHOWS[0]
+    is_all_layers: bool = True
+    gamma: float | None = None
+    like: str = ""
+    image: int | None = None
+    vec: str = ""
+    find: str = FINDS[0]
+    page: int = 1
+    copies: str = COPIES[0]
+    scope: str = SCOPES[0]
+    card: str = CARDS[0]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_query(self) -> bool:
+        """Whether anything is searched for."""
+        return bool(self.q or self.like or self.vec or self.image is not None)
+
+    def query_params(self) -> dict[str, str]:
+        """The query alone; what is not asked is empty."""
+        image = "" if self.image is None else str(self.image)
+        return {
+            "q": self.q,
+            "not": self.but_not,
+            "like": self.like,
+            "image": image,
+            "vec": self.vec,
+        }
+
+    def params(self, **changes: str | int) -> dict[str, str]:
+        """Query parameters of this neuron, with changes; what equals a default is left out."""
+        whole: dict[str, str | int] = {
+            "bundle": self.bundle,
+            "model": self.model,
+            "layer": self.layer,
+            "unit": self.unit,
+            "method": self.method,
+            **self.query_params(),
+            "show": "" if self.show == SHOWS[0] else self.show,
+            "k": "" if self.k == RESULT_COUNTS[0] else self.k,
+            "gamma": "" if self.gamma is None else f"{self.gamma:g}",
+            "find": "" if self.find == FINDS[0] else self.find,
+            "page": "" if self.page == 1 else self.page,
+            "copies": "" if self.copies == COPIES[0] else self.copies,
+            "scope": "" if self.scope == SCOPES[0] else self.scope,
+            "card": "" if self.card == CARDS[0] else self.card,
+        }
+        whole.update(changes)
+        kept = {key: str(value) for key, value in whole.items() if str(value)}
+        return {**kept, "v": VERSION}
+
+    def search_params(self, q: str, **changes: str | int) -> dict[str, str]:
+        """Query parameters of a search over all layers of this bundle."""
+        whole: dict[str, str | int] = {"bundle": self.bundle, "q": q, "method": self.method}
+        whole.update(changes)
+        kept = {key: str(value) for key, value in whole.items() if str(value)}
+        return {**kept, "v": VERSION}
+
+
+def with_method(view: View, methods: Sequence[str]) -> View:
+    """The view with a method that can be searched."""
+    return view if view.method in methods else replace(view, method=methods[0])
+
+
+def pick(kind: str, asked: str | None, options: Sequence[str]) -> tuple[str, str | None]:
+    """The option asked for, or the nearest one and a note that says so."""
+    if asked is None or asked == "":
+        return options[0], None
+    if asked in options:
+        return asked, None
+    near = difflib.get_close_matches(asked[:200], options, 1, cutoff=0.3) or [options[0]]
+    return near[0], f"There is no {kind} “{shorten(asked)}” here; showing {near[0]} instead."
+
+
+def pick_number(kind: str, asked: str | None, lowest: int, highest: int) -> tuple[int, str | None]:
+    """The whole number asked for, or the nearest one in the range and a note that says so."""
+    if asked is None or asked == "":
+        return lowest, None
+    if not re.fullmatch(r"-?[0-9]{1,30}", asked):
+        return lowest, f"“{shorten(asked)}” is no {kind} number; showing {lowest} instead."
+    number = min(max(int(asked), lowest), highest)
+    if number == int(asked):
+        return number, None
+    return number, f"There is no {kind} {shorten(asked)} ({lowest}–{highest}); showing {number}."
+
+
+def pick_share(
+    kind: str, asked: str | None, default: float | None
+) -> tuple[float | None, str | None]:
+    """The number in [0, 1] asked for, to two digits, or the nearest one and a note."""
+    if asked is None or asked == "":
+        return default, None
+    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", asked, re.ASCII):
+        shown = "the one of this bundle" if default is None else f"{default:g}"
+        return default, f"“{shorten(asked)}” is no {kind} (0 to 1); showing {shown} instead."
+    number = min(max(float(asked), 0.0), 1.0)
+    note = f"There is no {kind} {shorten(asked)} (0 to 1); showing {number:g}."
+    return round(number, 2), None if number == float(asked) else note
+
+
+def pick_neuron(asked: str, bundle: Bundle) -> tuple[str, str | None]:
+    """The neuron ``model/layer/unit`` asked for, or the nearest one and a note, or none and a note.
+
+    Nothing is searched for where the text names no neuron at all.
+    """
+    if not asked:
+        return "", None
+    try:
+        neuron = NeuronRef.parse(asked[:500])
+    except CspError:
+        return (
+            "",
+            f"“{shorten(asked)}” is no neuron (model/layer/unit), so none is searched for.",
+        )
+    model, _ = pick("model", neuron.model, bundle.model_names)
+    layer, _ = pick("layer", neuron.layer, bundle.layers(model))
+    near = NeuronRef(model, layer, min(neuron.unit, bundle.n_units(model, layer) - 1))
+    if near == neuron:
+        return asked, None
+    return str(near), f"There is no neuron “{shorten(asked)}” here; showing what is like {near}."
+
+
+def pick_vector(asked: str, bundle: Bundle) -> tuple[str, str | None]:
+    """The vector of an uploaded image if it fits the bundle, else none and a note."""
+    if not asked or vectors.decode(asked, bundle) is not None:
+        return asked, None
+    return "", (
+        "The image in this link was seen by another encoder, or the link is cut off; upload the "
+        "image again."
+    )
+
+
+def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> View:
+    """What a URL asks of a bundle, made valid.
+
+    Raises:
+        BundleError: if the bundle has no layer yet.
+    """
+    if not bundle.model_names:
+        raise BundleError(
+            f"Bundle {bundle_name} has no neurons yet; run the same 'csp build' again to finish it."
+        )
+    notes: list[str | None] = []
+    version = params.get("v", VERSION)
+    if version != VERSION:
+        notes.append(f"This link is of version {shorten(version)}; it is read as version 1.")
+    model, note = pick("model", params.get("model"), bundle.model_names)
+    notes.append(note)
+    layers = bundle.layers(model)
+    asked_layer = params.get("layer")
+    is_all_layers = asked_layer in (None, "", ALL_LAYERS)
+    layer, note = pick("layer", None if is_all_layers else asked_layer, layers)
+    notes.append(note)
+    n_units = bundle.n_units(model, layer)
+    unit, note = pick_number("unit", params.get("unit"), 0, n_units - 1)
+    notes.append(note)
+    method, note = pick("method", params.get("method"), bundle.methods(model, layer) or ("none",))
+    notes.append(note)
+    k, note = pick("number of results", params.get("k"), [str(k) for k in RESULT_COUNTS])
+    notes.append(note)
+    show, note = pick("sample", params.get("show"), SHOWS)
+    notes.append(note)
+    gamma, note = pick_share("γ", params.get("gamma"), None)
+    notes.append(note)
+    find, note = pick("kind of result", params.get("find"), FINDS)
+    notes.append(note)
+    copies, note = pick("way to treat near-duplicates", params.get("copies"), COPIES)
+    notes.append(note)
+    scope, note = pick("scope", params.get("scope"), SCOPES)
+    notes.append(note)
+    card, note = pick("choice for card", params.get("card"), CARDS)
+    notes.append(note)
+    page, note = pick_number("page", params.get("page"), 1, MAX_PAGE)
+    notes.append(note)
+    texts = []
+    for key in ("q", "not"):
+        text = params.get(key, "").strip()
+        if len(text) > MAX_QUERY:
+            notes.append(f"The query was cut to its first {MAX_QUERY} characters.")
+        texts.append(text[:MAX_QUERY])
+    like, note = pick_neuron(params.get("like", ""), bundle)
+    notes.append(note)
+    vec, note = pick_vector(params.get("vec", ""), bundle)
+    notes.append(note)
+    image = None
+    if params.get("image"):
+        image, note = pick_number("image", params.get("image"), 0, bundle.n_images - 1)
+        notes.append(note)
+    asked = {"q": bool(texts[0]), "like": bool(like), "image": image is not None, "vec": bool(vec)}
+    if sum(asked.values()) > 1:
+        first = next(key for key, is_asked in asked.items() if is_asked)
+        texts[0] = texts[0] if first == "q" else ""
+        like, vec = like if first == "like" else "", vec if first == "vec" else ""
+        image = image if first == "image" else None
+        notes.append(f"This link asks for several things at once; only its “{first}” is searched.")
+    return View(
+        bundle_name,
+        model,
+        layer,
+        unit,
+        method,
+        *texts,
+        k=int(k),
+        show=show,
+        is_all_layers=is_all_layers,
+        gamma=gamma,
+        like=like,
+        image=image,
+        vec=vec,
+        find=find,
+        page=page,
+        copies=copies,
+        scope=scope,
+        card=card,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """One line of at most ``limit`` characters, for quoting what somebody typed."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def split_texts(query: str) -> list[str]:
+    """Several concepts in one box, separated by commas or semicolons."""
+    return [part.strip() for part in re.split(r"[,;]", query) if part.strip()]
+
+
+# ---------------------------------------------------------------- tables and maps of many neurons
+
+ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense", "flagged")
+REVIEWS = ("all", "reviewed", "unreviewed", *VERDICTS, DISAGREE)
+Range = tuple[float | None, float | None]
+_NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Which neurons a table keeps and in what order: ``?has&only&class&review&where&sort``.
+
+    ``of`` is the class that the exemplars show, or empty for any; ``review`` one of ``REVIEWS``.
+    ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
+    if the largest come first, or empty for the neurons' own order.
+    """
+
+    has: str = ""
+    only: str = ONLY[0]
+    where: tuple[tuple[str, Range], ...] = ()
+    sort: str = ""
+    of: str = ""
+    review: str = REVIEWS[0]
+    notes: tuple[str, ...] = ()
+
+    def params(self) -> dict[str, str]:
+        """The same as query parameters; what equals a default is empty."""
+        only = "" if self.only == ONLY[0] else self.only
+        where = where_text(self.where)
+        review = "" if self.review == REVIEWS[0] else self.review
+        held = {"has": self.has, "only": only, "class": self.of, "review": review}
+        return {**held, "where": where, "sort": self.sort}
+
+
+def where_text(where: Sequence[tuple[str, Range]]) -> str:
+    """Ranges as the URL writes them: ``clarity:0.3..,density:..0.5``."""
+
+    def end(value: float | None) -> str:
+        return "" if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
+
+    return ",".join(f"{name}:{end(low)}..{end(high)}" for name, (low, high) in where)
+
+
+def read_narrowing(
+    params: Mapping[str, str],
+    sortable: Sequence[str],
+    ranged: Sequence[str],
+    classes: Sequence[str] = (),
+) -> Narrowing:
+    """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
+    notes: list[str | None] = []
+    only, note = pick("choice", params.get("only"), ONLY)
+    notes.append(note)
+    review, note = pick("verdict", params.get("review"), REVIEWS)
+    notes.append(note)
+    of = params.get("class", "")
+    if of and not classes:
+        notes.append("No neuron here shows one class more than others, so any class is shown.")
+        of = ""
+    elif of:
+        of, note = pick("class", of, classes)
+        notes.append(note)
+    asked = params.get("sort", "")
+    sign = "-" if asked.startswith("-") else ""
+    sort = ""
+    if asked:
+        sort, note = pick("column to sort by", asked.removeprefix("-"), sortable)
+        sort = sign + sort
+        notes.append(note)
+    where: dict[str, Range] = {}
+    for part in filter(None, params.get("where", "")[:1000].split(",")):
+        match = re.fullmatch(rf"([a-z_]+):({_NUMBER})?\.\.({_NUMBER})?", part)
+        if match is None or match[1] not in ranged:
+            notes.append(f"“{shorten(part)}” is no range of a column here, so it is left out.")
+            continue
+        low, high = (None if text is None else float(text) for text in match.group(2, 3))
+        where[match[1]] = (low, high)
+    has = params.get("has", "").strip()[:MAX_QUERY]
+    kept = tuple(note for note in notes if note)
+    return Narrowing(has, only, tuple(where.items()), sort, of, review, kept)
+
+
+MAP_GRID, MAX_CORNERS = 65535, 60
+
+
+def read_area(params: Mapping[str, str]) -> tuple[tuple[int, ...], str | None]:
+    """The polygon of ``?area=x-y-x-y-x-y…`` in steps of the map's grid, or none and a note."""
+    text = params.get("area", "")
+    if not text:
+        return (), None
+    if re.fullmatch(r"[0-9]{1,5}(?:-[0-9]{1,5}){5,119}", text):
+        corners = tuple(int(part) for part in text.split("-"))
+        if len(corners) % 2 == 0 and max(corners) <= MAP_GRID:
+            return corners, None
+    return (), f"“{shorten(text)}” is no area of the map, so no neurons are selected."
+
+
+def area_text(area: Sequence[int]) -> str:
+    """A polygon as the URL writes it."""
+    return "-".join(map(str, area[: 2 * MAX_CORNERS]))

@@ -1,0 +1,186 @@
+"""Two sides of a comparison: which layers they are, and the table of their matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError, InputError
+from csp_engine.search.matching import chance_level, match
+from csp_engine.search.query import require_same_space
+from pages.ui.shell import store
+from pages.ui.views import table
+from pages.ui.views.address import View, pick
+from pages.ui.views.neuron import method_title
+
+KINDS = {
+    "all": "All neurons",
+    "mutual": "Each other's best match",
+    "oneway": "One-sided match",
+    "unmatched": "Without a match",
+    "differ": "Mutual, reliable labels differ",
+}
+STATUS = {"mutual": "mutual", "oneway": "one-sided", "unmatched": "none", "": "no evidence"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """One layer of one bundle."""
+
+    name: str
+    bundle: Bundle
+    model: str
+    layer: str
+
+    @property
+    def title(self) -> str:
+        """Bundle, model and layer in one line."""
+        parts = [self.name] if self.model == self.name else [self.name, self.model]
+        return " / ".join([*parts, self.layer])
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Bundle, model and layer."""
+        return (self.name, self.model, self.layer)
+
+    def view(self, method: str, unit: int = 0) -> View:
+        """The view of one of its neurons."""
+        return View(self.name, self.model, self.layer, unit, method, is_all_layers=False)
+
+    def rows(self, method: str) -> pd.DataFrame:
+        """Its neurons, with their rows in the order of units."""
+        every = table.neuron_table(self.bundle, method)
+        place = table.places(self.bundle).index((self.model, self.layer))
+        return every[every["place"] == place].reset_index(drop=True)
+
+
+def sides() -> dict[tuple[str, str, str], Side]:
+    """Every layer of every bundle of this server that can be read."""
+    found: dict[tuple[str, str, str], Side] = {}
+    for name in store.known_bundles():
+        try:
+            bundle = store.open_bundle(name)
+        except CspError:
+            continue
+        for model, layer in table.places(bundle):
+            side = Side(name, bundle, model, layer)
+            found[side.key] = side
+    return found
+
+
+def other_side(
+    params: Mapping[str, str], here: Side, every: Mapping[tuple[str, str, str], Side]
+) -> tuple[Side, tuple[str, ...]]:
+    """What ``?bundle2&model2&layer2`` names, made valid, or the most telling thing to compare with.
+
+    That is the same layer of another model with the same encoder, then the next layer.
+    """
+    asked = [params.get("bundle2"), params.get("model2"), params.get("layer2")]
+    if not any(asked):
+        fingerprint = here.bundle.manifest.inputs["encoder"]["fingerprint"]
+
+        keys = list(every)
+
+        def telling(side: Side) -> tuple[bool, bool, bool, bool, int]:
+            theirs = side.bundle.manifest.inputs["encoder"]["fingerprint"]
+            return (
+                side.key != here.key,
+                theirs == fingerprint,
+                (side.name, side.model) != (here.name, here.model),
+                side.layer == here.layer,
+                -abs(keys.index(side.key) - keys.index(here.key)),
+            )
+
+        return max(every.values(), key=telling), ()
+    notes = []
+    chosen: list[str] = []
+    for level, (kind, text) in enumerate(zip(("bundle", "model", "layer"), asked, strict=True)):
+        options = list(dict.fromkeys(k[level] for k in every if list(k[:level]) == chosen))
+        default = here.key[level] if here.key[level] in options else options[0]
+        name, note = pick(f"{kind} to compare with", text or default, options)
+        chosen.append(name)
+        notes += [note] if note else []
+    return every[chosen[0], chosen[1], chosen[2]], tuple(notes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Every neuron of side A with its best match in B.
+
+    ``rows`` has A's ``unit``, ``label``, ``reliable``; B's as ``unit_b`` and so on; ``similarity``
+    and ``kind``: ``mutual``, ``oneway``, ``unmatched`` (no more alike than ``bar``, which random
+    image sets rarely pass), or empty where A's neuron has no evidence.
+    """
+
+    rows: pd.DataFrame
+    bar: float | None
+    n_other: int
+    n_other_unmatched: int
+
+    def count(self, kind: str) -> int:
+        """How many neurons of A a choice of ``KINDS`` keeps."""
+        return int(self.kept(kind).sum())
+
+    def kept(self, kind: str) -> np.ndarray:
+        """Which rows a choice of ``KINDS`` keeps."""
+        if kind == "all":
+            return np.ones(len(self.rows), bool)
+        if kind == "differ":
+            is_other = (self.rows["label"] != self.rows["label_b"]).to_numpy()
+            is_said = (self.rows["reliable"] & self.rows["reliable_b"]).to_numpy(bool)
+            return is_other & is_said & (self.rows["kind"] == "mutual").to_numpy()
+        return (self.rows["kind"] == kind).to_numpy()
+
+
+def compare(a: Side, b: Side, method: str) -> Comparison:
+    """Match the concept vectors of two layers by one method.
+
+    Raises:
+        StaleError: if two encoders made them.
+        InputError: if the method did not score both layers.
+    """
+    require_same_space(a.bundle, b.bundle)
+    for side in (a, b):
+        if method not in side.bundle.methods(side.model, side.layer):
+            raise InputError(
+                f"{method_title(method)} has no concept vectors of {side.title}; choose another "
+                "method."
+            )
+
+    def make() -> Comparison:
+        vector_ud = np.asarray(a.bundle.scores(a.model, a.layer, method).vector_ud)
+        other_vd = np.asarray(b.bundle.scores(b.model, b.layer, method).vector_ud)
+        found = match(vector_ud, other_vd)
+        null_rd = store.null_of(a.bundle, a.model, a.layer, method)
+        level = None if null_rd is None else chance_level(null_rd, other_vd)
+        bar = None if level is None or np.isnan(level) else level
+        is_above = found.similarity_u > (-np.inf if bar is None else bar)
+        kind = np.select(
+            [
+                ~found.has_match_u,
+                is_above & found.is_mutual_u,
+                is_above,
+            ],
+            ["", "mutual", "oneway"],
+            "unmatched",
+        )
+        mine, theirs = a.rows(method), b.rows(method)
+        columns = ["place", "unit", "label", "reliable", "state"]
+        paired = theirs.iloc[found.other_u] if len(theirs) else theirs.reindex(found.other_u)
+        rows = mine[["model", "layer", *columns]].copy()
+        for name in columns:
+            values = paired[name].to_numpy(object)
+            rows[f"{name}_b"] = np.where(found.has_match_u, values, None)
+        rows["reliable_b"] = rows["reliable_b"].fillna(False).astype(bool)
+        rows["similarity"] = found.similarity_u
+        rows["kind"] = kind
+        taken = found.other_u[(kind == "mutual")]
+        has_b = int(np.any(other_vd, axis=1).sum())
+        return Comparison(rows, bar, has_b, has_b - len(np.unique(taken)))
+
+    key = ("compare", a.bundle.digest, b.bundle.digest, *a.key[1:], *b.key[1:], method)
+    return store.once(key, make)

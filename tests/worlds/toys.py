@@ -1,0 +1,207 @@
+"""Tiny real objects for tests of the whole pipeline: drawn images, a small network, an encoder.
+
+Nothing here is a mock: the network is a network with fixed random weights, the encoder embeds
+images by their colours and texts by their words, and both fulfil the product's own protocols.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import nn
+
+from csp_engine.bundle import Bundle
+from csp_engine.evaluation.ground_truth import TruthRule
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import TargetModel, load_model
+from csp_engine.pipeline import BuildRequest, Target, add_truth
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.words.vocabularies import Vocabulary, read_vocabulary
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220), "grey": (128,) * 3}
+WORDS = ["red", "green", "blue", "grey", "bright", "dark", "square", "stripe", "noise", "corner"]
+PREPROCESSING = {
+    "resize": 32,
+    "crop": 32,
+    "interpolation": "bilinear",
+    "mean": [0.5] * 3,
+    "std": [0.5] * 3,
+}
+SMALL = Recipe(n_exemplars=6, n_score=4, n_partners=2, n_null=30, n_labels=4)
+
+
+def draw_images(folder: Path, n_images: int = 28, side: int = 40, seed: int = 0) -> Path:
+    """Class folders of plain colours with noise and a brighter square somewhere."""
+    rng = np.random.default_rng(seed)
+    names = list(COLOURS)
+    for i in range(n_images):
+        colour = names[i % len(names)]
+        pixels = np.array(COLOURS[colour]) + rng.normal(0, 25, (side, side, 3))
+        x, y = rng.integers(0, side - 10, 2)
+        pixels[y : y + 10, x : x + 10] += 70 * rng.random()
+        (folder / colour).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        image.save(folder / colour / f"{i:04d}.png")
+    return folder
+
+
+class SmallNet(nn.Module):
+    """Two convolutions and a linear head that reads the mean of ``last``."""
+
+    def __init__(self, n_classes: int = 4) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(8, 12, 3, stride=2, padding=1)
+        self.last = nn.ReLU()
+        self.head = nn.Linear(12, n_classes)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        maps = self.last(self.second(torch.relu(self.first(pixels))))
+        return self.head(maps.mean(dim=(2, 3)))
+
+
+def network() -> nn.Module:
+    """The factory behind ``python:tests.worlds.toys:network``."""
+    torch.manual_seed(3)
+    return SmallNet()
+
+
+class ColourEncoder:
+    """Images by the colours of a 3 x 3 grid, texts by their words, in one 16-dimensional space."""
+
+    spec = "python:tests.worlds.toys:ColourEncoder"
+    dim = 16
+    needs_pixels = True
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(5)
+        self._projection = rng.normal(size=(27, self.dim)).astype(np.float32)
+        self.description: dict[str, Any] = {"kind": "toy", "seed": 5}
+        self.fingerprint = hashlib.sha256(json.dumps(self.description).encode()).hexdigest()
+        self.n_text_calls = 0
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        small = image.resize((3, 3), Image.Resampling.BOX)
+        return np.asarray(small, np.float32).transpose(2, 0, 1) / 255
+
+    def embed_images(self, pixels: np.ndarray) -> np.ndarray:
+        flat = pixels.reshape(len(pixels), -1) - 0.5
+        rows = flat @ self._projection + 0.05
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        self.n_text_calls += 1
+        rows = np.zeros((len(texts), self.dim), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.split():
+                if word in COLOURS:
+                    colour = np.repeat(np.array(COLOURS[word]) / 255 - 0.5, 9)
+                    row += colour.astype(np.float32) @ self._projection
+                else:
+                    digest = hashlib.sha256(word.encode()).digest()[: self.dim]
+                    row += np.frombuffer(digest, np.uint8).astype(np.float32) / 255 - 0.5
+        rows += 0.01
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def words(folder: Path, texts: Sequence[str] = WORDS) -> Vocabulary:
+    """A vocabulary file of the given texts, read back."""
+    path = folder / "words.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(texts) + "\n", "utf-8")
+    return read_vocabulary([str(path)])
+
+
+def target(patterns: Sequence[str] = ("first", "second"), name: str = "small") -> Target:
+    """The small network with the given layers."""
+    model: TargetModel = load_model(
+        "python:tests.worlds.toys:network",
+        name=name,
+        preprocessing=PREPROCESSING,
+        class_names=list(sorted(COLOURS)),
+    )
+    return Target(model, tuple(select_layers(model, list(patterns))))
+
+
+def request(folder: Path, out: Path, **changes: Any) -> BuildRequest:
+    """A whole build in about a second: 28 images, 20 units, 10 labels."""
+    images = folder / "images"
+    if not images.exists():
+        draw_images(images)
+    base = BuildRequest(
+        out=out,
+        probe=read_probe_set(images),
+        targets=(target(),),
+        encoder=ColourEncoder(),
+        vocabulary=words(folder),
+        recipe=SMALL,
+        batch_size=8,
+        n_influence_images=12,
+    )
+    return replace(base, **changes)
+
+
+def with_truth(bundle: Bundle, planted_layer: str | None = None, **changes: Any) -> Bundle:
+    """The bundle with ground truth: 120 images, of which unit 0 shows "red" and unit 1 "square"."""
+    rng = np.random.default_rng(0)
+    truth_nc = rng.random((120, 3)) < 0.4
+    names = ["red", "square", "stripe"]
+    held_out, planted = {}, {}
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            values = rng.normal(size=(bundle.n_units(model, layer), 120))
+            values[:2] += 6 * truth_nc.T[:2]
+            held_out[model, layer] = values.astype(np.float32)
+            if layer == planted_layer:
+                planted[model, layer] = pd.DataFrame(
+                    {
+                        "unit": [0, 1, 2],
+                        "kind": ["single", "either", "noise"],
+                        "formula": ["red", "red or square", "noise"],
+                        "concepts": [["red"], ["red", "square"], []],
+                    }
+                )
+    arguments: dict[str, Any] = {
+        "truth": held_out,
+        "truth_nc": truth_nc,
+        "concept_names": names,
+        "phrases": {"red": ["red", "crimson"], "square": ["square", "box"], "stripe": ["stripe"]},
+        "provenance": {"images": "random numbers"},
+        "kinds": {"red": "colour"},
+        "planted": planted,
+        "rule": TruthRule(n_resamples=100),
+    }
+    return add_truth(bundle.path, **arguments | changes)
+
+
+def slices() -> pd.DataFrame:
+    """How often a classifier is right on two test slices."""
+    rows = [("clean", 10, 9, 0.9, 0.6, 0.98), ("hard", 10, 4, 0.4, 0.17, 0.69)]
+    return pd.DataFrame(rows, columns=["slice", "n", "n_correct", "accuracy", "low", "high"])
+
+
+def content(path: Path) -> dict[str, Any]:
+    """What two bundles must agree in to be the same: keys and hashes of every stage."""
+    stages = Bundle.open(path).manifest.stages
+    return {
+        name: (record.key, {file: entry.sha256 for file, entry in record.files.items()})
+        for name, record in stages.items()
+    }
+
+
+def as_table(folder: Path, **columns: Sequence[Any]) -> Path:
+    """A CSV probe set over the images of a folder, with extra columns."""
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))
+    path = folder / "table.csv"
+    pd.DataFrame({"file": files, **columns}).to_csv(path, index=False)
+    return path

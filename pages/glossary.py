@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from csp_engine.views import glossary
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
 from pages.ui.views.address import pick
@@ -11,7 +12,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Words")
     asked = st.query_params.get("word")
-    meanings = words.meanings()
+    meanings = glossary.meanings()
     if asked:
         word, note = pick("word", asked, list(meanings))
         if note:
@@ -21,7 +22,7 @@ def main() -> None:
             f"<dd>{words.as_html(meanings[word])}</dd></dl></div>"
         )
     parts = []
-    for heading, terms in words.chapters().items():
+    for heading, terms in glossary.chapters().items():
         items = "".join(f"<dt>{plain(t)}</dt><dd>{words.as_html(meanings[t])}</dd>" for t in terms)
         parts.append(f"<h2 class='csp-h'>{plain(heading)}</h2><dl>{items}</dl>")
     show(f"<div class='csp-words'>{''.join(parts)}</div>")

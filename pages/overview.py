@@ -5,11 +5,11 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers
-from csp_engine.views import provenance
+from csp_engine.views import glossary, provenance
 from pages.ui.overview import layers
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import Packs, facts, plain, show, tile_grid
-from pages.ui.parts.words import meanings, term
+from pages.ui.parts.words import term
 from pages.ui.search import asking
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import bundle_picker, go, link, opened
@@ -95,7 +95,7 @@ def one_neuron(bundle: Bundle, view: View, method: str) -> None:
 def five_sentences(bundle: Bundle, here: View, label: BestLabel) -> str:
     """What a neuron is, what its pictures are, and what a name for it is worth; as HTML."""
     title = method_title(here.method)
-    method = term(title) if title in meanings() else plain(title)
+    method = term(title) if title in glossary.meanings() else plain(title)
     contrast = term("contrast image", "contrast images")
     n_labels = numbers.count(len(bundle.method_labels(here.model, here.layer, here.method)))
     sentences = (

@@ -12,6 +12,7 @@ import pytest
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
 from csp_engine.methods import NullComponents, re_rank
+from csp_engine.views import glossary
 from pages.ui.parts import words
 from tests.pages.conftest import component, html, open_page
 from tests.worlds import toys
@@ -113,7 +114,7 @@ def test_every_term_on_the_pages_is_in_the_glossary(serve, small_bundle):
     shown = html(open_page("neuron", layer=LAYER, unit=str(UNIT)))
     terms = re.findall(r"class='csp-term' href='/glossary\?word=([^']+)'", shown)
     assert len(terms) > 5
-    assert {unquote(term) for term in terms} <= set(words.meanings())
+    assert {unquote(term) for term in terms} <= set(glossary.meanings())
 
 
 def test_what_is_typed_is_set_as_code_in_the_glossary_and_stays_text(serve, small_bundle):
@@ -133,7 +134,7 @@ def test_the_glossary_shows_the_word_asked_for(serve, tmp_path, asked, note):
     shown = html(at)
     assert "<dl class='asked'><dt>margin</dt>" in shown
     assert ("csp-note" in shown) is note
-    assert shown.count("<dt>") == 1 + len(words.meanings())
+    assert shown.count("<dt>") == 1 + len(glossary.meanings())
 
 
 def test_labels_that_only_a_captioner_proposed_say_so(serve, tmp_path):

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import label_accuracy
-from pages.ui.parts import words
+from csp_engine.views import glossary
 from pages.ui.shell import server
 from pages.ui.table import method_figures, neuron_rows
 from pages.ui.views import address as state
@@ -237,7 +237,7 @@ def test_labels_are_as_far_apart_as_their_vectors_less_what_all_share(small_bund
 
 def test_every_column_is_explained_by_the_glossary():
     for column in table.COLUMNS.values():
-        assert column.term in words.meanings()
+        assert column.term in glossary.meanings()
         assert f"word={quote(column.term)}" in column.help
 
 

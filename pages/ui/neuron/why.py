@@ -10,7 +10,8 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import ScoreParts, score_parts
 from csp_engine.search.query import stored_label
 from csp_engine.types import Evidence
-from pages.ui.parts.cards import Packs, Shot, Tile, one_way, plain, show, tile_grid
+from csp_engine.views.images.tiles import ShownImage, Tile
+from pages.ui.parts.cards import Packs, one_way, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.shell.page import go, set_params
 from pages.ui.views.address import MAX_QUERY, View, shorten
@@ -96,7 +97,7 @@ def _tile(bundle: Bundle, view: View, parts: ScoreParts, rank: int) -> Tile:
     fits = numbers.score(float(parts.exemplar_k[rank]))
     name = f"Exemplar {rank + 1}"
     words = f"{name}: image {image}, cosine with the label {fits}"
-    shots = [Shot(image, words, fits, name, "exemplar", (("cosine with the label", fits),))]
+    shots = [ShownImage(image, words, fits, name, "exemplar", (("cosine with the label", fits),))]
     has_rank = rank < contrast.n_partner_uk.shape[1]
     n_partners = int(contrast.n_partner_uk[view.unit, rank]) if has_rank else 0
     if n_partners:
@@ -105,5 +106,5 @@ def _tile(bundle: Bundle, view: View, parts: ScoreParts, rank: int) -> Tile:
         of = "" if n_partners == 1 else f", mean of {n_partners} contrast images"
         words = f"Contrast image of exemplar {rank + 1}: image {other}, cosine {fits}{of}"
         known = (("cosine with the label", f"{fits}{of}"),)
-        shots.append(Shot(other, words, fits, "Contrast image", "contrast", known))
+        shots.append(ShownImage(other, words, fits, "Contrast image", "contrast", known))
     return Tile(name, tuple(shots), f"#{rank + 1} adds {added}")

@@ -7,13 +7,14 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.views.images.tiles import Tile
+from csp_engine.views.neuron.card import NeuronCard
 
 HERE = Path(__file__).resolve().parent
 PER_PACK = 48
@@ -73,42 +74,6 @@ class Packs:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One image of a tile. ``kind`` is ``exemplar``, ``contrast`` or empty."""
-
-    image: int
-    alt: str
-    tag: str = ""
-    title: str = ""
-    kind: str = ""
-    facts: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """What belongs together in a grid: an image, or an exemplar beside its contrast image."""
-
-    name: str
-    shots: tuple[Shot, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One neuron in a list."""
-
-    title: str
-    score: str
-    id: str
-    note: str
-    is_reliable: bool
-    params: Mapping[str, str]
-    shots: tuple[Shot, ...] = field(default=())
-    mark: str = ""
-    is_marked: bool = False
-
-
 def asset(name: str) -> str:
     """The text of a file in ``components``."""
     return (HERE / "components" / name).read_text("utf-8")
@@ -147,15 +112,15 @@ def tile_grid(
             "note": tile.note,
             "images": [
                 {
-                    "at": packs.at(shot.image),
-                    "alt": shot.alt,
-                    "tag": shot.tag,
-                    "title": shot.title,
-                    "kind": shot.kind,
-                    "facts": shot.facts,
-                    "image": shot.image,
+                    "at": packs.at(shown.image),
+                    "alt": shown.alt,
+                    "tag": shown.tag,
+                    "title": shown.title,
+                    "kind": shown.kind,
+                    "facts": shown.facts,
+                    "image": shown.image,
                 }
-                for shot in tile.shots
+                for shown in tile.images
             ],
         }
         for tile in tiles
@@ -172,14 +137,14 @@ def tile_grid(
         data={**packed, "signature": signature(packed)},
         on_searched_change=lambda: None,
     )
-    known = {shot.image for tile in tiles for shot in tile.shots}
+    known = {shown.image for tile in tiles for shown in tile.images}
     searched = result.searched
     is_known = isinstance(searched, (int, float)) and searched in known
     return int(searched) if is_known else None
 
 
 def card_list(
-    cards: Sequence[Card], packs: Packs, *, label: str, key: str, compact: bool = False
+    cards: Sequence[NeuronCard], packs: Packs, *, label: str, key: str, compact: bool = False
 ) -> None:
     """A list of neurons, each a link to its page."""
     content = [
@@ -192,7 +157,7 @@ def card_list(
             "mark": card.mark,
             "isMarked": card.is_marked,
             "href": page_url("neuron", card.params),
-            "images": [{"at": packs.at(shot.image), "alt": shot.alt} for shot in card.shots],
+            "images": [{"at": packs.at(shown.image), "alt": shown.alt} for shown in card.images],
         }
         for card in cards
     ]

@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from urllib.parse import quote
 
+from csp_engine.views.glossary import as_text, meanings
 from csp_engine.views.neuron_facts import method_title
 from pages.ui.parts.cards import base_url, plain
-from pages.ui.shell.store import ROOT
-
-GLOSSARY_PATH = ROOT / "docs" / "glossary.md"
-_ENTRY = re.compile(r"^- \*\*(?P<term>[^*]+)\*\*: (?P<meaning>.+)$", re.MULTILINE)
-
-
-@cache
-def meanings() -> dict[str, str]:
-    """Every term of the glossary with its one sentence."""
-    found = _ENTRY.finditer(GLOSSARY_PATH.read_text("utf-8"))
-    return {each["term"]: each["meaning"] for each in found}
-
-
-@cache
-def chapters() -> dict[str, tuple[str, ...]]:
-    """The headings of the glossary, each with the terms below it."""
-    parts = re.split(r"^## (.+)$", GLOSSARY_PATH.read_text("utf-8"), flags=re.MULTILINE)[1:]
-    return {
-        heading: tuple(each["term"] for each in _ENTRY.finditer(body))
-        for heading, body in zip(parts[::2], parts[1::2], strict=True)
-    }
-
-
-def as_text(meaning: str) -> str:
-    """A meaning without the marks around what is typed."""
-    return meaning.replace("`", "")
 
 
 def as_html(meaning: str) -> str:

@@ -8,7 +8,9 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from pages.ui.parts.cards import Card, Packs, Shot, Tile, card_list, plain, show, tile_grid
+from csp_engine.views.images.tiles import ShownImage, Tile
+from csp_engine.views.neuron.card import NeuronCard
+from pages.ui.parts.cards import Packs, card_list, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search.asking import NOTHING
 from pages.ui.shell.page import go, link, set_params
@@ -102,7 +104,7 @@ def _on_cards() -> str:
 
 def cards_of(
     bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None, n: int
-) -> list[Card]:
+) -> list[NeuronCard]:
     """A card for each row."""
     cards = []
     n_draws = neurons.n_null(bundle)
@@ -175,7 +177,7 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
     tiles = []
     for image in shown:
         value = numbers.score(float(score_n[image]))
-        shot = Shot(
+        shot = ShownImage(
             image,
             f"Image {image} of the probe set, cosine {value}",
             value,

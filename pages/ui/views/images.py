@@ -14,7 +14,7 @@ from csp_engine.stats.enrichment import Enrichment
 from csp_engine.types import Evidence
 from csp_engine.views.image_facts import Properties, properties_of, shared_properties
 from csp_engine.views.image_facts import image_facts as facts_of_images
-from pages.ui.parts.cards import Shot, Tile
+from csp_engine.views.images.tiles import ShownImage, Tile
 from pages.ui.shell import store
 from pages.ui.views.address import View
 
@@ -152,7 +152,7 @@ def pair_tiles(bundle: Bundle, view: View, limit: int, copies: Copies | None = N
         activation = float(exemplars.activation_uk[view.unit, rank])
         value = numbers.activation(activation)
         shots = [
-            Shot(
+            ShownImage(
                 image,
                 f"Exemplar {rank + 1}: image {image} of the probe set, activation {value}",
                 f"fires {value}",
@@ -173,7 +173,7 @@ def pair_tiles(bundle: Bundle, view: View, limit: int, copies: Copies | None = N
             note = f"#{rank + 1} · similarity {alike}"
             facts = describe.facts(other, activation)
             shots.append(
-                Shot(
+                ShownImage(
                     other,
                     f"Contrast image of exemplar {rank + 1}: image {other}, activation {low}, "
                     f"similarity {alike}",
@@ -202,7 +202,7 @@ def exemplar_tiles(
             value = numbers.activation(activation)
             words = f"Exemplar {rank + 1}: image {image} of the probe set, activation {value}"
             name = f"Exemplar {rank + 1}"
-            shot = Shot(image, words, value, name, "", describe.facts(image, activation))
+            shot = ShownImage(image, words, value, name, "", describe.facts(image, activation))
             tiles.append(Tile(name, (shot,)))
     return tiles
 
@@ -275,6 +275,6 @@ def sample_tiles(bundle: Bundle, view: View, copies: Copies) -> list[Tile]:
         if copies.is_new(image):
             value = numbers.activation(activation)
             name, words = f"Image {image}", f"Image {image} of the probe set, activation {value}"
-            shot = Shot(image, words, value, name, "", describe.facts(image, activation))
+            shot = ShownImage(image, words, value, name, "", describe.facts(image, activation))
             tiles.append(Tile(name, (shot,), notes[at]))
     return tiles

@@ -8,8 +8,10 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views import neuron_facts
+from csp_engine.views.images.tiles import ShownImage
+from csp_engine.views.neuron.card import NeuronCard
 from csp_engine.views.neuron_facts import BestLabel, best_label, flags, method_title, n_null
-from pages.ui.parts.cards import Card, Packs, Shot
+from pages.ui.parts.cards import Packs
 from pages.ui.views.address import View
 
 __all__ = [
@@ -32,12 +34,14 @@ def statistics(bundle: Bundle, view: View) -> list[tuple[str, str]]:
     return neuron_facts.statistics(bundle, NeuronRef(view.model, view.layer, view.unit))
 
 
-def strip(bundle: Bundle, model: str, layer: str, unit: int, n: int = N_STRIP) -> tuple[Shot, ...]:
+def strip(
+    bundle: Bundle, model: str, layer: str, unit: int, n: int = N_STRIP
+) -> tuple[ShownImage, ...]:
     """The first exemplars, for a card."""
     exemplars = bundle.exemplars(model, layer)
     n = min(n, int(exemplars.count_u[unit]))
     return tuple(
-        Shot(
+        ShownImage(
             int(exemplars.image_uk[unit, rank]),
             f"Exemplar {rank + 1}, activation "
             f"{numbers.activation(exemplars.activation_uk[unit, rank])}",
@@ -86,11 +90,11 @@ def neuron_card(
     mark: str = "",
     is_marked: bool = False,
     params: dict[str, str] | None = None,
-) -> Card:
+) -> NeuronCard:
     """A neuron in a list. ``mark`` is a word about it, strong where ``is_marked``."""
     label = best_label(bundle, model, layer, unit, view.method)
     where = f"{layer} / {unit}" if len(bundle.model_names) == 1 else f"{model} / {layer} / {unit}"
-    return Card(
+    return NeuronCard(
         label.title,
         score,
         where,

@@ -1,0 +1,1 @@
+"""Probe images as pages show them: which, in what order, and what is known about each."""

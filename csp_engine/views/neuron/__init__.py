@@ -1,0 +1,1 @@
+"""One neuron as pages show it: its label and state, numbers, candidates, and what they rest on."""

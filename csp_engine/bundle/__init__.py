@@ -6,8 +6,6 @@ from csp_engine.bundle.manifest import (
     FileRecord,
     Manifest,
     StageRecord,
-    sha256_file,
-    sha256_json,
     stage_key,
 )
 from csp_engine.bundle.reader import (
@@ -47,8 +45,6 @@ __all__ = [
     "is_being_written",
     "read_contrast",
     "refuse_strangers",
-    "sha256_file",
-    "sha256_json",
     "stage_key",
     "translated_os_errors",
     "verify",

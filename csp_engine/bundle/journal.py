@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from csp_engine.bundle.manifest import canonical_json
+from csp_engine.hashing import canonical_json
 
 
 class PassJournal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -11,27 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from csp_engine.errors import BundleError
+from csp_engine.hashing import canonical_json, sha256_json
 
 SCHEMA = 1
 """Version of the layout that docs/bundle.md describes; readers refuse any other."""
 
 MANIFEST_NAME = "manifest.json"
-
-
-def canonical_json(value: Any) -> str:
-    """One spelling per value: sorted keys, no spaces, no NaN; keys are hashed from it."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def sha256_json(value: Any) -> str:
-    """Hex sha256 of the canonical JSON of a value."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes, read in pieces."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

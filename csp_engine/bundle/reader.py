@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import pandas as pd
 
 from csp_engine.bundle.manifest import MANIFEST_NAME, Manifest, StageRecord, read_manifest
 from csp_engine.errors import BundleError, MissingModelError
+from csp_engine.hashing import sha256_file
 from csp_engine.types import ContrastSet, Exemplars, LabelScores
 
 
@@ -123,7 +123,7 @@ class Bundle:
         """
         path = Path(path)
         manifest = read_manifest(path)
-        digest = hashlib.sha256((path / MANIFEST_NAME).read_bytes()).hexdigest()
+        digest = sha256_file(path / MANIFEST_NAME)
         return cls(path, manifest, digest)
 
     @property

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from csp_engine.bundle.manifest import MANIFEST_NAME, sha256_file, stage_kind
+from csp_engine.bundle.manifest import MANIFEST_NAME, stage_kind
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.writer import fsync_path, translated_os_errors
 from csp_engine.errors import BundleError, InputError
+from csp_engine.hashing import sha256_file
 
 
 def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = ("activations",)) -> Bundle:

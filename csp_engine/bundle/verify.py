@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from csp_engine.bundle.manifest import sha256_file, stage_key
+from csp_engine.bundle.manifest import stage_key
 from csp_engine.bundle.reader import Bundle
+from csp_engine.hashing import sha256_file
 from csp_engine.types import Progress, silent
 
 

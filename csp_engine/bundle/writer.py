@@ -23,13 +23,12 @@ from csp_engine.bundle.manifest import (
     FileRecord,
     Manifest,
     StageRecord,
-    canonical_json,
     read_manifest,
-    sha256_file,
     stage_directory,
     stage_key,
 )
 from csp_engine.errors import BundleError, InputError
+from csp_engine.hashing import canonical_json, sha256_file
 
 ENGINE_VERSION = "0.1.0"
 

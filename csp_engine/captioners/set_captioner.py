@@ -25,8 +25,9 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from csp_engine.captioners.captions import Caption, Captions, ImageSet, pmi
-from csp_engine.encoders.base import canonical_sha256, first_line, freeze, plain, read_json
+from csp_engine.encoders.base import first_line, freeze, plain, read_json
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.hashing import sha256_unescaped_json
 from csp_engine.networks.models import state_sha256
 
 MODEL_TYPE = "csp-set-captioner"
@@ -166,9 +167,9 @@ class SetCaptioner:
             "kind": MODEL_TYPE,
             "architecture": {k: v for k, v in plain(config.to_dict()).items() if k not in _NOTES},
             "weights_sha256": state_sha256(network),
-            "tokenizer_sha256": canonical_sha256(tokenizer.to_str()),
+            "tokenizer_sha256": sha256_unescaped_json(tokenizer.to_str()),
         }
-        self.fingerprint = canonical_sha256(self.description)
+        self.fingerprint = sha256_unescaped_json(self.description)
         self._device = device
         self._prior: dict[str, float] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import json
 import logging
 import threading
@@ -18,6 +17,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.hashing import sha256_unescaped_json
 from csp_engine.words.templates import normalise_rows
 
 logger = logging.getLogger(__name__)
@@ -139,13 +139,6 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def canonical_sha256(value: Any) -> str:
-    """Sha256 of a value in canonical JSON."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    ).hexdigest()
-
-
 def plain(value: Any) -> Any:
     """The same value as JSON would give it back: tuples become lists, other things text."""
     return json.loads(json.dumps(value, sort_keys=True, default=str))
@@ -153,7 +146,7 @@ def plain(value: Any) -> Any:
 
 def fingerprint(description: Mapping[str, Any]) -> str:
     """Sha256 over what decides the vectors: all of a description but where it came from."""
-    return canonical_sha256(
+    return sha256_unescaped_json(
         {k: v for k, v in description.items() if k not in ("source", "libraries")}
     )
 
@@ -264,5 +257,5 @@ def tokenizer_sha256(tokenizer: Any) -> str:
         # These two are left behind by the last call; they are no part of the tokenizer.
         whole.pop("padding", None)
         whole.pop("truncation", None)
-        return canonical_sha256(whole)
-    return canonical_sha256([sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__])
+        return sha256_unescaped_json(whole)
+    return sha256_unescaped_json([sorted(tokenizer.get_vocab().items()), type(tokenizer).__name__])

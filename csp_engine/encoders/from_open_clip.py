@@ -18,7 +18,6 @@ from csp_engine.encoders.base import (
     LookupPixels,
     NetworkEncoder,
     NotCachedError,
-    canonical_sha256,
     first_line,
     freeze,
     hub_folder,
@@ -31,6 +30,7 @@ from csp_engine.encoders.base import (
     tokenizer_sha256,
 )
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.hashing import sha256_unescaped_json
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -322,7 +322,7 @@ def _describe_open_clip_tokenizer(tokenizer: Any) -> dict[str, Any]:
         merges = [
             " ".join(pair) for pair in sorted(tokenizer.bpe_ranks, key=tokenizer.bpe_ranks.get)
         ]
-        identity["vocabulary_sha256"] = canonical_sha256(
+        identity["vocabulary_sha256"] = sha256_unescaped_json(
             [sorted(tokenizer.encoder.items()), merges]
         )
     else:

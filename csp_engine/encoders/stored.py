@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from csp_engine.encoders.base import canonical_sha256, fingerprint, first_line, nearest, read_json
+from csp_engine.encoders.base import fingerprint, first_line, nearest, read_json
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.hashing import sha256_array, sha256_unescaped_json
 from csp_engine.words.templates import normalise_rows
 
 
@@ -95,9 +95,9 @@ class PrecomputedEncoder:
         self.description: dict[str, Any] = {
             "kind": "precomputed",
             "source": f"folder {folder.name}",
-            "image_vectors_sha256": _array_sha256(self._image_nd),
-            "text_vectors_sha256": _array_sha256(self._text_td),
-            "names_sha256": canonical_sha256([image_names, text_names]),
+            "image_vectors_sha256": sha256_array(self._image_nd),
+            "text_vectors_sha256": sha256_array(self._text_td),
+            "names_sha256": sha256_unescaped_json([image_names, text_names]),
             "n_images": len(image_names),
             "n_texts": len(text_names),
             "dim": self.dim,
@@ -200,8 +200,3 @@ def _unique(pairs: Sequence[tuple[str, int]]) -> dict[str, int]:
     for name, row in pairs:
         rows.setdefault(name, set()).add(row)
     return {name: min(found) for name, found in rows.items() if len(found) == 1}
-
-
-def _array_sha256(array: np.ndarray) -> str:
-    head = f"{array.dtype.str}{array.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()

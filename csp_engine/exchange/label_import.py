@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import layer_path, read_label_table
+from csp_engine.hashing import sha256_file
 from csp_engine.pipeline.run import VERSIONS
 from csp_engine.search.query import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
@@ -59,7 +59,7 @@ def import_labels(
         require_same_encoder(bundle, encoder)
     rows = read_label_table(table_path, layer=layer)
     targets = _match_layers(bundle, rows, table_path.name, model)
-    sha256 = hashlib.sha256(table_path.read_bytes()).hexdigest()
+    sha256 = sha256_file(table_path)
     n_neurons = 0
     with BundleWriter(bundle_path) as writer:
         for (model_name, layer_id), own in targets.items():

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from csp_engine.bundle import Bundle, BundleWriter, StageFolder, sha256_json
+from csp_engine.bundle import Bundle, BundleWriter, StageFolder
 from csp_engine.errors import InputError, StaleError
 from csp_engine.exchange.neurolens import NeuroLensOutput
+from csp_engine.hashing import sha256_json
 from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.derived import derive

@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.hashing import sha256_file
 from csp_engine.probe.images import EXTENSIONS
 from csp_engine.types import Progress, silent
 
@@ -538,7 +539,6 @@ def _hash_files(root: Path, files: Sequence[str], progress: Progress) -> list[st
 
 def _hash_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_file(path)
     except OSError:
         return ""

@@ -18,6 +18,7 @@ from csp_engine.demo.shipping import shipping
 from csp_engine.demo.shipping.parts import QUICK, World, sole_builder
 from csp_engine.demo.training import training
 from csp_engine.errors import InputError
+from csp_engine.hashing import sha256_json
 from csp_engine.types import silent
 from tests.engine.test_cli import run
 from tests.worlds import small_demo, toys
@@ -47,7 +48,7 @@ def test_a_fresh_demo_is_verified_and_compared_with_the_build_it_came_from(quick
 def resigned(demo: Path, **changes: object) -> None:
     """Change the record as somebody would who also renews its hash."""
     record = {**shipped.read_record(demo), **changes}
-    record["self_sha256"] = shipping.sha256_json(record)
+    record["self_sha256"] = sha256_json(record)
     (demo / shipped.RECORD).write_text(json.dumps(record))
 
 

@@ -14,7 +14,7 @@ import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
-from csp_engine.bundle.manifest import sha256_json
+from csp_engine.hashing import sha256_json
 from csp_engine.pipeline import build
 from tests.worlds import hostile_world, toys
 from tests.worlds.hostile_world import HOSTILE

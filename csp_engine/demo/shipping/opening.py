@@ -9,9 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from csp_engine.bundle import Bundle, sha256_json
+from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError, MissingModelError
 from csp_engine.files import ROOT
+from csp_engine.hashing import sha256_json
 
 SHIPPED = ROOT / "assets" / "demo"
 """Where the demo of this project lies."""

@@ -18,11 +18,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from csp_engine.bundle import sha256_file
 from csp_engine.demo.simulator import render
 from csp_engine.demo.training.training import Pictures, pictures
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
+from csp_engine.hashing import sha256_file
 from csp_engine.types import Progress, silent
 
 VERSION = 1

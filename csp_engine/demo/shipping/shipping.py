@@ -28,8 +28,6 @@ from safetensors.numpy import load_file
 from csp_engine.bundle import (
     Bundle,
     copy_slim,
-    sha256_file,
-    sha256_json,
     translated_os_errors,
     verify,
 )
@@ -44,6 +42,7 @@ from csp_engine.demo.simulator.photographs import probe_table
 from csp_engine.demo.training import classifiers, planted
 from csp_engine.demo.training.training import workers
 from csp_engine.errors import CspError, InputError
+from csp_engine.hashing import sha256_file, sha256_json
 from csp_engine.probe.images import perceptual_hash
 from csp_engine.types import Progress, silent
 

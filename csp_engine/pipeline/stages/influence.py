@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import sha256_json
+from csp_engine.hashing import sha256_json
 from csp_engine.networks.influence import influence
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.audits import coherence as audit
-from csp_engine.bundle import Bundle, read_contrast, sha256_json
+from csp_engine.bundle import Bundle, read_contrast
 from csp_engine.errors import InputError, StaleError
+from csp_engine.hashing import sha256_json
 from csp_engine.methods import METHODS, label_units
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import VERSIONS, Run

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from csp_engine.bundle import Bundle, BundleWriter, sha256_json, stage_key
+from csp_engine.bundle import Bundle, BundleWriter, stage_key
 from csp_engine.errors import InputError
+from csp_engine.hashing import sha256_json
 from csp_engine.pipeline.run import VERSIONS
 
 COLUMNS = ("slice", "n", "n_correct", "accuracy", "low", "high")

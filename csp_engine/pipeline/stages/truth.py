@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle, BundleWriter, sha256_json, stage_key
+from csp_engine.bundle import Bundle, BundleWriter, stage_key
 from csp_engine.errors import InputError
 from csp_engine.evaluation.ground_truth import Truth, TruthRule, association, true_concepts
+from csp_engine.hashing import sha256_array, sha256_json
 from csp_engine.pipeline.run import VERSIONS
 from csp_engine.pipeline.stages.derived import group_numbers
 from csp_engine.types import Progress, silent
@@ -78,9 +78,9 @@ def add_truth(
             f"Planted units are given for {'/'.join(strangers[0])}, activations only for "
             f"{', '.join('/'.join(key) for key in truth)}."
         )
-    shared = {"truth": _sha256(truth_nc), "concepts": sha256_json(concepts.to_dict("records"))}
+    shared = {"truth": sha256_array(truth_nc), "concepts": sha256_json(concepts.to_dict("records"))}
     if group_n is not None:
-        shared["groups"] = _sha256(group_n)
+        shared["groups"] = sha256_array(group_n)
     exact = {}
     for key, activation_un in truth.items():
         _require_fit(bundle, *key, activation_un, truth_nc)
@@ -89,7 +89,7 @@ def add_truth(
     with BundleWriter(path) as writer:
         for key, given_un in truth.items():
             activation_un = np.ascontiguousarray(given_un, dtype=np.float32)
-            inputs = {"activations": _sha256(activation_un), **shared}
+            inputs = {"activations": sha256_array(activation_un), **shared}
             if key in exact:
                 inputs["planted"] = sha256_json(exact[key].fillna("").to_dict("records"))
             ending = "/".join(key)
@@ -202,8 +202,3 @@ def _planted(table: pd.DataFrame, n_units: int, names: Sequence[str]) -> pd.Data
         columns["planted_kind"][unit] = kind
         columns["planted_concepts"][unit] = json.dumps(list(concepts), ensure_ascii=False)
     return pd.DataFrame(columns, dtype="string")
-
-
-def _sha256(values: np.ndarray) -> str:
-    head = f"{values.dtype.str}{values.shape}"
-    return hashlib.sha256(head.encode() + np.ascontiguousarray(values).tobytes()).hexdigest()

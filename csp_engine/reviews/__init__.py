@@ -5,12 +5,12 @@ something to read or to write, so that pages start without it.
 """
 
 from csp_engine.reviews.latest import STATES, LatestVerdicts
+from csp_engine.reviews.opening import open_reviews
 from csp_engine.reviews.place import (
     FILE_NAME,
     VARIABLE,
     Place,
     named_place,
-    open_reviews,
     place_for,
 )
 from csp_engine.reviews.review import (

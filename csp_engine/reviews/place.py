@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csp_engine.errors import InputError
-from csp_engine.reviews.review import Reviews
 
 VARIABLE = "CSP_REVIEWS"
 FILE_NAME = "reviews.sqlite"
@@ -97,14 +96,3 @@ def place_for(bundle_path: Path) -> Place:
         f"No verdicts are recorded yet: there is neither {looked}. "
         f"If they are elsewhere, name the database with {VARIABLE}."
     )
-
-
-def open_reviews(place: Place) -> Reviews:
-    """The database of a place; nothing is created or read yet.
-
-    Raises:
-        ReviewError: if the address is none, or the driver of its database is not installed.
-    """
-    from csp_engine.reviews.database import Database  # brings SQLAlchemy in
-
-    return Database(place)

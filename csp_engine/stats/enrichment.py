@@ -13,7 +13,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
-Z_95 = 1.959963984540054
+from csp_engine.stats.wilson import wilson
+
 NONE, UNKNOWN = -1, -2
 
 
@@ -83,13 +84,18 @@ def enriched(
     ]
     q_p = adjusted(p_p)
     rows = [
-        Enrichment(name, int(k), int(m), int(n_all), int(n), *wilson(int(k), int(m)), p, q)
+        Enrichment(name, int(k), int(m), int(n_all), int(n), *_interval(int(k), int(m)), p, q)
         for name, k, m, n_all, n, p, q in zip(
             names, n_here_p, n_chosen_p, n_all_p, n_images_p, p_p, q_p, strict=True
         )
         if k
     ]
     return sorted(rows, key=lambda row: (-row.lift, row.p, row.name))
+
+
+def _interval(n_here: int, n_chosen: int) -> tuple[float, float]:
+    low, high = wilson(n_here / n_chosen, n_chosen)
+    return max(0.0, low), min(1.0, high)
 
 
 def _counts(property_cn: Int[np.ndarray, "c n"], n_properties: int) -> Int[np.ndarray, " p"]:
@@ -111,15 +117,6 @@ def tail_chance(n_here: int, n_chosen: int, n_all: int, n_images: int) -> float:
     )
 
 
-def wilson(n_here: int, n_chosen: int) -> tuple[float, float]:
-    """The 95 % interval of Wilson (1927) for a share."""
-    share, z_square = n_here / n_chosen, Z_95**2
-    middle = share + z_square / (2 * n_chosen)
-    spread = Z_95 * math.sqrt(share * (1 - share) / n_chosen + z_square / (4 * n_chosen**2))
-    scale = 1 + z_square / n_chosen
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-
-
 def main_class(
     count_uc: Int[np.ndarray, "u c"], n_all_c: Int[np.ndarray, " c"]
 ) -> tuple[Int64[np.ndarray, " u"], Bool[np.ndarray, " u"]]:
@@ -136,9 +133,7 @@ def main_class(
         the class, and whether there is one; where there is none the class says nothing.
     """
     n_u = np.maximum(count_uc.sum(axis=1, keepdims=True), 1)
-    share_uc, z_square = count_uc / n_u, Z_95**2
-    spread_uc = Z_95 * np.sqrt(share_uc * (1 - share_uc) / n_u + z_square / (4 * n_u**2))
-    low_uc = (share_uc + z_square / (2 * n_u) - spread_uc) / (1 + z_square / n_u)
+    low_uc, _ = wilson(count_uc / n_u, n_u)
     is_more_uc = low_uc > n_all_c / max(1, int(n_all_c.sum()))
     class_u = np.where(is_more_uc, count_uc, -1).argmax(axis=1)
     return class_u.astype(np.int64), is_more_uc.any(axis=1)

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from scipy import stats
 
+from csp_engine.stats.wilson import wilson
+
 LEVEL = 0.95
 """The confidence of every interval here unless the caller says otherwise."""
 
@@ -34,12 +36,10 @@ def share_of(n_hits: int, n: int, level: float = LEVEL) -> Share:
     """A share with Wilson's score interval, which keeps inside [0, 1] and works at 0 and at n."""
     if n == 0:
         return Share(0, 0, float("nan"), float("nan"), float("nan"))
-    z = _z(level)
     share = n_hits / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
-    return Share(n_hits, n, share, 0.0 if n_hits == 0 else low, 1.0 if n_hits == n else high)
+    low, high = wilson(share, n, _z(level))
+    low, high = 0.0 if n_hits == 0 else max(0.0, low), 1.0 if n_hits == n else min(1.0, high)
+    return Share(n_hits, n, share, low, high)
 
 
 def difference_of_shares(first: Share, second: Share) -> tuple[float, float, float]:

@@ -16,8 +16,8 @@ from csp_engine.stats.enrichment import (
     enriched,
     main_class,
     tail_chance,
-    wilson,
 )
+from csp_engine.stats.wilson import wilson
 from csp_engine.views.image_facts import properties_of
 
 
@@ -36,7 +36,7 @@ def test_the_tail_is_that_of_scipy(data):
 def test_the_interval_is_that_of_scipy(pair):
     k, n = pair
     expected = stats.binomtest(k, n).proportion_ci(0.95, "wilson")
-    assert wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert wilson(k / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 @given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=30))
@@ -104,7 +104,7 @@ def test_the_main_class_is_the_one_shown_most_and_more_than_usual(count_c, n_all
 def test_more_than_usual_is_by_wilsons_interval():
     for n_here in range(31):
         _, has_u = main_class(np.array([[n_here, 30 - n_here]]), np.array([40, 60]))
-        is_more = wilson(n_here, 30)[0] > 0.4 or wilson(30 - n_here, 30)[0] > 0.6
+        is_more = wilson(n_here / 30, 30)[0] > 0.4 or wilson(1 - n_here / 30, 30)[0] > 0.6
         assert bool(has_u[0]) == is_more
 
 

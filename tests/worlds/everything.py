@@ -1,0 +1,56 @@
+"""A toy bundle that holds every kind of stage, and what of it can be compared between versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from csp_engine.bundle import Bundle
+from csp_engine.exchange import import_labels
+from csp_engine.pipeline import add_performance, build
+from tests.worlds import toys
+from tests.worlds.small_captioner import small_captioner
+
+IMPORTED = "layer,unit,description,score\nfirst,1,blue,0.5\nfirst,1,not a word,0.25\nlast,3,red,1\n"
+
+
+def everything(folder: Path, **changes: Any) -> Bundle:
+    """Two models, a captioner, influence, truth, performance and imported labels."""
+    targets = (toys.target(["first", "last"]), toys.target(["second"], name="other"))
+    captioner = small_captioner(
+        folder / "captioner", encoder_fingerprint=toys.ColourEncoder().fingerprint
+    )
+    asked = {"targets": targets, "captioner": captioner, **changes}
+    bundle = build(toys.request(folder, folder / "everything.csp", **asked))
+    add_performance(bundle.path, {"small": toys.slices()})
+    toys.with_truth(bundle, planted_layer="last@mean")
+    table = folder / "mine.csv"
+    table.write_text(IMPORTED, "utf-8")
+    import_labels(table, bundle.path, model="small", encoder=toys.ColourEncoder())
+    return Bundle.open(bundle.path)
+
+
+def described(bundle: Bundle) -> dict[str, Any]:
+    """The identity, files and facts of every stage, JSON-ready.
+
+    Hashes are of arrays of whole numbers only: the last bit of a float differs between processors.
+    """
+    return {
+        name: {
+            "key": record.key,
+            "version": record.version,
+            "params": dict(record.params),
+            "needs": sorted(record.needs),
+            "inputs": dict(record.inputs),
+            "facts": dict(record.facts),
+            "files": {
+                file: [
+                    entry.dtype,
+                    list(entry.shape or ()),
+                    entry.sha256 if entry.dtype in ("int8", "int32", "int64", "bool") else None,
+                ]
+                for file, entry in record.files.items()
+            },
+        }
+        for name, record in sorted(bundle.manifest.stages.items())
+    }

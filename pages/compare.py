@@ -2,13 +2,13 @@
 
 import streamlit as st
 
+from csp_engine.views.address import pick
 from pages.ui.compare import pairs
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import opened, set_params
 from pages.ui.table import narrowing
 from pages.ui.views import comparison as comparing
-from pages.ui.views.address import pick
 from pages.ui.views.comparison import KINDS, Side
 
 

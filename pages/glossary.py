@@ -3,9 +3,9 @@
 import streamlit as st
 
 from csp_engine.views import glossary
+from csp_engine.views.address import pick
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
-from pages.ui.views.address import pick
 
 
 def main() -> None:

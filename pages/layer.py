@@ -3,6 +3,7 @@
 import streamlit as st
 
 from csp_engine import numbers
+from csp_engine.views.address import View, read_narrowing
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
@@ -10,7 +11,6 @@ from pages.ui.shell.page import opened
 from pages.ui.table import method_figures, narrowing, neuron_rows
 from pages.ui.views import lists, table
 from pages.ui.views import query as finding
-from pages.ui.views.address import View, read_narrowing
 
 
 def main() -> None:

@@ -7,6 +7,15 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, Projection
+from csp_engine.views.address import (
+    ALL_LAYERS,
+    MAX_QUERY,
+    Narrowing,
+    View,
+    area_text,
+    pick,
+    read_area,
+)
 from pages.ui.map import neuron_map
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
@@ -16,15 +25,6 @@ from pages.ui.shell import problems
 from pages.ui.shell.page import go, link, opened, set_params
 from pages.ui.table import narrowing, neuron_rows
 from pages.ui.views import lists, table
-from pages.ui.views.address import (
-    ALL_LAYERS,
-    MAX_QUERY,
-    Narrowing,
-    View,
-    area_text,
-    pick,
-    read_area,
-)
 
 
 def main() -> None:

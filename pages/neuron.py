@@ -4,6 +4,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
 from pages.ui.neuron import candidates, sections, verdict, walking
 from pages.ui.parts.cards import Packs, badge, plain, show, tile_grid
 from pages.ui.parts.words import explained, term
@@ -11,7 +12,6 @@ from pages.ui.shell import problems, sharing
 from pages.ui.shell.page import go, opened, set_params
 from pages.ui.views import images as evidence
 from pages.ui.views import neuron as neurons
-from pages.ui.views.address import RESULT_COUNTS, SHOWS, View
 
 
 def main() -> None:

@@ -6,16 +6,17 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers
 from csp_engine.views import glossary, provenance
+from csp_engine.views.address import View
+from csp_engine.views.finding.index import searchable_methods
 from pages.ui.overview import layers
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import Packs, facts, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search import asking
-from pages.ui.shell import problems, store
+from pages.ui.shell import problems
 from pages.ui.shell.page import bundle_picker, go, link, opened
 from pages.ui.views import query as finding
 from pages.ui.views import table
-from pages.ui.views.address import View
 from pages.ui.views.images import pair_tiles
 from pages.ui.views.neuron import BestLabel, best_label, method_title
 
@@ -26,7 +27,7 @@ def main() -> None:
     if found is None:
         return
     bundle, view = found
-    methods = store.searchable_methods(bundle)
+    methods = searchable_methods(bundle)
     method = methods[0] if methods else view.method
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container():

@@ -3,16 +3,17 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import FINDS, View, with_method
+from csp_engine.views.finding.index import searchable_methods
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.search import asking
 from pages.ui.search import results as outcome
-from pages.ui.shell import problems, store
+from pages.ui.shell import problems
 from pages.ui.shell.page import link, opened, set_params
 from pages.ui.table import narrowing
 from pages.ui.views import lists, table
 from pages.ui.views import query as finding
-from pages.ui.views.address import FINDS, View, with_method
 
 FIND_TITLES = {"neurons": "Neurons", "layers": "Layer by layer", "images": "Probe images"}
 
@@ -23,7 +24,7 @@ def main() -> None:
     if found is None:
         return
     bundle, view = found
-    methods = store.searchable_methods(bundle)
+    methods = searchable_methods(bundle)
     if not methods:
         st.title("Search")
         st.text(
@@ -58,7 +59,7 @@ def start(bundle: Bundle, view: View) -> None:
 
 def results(bundle: Bundle, view: View) -> None:
     """What was found, as the URL wants it shown."""
-    if store.is_quick(bundle, finding.texts_in(bundle, view)):
+    if finding.is_quick(bundle, finding.texts_in(bundle, view)):
         query = finding.query_of(bundle, view)
     else:
         spec = markdown_text(bundle.manifest.inputs["encoder"]["spec"])

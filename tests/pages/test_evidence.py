@@ -13,7 +13,7 @@ from scipy import stats
 from csp_engine.bundle import Bundle, copy_slim
 from csp_engine.pipeline import build
 from csp_engine.probe.listing import read_probe_set
-from pages.ui.views import address as state
+from csp_engine.views import address as state
 from pages.ui.views import images as evidence
 from tests.pages.conftest import component, html, open_page
 from tests.worlds import toys

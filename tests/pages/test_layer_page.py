@@ -20,10 +20,10 @@ from starlette.testclient import TestClient
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import label_accuracy
+from csp_engine.views import address as state
 from csp_engine.views import glossary
 from pages.ui.shell import server
 from pages.ui.table import method_figures, neuron_rows
-from pages.ui.views import address as state
 from pages.ui.views import agreement, table
 from tests.pages.conftest import follow, html, open_page
 from tests.worlds import toys

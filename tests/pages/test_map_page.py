@@ -14,9 +14,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
+from csp_engine.views import address as state
 from pages.ui.map import neuron_map
 from pages.ui.shell import server
-from pages.ui.views import address as state
 from pages.ui.views import table
 from tests.pages.conftest import HOSTILE, component, html, open_page, rewrite_manifest
 

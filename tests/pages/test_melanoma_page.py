@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
+from csp_engine.views import address as state
+from csp_engine.views import random_sets
+from csp_engine.views.memo import Memo
 from pages.ui.case import charts as case_charts
 from pages.ui.shell import server, store
-from pages.ui.views import address as state
 from pages.ui.views import case as audit
 from tests.pages.conftest import (
     HOSTILE,
@@ -51,7 +52,7 @@ def bare_bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def damaged(case_bundle: Path, tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setattr("pages.ui.shell.store._kept", OrderedDict())
+    monkeypatch.setattr(store, "MEMO", Memo())
     return Path(shutil.copytree(case_bundle, tmp_path / "case.csp"))
 
 
@@ -351,7 +352,7 @@ def test_hostile_words_are_text_on_the_page_and_in_the_figure(serve, tmp_path):
 
 def test_an_untrained_eye_is_told_the_bars_of_chance(case_bundle):
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
-    null = store.null_of(bundle, "biased", "second@mean", "csp")
+    null = random_sets.null_of(bundle, store.MEMO, "biased", "second@mean", "csp")
     texts = bundle.labels()["text"].tolist()
     for names, bar in zip((case.valid_texts, case.spurious_texts), case.bars, strict=True):
         labels = [bundle.label_vectors()[texts.index(name)] for name in names]

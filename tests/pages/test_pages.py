@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from collections import OrderedDict
 from urllib.parse import quote
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
+from csp_engine.views.memo import Memo
 from pages.ui.overview import layers
 from pages.ui.shell import store
 from pages.ui.views import query as finding
@@ -108,7 +108,7 @@ def test_a_cut_off_manifest_is_a_sentence(serve, copied, page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "melanoma"])
 def test_a_cut_off_array_is_a_sentence_where_it_is_needed(serve, copied, page, monkeypatch):
-    monkeypatch.setattr("pages.ui.shell.store._kept", OrderedDict())
+    monkeypatch.setattr(store, "MEMO", Memo())
     for path in copied.glob(f"*/{NEEDED.get(page, 'exemplar_image.npy')}"):
         path.write_bytes(path.read_bytes()[:-4])
     serve(copied)

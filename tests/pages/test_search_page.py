@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping import opening as shipped
-from pages.ui.views import address as state
-from pages.ui.views import lists, table, vectors
+from csp_engine.views import address as state
+from csp_engine.views.address import vectors
+from pages.ui.views import lists, table
 from tests.pages.conftest import HOSTILE, component, html, open_page
 
 LAYER = "second@mean"

@@ -10,9 +10,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
+from csp_engine.views import random_sets
+from csp_engine.views.address import View
 from pages.ui.shell import server, store
 from pages.ui.views import lists, table
-from pages.ui.views.address import View
 from tests.pages.conftest import rewrite_manifest
 
 
@@ -96,8 +97,8 @@ def test_what_a_first_search_reads_is_at_hand_once_a_box_was_entered(
     monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle: None)
     client.post("/csp/warm/small/csp")
     bundle = store.open_bundle("small")
-    monkeypatch.setattr(store, "null_vectors", None)  # reading any of these again would fail
-    monkeypatch.setattr(store, "remainders", None)
+    monkeypatch.setattr(random_sets, "null_vectors", None)  # reading any of these again would fail
+    monkeypatch.setattr(random_sets, "remainders", None)
     monkeypatch.setattr(table, "_layer_rows", None)
     view = View("small", "small", bundle.layers("small")[0], 0, "csp", q=bundle.labels()["text"][1])
     rows = lists.searched(bundle, view)

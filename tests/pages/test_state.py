@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from csp_engine.bundle import Bundle
-from pages.ui.views import address as state
+from csp_engine.views import address as state
 
 
 @pytest.fixture(scope="module")

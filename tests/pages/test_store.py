@@ -48,12 +48,13 @@ def test_what_two_sessions_ask_for_is_made_once_and_holds_up_nobody_else():
     answers: list[int] = []
     key = ("test", object())
     sessions = [
-        threading.Thread(target=lambda: answers.append(store.once(key, slowly))) for _ in range(2)
+        threading.Thread(target=lambda: answers.append(store.MEMO.once(key, slowly)))
+        for _ in range(2)
     ]
     for session in sessions:
         session.start()
     assert began.wait(10)
-    assert store.once(("test", object()), lambda: 3) == 3
+    assert store.MEMO.once(("test", object()), lambda: 3) == 3
     go_on.set()
     for session in sessions:
         session.join(10)
@@ -64,5 +65,5 @@ def test_what_two_sessions_ask_for_is_made_once_and_holds_up_nobody_else():
 def test_what_failed_is_tried_again():
     key = ("test", object())
     with pytest.raises(BundleError):
-        store.once(key, lambda: (_ for _ in ()).throw(BundleError("not now")))
-    assert store.once(key, lambda: 5) == 5
+        store.MEMO.once(key, lambda: (_ for _ in ()).throw(BundleError("not now")))
+    assert store.MEMO.once(key, lambda: 5) == 5

@@ -17,9 +17,9 @@ from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.reviews import Place, Review, Reviews, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
+from csp_engine.views.address import Narrowing, read_view
 from pages.ui.neuron import verdict
 from pages.ui.views import lists, table
-from pages.ui.views.address import Narrowing, read_view
 from tests.pages.conftest import component, html, open_page, rewrite_manifest
 from tests.pages.test_access import ADA, AUTH, visited
 from tests.worlds.hostile_world import HOSTILE

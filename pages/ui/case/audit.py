@@ -9,6 +9,7 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.stats.intervals import share_of
+from csp_engine.views.address import View
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, theme
 from pages.ui.neuron import sections
@@ -20,7 +21,6 @@ from pages.ui.views import case as audit
 from pages.ui.views import images as evidence
 from pages.ui.views import neuron as neurons
 from pages.ui.views import table
-from pages.ui.views.address import View
 
 N_SPURIOUS, N_PAIRS, N_UNEXPECTED, N_SHARED = 4, 4, 5, 3
 NEEDS = "This follows from step 3, for which this bundle lacks something."

@@ -11,8 +11,8 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine import numbers
+from csp_engine.views.address import shorten
 from pages.ui.parts.cards import one_way, show
-from pages.ui.views.address import shorten
 from pages.ui.views.case import Case, signed_share
 
 ACCENT = {"light": "#0f766e", "dark": "#2dd4bf"}

@@ -8,6 +8,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import View
 from pages.ui.case import audit as case_audit
 from pages.ui.case.charts import lead, points
 from pages.ui.parts import words
@@ -16,7 +17,6 @@ from pages.ui.shell.page import go
 from pages.ui.table.neuron_rows import chosen, label_column, pressed
 from pages.ui.views import case as audit
 from pages.ui.views import table
-from pages.ui.views.address import View
 
 
 def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | None) -> None:

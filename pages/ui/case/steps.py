@@ -10,8 +10,12 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.files import ROOT
 from csp_engine.search.query import NullLevel, allowed_rows, rank, stored_label
 from csp_engine.stats.intervals import difference_of_shares, share_of
+from csp_engine.views import random_sets
+from csp_engine.views.address import View
+from csp_engine.views.finding.index import index_of, searchable_methods
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, points, theme
 from pages.ui.parts import words
@@ -22,7 +26,6 @@ from pages.ui.shell.page import link
 from pages.ui.views import case as audit
 from pages.ui.views import lists
 from pages.ui.views import neuron as neurons
-from pages.ui.views.address import View
 
 N_FOUND = 3
 UNSURE = "On images of which some may have taken part in training"
@@ -117,7 +120,7 @@ def accuracy_table(tables: dict[str, pd.DataFrame]) -> str:
 
 def searches(bundle: Bundle, view: View) -> None:
     """What the searches of the walk find, and the way to each."""
-    if view.method not in store.searchable_methods(bundle):
+    if view.method not in searchable_methods(bundle):
         lead("This bundle has no search index of these concept vectors.")
         return
     lead(
@@ -143,13 +146,13 @@ def searches(bundle: Bundle, view: View) -> None:
 
 def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str) -> None:
     """The first neurons of a search within one classifier."""
-    index, rows = store.index_of(bundle, view.method)
+    index, rows = index_of(bundle, store.MEMO, view.method)
     standing = standings(bundle, view, text)
     ranking = rank(index, query_d, N_FOUND, allowed_u=allowed_rows(rows, model=view.model))
     cards = []
     for row, score in zip(ranking.row_m.tolist(), ranking.score_m.tolist(), strict=True):
         model, layer, unit = rows.iloc[row][["model", "layer", "unit"]]
-        null_rd = store.null_of(bundle, model, layer, view.method)
+        null_rd = random_sets.null_of(bundle, store.MEMO, model, layer, view.method)
         note = ""
         if null_rd is not None:
             level = NullLevel.of(null_rd, query_d)
@@ -214,7 +217,7 @@ def limits(bundle: Bundle) -> None:
             ("melanoma.md", "The same on real photographs"),
             ("methods.md", "Methods"),
         )
-        if (store.ROOT / "docs" / name).is_file()
+        if (ROOT / "docs" / name).is_file()
     ]
     show(
         "<ul class='csp-limits'>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"

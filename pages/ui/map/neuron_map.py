@@ -14,10 +14,10 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import View
 from pages.ui.parts.cards import asset, base_url, signature
 from pages.ui.shell import store
 from pages.ui.views import table
-from pages.ui.views.address import View
 
 GRID = 65535
 MISSING = 255
@@ -100,7 +100,7 @@ def points(bundle: Bundle) -> Points | None:
         placed = 0.5 + 0.96 * (xy_m2 - (low + high) / 2) / span  # room for a lasso around all
         return Points(row_m, np.round(placed * GRID).astype(np.uint16))
 
-    return store.once(("points", bundle.digest), make)
+    return store.MEMO.once(("points", bundle.digest), make)
 
 
 def points_body(bundle: Bundle, found: Points) -> bytes:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import View, pick_share
 from pages.ui.neuron import why
 from pages.ui.parts import charts
 from pages.ui.parts.cards import badge, bar_table, plain, show
@@ -13,7 +14,6 @@ from pages.ui.parts.words import explained, term
 from pages.ui.shell.page import set_params
 from pages.ui.views import candidates as relabel
 from pages.ui.views import neuron as neurons
-from pages.ui.views.address import View, pick_share
 from pages.ui.views.candidates import Candidates
 
 

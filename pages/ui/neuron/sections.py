@@ -5,6 +5,7 @@ from __future__ import annotations
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
+from csp_engine.views.address import View
 from csp_engine.views.neuron_facts import histogram_of
 from pages.ui.parts import charts
 from pages.ui.parts.cards import Packs, bar_table, card_list, facts, plain, show
@@ -12,7 +13,6 @@ from pages.ui.parts.words import term
 from pages.ui.views import images as evidence
 from pages.ui.views import neuron as neurons
 from pages.ui.views import query as finding
-from pages.ui.views.address import View
 
 CHANCE = 0.05
 """What is at least as likely by chance is shown in grey."""

@@ -18,12 +18,12 @@ from csp_engine.reviews import (
     latest_of,
 )
 from csp_engine.types import NeuronRef
+from csp_engine.views.address import View
 from pages.ui.parts.cards import badge, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import access, problems
 from pages.ui.shell import reviewer as reviews
 from pages.ui.views import neuron as neurons
-from pages.ui.views.address import View
 
 CHOICE, NOTE = "_verdict", "_verdict_note"
 _FAILED, _DRAWN = "_verdict_failed", "_verdict_drawn"

@@ -9,12 +9,12 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.reviews import VERDICTS
+from csp_engine.views.address import Narrowing, View
 from pages.ui.neuron import verdict
 from pages.ui.parts.cards import asset, plain, show
 from pages.ui.shell.page import link, set_params
 from pages.ui.views import lists
 from pages.ui.views import query as finding
-from pages.ui.views.address import Narrowing, View
 from pages.ui.views.lists import Queue
 from pages.ui.views.table import places
 

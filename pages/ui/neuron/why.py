@@ -10,11 +10,11 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import ScoreParts, score_parts
 from csp_engine.search.query import stored_label
 from csp_engine.types import Evidence
+from csp_engine.views.address import MAX_QUERY, View, shorten
 from csp_engine.views.images.tiles import ShownImage, Tile
 from pages.ui.parts.cards import Packs, one_way, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.shell.page import go, set_params
-from pages.ui.views.address import MAX_QUERY, View, shorten
 
 N_FOR, N_AGAINST = 4, 2
 

@@ -10,12 +10,11 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
+from csp_engine.views.address import MAX_QUERY, RESULT_COUNTS, View, vectors
 from pages.ui.parts.cards import asset, base_url, plain, show
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import set_params
 from pages.ui.views import query as finding
-from pages.ui.views import vectors
-from pages.ui.views.address import MAX_QUERY, RESULT_COUNTS, View
 
 NOTHING = {"q": "", "like": "", "image": "", "vec": "", "page": ""}
 MAX_PASTED = 8_000_000

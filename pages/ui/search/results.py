@@ -8,6 +8,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import Narrowing, View
 from csp_engine.views.images.tiles import ShownImage, Tile
 from csp_engine.views.neuron.card import NeuronCard
 from pages.ui.parts.cards import Packs, card_list, plain, show, tile_grid
@@ -18,7 +19,6 @@ from pages.ui.views import images as evidence
 from pages.ui.views import lists, table
 from pages.ui.views import neuron as neurons
 from pages.ui.views import query as finding
-from pages.ui.views.address import Narrowing, View
 from pages.ui.views.lists import RANKED, Judged
 from pages.ui.views.query import Query
 

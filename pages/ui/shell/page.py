@@ -14,9 +14,9 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
+from csp_engine.views.address import View, pick, read_view
 from pages.ui.parts.cards import asset, base_url, markdown_text, page_url, plain, show
 from pages.ui.shell import problems, store
-from pages.ui.views.address import View, pick, read_view
 
 _LINKS = st.components.v2.component(
     "csp_links", html="<span></span>", js=asset("navigate.js") + asset("links.js")

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from csp_engine.errors import CspError
+from csp_engine.files import ROOT
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import store
 
@@ -71,4 +72,4 @@ def caught() -> Generator[None]:
 
 
 def _short(folder: Path) -> str:
-    return str(folder.relative_to(store.ROOT)) if folder.is_relative_to(store.ROOT) else str(folder)
+    return str(folder.relative_to(ROOT)) if folder.is_relative_to(ROOT) else str(folder)

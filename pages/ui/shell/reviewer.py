@@ -47,7 +47,7 @@ def database(where: Place) -> Reviews:
         ReviewError: if it cannot be opened.
     """
     key = ("reviews", *where.identity, where.refusal)
-    return store.once(key, lambda: open_reviews(where))
+    return store.MEMO.once(key, lambda: open_reviews(where))
 
 
 def get_ready() -> None:
@@ -62,7 +62,7 @@ def get_ready() -> None:
         timer.start()
         return timer
 
-    store.once(("reviews ready",), start)
+    store.MEMO.once(("reviews ready",), start)
 
 
 def trouble() -> str:
@@ -99,6 +99,6 @@ def _latest() -> LatestVerdicts | None:
     where = place()
     if not where.is_there:
         return None
-    latest = store.once(("verdicts", *where.identity), LatestVerdicts)
+    latest = store.MEMO.once(("verdicts", *where.identity), LatestVerdicts)
     latest.refresh(database(where))
     return latest

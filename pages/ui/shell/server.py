@@ -26,6 +26,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import CspError
+from csp_engine.files import ROOT
+from csp_engine.views.finding.index import searchable_methods
 from pages.ui.parts.cards import base_url
 from pages.ui.shell import neuron_routes, store
 from pages.ui.views import lists
@@ -88,7 +90,7 @@ def warm(bundle_name: str, method: str) -> Response:
     try:
         bundle = store.open_bundle(bundle_name)
         store.ENCODERS.warm(bundle)
-        if method in store.searchable_methods(bundle):
+        if method in searchable_methods(bundle):
             lists.rehearse(bundle, bundle_name, method)
     except CspError as error:
         return Response(str(error), 404, media_type="text/plain")
@@ -103,7 +105,7 @@ async def warm_route(request: Request) -> Response:
 
 def document(name: str) -> Response:
     """A page of the project's documents, as text."""
-    path = store.ROOT / "docs" / name
+    path = ROOT / "docs" / name
     if not re.fullmatch(r"[a-z_]{1,40}\.md", name) or not path.is_file():
         return Response("no such document", 404, media_type="text/plain")
     return Response(path.read_text("utf-8"), media_type="text/plain")
@@ -158,7 +160,7 @@ async def deep_link(_: Request) -> Response:
 def routes() -> list[Route]:
     """Our own routes, below the prefix the server may run under."""
     start = base_url("csp")
-    pages = sorted(path.stem for path in (store.ROOT / "pages").glob("*.py"))
+    pages = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
     return [
         *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
         Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),

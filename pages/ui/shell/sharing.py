@@ -9,11 +9,11 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import VERSION, View
 from pages.ui.parts.cards import Packs, asset, badge, page_url, plain, show, tile_grid
 from pages.ui.shell import store
 from pages.ui.views import images as evidence
 from pages.ui.views import neuron as neurons
-from pages.ui.views.address import VERSION, View
 
 N_PAIRS = 6
 _SHARE = st.components.v2.component(

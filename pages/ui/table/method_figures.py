@@ -51,7 +51,7 @@ def has_truth(bundle: Bundle) -> bool:
 
 def accuracy(bundle: Bundle) -> dict[str, Any]:
     """``label_accuracy``, worked out once."""
-    return store.once(("label accuracy", bundle.digest), lambda: label_accuracy(bundle))
+    return store.MEMO.once(("label accuracy", bundle.digest), lambda: label_accuracy(bundle))
 
 
 def claims_table(bundle: Bundle) -> str:

@@ -10,10 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from pages.ui.parts.cards import plain, show
-from pages.ui.shell import reviewer as reviews
-from pages.ui.shell.page import set_params
-from pages.ui.views.address import (
+from csp_engine.views.address import (
     ALL_LAYERS,
     MAX_QUERY,
     ONLY,
@@ -23,6 +20,9 @@ from pages.ui.views.address import (
     View,
     where_text,
 )
+from pages.ui.parts.cards import plain, show
+from pages.ui.shell import reviewer as reviews
+from pages.ui.shell.page import set_params
 from pages.ui.views.neuron import method_title
 from pages.ui.views.table import COLUMNS, classes_of, places
 

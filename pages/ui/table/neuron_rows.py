@@ -8,10 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.views.address import Narrowing, View
 from pages.ui.parts import exporting
 from pages.ui.shell.page import go
 from pages.ui.views import lists, table
-from pages.ui.views.address import Narrowing, View
 
 ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
 

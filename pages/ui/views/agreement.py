@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.views import controls
 from pages.ui.shell import store
 from pages.ui.views.query import SAME_AT
 
@@ -29,7 +30,9 @@ def label_distance(bundle: Bundle) -> Distance:
             np.array([ids.get(text, -1) for text in texts], int) for texts in (one_p, other_p)
         )
         is_known_p = (row_p >= 0) & (column_p >= 0)
-        own_pd, others_pd = (store.own_labels(bundle, each) for each in (row_p, column_p))
+        own_pd, others_pd = (
+            controls.own_labels(bundle, store.MEMO, each) for each in (row_p, column_p)
+        )
         apart_p = 1 - np.einsum("pd,pd->p", own_pd, others_pd)
         apart_p = np.where(is_known_p, np.maximum(apart_p, 0), np.nan)
         return np.where(one_p == other_p, 0, apart_p).astype(np.float32)

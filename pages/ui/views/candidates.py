@@ -9,10 +9,11 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.methods import NullComponents, move_labels, score_paths
+from csp_engine.views import random_sets
+from csp_engine.views.address import View
 from csp_engine.words.vocabularies import is_proposed
 from pages.ui.shell import store
 from pages.ui.views import neuron as neurons
-from pages.ui.views.address import View
 
 STEP = 0.05
 N_SHOWN = 10
@@ -95,7 +96,9 @@ def at_gamma(
     null = _null(bundle, view, method, size)
     best_r = None
     if null is not None:
-        best_r = store.best_of_null(bundle, view.model, view.layer, method, size, gamma)
+        best_r = random_sets.best_of_null(
+            bundle, store.MEMO, view.model, view.layer, method, size, gamma
+        )
     moved = move_labels(
         *_halves(bundle, view, method), gamma, bundle.label_vectors(), null=null, best_r=best_r
     )
@@ -152,5 +155,5 @@ def _halves(bundle: Bundle, view: View, method: str) -> tuple[np.ndarray, np.nda
 
 def _null(bundle: Bundle, view: View, method: str, size: int) -> NullComponents | None:
     """Random image sets of the neuron's own size, or None where the bundle has none."""
-    null = store.null_components(bundle, view.model, view.layer, method).of_size(size)
+    null = random_sets.null_components(bundle, view.model, view.layer, method).of_size(size)
     return null if len(null.size_r) else None

@@ -20,10 +20,11 @@ from csp_engine.audits.alignment import (
 from csp_engine.bundle import Bundle
 from csp_engine.search.query import stored_label
 from csp_engine.stats.intervals import Share, difference_of_shares, share_of
+from csp_engine.views import random_sets
+from csp_engine.views.address import View
 from csp_engine.words.concepts import SHIPPED, Expected, read_expected
 from pages.ui.shell import store
 from pages.ui.views import table
-from pages.ui.views.address import View
 
 SHARE = 0.5
 """Neurons count as influential that together carry this share of their layer's influence."""
@@ -66,7 +67,7 @@ class Case:
 def expected() -> Expected:
     """The concepts of the case, read once."""
     path = SHIPPED["melanoma"]
-    return store.once(("concepts", path.stat().st_mtime_ns), lambda: read_expected(path))
+    return store.MEMO.once(("concepts", path.stat().st_mtime_ns), lambda: read_expected(path))
 
 
 def methods_of(bundle: Bundle, model: str) -> list[str]:
@@ -75,7 +76,7 @@ def methods_of(bundle: Bundle, model: str) -> list[str]:
     return [
         method
         for method in bundle.methods(model, layers[0])
-        if store.null_of(bundle, model, layers[0], method) is not None
+        if random_sets.null_of(bundle, store.MEMO, model, layers[0], method) is not None
     ]
 
 
@@ -93,7 +94,7 @@ def layers_of(bundle: Bundle, model: str) -> tuple[str, ...]:
 def examine(bundle: Bundle, model: str, layers: tuple[str, ...], method: str) -> Case | str:
     """The case of a classifier, or the sentence that says what its bundle lacks."""
     key = ("case", bundle.digest, model, layers, method)
-    return store.once(key, lambda: _examine(bundle, model, layers, method))
+    return store.MEMO.once(key, lambda: _examine(bundle, model, layers, method))
 
 
 def _examine(bundle: Bundle, model: str, layers: tuple[str, ...], method: str) -> Case | str:
@@ -115,7 +116,7 @@ def _examine(bundle: Bundle, model: str, layers: tuple[str, ...], method: str) -
     # Where every label had the empty text taken away already, it must not go twice.
     is_taken = bool(bundle.stage("vocabulary").params.get("subtract_empty"))
     empty_d = None if is_taken else bundle.empty_text_vector()
-    null_rd = store.null_of(bundle, model, layers[0], method)
+    null_rd = random_sets.null_of(bundle, store.MEMO, model, layers[0], method)
     assert null_rd is not None
     bars = tuple(
         chance_bar(best_alignment(null_rd, text_td[valid], empty_d).value_u)

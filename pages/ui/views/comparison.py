@@ -12,9 +12,10 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError, InputError
 from csp_engine.search.matching import chance_level, match
 from csp_engine.search.query import require_same_space
+from csp_engine.views import random_sets
+from csp_engine.views.address import View, pick
 from pages.ui.shell import store
 from pages.ui.views import table
-from pages.ui.views.address import View, pick
 from pages.ui.views.neuron import method_title
 
 KINDS = {
@@ -155,7 +156,7 @@ def compare(a: Side, b: Side, method: str) -> Comparison:
         vector_ud = np.asarray(a.bundle.scores(a.model, a.layer, method).vector_ud)
         other_vd = np.asarray(b.bundle.scores(b.model, b.layer, method).vector_ud)
         found = match(vector_ud, other_vd)
-        null_rd = store.null_of(a.bundle, a.model, a.layer, method)
+        null_rd = random_sets.null_of(a.bundle, store.MEMO, a.model, a.layer, method)
         level = None if null_rd is None else chance_level(null_rd, other_vd)
         bar = None if level is None or np.isnan(level) else level
         is_above = found.similarity_u > (-np.inf if bar is None else bar)
@@ -183,4 +184,4 @@ def compare(a: Side, b: Side, method: str) -> Comparison:
         return Comparison(rows, bar, has_b, has_b - len(np.unique(taken)))
 
     key = ("compare", a.bundle.digest, b.bundle.digest, *a.key[1:], *b.key[1:], method)
-    return store.once(key, make)
+    return store.MEMO.once(key, make)

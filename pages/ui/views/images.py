@@ -12,11 +12,11 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import group_labels
 from csp_engine.stats.enrichment import Enrichment
 from csp_engine.types import Evidence
+from csp_engine.views.address import View
 from csp_engine.views.image_facts import Properties, properties_of, shared_properties
 from csp_engine.views.image_facts import image_facts as facts_of_images
 from csp_engine.views.images.tiles import ShownImage, Tile
 from pages.ui.shell import store
-from pages.ui.views.address import View
 
 MOST_FACTS = 5000
 SHOW_TITLES = {
@@ -35,7 +35,7 @@ ABOUT_SHOW = {
 
 def properties(bundle: Bundle) -> Properties:
     """The properties of the probe images."""
-    return store.once(("properties", bundle.digest), lambda: properties_of(bundle.images()))
+    return store.MEMO.once(("properties", bundle.digest), lambda: properties_of(bundle.images()))
 
 
 def breakdown(bundle: Bundle, view: View) -> list[Enrichment]:
@@ -86,7 +86,7 @@ def learnt(bundle: Bundle, images: Iterable[int]) -> dict[int, tuple[tuple[str, 
 
     Kept, because neighbours share their images; asked for many at once, a table is read faster.
     """
-    known = store.once(("image facts", bundle.digest), dict)
+    known = store.MEMO.once(("image facts", bundle.digest), dict)
     found = {image: known.get(image) for image in map(int, images)}
     new = [image for image, facts in found.items() if facts is None]
     if new:

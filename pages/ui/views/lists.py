@@ -14,11 +14,12 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.stats import query_null as chance
+from csp_engine.views import controls, random_sets
+from csp_engine.views.address import REVIEWS, Narrowing, View, read_narrowing
 from pages.ui.shell import reviewer as reviews
 from pages.ui.shell import store
 from pages.ui.views import query as finding
 from pages.ui.views import table
-from pages.ui.views.address import REVIEWS, Narrowing, View, read_narrowing
 
 RANKED = 100
 """How many of the first neurons are said to stand out or not."""
@@ -164,7 +165,7 @@ def judged(bundle: Bundle, view: View, rows: pd.DataFrame) -> Judged | None:
     if query.kind == "neuron" or rows.empty:
         return None
     places = table.places(bundle)
-    shared_d, spread = store.shared_part(bundle, query.kind)
+    shared_d, spread = controls.shared_part(bundle, store.MEMO, query.kind)
     # "This but not that" is a difference already: nothing is shared any more, and it has unit
     # length where other queries are as long as they differ from what is shared.
     query_d = spread * query.vector_d if view.but_not else query.vector_d - shared_d
@@ -174,12 +175,12 @@ def judged(bundle: Bundle, view: View, rows: pd.DataFrame) -> Judged | None:
     nulls: list[tuple[chance.QueryNull, int]] = []
     units = rows["unit"].to_numpy()
     for place, at in rows.groupby("place", observed=True).indices.items():
-        where = (bundle, *places[int(place)], view.method)
-        null_rd = store.live_null(*where)
+        where = (*places[int(place)], view.method)
+        null_rd = random_sets.live_null(bundle, store.MEMO, *where)
         if null_rd is None:
             return None
-        length_u, length_r = store.lengths(*where)
-        best_r = store.best_controls(*where, query.kind)
+        length_u, length_r = random_sets.lengths(bundle, store.MEMO, *where)
+        best_r = random_sets.best_controls(bundle, store.MEMO, *where, query.kind)
         null = chance.QueryNull(np.sort(length_r * (null_rd @ query_d)), best_r)
         nulls.append((null, len(at)))
         vector_ud = bundle.scores(*places[int(place)], view.method).vector_ud

@@ -8,11 +8,11 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views import neuron_facts
+from csp_engine.views.address import View
 from csp_engine.views.images.tiles import ShownImage
 from csp_engine.views.neuron.card import NeuronCard
 from csp_engine.views.neuron_facts import BestLabel, best_label, flags, method_title, n_null
 from pages.ui.parts.cards import Packs
-from pages.ui.views.address import View
 
 __all__ = [
     "BestLabel",

@@ -9,11 +9,12 @@ from rapidfuzz import fuzz, process
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
-from csp_engine.search.query import combine, prompts, rank_like, row_of, stored_label
+from csp_engine.search.query import combine, prompts, query_vector, rank_like, row_of, stored_label
 from csp_engine.types import NeuronRef
+from csp_engine.views import controls
+from csp_engine.views.address import View, split_texts, vectors
+from csp_engine.views.finding.index import index_of, searchable_methods
 from pages.ui.shell import store
-from pages.ui.views import vectors
-from pages.ui.views.address import View, split_texts
 from pages.ui.views.neuron import best_label
 
 CLOSE_AT = 75
@@ -35,6 +36,25 @@ class Query:
     vector_d: np.ndarray
     prompts: tuple[str, ...] = ()
     negative_prompts: tuple[str, ...] = ()
+
+
+def vector_of(bundle: Bundle, text: str) -> np.ndarray:
+    """The query vector of a text; loads the encoder only if the text is no label."""
+
+    def make() -> np.ndarray:
+        if stored_label(bundle, text) is not None:
+            return query_vector(bundle, text)
+        return store.ENCODERS.text_vector(bundle, text)
+
+    return store.MEMO.once(("query", bundle.digest, text), make)
+
+
+def is_quick(bundle: Bundle, texts: list[str]) -> bool:
+    """Whether these texts need no encoder to be loaded now."""
+    return store.ENCODERS.has_loaded(bundle) or all(
+        ("query", bundle.digest, text) in store.MEMO or stored_label(bundle, text) is not None
+        for text in texts
+    )
 
 
 def texts_of(bundle: Bundle, query: str) -> list[str]:
@@ -83,7 +103,7 @@ def query_of(bundle: Bundle, view: View) -> Query:
     texts = texts_of(bundle, view.q)
     positive_qd, kind = _positive(bundle, view, texts)
     negative = texts_of(bundle, view.but_not)
-    negative_rd = np.stack([store.vector_of(bundle, t) for t in negative]) if negative else None
+    negative_rd = np.stack([vector_of(bundle, t) for t in negative]) if negative else None
     return Query(
         kind,
         title_of(view),
@@ -95,7 +115,7 @@ def query_of(bundle: Bundle, view: View) -> Query:
 
 def _positive(bundle: Bundle, view: View, texts: list[str]) -> tuple[np.ndarray, str]:
     if texts:
-        rows = np.stack([store.vector_of(bundle, text) for text in texts])
+        rows = np.stack([vector_of(bundle, text) for text in texts])
         return rows, "text"
     if view.like:
         neuron = NeuronRef.parse(view.like)
@@ -117,9 +137,9 @@ def _positive(bundle: Bundle, view: View, texts: list[str]) -> tuple[np.ndarray,
 
 def nearest(bundle: Bundle, view: View, n: int = 6) -> list[tuple[NeuronRef, float]]:
     """The neurons whose concept vectors lie closest to this one's, over all layers."""
-    if view.method not in store.searchable_methods(bundle):
+    if view.method not in searchable_methods(bundle):
         return []
-    index, rows = store.index_of(bundle, view.method)
+    index, rows = index_of(bundle, store.MEMO, view.method)
     row = row_of(rows, NeuronRef(view.model, view.layer, view.unit))
     ranking = rank_like(index, row, n)
     near = rows[["model", "layer", "unit"]].take(ranking.row_m)
@@ -155,7 +175,7 @@ def _different(bundle: Bundle, texts: list[str], n: int) -> list[str]:
         label = stored_label(bundle, text)
         if label is None:
             continue
-        own_d = store.own_labels(bundle, [label])[0]
+        own_d = controls.own_labels(bundle, store.MEMO, [label])[0]
         if all(float(own_d @ other_d) < SAME_AT for other_d in kept):
             chosen.append(text)
             kept.append(own_d)

@@ -13,11 +13,12 @@ from csp_engine.bundle import Bundle
 from csp_engine.search.query import NullLevel
 from csp_engine.stats.enrichment import main_class
 from csp_engine.types import NeuronRef
+from csp_engine.views import random_sets
+from csp_engine.views.address import REVIEWS, Narrowing, View
 from pages.ui.parts import words
 from pages.ui.parts.cards import base_url
 from pages.ui.shell import store
 from pages.ui.views import query as finding
-from pages.ui.views.address import REVIEWS, Narrowing, View
 from pages.ui.views.agreement import disagreement, label_distance
 from pages.ui.views.neuron import method_title
 
@@ -144,7 +145,7 @@ def neuron_table(bundle: Bundle, method: str) -> pd.DataFrame:
                 whole[name] = whole[name].astype("category")
         return whole
 
-    return store.once(("table", bundle.digest, method), make)
+    return store.MEMO.once(("table", bundle.digest, method), make)
 
 
 def _layer_rows(bundle: Bundle, place: int, model: str, layer: str, method: str) -> pd.DataFrame:
@@ -262,7 +263,7 @@ def matches(bundle: Bundle, view: View) -> pd.DataFrame:
             match_u[np.asarray(scores.count_u) == 0] = np.nan
             if view.like.startswith(f"{model}/{layer}/"):
                 match_u[NeuronRef.parse(view.like).unit] = np.nan
-            null_rd = store.null_of(bundle, model, layer, view.method)
+            null_rd = random_sets.null_of(bundle, store.MEMO, model, layer, view.method)
             if null_rd is not None:
                 level = NullLevel.of(null_rd, query_d)
                 finest = 1 - 1 / max(1, len(level.score_r))  # no finer than the draws allow

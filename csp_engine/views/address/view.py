@@ -6,16 +6,15 @@ replaced. docs/urls.md lists the parameters.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError, CspError
-from csp_engine.reviews import DISAGREE, VERDICTS
 from csp_engine.types import NeuronRef
-from pages.ui.views import vectors
+from csp_engine.views.address import vectors
+from csp_engine.views.address.picking import pick, pick_number, pick_share, shorten
 
 VERSION = "1"
 ALL_LAYERS = "all"
@@ -108,42 +107,6 @@ class View:
 def with_method(view: View, methods: Sequence[str]) -> View:
     """The view with a method that can be searched."""
     return view if view.method in methods else replace(view, method=methods[0])
-
-
-def pick(kind: str, asked: str | None, options: Sequence[str]) -> tuple[str, str | None]:
-    """The option asked for, or the nearest one and a note that says so."""
-    if asked is None or asked == "":
-        return options[0], None
-    if asked in options:
-        return asked, None
-    near = difflib.get_close_matches(asked[:200], options, 1, cutoff=0.3) or [options[0]]
-    return near[0], f"There is no {kind} “{shorten(asked)}” here; showing {near[0]} instead."
-
-
-def pick_number(kind: str, asked: str | None, lowest: int, highest: int) -> tuple[int, str | None]:
-    """The whole number asked for, or the nearest one in the range and a note that says so."""
-    if asked is None or asked == "":
-        return lowest, None
-    if not re.fullmatch(r"-?[0-9]{1,30}", asked):
-        return lowest, f"“{shorten(asked)}” is no {kind} number; showing {lowest} instead."
-    number = min(max(int(asked), lowest), highest)
-    if number == int(asked):
-        return number, None
-    return number, f"There is no {kind} {shorten(asked)} ({lowest}–{highest}); showing {number}."
-
-
-def pick_share(
-    kind: str, asked: str | None, default: float | None
-) -> tuple[float | None, str | None]:
-    """The number in [0, 1] asked for, to two digits, or the nearest one and a note."""
-    if asked is None or asked == "":
-        return default, None
-    if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", asked, re.ASCII):
-        shown = "the one of this bundle" if default is None else f"{default:g}"
-        return default, f"“{shorten(asked)}” is no {kind} (0 to 1); showing {shown} instead."
-    number = min(max(float(asked), 0.0), 1.0)
-    note = f"There is no {kind} {shorten(asked)} (0 to 1); showing {number:g}."
-    return round(number, 2), None if number == float(asked) else note
 
 
 def pick_neuron(asked: str, bundle: Bundle) -> tuple[str, str | None]:
@@ -264,114 +227,6 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
     )
 
 
-def shorten(text: str, limit: int = 60) -> str:
-    """One line of at most ``limit`` characters, for quoting what somebody typed."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
 def split_texts(query: str) -> list[str]:
     """Several concepts in one box, separated by commas or semicolons."""
     return [part.strip() for part in re.split(r"[,;]", query) if part.strip()]
-
-
-# ---------------------------------------------------------------- tables and maps of many neurons
-
-ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense", "flagged")
-REVIEWS = ("all", "reviewed", "unreviewed", *VERDICTS, DISAGREE)
-Range = tuple[float | None, float | None]
-_NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
-
-
-@dataclass(frozen=True, slots=True)
-class Narrowing:
-    """Which neurons a table keeps and in what order: ``?has&only&class&review&where&sort``.
-
-    ``of`` is the class that the exemplars show, or empty for any; ``review`` one of ``REVIEWS``.
-    ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
-    if the largest come first, or empty for the neurons' own order.
-    """
-
-    has: str = ""
-    only: str = ONLY[0]
-    where: tuple[tuple[str, Range], ...] = ()
-    sort: str = ""
-    of: str = ""
-    review: str = REVIEWS[0]
-    notes: tuple[str, ...] = ()
-
-    def params(self) -> dict[str, str]:
-        """The same as query parameters; what equals a default is empty."""
-        only = "" if self.only == ONLY[0] else self.only
-        where = where_text(self.where)
-        review = "" if self.review == REVIEWS[0] else self.review
-        held = {"has": self.has, "only": only, "class": self.of, "review": review}
-        return {**held, "where": where, "sort": self.sort}
-
-
-def where_text(where: Sequence[tuple[str, Range]]) -> str:
-    """Ranges as the URL writes them: ``clarity:0.3..,density:..0.5``."""
-
-    def end(value: float | None) -> str:
-        return "" if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
-
-    return ",".join(f"{name}:{end(low)}..{end(high)}" for name, (low, high) in where)
-
-
-def read_narrowing(
-    params: Mapping[str, str],
-    sortable: Sequence[str],
-    ranged: Sequence[str],
-    classes: Sequence[str] = (),
-) -> Narrowing:
-    """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
-    notes: list[str | None] = []
-    only, note = pick("choice", params.get("only"), ONLY)
-    notes.append(note)
-    review, note = pick("verdict", params.get("review"), REVIEWS)
-    notes.append(note)
-    of = params.get("class", "")
-    if of and not classes:
-        notes.append("No neuron here shows one class more than others, so any class is shown.")
-        of = ""
-    elif of:
-        of, note = pick("class", of, classes)
-        notes.append(note)
-    asked = params.get("sort", "")
-    sign = "-" if asked.startswith("-") else ""
-    sort = ""
-    if asked:
-        sort, note = pick("column to sort by", asked.removeprefix("-"), sortable)
-        sort = sign + sort
-        notes.append(note)
-    where: dict[str, Range] = {}
-    for part in filter(None, params.get("where", "")[:1000].split(",")):
-        match = re.fullmatch(rf"([a-z_]+):({_NUMBER})?\.\.({_NUMBER})?", part)
-        if match is None or match[1] not in ranged:
-            notes.append(f"“{shorten(part)}” is no range of a column here, so it is left out.")
-            continue
-        low, high = (None if text is None else float(text) for text in match.group(2, 3))
-        where[match[1]] = (low, high)
-    has = params.get("has", "").strip()[:MAX_QUERY]
-    kept = tuple(note for note in notes if note)
-    return Narrowing(has, only, tuple(where.items()), sort, of, review, kept)
-
-
-MAP_GRID, MAX_CORNERS = 65535, 60
-
-
-def read_area(params: Mapping[str, str]) -> tuple[tuple[int, ...], str | None]:
-    """The polygon of ``?area=x-y-x-y-x-y…`` in steps of the map's grid, or none and a note."""
-    text = params.get("area", "")
-    if not text:
-        return (), None
-    if re.fullmatch(r"[0-9]{1,5}(?:-[0-9]{1,5}){5,119}", text):
-        corners = tuple(int(part) for part in text.split("-"))
-        if len(corners) % 2 == 0 and max(corners) <= MAP_GRID:
-            return corners, None
-    return (), f"“{shorten(text)}” is no area of the map, so no neurons are selected."
-
-
-def area_text(area: Sequence[int]) -> str:
-    """A polygon as the URL writes it."""
-    return "-".join(map(str, area[: 2 * MAX_CORNERS]))

@@ -1,0 +1,110 @@
+"""Which neurons of a table or a map a URL asks for, and in what order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from csp_engine.reviews import DISAGREE, VERDICTS
+from csp_engine.views.address.picking import pick, shorten
+from csp_engine.views.address.view import MAX_QUERY
+
+ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense", "flagged")
+REVIEWS = ("all", "reviewed", "unreviewed", *VERDICTS, DISAGREE)
+Range = tuple[float | None, float | None]
+_NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Which neurons a table keeps and in what order: ``?has&only&class&review&where&sort``.
+
+    ``of`` is the class that the exemplars show, or empty for any; ``review`` one of ``REVIEWS``.
+    ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
+    if the largest come first, or empty for the neurons' own order.
+    """
+
+    has: str = ""
+    only: str = ONLY[0]
+    where: tuple[tuple[str, Range], ...] = ()
+    sort: str = ""
+    of: str = ""
+    review: str = REVIEWS[0]
+    notes: tuple[str, ...] = ()
+
+    def params(self) -> dict[str, str]:
+        """The same as query parameters; what equals a default is empty."""
+        only = "" if self.only == ONLY[0] else self.only
+        where = where_text(self.where)
+        review = "" if self.review == REVIEWS[0] else self.review
+        held = {"has": self.has, "only": only, "class": self.of, "review": review}
+        return {**held, "where": where, "sort": self.sort}
+
+
+def where_text(where: Sequence[tuple[str, Range]]) -> str:
+    """Ranges as the URL writes them: ``clarity:0.3..,density:..0.5``."""
+
+    def end(value: float | None) -> str:
+        return "" if value is None else f"{value:.9f}".rstrip("0").rstrip(".")
+
+    return ",".join(f"{name}:{end(low)}..{end(high)}" for name, (low, high) in where)
+
+
+def read_narrowing(
+    params: Mapping[str, str],
+    sortable: Sequence[str],
+    ranged: Sequence[str],
+    classes: Sequence[str] = (),
+) -> Narrowing:
+    """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
+    notes: list[str | None] = []
+    only, note = pick("choice", params.get("only"), ONLY)
+    notes.append(note)
+    review, note = pick("verdict", params.get("review"), REVIEWS)
+    notes.append(note)
+    of = params.get("class", "")
+    if of and not classes:
+        notes.append("No neuron here shows one class more than others, so any class is shown.")
+        of = ""
+    elif of:
+        of, note = pick("class", of, classes)
+        notes.append(note)
+    asked = params.get("sort", "")
+    sign = "-" if asked.startswith("-") else ""
+    sort = ""
+    if asked:
+        sort, note = pick("column to sort by", asked.removeprefix("-"), sortable)
+        sort = sign + sort
+        notes.append(note)
+    where: dict[str, Range] = {}
+    for part in filter(None, params.get("where", "")[:1000].split(",")):
+        match = re.fullmatch(rf"([a-z_]+):({_NUMBER})?\.\.({_NUMBER})?", part)
+        if match is None or match[1] not in ranged:
+            notes.append(f"“{shorten(part)}” is no range of a column here, so it is left out.")
+            continue
+        low, high = (None if text is None else float(text) for text in match.group(2, 3))
+        where[match[1]] = (low, high)
+    has = params.get("has", "").strip()[:MAX_QUERY]
+    kept = tuple(note for note in notes if note)
+    return Narrowing(has, only, tuple(where.items()), sort, of, review, kept)
+
+
+MAP_GRID, MAX_CORNERS = 65535, 60
+
+
+def read_area(params: Mapping[str, str]) -> tuple[tuple[int, ...], str | None]:
+    """The polygon of ``?area=x-y-x-y-x-y…`` in steps of the map's grid, or none and a note."""
+    text = params.get("area", "")
+    if not text:
+        return (), None
+    if re.fullmatch(r"[0-9]{1,5}(?:-[0-9]{1,5}){5,119}", text):
+        corners = tuple(int(part) for part in text.split("-"))
+        if len(corners) % 2 == 0 and max(corners) <= MAP_GRID:
+            return corners, None
+    return (), f"“{shorten(text)}” is no area of the map, so no neurons are selected."
+
+
+def area_text(area: Sequence[int]) -> str:
+    """A polygon as the URL writes it."""
+    return "-".join(map(str, area[: 2 * MAX_CORNERS]))

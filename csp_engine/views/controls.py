@@ -1,0 +1,41 @@
+"""What a query is measured against: all labels for a text, some probe images for an image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from csp_engine.bundle import Bundle
+from csp_engine.views.memo import Memo
+
+N_CONTROL_IMAGES = 2000
+
+
+def controls(bundle: Bundle, memo: Memo, kind: str) -> np.ndarray:
+    """The vectors of the controls of a kind of query, ``text`` or ``image``."""
+    if kind == "text":
+        return bundle.label_vectors()
+
+    def make() -> np.ndarray:
+        n_drawn = min(N_CONTROL_IMAGES, bundle.n_images)
+        rows = np.random.default_rng(0).choice(bundle.n_images, n_drawn, replace=False)
+        return np.asarray(bundle.image_vectors()[np.sort(rows)])
+
+    return memo.once(("controls", bundle.digest), make)
+
+
+def shared_part(bundle: Bundle, memo: Memo, kind: str) -> tuple[np.ndarray, float]:
+    """What all controls have in common, their mean; and how far they lie from it on average."""
+
+    def make() -> tuple[np.ndarray, float]:
+        controls_cd = controls(bundle, memo, kind)
+        mean_d = np.asarray(controls_cd.mean(axis=0), np.float32)
+        return mean_d, float(np.linalg.norm(controls_cd - mean_d, axis=1).mean())
+
+    return memo.once(("shared part", bundle.digest, kind), make)
+
+
+def own_labels(bundle: Bundle, memo: Memo, label_m: np.ndarray | list[int]) -> np.ndarray:
+    """The vectors of some labels less what all labels share, made unit length."""
+    shared_d, _ = shared_part(bundle, memo, "text")
+    own_md = np.asarray(bundle.label_vectors()[label_m], np.float32) - shared_d
+    return own_md / np.maximum(np.linalg.norm(own_md, axis=1, keepdims=True), 1e-9)

@@ -1,0 +1,79 @@
+"""Random image sets, by a method and a layer: their concept vectors, and how well labels fit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from csp_engine.bundle import Bundle
+from csp_engine.methods import NullComponents, null_best
+from csp_engine.search import null_vectors, remainders
+from csp_engine.views.controls import controls, shared_part
+from csp_engine.views.memo import Memo
+
+
+def null_of(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np.ndarray | None:
+    """Concept vectors of random image sets by a method, or None where it has none."""
+    key = ("null", bundle.digest, model, layer, method)
+    return memo.once(key, lambda: null_vectors(bundle, model, layer, method))
+
+
+def live_null(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np.ndarray | None:
+    """The same without sets of which nothing is left; None where none is."""
+    null_rd = null_of(bundle, memo, model, layer, method)
+    if null_rd is None or not null_rd.any():
+        return None
+    return null_rd[np.any(null_rd, axis=1)]
+
+
+def null_components(bundle: Bundle, model: str, layer: str, method: str) -> NullComponents:
+    """The stored halves of the concept vectors of random image sets, still on disk."""
+    arrays = [
+        bundle.score_array(model, layer, method, name)
+        for name in ("null_anchor", "null_projection", "null_size")
+    ]
+    return NullComponents(arrays[0], arrays[1], np.asarray(arrays[2]))
+
+
+def best_of_null(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, size: int, gamma: float
+) -> np.ndarray:
+    """The best scores of random image sets of a size at a gamma, which all its neurons share."""
+
+    def make() -> np.ndarray:
+        null = null_components(bundle, model, layer, method).of_size(size)
+        return null_best(null, gamma, bundle.label_vectors())
+
+    return memo.once(("null best", bundle.digest, model, layer, method, size, gamma), make)
+
+
+def best_controls(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, kind: str
+) -> np.ndarray:
+    """The best score that each random image set gives any control, sorted upwards.
+
+    What all controls share is taken away.
+    """
+
+    def make() -> np.ndarray:
+        null_rd = live_null(bundle, memo, model, layer, method)
+        assert null_rd is not None
+        shared_d, _ = shared_part(bundle, memo, kind)
+        return np.sort((null_rd @ controls(bundle, memo, kind).T).max(axis=1) - null_rd @ shared_d)
+
+    return memo.once(("best controls", bundle.digest, model, layer, method, kind), make)
+
+
+def lengths(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """How long concept vectors were before they were made unit length: neurons, and the null.
+
+    The null as ``live_null`` gives it.
+    """
+
+    def make() -> tuple[np.ndarray, np.ndarray]:
+        length_u, length_r = remainders(bundle, model, layer, method)
+        null_rd = null_of(bundle, memo, model, layer, method)
+        return length_u, length_r if null_rd is None else length_r[np.any(null_rd, axis=1)]
+
+    return memo.once(("lengths", bundle.digest, model, layer, method), make)

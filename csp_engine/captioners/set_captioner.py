@@ -25,7 +25,9 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from csp_engine.captioners.captions import Caption, Captions, ImageSet, pmi
+from csp_engine.encoders.approved import approved_folder
 from csp_engine.encoders.base import first_line, freeze, plain, read_json
+from csp_engine.encoders.transformers_settings import network_config, settings_of
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.hashing import sha256_unescaped_json
 from csp_engine.networks.models import state_sha256
@@ -35,6 +37,8 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json")
 PAD, EOS, UNKNOWN = 0, 1, 2
 SPECIAL = ("<pad>", "</s>", "<unk>")
 _SETS_PER_BATCH = 64
+_DERIVED = {"dense_act_fn", "is_gated_act", "scale_decoder_outputs"}
+"""What T5's configuration writes down though it follows from the rest."""
 _NOTES = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
 
 
@@ -370,17 +374,20 @@ def load_set_captioner(folder: Path, *, device: str = "cpu") -> SetCaptioner:
             f"The tokenizer of the captioner {folder} is damaged ({first_line(error)}); copy it "
             "again."
         ) from None
+    own = settings_of(SetCaptionerConfig) | _DERIVED
+    settings = network_config(stated, own, str(folder / FILES[0]))
     try:
-        config = SetCaptionerConfig.from_pretrained(folder, local_files_only=True)
-        read: Any = SetCaptionerNetwork.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-        network, loaded = read
+        with approved_folder({FILES[0]: settings}, {FILES[1]: folder / FILES[1]}) as approved:
+            config = SetCaptionerConfig.from_pretrained(approved, local_files_only=True)
+            read: Any = SetCaptionerNetwork.from_pretrained(
+                approved,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+            network, loaded = read
     except Exception as error:  # safetensors, huggingface_hub and torch each raise their own
         raise InputError(
             f"The captioner {folder} is damaged ({first_line(error)}); copy or train it again."

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from csp_engine.encoders.base import NotCachedError, first_line, is_offline, split_spec
+from csp_engine.encoders.base import (
+    NotCachedError,
+    first_line,
+    is_offline,
+    require_part,
+    split_spec,
+)
 from csp_engine.encoders.stored import PrecomputedEncoder, stored_files
 from csp_engine.errors import CspError, InputError, MissingModelError
 from csp_engine.types import Encoder
@@ -24,7 +30,13 @@ from csp_engine.types import Encoder
 __all__ = ["PrecomputedEncoder", "encoder_availability", "load_encoder"]
 
 
-def load_encoder(spec: str, *, device: str = "cpu", offline: bool | None = None) -> Encoder:
+def load_encoder(
+    spec: str,
+    *,
+    device: str = "cpu",
+    offline: bool | None = None,
+    expected: Mapping[str, Any] | None = None,
+) -> Encoder:
     """Load the encoder that ``spec`` names.
 
     ``open_clip/ViT-B-32/laion2b_s34b_b79k`` (architecture and tag), ``open_clip/hf-hub:org/name``,
@@ -38,8 +50,11 @@ def load_encoder(spec: str, *, device: str = "cpu", offline: bool | None = None)
         spec: what to load.
         device: a torch device.
         offline: never touch the network; by default as ``HF_HUB_OFFLINE`` says.
+        expected: the ``description`` of the one encoder that is wanted; loading stops at the first
+            part that differs, before what comes after it is read.
 
     Raises:
+        StaleError: if it is not the one that is wanted.
         InputError: if ``spec`` cannot be understood or what it names contradicts itself.
         MissingModelError: if weights, preprocessing or tokenizer are not on this machine and
             cannot be had.
@@ -47,14 +62,16 @@ def load_encoder(spec: str, *, device: str = "cpu", offline: bool | None = None)
     if offline is None:
         offline = is_offline()
     kind, rest = split_spec(spec)
+    if kind != "python":
+        require_part(expected, spec, "kind", kind)
     if kind == "open_clip":
         from csp_engine.encoders.from_open_clip import load_open_clip
 
-        return load_open_clip(spec, rest, device, offline)
+        return load_open_clip(spec, rest, device, offline, expected)
     if kind == "transformers":
         from csp_engine.encoders.from_transformers import load_transformers
 
-        return load_transformers(spec, rest, device, offline)
+        return load_transformers(spec, rest, device, offline, expected)
     if kind == "precomputed":
         return PrecomputedEncoder(spec, Path(rest).expanduser())
     return _load_python(spec, rest)

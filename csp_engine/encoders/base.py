@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float32
 from PIL import Image
 
-from csp_engine.errors import InputError, MissingModelError
+from csp_engine.errors import InputError, MissingModelError, StaleError
 from csp_engine.hashing import sha256_unescaped_json
 from csp_engine.words.templates import normalise_rows
 
@@ -29,6 +29,7 @@ SPEC_FORMS = (
 )
 TEXT_BATCH = 256
 SMALL_FILES = ("*.json", "*.txt", "*.model")
+PARTS = {"weights_sha256": "weights", "names_sha256": "list of names"}
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model", "vocab.txt")
 _offline_lock = threading.RLock()
 
@@ -132,8 +133,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """One JSON object from a file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not readable JSON: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not readable JSON: {first_line(error)}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, not a {type(content).__name__}.")
     return content
@@ -148,6 +149,27 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     """Sha256 over what decides the vectors: all of a description but where it came from."""
     return sha256_unescaped_json(
         {k: v for k, v in description.items() if k not in ("source", "libraries")}
+    )
+
+
+def require_part(expected: Mapping[str, Any] | None, spec: str, part: str, found: Any) -> None:
+    """Stop loading as soon as one part is not that of the encoder that is wanted.
+
+    Args:
+        expected: the description of the wanted encoder, or None where any will do.
+        spec: what is being loaded.
+        part: the entry of the description.
+        found: what it is here.
+
+    Raises:
+        StaleError: if it differs; nothing of the later parts has been read then.
+    """
+    if expected is None or part not in expected or plain(expected[part]) == plain(found):
+        return
+    name = PARTS.get(part, part)
+    raise StaleError(
+        f"Encoder {spec} did not make this bundle: its {name} is another; load the one that did, "
+        "or build the bundle again."
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from csp_engine.encoders.approved import approved_folder, tokenizer_files
 from csp_engine.encoders.base import (
     TEXT_BATCH,
     TOKENIZER_FILES,
@@ -27,8 +28,11 @@ from csp_engine.encoders.base import (
     no_network,
     plain,
     read_json,
+    require_part,
     tokenizer_sha256,
 )
+from csp_engine.encoders.open_clip_settings import open_clip_model, preprocess_types
+from csp_engine.encoders.transformers_settings import network_config
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.hashing import sha256_unescaped_json
 
@@ -152,6 +156,7 @@ def _checked_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str,
             f"{where} states no preprocessing; add preprocess_cfg with mean, std, interpolation "
             f"and resize_mode as in training."
         )
+    preprocess_types(stated, f"{where} (preprocess_cfg)")
     mean, std = stated["mean"], stated["std"]
     for name, value in (("mean", mean), ("std", std)):
         numbers = value if isinstance(value, list) else [value] * 3
@@ -192,7 +197,7 @@ def _without_false_alarm() -> Generator[None]:
 
 
 def _open_clip_network(
-    model_name: str, weights: Path, **options: Any
+    model_name: str, weights: Path, called: str = "", **options: Any
 ) -> tuple[Any, Mapping[str, Any]]:
     """The network with its weights, and the preprocessing open_clip attached to it."""
     import open_clip
@@ -205,7 +210,7 @@ def _open_clip_network(
             )
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise InputError(
-            f"open_clip cannot build the network of {model_name!r}: {first_line(error)}."
+            f"open_clip cannot build the network of {called or model_name!r}: {first_line(error)}."
         ) from error
     try:
         load_checkpoint(network, str(weights), strict=True, weights_only=True)
@@ -216,24 +221,58 @@ def _open_clip_network(
     return network, network.visual.preprocess_cfg
 
 
-def load_open_clip(spec: str, rest: str, device: str, offline: bool) -> NetworkEncoder:
-    """Load by tag, hub name or folder."""
+def _folder_network(folder: Path, model_cfg: dict[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """The network of a folder, built from its approved settings alone."""
+    text_cfg = model_cfg["text_cfg"]
+    with approved_folder(_text_network(text_cfg)) as text_folder:
+        if text_cfg.get("hf_model_name"):
+            text_cfg = {**text_cfg, "hf_model_name": str(text_folder)}
+        config = {"model_cfg": {**model_cfg, "text_cfg": text_cfg}, "preprocess_cfg": {}}
+        with approved_folder({OPEN_CLIP_CONFIG: config}) as approved:
+            return _open_clip_network(
+                f"local-dir:{approved}", _open_clip_folder_weights(folder), called=str(folder)
+            )
+
+
+def _text_network(text_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a text network of transformers, by its name in the local cache."""
+    name = text_cfg.get("hf_model_name")
+    if not name:
+        return {}
+    from open_clip.hf_configs import arch_dict
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    path = hub_folder(name, lambda folder: True, "config.json", offline=True) / "config.json"
+    config = read_json(path)
+    kind = config.get("model_type")
+    if kind not in arch_dict or kind not in CONFIG_MAPPING:
+        raise InputError(f"{path} is a {kind!r}, which open_clip cannot use as a text network.")
+    return {path.name: network_config(config, None, str(path))}
+
+
+def load_open_clip(
+    spec: str,
+    rest: str,
+    device: str,
+    offline: bool,
+    expected: Mapping[str, Any] | None = None,
+) -> NetworkEncoder:
+    """Load by tag, hub name or folder; see ``load_encoder``."""
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
     kind, source = open_clip_source(rest, offline)
+    folder = Path()
     if kind == "folder":
-        folder: Path = source
+        folder = source
         config = read_json(folder / OPEN_CLIP_CONFIG)
         if not isinstance(config.get("model_cfg"), dict):
             raise InputError(f"{folder / OPEN_CLIP_CONFIG} has no model_cfg.")
         stated = _checked_preprocessing(folder, config)
-        model_cfg, name, origin = (
-            config["model_cfg"],
-            f"local-dir:{folder}",
-            f"folder {folder.name}",
-        )
-        network, attached = _open_clip_network(name, _open_clip_folder_weights(folder))
+        model_cfg = open_clip_model(config["model_cfg"], str(folder / OPEN_CLIP_CONFIG))
+        name, origin = "", f"folder {folder.name}"
+        require_part(expected, spec, "architecture", _architecture(model_cfg))
+        network, attached = _folder_network(folder, model_cfg)
         if "size" in stated and not np.array_equal(
             np.broadcast_to(stated["size"], 2), np.broadcast_to(attached["size"], 2)
         ):
@@ -251,6 +290,8 @@ def load_open_clip(spec: str, rest: str, device: str, offline: bool) -> NetworkE
         model_cfg = {**model_cfg, "quick_gelu": quick}
         network, attached = _open_clip_network(architecture, weights, force_quick_gelu=quick)
         stated["size"] = attached["size"]
+    weights_sha256 = network_sha256(network)
+    require_part(expected, spec, "weights_sha256", weights_sha256)
     network = freeze(network, device)
     cfg = PreprocessCfg(**merge_preprocess_dict(PreprocessCfg(), stated))
     *geometry, to_tensor, scale = image_transform_v2(cfg, is_train=False).transforms
@@ -261,13 +302,14 @@ def load_open_clip(spec: str, rest: str, device: str, offline: bool) -> NetworkE
         return np.asarray(image)
 
     pixels = LookupPixels(shape, lambda image: scale(to_tensor(image)).numpy())
-    tokenizer = _open_clip_tokenizer(name)
+    require_part(expected, spec, "preprocessing", plain(vars(cfg)))
+    tokenizer = _open_clip_tokenizer(name) if name else _folder_tokenizer(folder, model_cfg)
     dim = int(model_cfg["embed_dim"])
     description = {
         "kind": "open_clip",
         "source": origin,
         "architecture": _architecture(model_cfg),
-        "weights_sha256": network_sha256(network),
+        "weights_sha256": weights_sha256,
         "preprocessing": plain(vars(cfg)),
         "tokenizer": _describe_open_clip_tokenizer(tokenizer),
         "dim": dim,
@@ -297,18 +339,50 @@ def _architecture(model_cfg: Mapping[str, Any]) -> dict[str, Any]:
     return plain(kept)
 
 
-def _open_clip_tokenizer(model_name: str) -> Any:
+def _open_clip_tokenizer(architecture: str) -> Any:
+    """The tokenizer of an architecture that open_clip ships; its files come from the cache."""
     import open_clip
 
+    text_cfg = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
+    named = bool(text_cfg.get("hf_tokenizer_name"))
+    options: dict[str, Any] = {"trust_remote_code": False} if named else {}
     try:
         with no_network():
-            return open_clip.get_tokenizer(model_name)
+            return open_clip.get_tokenizer(architecture, **options)
     except Exception as error:
-        raise MissingModelError(
-            f"The tokenizer of {model_name.removeprefix('local-dir:')!r} is not on this machine "
-            f"({type(error).__name__}); put its files (tokenizer.json, tokenizer_config.json) into "
-            f"the encoder's folder and use open_clip/FOLDER."
-        ) from error
+        raise _no_tokenizer(architecture, error) from error
+
+
+def _folder_tokenizer(folder: Path, model_cfg: Mapping[str, Any]) -> Any:
+    """As ``open_clip.get_tokenizer`` on the folder, from approved settings and files alone."""
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer, SimpleTokenizer
+
+    text_cfg = model_cfg["text_cfg"]
+    length = text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    options = dict(text_cfg.get("tokenizer_kwargs") or {})
+    if not text_cfg.get("hf_tokenizer_name"):
+        clean = {"clean": options["clean"]} if "clean" in options else {}
+        return SimpleTokenizer(context_length=length, **clean)
+    settings, links = tokenizer_files(folder)
+    try:
+        with no_network(), approved_folder(settings, links) as approved:
+            return HFTokenizer(
+                str(approved),
+                context_length=length,
+                tokenizer_mode=text_cfg.get("tokenizer_mode"),
+                trust_remote_code=False,
+                **options,
+            )
+    except Exception as error:
+        raise _no_tokenizer(str(folder), error) from error
+
+
+def _no_tokenizer(where: str, error: Exception) -> MissingModelError:
+    return MissingModelError(
+        f"The tokenizer of {where!r} is not on this machine ({type(error).__name__}); put its "
+        "files (tokenizer.json, tokenizer_config.json) into the encoder's folder and use "
+        "open_clip/FOLDER."
+    )
 
 
 def _describe_open_clip_tokenizer(tokenizer: Any) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from csp_engine.encoders.approved import approved_folder, tokenizer_files
 from csp_engine.encoders.base import (
     TEXT_BATCH,
     TOKENIZER_FILES,
@@ -21,7 +23,13 @@ from csp_engine.encoders.base import (
     network_sha256,
     plain,
     read_json,
+    require_part,
     tokenizer_sha256,
+)
+from csp_engine.encoders.transformers_settings import (
+    network_config,
+    processor_config,
+    settings_of,
 )
 from csp_engine.errors import InputError, MissingModelError
 
@@ -31,6 +39,7 @@ TRANSFORMERS_WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+NETWORKS = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
 PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -63,25 +72,90 @@ def _lacks(folder: Path) -> list[str]:
     ]
 
 
-def load_transformers(spec: str, rest: str, device: str, offline: bool) -> NetworkEncoder:
-    """Load by hub name or from a folder."""
-    import transformers
-
+def load_transformers(
+    spec: str,
+    rest: str,
+    device: str,
+    offline: bool,
+    expected: Mapping[str, Any] | None = None,
+) -> NetworkEncoder:
+    """Load by hub name or from a folder; see ``load_encoder``."""
     folder = transformers_folder(rest, offline)
-    config = read_json(folder / "config.json")
-    classes = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
-    model_type = config.get("model_type")
-    if model_type not in classes:
+    model_type = read_json(folder / "config.json").get("model_type")
+    if model_type not in NETWORKS:
         raise InputError(
             f"{folder / 'config.json'} is a {model_type!r} model; transformers encoders here are "
-            f"{', '.join(classes)} (others: python:module:factory)."
+            f"{', '.join(NETWORKS)} (others: python:module:factory)."
         )
+    with _approved(folder) as approved:
+        return _load(spec, rest, folder, approved, device, expected)
+
+
+@contextmanager
+def _approved(folder: Path) -> Generator[Path]:
+    """A folder that holds what of a model's folder may be passed on, and nothing else."""
+    settings, links = tokenizer_files(folder)
+    config = read_json(folder / "config.json")
+    settings["config.json"] = network_config(
+        config, _own_settings(config.get("model_type")), str(folder / "config.json")
+    )
+    for name in PREPROCESSOR_FILES:
+        if (folder / name).is_file():
+            settings[name] = _processor(read_json(folder / name), str(folder / name))
+    for name in TRANSFORMERS_WEIGHTS:
+        if not (folder / name).is_file():
+            continue
+        links[name] = folder / name
+        if name.endswith(".json"):
+            del links[name]
+            settings[name] = read_json(folder / name)
+            for shard in sorted(set(dict(settings[name].get("weight_map", {})).values())):
+                if not isinstance(shard, str) or Path(shard).name != shard:
+                    raise InputError(
+                        f"{folder / name} looks for weights in {str(shard)[:80]!r}; they must lie "
+                        "beside it."
+                    )
+                if (folder / shard).is_file():
+                    links[shard] = folder / shard
+    with approved_folder(settings, links) as approved:
+        yield approved
+
+
+def _own_settings(model_type: Any) -> frozenset[str]:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if model_type not in NETWORKS:  # the file has changed since it was looked at
+        return frozenset()
+    whole = CONFIG_MAPPING[model_type]
+    return settings_of(whole, *whole.sub_configs.values())
+
+
+def _processor(config: dict[str, Any], where: str) -> dict[str, Any]:
+    """Image processors stand alone in their file, or in one with the tokenizer's settings."""
+    inner = config.get("image_processor")
+    if isinstance(inner, dict):
+        return {"image_processor": processor_config(inner, where)}
+    return processor_config(config, where)
+
+
+def _load(
+    spec: str,
+    rest: str,
+    folder: Path,
+    approved: Path,
+    device: str,
+    expected: Mapping[str, Any] | None,
+) -> NetworkEncoder:
+    import transformers
+
+    config = read_json(approved / "config.json")
+    model_type = config["model_type"]
     try:
         network: Any
-        network, loaded = getattr(transformers, classes[model_type]).from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        network, loaded = getattr(transformers, NETWORKS[model_type]).from_pretrained(
+            approved, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # safetensors, huggingface_hub and torch each raise their own
         raise InputError(f"{folder} cannot be loaded: {first_line(error)}.") from error
     absent = sorted(str(k) for k in (*loaded["missing_keys"], *loaded["mismatched_keys"]))
     if absent:
@@ -89,14 +163,19 @@ def load_transformers(spec: str, rest: str, device: str, offline: bool) -> Netwo
             f"The weights in {folder} leave {len(absent)} tensors of the network unset or "
             f"misshapen, such as {absent[0]}; use weights that belong to its config.json."
         )
+    require_part(expected, spec, "architecture", _transformers_architecture(network.config))
+    weights_sha256 = network_sha256(network)
+    require_part(expected, spec, "weights_sha256", weights_sha256)
     network = freeze(network, device)
     try:
         # Pillow's resampling, not torchvision's: what the models were trained and measured with.
         processor = transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, backend="pil"
+            approved, local_files_only=True, backend="pil"
         )
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            approved, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # each of the two raises half a dozen types
         raise MissingModelError(
             f"{folder} has unusable preprocessing or tokenizer files: {first_line(error)}."
         ) from error
@@ -124,7 +203,7 @@ def load_transformers(spec: str, rest: str, device: str, offline: bool) -> Netwo
         "kind": "transformers",
         "source": rest if not Path(rest).expanduser().is_dir() else f"folder {folder.name}",
         "architecture": _transformers_architecture(network.config),
-        "weights_sha256": network_sha256(network),
+        "weights_sha256": weights_sha256,
         "preprocessing": {
             **{k: v for k, v in plain(processor.to_dict()).items() if not k.startswith("_")},
             "backend": "pil",

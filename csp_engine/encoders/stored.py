@@ -109,11 +109,18 @@ class PrecomputedEncoder:
         path, names = files[f"{role}_vectors"], files[f"{role}_names"]
         assert isinstance(path, Path)
         if isinstance(names, Path):
-            lines = names.read_text(encoding="utf-8-sig").splitlines()
+            try:
+                lines = names.read_text(encoding="utf-8-sig").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(
+                    f"{names} is no text file of names ({type(error).__name__}); write one name a "
+                    "line, in UTF-8."
+                ) from None
             names = [line.strip() for line in lines if line.strip()]
         try:
-            stored = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+            with path.open("rb") as handle:  # np.load would take archives, too
+                stored = np.lib.format.read_array(handle, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
             raise InputError(
                 f"{path} is not an array in .npy format: {first_line(error)}."
             ) from error

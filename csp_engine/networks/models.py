@@ -36,6 +36,7 @@ from csp_engine.networks.preprocessing import (
     timm_recipe,
     transformers_recipe,
 )
+from csp_engine.networks.settings import is_plain, refuse_code
 
 logger = logging.getLogger(__name__)
 
@@ -246,6 +247,8 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
             raise InputError(f"timm/{rest} has no published weights; give a weights file.")
     what = f"The weights of {rest if is_hub else f'timm/{rest}'}"
     repository = rest.removeprefix("hf-hub:")
+    if is_hub and ("/" not in repository or repository[0] in "./~"):
+        raise InputError(f"{rest} names no repository; write hf-hub:ORG/NAME.")
     create: Any = timm.create_model
     if is_offline():
         files, source = ["config.json"] if is_hub else [], repository
@@ -258,6 +261,12 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
             (source and is_cached_by_hub(source, files)) or (url and is_cached_by_torch(url))
         ):
             raise missing_model(what, "and downloads are switched off", NEXT_STEP)
+    if is_hub:
+        with downloading(f"The settings of {rest}"):
+            settings = timm.models.load_model_config_from_hf(repository)
+        refuse_code(list(settings), f"config.json of {repository}")
+        if not is_plain(settings[2] or {}):
+            raise InputError(f"config.json of {repository} has model_args that no network takes.")
     if weights is not None:
         options: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
         with downloading(f"The settings of {rest}"):
@@ -293,7 +302,14 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
     source = str(folder) if folder.is_dir() else rest
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise InputError(f"The folder {rest} has no config.json; save_pretrained() writes one.")
-    offline: dict[str, Any] = {"local_files_only": folder.is_dir() or is_offline()}
+    # False, not None: asked nothing, transformers asks whoever sits at the standard input.
+    offline: dict[str, Any] = {
+        "local_files_only": folder.is_dir() or is_offline(),
+        "trust_remote_code": False,
+    }
+    for path in (folder / "config.json", folder / "preprocessor_config.json"):
+        if folder.is_dir() and path.is_file():
+            refuse_code(_stated(path), str(path))
     what = f"The files of transformers/{rest}"
     next_step = "run once with a network, or give a folder written by save_pretrained()"
 
@@ -306,6 +322,7 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
                 f"transformers cannot use {rest}: {short_reason(error.__cause__ or error)}."
             ) from error
         raise
+    refuse_code(config.to_dict(), f"config.json of transformers/{rest}")
     if n_classes is not None:
         if weights is None:
             _no_other_head(n_classes)
@@ -352,6 +369,13 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
         return loaded
     loaded.recipe, loaded.preprocess = transformers_recipe(processor)
     return loaded
+
+
+def _stated(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not readable JSON: {short_reason(error)}.") from None
 
 
 def _whole(auto: Any, source: str, options: dict[str, Any]) -> nn.Module:

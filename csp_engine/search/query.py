@@ -339,9 +339,23 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
             f"The encoder of {bundle.name} is Python code ({held}), which runs only if you say so: "
             f"name it with --encoder {held}, or set CSP_TRUST_PYTHON=1."
         )
-    encoder = load_encoder(spec or bundle.beside(held))
+    encoder = load_encoder(spec or bundle.beside(held), expected=_wanted(bundle))
     require_same_encoder(bundle, encoder)
     return encoder
+
+
+def _wanted(bundle: Bundle) -> dict[str, Any] | None:
+    """The description behind the fingerprint of a bundle's encoder, or None where it has none.
+
+    Encoders of Python code and of other tools are described in ways of their own.
+    """
+    from csp_engine.encoders.base import fingerprint
+
+    stored = bundle.manifest.inputs["encoder"]
+    described = stored.get("description")
+    if not isinstance(described, dict) or fingerprint(described) != stored["fingerprint"]:
+        return None
+    return described
 
 
 def require_same_encoder(bundle: Bundle, encoder: Encoder) -> None:

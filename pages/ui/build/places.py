@@ -97,12 +97,12 @@ def known_specs() -> tuple[list[str], list[str]]:
     for name in store.known_bundles():
         try:
             bundle = store.open_bundle(name)
+            inputs = bundle.manifest.inputs
+            encoders[bundle.beside(inputs.get("encoder", {}).get("spec", ""))] = None
+            for model in inputs.get("models", {}).values():
+                models[bundle.beside(model.get("spec", ""))] = None
         except CspError:
             continue
-        inputs = bundle.manifest.inputs
-        encoders[bundle.beside(inputs.get("encoder", {}).get("spec", ""))] = None
-        for model in inputs.get("models", {}).values():
-            models[bundle.beside(model.get("spec", ""))] = None
 
     def usable(specs: dict[str, None], common: tuple[str, ...]) -> list[str]:
         specs.update(dict.fromkeys(common))

@@ -36,6 +36,7 @@ def load_encoder(
     device: str = "cpu",
     offline: bool | None = None,
     expected: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Encoder:
     """Load the encoder that ``spec`` names.
 
@@ -52,6 +53,7 @@ def load_encoder(
         offline: never touch the network; by default as ``HF_HUB_OFFLINE`` says.
         expected: the ``description`` of the one encoder that is wanted; loading stops at the first
             part that differs, before what comes after it is read.
+        files: the sha256 of the small files in its folder, compared before anything is loaded.
 
     Raises:
         StaleError: if it is not the one that is wanted.
@@ -67,11 +69,11 @@ def load_encoder(
     if kind == "open_clip":
         from csp_engine.encoders.from_open_clip import load_open_clip
 
-        return load_open_clip(spec, rest, device, offline, expected)
+        return load_open_clip(spec, rest, device, offline, expected, files)
     if kind == "transformers":
         from csp_engine.encoders.from_transformers import load_transformers
 
-        return load_transformers(spec, rest, device, offline, expected)
+        return load_transformers(spec, rest, device, offline, expected, files)
     if kind == "precomputed":
         return PrecomputedEncoder(spec, Path(rest).expanduser())
     return _load_python(spec, rest)

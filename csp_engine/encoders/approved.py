@@ -33,6 +33,13 @@ VOCABULARY_FILES = (
 """Tables of tokens; the libraries that read them know nothing else in them."""
 
 _TOKEN_FILES = ("special_tokens_map.json", "added_tokens.json")
+FILES_OF_TOKENIZERS = (
+    "config.json",
+    "tokenizer_config.json",
+    *_TOKEN_FILES,
+    *VOCABULARY_FILES,
+)
+"""All that ``tokenizer_files`` looks at."""
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from csp_engine.errors import InputError, MissingModelError, StaleError
-from csp_engine.hashing import sha256_unescaped_json
+from csp_engine.hashing import sha256_file, sha256_unescaped_json
 from csp_engine.words.templates import normalise_rows
 
 logger = logging.getLogger(__name__)
@@ -152,6 +152,33 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     )
 
 
+def require_files(
+    folder: Path, names: Sequence[str], held: Mapping[str, str] | None, spec: str
+) -> dict[str, str]:
+    """The sha256 of small files of a folder, before a library is shown any of them.
+
+    Weights are not among them: the same tensors may lie in files of several formats, so they are
+    compared as tensors, by ``weights_sha256``.
+
+    Args:
+        folder: of the encoder.
+        names: the files that will be read; those that are not there are left out.
+        held: what they must be, or None where any will do.
+        spec: what is being loaded.
+
+    Raises:
+        StaleError: if they are others.
+    """
+    found = {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
+    if held is None or dict(held) == found:
+        return found
+    other = sorted(name for name in {*held, *found} if held.get(name) != found.get(name))
+    raise StaleError(
+        f"Encoder {spec} did not make this bundle: its {other[0]} is another; load the one that "
+        "did, or build the bundle again."
+    )
+
+
 def require_part(expected: Mapping[str, Any] | None, spec: str, part: str, found: Any) -> None:
     """Stop loading as soon as one part is not that of the encoder that is wanted.
 
@@ -188,7 +215,11 @@ def nearest(wanted: str, known: Sequence[str], n: int = 3) -> str:
 
 
 class NetworkEncoder:
-    """An encoder that runs a network; made by ``load_encoder``."""
+    """An encoder that runs a network; made by ``load_encoder``.
+
+    ``files`` are the sha256 of the configuration and tables of tokens in its folder, or None where
+    it came from no folder.
+    """
 
     needs_pixels = True
 
@@ -201,8 +232,10 @@ class NetworkEncoder:
         image_rows: Callable[[torch.Tensor], torch.Tensor],
         text_rows: Callable[[Sequence[str]], Iterator[tuple[list[int], torch.Tensor]]],
         device: str,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         self.spec = spec
+        self.files = None if files is None else dict(files)
         self.dim = int(description["dim"])
         self.description = description
         self.fingerprint = fingerprint(description)

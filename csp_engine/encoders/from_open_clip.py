@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from csp_engine.encoders.approved import approved_folder, tokenizer_files
+from csp_engine.encoders.approved import FILES_OF_TOKENIZERS, approved_folder, tokenizer_files
 from csp_engine.encoders.base import (
     TEXT_BATCH,
     TOKENIZER_FILES,
@@ -28,6 +28,7 @@ from csp_engine.encoders.base import (
     no_network,
     plain,
     read_json,
+    require_files,
     require_part,
     tokenizer_sha256,
 )
@@ -256,15 +257,18 @@ def load_open_clip(
     device: str,
     offline: bool,
     expected: Mapping[str, Any] | None = None,
+    held: Mapping[str, str] | None = None,
 ) -> NetworkEncoder:
     """Load by tag, hub name or folder; see ``load_encoder``."""
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
     kind, source = open_clip_source(rest, offline)
-    folder = Path()
+    folder, files = Path(), None
     if kind == "folder":
         folder = source
+        names = (OPEN_CLIP_CONFIG, *FILES_OF_TOKENIZERS)
+        files = require_files(folder, names, held, spec)
         config = read_json(folder / OPEN_CLIP_CONFIG)
         if not isinstance(config.get("model_cfg"), dict):
             raise InputError(f"{folder / OPEN_CLIP_CONFIG} has no model_cfg.")
@@ -321,7 +325,7 @@ def load_open_clip(
         yield from _open_clip_text_rows(network, token_tl)
 
     return NetworkEncoder(
-        spec, description, network, pixels, network.encode_image, text_rows, device
+        spec, description, network, pixels, network.encode_image, text_rows, device, files
     )
 
 

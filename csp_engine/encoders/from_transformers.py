@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from csp_engine.encoders.approved import approved_folder, tokenizer_files
+from csp_engine.encoders.approved import FILES_OF_TOKENIZERS, approved_folder, tokenizer_files
 from csp_engine.encoders.base import (
     TEXT_BATCH,
     TOKENIZER_FILES,
@@ -23,6 +23,7 @@ from csp_engine.encoders.base import (
     network_sha256,
     plain,
     read_json,
+    require_files,
     require_part,
     tokenizer_sha256,
 )
@@ -78,6 +79,7 @@ def load_transformers(
     device: str,
     offline: bool,
     expected: Mapping[str, Any] | None = None,
+    held: Mapping[str, str] | None = None,
 ) -> NetworkEncoder:
     """Load by hub name or from a folder; see ``load_encoder``."""
     folder = transformers_folder(rest, offline)
@@ -87,8 +89,9 @@ def load_transformers(
             f"{folder / 'config.json'} is a {model_type!r} model; transformers encoders here are "
             f"{', '.join(NETWORKS)} (others: python:module:factory)."
         )
+    files = require_files(folder, (*FILES_OF_TOKENIZERS, *PREPROCESSOR_FILES), held, spec)
     with _approved(folder) as approved:
-        return _load(spec, rest, folder, approved, device, expected)
+        return _load(spec, rest, folder, approved, device, expected, files)
 
 
 @contextmanager
@@ -145,6 +148,7 @@ def _load(
     approved: Path,
     device: str,
     expected: Mapping[str, Any] | None,
+    files: Mapping[str, str],
 ) -> NetworkEncoder:
     import transformers
 
@@ -252,7 +256,7 @@ def _load(
                 ),
             )
 
-    return NetworkEncoder(spec, description, network, pixels, image_rows, text_rows, device)
+    return NetworkEncoder(spec, description, network, pixels, image_rows, text_rows, device, files)
 
 
 def _pooled(output: Any) -> torch.Tensor:

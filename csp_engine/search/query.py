@@ -339,7 +339,11 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
             f"The encoder of {bundle.name} is Python code ({held}), which runs only if you say so: "
             f"name it with --encoder {held}, or set CSP_TRUST_PYTHON=1."
         )
-    encoder = load_encoder(spec or bundle.beside(held), expected=_wanted(bundle))
+    encoder = load_encoder(
+        spec or bundle.beside(held),
+        expected=_wanted(bundle),
+        files=bundle.manifest.inputs["encoder"].get("files"),
+    )
     require_same_encoder(bundle, encoder)
     return encoder
 

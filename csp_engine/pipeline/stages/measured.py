@@ -48,6 +48,9 @@ def measure(run: Run, request: BuildRequest) -> None:
         "dim": encoder.dim,
         "description": encoder.description,
     }
+    files = getattr(encoder, "files", None)  # encoders of Python code may have none
+    if files:
+        run.described["encoder"]["files"] = files
 
     missing = [name for name in identities if not run.is_fresh(name)]
     by_pass = [n for n in missing if n != "embeddings" or pixels]

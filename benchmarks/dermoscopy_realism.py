@@ -38,7 +38,7 @@ from csp_engine.demo.simulator.captions import HELD_OUT, WORDINGS
 from csp_engine.demo.simulator.cases import CLINICAL, concept_table, draw_cases
 from csp_engine.demo.simulator.render import VERSION, render
 from csp_engine.demo.training.encoder import SIDE, zero_shot_auroc
-from csp_engine.demo.training.training import pictures
+from csp_engine.demo.training.pictures import pictures
 from csp_engine.stats.intervals import auroc_interval
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -78,7 +78,7 @@ def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Made once, also where tests run in several processes.
     """
-    from csp_engine.demo.shipping.shipping import ship
+    from csp_engine.demo.shipping.packing import ship
     from tests.worlds import small_demo
 
     base = tmp_path_factory.getbasetemp()

@@ -61,8 +61,8 @@ def build(
     Example:
         csp demo build
     """
+    from csp_engine.demo.shipping.packing import require_place, ship
     from csp_engine.demo.shipping.parts import FULL
-    from csp_engine.demo.shipping.shipping import require_place, ship
     from csp_engine.demo.shipping.world import build_world
 
     require_place(out)
@@ -124,7 +124,7 @@ def verify(
     Example:
         csp demo verify
     """
-    from csp_engine.demo.shipping.shipping import verify_shipped
+    from csp_engine.demo.shipping.verifying import verify_shipped
 
     with progress_bars() as progress:
         report = verify_shipped(folder, against=against, is_quick=quick, progress=progress)

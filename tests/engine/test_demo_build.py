@@ -14,9 +14,10 @@ from torch import nn
 
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping import opening as shipped
-from csp_engine.demo.shipping import shipping
+from csp_engine.demo.shipping import verifying
 from csp_engine.demo.shipping.parts import QUICK, World, sole_builder
-from csp_engine.demo.training import training
+from csp_engine.demo.training import steps
+from csp_engine.demo.training.pictures import pictures
 from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_json
 from csp_engine.types import silent
@@ -57,15 +58,15 @@ def test_other_photographs_than_the_shipped_ones_are_noticed(quick_demo, tmp_pat
     demo = Path(shutil.copytree(quick_demo / "shipped", tmp_path / "demo"))
     record = shipped.read_record(demo)
     resigned(demo, pixels=[record["pixels"][0], "0" * 64])
-    problems = shipping.verify_shipped(demo).problems
+    problems = verifying.verify_shipped(demo).problems
     assert len(problems) == 1
     assert "Photographs 100 to" in problems[0]
     resigned(demo, settings={**record["settings"], "seed": 1})
-    problems = "\n".join(shipping.verify_shipped(demo).problems)
+    problems = "\n".join(verifying.verify_shipped(demo).problems)
     for what in ("cases.csv.gz", "Photographs 0 to", "other photographs", "probe table", "planted"):
         assert what in problems
     resigned(demo, settings={**record["settings"], "render": 0})
-    (problem,) = shipping.verify_shipped(demo).problems
+    (problem,) = verifying.verify_shipped(demo).problems
     assert "version 0 of the renderer" in problem
 
 
@@ -76,7 +77,7 @@ def test_other_photographs_than_the_shipped_ones_are_noticed(quick_demo, tmp_pat
 def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
     quick_demo, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(steps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     stopped: list[str] = []
 
     def stop_once(stage: str, done: int, total: int) -> None:
@@ -139,16 +140,16 @@ def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):
 
 
 def test_a_damaged_file_of_the_work_folder_is_one_sentence(tmp_path):
-    pictures = training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    made = pictures(tmp_path, "probe", 2, 0, 16, silent)
     (kept,) = tmp_path.rglob("*.npz")
-    again = training.pictures(tmp_path, "probe", 2, 0, 16, silent)
-    np.testing.assert_array_equal(pictures.image_nhwc, again.image_nhwc)
+    again = pictures(tmp_path, "probe", 2, 0, 16, silent)
+    np.testing.assert_array_equal(made.image_nhwc, again.image_nhwc)
     kept.write_bytes(kept.read_bytes()[:-100])
     with pytest.raises(InputError, match=f"{kept.name} is damaged; delete it"):
-        training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+        pictures(tmp_path, "probe", 2, 0, 16, silent)
     (tmp_path / "a.checkpoint").write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match=r"a\.checkpoint is damaged; delete it"):
-        training.train(
+        steps.train(
             nn.Linear(2, 2),
             lambda _: torch.zeros(()),
             2,

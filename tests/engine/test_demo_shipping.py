@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from csp_engine.bundle import Bundle
 from csp_engine.cli import demo as demo_command
 from csp_engine.demo.shipping import opening as shipped
-from csp_engine.demo.shipping import shipping
+from csp_engine.demo.shipping import packing, verifying
 from csp_engine.demo.shipping.parts import QUICK, World
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError
 from csp_engine.pipeline import build
@@ -34,7 +34,7 @@ def world(tmp_path_factory) -> World:
     world = World(folder / "work", QUICK)
     build(toys.request(folder, world.path("dermoscopy.csp"), notice="Drawn squares."))
     rng = np.random.default_rng(0)
-    for part in shipping.PARTS:
+    for part in packing.PARTS:
         path = world.path(part)
         if not part.endswith(".safetensors"):
             path.mkdir()
@@ -53,7 +53,7 @@ def world(tmp_path_factory) -> World:
 
 @pytest.fixture(scope="module")
 def once_shipped(world, tmp_path_factory) -> Path:
-    return shipping.ship(world, tmp_path_factory.mktemp("once") / "demo")
+    return packing.ship(world, tmp_path_factory.mktemp("once") / "demo")
 
 
 @pytest.fixture
@@ -74,20 +74,20 @@ def test_what_ships_is_whole_and_remembers_no_machine(world, demo):
     assert {path.split("/")[0] for path in record["files"]} == {
         "dermoscopy.csp",
         "cases.csv.gz",
-        *shipping.PARTS,
+        *packing.PARTS,
     }
     bundle = Bundle.open(shipped.require_shipped(demo))
     assert {name.partition(":")[0] for name in bundle.omitted} == {"activations"}
     assert bundle.notice == "Drawn squares."
     text = (bundle.path / "manifest.json").read_text() + json.dumps(record)
     assert str(world.folder) not in text
-    assert shipping.verify_shipped(demo, is_quick=True).problems == []
+    assert verifying.verify_shipped(demo, is_quick=True).problems == []
 
 
 def test_shipping_twice_gives_the_same_bytes_and_replaces_the_older(world, demo):
     before = {p.relative_to(demo): p.read_bytes() for p in demo.rglob("*") if p.is_file()}
     (demo / "stray").write_text("of an older version")
-    shipping.ship(world, demo)
+    packing.ship(world, demo)
     after = {p.relative_to(demo): p.read_bytes() for p in demo.rglob("*") if p.is_file()}
     assert after == before
     assert [p.name for p in demo.parent.iterdir()] == ["demo"]
@@ -97,15 +97,15 @@ def test_what_cannot_be_shipped_leaves_the_older_demo(world, demo, tmp_path, mon
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="holds no demo"):
-        shipping.ship(world, tmp_path / "other")
+        packing.ship(world, tmp_path / "other")
     (tmp_path / "file").write_text("")
     for target in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError):
-            shipping.ship(world, target)
-    monkeypatch.setattr(shipping, "MAX_BYTES", 1000)
+            packing.ship(world, target)
+    monkeypatch.setattr(packing, "MAX_BYTES", 1000)
     with pytest.raises(InputError, match="most it may be"):
-        shipping.ship(world, demo)
-    assert shipping.verify_shipped(demo, is_quick=True).problems == []
+        packing.ship(world, demo)
+    assert verifying.verify_shipped(demo, is_quick=True).problems == []
     assert sorted(p.name for p in tmp_path.iterdir()) == ["demo", "file", "other"]
 
 
@@ -119,8 +119,8 @@ def test_a_kill_while_shipping_costs_nothing(world, demo, moment):
     else:
         demo.rename(old)
         shutil.copytree(old, new if moment == "between the renames" else demo)
-    shipping.ship(world, demo)
-    assert shipping.verify_shipped(demo, is_quick=True).problems == []
+    packing.ship(world, demo)
+    assert verifying.verify_shipped(demo, is_quick=True).problems == []
     assert [p.name for p in demo.parent.iterdir()] == ["demo"]
 
 
@@ -145,7 +145,7 @@ def test_damage_is_named_file_by_file(demo, damage, capsys):
             path.write_bytes(content[: len(content) // 2])
         else:
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        report = shipping.verify_shipped(demo, is_quick=True)
+        report = verifying.verify_shipped(demo, is_quick=True)
         assert any(path.name in problem for problem in report.problems), path
         assert all("csp demo build" in problem for problem in report.problems)
         is_own = path.name == "manifest.json" or shipped.BUNDLE not in path.parts
@@ -155,7 +155,7 @@ def test_damage_is_named_file_by_file(demo, damage, capsys):
         code, _, _ = run(capsys, "demo", "verify", demo, "--quick")
         assert code == 1
         path.write_bytes(content)
-    assert shipping.verify_shipped(demo, is_quick=True).problems == []
+    assert verifying.verify_shipped(demo, is_quick=True).problems == []
 
 
 def test_a_damaged_record_is_one_sentence(demo, capsys, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_damaged_record_is_one_sentence(demo, capsys, monkeypatch):
 
 def test_files_that_do_not_belong_are_named(demo):
     (demo / "extra.bin").write_bytes(b"x")
-    (problem,) = shipping.verify_shipped(demo, is_quick=True).problems
+    (problem,) = verifying.verify_shipped(demo, is_quick=True).problems
     assert "extra.bin is not part of the demo" in problem
 
 
@@ -195,7 +195,7 @@ def test_weights_are_compared_in_three_steps(world, demo, tmp_path):
         if share:
             save_file({name: values * (1 + share) for name, values in weights.items()}, path)
         problems: list[str] = []
-        holds = shipping.compare_weights(demo, work, quality, problems)
+        holds = verifying.compare_weights(demo, work, quality, problems)
         assert sum("identical bytes" in line for line in holds) == (4 if share else 5)
         return next((line for line in holds if "biased" in line), ""), problems
 
@@ -212,29 +212,29 @@ def test_weights_are_compared_in_three_steps(world, demo, tmp_path):
     assert "another result" in problems[0]
     path.unlink()
     problems = []
-    shipping.compare_weights(demo, work, QUALITY, problems)
+    verifying.compare_weights(demo, work, QUALITY, problems)
     assert "biased.safetensors is missing" in problems[0]
 
 
 def test_only_a_finished_build_of_the_same_settings_can_be_compared(world, demo, tmp_path):
     with pytest.raises(InputError, match="no work folder"):
-        shipping.verify_shipped(demo, against=tmp_path)
+        verifying.verify_shipped(demo, against=tmp_path)
     record = world.record
     (tmp_path / "world.json").write_text(json.dumps({**record, "settings": {"seed": 5}}))
     with pytest.raises(InputError, match="other settings"):
-        shipping.verify_shipped(demo, against=tmp_path)
+        verifying.verify_shipped(demo, against=tmp_path)
     (tmp_path / "world.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="not finished"):
-        shipping.verify_shipped(demo, against=tmp_path)
+        verifying.verify_shipped(demo, against=tmp_path)
 
 
 def test_difference_of_tensors_is_a_share_of_their_length():
     one = {"w": np.array([3.0, 4.0], np.float32), "none": np.zeros(3, np.float32)}
     two = {"w": np.array([3.0, 4.5], np.float32), "none": np.zeros(3, np.float32)}
     expected = 0.5 / np.hypot(3, 4.5)
-    assert shipping._largest_difference(one, two) == pytest.approx(expected)
-    assert shipping._largest_difference(one, one) == 0
-    assert shipping._largest_difference(one, {"w": one["w"]}) == np.inf
+    assert verifying._largest_difference(one, two) == pytest.approx(expected)
+    assert verifying._largest_difference(one, one) == 0
+    assert verifying._largest_difference(one, {"w": one["w"]}) == np.inf
 
 
 # ---------------------------------------------------------------- places

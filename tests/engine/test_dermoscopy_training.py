@@ -15,7 +15,7 @@ from torch import nn
 
 from csp_engine.demo.simulator.cases import draw_cases
 from csp_engine.demo.simulator.render import GRID, MASKS
-from csp_engine.demo.training import training
+from csp_engine.demo.training import pictures, steps
 from csp_engine.types import silent
 
 N_STEPS = 12
@@ -40,11 +40,11 @@ def train_tiny(network: nn.Module, checkpoint: Path, progress=silent) -> dict[st
     target_n = torch.from_numpy(rng.integers(0, 2, 30))
 
     def loss_at(step: int) -> torch.Tensor:
-        rows = training.batch_rows(3, step, len(image_nhwc), 8)
-        pixels, _ = training.varied(image_nhwc[rows], step)
+        rows = steps.batch_rows(3, step, len(image_nhwc), 8)
+        pixels, _ = steps.varied(image_nhwc[rows], step)
         return nn.functional.cross_entropy(network(pixels), target_n[rows])
 
-    training.train(
+    steps.train(
         network, loss_at, N_STEPS,
         rate=1e-2, checkpoint=checkpoint, stage="tiny", progress=progress,
     )  # fmt: skip
@@ -53,7 +53,7 @@ def train_tiny(network: nn.Module, checkpoint: Path, progress=silent) -> dict[st
 
 @pytest.fixture
 def checkpoints_at_every_step(monkeypatch):
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(steps, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
 
 @pytest.mark.usefixtures("checkpoints_at_every_step")
@@ -100,18 +100,17 @@ def test_a_cut_off_checkpoint_never_bears_the_final_name(tmp_path):
 def test_batches_show_every_picture_once_per_round_in_changing_order():
     n, size = 24, 8
     rounds = [
-        [training.batch_rows(0, step, n, size) for step in range(3 * r, 3 * r + 3)]
-        for r in range(2)
+        [steps.batch_rows(0, step, n, size) for step in range(3 * r, 3 * r + 3)] for r in range(2)
     ]
     for batches in rounds:
         assert sorted(np.concatenate(batches).tolist()) == list(range(n))
     assert any(not np.array_equal(a, b) for a, b in zip(rounds[0], rounds[1], strict=True))
-    assert np.array_equal(training.batch_rows(0, 4, n, size), rounds[1][1])
+    assert np.array_equal(steps.batch_rows(0, 4, n, size), rounds[1][1])
 
 
 def test_the_eight_ways_of_a_square_are_distinct_and_keep_its_cells():
     square = torch.arange(9.0).view(1, 1, 3, 3)
-    ways = [training.turned(square, way) for way in range(8)]
+    ways = [steps.turned(square, way) for way in range(8)]
     assert len({tuple(w.flatten().tolist()) for w in ways}) == 8
     for way in ways:
         assert sorted(way.flatten().tolist()) == list(range(9))
@@ -119,9 +118,9 @@ def test_the_eight_ways_of_a_square_are_distinct_and_keep_its_cells():
 
 def test_variation_is_decided_by_the_seed():
     image_nhwc = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), np.uint8)
-    first, way = training.varied(image_nhwc, 5)
-    again, same_way = training.varied(image_nhwc, 5)
-    other, _ = training.varied(image_nhwc, 6)
+    first, way = steps.varied(image_nhwc, 5)
+    again, same_way = steps.varied(image_nhwc, 5)
+    other, _ = steps.varied(image_nhwc, 6)
     assert way == same_way
     assert first.shape == (3, 3, 20, 20)
     assert torch.equal(first, again)
@@ -132,11 +131,11 @@ def test_variation_keeps_a_picture_recognisable():
     """Turned back, a varied picture still resembles itself more than any other picture."""
     noise = np.random.default_rng(1).integers(0, 256, (6, 5, 5, 3), np.uint8)
     image_nhwc = noise.repeat(8, 1).repeat(8, 2)
-    plain = training.as_pixels(image_nhwc)
+    plain = steps.as_pixels(image_nhwc)
     for seed in range(10):
-        pixels, way = training.varied(image_nhwc, seed)
+        pixels, way = steps.varied(image_nhwc, seed)
         flat = pixels.reshape(6, -1).numpy()
-        same = training.turned(plain, way).reshape(6, -1).numpy()
+        same = steps.turned(plain, way).reshape(6, -1).numpy()
         similar = np.corrcoef(flat, same)[:6, 6:]
         assert similar.argmax(1).tolist() == list(range(6))
         assert similar.diagonal().min() > 0.8
@@ -145,10 +144,10 @@ def test_variation_keeps_a_picture_recognisable():
 PICTURES = """
 import os, signal, sys
 from pathlib import Path
-from csp_engine.demo.dermoscopy import training
+from csp_engine.demo.training import pictures
 
-training.CHUNK = 3
-training.os.cpu_count = lambda: 1  # no pool: its start is not what is tested
+pictures.CHUNK = 3
+os.cpu_count = lambda: 1  # no pool: its start is not what is tested
 
 def progress(stage, done, n):
     print(done, flush=True)
@@ -156,7 +155,7 @@ def progress(stage, done, n):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    training.pictures(Path(sys.argv[1]), "words", 8, 4, 32, progress)
+    pictures.pictures(Path(sys.argv[1]), "words", 8, 4, 32, progress)
 """
 
 
@@ -191,20 +190,20 @@ def test_pictures_go_on_after_a_kill(tmp_path):
     assert image_nhwc.shape == (8, 32, 32, 3)
     assert grid_nmyx.shape == (8, len(MASKS), GRID, GRID)
     for i, case in enumerate(draw_cases("words", 8, 4).to_dict("records")):
-        image, grid = training.picture(case, 32)
+        image, grid = pictures.picture(case, 32)
         assert np.array_equal(image_nhwc[i], image)
         assert np.array_equal(grid_nmyx[i], grid)
 
 
 def test_pictures_of_other_settings_lie_elsewhere(tmp_path, monkeypatch):
     """A picture is found again only by everything that decides it."""
-    monkeypatch.setattr(training.os, "cpu_count", lambda: 1)
-    first = training.pictures(tmp_path, "clean", 2, 0, 16, silent)
-    training.pictures(tmp_path, "clean", 2, 1, 16, silent)
-    training.pictures(tmp_path, "clean", 2, 0, 24, silent)
-    training.pictures(tmp_path, "probe", 2, 0, 16, silent)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    first = pictures.pictures(tmp_path, "clean", 2, 0, 16, silent)
+    pictures.pictures(tmp_path, "clean", 2, 1, 16, silent)
+    pictures.pictures(tmp_path, "clean", 2, 0, 24, silent)
+    pictures.pictures(tmp_path, "probe", 2, 0, 16, silent)
     assert len(list(tmp_path.iterdir())) == 4
-    again = training.pictures(
+    again = pictures.pictures(
         tmp_path, "clean", 2, 0, 16, lambda *_: pytest.fail("rendered a second time")
     )
     assert np.array_equal(first.image_nhwc, again.image_nhwc)

@@ -16,7 +16,7 @@ from csp_engine.demo.shipping.parts import BUNDLE, Plan, World
 from csp_engine.demo.simulator import captions, render
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table, draw_cases
 from csp_engine.demo.training import classifiers, planted
-from csp_engine.demo.training.training import Pictures
+from csp_engine.demo.training.pictures import Pictures
 from csp_engine.encoders import load_encoder
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers

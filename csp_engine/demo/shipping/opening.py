@@ -1,6 +1,6 @@
 """Opening the demo that comes with the project: quick checks, and nothing heavy is imported.
 
-``demo.json`` in its folder is the record, see ``csp_engine.demo.shipping.shipping``.
+``demo.json`` in its folder is the record, see ``csp_engine.demo.shipping.packing``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from csp_engine.demo.simulator import render
-from csp_engine.demo.training.training import Pictures, pictures
+from csp_engine.demo.training.pictures import Pictures, pictures
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
 from csp_engine.hashing import sha256_file
@@ -121,7 +121,7 @@ class World:
         return self.folder / f"{name}{CHECKPOINT}"
 
     def pictures(self, scenario: str, n: int, lesson: int, side: int) -> Pictures:
-        """Rendered pictures of a scenario, see ``training.pictures``; kept in ``pictures/``."""
+        """Rendered pictures of a scenario, kept in ``pictures/``."""
         seed = self.plan.lesson_seed(lesson)
         return pictures(self.folder / "pictures", scenario, n, seed, side, self.progress)
 

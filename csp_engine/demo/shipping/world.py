@@ -26,8 +26,9 @@ from csp_engine.demo.simulator.cases import concept_table, draw_cases
 from csp_engine.demo.simulator.drawing import draw
 from csp_engine.demo.simulator.photographs import shares_of, strengths
 from csp_engine.demo.training import captioner, classifiers, encoder, planted
+from csp_engine.demo.training.pictures import Pictures
 from csp_engine.demo.training.quality import quality
-from csp_engine.demo.training.training import Pictures, keep_freed_memory
+from csp_engine.demo.training.steps import keep_freed_memory
 from csp_engine.types import Progress, silent
 
 PROBE = "probe"

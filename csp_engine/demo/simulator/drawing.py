@@ -17,7 +17,7 @@ from csp_engine.bundle import translated_os_errors
 from csp_engine.demo.simulator import render
 from csp_engine.demo.simulator.cases import draw_cases
 from csp_engine.demo.simulator.photographs import write_tables
-from csp_engine.demo.training.training import workers
+from csp_engine.demo.workers import workers
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
 from csp_engine.hashing import sha256_json

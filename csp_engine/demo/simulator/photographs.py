@@ -11,7 +11,7 @@ import pandas as pd
 
 from csp_engine.demo.simulator import render
 from csp_engine.demo.simulator.cases import CONCEPTS, PATCH_COLOURS, concept_table
-from csp_engine.demo.training.training import workers
+from csp_engine.demo.workers import workers
 from csp_engine.types import Progress, silent
 
 CONTROL_COLUMNS = ("skin_tone", "size", "asymmetry", "irregularity", "n_colours", "pigment")

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from csp_engine.demo.simulator.cases import DIAGNOSES, SCENARIOS
-from csp_engine.demo.training.training import (
+from csp_engine.demo.training.pictures import Pictures
+from csp_engine.demo.training.steps import (
     MEAN,
     STD,
-    Pictures,
     batch_rows,
     half_precision,
     in_batches,

@@ -22,10 +22,10 @@ from torch import nn
 
 from csp_engine.demo.simulator.captions import Caption, caption
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
-from csp_engine.demo.training.training import (
+from csp_engine.demo.training.pictures import Pictures
+from csp_engine.demo.training.steps import (
     MEAN,
     STD,
-    Pictures,
     batch_rows,
     half_precision,
     save_half,

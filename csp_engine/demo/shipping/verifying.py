@@ -1,21 +1,12 @@
-"""The demo as it ships: what a finished work folder leaves behind, and whether it is still that.
-
-``demo.json`` in the shipped folder is the record: the settings everything follows from, the hash of
-every file, hashes over the decoded pixels of the probe photographs, and the figures measured when
-it was made. Files of the bundle are recorded by its own manifest.
-"""
+"""Whether a shipped demo is still what was shipped, and whether it can be made again."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
-import platform
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,41 +18,22 @@ from safetensors.numpy import load_file
 
 from csp_engine.bundle import (
     Bundle,
-    copy_slim,
-    translated_os_errors,
     verify,
 )
 from csp_engine.demo.shipping.bundling import held_out_cases
-from csp_engine.demo.shipping.opening import BUNDLE, FORMAT, REMEDY, SHIPPED, read_record
+from csp_engine.demo.shipping.opening import BUNDLE, REMEDY, SHIPPED, read_record
 from csp_engine.demo.shipping.opening import RECORD as DEMO
-from csp_engine.demo.shipping.parts import BUNDLE as MADE_BUNDLE
-from csp_engine.demo.shipping.parts import RECORD, VERSION, Plan, World
+from csp_engine.demo.shipping.packing import CASES, PIXEL_BLOCK, as_csv, files_of, pixel_hashes
+from csp_engine.demo.shipping.parts import RECORD, VERSION, Plan
 from csp_engine.demo.shipping.world import planted_memory, probe_cases
 from csp_engine.demo.simulator import render
 from csp_engine.demo.simulator.photographs import probe_table
 from csp_engine.demo.training import classifiers, planted
-from csp_engine.demo.training.training import workers
+from csp_engine.demo.workers import workers
 from csp_engine.errors import CspError, InputError
-from csp_engine.hashing import sha256_file, sha256_json
+from csp_engine.hashing import sha256_file
 from csp_engine.probe.images import perceptual_hash
 from csp_engine.types import Progress, silent
-
-CASES = "cases.csv.gz"
-MAX_BYTES = 60_000_000
-"""All demo assets together must not be larger."""
-
-PARTS = (
-    "encoder",
-    "captioner",
-    "planted",
-    *(f"{name}.safetensors" for name in classifiers.MODELS),
-)
-"""Files and folders of the work folder that are shipped as they are."""
-
-PIXEL_BLOCK = 100
-"""Photographs under one hash in ``demo.json``."""
-
-LIBRARIES = ("numpy", "pandas", "pillow", "torch", "open_clip_torch", "transformers")
 
 WEIGHTS_MAY_DIFFER = 1e-3
 """Training is taken for the same if no tensor differs by more than this share of its length."""
@@ -71,147 +43,6 @@ ROUNDING = 1e-5
 
 FIGURE_TOLERANCES = {"accuracy": 0.05, "zero-shot AUROC": 0.02}
 """Or else if no figure differs by more: accuracies on 1,000 photographs, mean zero-shot AUROCs."""
-
-
-# --- shipping ------------------------------------------------------------------------------------
-
-
-def require_place(target: Path) -> None:
-    """Refuse a place that ``ship`` could not use, before there is anything to ship.
-
-    Raises:
-        InputError: if it holds something else, or cannot be written.
-    """
-    temporary, before = _beside(target)
-    with translated_os_errors(target):
-        _recover(target, before)
-        if target.exists() and not (target.is_dir() and _is_replaceable(target)):
-            raise InputError(
-                f"{target} is not empty and holds no demo; choose another folder with --out."
-            )
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        temporary.rmdir()
-
-
-def ship(world: World, target: Path = SHIPPED, progress: Progress = silent) -> Path:
-    """Put a finished demo where it ships from, whole or not at all.
-
-    Args:
-        world: a finished work folder.
-        target: replaced if it holds an older demo.
-        progress: called with what is being checked.
-
-    Raises:
-        InputError: if the world is not finished, the demo would be larger than ``MAX_BYTES``, or
-            the target holds something else or cannot be written.
-        BundleError: if the world's bundle is damaged.
-    """
-    missing = [part for part in (*PARTS, "probe", MADE_BUNDLE, "quality.json")
-               if not world.path(part).exists()]  # fmt: skip
-    if missing:
-        raise InputError(
-            f"The demo in {world.folder} is not finished (it lacks {missing[0]}); "
-            "run 'csp demo build' again."
-        )
-    require_place(target)
-    temporary, before = _beside(target)
-    with translated_os_errors(target):
-        temporary.mkdir()
-        try:
-            _fill(temporary, world, progress)
-            size = sum(path.stat().st_size for path in _files(temporary))
-            if size > MAX_BYTES:
-                raise InputError(
-                    f"The demo would be {size / 1e6:.1f} MB, and {MAX_BYTES / 1e6:.0f} MB is the "
-                    "most it may be; make thumbnails, probe set or networks smaller."
-                )
-            if target.exists():
-                target.rename(before)
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            _recover(target, before)
-            raise
-        shutil.rmtree(before, ignore_errors=True)
-    return target
-
-
-def _beside(target: Path) -> tuple[Path, Path]:
-    """Where a new demo is filled, and where the older one waits until the new one is in place."""
-    return target.with_name(f".new-{target.name}"), target.with_name(f".old-{target.name}")
-
-
-def _recover(target: Path, before: Path) -> None:
-    """After a stop between the two renames, the older demo is the one that counts."""
-    if before.exists() and not target.exists():
-        before.rename(target)
-    shutil.rmtree(before, ignore_errors=True)
-
-
-def _is_replaceable(folder: Path) -> bool:
-    return (folder / DEMO).exists() or not any(folder.iterdir())
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _fill(folder: Path, world: World, progress: Progress) -> None:
-    copy_slim(Bundle.open(world.path(MADE_BUNDLE)), folder / BUNDLE)
-    for part in PARTS:
-        source, copy = world.path(part), folder / part
-        if source.is_dir():
-            shutil.copytree(source, copy)
-        else:
-            shutil.copyfile(source, copy)
-    cases = probe_cases(world.plan)
-    (folder / CASES).write_bytes(gzip.compress(_csv(cases), mtime=0))
-    images = sorted((world.path("probe") / "images").iterdir())
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "settings": world.record["settings"],
-        "libraries": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in LIBRARIES},
-        },
-        "files": {
-            path.relative_to(folder).as_posix(): {
-                "sha256": sha256_file(path),
-                "bytes": path.stat().st_size,
-            }
-            for path in _files(folder)
-            if path == folder / BUNDLE / "manifest.json" or BUNDLE not in path.parts
-        },
-        "pixels": list(_pixel_hashes(map(_pixels, images), len(images), progress)),
-        "seconds": {name: part["seconds"] for name, part in world.record["parts"].items()},
-        "quality": json.loads(world.path("quality.json").read_text(encoding="utf-8")),
-    }
-    record["self_sha256"] = sha256_json(record)
-    (folder / DEMO).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False, lineterminator="\n").encode()
-
-
-def _pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def _pixel_hashes(image_hwc: Iterator[np.ndarray], n: int, progress: Progress) -> Iterator[str]:
-    """One sha256 over the pixels of every ``PIXEL_BLOCK`` images, in order."""
-    digest = hashlib.sha256()
-    for i, image in enumerate(image_hwc, start=1):
-        digest.update(image.tobytes())
-        progress("pixels", i, n)
-        if i % PIXEL_BLOCK == 0 or i == n:
-            yield digest.hexdigest()
-            digest = hashlib.sha256()
-
-
-# --- checking ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -291,7 +122,7 @@ def _check_files(
     report.problems += [f"{folder / BUNDLE}: {problem.rstrip('.')}; {REMEDY}." for problem in found]
     strangers = [
         name
-        for path in _files(folder)
+        for path in files_of(folder)
         if (name := path.relative_to(folder).as_posix()) not in listed
         and BUNDLE not in path.parts
         and name != DEMO
@@ -319,7 +150,7 @@ def _check_drawn(
     plan = _plan(record["settings"])
     bundle = Bundle.open(folder / BUNDLE)
     cases, held = probe_cases(plan), held_out_cases(plan)
-    same_cases = gzip.decompress((folder / CASES).read_bytes()) == _csv(cases)
+    same_cases = gzip.decompress((folder / CASES).read_bytes()) == as_csv(cases)
     report.check(
         f"{len(cases):,} cases follow from the seed",
         None if same_cases else f"{folder / CASES} is not what seed {plan.seed} draws.",
@@ -342,7 +173,7 @@ def _check_drawn(
                     hashes.append(perceptual_hash(image))
                     yield image_hwc
 
-    found = list(_pixel_hashes(images(), len(cases), silent))
+    found = list(pixel_hashes(images(), len(cases), silent))
     differing = [i for i, pair in enumerate(zip(found, record["pixels"], strict=False))
                  if pair[0] != pair[1]]  # fmt: skip
     if len(found) != len(record["pixels"]) or differing:
@@ -432,7 +263,7 @@ def compare_weights(
     is_as_good = all(worst[kind] <= most for kind, most in FIGURE_TOLERANCES.items())
     told = ", ".join(f"{kind} by {worst[kind]:.3f} (at most {FIGURE_TOLERANCES[kind]})"
                      for kind in FIGURE_TOLERANCES)  # fmt: skip
-    for path in _files(folder):
+    for path in files_of(folder):
         if path.suffix != ".safetensors":
             continue
         name = path.relative_to(folder)

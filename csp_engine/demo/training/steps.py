@@ -1,4 +1,4 @@
-"""Training on simulated photographs: pictures to learn from, augmentation, steps that resume.
+"""Training on simulated photographs: augmentation, and steps that resume.
 
 Every step draws from a random stream of its own, made from the seed and the step's number, so a
 run that was interrupted ends with the weights of one that was not.
@@ -8,96 +8,23 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import json
-import multiprocessing
-import os
-import signal
 import time
-import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 import torch
-from jaxtyping import Bool, UInt8
-from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from csp_engine.demo.simulator import render as renderer
-from csp_engine.demo.simulator.cases import draw_cases
 from csp_engine.errors import InputError
 from csp_engine.types import Progress
-
-CHUNK = 200
-"""Pictures in one file; an interruption loses at most one."""
-
-FEW_JOBS = 200
-"""Pictures rendered in the time that new processes take to import what they need."""
 
 SECONDS_BETWEEN_CHECKPOINTS = 45.0
 MEAN = (0.75, 0.60, 0.53)
 STD = (0.25, 0.25, 0.25)
-
-
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """Rendered cases: pictures, in which cells of a grid each mask is seen, and the cases."""
-
-    image_nhwc: UInt8[np.ndarray, "n height width 3"]
-    grid_nmyx: Bool[np.ndarray, "n mask y x"]
-    cases: pd.DataFrame
-
-
-def picture(case: Mapping[str, Any], side: int) -> tuple[np.ndarray, np.ndarray]:
-    """One case, rendered and shrunk to ``side`` pixels, and the grid of its masks."""
-    photograph = renderer.render(case)
-    image = photograph.image().resize((side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image), photograph.grid()
-
-
-def pictures(
-    folder: Path, scenario: str, n: int, seed: int, side: int, progress: Progress
-) -> Pictures:
-    """Cases of a scenario and their pictures, rendered once and kept in ``folder``."""
-    cases = draw_cases(scenario, n, seed)
-    settings = [scenario, n, seed, side, renderer.VERSION, cases.to_json()]
-    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
-    home = folder / f"{scenario}-{n}-{side}-{key}"
-    home.mkdir(parents=True, exist_ok=True)
-    rows = cases.to_dict("records")
-    files = {start: home / f"{start:06d}.npz" for start in range(0, n, CHUNK)}
-    missing = [start for start, file in files.items() if not file.exists()]
-    n_done = n - sum(min(CHUNK, n - start) for start in missing)
-    if missing:
-        with workers(n - n_done) as run:
-            for start in missing:
-                part = rows[start : start + CHUNK]
-                images, grids = zip(*run(partial(picture, side=side), part), strict=True)
-                temporary = home / f".tmp-{start:06d}.npz"
-                np.savez(temporary, image=np.stack(images), grid=np.stack(grids))
-                temporary.rename(files[start])
-                n_done += len(part)
-                progress(f"pictures ({scenario})", n_done, n)
-    images_, grids_ = zip(*map(_kept_pictures, files.values()), strict=True)
-    return Pictures(np.concatenate(images_), np.concatenate(grids_), cases)
-
-
-def _kept_pictures(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(file) as kept:
-            return kept["image"], kept["grid"]
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error):
-        raise InputError(f"{file} is damaged; delete it and run again.") from None
 
 
 def keep_freed_memory() -> None:
@@ -114,24 +41,6 @@ def keep_freed_memory() -> None:
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, 2**31 - 1)
     mallopt(m_top_pad, 1 << 28)
-
-
-@contextmanager
-def workers(n_jobs: int) -> Generator[Callable[..., Iterator[Any]]]:
-    """A ``map`` that runs on all cores, in order; here, where few jobs would not pay for them."""
-    n = min(8, os.cpu_count() or 1)
-    if n == 1 or n_jobs <= FEW_JOBS:
-        yield map
-        return
-    # Fresh processes: a fork of a process that runs torch's threads may never return.
-    # Ctrl-C is for this process alone; it then drops what the others have not begun.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(n, context, initializer=signal.signal, initargs=ignore)
-    try:
-        yield partial(pool.map, chunksize=8)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def as_pixels(image_nhwc: np.ndarray) -> torch.Tensor:

@@ -49,10 +49,10 @@ bench: $(PACKAGE) $(DEV)  ## measure speed and memory; tables land in benchmarks
 	$(BIN)/python -m benchmarks
 
 docs: $(PACKAGE)  ## write docs/cli.md from the command line itself
-	$(BIN)/python tests/docs/cli_reference.py
+	$(BIN)/python -m tools.cli_reference
 
 pictures: $(PACKAGE) $(DEV)  ## take the pictures in the documents again, from the shipped demo
-	$(BIN)/python docs/pictures.py
+	$(BIN)/python -m tools.pictures
 
 requirements: $(RUNTIME)  ## compile requirements*.txt from pyproject.toml, keeping the versions that still fit
 	$(BIN)/python -m pip install --quiet uv

@@ -9,6 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from studies.__main__ import STUDIES
+
 BENCHMARKS = {
     "search": "exact text search over 100,000 neurons",
     "startup": "import of the pages and opening of a large bundle, without torch",
@@ -18,15 +20,8 @@ BENCHMARKS = {
     "rescore": "new labels for 2,048 neurons x 10,000 labels",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",
-    "planted_geometry": "labels of planted neurons, by method and gamma",
-    "truth_intervals": "how often the intervals of ground truth hold the true figure",
-    "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",
-    "captioner": "the demo's captioner on planted embeddings: training time, accuracy, rate",
-    "dermoscopy_realism": "detectors that learnt from simulated photographs, on real ones",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }
-NEED_ARGUMENTS = {"demo_truth"}
-"""Run only when named."""
 
 
 def main() -> None:
@@ -36,10 +31,12 @@ def main() -> None:
             chosen.append([word])
         elif chosen:
             chosen[-1].append(word)
+        elif word in STUDIES:
+            sys.exit(f"{word} is a study now: python -m studies {' '.join(sys.argv[1:])}")
         else:
             sys.exit(f"No benchmark is called {word!r}; there are {', '.join(BENCHMARKS)}.")
     failed = []
-    for name, *arguments in chosen or [[n] for n in BENCHMARKS if n not in NEED_ARGUMENTS]:
+    for name, *arguments in chosen or [[name] for name in BENCHMARKS]:
         print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
         if subprocess.run(command, check=False).returncode:

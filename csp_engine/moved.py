@@ -42,6 +42,8 @@ MOVED = {
     "scoring": "methods",
     "static_pages": "exports.html",
 }
+STUDIES = {f"benchmarks.{name}": f"studies.{name}" for name in ("dermoscopy_models", "surrogate")}
+"""Addresses of models and encoders outside the engine; bundles hold them too."""
 QUIETLY = {
     "demo.dermoscopy": "demo",
     "demo.dermoscopy.classifiers": "demo.training.classifiers",
@@ -71,13 +73,17 @@ class _Finder(importlib.abc.MetaPathFinder):
         self, fullname: str, path: Any, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         former = fullname.removeprefix("csp_engine.")
-        home = MOVED.get(former) or QUIETLY.get(former)
-        if home is None or former == fullname:
+        if former == fullname:
+            home = STUDIES.get(fullname)
+        else:
+            home = MOVED.get(former) or QUIETLY.get(former)
+            home = home and f"csp_engine.{home}"
+        if home is None:
             return None
-        if former in MOVED:
-            message = f"csp_engine.{former} is now csp_engine.{home}; import it from there."
+        if former not in QUIETLY:
+            message = f"{fullname} is now {home}; import it from there."
             warnings.warn(message, FutureWarning, stacklevel=2)
-        return importlib.machinery.ModuleSpec(fullname, _Loader(f"csp_engine.{home}"))
+        return importlib.machinery.ModuleSpec(fullname, _Loader(home))
 
 
 def install() -> None:

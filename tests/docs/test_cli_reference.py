@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import cli_reference
 import pytest
+
+from tools import cli_reference
 
 COMMANDS = cli_reference.commands()
 NAMES = {"build", "layers", "info", "verify", "label", "search", "export", "import", "serve"}

@@ -6,9 +6,10 @@ import re
 import shlex
 from pathlib import Path
 
-import cli_reference
 import pytest
 from typer.exceptions import TyperException
+
+from tools import cli_reference
 
 ROOT = cli_reference.ROOT
 COMMANDS = cli_reference.commands()

@@ -7,24 +7,25 @@ from pathlib import Path
 
 from csp_engine.demo.simulator.cases import CLINICAL, PATCH_COLOURS, SCENARIOS
 from csp_engine.demo.training.planted import KINDS
+from tools import demo_tables
+from tools.tables import MISSING
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
-TABLES = "demo_tables"
 
 
-def test_tables_are_those_of_the_measured_figures(tables):
-    assert tables.filled(PAGE) == PAGE, "run: python docs/demo_tables.py --write"
+def test_tables_are_those_of_the_measured_figures():
+    assert demo_tables.filled(PAGE) == PAGE, "run: python -m tools.demo_tables --write"
 
 
-def test_every_table_stands_in_the_page(tables):
-    assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(tables.TABLES)
-    assert PAGE.count("<!-- end -->") == len(tables.TABLES)
+def test_every_table_stands_in_the_page():
+    assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(demo_tables.TABLES)
+    assert PAGE.count("<!-- end -->") == len(demo_tables.TABLES)
 
 
-def test_a_missing_file_is_said_and_never_guessed(tables, monkeypatch, tmp_path):
-    monkeypatch.setitem(tables.TABLES, "search", (tmp_path / "none.json", tables.search))
-    assert tables.table("search") == tables.MISSING
+def test_a_missing_file_is_said_and_never_guessed(monkeypatch, tmp_path):
+    monkeypatch.setitem(demo_tables.TABLES, "search", (tmp_path / "none.json", demo_tables.search))
+    assert demo_tables.table("search") == MISSING
 
 
 def test_what_it_is_and_is_not_stands_at_the_top():

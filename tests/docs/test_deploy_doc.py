@@ -7,12 +7,12 @@ import re
 import shlex
 import tomllib
 
-import cli_reference
 import pytest
 from streamlit import config
 
 from csp_engine.cli import serving
 from pages.ui.shell import access
+from tools import cli_reference
 
 ROOT = cli_reference.ROOT
 PAGE = (ROOT / "docs" / "deploy.md").read_text("utf-8")

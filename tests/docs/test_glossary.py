@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-import cli_reference
+from tools import cli_reference
 
 TEXT = (cli_reference.ROOT / "docs" / "glossary.md").read_text("utf-8")
 ENTRY = re.compile(r"^- \*\*(?P<term>[^*]+)\*\*: (?P<meaning>.+\.)$")

@@ -6,23 +6,24 @@ import json
 import re
 from pathlib import Path
 
+from tools import melanoma_tables
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "melanoma.md").read_text(encoding="utf-8")
-TABLES = "melanoma_tables"
 
 
-def test_tables_are_those_of_the_measured_figures(tables):
-    assert tables.filled(PAGE) == PAGE, "run: python docs/melanoma_tables.py --write"
-    assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(tables.TABLES)
-    assert PAGE.count("<!-- end -->") == len(tables.TABLES)
+def test_tables_are_those_of_the_measured_figures():
+    assert melanoma_tables.filled(PAGE) == PAGE, "run: python -m tools.melanoma_tables --write"
+    assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(melanoma_tables.TABLES)
+    assert PAGE.count("<!-- end -->") == len(melanoma_tables.TABLES)
 
 
-def test_only_aggregate_figures_of_every_artefact_are_kept(tables):
-    found = json.loads(tables.BROWSER.read_text("utf-8"))
+def test_only_aggregate_figures_of_every_artefact_are_kept():
+    found = json.loads(melanoma_tables.BROWSER.read_text("utf-8"))
     assert "ISIC_" not in json.dumps(found)
-    assert set(found["encoders"]) == set(tables.ENCODERS)
+    assert set(found["encoders"]) == set(melanoma_tables.ENCODERS)
     for browsed in found["encoders"].values():
-        assert {row["artefact"] for row in browsed["search"]} == set(tables.ARTEFACTS)
+        assert {row["artefact"] for row in browsed["search"]} == set(melanoma_tables.ARTEFACTS)
 
 
 def test_links_lead_somewhere():

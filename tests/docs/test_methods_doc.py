@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from benchmarks import truth_intervals
 from csp_engine.evaluation.ground_truth import TruthRule
 from csp_engine.methods import METHODS
+from studies import planted_geometry, truth_intervals
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -54,15 +52,8 @@ def test_the_coverage_table_is_the_measured_one():
 
 
 def test_the_planted_tables_are_the_measured_ones():
-    script = ROOT / "benchmarks" / "planted_geometry.py"
-    spec = importlib.util.spec_from_file_location("planted_geometry_script", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    results = ROOT / "benchmarks" / "results" / "planted_geometry.json"
+    results = ROOT / "studies" / "results" / "planted_geometry.json"
     records = json.loads(results.read_text(encoding="utf-8"))
     shown = re.search(r"<!-- planted-geometry:.*?-->\n(.*?)<!-- end -->", PAGE, re.S)
     assert shown
-    assert shown[1].strip() == module.markdown(records).strip()
+    assert shown[1].strip() == planted_geometry.markdown(records).strip()

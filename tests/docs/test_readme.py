@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 
-import cli_reference
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +14,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.pipeline import build
 from tests.worlds import toys
+from tools import cli_reference
 
 ROOT = cli_reference.ROOT
 README = (ROOT / "README.md").read_text("utf-8")

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from benchmarks import demo_truth
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError
 from csp_engine.evaluation import label_accuracy as accuracy
 from csp_engine.exchange import import_labels
+from studies import demo_truth
 from tests.worlds import toys
 
 LAYER = "second@mean"
@@ -165,7 +165,7 @@ def test_mean_over_concepts_of_nothing_is_nan():
 
 def test_the_command_prints_and_stores_the_table(bundle, tmp_path):
     out = tmp_path / "truth.json"
-    command = [sys.executable, "-m", "benchmarks", "demo_truth", str(bundle.path)]
+    command = [sys.executable, "-m", "studies", "demo_truth", str(bundle.path)]
     command += ["--encoder", "python:tests.worlds.toys:ColourEncoder", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -176,7 +176,7 @@ def test_the_command_prints_and_stores_the_table(bundle, tmp_path):
 
 
 def test_a_bundle_without_truth_is_told_in_one_line(built):
-    command = [sys.executable, "-m", "benchmarks.demo_truth", str(built / "a.csp")]
+    command = [sys.executable, "-m", "studies.demo_truth", str(built / "a.csp")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

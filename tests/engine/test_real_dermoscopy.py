@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import dermoscopy_models, real_channels, real_dermoscopy, train_melanoma
 from csp_engine.errors import MissingModelError
 from csp_engine.probe.images import decode
+from studies import dermoscopy_models, real_channels, real_dermoscopy, train_melanoma
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ def encoder(shared_data: Path) -> Any:
         pytest.skip(f"no surrogate_clip_vitb32 in {shared_data}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CSP_SHARED_DATA", str(shared_data))
-        return load_encoder("python:benchmarks.surrogate:encoder")
+        return load_encoder("python:studies.surrogate:encoder")
 
 
 def pixels(encoder: Any, folder: Path, files: list[str]) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Take the pictures in these documents from the shipped demo, so that they stay true.
+"""Take the pictures in the documents from the shipped demo, so that they stay true.
 
-    python docs/pictures.py [NAME ...]
+    python -m tools.pictures [NAME ...]
 
 Without names it takes all of them: one WebP a page in docs/img, small enough for a repository.
 Needs Playwright (requirements-dev.txt) and a Chromium on the path.

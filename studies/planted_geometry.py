@@ -3,7 +3,7 @@
 Images are points on a sphere, made like those of an image-text encoder: a direction all images
 share, plus an object, plus an attribute on some of them, plus noise. Each neuron fires on one
 attribute; of the images with that attribute a share shows the neuron's favourite object. The right
-answer is the attribute. Run: python benchmarks/planted_geometry.py
+answer is the attribute. Run: python -m studies planted_geometry
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--worlds", type=int, default=3, help="worlds per cell, 20 neurons each")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=Path("studies/results"))
     args = parser.parse_args()
     records = []
     for setting in SETTINGS:

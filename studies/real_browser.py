@@ -1,13 +1,13 @@
 """What the browser finds on real dermoscopy: ISIC 2017 photographs, two skin classifiers.
 
 Builds a bundle as ``csp isic2017`` and ``csp build`` do, over a classifier of nine skin lesions
-made by others and the melanoma classifier that ``python -m benchmarks.train_melanoma`` makes. Then
+made by others and the melanoma classifier that ``python -m studies train_melanoma`` makes. Then
 measures every neuron against the artefact columns, stores that and the classifiers' accuracy in the
 bundle, and asks whether search, labels and the page Melanoma show the neurons that answer to an
 artefact. Only aggregate figures are written, one entry for each encoder. Needs the shared test
 material (CSP_SHARED_DATA).
 
-    python -m benchmarks.real_browser [--out FOLDER] [--encoder SPEC]
+    python -m studies real_browser [--out FOLDER] [--encoder SPEC]
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import dermoscopy_models
-from benchmarks.real_dermoscopy import ROOT, Columns, area, rounded
-from benchmarks.surrogate import shared_folder
 from csp_engine.bundle import Bundle
 from csp_engine.encoders import load_encoder
 from csp_engine.evaluation.ground_truth import association
@@ -41,6 +38,9 @@ from csp_engine.stats.intervals import share_of
 from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import read_vocabulary
 from pages.ui.views import case
+from studies import dermoscopy_models
+from studies.real_dermoscopy import ROOT, Columns, area, rounded
+from studies.surrogate import shared_folder
 
 RESULT = Path(__file__).parent / "results" / "real_browser.json"
 MODULES = {
@@ -347,7 +347,7 @@ def walk(bundle: Bundle) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "bundles" / "real_dermoscopy")
-    parser.add_argument("--encoder", default="python:benchmarks.surrogate:encoder")
+    parser.add_argument("--encoder", default="python:studies.surrogate:encoder")
     args = parser.parse_args()
 
     def show(stage: str, done: int, total: int) -> None:

@@ -1,29 +1,21 @@
-"""The tables of docs/melanoma.md, made from the figures that the benchmarks wrote.
+"""The tables of docs/melanoma.md: ``python -m tools.melanoma_tables [--write]``.
 
-    python docs/melanoma_tables.py           print them
-    python docs/melanoma_tables.py --write   put them into docs/melanoma.md
-
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Figures come from
-``benchmarks/results/real_channels.json`` and ``real_browser.json``.
+Figures come from ``studies/results/real_channels.json`` and ``real_browser.json``.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import demo_tables
-from demo_tables import ROOT, area, rows_of
+from tools import tables
+from tools.tables import ROOT, Record, Writers, area, rows_of
 
 PAGE = ROOT / "docs" / "melanoma.md"
-CHANNELS = ROOT / "benchmarks" / "results" / "real_channels.json"
-BROWSER = ROOT / "benchmarks" / "results" / "real_browser.json"
+CHANNELS = ROOT / "studies" / "results" / "real_channels.json"
+BROWSER = ROOT / "studies" / "results" / "real_browser.json"
 DEMO = "open_clip/assets/demo/encoder"
-ENCODERS = {"python:benchmarks.surrogate:encoder": "general", DEMO: "demo"}
+ENCODERS = {"python:studies.surrogate:encoder": "general", DEMO: "demo"}
 METHODS = {"csp": "CSP", "semanticlens": "SemanticLens", "clip_dissect": "CLIP-Dissect"}
 COLUMNS = {
     "patches": "colour patch",
@@ -38,8 +30,6 @@ COLUMNS = {
 """Artefacts in the order of the page, by column of the table."""
 
 ARTEFACTS = list(COLUMNS.values())[:-1]
-
-Record = Mapping[str, Any]
 
 
 def percent(value: float) -> str:
@@ -202,7 +192,7 @@ def walk(record: Record) -> str:
     return rows_of(head, rows)
 
 
-TABLES: dict[str, tuple[Path, Callable[[Record], str]]] = {
+TABLES: Writers = {
     "accuracy": (BROWSER, accuracy),
     "channels": (CHANNELS, channels),
     "poolings": (CHANNELS, poolings),
@@ -214,14 +204,9 @@ TABLES: dict[str, tuple[Path, Callable[[Record], str]]] = {
 }
 
 
-def table(name: str) -> str:
-    """One table."""
-    path, write = TABLES[name]
-    return write(json.loads(path.read_text(encoding="utf-8")))
-
-
-filled = partial(demo_tables.filled, table=table)
+table = partial(tables.written, TABLES)
+filled = partial(tables.filled, table=table)
 
 
 if __name__ == "__main__":
-    demo_tables.main(PAGE, TABLES, table)
+    tables.main(PAGE, TABLES, table)

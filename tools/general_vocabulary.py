@@ -1,6 +1,6 @@
 """Make ``general.txt`` from a WordNet 3.0 folder: nouns and adjectives of things that can be seen.
 
-Usage: python make_general.py /usr/share/wordnet
+Usage: python -m tools.general_vocabulary /usr/share/wordnet
 
 A noun is taken when it names something visible (its lexicographer file, or a subtree of another),
 when that is what the word usually means (its first sense, or one that is often tagged), and when it
@@ -18,10 +18,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+TARGET = Path(__file__).resolve().parents[1] / "assets" / "vocabularies" / "general.txt"
 HEADER = """\
 # General vocabulary: visual nouns, materials, colours, textures, parts, scenes and shapes.
-# Source: WordNet 3.0, selected by make_general.py, with a few words of our own (listed there).
+# Source: WordNet 3.0, selected by tools/general_vocabulary.py, with some words of our own there.
 # Licence: WordNet 3.0 licence, Copyright 2006 by Princeton University; see WORDNET-LICENCE.txt.
 """
 
@@ -498,10 +498,10 @@ def _is_plain(word: str, places: set[str]) -> bool:
 
 
 def main(folder: Path) -> None:
-    """Write ``general.txt`` beside this script."""
+    """Write ``general.txt``."""
     words = {word.replace("_", " ") for word in select(folder)}
     words |= {word.replace("_", " ") for word in OWN_WORDS}
-    (HERE / "general.txt").write_text(HEADER + "\n".join(sorted(words)) + "\n", encoding="utf-8")
+    TARGET.write_text(HEADER + "\n".join(sorted(words)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

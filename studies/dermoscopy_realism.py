@@ -10,7 +10,7 @@ fit, a choice or a scaling; every rule is a constant of this file. Three detecto
   simulated photographs only: its embedding, and mean and maximum of its last two stages;
 - ``zero-shot``: cosine between the demo encoder's image and text vectors, mean over wordings.
 
-    python -m benchmarks.dermoscopy_realism [--encoder FOLDER] [--pictures FOLDER] [--out FOLDER]
+    python -m studies dermoscopy_realism [--encoder FOLDER] [--pictures FOLDER] [--out FOLDER]
         [--sheet FILE]
 
 ``--out`` gets contact sheets of simulated photographs beside real ones, for a person to judge; real
@@ -42,7 +42,7 @@ from csp_engine.demo.training.pictures import pictures
 from csp_engine.stats.intervals import auroc_interval
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "dermoscopy_realism.json"
+RESULT = ROOT / "studies" / "results" / "dermoscopy_realism.json"
 WORK = ROOT / "bundles" / "dermoscopy_realism"
 
 CONCEPT = {

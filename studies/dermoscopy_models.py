@@ -1,8 +1,8 @@
-"""Target models for real dermoscopy, as ``--model python:benchmarks.dermoscopy_models:NAME``.
+"""Target models for real dermoscopy, as ``--model python:studies.dermoscopy_models:NAME``.
 
 Each is a function that returns a network with its preprocessing and the names of its outputs: the
 shape to copy for a classifier of your own that no library builds by name. Two of them read the
-folder in ``CSP_SHARED_DATA`` (default ``../shared/data``), one what ``benchmarks.train_melanoma``
+folder in ``CSP_SHARED_DATA`` (default ``../shared/data``), one what ``studies.train_melanoma``
 wrote.
 """
 
@@ -16,9 +16,9 @@ import torchvision
 from safetensors.torch import load_file
 from torch import nn
 
-from benchmarks.surrogate import IMAGENET_MEAN, IMAGENET_STD, ROOT, shared_folder
 from csp_engine.errors import MissingModelError
 from csp_engine.networks.models import TargetModel, target_model
+from studies.surrogate import IMAGENET_MEAN, IMAGENET_STD, ROOT, shared_folder
 
 MELANOMA_CLASSES = ("benign", "melanoma")
 
@@ -71,6 +71,6 @@ def _weights(path: Path) -> dict:
     if not path.is_file():
         raise MissingModelError(
             f"There are no weights at {path}; set CSP_SHARED_DATA to the folder of models, or run "
-            "python -m benchmarks.train_melanoma first."
+            "python -m studies train_melanoma first."
         )
     return load_file(path)

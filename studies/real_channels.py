@@ -1,13 +1,13 @@
 """Which channels of a network answer to what lies beside the lesion, on real dermoscopy.
 
 ISIC 2017 photographs; a classifier of nine skin lesions made by others, the melanoma classifier
-that ``python -m benchmarks.train_melanoma`` makes, and the ImageNet network it was made from. Of
+that ``python -m studies train_melanoma`` makes, and the ImageNet network it was made from. Of
 every channel of every block: how well its activation tells photographs with an artefact from those
 without (AUROC). The best one is chosen on one half of the photographs and measured on the other,
 near-duplicates whole. Only aggregate figures are written. Needs the shared test material
 (CSP_SHARED_DATA).
 
-    python -m benchmarks.real_channels [--out FOLDER]
+    python -m studies real_channels [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import dermoscopy_models
-from benchmarks.dermoscopy_models import melanoma
-from benchmarks.real_dermoscopy import ROOT, Columns, area, rounded
-from benchmarks.surrogate import shared_folder
 from csp_engine.evaluation.ground_truth import association
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers
 from csp_engine.probe.images import decode
 from csp_engine.probe.isic2017 import ARTEFACTS
+from studies import dermoscopy_models
+from studies.dermoscopy_models import melanoma
+from studies.real_dermoscopy import ROOT, Columns, area, rounded
+from studies.surrogate import shared_folder
 
 RESULT = Path(__file__).parent / "results" / "real_channels.json"
 COLUMNS = (*ARTEFACTS, "melanoma")

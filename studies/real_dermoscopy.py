@@ -1,10 +1,10 @@
 """Does a melanoma classifier lean on what lies beside the lesion? Real dermoscopy, ISIC 2017.
 
-Reads the labels and scores that ``python -m benchmarks.train_melanoma`` leaves, and compares the
+Reads the labels and scores that ``python -m studies train_melanoma`` leaves, and compares the
 classifier on held-out photographs with and without each artefact. Only aggregate figures are
 written; docs/melanoma.md reads them.
 
-    python -m benchmarks.real_dermoscopy [--out FOLDER]
+    python -m studies real_dermoscopy [--out FOLDER]
 """
 
 from __future__ import annotations

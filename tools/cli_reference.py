@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import inspect
 import re
-import sys
 import types
 import typing
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import typer.main
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 REFERENCE_PATH = ROOT / "docs" / "cli.md"
 
 INTRODUCTION = """# Commands
@@ -139,5 +138,4 @@ def _default(parameter: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     REFERENCE_PATH.write_text(render(), "utf-8")

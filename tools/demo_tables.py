@@ -1,41 +1,19 @@
-"""The tables of docs/demo.md, made from the figures that the demo and its benchmark wrote.
+"""The tables of docs/demo.md: ``python -m tools.demo_tables [--write]``.
 
-    python docs/demo_tables.py           print them
-    python docs/demo_tables.py --write   put them into docs/demo.md
-
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Figures come from
-``assets/demo/demo.json`` (written by ``csp demo build``) and
-``benchmarks/results/dermoscopy_realism.json``; a table whose file is missing says so.
+Figures come from ``assets/demo/demo.json`` (written by ``csp demo build``) and
+``studies/results/dermoscopy_realism.json``; a table whose file is missing says so.
 """
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools import tables
+from tools.tables import ROOT, Record, Writers, area, rows_of
+
 PAGE = ROOT / "docs" / "demo.md"
 DEMO = ROOT / "assets" / "demo" / "demo.json"
-REALISM = ROOT / "benchmarks" / "results" / "dermoscopy_realism.json"
-MISSING = "*Not measured yet.*"
-
-Record = Mapping[str, Any]
-
-
-def rows_of(head: str, rows: list[list[str]]) -> str:
-    """A table of Markdown."""
-    n = head.count("|") + 1
-    lines = [f"| {head} |", "|---" * n + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
-def area(figure: Record) -> str:
-    """An area under a ROC curve with its interval."""
-    return f"{figure['auroc']:.2f} ({figure['low']:.2f}–{figure['high']:.2f})"
+REALISM = ROOT / "studies" / "results" / "dermoscopy_realism.json"
 
 
 def share(figure: Record) -> str:
@@ -143,7 +121,7 @@ def neurons(record: Record) -> str:
     return rows_of("layer | neurons | with a measured true concept | planted | judged on", rows)
 
 
-TABLES: dict[str, tuple[Path, Callable[[Record], str]]] = {
+TABLES: Writers = {
     "realism": (REALISM, realism),
     "classifiers": (DEMO, classifiers),
     "zero-shot": (DEMO, zero_shot),
@@ -155,32 +133,9 @@ TABLES: dict[str, tuple[Path, Callable[[Record], str]]] = {
 }
 
 
-def table(name: str) -> str:
-    """One table, or that it was not measured."""
-    path, write = TABLES[name]
-    if not path.is_file():
-        return MISSING
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return write(record.get("quality", record))
-
-
-def filled(page: str, table: Callable[[str], str] = table) -> str:
-    """The page with every table as the files have it now; ``table`` writes the one of a name."""
-    return re.sub(
-        r"(<!-- table: ([\w-]+) -->\n)(?:(?!<!--).*\n)*(<!-- end -->)",
-        lambda found: f"{found[1]}{table(found[2])}\n{found[3]}",
-        page,
-    )
-
-
-def main(page: Path, names: Iterable[str], table: Callable[[str], str]) -> None:
-    """Print the tables of a page, or put them into it."""
-    if sys.argv[1:] == ["--write"]:
-        page.write_text(filled(page.read_text(encoding="utf-8"), table), encoding="utf-8")
-    else:
-        for each in names:
-            print(f"\n{each}\n\n{table(each)}")  # noqa: T201
+table = partial(tables.written, TABLES)
+filled = partial(tables.filled, table=table)
 
 
 if __name__ == "__main__":
-    main(PAGE, TABLES, table)
+    tables.main(PAGE, TABLES, table)

@@ -6,7 +6,7 @@ takes minutes on one core. Photographs that look alike (near-duplicate groups: I
 no lesion ids) are never on both sides of the split; a third of the groups is held out. The
 settings below are the first that were tried; a second trial was begun and dropped unfinished.
 
-    python -m benchmarks.train_melanoma [--out FOLDER]
+    python -m studies train_melanoma [--out FOLDER]
 
 Writes ``melanoma.safetensors`` and ``photographs.parquet`` (labels, groups, split, score).
 """
@@ -28,10 +28,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 
-from benchmarks.dermoscopy_models import MELANOMA_CLASSES, imagenet
-from benchmarks.surrogate import ROOT, shared_folder
 from csp_engine.networks.models import TargetModel
 from csp_engine.probe.images import decode, near_duplicate_groups, perceptual_hash
+from studies.dermoscopy_models import MELANOMA_CLASSES, imagenet
+from studies.surrogate import ROOT, shared_folder
 
 N_FROZEN = 14  # blocks of features: all but the last ones, of 7 x 7 positions
 N_EPOCHS = 12

@@ -1,25 +1,19 @@
-"""The tables of what a person waits for in docs/benchmarks.md, made from what was measured.
+"""The tables of docs/benchmarks.md: ``python -m tools.benchmark_tables [--write]``.
 
-    python docs/benchmark_tables.py           print them
-    python docs/benchmark_tables.py --write   put them into docs/benchmarks.md
-
-A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Figures come from
-``benchmarks/results``: ``browser.json``, ``crowd.json`` and ``step_profile.json``.
+Figures come from ``benchmarks/results``: ``browser.json``, ``crowd.json`` and
+``step_profile.json``.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-import demo_tables
-from demo_tables import ROOT
-
-sys.path.insert(0, str(ROOT))  # run as a script, only this folder is on the path
 from benchmarks import browser, crowd, step_profile
+from tools import tables
+from tools.tables import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = (
@@ -51,8 +45,8 @@ def table(name: str) -> str:
     return "\n".join(TABLES[name]())
 
 
-filled = partial(demo_tables.filled, table=table)
+filled = partial(tables.filled, table=table)
 
 
 if __name__ == "__main__":
-    demo_tables.main(PAGE, TABLES, table)
+    tables.main(PAGE, TABLES, table)

@@ -4,7 +4,7 @@ Needs the shared test material (CSP_SHARED_DATA). Prints a table of neurons with
 each method, the most reliable first and some at random, and writes a contact sheet of their
 exemplars and contrast images, so that a person can judge. docs/real_labels.md is that judgement.
 
-    python -m benchmarks.real_labels [--out FOLDER]
+    python -m studies real_labels [--out FOLDER]
 """
 
 from __future__ import annotations

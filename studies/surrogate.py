@@ -1,6 +1,6 @@
 """A stand-in for CLIP ViT-B/32, fitted elsewhere: not CLIP, but in its space and free to use here.
 
-``python:benchmarks.surrogate:encoder`` reads the folder ``surrogate_clip_vitb32`` and MobileNetV2
+``python:studies.surrogate:encoder`` reads the folder ``surrogate_clip_vitb32`` and MobileNetV2
 from ``CSP_SHARED_DATA`` (default ``../shared/data``). Images go through MobileNetV2 features and a
 linear map, texts through hashed words and character pieces and a linear map. Vectors are centred
 (mean image, mean text) and brought back to unit length: that is how the two sides compare best, and
@@ -97,7 +97,7 @@ class SurrogateEncoder:
             ]
         )
         self._transform.transforms.append(v2.Normalize(IMAGENET_MEAN, IMAGENET_STD))
-        self.spec = "python:benchmarks.surrogate:encoder"
+        self.spec = "python:studies.surrogate:encoder"
         self.description: dict[str, Any] = {
             "kind": "surrogate of CLIP ViT-B/32, fitted, not CLIP itself",
             "weights_sha256": [

@@ -1,6 +1,6 @@
 """The demo's captioner on planted embeddings: how long it trains, how often it is right, how fast.
 
-``python -m benchmarks.captioner``: 6,000 training and 4,000 held-out images in 96 dimensions with
+``python -m studies captioner``: 6,000 training and 4,000 held-out images in 96 dimensions with
 40 concepts on 5 to 30 % of them each; twelve concepts come with another in 90 % of the cases. This
 is geometry, not vision: it says that the captioner can do the task, not how well it does on images.
 """
@@ -53,7 +53,7 @@ def planted_images(
 
 
 def main() -> None:
-    """Train, score, time; write ``benchmarks/results/captioner.json``."""
+    """Train, score, time; write ``studies/results/captioner.json``."""
     torch.set_num_threads(1)
     n_steps = int(sys.argv[1]) if len(sys.argv) > 1 else N_STEPS
     image_nd, truth_nc, phrases = planted_images(6000, seed=0)

@@ -1,6 +1,6 @@
 """How often the intervals of ground truth hold the true figure: simulation, docs/methods.md.
 
-Run: python -m benchmarks.truth_intervals
+Run: python -m studies truth_intervals
 """
 
 from __future__ import annotations

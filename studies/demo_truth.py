@@ -3,7 +3,7 @@
 Prints, over all neurons whose true concept is known, how often each method's best label (or one of
 its best five) is a wording of it, the differences between methods, how often a method says "no
 reliable label" where the truth is none, and how often text search finds a neuron that answers.
-Run: python -m benchmarks demo_truth BUNDLE [--encoder SPEC]
+Run: python -m studies demo_truth BUNDLE [--encoder SPEC]
 """
 
 from __future__ import annotations

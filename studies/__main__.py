@@ -1,0 +1,34 @@
+"""One study: ``python -m studies NAME [ARGUMENT ...]``; without a name, the list of them."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+STUDIES = {
+    "planted_geometry": "labels of planted neurons, by method and gamma",
+    "truth_intervals": "how often the intervals of ground truth hold the true figure",
+    "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",
+    "captioner": "the demo's captioner on planted embeddings: training time, accuracy, rate",
+    "dermoscopy_realism": "detectors that learnt from simulated photographs, on real ones",
+    "train_melanoma": "a melanoma classifier from real photographs, for the three that follow",
+    "real_dermoscopy": "whether that classifier leans on what lies beside the lesion",
+    "real_channels": "which channels of three networks answer to artefacts",
+    "real_browser": "what the browser finds on real dermoscopy",
+    "real_labels": "labels of real neurons from real CLIP vectors, for a person to judge",
+}
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:] or [""]
+    if name and name not in STUDIES:
+        sys.exit(f"No study is called {name!r}; there are {', '.join(STUDIES)}.")
+    if not name:
+        print("\n".join(f"{each:20} {what}" for each, what in STUDIES.items()))
+        return
+    sys.argv = [f"python -m studies {name}", *arguments]
+    runpy.run_module(f"studies.{name}", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -62,7 +62,7 @@ def test_every_folder_is_described(folder):
 def test_every_folder_that_is_described_exists():
     known = {f"{path.relative_to(ROOT)}/" for path in folders()}
     known |= {name.removeprefix("csp_engine/") for name in known} | {"csp_engine/"}
-    known |= {f"{path.name}/" for path in folders()}
+    known |= {f"{path.name}/" for path in (*folders(), *ROOT.iterdir())}
     assert [name for name in re.findall(r"`([\w/]+/)`", TEXT) if name not in known] == []
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_units, rescore
-from csp_engine.methods.csp import concept_vectors
-from csp_engine.types import ContrastSet, Evidence, Exemplars
+from csp_engine.methods.scoring.halves import concept_vectors
+from csp_engine.types import ContrastSet, Exemplars
 
 
 def unit_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:

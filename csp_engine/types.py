@@ -147,24 +147,6 @@ class ContrastSet:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """All that a label method may look at: exemplars, contrast images, image embeddings."""
-
-    exemplars: Exemplars
-    contrast: ContrastSet
-    image_nd: Float32[np.ndarray, "n d"]
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return len(self.exemplars.count_u)
-
-    def block(self, units: slice | Int[np.ndarray, " b"]) -> Evidence:
-        """The same for a run, or any list, of units."""
-        return Evidence(self.exemplars.block(units), self.contrast.block(units), self.image_nd)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class LabelScores:
     """The best labels of each unit by one method, best first, and how far they can be trusted.
 

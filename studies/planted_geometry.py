@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
+from csp_engine.evidence.evidence import Evidence
 from csp_engine.evidence.exemplars import rank_exemplars
 from csp_engine.methods import METHODS, label_units, noise_evidence, rescore
-from csp_engine.types import Evidence
 
 GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CO_OCCURRENCES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from torchvision.transforms import v2
 
 from csp_engine.errors import MissingModelError
-from csp_engine.words.templates import normalise_rows
+from csp_engine.vectors import normalise_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP = "a an the of in on at and is are to with his her its their it by from for as be this that"

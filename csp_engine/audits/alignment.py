@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int64
 
 from csp_engine.errors import InputError
-from csp_engine.words.templates import normalise_rows
+from csp_engine.vectors import normalise_rows
 
 KINDS = ("valid", "spurious", "unexpected")
 """What a neuron can be; ``kinds`` gives places in this list."""

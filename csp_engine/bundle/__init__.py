@@ -1,6 +1,7 @@
 """Bundles, the product's file format: only this package reads or writes them (docs/bundle.md)."""
 
 from csp_engine.bundle.journal import PassJournal
+from csp_engine.bundle.kept_scores import KeptScores
 from csp_engine.bundle.manifest import (
     SCHEMA,
     FileRecord,
@@ -33,6 +34,7 @@ __all__ = [
     "Bundle",
     "BundleWriter",
     "FileRecord",
+    "KeptScores",
     "Manifest",
     "PassJournal",
     "Projection",

@@ -18,7 +18,7 @@ from PIL import Image
 
 from csp_engine.errors import InputError, MissingModelError, StaleError
 from csp_engine.hashing import sha256_file, sha256_unescaped_json
-from csp_engine.words.templates import normalise_rows
+from csp_engine.vectors import normalise_rows
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from csp_engine.encoders.base import fingerprint, first_line, nearest, read_json
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.hashing import sha256_array, sha256_unescaped_json
-from csp_engine.words.templates import normalise_rows
+from csp_engine.vectors import normalise_rows
 
 
 def stored_files(folder: Path) -> dict[str, Path | list[str]]:

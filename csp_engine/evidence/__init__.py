@@ -1,1 +1,1 @@
-"""What a label method may look at: exemplars and contrast images."""
+"""What a label method may look at: exemplars, contrast images, and what else it declares."""

@@ -15,7 +15,8 @@ from csp_engine.hashing import sha256_file
 from csp_engine.pipeline.run import VERSIONS
 from csp_engine.search.query import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
-from csp_engine.words.templates import embed_labels, normalise_rows
+from csp_engine.vectors import normalise_rows
+from csp_engine.words.templates import embed_labels
 
 
 def import_labels(

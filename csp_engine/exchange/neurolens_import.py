@@ -30,7 +30,7 @@ from csp_engine.probe.images import (
 )
 from csp_engine.probe.listing import ProbeSet
 from csp_engine.types import Encoder, LayerId, Progress, silent
-from csp_engine.words.templates import normalise_rows
+from csp_engine.vectors import normalise_rows
 from csp_engine.words.vocabularies import Vocabulary, clean_label
 
 SAME_IMAGE = 0.98

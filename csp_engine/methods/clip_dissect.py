@@ -6,15 +6,14 @@ Networks", ICLR 2023.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from csp_engine.errors import InputError
-from csp_engine.methods.method import Method, Params, Scored, require_choice, require_number
-from csp_engine.methods.semanticlens import scored_mask, unit_rows
-from csp_engine.types import Evidence
+from csp_engine.evidence.evidence import Evidence
+from csp_engine.methods.method import LabelPrior, Method, Parameter, Params, Scored, Stores
+from csp_engine.methods.scoring.exemplar_means import scored_mask
+from csp_engine.vectors import directions
 
 MIN_PROBABILITY = 1e-7
 PRIORS = ("null", "layer", "none")
@@ -60,7 +59,7 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
     position_uk = np.zeros((n_units, n_padded), np.intp)
     position_uk[:, :n_rank] = position.reshape(image_uk.shape)
 
-    unit_td = unit_rows(label_td)
+    unit_td = directions(label_td)
     scaled_md = evidence.image_nd[images] * np.float32(params["scale"])
     n_labels = len(unit_td)
     tile = int(np.clip(_TILE_BYTES // (4 * max(len(images), 1)), 32, 512))
@@ -99,74 +98,8 @@ def _log_total(
     return (highest_m + np.log(total_m)).astype(np.float32)
 
 
-@dataclass(slots=True, eq=False)
-class LogMean:
-    """``log mean exp`` over rows, for each label, gathered block by block in float64."""
-
-    highest_t: Float64[np.ndarray, " t"]
-    total_t: Float64[np.ndarray, " t"]
-    n: int = 0
-
-    @classmethod
-    def over(cls, n_labels: int) -> LogMean:
-        """No rows yet."""
-        return cls(np.full(n_labels, -np.inf), np.zeros(n_labels))
-
-    def add(self, g_ut: Float64[np.ndarray, "u t"]) -> None:
-        """Take in more rows."""
-        if not len(g_ut):
-            return
-        new_t = np.maximum(self.highest_t, g_ut.max(axis=0))
-        self.total_t *= np.exp(self.highest_t - new_t)
-        self.total_t += np.exp(g_ut - new_t).sum(axis=0)
-        self.highest_t = new_t
-        self.n += len(g_ut)
-
-    @property
-    def mean_t(self) -> Float64[np.ndarray, " t"]:
-        """The log mean; 0 before any row."""
-        if not self.n:
-            return np.zeros_like(self.total_t)
-        return self.highest_t + np.log(self.total_t) - np.log(self.n)
-
-    def with_each(self, g_rt: Float64[np.ndarray, "r t"]) -> Float64[np.ndarray, "r t"]:
-        """For each row the log mean if that row were one more of them."""
-        if not self.n:
-            return g_rt
-        log_total_t = self.highest_t + np.log(self.total_t)
-        return np.logaddexp(log_total_t, g_rt) - np.log(self.n + 1)
-
-
-def leave_one_out(g_rt: Float64[np.ndarray, "r t"]) -> Float64[np.ndarray, "r t"]:
-    """For each row the ``log mean exp`` over all the other rows; needs two rows or more.
-
-    Subtracting a row from the total is exact enough except for the largest row of a column, which
-    may be nearly all of it; that one is summed again without it.
-    """
-    n_rows = len(g_rt)
-    columns = np.arange(g_rt.shape[1])
-    top_t = g_rt.argmax(axis=0)
-    highest_t = g_rt[top_t, columns]
-    power_rt = np.exp(g_rt - highest_t)
-    # The largest row is 1, so what is left for any other row is at least 1.
-    others_rt = power_rt.sum(axis=0) - power_rt
-    without_rt = g_rt.copy()
-    without_rt[top_t, columns] = -np.inf
-    second_t = without_rt.max(axis=0)
-    log_rest_t = second_t + np.log(np.exp(without_rt - second_t).sum(axis=0))
-    others_rt[top_t, columns] = 1
-    log_others_rt = highest_t + np.log(others_rt)
-    log_others_rt[top_t, columns] = log_rest_t
-    return log_others_rt - np.log(n_rows - 1)
-
-
 def check(params: Params) -> None:
-    """Ranges of scale, weights and prior."""
-    require_number(params, "scale", 0, 1000)
-    require_number(params, "prior_weight", 0, 10)
-    require_choice(params, "prior", PRIORS)
-    for name in ("first_weight", "last_weight"):
-        require_number(params, name, 0, 0.999)
+    """The strongest image counts most."""
     if params["last_weight"] > params["first_weight"]:
         raise InputError(
             f"last_weight {params['last_weight']} is above first_weight {params['first_weight']}; "
@@ -174,19 +107,38 @@ def check(params: Params) -> None:
         )
 
 
+def prior(params: Params) -> LabelPrior | None:
+    """Over random image sets or, as published, over the other units of the call."""
+    over = params["prior"]
+    return None if over == "none" else LabelPrior(over, params["prior_weight"])
+
+
 CLIP_DISSECT = Method(
     name="clip_dissect",
     title="CLIP-Dissect",
+    summary="Names a neuron by the label that is probable on all of its top images, beyond how "
+    "probable it is anyway.",
+    paper="Oikarinen and Weng, CLIP-Dissect, ICLR 2023",
     version=1,
-    params={
-        "n_images": 100,
-        "scale": 10.0,
-        "first_weight": 0.998,
-        "last_weight": 0.97,
-        "prior": "null",
-        "prior_weight": 1.0,
-    },
+    order=30,
+    parameters=(
+        Parameter("n_images", 100, "number of top images to score", low=1),
+        Parameter("scale", 10.0, "what logits are multiplied by", low=0, high=1000),
+        Parameter("first_weight", 0.998, "weight of the strongest image", low=0, high=0.999),
+        Parameter("last_weight", 0.97, "weight one image past the last", low=0, high=0.999),
+        Parameter(
+            "prior",
+            "null",
+            "image sets that say how well a label explains any set",
+            choices=PRIORS,
+            recipe="prior",
+            published="layer",
+        ),
+        Parameter("prior_weight", 1.0, "weight of the prior", low=0, high=10),
+    ),
+    stores=Stores(vectors="label"),
     check=check,
+    prior=prior,
     score=score,
     unit_block=2048,
     depth="n_images",

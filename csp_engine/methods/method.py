@@ -1,20 +1,97 @@
-"""What a label method is: a name, its parameters with defaults, and one scoring function."""
+"""What a label method is: everything that is said about it, and one scoring function.
+
+A method declares its name, title, parameters, needs and what it stores. Recipes, command line,
+bundles, pages and documents read the declaration, so that a new method is one new module.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from csp_engine.errors import InputError
-from csp_engine.types import Evidence
+from csp_engine.evidence.evidence import Evidence
 
 Params = Mapping[str, Any]
+
+HALVES = ("anchor", "projection")
+"""Arrays that together give the concept vector at any gamma: see ``scoring.halves``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a method.
+
+    Attributes:
+        name: as written in manifests.
+        default: decides the type as well.
+        meaning: a phrase.
+        low: smallest allowed number.
+        high: largest allowed number; None for a whole number that has no limit.
+        choices: allowed texts.
+        recipe: the field of ``Recipe`` that sets it; without one, ``METHOD.PARAMETER`` sets it.
+        published: what the authors use, where that is not the default.
+    """
+
+    name: str
+    default: Any
+    meaning: str
+    low: int | float | None = None
+    high: int | float | None = None
+    choices: tuple[str, ...] = ()
+    recipe: str = ""
+    published: Any = None
+
+    def check(self, value: Any) -> None:
+        """Raise unless ``value`` is of the default's type and within the bounds.
+
+        Raises:
+            InputError: naming the value and what may be given.
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise InputError(
+                    f"{self.name} is {value!r}; choose one of {', '.join(self.choices)}."
+                )
+        elif isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise InputError(f"{self.name} is {value!r}; give true or false.")
+        elif isinstance(self.default, int | float):
+            self._check_number(value)
+        elif not isinstance(value, type(self.default)):
+            raise InputError(
+                f"{self.name} is {value!r}; give a value like {self.default!r} ({self.meaning})."
+            )
+
+    def _check_number(self, value: Any) -> None:
+        low = -np.inf if self.low is None else self.low
+        high = np.inf if self.high is None else self.high
+        is_whole = isinstance(self.default, int)
+        is_number = isinstance(value, int if is_whole else (int, float))
+        if is_number and not isinstance(value, bool) and low <= value <= high:
+            return
+        kind = "a whole number" if is_whole else "a number"
+        upwards = f", {low:g} or more" if np.isfinite(low) else ""
+        between = f" from {low:g} to {high:g}" if np.isfinite(high) else upwards
+        what = f" ({self.meaning})" if is_whole else ""
+        raise InputError(f"{self.name} is {value!r}; give {kind}{between}{what}.")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPrior:
+    """What is taken from every score of a label: how well it explains image sets in general.
+
+    ``over``: ``null``, the random image sets; ``layer``, the other units of the call.
+    """
+
+    over: Literal["null", "layer"]
+    weight: int | float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,23 +114,157 @@ class Scored:
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class OwnLabel:
+    """A label that a method writes itself, such as a formula or a phrase, and its score.
+
+    ``raw`` is the score without contrast images, where the method has such a thing.
+    """
+
+    text: str
+    score: float
+    raw: float | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """What a method that writes its own labels says about a block of units.
+
+    ``labels`` holds each unit's labels, best first, none where there is nothing to go by.
+    ``vector_ud`` are concept vectors in the encoder's space, for methods that have them.
+    ``reliable_u`` and ``percentile_u`` are the method's own judgement of the best label; without
+    them the random image sets judge, if the method goes through them (``Method.has_null``).
+    """
+
+    labels: Sequence[Sequence[OwnLabel]]
+    vector_ud: Float32[np.ndarray, "u d"] | None = None
+    percentile_u: Float32[np.ndarray, " u"] | None = None
+    reliable_u: Bool[np.ndarray, " u"] | None = None
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """What a bundle keeps of one method's scores of one layer, read when asked for."""
+
+    @property
+    def params(self) -> Params:
+        """Parameters that the scores were made with."""
+        ...
+
+    def array(self, name: str) -> np.ndarray:
+        """An array that the method stores."""
+        ...
+
+    def null_vectors_of(self, n_images: int) -> Float32[np.ndarray, "r k d"] | None:
+        """Image vectors of the strongest exemplars of the random image sets, if they are there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a method keeps beside its scores.
+
+    Attributes:
+        arrays: name → meaning, one row for each unit; ``null_NAME`` holds the same of the random
+            image sets, and ``null_size`` the number of exemplars behind each of its rows.
+        vectors: whose the concept vectors are: the method's ``own``, that of the best ``label``, or
+            ``none``, so that neither search nor map has the method.
+        null_vectors: concept vectors of the random image sets of full size, from what is kept;
+            None where the method has no such thing.
+    """
+
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    vectors: Literal["own", "label", "none"] = "own"
+    null_vectors: Callable[[Kept], Float32[np.ndarray, "r d"] | None] | None = None
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether another gamma follows from what is kept."""
+        return all(name in self.arrays for name in HALVES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreParts:
+    """The score of one label, taken apart by the ranks of the exemplars.
+
+    ``part_k`` sums to the score. ``exemplar_k`` is how well the label fits each exemplar by itself,
+    ``contrast_k`` how well it fits its contrast images (their normalised mean); 0 without any.
+    """
+
+    part_k: Float32[np.ndarray, " k"]
+    exemplar_k: Float32[np.ndarray, " k"]
+    contrast_k: Float32[np.ndarray, " k"]
+
+
+def no_more_checks(params: Params) -> None:
+    """For methods whose parameters have nothing to do with one another."""
+
+
+def no_prior(params: Params) -> LabelPrior | None:
+    """For methods that take no prior from their scores."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Method:
     """One way to put labels on neurons.
 
-    ``depth`` names the parameter that says how many exemplars, from the strongest, the method looks
-    at. ``check`` raises ``InputError`` for values outside their range. ``unit_block`` is how many
-    units are worth scoring at once.
+    Attributes:
+        name: in manifests, addresses and on the command line.
+        title: as papers write it.
+        summary: one sentence for people who do not know the method.
+        paper: where it comes from; empty where it is our own.
+        version: raise it when results change.
+        order: place among the methods, lower numbers first.
+        parameters: see ``Parameter``.
+        needs: names from ``csp_engine.evidence.evidence.NEEDS``.
+        stores: what it keeps beside its scores.
+        score: from evidence, label vectors and parameters to scores of the labels (``Scored``), or
+            to labels of the method's own (``Written``).
+        depth: the parameter that says how many exemplars, from the strongest, it looks at; empty
+            where it does not look at exemplars.
+        check: raises ``InputError`` for parameters that do not go together.
+        prior: what is taken from the scores.
+        parts: takes the score of one label apart, by exemplars.
+        writes: whether ``score`` gives labels of the method's own.
+        has_null: whether random image sets go through the method too, to judge its scores.
+        unit_block: how many units are worth scoring at once.
+        section: heading of its section in docs/methods.md; by default its name.
     """
 
     name: str
     title: str
+    summary: str
     version: int
-    params: Params
-    check: Callable[[Params], None]
-    score: Callable[[Evidence, Float32[np.ndarray, "t d"], Params], Scored]
-    unit_block: int = 256
+    parameters: tuple[Parameter, ...]
+    score: Callable[[Evidence, Float32[np.ndarray, "t d"], Params], Scored | Written]
+    needs: tuple[str, ...] = ("exemplars",)
+    stores: Stores = field(default_factory=Stores)
+    paper: str = ""
+    order: int = 100
     depth: str = "n_score"
+    check: Callable[[Params], None] = no_more_checks
+    prior: Callable[[Params], LabelPrior | None] = no_prior
+    parts: Callable[[Evidence, Float32[np.ndarray, " d"], Params], ScoreParts] | None = None
+    writes: bool = False
+    has_null: bool = True
+    unit_block: int = 256
+    section: str = ""
+
+    @property
+    def params(self) -> Params:
+        """The default of each parameter."""
+        return {parameter.name: parameter.default for parameter in self.parameters}
+
+    @property
+    def published(self) -> Params:
+        """The parameters with which the authors use the method, where those are not the default."""
+        return {p.name: p.published for p in self.parameters if p.published is not None}
+
+    @property
+    def heading(self) -> str:
+        """Of its section in docs/methods.md."""
+        return self.section or self.name
 
 
 def resolve_params(method: Method, params: Params) -> Params:
@@ -70,24 +281,7 @@ def resolve_params(method: Method, params: Params) -> Params:
                 f"{', '.join(method.params)}.{f' Did you mean {near[0]!r}?' if near else ''}"
             )
     resolved = {**method.params, **params}
-    depth = resolved[method.depth]
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-        raise InputError(
-            f"{method.depth} is {depth!r}; give the number of exemplars to score, 1 or more."
-        )
+    for parameter in method.parameters:
+        parameter.check(resolved[parameter.name])
     method.check(resolved)
     return MappingProxyType(resolved)
-
-
-def require_number(params: Params, name: str, low: int | float, high: int | float) -> None:
-    """Raise unless ``params[name]`` is a finite number in ``[low, high]``."""
-    number = params[name]
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not low <= number <= high:
-        raise InputError(f"{name} is {number!r}; give a number from {low:g} to {high:g}.")
-
-
-def require_choice(params: Params, name: str, choices: tuple[str, ...]) -> None:
-    """Raise unless ``params[name]`` is one of ``choices``."""
-    if params[name] not in choices:
-        raise InputError(f"{name} is {params[name]!r}; choose one of {', '.join(choices)}.")

@@ -12,7 +12,7 @@ from pathlib import Path
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.captioners import Captioner, require_encoder
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.pipeline.request import BuildRequest, require_enough_images
+from csp_engine.pipeline.request import BuildRequest, require_columns, require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.candidates import (
     describe_captioner,
@@ -38,6 +38,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     """
     n_listed = len(request.probe.table)
     require_enough_images(n_listed, request.recipe, "lists")
+    require_columns(request.recipe, request.probe)
     captioner, encoder = request.captioner, request.encoder
     if captioner is not None:
         require_encoder(captioner, encoder.spec, encoder.fingerprint)

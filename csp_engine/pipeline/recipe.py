@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.contrast import ContrastRule
-from csp_engine.methods import METHODS, resolve_params
+from csp_engine.methods import METHODS, find_method, resolve_params
 from csp_engine.types import TextRecipe
 from csp_engine.words.templates import TEMPLATES
 
@@ -39,6 +40,8 @@ class Recipe:
         n_candidates: phrases kept per neuron and mode of the captioner, where there is one.
         n_beams: width of the captioner's search.
         prior_weight: λ of log p(text | images) − λ log p(text), by which phrases are ranked.
+        parameters: of label methods, where no field above sets them: ``METHOD.PARAMETER`` and its
+            value. ``changed`` takes them under that name.
     """
 
     n_exemplars: int = 100
@@ -61,6 +64,7 @@ class Recipe:
     n_candidates: int = 5
     n_beams: int = 16
     prior_weight: float = 0.2
+    parameters: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         whole = {
@@ -79,12 +83,12 @@ class Recipe:
             raise InputError(f"gamma is {self.gamma}; it must lie between 0 and 1.")
         if not 0 <= self.prior_weight <= 1:
             raise InputError(f"prior_weight is {self.prior_weight}; it must lie between 0 and 1.")
-        unknown = [method for method in self.methods if method not in METHODS]
-        if unknown or not self.methods:
+        if not self.methods:
             raise InputError(
-                f"Label method {', '.join(unknown) or 'none'} does not exist; "
-                f"choose from {', '.join(METHODS)}."
+                f"No label method is given; choose one or more of {', '.join(METHODS)}."
             )
+        for method in self.methods:
+            find_method(method)
         if self.n_score > self.n_exemplars:
             raise InputError(
                 f"n_score ({self.n_score}) is larger than n_exemplars ({self.n_exemplars}); "
@@ -97,12 +101,13 @@ class Recipe:
 
     def method_params(self, method: str) -> dict[str, Any]:
         """The parameters of a label method: its own defaults, with this recipe's on top."""
-        own: dict[str, dict[str, Any]] = {
-            "csp": {"n_score": self.n_score, "gamma": self.gamma, "weighting": self.weighting},
-            "semanticlens": {"n_score": self.n_score},
-            "clip_dissect": {"prior": self.prior},
-        }
-        return dict(resolve_params(METHODS[method], own.get(method, {})))
+        declared = METHODS[method]
+        own = {p.name: getattr(self, p.recipe) for p in declared.parameters if p.recipe}
+        for name, value in self.parameters:
+            owner, _, parameter = name.partition(".")
+            if owner == method:
+                own[parameter] = value
+        return dict(resolve_params(declared, own))
 
     def contrast_rule(self) -> ContrastRule:
         """The part that contrast mining needs."""
@@ -120,7 +125,9 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready mapping, as kept in the manifest."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        stored = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        del stored["parameters"]
+        return stored | dict(self.parameters)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Recipe:
@@ -128,25 +135,97 @@ class Recipe:
         return changed(cls(), stored)
 
 
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """A recipe with some parameters replaced, each converted to the type it has.
+
+    Raises:
+        InputError: for an unknown name or a value of the wrong type.
+    """
+    types = {
+        field.name: type(getattr(recipe, field.name))
+        for field in fields(Recipe)
+        if field.name != "parameters"
+    }
+    converted: dict[str, Any] = {}
+    parameters = dict(recipe.parameters)
+    for name, value in values.items():
+        if "." in name:
+            parameters[name] = _method_parameter(name, value)
+        elif name not in types:
+            raise InputError(f"{name!r} is not a parameter; there are {', '.join(types)}.")
+        else:
+            converted[name] = _of_type(name, value, types[name])
+    return replace(recipe, **converted, parameters=tuple(sorted(parameters.items())))
+
+
+def _method_parameter(name: str, value: Any) -> Any:
+    """The value of ``METHOD.PARAMETER``, converted and checked.
+
+    Raises:
+        InputError: for an unknown method or parameter, one that a field of the recipe sets, or a
+            value of the wrong type.
+    """
+    owner, _, parameter = name.partition(".")
+    method = find_method(owner)
+    declared = next((p for p in method.parameters if p.name == parameter), None)
+    if declared is None:
+        resolve_params(method, {parameter: value})
+    elif declared.recipe:
+        raise InputError(f"{name} is set as {declared.recipe}, for all methods that have it.")
+    else:
+        value = _of_type(name, value, type(declared.default))
+        declared.check(value)
+    return value
+
+
+def _of_type(name: str, value: Any, to: type) -> Any:
+    try:
+        return _convert(value, to)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} cannot be {value!r}; it is of type {to.__name__}.") from None
+
+
+def _convert(value: Any, to: type) -> Any:
+    if to is bool and isinstance(value, str):
+        if value.lower() not in ("true", "false", "yes", "no", "1", "0"):
+            raise ValueError(value)
+        return value.lower() in ("true", "yes", "1")
+    if to is tuple:
+        return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+    if to is int and isinstance(value, float) and value != int(value):
+        raise ValueError(value)
+    return to(value)
+
+
+def _as_published(recipe: Recipe, chosen: Mapping[str, Any] = MappingProxyType({})) -> Recipe:
+    """The recipe with its methods' published parameters, where nobody chose others."""
+    published: dict[str, Any] = {}
+    for method in map(find_method, recipe.methods):
+        for parameter in method.parameters:
+            if parameter.published is not None:
+                name = parameter.recipe or f"{method.name}.{parameter.name}"
+                published.setdefault(name, parameter.published)
+    return changed(recipe, {k: v for k, v in published.items() if k not in chosen})
+
+
 PRESETS: dict[str, Recipe] = {
     "default": Recipe(),
     # Contrastive Semantic Projection as its authors published it.
-    "paper": Recipe(
-        n_exemplars=100,
-        n_score=30,
-        threshold="mean",
-        n_partners=1,
-        reuse=True,
-        exclude_near_duplicates=False,
-        exclude_same_group=False,
-        gamma=1.0,
-        weighting="raw",
-        templates=TEMPLATES["paper"],
-        renormalise=False,
-        prior="layer",
+    "paper": _as_published(
+        Recipe(
+            n_exemplars=100,
+            n_score=30,
+            threshold="mean",
+            n_partners=1,
+            reuse=True,
+            exclude_near_duplicates=False,
+            exclude_same_group=False,
+            templates=TEMPLATES["paper"],
+            renormalise=False,
+        )
     ),
 }
-"""Named recipes; ``paper`` reproduces the published method, ``default`` departs by name only."""
+"""Named recipes; ``paper`` reproduces the published methods, ``default`` departs by name only."""
 
 
 def named_recipe(name: str, n_exemplars: int | None, values: Mapping[str, Any]) -> Recipe:
@@ -161,36 +240,5 @@ def named_recipe(name: str, n_exemplars: int | None, values: Mapping[str, Any]) 
     fewer: dict[str, Any] = {}
     if n_exemplars is not None:
         fewer = {"n_exemplars": n_exemplars, "n_score": min(n_exemplars, recipe.n_score)}
-    return changed(recipe, {**fewer, **values})
-
-
-def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """A recipe with some parameters replaced, each converted to the type it has.
-
-    Raises:
-        InputError: for an unknown name or a value of the wrong type.
-    """
-    types = {field.name: type(getattr(recipe, field.name)) for field in fields(Recipe)}
-    converted: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in types:
-            raise InputError(f"{name!r} is not a parameter; there are {', '.join(types)}.")
-        try:
-            converted[name] = _convert(value, types[name])
-        except ValueError:
-            raise InputError(
-                f"{name} cannot be {value!r}; it is of type {types[name].__name__}."
-            ) from None
-    return replace(recipe, **converted)
-
-
-def _convert(value: Any, to: type) -> Any:
-    if to is bool and isinstance(value, str):
-        if value.lower() not in ("true", "false", "yes", "no", "1", "0"):
-            raise ValueError(value)
-        return value.lower() in ("true", "yes", "1")
-    if to is tuple:
-        return tuple(value.split(",")) if isinstance(value, str) else tuple(value)
-    if to is int and isinstance(value, float) and value != int(value):
-        raise ValueError(value)
-    return to(value)
+    recipe = changed(recipe, {**fewer, **values})
+    return _as_published(recipe, values) if name == "paper" else recipe

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from csp_engine.captioners import Captioner
 from csp_engine.errors import InputError
+from csp_engine.evidence.evidence import NEEDS
+from csp_engine.methods import METHODS
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.stages.image_pass import Target
 from csp_engine.probe.listing import ProbeSet
@@ -32,7 +34,6 @@ class BuildRequest:
             for no classifier.
         dense_at: share of images from which a neuron counts as dense.
         captioner: proposes labels for each neuron, which join the vocabulary.
-        notice: what everyone who looks at the images must know, in one line on every page.
     """
 
     out: Path
@@ -50,7 +51,6 @@ class BuildRequest:
     outputs: tuple[int | str, ...] = ()
     dense_at: float = 0.99
     captioner: Captioner | None = None
-    notice: str = ""
 
 
 def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:
@@ -61,3 +61,19 @@ def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:
             f"asked for per neuron; add images, or ask for fewer, such as "
             f"--exemplars {max(1, n_images // 4)}."
         )
+
+
+def require_columns(recipe: Recipe, probe: ProbeSet) -> None:
+    """Refuse methods that need columns which the probe set lacks, before anything is measured.
+
+    Raises:
+        InputError: naming the method and what it needs.
+    """
+    held = {"columns": probe.concepts, "masks": probe.masks}
+    for method in recipe.methods:
+        for need in METHODS[method].needs:
+            if need in held and not held[need]:
+                raise InputError(
+                    f"Method {method!r} needs {NEEDS[need]}, and {probe.name} has none; give a "
+                    "table that has them, or leave the method out (--set methods=...)."
+                )

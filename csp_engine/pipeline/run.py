@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, stage_key
@@ -47,6 +48,7 @@ class Run:
         self.keys: dict[str, str] = {}
         self.layers: list[tuple[str, str]] = []
         self.described: dict[str, Any] = {}
+        self.probe_root: Path | None = None  # where image files are, in a build from images
 
     def key(
         self,

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float32, Int64
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.errors import BundleError, InputError, MissingModelError, StaleError
-from csp_engine.methods.csp import concept_vectors
 from csp_engine.types import Encoder, NeuronRef, TextRecipe
-from csp_engine.words.templates import embed_labels, fill_templates, normalise_rows
+from csp_engine.vectors import normalise_rows
+from csp_engine.words.templates import embed_labels, fill_templates
 from csp_engine.words.vocabularies import clean_label
 
 INDEX_KINDS = ("auto", "flat", "hnsw", "ivf")
@@ -222,20 +222,7 @@ def null_vectors(
     They are the sets of full size (``n_score`` images); CLIP-Dissect has none, because its concept
     vector is a label.
     """
-    stage = f"scores:{model}/{layer}/{method}"
-    record = bundle.stage(stage)
-    n_score = int(record.params.get("n_score", 0))
-    if "null_anchor.npy" in record.files:
-        rows = np.flatnonzero(np.asarray(bundle.array(stage, "null_size")) == n_score)
-        return concept_vectors(
-            np.asarray(bundle.array(stage, "null_anchor")[rows]),
-            np.asarray(bundle.array(stage, "null_projection")[rows]),
-            float(record.params["gamma"]),
-        )
-    if method == "semanticlens" and bundle.has("null"):
-        image_rk = np.asarray(bundle.array("null", "exemplar_image")[:, :n_score])
-        return normalise_rows(np.asarray(bundle.image_vectors()[image_rk]).mean(axis=1))
-    return None
+    return KeptScores(bundle, model, layer, method).null_vectors()
 
 
 def remainders(
@@ -247,19 +234,20 @@ def remainders(
     share nothing. 1 throughout for methods that keep no halves. The random sets are those of
     ``null_vectors``, in its order.
     """
-    stage = f"scores:{model}/{layer}/{method}"
-    record = bundle.stage(stage)
-    if "null_anchor.npy" not in record.files:
-        null_rd = null_vectors(bundle, model, layer, method)
+    kept = KeptScores(bundle, model, layer, method)
+    if not kept.has_halves:
+        null_rd = kept.null_vectors()
         n_draws = 0 if null_rd is None else len(null_rd)
         return np.ones(bundle.n_units(model, layer), np.float32), np.ones(n_draws, np.float32)
-    gamma = np.float32(record.params["gamma"])
-    rows = np.flatnonzero(np.asarray(bundle.array(stage, "null_size")) == record.params["n_score"])
+    gamma, null = np.float32(kept.params["gamma"]), kept.null_halves()
+    rows = np.flatnonzero(null.size_r == int(kept.params["n_score"]))
     found = []
-    for start, chosen in (("", slice(None)), ("null_", rows)):
-        anchor_ud = np.asarray(bundle.array(stage, f"{start}anchor")[chosen])
-        projection_ud = np.asarray(bundle.array(stage, f"{start}projection")[chosen])
-        found.append(np.linalg.norm(anchor_ud - gamma * projection_ud, axis=1).astype(np.float32))
+    for anchor_ud, projection_ud in (
+        kept.halves(),
+        (null.anchor_rd[rows], null.projection_rd[rows]),
+    ):
+        rest_ud = np.asarray(anchor_ud) - gamma * np.asarray(projection_ud)
+        found.append(np.linalg.norm(rest_ud, axis=1).astype(np.float32))
     return found[0], found[1]
 
 

@@ -10,9 +10,8 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title as method_title
 from csp_engine.types import NeuronRef
-
-METHOD_TITLES = {"csp": "CSP", "semanticlens": "SemanticLens", "clip_dissect": "CLIP-Dissect"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +28,6 @@ class BestLabel:
         if not self.text:
             return "no label"
         return self.text if self.is_reliable else f"unclear: {self.text}?"
-
-
-def method_title(method: str) -> str:
-    """The name of a method as papers write it."""
-    return METHOD_TITLES.get(method, method)
 
 
 def best_label(bundle: Bundle, model: str, layer: str, unit: int, method: str) -> BestLabel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.methods import NullComponents, null_best
 from csp_engine.search import null_vectors, remainders
 from csp_engine.views.controls import controls, shared_part
@@ -27,11 +27,7 @@ def live_null(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -
 
 def null_components(bundle: Bundle, model: str, layer: str, method: str) -> NullComponents:
     """The stored halves of the concept vectors of random image sets, still on disk."""
-    arrays = [
-        bundle.score_array(model, layer, method, name)
-        for name in ("null_anchor", "null_projection", "null_size")
-    ]
-    return NullComponents(arrays[0], arrays[1], np.asarray(arrays[2]))
+    return KeptScores(bundle, model, layer, method).null_halves()
 
 
 def best_of_null(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from csp_engine.errors import InputError
 from csp_engine.types import Progress, TextRecipe, silent
+from csp_engine.vectors import normalise_rows
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "bare": ("{}",),
@@ -41,17 +42,6 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "dermoscopy": ("{}", "a dermoscopy image showing {}.", "a skin lesion with {}."),
 }
 """Named sets of templates; each template holds one ``{}`` for the text."""
-
-
-def normalise_rows(x_nd: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
-    """Bring every row to unit length; rows of zeros stay zero.
-
-    Lengths are taken in float64, so that neither tiny nor huge rows are lost on the way.
-    """
-    exact_nd = x_nd.astype(np.float64)
-    length_n = np.sqrt(np.einsum("nd,nd->n", exact_nd, exact_nd))
-    length_n[length_n == 0] = 1.0
-    return (exact_nd / length_n[:, None]).astype(np.float32)
 
 
 def fill_templates(texts: Sequence[str], templates: Sequence[str]) -> list[str]:

@@ -5,7 +5,8 @@ import pytest
 
 from csp_engine.errors import InputError
 from csp_engine.methods import METHODS, NullComponents, label_units, re_rank, rescore
-from csp_engine.methods.csp import contrast_residuals, csp_components, exemplar_weights
+from csp_engine.methods.scoring.halves import csp_components, exemplar_weights
+from tests.reference.contrast_residuals import contrast_residuals
 from tests.worlds import small_layers
 
 # Three pictures: an attribute on an object, the object alone, the attribute alone.

@@ -5,6 +5,8 @@ import numpy as np
 from csp_engine.methods import METHODS, group_labels
 from tests.worlds import small_layers
 
+CSP = METHODS["csp"]
+
 
 def test_each_group_gets_the_label_of_its_own_images():
     """Two exemplars of x and two of y, each beside a z look-alike: the groups are x and y."""
@@ -13,11 +15,11 @@ def test_each_group_gets_the_label_of_its_own_images():
     images = (images / np.linalg.norm(images, axis=1, keepdims=True)).astype(np.float32)
     evidence = small_layers.by_hand(images, [0, 2, 1, 3], [[4]] * 4)
     label_td = np.eye(3, dtype=np.float32)
-    first, second = group_labels(evidence, np.array([0, 1, 0, 1]), label_td, {})
+    first, second = group_labels(CSP, evidence, np.array([0, 1, 0, 1]), label_td, {})
     assert first[0][0] == 0
     assert second[0][0] == 1
     assert first[0][1] > 0.99
-    kept = group_labels(evidence, np.array([0, 1, 0, 1]), label_td, {"gamma": 0.0})
+    kept = group_labels(CSP, evidence, np.array([0, 1, 0, 1]), label_td, {"gamma": 0.0})
     assert kept[0][0][1] < 0.8  # z is back in both
 
 
@@ -27,7 +29,7 @@ def test_a_group_is_labelled_as_a_unit_of_those_exemplars_would_be():
     label_td = small_layers.unit_rows(rng, 15, 8)
     one = evidence.block(np.array([5]))
     group_k = np.array([0, 1, 1, 0, 0, 1, 0, 0])
-    found = group_labels(one, group_k, label_td, {"weighting": "rank"}, n_labels=4)
+    found = group_labels(CSP, one, group_k, label_td, {"weighting": "rank"}, n_labels=4)
     for group in (0, 1):
         ranks = np.flatnonzero(group_k == group)
         n_partner_k = one.contrast.n_partner_uk[0, ranks]
@@ -48,5 +50,5 @@ def test_a_group_is_labelled_as_a_unit_of_those_exemplars_would_be():
 def test_ranks_without_contrast_images_enter_unchanged():
     images = np.eye(3, dtype=np.float32)
     evidence = small_layers.by_hand(images, [0, 1], [[], []])
-    found = group_labels(evidence, np.array([0, 1]), images, {})
+    found = group_labels(CSP, evidence, np.array([0, 1]), images, {})
     assert [labels[0][0] for labels in found] == [0, 1]

@@ -5,8 +5,8 @@ import pytest
 
 from csp_engine.errors import InputError, StaleError
 from csp_engine.evidence.contrast import ContrastRule
+from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_units, noise_evidence, pair_statistics
-from csp_engine.types import Evidence
 from tests.worlds import small_layers
 
 ALL = [

@@ -5,7 +5,11 @@ import pytest
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.contrast import ContrastRule
-from csp_engine.methods.scoring.null import evidence_of_size, noise_activations, noise_evidence
+from csp_engine.methods.scoring.random_sets import (
+    evidence_of_size,
+    noise_activations,
+    noise_evidence,
+)
 from tests.worlds import small_layers
 
 RULE = ContrastRule(n_partners=2)

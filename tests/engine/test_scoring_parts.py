@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.methods import METHODS, resolve_params, score_parts
+from csp_engine.methods import METHODS, resolve_params
 from tests.worlds import small_layers
+
+
+def score_parts(evidence, label_d, params):
+    method = METHODS["csp"]
+    return method.parts(evidence, label_d, resolve_params(method, params))
 
 
 @pytest.mark.parametrize("weighting", ["none", "rank", "raw"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.methods import METHODS, PAPER_PARAMS, label_units
+from csp_engine.methods import METHODS, label_units
 from csp_engine.methods.csp import concept_vectors, csp_components
 from tests.reference import csp_reference as reference
 from tests.worlds import small_layers
@@ -36,7 +36,7 @@ def test_paper_preset_gives_the_published_scores_and_order(gamma):
     evidence = small_layers.awkward(rng, u=8, n=60, d=8, n_exemplars=40, n_partners=1)
     # As many labels as units and dimensions, and not of unit length: averaged templates.
     label_td = small_layers.unit_rows(rng, 8, 8) * rng.uniform(0.5, 1, (8, 1)).astype(np.float32)
-    params = {**PAPER_PARAMS["csp"], "gamma": gamma}
+    params = {**METHODS["csp"].published, "gamma": gamma}
     null = small_layers.noise(rng, evidence.image_nd, 20, 40)
     scores, _ = label_units(METHODS["csp"], evidence, null, label_td, params, n_labels=5)
     for unit in range(8):

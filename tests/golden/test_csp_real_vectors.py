@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.methods import PAPER_PARAMS, label_units
+from csp_engine.methods import METHODS, label_units
 from tests.reference import csp_reference as reference
 from tests.worlds import small_layers
 
@@ -24,7 +24,7 @@ def test_paper_preset_agrees_with_the_loops_on_real_clip_vectors(shared_data, ga
     acts_un = acts_un + rng.standard_normal(acts_un.shape)
     evidence = small_layers.mined(acts_un, image_nd, 100)
     null = small_layers.noise(rng, image_nd, 20, 100)
-    params = {**PAPER_PARAMS["csp"], "gamma": gamma}
+    params = {**METHODS["csp"].published, "gamma": gamma}
     scores, _ = label_units("csp", evidence, null, label_td, params, n_labels=5)
     for unit in range(3):
         rows, partners, activations = small_layers.rows_of(evidence, unit, 30)

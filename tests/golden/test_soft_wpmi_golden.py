@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from csp_engine.methods import METHODS, label_units
-from csp_engine.methods.clip_dissect import CLIP_DISSECT, leave_one_out
+from csp_engine.methods.clip_dissect import CLIP_DISSECT
+from csp_engine.methods.scoring.log_mean import leave_one_out
 from tests.reference import soft_wpmi_reference as reference
 from tests.worlds import small_layers
 

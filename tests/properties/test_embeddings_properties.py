@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from csp_engine.types import TextRecipe
-from csp_engine.words.templates import embed_labels, normalise_rows
+from csp_engine.vectors import normalise_rows
+from csp_engine.words.templates import embed_labels
 
 
 def embed_texts(texts: Sequence[str]) -> np.ndarray:

@@ -4,10 +4,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_units, rescore
-from csp_engine.methods.csp import concept_vectors, contrast_residuals, csp_components
+from csp_engine.methods.scoring.halves import concept_vectors, csp_components
 from csp_engine.methods.scoring.ranking import top_labels
-from csp_engine.types import Evidence
+from tests.reference.contrast_residuals import contrast_residuals
 from tests.worlds import small_layers
 
 EVERYDAY = settings(max_examples=15, deadline=None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
+from csp_engine.evidence.evidence import Evidence
 from csp_engine.evidence.exemplars import rank_exemplars
-from csp_engine.types import ContrastSet, Evidence, Exemplars
+from csp_engine.types import ContrastSet, Exemplars
 
 
 def unit_rows(rng, n, d):

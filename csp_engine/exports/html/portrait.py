@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.search.query import open_index, rank_like
 from csp_engine.stats.enrichment import Enrichment
 from csp_engine.types import NeuronRef
@@ -214,7 +214,7 @@ def labels_of(bundle: Bundle, neuron: NeuronRef, method: str) -> MethodLabels:
     labels = bundle.method_labels(neuron.model, neuron.layer, method)
     shown = labels[["text", "source"]].take(np.asarray(scores.label_uk[unit, :count]))
     texts, sources = shown["text"].tolist(), shown["source"].tolist()
-    has_raw = "anchor.npy" in bundle.stage(f"scores:{neuron.model}/{neuron.layer}/{method}").files
+    has_raw = KeptScores(bundle, neuron.model, neuron.layer, method).has_halves
     score_k, raw_k = (np.asarray(a[unit, :count], float) for a in (scores.score_uk, scores.raw_uk))
     every = [0.0, *score_k, *(raw_k if has_raw else ())]
     low = min(every)

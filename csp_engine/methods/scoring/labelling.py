@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int
+from jaxtyping import Float32, Float64, Int, Int32
 
 from csp_engine.errors import InputError, StaleError
-from csp_engine.methods.clip_dissect import CLIP_DISSECT, LogMean, leave_one_out
-from csp_engine.methods.csp import CSP
-from csp_engine.methods.method import Method, Params, Scored, resolve_params
-from csp_engine.methods.scoring.null import evidence_of_size
+from csp_engine.evidence.evidence import Evidence
+from csp_engine.methods.method import LabelPrior, Method, Params, Scored, Written, resolve_params
+from csp_engine.methods.registered import find_method
+from csp_engine.methods.scoring.exemplar_means import scored_mask
+from csp_engine.methods.scoring.log_mean import LogMean, leave_one_out
+from csp_engine.methods.scoring.random_sets import evidence_of_size
 from csp_engine.methods.scoring.ranking import NullScores, Ranking, rank_labels, scores_of
-from csp_engine.methods.semanticlens import SEMANTICLENS, scored_mask, unit_rows
-from csp_engine.types import Evidence, LabelScores, Progress, silent
+from csp_engine.methods.scoring.written import rank_written
+from csp_engine.types import LabelScores, Progress, silent
+from csp_engine.vectors import directions
 
-METHODS: dict[str, Method] = {method.name: method for method in (CSP, SEMANTICLENS, CLIP_DISSECT)}
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """The labels of a layer by one method.
 
-def find_method(name: str) -> Method:
-    """The method of that name.
-
-    Raises:
-        InputError: if there is none.
+    ``arrays`` are those that the method stores, and the same of the random image sets. ``texts``
+    are the labels that a method wrote itself, in which ``scores.label_uk`` counts; None where it
+    counts in the vocabulary.
     """
-    if name not in METHODS:
-        raise InputError(f"Method {name!r} does not exist; choose one of {', '.join(METHODS)}.")
-    return METHODS[name]
+
+    scores: LabelScores
+    arrays: dict[str, np.ndarray]
+    texts: tuple[str, ...] | None = None
 
 
 def label_units(
@@ -41,6 +47,36 @@ def label_units(
     unit_block: int | None = None,
     progress: Progress = silent,
 ) -> tuple[LabelScores, dict[str, np.ndarray]]:
+    """``label_layer`` for methods that score a vocabulary: the scores and the extra arrays.
+
+    For CSP these are ``anchor`` and ``projection`` (u, d), and ``null_anchor``,
+    ``null_projection`` (r, d) with ``null_size`` (r), the number of exemplars behind each null row.
+    ``rescore`` takes both.
+    """
+    done = label_layer(
+        method,
+        evidence,
+        null_evidence,
+        label_td,
+        params,
+        n_labels=n_labels,
+        unit_block=unit_block,
+        progress=progress,
+    )
+    return done.scores, done.arrays
+
+
+def label_layer(
+    method: Method | str,
+    evidence: Evidence,
+    null_evidence: Evidence,
+    label_td: Float32[np.ndarray, "t d"],
+    params: Params,
+    *,
+    n_labels: int = 20,
+    unit_block: int | None = None,
+    progress: Progress = silent,
+) -> Labelled:
     """The best labels of every unit, by one method.
 
     The null goes through exactly the same code as the units. Units with fewer exemplars than the
@@ -49,7 +85,8 @@ def label_units(
 
     Args:
         method: one of ``METHODS``, or its name.
-        evidence: the units.
+        evidence: the units; from ``Evidence.asked_by`` for a method that needs more than exemplars
+            and contrast images.
         null_evidence: from ``noise_evidence``, on the same images and by the same rule.
         label_td: label vectors.
         params: what differs from the method's defaults.
@@ -58,11 +95,6 @@ def label_units(
             on it.
         progress: called with the units done.
 
-    Returns:
-        The scores, and the extra arrays of the method: for CSP ``anchor`` and ``projection``
-        (u, d), and ``null_anchor``, ``null_projection`` (r, d) with ``null_size`` (r), the number
-        of exemplars behind each null row. ``rescore`` takes both.
-
     Raises:
         InputError: for bad parameters, no labels, or a null without draws.
         StaleError: if labels and images come from encoders of different width.
@@ -70,60 +102,18 @@ def label_units(
     method = find_method(method) if isinstance(method, str) else method
     params = resolve_params(method, params)
     _check_inputs(evidence, null_evidence, label_td, n_labels)
-    label_td = np.ascontiguousarray(label_td)
-    unit_block = unit_block or method.unit_block
-    n_score = params[method.depth]
-    size_u = np.minimum(evidence.exemplars.count_u, n_score).astype(np.int32)
-    n_scored = int(np.count_nonzero(size_u))
-    passes = 2 if params.get("prior") == "layer" else 1
-    n_done = 0
-
-    def blocks(rows: Int[np.ndarray, " b"]) -> Iterator[tuple[Int[np.ndarray, " b"], Scored]]:
-        nonlocal n_done
-        for start in range(0, len(rows), unit_block):
-            block = rows[start : start + unit_block]
-            yield block, method.score(evidence.block(block), label_td, params)
-            n_done += len(block)
-            progress(method.name, n_done // passes, n_scored)
-
-    layer = LogMean.over(len(label_td))
-    if passes == 2:
-        for _, scored in blocks(np.flatnonzero(size_u)):
-            layer.add(_whole(scored))
-
-    width = evidence.image_nd.shape[1]
-    ranking = Ranking.empty(evidence.n_units, min(n_labels, len(label_td)), width)
-    extra: dict[str, np.ndarray] = {}
-    null_extra: dict[str, list[np.ndarray]] = {}
-    sizes = np.unique(np.append(size_u[size_u > 0], n_score))
-    for size in sizes.tolist():
-        null_scored = method.score(evidence_of_size(null_evidence, size), label_td, params)
-        prior_t, null_prior_rt = _priors(params, null_scored, layer)
-        _take_prior(null_scored, null_prior_rt)
-        null_scores = NullScores.of(null_scored.score_ut)
-        null_size_r = np.full(null_evidence.n_units, size, np.int32)
-        for name, array in {**null_scored.extra, "size": null_size_r}.items():
-            null_extra.setdefault(f"null_{name}", []).append(array)
-        for rows, scored in blocks(np.flatnonzero(size_u == size)):
-            _take_prior(scored, prior_t)
-            ranks = rank_labels(scored.score_ut, scored.has_label_u, null_scores, n_labels)
-            vector_ud = scored.vector_ud
-            if vector_ud is None:
-                best_ud = unit_rows(label_td[ranks.label_uk[:, 0]])
-                vector_ud = np.where(scored.has_label_u[:, None], best_ud, 0).astype(np.float32)
-            raw_uk = ranks.score_uk
-            if scored.raw_vector_ud is not None:
-                raw_uk = scores_of(scored.raw_vector_ud, label_td, ranks)
-            ranking.put(rows, ranks, vector_ud=vector_ud, raw_uk=raw_uk)
-            for name, array in scored.extra.items():
-                shape = (evidence.n_units, *array.shape[1:])
-                extra.setdefault(name, np.zeros(shape, array.dtype))[rows] = array
-
-    if null_scored.extra:
-        for name, array in null_scored.extra.items():
-            extra.setdefault(name, np.zeros((evidence.n_units, *array.shape[1:]), array.dtype))
-        extra |= {name: np.concatenate(rows) for name, rows in null_extra.items()}
-    similarity_u, reuse_u = pair_statistics(evidence, n_score)
+    depth = params[method.depth] if method.depth else evidence.exemplars.image_uk.shape[1]
+    size_u = np.minimum(evidence.exemplars.count_u, depth).astype(np.int32)
+    layer = _Layer(
+        method, evidence, null_evidence, np.ascontiguousarray(label_td), params, size_u, depth
+    )
+    step = unit_block or method.unit_block
+    if method.writes:
+        ranking, arrays, texts = _written(layer, n_labels, step, progress)
+    else:
+        ranking, arrays = _scored(layer, n_labels, step, progress)
+        texts = None
+    similarity_u, reuse_u = pair_statistics(evidence, depth)
     scores = LabelScores(
         **ranking.fields(),
         n_exemplar_u=size_u,
@@ -131,7 +121,111 @@ def label_units(
         pool_u=np.asarray(evidence.contrast.pool_u, np.int32),
         reuse_u=reuse_u,
     )
-    return scores, extra
+    return Labelled(scores, arrays, texts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """What is scored by what; ``size_u`` counts the exemplars looked at, at most ``depth``."""
+
+    method: Method
+    evidence: Evidence
+    null_evidence: Evidence
+    label_td: Float32[np.ndarray, "t d"]
+    params: Params
+    size_u: Int32[np.ndarray, " u"]
+    depth: int
+
+    def said(self, evidence: Evidence) -> Any:
+        """What the method says about some evidence."""
+        return self.method.score(evidence, self.label_td, self.params)
+
+
+def _scored(
+    layer: _Layer, n_labels: int, unit_block: int, progress: Progress
+) -> tuple[Ranking, dict[str, np.ndarray]]:
+    """The best labels of a vocabulary, and the extra arrays."""
+    method, evidence, label_td = layer.method, layer.evidence, layer.label_td
+    n_scored = int(np.count_nonzero(layer.size_u))
+    prior = method.prior(layer.params)
+    is_over_layer = prior is not None and prior.over == "layer"
+    passes = 2 if is_over_layer else 1
+    n_done = 0
+
+    def blocks(rows: Int[np.ndarray, " b"]) -> Iterator[tuple[Int[np.ndarray, " b"], Scored]]:
+        nonlocal n_done
+        for start in range(0, len(rows), unit_block):
+            block = rows[start : start + unit_block]
+            yield block, layer.said(evidence.block(block))
+            n_done += len(block)
+            progress(method.name, n_done // passes, n_scored)
+
+    over_layer = LogMean.over(len(label_td))
+    if is_over_layer:
+        for _, scored in blocks(np.flatnonzero(layer.size_u)):
+            over_layer.add(_whole(scored))
+
+    width = evidence.image_nd.shape[1]
+    ranking = Ranking.empty(evidence.n_units, min(n_labels, len(label_td)), width)
+    extra: dict[str, np.ndarray] = {}
+    null_extra: dict[str, list[np.ndarray]] = {}
+    for size in _sizes(layer):
+        null_scored: Scored = layer.said(evidence_of_size(layer.null_evidence, size))
+        prior_t, null_prior_rt = _priors(prior, null_scored, over_layer)
+        _take_prior(null_scored, null_prior_rt)
+        null_scores = NullScores.of(null_scored.score_ut)
+        null_size_r = np.full(layer.null_evidence.n_units, size, np.int32)
+        if null_scored.extra:
+            for name, array in {**null_scored.extra, "size": null_size_r}.items():
+                null_extra.setdefault(f"null_{name}", []).append(array)
+        for name, array in null_scored.extra.items():
+            extra.setdefault(name, np.zeros((evidence.n_units, *array.shape[1:]), array.dtype))
+        for rows, scored in blocks(np.flatnonzero(layer.size_u == size)):
+            _take_prior(scored, prior_t)
+            ranks = rank_labels(scored.score_ut, scored.has_label_u, null_scores, n_labels)
+            vector_ud = scored.vector_ud
+            if vector_ud is None:
+                best_ud = directions(label_td[ranks.label_uk[:, 0]])
+                vector_ud = np.where(scored.has_label_u[:, None], best_ud, 0).astype(np.float32)
+            raw_uk = ranks.score_uk
+            if scored.raw_vector_ud is not None:
+                raw_uk = scores_of(scored.raw_vector_ud, label_td, ranks)
+            ranking.put(rows, ranks, vector_ud=vector_ud, raw_uk=raw_uk)
+            for name, array in scored.extra.items():
+                extra[name][rows] = array
+    return ranking, extra | {name: np.concatenate(rows) for name, rows in null_extra.items()}
+
+
+def _written(
+    layer: _Layer, n_labels: int, unit_block: int, progress: Progress
+) -> tuple[Ranking, dict[str, np.ndarray], tuple[str, ...]]:
+    """Labels that the method writes itself, their extra arrays, and their texts."""
+    evidence = layer.evidence
+    n_scored = int(np.count_nonzero(layer.size_u))
+    parts: list[tuple[np.ndarray, Written, Written | None]] = []
+    extra: dict[str, np.ndarray] = {}
+    n_done = 0
+    for size in _sizes(layer):
+        rows = np.flatnonzero(layer.size_u == size)
+        null = None
+        if layer.method.has_null and len(rows):
+            null = layer.said(evidence_of_size(layer.null_evidence, size))
+        for start in range(0, len(rows), unit_block):
+            block = rows[start : start + unit_block]
+            written: Written = layer.said(evidence.block(block))
+            parts.append((block, written, null))
+            for name, array in written.extra.items():
+                shape = (evidence.n_units, *array.shape[1:])
+                extra.setdefault(name, np.zeros(shape, array.dtype))[block] = array
+            n_done += len(block)
+            progress(layer.method.name, n_done, n_scored)
+    ranking, texts = rank_written(parts, evidence.n_units, n_labels, evidence.image_nd.shape[1])
+    return ranking, extra, texts
+
+
+def _sizes(layer: _Layer) -> list[int]:
+    """Numbers of exemplars that units have."""
+    return np.unique(np.append(layer.size_u[layer.size_u > 0], layer.depth)).tolist()
 
 
 def pair_statistics(
@@ -170,25 +264,23 @@ def _whole(scored: Scored) -> Float64[np.ndarray, "u t"]:
 
 
 def _priors(
-    params: Params, null_scored: Scored, layer: LogMean
+    prior: LabelPrior | None, null_scored: Scored, over_layer: LogMean
 ) -> tuple[Float64[np.ndarray, " t"] | None, Float64[np.ndarray, "r t"] | None]:
     """What to take from every unit's scores, and from those of each null draw.
 
     A draw must meet the prior as a fresh unit would. For the null prior it is therefore left out of
     its own; for the layer prior it counts as one more neuron of the layer, as every neuron does.
     """
-    prior = params.get("prior", "none")
-    if prior == "none":
+    if prior is None:
         return None, None
-    weight = params["prior_weight"]
     whole_rt = _whole(null_scored)
-    if prior == "layer":
-        return weight * layer.mean_t, weight * layer.with_each(whole_rt)
+    if prior.over == "layer":
+        return prior.weight * over_layer.mean_t, prior.weight * over_layer.with_each(whole_rt)
     if len(whole_rt) < 2:
         raise InputError("The null prior needs two random image sets or more; draw more (n_draws).")
     over_draws = LogMean.over(whole_rt.shape[1])
     over_draws.add(whole_rt)
-    return weight * over_draws.mean_t, weight * leave_one_out(whole_rt)
+    return prior.weight * over_draws.mean_t, prior.weight * leave_one_out(whole_rt)
 
 
 def _take_prior(

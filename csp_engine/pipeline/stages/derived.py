@@ -14,7 +14,7 @@ from csp_engine.captioners import Captioner
 from csp_engine.errors import BundleError, InputError
 from csp_engine.evidence import exemplars
 from csp_engine.evidence.contrast import mine_contrast
-from csp_engine.methods import noise_evidence
+from csp_engine.methods import METHODS, noise_evidence
 from csp_engine.pipeline.request import require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.candidates import caption_layer, require_candidates
@@ -24,6 +24,7 @@ from csp_engine.pipeline.stages.labelled import (
     index_method,
     keep_words,
     map_method,
+    require_methods,
     require_texts,
     score_layer,
     words_of,
@@ -64,6 +65,8 @@ def derive(
     words = words_of(run, vocabulary)
     require_candidates(run, captioner)
     require_texts(run, words, encoder)
+    _null_identity(run)
+    require_methods(run)
     keep_words(run, words)
     _null(run)
     for model, layer in run.layers:
@@ -75,9 +78,11 @@ def derive(
         for method in run.recipe.methods:
             score_layer(run, model, layer, method)
         audit_layer(run, model, layer)
-    for method in run.recipe.methods:
+    searched = [m for m in run.recipe.methods if METHODS[m].stores.vectors != "none"]
+    for method in searched:
         index_method(run, method)
-    map_method(run, run.recipe.methods[0])
+    if searched:
+        map_method(run, searched[0])
 
 
 def _require_telling_vectors(run: Run) -> None:
@@ -239,7 +244,7 @@ def _contrast(run: Run, model: str, layer: str) -> None:
         _write_contrast(folder, mined)
 
 
-def _null(run: Run) -> None:
+def _null_identity(run: Run) -> dict[str, Any]:
     recipe = run.recipe
     params, needs = _contrast_identity(run)
     params |= {
@@ -248,7 +253,12 @@ def _null(run: Run) -> None:
         "n_paired": recipe.n_score,
         "seed": recipe.seed,
     }
-    identity = run.key("null", params, needs)
+    return run.key("null", params, needs)
+
+
+def _null(run: Run) -> None:
+    recipe = run.recipe
+    identity = _null_identity(run)
     if run.is_fresh("null"):
         return
     drawn = noise_evidence(

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.audits import coherence as audit
-from csp_engine.bundle import Bundle, read_contrast
+from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError, StaleError
 from csp_engine.hashing import sha256_json
-from csp_engine.methods import METHODS, label_units
+from csp_engine.methods import METHODS, label_layer
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import VERSIONS, Run
 from csp_engine.pipeline.stages.candidates import (
@@ -21,9 +21,15 @@ from csp_engine.pipeline.stages.candidates import (
     has_captioner,
     pooled_candidates,
 )
+from csp_engine.pipeline.stages.given import (
+    layer_evidence,
+    null_evidence,
+    require_given,
+    stages_for,
+)
 from csp_engine.search import projection
 from csp_engine.search.query import build_index
-from csp_engine.types import ContrastSet, Encoder, Evidence, Exemplars, LabelScores
+from csp_engine.types import Encoder, LabelScores
 from csp_engine.words.templates import embed_labels, empty_vector
 from csp_engine.words.vocabularies import Vocabulary, label_table, with_candidates
 
@@ -164,22 +170,23 @@ def is_vocabulary_held(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | 
     )
 
 
-def _evidence(run: Run, exemplars_: Exemplars, contrast: ContrastSet) -> Evidence:
-    return Evidence(exemplars_, contrast, run.bundle.image_vectors())
+def require_methods(run: Run) -> None:
+    """Refuse at once methods that need what this bundle cannot give.
+
+    Scores that are already there need nothing any more.
+    """
+    for name in run.recipe.methods:
+        needs = METHODS[name].needs
+        for model, layer in run.layers:
+            stage, _ = _scores_identity(run, model, layer, name)
+            if not run.is_fresh(stage):
+                others = ",".join(m for m in run.recipe.methods if m != name) or "METHOD"
+                instead = f"leave the method out (--set methods={others})"
+                require_given(run, f"Method {name!r}", needs, model, layer, instead)
 
 
-def _null_evidence(run: Run) -> Evidence:
-    bundle = run.bundle
-    drawn = Exemplars(
-        bundle.array("null", "exemplar_image"),
-        bundle.array("null", "exemplar_activation"),
-        bundle.array("null", "exemplar_count"),
-    )
-    return _evidence(run, drawn, read_contrast(bundle, "null"))
-
-
-def score_layer(run: Run, model: str, layer: str, method: str) -> None:
-    """Score every label on every unit of a layer by one method."""
+def _scores_identity(run: Run, model: str, layer: str, method: str) -> tuple[str, dict[str, Any]]:
+    """Name and identity of the scores of a method, which are registered by this."""
     stage = f"scores:{model}/{layer}/{method}"
     params = {
         "method": method,
@@ -188,24 +195,35 @@ def score_layer(run: Run, model: str, layer: str, method: str) -> None:
         **run.recipe.method_params(method),
     }
     needs = [f"neurons:{model}/{layer}", f"contrast:{model}/{layer}"]
-    identity = run.key(stage, params, [*needs, "embeddings", "vocabulary", "null"])
+    needs += ["embeddings", "vocabulary", "null"]
+    more = [s for s in stages_for(METHODS[method].needs, model, layer) if s in run.keys]
+    return stage, run.key(stage, params, [*needs, *more])
+
+
+def score_layer(run: Run, model: str, layer: str, method: str) -> None:
+    """Score every label on every unit of a layer by one method."""
+    stage, identity = _scores_identity(run, model, layer, method)
     if run.is_fresh(stage):
         return
-    bundle = run.bundle
-    scores, extra = label_units(
+    needs = METHODS[method].needs
+    done = label_layer(
         METHODS[method],
-        _evidence(run, bundle.exemplars(model, layer), bundle.contrast(model, layer)),
-        _null_evidence(run),
-        np.asarray(bundle.label_vectors()),
+        layer_evidence(run, model, layer, f"Method {method!r}", needs),
+        null_evidence(run, f"Method {method!r}", needs),
+        np.asarray(run.bundle.label_vectors()),
         run.recipe.method_params(method),
         n_labels=run.recipe.n_labels,
         progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
     )
+    scores = done.scores
     with run.writing(stage, identity) as folder:
         for name in LabelScores.__dataclass_fields__:
             folder.array(name, getattr(scores, name))
-        for name, values in extra.items():
+        for name, values in done.arrays.items():
             folder.array(name, values)
+        if done.texts is not None:
+            own = pd.DataFrame({"text": list(done.texts), "source": method})
+            folder.table("labels", own.astype("string"))
         folder.facts.update(
             n_units=len(scores.count_u),
             n_reliable=int(scores.reliable_u.sum()),

@@ -22,6 +22,7 @@ from csp_engine.probe.images import near_duplicate_groups
 def measure(run: Run, request: BuildRequest) -> None:
     """Images, probe table, embeddings and activations, by one pass over what is missing."""
     probe, encoder = request.probe, request.encoder
+    run.probe_root = probe.root
     pixels = not isinstance(encoder, PrecomputedEncoder)
     identities: dict[str, dict[str, Any]] = {}
     identities["images"] = run.key(

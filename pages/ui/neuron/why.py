@@ -6,10 +6,10 @@ import numpy as np
 import streamlit as st
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle
-from csp_engine.methods import ScoreParts, score_parts
+from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.evidence.evidence import Evidence
+from csp_engine.methods import ScoreParts, resolve_params
 from csp_engine.search.query import stored_label
-from csp_engine.types import Evidence
 from csp_engine.views.address import MAX_QUERY, View, shorten
 from csp_engine.views.images.tiles import ShownImage, Tile
 from pages.ui.parts.cards import Packs, one_way, plain, show, tile_grid
@@ -45,10 +45,13 @@ def section(bundle: Bundle, view: View, texts: list[str], gamma: float) -> None:
         on_change=lambda: set_params(why=st.session_state["_why"] or ""),
     )
     if text is not None and label is not None:
-        parts = score_parts(
-            _evidence(bundle, view), bundle.label_vectors()[label], _params(bundle, view, gamma)
-        )
-        _pairs(bundle, view, text, parts)
+        kept = KeptScores(bundle, view.model, view.layer, view.method)
+        if kept.method is not None and kept.method.parts is not None:
+            params = resolve_params(kept.method, {**kept.method_params, "gamma": gamma})
+            parts = kept.method.parts(
+                _evidence(bundle, view), bundle.label_vectors()[label], params
+            )
+            _pairs(bundle, view, text, parts)
 
 
 def _evidence(bundle: Bundle, view: View) -> Evidence:
@@ -59,13 +62,6 @@ def _evidence(bundle: Bundle, view: View) -> Evidence:
         bundle.contrast(view.model, view.layer).block(one),
         bundle.image_vectors(),
     )
-
-
-def _params(bundle: Bundle, view: View, gamma: float) -> dict:
-    """The method's parameters as built, at another gamma."""
-    held = bundle.stage(f"scores:{view.model}/{view.layer}/{view.method}").params
-    kept = {key: held[key] for key in ("n_score", "weighting") if key in held}
-    return {**kept, "gamma": gamma}
 
 
 def _pairs(bundle: Bundle, view: View, text: str, parts: ScoreParts) -> None:

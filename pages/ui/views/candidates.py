@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.methods import NullComponents, move_labels, score_paths
 from csp_engine.views import random_sets
 from csp_engine.views.address import View
@@ -52,10 +52,7 @@ class Candidates:
 
 def built_gamma(bundle: Bundle, view: View, method: str) -> float | None:
     """The gamma that a method was built with, or None where there is none to move."""
-    stage = f"scores:{view.model}/{view.layer}/{method}"
-    if not bundle.has(stage) or "anchor.npy" not in bundle.stage(stage).files:
-        return None
-    return float(bundle.stage(stage).params["gamma"])
+    return KeptScores(bundle, view.model, view.layer, method).gamma
 
 
 def stored(bundle: Bundle, view: View, method: str, limit: int = N_SHOWN) -> Candidates:
@@ -146,11 +143,8 @@ def _words(labels: pd.DataFrame, label_k: np.ndarray) -> tuple[list[str], list[s
 
 
 def _halves(bundle: Bundle, view: View, method: str) -> tuple[np.ndarray, np.ndarray]:
-    place = (view.model, view.layer, method)
-    return (
-        np.asarray(bundle.score_array(*place, "anchor")[view.unit]),
-        np.asarray(bundle.score_array(*place, "projection")[view.unit]),
-    )
+    anchor_ud, projection_ud = KeptScores(bundle, view.model, view.layer, method).halves()
+    return np.asarray(anchor_ud[view.unit]), np.asarray(projection_ud[view.unit])
 
 
 def _null(bundle: Bundle, view: View, method: str, size: int) -> NullComponents | None:

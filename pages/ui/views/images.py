@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import group_labels
 from csp_engine.stats.enrichment import Enrichment
-from csp_engine.types import Evidence
 from csp_engine.views.address import View
 from csp_engine.views.image_facts import Properties, properties_of, shared_properties
 from csp_engine.views.image_facts import image_facts as facts_of_images
@@ -237,9 +237,14 @@ def split_in_words(row: pd.Series) -> str:
 
 
 def _labels_of_groups(bundle: Bundle, view: View, group_k: np.ndarray) -> list[list[str]]:
-    """The labels nearest to each group by CSP, where the bundle has it."""
-    stage = f"scores:{view.model}/{view.layer}/csp"
-    if not bundle.has(stage) or not bundle.has("embeddings") or not len(group_k):
+    """The labels nearest to each group, by the first method that can be asked about some images.
+
+    Those are the methods that keep the two halves of a contrastive concept vector.
+    """
+    methods = bundle.methods(view.model, view.layer)
+    kept = [KeptScores(bundle, view.model, view.layer, method) for method in methods]
+    first = next((each for each in kept if each.has_halves), None)
+    if first is None or first.method is None or not bundle.has("embeddings") or not len(group_k):
         return []
     one = slice(view.unit, view.unit + 1)
     evidence = Evidence(
@@ -247,9 +252,8 @@ def _labels_of_groups(bundle: Bundle, view: View, group_k: np.ndarray) -> list[l
         bundle.contrast(view.model, view.layer).block(one),
         bundle.image_vectors(),
     )
-    held = bundle.stage(stage).params
-    params = {key: held[key] for key in ("gamma", "n_score", "weighting") if key in held}
-    found = group_labels(evidence, group_k.astype(np.int64), bundle.label_vectors(), params)
+    groups, label_td = group_k.astype(np.int64), bundle.label_vectors()
+    found = group_labels(first.method, evidence, groups, label_td, first.method_params)
     texts = bundle.labels()["text"]
     return [[str(texts.iloc[label]) for label, _ in labels] for labels in found]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from csp_engine.methods.csp import NullComponents, concept_vectors
-from csp_engine.methods.method import require_number
+from csp_engine.methods.scoring.exemplar_means import has_direction
+from csp_engine.methods.scoring.halves import GAMMA, NullComponents, concept_vectors
 from csp_engine.methods.scoring.ranking import LabelRanks, NullScores, place_in_null, rank_labels
-from csp_engine.methods.semanticlens import has_direction, unit_rows
+from csp_engine.vectors import directions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +67,7 @@ def move_labels(
     Raises:
         InputError: if gamma is outside [0, 1].
     """
-    require_number({"gamma": gamma}, "gamma", 0, 1)
+    GAMMA.check(gamma)
     anchor_1d = np.asarray(anchor_d, np.float32)[None]
     z_1d = concept_vectors(anchor_1d, np.asarray(projection_d, np.float32)[None], gamma)
     ranks = rank_labels(z_1d @ label_td.T, has_direction(z_1d), None, n_labels)
@@ -82,7 +82,7 @@ def move_labels(
         place_in_null(ranks, scores, np.arange(n_kept, dtype=np.int32)[None])
     if not ranks.count_u[0]:
         return MovedLabels(ranks, np.zeros(n_kept, np.float32), np.zeros(n_kept, np.int64))
-    raw_t = (unit_rows(anchor_1d) @ label_td.T)[0]
+    raw_t = (directions(anchor_1d) @ label_td.T)[0]
     raw_k = raw_t[label_k]
     place_k = 1 + np.count_nonzero(raw_t[None] > raw_k[:, None], axis=1)
     return MovedLabels(ranks, raw_k, place_k)
@@ -96,4 +96,4 @@ def score_paths(
 ) -> Float32[np.ndarray, "g k"]:
     """How the scores of some labels change with gamma; 0 where nothing is left of the neuron."""
     rest_gd = np.asarray(anchor_d)[None] - gamma_g.astype(np.float32)[:, None] * projection_d[None]
-    return unit_rows(rest_gd) @ label_kd.T
+    return directions(rest_gd) @ label_kd.T

@@ -1,17 +1,18 @@
-"""What CSP would call each group of a neuron's exemplars by itself."""
+"""What a method would call each group of a neuron's exemplars by itself."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32, Int
 
-from csp_engine.methods.csp import CSP
-from csp_engine.methods.method import Params, resolve_params
+from csp_engine.evidence.evidence import Evidence
+from csp_engine.methods.method import Method, Params, Scored, resolve_params
 from csp_engine.methods.scoring.ranking import top_labels
-from csp_engine.types import ContrastSet, Evidence, Exemplars
+from csp_engine.types import ContrastSet, Exemplars
 
 
 def group_labels(
+    method: Method,
     evidence: Evidence,
     group_k: Int[np.ndarray, " k"],
     label_td: Float32[np.ndarray, "t d"],
@@ -23,18 +24,19 @@ def group_labels(
     A group has fewer images than the neuron, so these scores have no null and claim nothing.
 
     Args:
+        method: one that scores a vocabulary.
         evidence: of one unit.
         group_k: the group of each of the first ranks, counted from 0.
         label_td: label vectors.
-        params: of CSP.
+        params: of the method.
         n_labels: how many labels of each.
     """
-    params = resolve_params(CSP, params)
+    params = resolve_params(method, params)
     found = []
     for group in range(int(group_k.max(initial=-1)) + 1):
         ranks = np.flatnonzero(group_k == group)
-        scored = CSP.score(_of_ranks(evidence, ranks), label_td, params)
-        if not scored.has_label_u[0]:
+        scored = method.score(_of_ranks(evidence, ranks), label_td, params)
+        if not isinstance(scored, Scored) or not scored.has_label_u[0]:
             found.append([])
             continue
         top_k = top_labels(scored.score_ut, min(n_labels, len(label_td)))[0, :n_labels]

@@ -1,29 +1,15 @@
-"""What each exemplar and its contrast images add to the score of one label."""
+"""What each exemplar and its contrast images add to the score of one label, from the halves."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
 
-from csp_engine.methods.csp import CSP, contrast_vectors, exemplar_weights
-from csp_engine.methods.method import Params, resolve_params
-from csp_engine.methods.semanticlens import VANISHED, exemplar_vectors
-from csp_engine.types import Evidence
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ScoreParts:
-    """The score of one label by CSP, taken apart by the ranks of the exemplars.
-
-    ``part_k`` sums to the score. ``exemplar_k`` is how well the label fits each exemplar by itself,
-    ``contrast_k`` how well it fits its contrast images (their normalised mean); 0 without any.
-    """
-
-    part_k: Float32[np.ndarray, " k"]
-    exemplar_k: Float32[np.ndarray, " k"]
-    contrast_k: Float32[np.ndarray, " k"]
+from csp_engine.evidence.evidence import Evidence
+from csp_engine.methods.method import Params, ScoreParts
+from csp_engine.methods.scoring.exemplar_means import exemplar_vectors
+from csp_engine.methods.scoring.halves import contrast_vectors, exemplar_weights
+from csp_engine.vectors import VANISHED
 
 
 def score_parts(
@@ -34,12 +20,11 @@ def score_parts(
     Args:
         evidence: of one unit.
         label_d: vector of the label t.
-        params: of CSP.
+        params: gamma, ``n_score`` and weighting.
 
     Returns:
         one value for each scored exemplar, in their order; zero parts where nothing is left.
     """
-    params = resolve_params(CSP, params)
     n_scored = min(int(evidence.exemplars.count_u[0]), params["n_score"])
     weight_k = exemplar_weights(evidence, params["n_score"], params["weighting"])[0, :n_scored]
     p_kd = exemplar_vectors(evidence.image_nd, evidence.exemplars.image_uk[:, :n_scored])[0]

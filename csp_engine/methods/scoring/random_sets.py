@@ -9,8 +9,9 @@ from jaxtyping import Float32, Int32
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
+from csp_engine.evidence.evidence import Evidence
 from csp_engine.evidence.exemplars import rank_exemplars
-from csp_engine.types import ContrastSet, Evidence, Exemplars, Progress, silent
+from csp_engine.types import ContrastSet, Exemplars, Progress, silent
 
 _BLOCK_BYTES = 200 << 20
 

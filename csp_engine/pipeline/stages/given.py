@@ -1,0 +1,152 @@
+"""What label methods and statistics declare to need, found in a bundle and handed to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from csp_engine.bundle import Bundle, read_contrast
+from csp_engine.errors import BundleError, CspError, InputError
+from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Masks, Source, Units
+from csp_engine.methods.scoring.random_sets import noise_activations
+from csp_engine.pipeline.run import Run
+from csp_engine.probe.images import decode
+from csp_engine.types import Exemplars
+
+
+def stages_for(needs: Sequence[str], model: str, layer: str) -> list[str]:
+    """The stages that what is needed comes from, beside those that every method rests on."""
+    homes = {
+        "activations": f"activations:{model}/{layer}",
+        "columns": "probe",
+        "masks": "probe",
+        "candidates": f"candidates:{model}/{layer}",
+    }
+    return list(dict.fromkeys(homes[need] for need in needs if need in homes))
+
+
+def require_given(
+    run: Run, what: str, needs: Sequence[str], model: str, layer: str, instead: str
+) -> None:
+    """Refuse what needs something that the bundle cannot give.
+
+    Args:
+        run: the build.
+        what: who needs it, in words.
+        needs: names from ``NEEDS``.
+        model: of the layer.
+        layer: its id.
+        instead: how to do without it, in words.
+
+    Raises:
+        InputError: if the probe set has no such columns, or nobody proposed candidates.
+        BundleError: if this copy of the bundle leaves something out.
+    """
+    for need in needs:
+        reason = _why_not(run, need, model, layer)
+        if reason is not None:
+            kind, why = reason
+            raise kind(f"{what} needs {NEEDS[need]}: {why} Or {instead}.")
+
+
+def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError], str] | None:
+    """Why something needed is not there, and what to do; None where it is."""
+    stages = run.writer.manifest.stages
+    described = run.described.get("probe") or run.writer.manifest.inputs.get("probe", {})
+    name = described.get("name", "the probe set")
+    if need == "activations":
+        stage = f"activations:{model}/{layer}"
+        if stage not in stages:
+            return BundleError, f"{stage} is not in the bundle; run 'csp build' again."
+        return (BundleError, run.bundle.left_out(stage)) if stages[stage].omitted else None
+    if need == "columns" and not described.get("concepts"):
+        return InputError, f"{name} has none; give a table with columns of 0 and 1."
+    if need == "masks" and (not described.get("masks") or run.probe_root is None):
+        why = "their files are known to 'csp build' only" if described.get("masks") else "has none"
+        return InputError, f"{name}: {why}; build with a table that has a column of mask files."
+    if need == "candidates" and f"candidates:{model}/{layer}" not in run.keys:
+        return InputError, "nobody proposed any; name a captioner with --captioner."
+    return None
+
+
+def layer_evidence(run: Run, model: str, layer: str, asker: str, needs: Sequence[str]) -> Evidence:
+    """A layer's units with what an asker needs, each loaded when it is first read."""
+    bundle = run.bundle
+    sources = _sources(run, bundle)
+    activations = f"activations:{model}/{layer}"
+    sources["activations"] = lambda units: _rows(bundle.array(activations, "activation"), units)
+    sources["candidates"] = lambda units: _candidates(bundle, model, layer, units)
+    if "null" in needs:
+        sources["null"] = lambda _: null_evidence(run, asker, needs)
+    evidence = Evidence(
+        bundle.exemplars(model, layer), bundle.contrast(model, layer), bundle.image_vectors()
+    )
+    return evidence.asked_by(asker, needs, sources)
+
+
+def null_evidence(run: Run, asker: str, needs: Sequence[str]) -> Evidence:
+    """Random image sets with what an asker needs; their activations are the noise itself."""
+    bundle = run.bundle
+    drawn = Exemplars(
+        bundle.array("null", "exemplar_image"),
+        bundle.array("null", "exemplar_activation"),
+        bundle.array("null", "exemplar_count"),
+    )
+    image_nd = bundle.image_vectors()
+    seed = int(bundle.stage("null").params["seed"])
+    sources = _sources(run, bundle)
+    sources["activations"] = lambda units: np.concatenate(
+        [noise_activations(len(image_nd), int(unit), 1, seed) for unit in units]
+    )
+    return Evidence(drawn, read_contrast(bundle, "null"), image_nd).asked_by(asker, needs, sources)
+
+
+def _sources(run: Run, bundle: Bundle) -> dict[str, Source]:
+    """Where to find what is the same for all units."""
+    return {
+        "columns": lambda _: _columns(bundle),
+        "masks": lambda _: _masks(bundle, run.probe_root),
+        "texts": lambda _: bundle.labels()["text"].tolist(),
+    }
+
+
+def _rows(array_un: np.ndarray, units: Units) -> np.ndarray:
+    """Some rows; of a run of units a view, which copies nothing from the disk."""
+    if len(units) and len(units) == units[-1] - units[0] + 1 and (np.diff(units) == 1).all():
+        return array_un[units[0] : units[-1] + 1]
+    return array_un[units]
+
+
+def _columns(bundle: Bundle) -> ConceptColumns:
+    names = tuple(bundle.manifest.inputs["probe"]["concepts"])
+    table = bundle.table("probe", "probe")
+    return ConceptColumns(names, table[list(names)].to_numpy(np.float32))
+
+
+def _masks(bundle: Bundle, root: Path | None) -> Masks:
+    assert root is not None, "require_given came first"
+    names = tuple(bundle.manifest.inputs["probe"]["masks"])
+    files = {name: bundle.table("probe", "probe")[name].tolist() for name in names}
+
+    def read(image: int, name: str) -> np.ndarray | None:
+        file = files[name][image]
+        if not isinstance(file, str):
+            return None
+        return np.asarray(decode((root / file).read_bytes()).convert("L")) > 127
+
+    return Masks(names, read)
+
+
+def _candidates(
+    bundle: Bundle, model: str, layer: str, units: Units
+) -> tuple[tuple[dict[str, Any], ...], ...]:
+    table = bundle.candidates(model, layer)
+    assert table is not None, "require_given came first"
+    own = table[table["unit"].isin(units)]
+    rows: dict[int, list[dict[str, Any]]] = {int(unit): [] for unit in units}
+    for row in own.sort_values(["unit", "pmi"], ascending=[True, False]).to_dict("records"):
+        rows[int(row["unit"])].append({str(key): value for key, value in row.items()})
+    return tuple(tuple(rows[int(unit)]) for unit in units)

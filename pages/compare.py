@@ -1,15 +1,19 @@
 """Compare: each neuron of one layer beside its most similar one in another layer or model."""
 
+from contextlib import suppress
+
 import streamlit as st
 
+from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
+from csp_engine.views import comparison as comparing
 from csp_engine.views.address import pick
+from csp_engine.views.comparison import KINDS, Side
 from pages.ui.compare import pairs
 from pages.ui.parts.cards import plain, show
-from pages.ui.shell import problems
+from pages.ui.shell import problems, store
 from pages.ui.shell.page import opened, set_params
 from pages.ui.table import narrowing
-from pages.ui.views import comparison as comparing
-from pages.ui.views.comparison import KINDS, Side
 
 
 def main() -> None:
@@ -19,7 +23,7 @@ def main() -> None:
         return
     bundle, view = found
     with problems.caught():
-        every = comparing.sides()
+        every = sides()
         a = every[view.bundle, view.model, view.layer]
         b, notes = comparing.other_side(st.query_params, a, every)
         kind, note = pick("choice", st.query_params.get("only"), list(KINDS))
@@ -44,12 +48,21 @@ def main() -> None:
                 f"<p class='csp-id'>{plain(a.title)} · {plain(b.title)}</p>"
                 "<h1 class='csp-title'>Which neurons do both have?</h1>"
             )
-        compared = comparing.compare(a, b, view.method)
+        compared = comparing.compare(store.MEMO, a, b, view.method)
         with heading:
             pairs.summary(compared, view.method)
         if "unit" in st.query_params:
             pairs.pair(a, b, view.unit, compared, view.method)
         pairs.draw(a, b, compared, kind, view.method)
+
+
+def sides() -> dict[tuple[str, str, str], Side]:
+    """Every layer of every bundle of this server that can be read."""
+    found: dict[str, Bundle] = {}
+    for name in store.known_bundles():
+        with suppress(CspError):
+            found[name] = store.open_bundle(name)
+    return comparing.sides_of(found)
 
 
 def place(a: Side, b: Side) -> None:

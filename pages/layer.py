@@ -3,14 +3,16 @@
 import streamlit as st
 
 from csp_engine import numbers
+from csp_engine.views import lists
 from csp_engine.views.address import View, read_narrowing
+from csp_engine.views.finding.query import title_of
+from csp_engine.views.table.columns import RANGED
+from csp_engine.views.table.rows import classes_of
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
-from pages.ui.shell import problems
+from pages.ui.shell import problems, reviewer, store
 from pages.ui.shell.page import opened
 from pages.ui.table import method_figures, narrowing, neuron_rows
-from pages.ui.views import lists, table
-from pages.ui.views import query as finding
 
 
 def main() -> None:
@@ -20,13 +22,14 @@ def main() -> None:
         return
     bundle, view = found
     with problems.caught():
-        rows = lists.searched(bundle, view)
+        query = store.query_of(bundle, view)
+        rows = lists.searched(bundle, store.MEMO, view, query, reviewer.column(bundle))
         every = neuron_rows.shown_columns(rows, view)
         sortable = [name for name in every if name not in ("model", "layer")]
         if rows["disagreement"].notna().any():
             sortable.append("disagreement")
-        ranged = [name for name in table.RANGED if name in every]
-        keep = read_narrowing(st.query_params, sortable, ranged, table.classes_of(rows))
+        ranged = [name for name in RANGED if name in every]
+        keep = read_narrowing(st.query_params, sortable, ranged, classes_of(rows))
         problems.notes(keep.notes)
         heading = st.container()
         narrowing.controls(bundle, view, rows, keep, sortable, ranged)
@@ -47,7 +50,7 @@ def head(view: View, n_kept: int, n_all: int) -> None:
     count = numbers.count(n_all)
     if n_kept < n_all:
         count = f"{numbers.count(n_kept)} of {count}"
-    asked = f" by how they match {plain(finding.title_of(view))}" if view.has_query else ""
+    asked = f" by how they match {plain(title_of(view))}" if view.has_query else ""
     show(
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"

@@ -7,6 +7,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, Projection
+from csp_engine.views import lists
 from csp_engine.views.address import (
     ALL_LAYERS,
     MAX_QUERY,
@@ -16,15 +17,18 @@ from csp_engine.views.address import (
     pick,
     read_area,
 )
+from csp_engine.views.finding.matches import matches
+from csp_engine.views.places import places
+from csp_engine.views.table.columns import COLOURS, COLUMNS
+from csp_engine.views.table.rows import neuron_table
 from pages.ui.map import neuron_map
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
 from pages.ui.search import asking
 from pages.ui.search.asking import NOTHING
-from pages.ui.shell import problems
+from pages.ui.shell import problems, store
 from pages.ui.shell.page import go, link, opened, set_params
 from pages.ui.table import narrowing, neuron_rows
-from pages.ui.views import lists, table
 
 
 def main() -> None:
@@ -38,11 +42,13 @@ def main() -> None:
         if laid is None or points is None:
             without_map(view)
             return
-        rows = table.neuron_table(bundle, view.method)
-        if view.has_query:
-            rows = pd.concat([rows, table.matches(bundle, view)], axis=1)
+        rows = neuron_table(bundle, store.MEMO, view.method)
+        query = store.query_of(bundle, view)
+        if query is not None:
+            found = matches(bundle, store.MEMO, query, view.method)
+            rows = pd.concat([rows, found], axis=1)
         rows = rows.iloc[points.row_m]
-        columns = [n for n in neuron_map.COLOURS if n in rows and rows[n].notna().any()]
+        columns = [n for n in COLOURS if n in rows and rows[n].notna().any()]
         default = "match" if "match" in columns else "layer"
         colour, note = pick("colour", st.query_params.get("colour") or default, columns)
         area, area_note = read_area(st.query_params)
@@ -51,7 +57,7 @@ def main() -> None:
         controls(bundle, view, columns, colour)
         picked, drawn = neuron_map.draw(bundle, view, rows, colour, area)
         if picked is not None:
-            model, layer = table.places(bundle)[picked[0]]
+            model, layer = places(bundle)[picked[0]]
             here = {"model": model, "layer": layer, "unit": picked[1]}
             go("neuron", lists.neuron_params(view, Narrowing(), **here))
         if drawn is not None and drawn != area:
@@ -100,7 +106,7 @@ def controls(bundle: Bundle, view: View, columns: list[str], colour: str) -> Non
         set_params(bundle=view.bundle, **{**NOTHING, "q": st.session_state["_q"]}, colour="")
 
     def title(name: str) -> str:
-        return "Reliable label" if name == "label" else table.COLUMNS[name].title
+        return COLUMNS[name].of_colour
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.text_input(

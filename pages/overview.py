@@ -7,16 +7,16 @@ from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers
 from csp_engine.views import glossary, provenance
 from csp_engine.views.address import View
+from csp_engine.views.finding.examples import example_queries, showcase
 from csp_engine.views.finding.index import searchable_methods
+from csp_engine.views.places import places
 from pages.ui.overview import layers
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import Packs, facts, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search import asking
-from pages.ui.shell import problems
+from pages.ui.shell import problems, store
 from pages.ui.shell.page import bundle_picker, go, link, opened
-from pages.ui.views import query as finding
-from pages.ui.views import table
 from pages.ui.views.images import pair_tiles
 from pages.ui.views.neuron import BestLabel, best_label, method_title
 
@@ -63,7 +63,7 @@ def search_box(view: View, bundle: Bundle, method: str) -> None:
     asking.warm_up(view)
     if query:
         go("search", view.search_params(query, method=method))
-    examples = finding.example_queries(bundle, method)
+    examples = example_queries(bundle, store.MEMO, method)
     if examples:
         with st.container(
             horizontal=True, vertical_alignment="center", gap="xsmall", key="examples"
@@ -75,7 +75,7 @@ def search_box(view: View, bundle: Bundle, method: str) -> None:
 
 def one_neuron(bundle: Bundle, view: View, method: str) -> None:
     """How to read a neuron, on the clearest one."""
-    neuron = finding.showcase(bundle, method)
+    neuron = showcase(bundle, method)
     if neuron is None:
         return
     here = View(view.bundle, neuron.model, neuron.layer, neuron.unit, method)
@@ -136,7 +136,7 @@ def made_from(bundle: Bundle) -> None:
     """What everything here was made from."""
     show("<h2 class='csp-h'>Made from</h2>")
     show(facts(provenance.provenance(bundle), named))
-    n_neurons = sum(bundle.n_units(*place) for place in table.places(bundle))
+    n_neurons = sum(bundle.n_units(*place) for place in places(bundle))
     exporting.pages_button(
         bundle, n_neurons, lambda: of_layers(bundle), what="all neurons", key="export_pages"
     )

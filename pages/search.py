@@ -3,17 +3,19 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.views import lists
 from csp_engine.views.address import FINDS, View, with_method
+from csp_engine.views.finding import standing
+from csp_engine.views.finding.examples import example_queries
 from csp_engine.views.finding.index import searchable_methods
+from csp_engine.views.table.columns import COLUMNS, RANGED
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.search import asking
 from pages.ui.search import results as outcome
-from pages.ui.shell import problems
+from pages.ui.shell import problems, reviewer, store
 from pages.ui.shell.page import link, opened, set_params
 from pages.ui.table import narrowing
-from pages.ui.views import lists, table
-from pages.ui.views import query as finding
 
 FIND_TITLES = {"neurons": "Neurons", "layers": "Layer by layer", "images": "Probe images"}
 
@@ -48,7 +50,7 @@ def start(bundle: Bundle, view: View) -> None:
         "and their concept vectors. Words of the vocabulary answer at once; other words and images "
         "load the encoder first.</p>"
     )
-    examples = finding.example_queries(bundle, view.method, 12)
+    examples = example_queries(bundle, store.MEMO, view.method, 12)
     if examples:
         st.caption("Labels that some neuron here carries reliably")
         with st.container(horizontal=True, gap="xsmall", key="examples"):
@@ -59,12 +61,12 @@ def start(bundle: Bundle, view: View) -> None:
 
 def results(bundle: Bundle, view: View) -> None:
     """What was found, as the URL wants it shown."""
-    if finding.is_quick(bundle, finding.texts_in(bundle, view)):
-        query = finding.query_of(bundle, view)
+    if store.is_quick(bundle, view):
+        query = store.query_of(bundle, view)
     else:
         spec = markdown_text(bundle.manifest.inputs["encoder"]["spec"])
         with st.spinner(f"Not in the vocabulary: loading the encoder {spec} once…"):
-            query = finding.query_of(bundle, view)
+            query = store.query_of(bundle, view)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.session_state["_find"] = view.find
         st.segmented_control(
@@ -77,11 +79,12 @@ def results(bundle: Bundle, view: View) -> None:
             on_change=lambda: set_params(find=st.session_state["_find"], page=""),
         )
         link("layer", "As a table", view.params(unit="", k="", find="", page=""))
+    assert query is not None
     if view.find == "images":
         outcome.images(bundle, view, query)
         outcome.asked(view, query)
         return
-    whole = lists.searched(bundle, view)
+    whole = lists.searched(bundle, store.MEMO, view, query, reviewer.column(bundle))
     keep = lists.narrowing_of(st.query_params, whole)
     problems.notes(keep.notes)
     is_set = any(keep.params().values())
@@ -91,8 +94,8 @@ def results(bundle: Bundle, view: View) -> None:
     )
     if filters.open:
         with filters:
-            columns = [name for name in table.COLUMNS if name in whole]
-            ranged = [name for name in table.RANGED if name in whole]
+            columns = [name for name in COLUMNS if name in whole]
+            ranged = [name for name in RANGED if name in whole]
             narrowing.controls(bundle, view, whole, keep, columns, ranged)
     rows = lists.ordered(whole, view, keep)
     if rows.empty:
@@ -102,7 +105,7 @@ def results(bundle: Bundle, view: View) -> None:
             else "No neuron with evidence in this layer; choose another layer."
         )
         return
-    judged = lists.judged(bundle, view, whole)
+    judged = standing.judged(bundle, store.MEMO, query, view.method, whole)
     outcome.summary(view, query, judged, len(rows), len(whole))
     outcome.did_you_mean(bundle, view, judged)
     if view.find == "layers":
@@ -110,7 +113,7 @@ def results(bundle: Bundle, view: View) -> None:
     else:
         outcome.merged(bundle, view, keep, rows, judged)
     outcome.asked(view, query)
-    first = rows.iloc[: lists.RANKED]
+    first = rows.iloc[: standing.RANKED]
     what = f"the first {len(first)}" if len(first) < len(rows) else "these neurons"
     title = lists.title_of(view, keep)
     exporting.rows_button(bundle, first, title, what=what, key="export_pages")

@@ -8,6 +8,8 @@ from csp_engine.bundle import Bundle
 from csp_engine.views.memo import Memo
 
 N_CONTROL_IMAGES = 2000
+SAME_AT = 0.7
+"""Two labels say the same if their vectors, less what all labels share, are this much alike."""
 
 
 def controls(bundle: Bundle, memo: Memo, kind: str) -> np.ndarray:

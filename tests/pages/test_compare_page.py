@@ -11,9 +11,14 @@ import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.search.matching import match
+from csp_engine.views.comparison import compare, pairs_csv, sides_of
 from pages.ui.compare import pairs
-from pages.ui.views import comparison as comparing
+from pages.ui.shell import store
 from tests.pages.conftest import component, html, open_page, rewrite_manifest
+
+
+def sides():
+    return sides_of({name: store.open_bundle(name) for name in store.known_bundles()})
 
 
 @pytest.fixture
@@ -55,9 +60,9 @@ def test_without_a_choice_the_same_layer_of_another_model_is_taken(two, small_bu
 
 def test_kinds_split_the_neurons(small_bundle, serve):
     serve(small_bundle)
-    every = comparing.sides()
+    every = sides()
     a, b = every["small", "small", "second@mean"], every["small", "small", "first@mean"]
-    compared = comparing.compare(a, b, "csp")
+    compared = compare(store.MEMO, a, b, "csp")
     counts = [compared.count(kind) for kind in ("mutual", "oneway", "unmatched")]
     assert sum(counts) + int((compared.rows["kind"] == "").sum()) == 12
     alike = compared.rows["similarity"].to_numpy()
@@ -108,18 +113,18 @@ def test_other_way_round_swaps_the_sides(serve, small_bundle):
 
 def test_a_method_without_vectors_is_a_sentence(serve, small_bundle):
     serve(small_bundle)
-    every = comparing.sides()
+    every = sides()
     side = every["small", "small", "first@mean"]
     with pytest.raises(Exception, match="has no concept vectors of small / first@mean"):
-        comparing.compare(side, side, "nothing")
+        compare(store.MEMO, side, side, "nothing")
 
 
 def test_the_file_holds_the_pairs_with_the_ids_of_both(serve, small_bundle):
     serve(small_bundle)
-    every = comparing.sides()
+    every = sides()
     a, b = every["small", "small", "second@mean"], every["small", "small", "first@mean"]
-    compared = comparing.compare(a, b, "csp")
-    read = pd.read_csv(io.BytesIO(pairs.csv_bytes(a, b, compared.rows)), keep_default_na=False)
+    compared = compare(store.MEMO, a, b, "csp")
+    read = pd.read_csv(io.BytesIO(pairs_csv(a, b, compared.rows)), keep_default_na=False)
     found = match(vectors(small_bundle, "second@mean"), vectors(small_bundle, "first@mean"))
     for unit, row in enumerate(read.to_dict("records")):
         assert row["neuron"] == f"small/second@mean/{unit}"
@@ -128,7 +133,7 @@ def test_the_file_holds_the_pairs_with_the_ids_of_both(serve, small_bundle):
 
 
 def test_headings_say_only_what_tells_the_sides_apart(two):
-    every = comparing.sides()
+    every = sides()
     mine = every["small", "small", "second@mean"]
     assert pairs.short_titles(mine, every["other", "small", "second@mean"]) == ("small", "other")
     first = every["small", "small", "first@mean"]

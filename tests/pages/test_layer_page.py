@@ -22,9 +22,14 @@ from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import label_accuracy
 from csp_engine.views import address as state
 from csp_engine.views import glossary
+from csp_engine.views.memo import Memo
+from csp_engine.views.table import agreement, columns
+from csp_engine.views.table import rows as rows_of
+from csp_engine.views.table.narrowed import narrowed
+from pages.ui.parts import words
+from pages.ui.parts.strips import strip_urls
 from pages.ui.shell import server
 from pages.ui.table import method_figures, neuron_rows
-from pages.ui.views import agreement, table
 from tests.pages.conftest import follow, html, open_page
 from tests.worlds import toys
 
@@ -203,7 +208,7 @@ def test_methods_disagree_where_two_reliable_best_labels_differ(serve, small_bun
     # In the fourth, blue and green are the same in other words; of green and red nothing is known.
     assert found["disagree"].tolist() == [True, False, False, False, True]
     np.testing.assert_allclose(found["disagreement"], [0.5, np.nan, 0, 0.3, 0.5], rtol=1e-6)
-    assert table.other_methods("csp", said, reliable).tolist() == [
+    assert rows_of.other_methods("csp", said, reliable).tolist() == [
         "SemanticLens: blue",
         "SemanticLens: blue",
         "SemanticLens: red · CLIP-Dissect: red",
@@ -231,14 +236,14 @@ def test_labels_are_as_far_apart_as_their_vectors_less_what_all_share(small_bund
     one, other = vectors[0] - mean, vectors[1] - mean
     cosine = sum(one * other) / (sum(one**2) * sum(other**2)) ** 0.5
     asked = np.array([texts[0], texts[0], texts[1]]), np.array([texts[1], texts[0], "no label"])
-    found = agreement.label_distance(bundle)(*asked)
+    found = agreement.label_distance(bundle, Memo())(*asked)
     np.testing.assert_allclose(found, [1 - cosine, 0, np.nan], atol=1e-5)
 
 
 def test_every_column_is_explained_by_the_glossary():
-    for column in table.COLUMNS.values():
+    for column in columns.COLUMNS.values():
         assert column.term in glossary.meanings()
-        assert f"word={quote(column.term)}" in column.help
+        assert f"word={quote(column.term)}" in words.about_column(column)
 
 
 def test_how_the_methods_compare_is_worked_out_when_unfolded(serve, small_bundle, copied):
@@ -277,11 +282,11 @@ def test_an_interval_that_holds_zero_is_a_tie(low, high, said):
 
 def test_the_file_holds_the_shown_rows_unrounded(small_bundle):
     bundle = Bundle.open(small_bundle)
-    rows = table.neuron_table(bundle, "csp")
-    kept = table.narrowed(rows, state.Narrowing(sort="-score", only="reliable"))
-    text = table.csv_bytes(kept, ["label", "score", "reliable"]).decode()
+    rows = rows_of.neuron_table(bundle, Memo(), "csp")
+    kept = narrowed(rows, state.Narrowing(sort="-score", only="reliable"))
+    text = rows_of.csv_bytes(kept, ["label", "score", "reliable"]).decode()
     read = pd.read_csv(io.StringIO(text))
-    assert read["neuron"].tolist() == table.neuron_ids(kept)
+    assert read["neuron"].tolist() == rows_of.neuron_ids(kept)
     np.testing.assert_array_equal(read["score"].to_numpy(np.float32), kept["score"])
     assert read["reliable"].all()
 
@@ -297,7 +302,7 @@ def test_neurons_without_a_number_go_last_and_pass_no_range():
     )
 
     def units(**keep) -> list[int]:
-        return table.narrowed(rows, state.Narrowing(**keep)).index.tolist()
+        return narrowed(rows, state.Narrowing(**keep)).index.tolist()
 
     assert units(sort="score") == [0, 2, 1]
     assert units(sort="-score") == [2, 0, 1]
@@ -359,7 +364,7 @@ def test_a_strip_of_another_digest_or_bundle_is_not_found(client, small_bundle):
 
 def test_strip_addresses_name_the_neurons_of_the_rows(client, small_bundle):
     bundle = Bundle.open(small_bundle)
-    rows = table.neuron_table(bundle, "csp")
-    urls = table.strip_urls(SimpleNamespace(bundle="small"), bundle, rows)
+    rows = rows_of.neuron_table(bundle, Memo(), "csp")
+    urls = strip_urls("small", bundle, rows)
     assert client.get(urls.iloc[-1]).status_code == 200
     assert urls.iloc[-1].endswith("/1-11")

@@ -15,9 +15,10 @@ from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
 from csp_engine.views import address as state
+from csp_engine.views.memo import Memo
+from csp_engine.views.table.rows import neuron_table
 from pages.ui.map import neuron_map
 from pages.ui.shell import server
-from pages.ui.views import table
 from tests.pages.conftest import HOSTILE, component, html, open_page, rewrite_manifest
 
 WHOLE = "0-0-65535-0-65535-65535-0-65535"
@@ -77,7 +78,7 @@ def test_the_page_colours_by_what_the_url_says(serve, small_bundle):
     sent = component(at, "csp_map")
     assert sent["legend"]["title"] == "Clarity"
     values = np.frombuffer(base64.b64decode(sent["values"]), np.uint8)
-    rows = table.neuron_table(Bundle.open(small_bundle), "csp")
+    rows = neuron_table(Bundle.open(small_bundle), Memo(), "csp")
     order = rows["clarity"].rank().to_numpy()
     assert np.corrcoef(values[values < 255], order[values < 255])[0, 1] > 0.9
     assert component(open_page("map"), "csp_map")["legend"]["names"] == [
@@ -135,7 +136,7 @@ def test_hostile_labels_reach_the_legend_as_text(serve, hostile_bundle):
     assert "<script" not in html(at).lower()
     names = component(at, "csp_map")["legend"].get("names", [])
     assert set(names) <= set(HOSTILE) | set(
-        table.neuron_table(Bundle.open(hostile_bundle), "csp")["label"]
+        neuron_table(Bundle.open(hostile_bundle), Memo(), "csp")["label"]
     )
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
+from csp_engine.views.finding.examples import example_queries
 from csp_engine.views.memo import Memo
 from pages.ui.overview import layers
 from pages.ui.shell import store
-from pages.ui.views import query as finding
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.worlds.hostile_world import HOSTILE, LONG
 
@@ -168,7 +168,7 @@ def test_flagged_counts_each_neuron_once(serve, small_bundle):
 def test_examples_to_search_for_do_not_repeat_each_other(small_bundle):
     """Twice the same word, or a word and its spelling, would waste the few there are."""
     bundle = Bundle.open(small_bundle)
-    texts = finding.example_queries(bundle, "csp")
+    texts = example_queries(bundle, store.MEMO, "csp")
     labels = bundle.labels()["text"].tolist()
     vector_td = bundle.label_vectors() - bundle.label_vectors().mean(axis=0)
     vector_td = vector_td[[labels.index(text) for text in texts]]

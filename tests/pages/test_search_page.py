@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +13,12 @@ from hypothesis import strategies as st
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping import opening as shipped
 from csp_engine.views import address as state
+from csp_engine.views import lists
 from csp_engine.views.address import vectors
-from pages.ui.views import lists, table
+from csp_engine.views.finding import standing as standing_of
+from csp_engine.views.table.narrowed import narrowed
+from csp_engine.views.table.rows import neuron_table
+from pages.ui.shell import store
 from tests.pages.conftest import HOSTILE, component, html, open_page
 
 LAYER = "second@mean"
@@ -39,9 +44,14 @@ def bundle(small_bundle):
 # ---------------------------------------------------------------- what chance gives
 
 
-def judged(bundle: Bundle, **params: str) -> lists.Judged:
-    view = state.read_view(params, "small", bundle)
-    return lists.judged(bundle, view, lists.searched(bundle, view))
+def judged_rows(bundle: Bundle, view: state.View) -> tuple[standing_of.Judged, pd.DataFrame]:
+    query = store.query_of(bundle, view)
+    rows = lists.searched(bundle, store.MEMO, view, query)
+    return standing_of.judged(bundle, store.MEMO, query, view.method, rows), rows
+
+
+def judged(bundle: Bundle, **params: str) -> standing_of.Judged:
+    return judged_rows(bundle, state.read_view(params, "small", bundle))[0]
 
 
 def test_standings_follow_from_the_arrays_of_the_bundle(bundle):
@@ -89,8 +99,7 @@ def test_what_stands_out_on_the_demo_shows_the_concept(method):
             continue
         n_asked += 1
         view = state.read_view({"q": wording, "method": method}, "demo", demo)
-        rows = lists.searched(demo, view)
-        found = lists.judged(demo, view, rows)
+        found, rows = judged_rows(demo, view)
         clear = [at for at, standing in found.standing.items() if standing == "clear"]
         if clear:
             best = rows.loc[clear[0]]
@@ -105,7 +114,7 @@ def test_what_stands_out_on_the_demo_shows_the_concept(method):
     assert n_right >= 0.9 * n_clear
     for stranger in known & {"cat", "road", "dog", "car", "tree"}:
         view = state.read_view({"q": stranger, "method": method}, "demo", demo)
-        assert lists.judged(demo, view, lists.searched(demo, view)).best == "none", stranger
+        assert judged_rows(demo, view)[0].best == "none", stranger
 
 
 @pytest.mark.parametrize(
@@ -121,14 +130,14 @@ def test_the_page_says_what_it_can_and_cannot_tell(
     serve, small_bundle, monkeypatch, standing, n_good, said
 ):
     serve(small_bundle)
-    real = lists.judged
+    real = standing_of.judged
 
     def told(*args):
         found = real(*args)
         first = next(iter(found.standing))
-        return lists.Judged({first: standing}, 7, n_good, found.n_draws)
+        return standing_of.Judged({first: standing}, 7, n_good, found.n_draws)
 
-    monkeypatch.setattr(lists, "judged", told)
+    monkeypatch.setattr(standing_of, "judged", told)
     at = open_page("search", q="red")
     assert said in html(at)
     mark = {"clear": "stands out", "unsure": "cannot tell", "none": ""}[standing]
@@ -344,8 +353,8 @@ def test_only_neurons_of_a_class_are_shown(serve, small_bundle, bundle):
 
 
 def test_flagged_neurons_are_those_with_a_state(serve, small_bundle, bundle):
-    rows = table.neuron_table(bundle, "csp")
-    kept = table.narrowed(rows, state.Narrowing(only="flagged"))
+    rows = neuron_table(bundle, store.MEMO, "csp")
+    kept = narrowed(rows, state.Narrowing(only="flagged"))
     assert kept.index.tolist() == rows.index[rows["state"] != ""].tolist()
 
 

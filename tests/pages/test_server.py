@@ -10,10 +10,11 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from csp_engine.views import random_sets
+from csp_engine.views import lists, random_sets
 from csp_engine.views.address import View
+from csp_engine.views.finding.standing import judged
+from csp_engine.views.table import rows
 from pages.ui.shell import server, store
-from pages.ui.views import lists, table
 from tests.pages.conftest import rewrite_manifest
 
 
@@ -99,10 +100,11 @@ def test_what_a_first_search_reads_is_at_hand_once_a_box_was_entered(
     bundle = store.open_bundle("small")
     monkeypatch.setattr(random_sets, "null_vectors", None)  # reading any of these again would fail
     monkeypatch.setattr(random_sets, "remainders", None)
-    monkeypatch.setattr(table, "_layer_rows", None)
+    monkeypatch.setattr(rows, "_layer_rows", None)
     view = View("small", "small", bundle.layers("small")[0], 0, "csp", q=bundle.labels()["text"][1])
-    rows = lists.searched(bundle, view)
-    assert lists.judged(bundle, view, rows).standing
+    query = store.query_of(bundle, view)
+    found = lists.searched(bundle, store.MEMO, view, query)
+    assert judged(bundle, store.MEMO, query, "csp", found).standing
 
 
 def test_every_page_brings_its_looks_and_the_scripts_of_its_first_elements(client):

@@ -17,9 +17,12 @@ from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.reviews import Place, Review, Reviews, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
+from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, read_view
+from csp_engine.views.table.rows import csv_bytes, neuron_table
 from pages.ui.neuron import verdict
-from pages.ui.views import lists, table
+from pages.ui.shell import reviewer as reviewing
+from pages.ui.shell import store
 from tests.pages.conftest import component, html, open_page, rewrite_manifest
 from tests.pages.test_access import ADA, AUTH, visited
 from tests.worlds.hostile_world import HOSTILE
@@ -70,7 +73,7 @@ def test_a_verdict_is_saved_with_what_was_seen_and_changed_and_taken_back(file, 
     choice(at).set_value("spurious").run()
     bundle = Bundle.open(small_bundle)
     (saved,) = said_of(file, small_bundle, 5)
-    row = table.neuron_table(bundle, "csp").query("layer == @LAYER and unit == 5").iloc[0]
+    row = neuron_table(bundle, store.MEMO, "csp").query("layer == @LAYER and unit == 5").iloc[0]
     assert (saved.reviewer, saved.verdict, saved.note) == ("ada", "spurious", "")
     assert (saved.bundle, saved.method) == (bundle.digest, "csp")
     assert saved.label == (row["label"] if row["reliable"] else "")
@@ -206,8 +209,12 @@ def test_table_search_and_overview_show_and_narrow_by_verdicts(file, small_bundl
     assert {card["id"] for card in cards} == {f"{LAYER} / {unit}" for unit in kept["reviewed"]}
     bundle = Bundle.open(small_bundle)
     view = read_view({"layer": LAYER}, "small", bundle)
-    rows = lists.ordered(lists.searched(bundle, view), view, Narrowing(sort="-review"))
-    text = table.csv_bytes(rows, ["review", "score"]).decode()
+    rows = lists.ordered(
+        lists.searched(bundle, store.MEMO, view, None, reviewing.column(bundle)),
+        view,
+        Narrowing(sort="-review"),
+    )
+    text = csv_bytes(rows, ["review", "score"]).decode()
     written = [row["review"] for row in csv.DictReader(io.StringIO(text))]
     assert written == ["valid", "spurious", "disagree", *[""] * 9]
     overview = html(open_page("overview"))

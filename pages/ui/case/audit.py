@@ -10,17 +10,18 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.stats.intervals import share_of
 from csp_engine.views.address import View
+from csp_engine.views.table.rows import neuron_ids
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, theme
 from pages.ui.neuron import sections
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, markdown_text, page_url, plain, show, tile_grid
+from pages.ui.parts.strips import strip_urls
 from pages.ui.shell.page import go
 from pages.ui.table.neuron_rows import chosen, label_column
 from pages.ui.views import case as audit
 from pages.ui.views import images as evidence
 from pages.ui.views import neuron as neurons
-from pages.ui.views import table
 
 N_SPURIOUS, N_PAIRS, N_UNEXPECTED, N_SHARED = 4, 4, 5, 3
 NEEDS = "This follows from step 3, for which this bundle lacks something."
@@ -116,8 +117,8 @@ def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
     rows = case.influential
     shown = pd.DataFrame(
         {
-            "strip": table.strip_urls(view, bundle, rows),
-            "neuron": table.neuron_ids(rows),
+            "strip": strip_urls(view.bundle, bundle, rows),
+            "neuron": neuron_ids(rows),
             "kind": rows["kind"],
             "label": np.where(rows["reliable"], rows["label"], ""),
             "share": 100 * rows["share"],

@@ -13,10 +13,10 @@ from pages.ui.case import audit as case_audit
 from pages.ui.case.charts import lead, points
 from pages.ui.parts import words
 from pages.ui.parts.cards import bar_table, markdown_text, plain, show
+from pages.ui.parts.strips import strip_urls
 from pages.ui.shell.page import go
 from pages.ui.table.neuron_rows import chosen, label_column, pressed
 from pages.ui.views import case as audit
-from pages.ui.views import table
 
 
 def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | None) -> None:
@@ -107,11 +107,11 @@ def pairs(bundle: Bundle, view: View, found: audit.Fate) -> None:
     theirs = pd.DataFrame({"place": rows["match_place"], "unit": rows["match"]})
     shown = pd.DataFrame(
         {
-            "strip": table.strip_urls(view, bundle, rows),
+            "strip": strip_urls(view.bundle, bundle, rows),
             "neuron": rows["layer"].astype(str) + "/" + rows["unit"].astype(str),
             "label": np.where(rows["reliable"], rows["label"], ""),
             "share": 100 * rows["share"],
-            "match_strip": table.strip_urls(view, bundle, theirs),
+            "match_strip": strip_urls(view.bundle, bundle, theirs),
             "match": rows["layer"].astype(str) + "/" + rows["match"].astype(str),
             "match_label": np.where(rows["match_reliable"], rows["match_label"], ""),
             "cosine": rows["cosine"],

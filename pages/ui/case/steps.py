@@ -13,18 +13,17 @@ from csp_engine.bundle import Bundle
 from csp_engine.files import ROOT
 from csp_engine.search.query import NullLevel, allowed_rows, rank, stored_label
 from csp_engine.stats.intervals import difference_of_shares, share_of
-from csp_engine.views import random_sets
+from csp_engine.views import lists, random_sets
 from csp_engine.views.address import View
 from csp_engine.views.finding.index import index_of, searchable_methods
+from csp_engine.views.finding.standing import STANDING_WORDS, judged
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, points, theme
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, bar_table, base_url, card_list, plain, show
-from pages.ui.search.results import MARKS
 from pages.ui.shell import store
 from pages.ui.shell.page import link
 from pages.ui.views import case as audit
-from pages.ui.views import lists
 from pages.ui.views import neuron as neurons
 
 N_FOUND = 3
@@ -168,7 +167,7 @@ def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str
             score=numbers.score(score),
             note=note,
             n=4,
-            mark=MARKS[stands],
+            mark=STANDING_WORDS[stands],
             is_marked=stands == "clear",
         )
         cards.append(card)
@@ -179,14 +178,16 @@ def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str
 def standings(bundle: Bundle, view: View, text: str) -> dict[tuple[str, str, int], str]:
     """How the nearest neurons stand to chance by model, layer, unit: what the page Search says."""
     asked = replace(view, q=text, but_not="", like="", image=None, vec="", is_all_layers=True)
-    whole = lists.searched(bundle, asked)
-    judged = lists.judged(bundle, asked, whole)
-    if judged is None:
+    query = store.query_of(bundle, asked)
+    assert query is not None
+    whole = lists.searched(bundle, store.MEMO, asked, query)
+    found = judged(bundle, store.MEMO, query, asked.method, whole)
+    if found is None:
         return {}
-    rows = whole.loc[list(judged.standing), ["model", "layer", "unit"]]
+    rows = whole.loc[list(found.standing), ["model", "layer", "unit"]]
     names = rows.itertuples(index=False, name=None)
     return {(str(m), str(la), int(u)): said
-            for (m, la, u), said in zip(names, judged.standing.values(), strict=True)}  # fmt: skip
+            for (m, la, u), said in zip(names, found.standing.values(), strict=True)}  # fmt: skip
 
 
 def limits(bundle: Bundle) -> None:

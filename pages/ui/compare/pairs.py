@@ -7,13 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine import numbers
-from csp_engine.types import NeuronRef
+from csp_engine.views.comparison import STATUS, Comparison, Side, named, pairs_csv
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, card_list, plain, show
+from pages.ui.parts.strips import strip_urls
 from pages.ui.shell.page import go, set_params
 from pages.ui.table.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX, label_column, pressed
-from pages.ui.views import table
-from pages.ui.views.comparison import STATUS, Comparison, Side
 from pages.ui.views.neuron import method_title, neuron_card
 
 
@@ -55,11 +54,6 @@ def pair(a: Side, b: Side, unit: int, compared: Comparison, method: str) -> None
             card_list([card], Packs(side.name, side.bundle), label=label, key=key)
 
 
-def named(labels: pd.Series, reliable: pd.Series) -> pd.Series:
-    """Labels as cards write them: those that mean nothing with a question mark."""
-    return labels.where(reliable | labels.isna() | (labels == ""), "unclear: " + labels + "?")
-
-
 def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None:
     """All pairs, most alike first."""
     rows = compared.rows[compared.kept(kind)]
@@ -70,12 +64,12 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
     theirs = pd.DataFrame({name: rows[f"{name}_b"] for name in ("place", "unit")})
     shown = pd.DataFrame(
         {
-            "A": table.strip_urls(a.view(""), a.bundle, rows),
+            "A": strip_urls(a.name, a.bundle, rows),
             "A label": named(rows["label"], rows["reliable"]),
             "A unit": rows["unit"],
             "Similarity": rows["similarity"],
             "Match": rows["kind"].map(STATUS),
-            "B": table.strip_urls(b.view(""), b.bundle, theirs).where(rows["kind"] != ""),
+            "B": strip_urls(b.name, b.bundle, theirs).where(rows["kind"] != ""),
             "B label": named(rows["label_b"], rows["reliable_b"]),
             "B unit": rows["unit_b"],
         }
@@ -115,7 +109,7 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
     st.caption("Press a label to open its neuron; select a row to see both neurons large.")
     st.download_button(
         "Download these pairs (CSV)",
-        lambda: csv_bytes(a, b, rows),
+        lambda: pairs_csv(a, b, rows),
         file_name="pairs.csv",
         mime="text/csv",
         on_click="ignore",
@@ -151,24 +145,3 @@ def short_titles(a: Side, b: Side) -> tuple[str, str]:
         if one != other:
             return one, other
     return a.layer, b.layer
-
-
-def csv_bytes(a: Side, b: Side, rows: pd.DataFrame) -> bytes:
-    """The pairs as a page shows them, as a CSV file; nothing rounded."""
-    theirs = [
-        "" if unit is None else str(NeuronRef(b.model, b.layer, int(unit)))
-        for unit in rows["unit_b"]
-    ]
-    written = pd.DataFrame(
-        {
-            "neuron": [str(NeuronRef(a.model, a.layer, int(unit))) for unit in rows["unit"]],
-            "label": rows["label"].to_numpy(),
-            "reliable": rows["reliable"].to_numpy(),
-            "match": theirs,
-            "match_label": rows["label_b"].to_numpy(),
-            "match_reliable": rows["reliable_b"].to_numpy(),
-            "similarity": rows["similarity"].to_numpy(),
-            "kind": rows["kind"].map(STATUS).to_numpy(),
-        }
-    )
-    return written.to_csv(index=False, lineterminator="\n").encode()

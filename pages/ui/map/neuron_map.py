@@ -15,9 +15,10 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import View
+from csp_engine.views.places import places
+from csp_engine.views.table.columns import COLUMNS
 from pages.ui.parts.cards import asset, base_url, signature
 from pages.ui.shell import store
-from pages.ui.views import table
 
 GRID = 65535
 MISSING = 255
@@ -37,18 +38,6 @@ NAMED = {
     ],
 }  # fmt: skip
 MISSING_COLOURS = {"light": "#c3c9c7", "dark": "#46524f"}
-COLOURS = (
-    "layer",
-    "label",
-    "match",
-    "percentile",
-    "clarity",
-    "polysemanticity",
-    "density",
-    "truth",
-)
-"""Columns that the map can be coloured by, where the bundle has them."""
-
 _MAP = st.components.v2.component(
     "csp_map",
     html=(
@@ -83,7 +72,7 @@ def points(bundle: Bundle) -> Points | None:
         if laid is None:
             return None
         first, n_all = {}, 0
-        for model, layer in table.places(bundle):
+        for model, layer in places(bundle):
             first[model, layer] = n_all
             n_all += bundle.n_units(model, layer)
         row_u = laid.rows["unit"].to_numpy(np.int64).copy()
@@ -105,7 +94,7 @@ def points(bundle: Bundle) -> Points | None:
 
 def points_body(bundle: Bundle, found: Points) -> bytes:
     """Count (uint32), then unit (uint32), x and y (uint16) and place (uint16) of every point."""
-    sizes = [bundle.n_units(model, layer) for model, layer in table.places(bundle)]
+    sizes = [bundle.n_units(model, layer) for model, layer in places(bundle)]
     place_u = np.repeat(np.arange(len(sizes)), sizes).astype("<u2")
     unit_u = np.concatenate([np.arange(size) for size in sizes]).astype("<u4")
     return b"".join(
@@ -144,7 +133,7 @@ def colouring(values: pd.Series, name: str) -> Colouring:
     Numbers run along a ramp from the 2nd to the 98th percentile; texts keep a colour each while
     they are few, the most common ones otherwise; layers, being ordered, run along the ramp.
     """
-    column = table.COLUMNS[name]
+    column = COLUMNS[name]
     if column.kind in ("number", "share"):
         number_m = values.to_numpy(np.float64)
         is_known = np.isfinite(number_m)
@@ -197,8 +186,8 @@ def draw(
     root = f"{quote(view.bundle, safe='')}/{bundle.digest[:16]}"
     here = None
     if not view.is_all_layers:
-        here = [table.places(bundle).index((view.model, view.layer)), view.unit]
-    title = "Reliable label" if name == "label" else table.COLUMNS[name].title
+        here = [places(bundle).index((view.model, view.layer)), view.unit]
+    title = COLUMNS[name].of_colour
     content = {
         "points": base_url(f"csp/points/{root}"),
         "cards": base_url(f"csp/card/{root}/{quote(view.method, safe='')}/"),
@@ -236,7 +225,7 @@ def _pair(sent: Any, bundle: Bundle) -> tuple[int, int] | None:
     if not all(isinstance(value, int | float) for value in sent):
         return None
     place, unit = int(sent[0]), int(sent[1])
-    every = table.places(bundle)
+    every = places(bundle)
     is_there = 0 <= place < len(every) and 0 <= unit < bundle.n_units(*every[place])
     return (place, unit) if is_there else None
 

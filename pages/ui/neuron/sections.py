@@ -6,13 +6,14 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.finding.examples import nearest
 from csp_engine.views.neuron_facts import histogram_of
 from pages.ui.parts import charts
 from pages.ui.parts.cards import Packs, bar_table, card_list, facts, plain, show
 from pages.ui.parts.words import term
+from pages.ui.shell import store
 from pages.ui.views import images as evidence
 from pages.ui.views import neuron as neurons
-from pages.ui.views import query as finding
 
 CHANCE = 0.05
 """What is at least as likely by chance is shown in grey."""
@@ -87,7 +88,7 @@ def shared(bundle: Bundle, view: View, limit: int = 8) -> str:
 
 def neighbours(bundle: Bundle, view: View) -> None:
     """Neurons with the nearest concept vectors."""
-    near = finding.nearest(bundle, view)
+    near = nearest(bundle, store.MEMO, view)
     if not near:
         return
     show("<h2 class='csp-h'>Nearest neurons</h2>")

@@ -9,14 +9,15 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.reviews import VERDICTS
+from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
+from csp_engine.views.finding.query import title_of
+from csp_engine.views.lists import Queue
+from csp_engine.views.places import places
 from pages.ui.neuron import verdict
 from pages.ui.parts.cards import asset, plain, show
+from pages.ui.shell import reviewer, store
 from pages.ui.shell.page import link, set_params
-from pages.ui.views import lists
-from pages.ui.views import query as finding
-from pages.ui.views.lists import Queue
-from pages.ui.views.table import places
 
 LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
 """Keys beside the arrows: the letter, its word, and the button that it presses."""
@@ -35,7 +36,14 @@ _KEYS = st.components.v2.component(
 
 def steps(bundle: Bundle, view: View) -> None:
     """Layer, unit, and steps through the list that the URL names."""
-    queue = lists.queue_of(bundle, view, st.query_params)
+    queue = lists.queue_of(
+        bundle,
+        store.MEMO,
+        view,
+        st.query_params,
+        store.query_of(bundle, view),
+        reviewer.column(bundle),
+    )
     every = places(bundle)
     n_units = bundle.n_units(view.model, view.layer)
     st.session_state["_place"] = (view.model, view.layer)
@@ -91,7 +99,7 @@ def where(view: View, queue: Queue) -> None:
     """Which list it is, the place in it, and the ways back and out."""
     names = []
     if view.has_query:
-        names.append(f"the search for {finding.title_of(view)}")
+        names.append(f"the search for {title_of(view)}")
     held = {key: st.query_params.get(key, "") for key in Narrowing().params()}
     if any(held.values()):
         names.append(

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from csp_engine.views.glossary import as_text, meanings
 from csp_engine.views.neuron_facts import method_title
+from csp_engine.views.table.columns import NeuronColumn
 from pages.ui.parts.cards import base_url, plain
 
 
@@ -50,3 +51,8 @@ def explained(*names: str) -> str:
 def tooltip(meaning: str, name: str) -> str:
     """A sentence of one's own and a way to the glossary, for the help of a column or widget."""
     return f"{meaning} [Glossary]({address(name)})"
+
+
+def about_column(column: NeuronColumn) -> str:
+    """What a column of the table of neurons means, for its help."""
+    return tooltip(column.meaning, column.term)

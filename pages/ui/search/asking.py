@@ -11,10 +11,11 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.views.address import MAX_QUERY, RESULT_COUNTS, View, vectors
+from csp_engine.views.finding.examples import labels_in_use
+from csp_engine.views.finding.query import title_of
 from pages.ui.parts.cards import asset, base_url, plain, show
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import set_params
-from pages.ui.views import query as finding
 
 NOTHING = {"q": "", "like": "", "image": "", "vec": "", "page": ""}
 MAX_PASTED = 8_000_000
@@ -72,7 +73,7 @@ def boxes(bundle: Bundle, view: View) -> None:
         st.selectbox("Per page", RESULT_COUNTS, width=90, **box("k"))
     if view.has_query and not view.q:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            show(f"<p class='csp-asked'>Searching by <b>{plain(finding.title_of(view))}</b></p>")
+            show(f"<p class='csp-asked'>Searching by <b>{plain(title_of(view))}</b></p>")
             st.button("Clear", key="clear_query", on_click=lambda: set_params(**NOTHING))
 
 
@@ -116,7 +117,7 @@ def from_clipboard(pasted: object) -> bytes | None:
 def vocabulary(bundle: Bundle, view: View) -> None:
     """Every label that is some neuron's best, to pick from."""
     try:
-        texts = finding.labels_in_use(bundle, view.method)
+        texts = labels_in_use(bundle, view.method)
     except CspError:
         return  # the results would say the same, with the sentence
     if texts:

@@ -8,22 +8,21 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
+from csp_engine.views.finding.query import Query, spelt_like
+from csp_engine.views.finding.standing import STANDING_WORDS, Judged, judgement
 from csp_engine.views.images.tiles import ShownImage, Tile
 from csp_engine.views.neuron.card import NeuronCard
+from csp_engine.views.places import places
 from pages.ui.parts.cards import Packs, card_list, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search.asking import NOTHING
 from pages.ui.shell.page import go, link, set_params
 from pages.ui.views import images as evidence
-from pages.ui.views import lists, table
 from pages.ui.views import neuron as neurons
-from pages.ui.views import query as finding
-from pages.ui.views.lists import RANKED, Judged
-from pages.ui.views.query import Query
 
 N_PER_LAYER = 6
-MARKS = {"clear": "stands out", "unsure": "cannot tell", "none": ""}
 
 
 def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_searched: int) -> None:
@@ -31,67 +30,33 @@ def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_sear
     count = f"{numbers.count(n_searched)} neurons searched"
     if n_kept < n_searched:
         count += f", {numbers.count(n_kept)} pass the filters"
+    said = judgement(query, view.method, judged)
     if judged is None:
-        why = (
-            "Scores are cosines between concept vectors."
-            if query.kind == "neuron"
-            else f"{neurons.method_title(view.method)} has no random image sets to compare with."
-        )
-        show(f"<p class='csp-quiet'>{plain(count)}. {plain(why)}</p>")
+        show(f"<p class='csp-quiet'>{plain(count)}. {plain(said.why)}</p>")
         return
-    best = "label" if query.kind == "text" else "image"
-    sets = f"of {numbers.count(judged.n_draws)} random image sets"
-    name = plain(query.title)
     if judged.best == "clear":
-        n_clear = judged.count("clear")
-        many = f"{n_clear} or more" if n_clear == RANKED else f"{n_clear}"
-        verb = "neuron stands" if n_clear == 1 else "neurons stand"
+        # The last place where the words stand is ours: what was asked for stands before it.
+        strength = term("strength", "more of it").join(plain(said.why).rsplit("more of it", 1))
         show(
-            f"<p class='csp-quiet csp-left'>{plain(count)}. <b>{many} {verb} out</b> for {name}: "
-            f"{term('strength', 'more of it')} in the exemplars than chance gives, and a better "
-            f"fit than the best {best} has on 95 % {sets}. {_on_cards()}</p>"
+            f"<p class='csp-quiet csp-left'>{plain(count)}. <b>{plain(said.lead)}</b> "
+            f"{strength} {_on_cards()}</p>"
         )
         return
-    if judged.best == "unsure":
-        said = (
-            f"<b>Cannot tell whether any neuron is about {name}.</b> "
-            f"{plain(_why_unsure(judged, best, sets))} Judge by the images."
-        )
-    else:
-        said = (
-            f"<b>No neuron stands out for {name}.</b> These are the nearest, but their exemplars "
-            f"hold no more of it than chance gives, or it fits worse than the best {best} does on "
-            f"half {sets}. Perhaps no neuron here stands for it; perhaps the probe images do not "
-            "show it, or the encoder does not know it."
-        )
     show(
-        f"<p class='csp-note' role='status'>{said}</p>"
+        f"<p class='csp-note' role='status'><b>{plain(said.lead)}</b> {plain(said.why)}</p>"
         f"<p class='csp-quiet csp-left csp-under'>{plain(count)}. {_on_cards()}</p>"
     )
 
 
 def did_you_mean(bundle: Bundle, view: View, judged: Judged | None) -> None:
     """Labels spelt like what was asked, where nothing stands out for it."""
-    near = finding.spelt_like(bundle, view) if judged and judged.best != "clear" else []
+    near = spelt_like(bundle, view) if judged and judged.best != "clear" else []
     if not near:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="examples"):
         st.caption("Did you mean", width="content")
         for text in near:
             link("search", text, view.params(q=text, unit="", page=""))
-
-
-def _why_unsure(judged: Judged, best: str, sets: str) -> str:
-    if judged.n_good:
-        many = "1 neuron" if judged.n_good == 1 else f"{numbers.count(judged.n_good)} neurons"
-        return (
-            f"It fits {many} better than the best {best} fits 95 % {sets}; but their exemplars "
-            "hold no more of it than chance gives."
-        )
-    return (
-        f"Exemplars of {judged.n_rare} of the nearest neurons hold more of it than chance gives; "
-        f"but it fits none of them as well as the best {best} fits 95 % {sets}."
-    )
 
 
 def _on_cards() -> str:
@@ -121,7 +86,7 @@ def cards_of(
                 score=numbers.score(float(row["match"])),
                 note=note,
                 n=n,
-                mark=MARKS[standing],
+                mark=STANDING_WORDS[standing],
                 is_marked=standing == "clear",
                 params=lists.neuron_params(view, keep, **where),
             )
@@ -145,7 +110,7 @@ def by_layer(
 ) -> None:
     """The first few of each layer."""
     packs = Packs(view.bundle, bundle)
-    for place, (model, layer) in enumerate(table.places(bundle)):
+    for place, (model, layer) in enumerate(places(bundle)):
         mine = rows[rows["place"] == place]
         if mine.empty:
             continue

@@ -17,11 +17,11 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.places import places
 from pages.ui.map import neuron_map
 from pages.ui.parts.cards import page_url
 from pages.ui.shell import store
 from pages.ui.views.neuron import best_label, method_title
-from pages.ui.views.table import places
 
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 N_SHOTS, SIDE, GAP = 4, 96, 6

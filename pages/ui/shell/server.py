@@ -27,10 +27,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import CspError
 from csp_engine.files import ROOT
+from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
 from pages.ui.parts.cards import base_url
 from pages.ui.shell import neuron_routes, store
-from pages.ui.views import lists
 
 MAX_PER_PACK = 200
 MAX_DIGITS = 10
@@ -91,7 +91,7 @@ def warm(bundle_name: str, method: str) -> Response:
         bundle = store.open_bundle(bundle_name)
         store.ENCODERS.warm(bundle)
         if method in searchable_methods(bundle):
-            lists.rehearse(bundle, bundle_name, method)
+            lists.rehearse(bundle, store.MEMO, bundle_name, method, store.ENCODERS.text_vector)
     except CspError as error:
         return Response(str(error), 404, media_type="text/plain")
     return Response(status_code=204)

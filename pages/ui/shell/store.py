@@ -9,6 +9,9 @@ from csp_engine.bundle import Bundle
 from csp_engine.files import ROOT
 from csp_engine.serving.encoder_process import EncoderProcess
 from csp_engine.serving.store import Store, is_bundle
+from csp_engine.views.address import View
+from csp_engine.views.finding import query
+from csp_engine.views.finding.query import Query
 from csp_engine.views.memo import Memo
 from pages.ui.shell.access import is_read_only
 
@@ -51,6 +54,21 @@ def open_bundle(name: str) -> Bundle:
         BundleError: if no bundle has this name, or it cannot be read.
     """
     return _store().open(name)
+
+
+def query_of(bundle: Bundle, view: View) -> Query | None:
+    """What a view searches for, or None where it asks for nothing; may wait for the encoder.
+
+    Raises:
+        CspError: as ``views.finding.query.query_of``.
+    """
+    return query.query_of(bundle, MEMO, view, ENCODERS.text_vector) if view.has_query else None
+
+
+def is_quick(bundle: Bundle, view: View) -> bool:
+    """Whether the query of a view needs no encoder to be loaded now."""
+    texts = query.texts_in(bundle, view)
+    return ENCODERS.has_loaded(bundle) or query.is_at_hand(bundle, MEMO, texts)
 
 
 def _store() -> Store:

@@ -20,11 +20,14 @@ from csp_engine.views.address import (
     View,
     where_text,
 )
+from csp_engine.views.places import places, scoring_methods
+from csp_engine.views.table.columns import COLUMNS
+from csp_engine.views.table.rows import classes_of
 from pages.ui.parts.cards import plain, show
+from pages.ui.parts.words import about_column
 from pages.ui.shell import reviewer as reviews
 from pages.ui.shell.page import set_params
 from pages.ui.views.neuron import method_title
-from pages.ui.views.table import COLUMNS, classes_of, places
 
 ONLY_TITLES = {
     "all": "All neurons",
@@ -87,7 +90,7 @@ def controls(
                 width=160,
                 options=["", *classes],
                 format_func=lambda name: name or "Any",
-                help=COLUMNS["class"].help,
+                help=about_column(COLUMNS["class"]),
             )
         if "review" in rows or keep.review != REVIEWS[0]:
             _box(
@@ -98,7 +101,7 @@ def controls(
                 width=160,
                 options=REVIEWS,
                 format_func=lambda name: REVIEW_TITLES.get(name, name.capitalize()),
-                help=COLUMNS["review"].help,
+                help=about_column(COLUMNS["review"]),
             )
         orders = ["", *(sign + name for name in sortable for sign in ("-", ""))]
         _box(
@@ -163,9 +166,7 @@ def layer_box(bundle: Bundle, view: View) -> None:
 
 def method_box(bundle: Bundle, view: View) -> None:
     """The label method."""
-    methods: dict[str, None] = {}
-    for model, layer in places(bundle):
-        methods.update(dict.fromkeys(bundle.methods(model, layer)))
+    methods = scoring_methods(bundle)
     if methods:
         _box(
             st.selectbox,
@@ -173,7 +174,7 @@ def method_box(bundle: Bundle, view: View) -> None:
             "method",
             view.method,
             width=150,
-            options=list(methods),
+            options=methods,
             format_func=method_title,
         )
 
@@ -217,5 +218,5 @@ def _range(values: pd.Series, name: str, where: dict[str, Range]) -> None:
         step=0.01,
         key=f"_where_{name}",
         on_change=changed,
-        help=column.help,
+        help=about_column(column),
     )

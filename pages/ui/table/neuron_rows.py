@@ -8,10 +8,14 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
+from csp_engine.views.table.columns import COLUMNS
+from csp_engine.views.table.rows import csv_bytes
 from pages.ui.parts import exporting
+from pages.ui.parts.strips import strip_urls
+from pages.ui.parts.words import about_column
 from pages.ui.shell.page import go
-from pages.ui.views import lists, table
 
 ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
 
@@ -34,7 +38,7 @@ def shown_columns(
         hidden.add("layer")
     return [
         name
-        for name in table.COLUMNS
+        for name in COLUMNS
         if name in rows and name not in hidden and (name == "label" or rows[name].notna().any())
     ]
 
@@ -44,10 +48,10 @@ def draw(
 ) -> None:
     """The table and its file."""
     shown = kept[columns].copy()
-    shown.insert(0, "strip", table.strip_urls(view, bundle, kept))
+    shown.insert(0, "strip", strip_urls(view.bundle, bundle, kept))
     shown.loc[(kept["state"] == "constant").to_numpy(), "strip"] = None
     for name in columns:
-        if table.COLUMNS[name].kind == "share":
+        if COLUMNS[name].kind == "share":
             shown[name] *= 100
     event = st.dataframe(
         shown,
@@ -64,7 +68,7 @@ def draw(
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download these rows (CSV)",
-            lambda: table.csv_bytes(kept, columns),
+            lambda: csv_bytes(kept, columns),
             file_name="neurons.csv",
             mime="text/csv",
             on_click="ignore",
@@ -106,10 +110,10 @@ def config(name: str) -> object:
     kinds = st.column_config
     if name == "strip":
         return kinds.ImageColumn("Exemplars", width=STRIP_PX)
-    column = table.COLUMNS[name]
-    about = {"label": column.title, "help": column.help}
+    column = COLUMNS[name]
+    about = {"label": column.title, "help": about_column(column)}
     if name == "label":
-        return label_column(column.title, "opened", column.help)
+        return label_column(column.title, "opened", about["help"])
     if column.kind == "flag":
         return kinds.CheckboxColumn(**about)
     if column.kind == "share":

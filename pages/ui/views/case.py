@@ -22,9 +22,9 @@ from csp_engine.search.query import stored_label
 from csp_engine.stats.intervals import Share, difference_of_shares, share_of
 from csp_engine.views import random_sets
 from csp_engine.views.address import View
+from csp_engine.views.table.rows import neuron_table
 from csp_engine.words.concepts import SHIPPED, Expected, read_expected
 from pages.ui.shell import store
-from pages.ui.views import table
 
 SHARE = 0.5
 """Neurons count as influential that together carry this share of their layer's influence."""
@@ -34,7 +34,7 @@ SHARE = 0.5
 class Case:
     """One classifier under audit.
 
-    ``rows`` has one row per neuron: ``place`` (see ``table.places``), ``model``, ``layer``,
+    ``rows`` has one row per neuron: ``place`` (see ``places``), ``model``, ``layer``,
     ``unit``, ``share`` (its influence on the output as a signed share of the sum of absolute
     influences of its layer), ``is_influential``, ``valid`` and ``spurious`` (alignments) with
     ``valid_text`` and ``spurious_text``, ``kind``, ``label`` with ``reliable``, and, where the
@@ -123,7 +123,7 @@ def _examine(bundle: Bundle, model: str, layers: tuple[str, ...], method: str) -
         for valid in (True, False)
     )
     names = {valid: np.array(list(rows), object) for valid, rows in texts.items()}
-    whole = table.neuron_table(bundle, method)
+    whole = neuron_table(bundle, store.MEMO, method)
     parts = []
     for layer in layers:
         stored = bundle.influence(model, layer)

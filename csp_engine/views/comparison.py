@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.errors import CspError, InputError
+from csp_engine.errors import InputError
 from csp_engine.search.matching import chance_level, match
 from csp_engine.search.query import require_same_space
-from csp_engine.views import random_sets
+from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, pick
-from pages.ui.shell import store
-from pages.ui.views import table
-from pages.ui.views.neuron import method_title
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron_facts import method_title
+from csp_engine.views.places import places
+from csp_engine.views.random_sets import null_of
+from csp_engine.views.table.rows import neuron_table
 
 KINDS = {
     "all": "All neurons",
@@ -52,25 +54,21 @@ class Side:
         """The view of one of its neurons."""
         return View(self.name, self.model, self.layer, unit, method, is_all_layers=False)
 
-    def rows(self, method: str) -> pd.DataFrame:
+    def rows(self, memo: Memo, method: str) -> pd.DataFrame:
         """Its neurons, with their rows in the order of units."""
-        every = table.neuron_table(self.bundle, method)
-        place = table.places(self.bundle).index((self.model, self.layer))
+        every = neuron_table(self.bundle, memo, method)
+        place = places(self.bundle).index((self.model, self.layer))
         return every[every["place"] == place].reset_index(drop=True)
 
 
-def sides() -> dict[tuple[str, str, str], Side]:
-    """Every layer of every bundle of this server that can be read."""
-    found: dict[tuple[str, str, str], Side] = {}
-    for name in store.known_bundles():
-        try:
-            bundle = store.open_bundle(name)
-        except CspError:
-            continue
-        for model, layer in table.places(bundle):
-            side = Side(name, bundle, model, layer)
-            found[side.key] = side
-    return found
+def sides_of(bundles: Mapping[str, Bundle]) -> dict[tuple[str, str, str], Side]:
+    """Every layer of some bundles, which are given by name."""
+    found = [
+        Side(name, bundle, model, layer)
+        for name, bundle in bundles.items()
+        for model, layer in places(bundle)
+    ]
+    return {side.key: side for side in found}
 
 
 def other_side(
@@ -137,7 +135,7 @@ class Comparison:
         return (self.rows["kind"] == kind).to_numpy()
 
 
-def compare(a: Side, b: Side, method: str) -> Comparison:
+def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
     """Match the concept vectors of two layers by one method.
 
     Raises:
@@ -156,7 +154,7 @@ def compare(a: Side, b: Side, method: str) -> Comparison:
         vector_ud = np.asarray(a.bundle.scores(a.model, a.layer, method).vector_ud)
         other_vd = np.asarray(b.bundle.scores(b.model, b.layer, method).vector_ud)
         found = match(vector_ud, other_vd)
-        null_rd = random_sets.null_of(a.bundle, store.MEMO, a.model, a.layer, method)
+        null_rd = null_of(a.bundle, memo, a.model, a.layer, method)
         level = None if null_rd is None else chance_level(null_rd, other_vd)
         bar = None if level is None or np.isnan(level) else level
         is_above = found.similarity_u > (-np.inf if bar is None else bar)
@@ -169,7 +167,7 @@ def compare(a: Side, b: Side, method: str) -> Comparison:
             ["", "mutual", "oneway"],
             "unmatched",
         )
-        mine, theirs = a.rows(method), b.rows(method)
+        mine, theirs = a.rows(memo, method), b.rows(memo, method)
         columns = ["place", "unit", "label", "reliable", "state"]
         paired = theirs.iloc[found.other_u] if len(theirs) else theirs.reindex(found.other_u)
         rows = mine[["model", "layer", *columns]].copy()
@@ -184,4 +182,30 @@ def compare(a: Side, b: Side, method: str) -> Comparison:
         return Comparison(rows, bar, has_b, has_b - len(np.unique(taken)))
 
     key = ("compare", a.bundle.digest, b.bundle.digest, *a.key[1:], *b.key[1:], method)
-    return store.MEMO.once(key, make)
+    return memo.once(key, make)
+
+
+def named(labels: pd.Series, reliable: pd.Series) -> pd.Series:
+    """Labels as cards write them: those that mean nothing with a question mark."""
+    return labels.where(reliable | labels.isna() | (labels == ""), "unclear: " + labels + "?")
+
+
+def pairs_csv(a: Side, b: Side, rows: pd.DataFrame) -> bytes:
+    """The pairs as a page shows them, as a CSV file; nothing rounded."""
+    theirs = [
+        "" if unit is None else str(NeuronRef(b.model, b.layer, int(unit)))
+        for unit in rows["unit_b"].tolist()
+    ]
+    written = pd.DataFrame(
+        {
+            "neuron": [str(NeuronRef(a.model, a.layer, int(unit))) for unit in rows["unit"]],
+            "label": rows["label"].to_numpy(),
+            "reliable": rows["reliable"].to_numpy(),
+            "match": theirs,
+            "match_label": rows["label_b"].to_numpy(),
+            "match_reliable": rows["reliable_b"].to_numpy(),
+            "similarity": rows["similarity"].to_numpy(),
+            "kind": rows["kind"].map(STATUS).to_numpy(),
+        }
+    )
+    return written.to_csv(index=False, lineterminator="\n").encode()

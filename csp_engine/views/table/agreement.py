@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.views import controls
-from pages.ui.shell import store
-from pages.ui.views.query import SAME_AT
+from csp_engine.views.controls import SAME_AT, own_labels
+from csp_engine.views.memo import Memo
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """How far apart two texts are, pair by pair; NaN where that is not known."""
 
 
-def label_distance(bundle: Bundle) -> Distance:
+def label_distance(bundle: Bundle, memo: Memo) -> Distance:
     """1 − the cosine of two labels' vectors, less what all labels share, from 0 to 2.
 
     The same text is at 0 from itself; a text that is no label of the vocabulary has no vector, and
@@ -30,9 +29,7 @@ def label_distance(bundle: Bundle) -> Distance:
             np.array([ids.get(text, -1) for text in texts], int) for texts in (one_p, other_p)
         )
         is_known_p = (row_p >= 0) & (column_p >= 0)
-        own_pd, others_pd = (
-            controls.own_labels(bundle, store.MEMO, each) for each in (row_p, column_p)
-        )
+        own_pd, others_pd = (own_labels(bundle, memo, each) for each in (row_p, column_p))
         apart_p = 1 - np.einsum("pd,pd->p", own_pd, others_pd)
         apart_p = np.where(is_known_p, np.maximum(apart_p, 0), np.nan)
         return np.where(one_p == other_p, 0, apart_p).astype(np.float32)

@@ -1,0 +1,99 @@
+"""What is worth starting from: queries, labels in use, a neuron to show first, and neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from csp_engine.bundle import Bundle
+from csp_engine.search import rank_like, row_of, stored_label
+from csp_engine.types import NeuronRef
+from csp_engine.views.address import View
+from csp_engine.views.controls import SAME_AT, own_labels
+from csp_engine.views.finding.index import index_of, searchable_methods
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron_facts import best_label
+
+
+def nearest(bundle: Bundle, memo: Memo, view: View, n: int = 6) -> list[tuple[NeuronRef, float]]:
+    """The neurons whose concept vectors lie closest to this one's, over all layers."""
+    if view.method not in searchable_methods(bundle):
+        return []
+    index, rows = index_of(bundle, memo, view.method)
+    row = row_of(rows, NeuronRef(view.model, view.layer, view.unit))
+    ranking = rank_like(index, row, n)
+    near = rows[["model", "layer", "unit"]].take(ranking.row_m)
+    places = zip(near["model"], near["layer"], near["unit"], strict=True)
+    return [
+        (NeuronRef(model, layer, int(unit)), score)
+        for (model, layer, unit), score in zip(places, ranking.score_m.tolist(), strict=True)
+    ]
+
+
+def example_queries(bundle: Bundle, memo: Memo, method: str, n: int = 8) -> list[str]:
+    """Labels that some neuron carries reliably, strongest first, and no two that say the same."""
+    best: dict[str, float] = {}
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            if method not in bundle.methods(model, layer):
+                continue
+            scores = bundle.scores(model, layer, method)
+            texts = bundle.method_labels(model, layer, method)["text"]
+            good = np.flatnonzero(np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0))
+            top = good[np.argsort(-np.asarray(scores.score_uk)[good, 0], kind="stable")[: 4 * n]]
+            for unit in top:
+                text = str(texts.iloc[int(scores.label_uk[unit, 0])])
+                best[text] = max(best.get(text, -1.0), float(scores.score_uk[unit, 0]))
+    return _different(bundle, memo, sorted(best, key=lambda text: (-best[text], text)), n)
+
+
+def _different(bundle: Bundle, memo: Memo, texts: list[str], n: int) -> list[str]:
+    """The first texts that differ from each other to the encoder, as far as it read them."""
+    chosen: list[str] = []
+    kept: list[np.ndarray] = []
+    for text in texts:
+        label = stored_label(bundle, text)
+        if label is None:
+            continue
+        own_d = own_labels(bundle, memo, [label])[0]
+        if all(float(own_d @ other_d) < SAME_AT for other_d in kept):
+            chosen.append(text)
+            kept.append(own_d)
+        if len(chosen) == n:
+            break
+    return chosen
+
+
+def labels_in_use(bundle: Bundle, method: str) -> list[str]:
+    """Every label that is the best of some neuron, by name."""
+    found: set[str] = set()
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            if method in bundle.methods(model, layer):
+                scores = bundle.scores(model, layer, method)
+                texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
+                has_u = np.asarray(scores.count_u) > 0
+                found.update(texts[np.asarray(scores.label_uk[:, 0])[has_u]].tolist())
+    return sorted(found, key=lambda text: (text.casefold(), text))
+
+
+def showcase(bundle: Bundle, method: str, n_best: int = 40) -> NeuronRef | None:
+    """A neuron worth showing first: reliably labelled, methods agreeing, exemplars alike."""
+    found: list[tuple[int, float, float, NeuronRef]] = []
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            if method not in bundle.methods(model, layer):
+                continue
+            scores = bundle.scores(model, layer, method)
+            units = bundle.units(model, layer)
+            good = np.flatnonzero(np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0))
+            best = np.asarray(scores.score_uk)[good, 0]
+            for unit in good[np.argsort(-best, kind="stable")[:n_best]].tolist():
+                n_agreeing = sum(
+                    best_label(bundle, model, layer, unit, other).text
+                    == best_label(bundle, model, layer, unit, method).text
+                    for other in bundle.methods(model, layer)
+                )
+                clarity = float(units["clarity"].iloc[unit]) if "clarity" in units else 0.0
+                strength = float(scores.score_uk[unit, 0])
+                found.append((n_agreeing, clarity, strength, NeuronRef(model, layer, unit)))
+    return max(found, key=lambda each: each[:3])[3] if found else None

@@ -1,0 +1,143 @@
+"""Which of the neurons found stand out for a query, against what chance gives; and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.stats import query_null
+from csp_engine.views.controls import shared_part
+from csp_engine.views.finding.query import Query
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron_facts import method_title
+from csp_engine.views.places import places
+from csp_engine.views.random_sets import best_controls, lengths, live_null
+
+RANKED = 100
+"""How many of the first neurons are said to stand out or not."""
+
+STANDING_WORDS = {"clear": "stands out", "unsure": "cannot tell", "none": ""}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What chance gives for a query: a standing for the first neurons, by row label of the list.
+
+    ``n_rare`` of these neurons hold more of the query than chance gives; ``n_good`` neurons fit it
+    as well as a good label would.
+    """
+
+    standing: dict[int, str]
+    n_rare: int
+    n_good: int
+    n_draws: int
+
+    @property
+    def best(self) -> str:
+        """The best standing of any neuron."""
+        return max(self.standing.values(), key=query_null.STANDINGS.index, default="none")
+
+    def count(self, standing: str) -> int:
+        """How many of the first neurons stand like this."""
+        return sum(each == standing for each in self.standing.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a search found, in a few words and then why. Plain text."""
+
+    lead: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.lead} {self.why}".strip()
+
+
+def judged(
+    bundle: Bundle, memo: Memo, query: Query, method: str, rows: pd.DataFrame
+) -> Judged | None:
+    """How the best matches among all searched neurons stand to chance; None without a null.
+
+    A query by neuron is not judged: its matches are neighbours, near or far.
+    """
+    if query.kind == "neuron" or rows.empty:
+        return None
+    every = places(bundle)
+    shared_d, spread = shared_part(bundle, memo, query.kind)
+    # "This but not that" is a difference already: nothing is shared any more, and it has unit
+    # length where other queries are as long as they differ from what is shared.
+    query_d = spread * query.vector_d if query.is_difference else query.vector_d - shared_d
+    score_u = np.empty(len(rows))
+    strength_u = np.empty(len(rows))
+    bar_u, half_u = np.empty(len(rows)), np.empty(len(rows))
+    nulls: list[tuple[query_null.QueryNull, int]] = []
+    units = rows["unit"].to_numpy()
+    place_u = rows["place"].to_numpy()
+    for place in np.unique(place_u).tolist():
+        at = np.flatnonzero(place_u == place)
+        where = (*every[place], method)
+        null_rd = live_null(bundle, memo, *where)
+        if null_rd is None:
+            return None
+        length_u, length_r = lengths(bundle, memo, *where)
+        best_r = best_controls(bundle, memo, *where, query.kind)
+        null = query_null.QueryNull(np.sort(length_r * (null_rd @ query_d)), best_r)
+        nulls.append((null, len(at)))
+        vector_ud = bundle.scores(*where).vector_ud
+        score_u[at] = (np.asarray(vector_ud) @ query_d)[units[at]]
+        strength_u[at] = length_u[units[at]] * score_u[at]
+        bar_u[at], half_u[at] = null.level(query_null.BEST_AT), null.level(query_null.HALF_AT)
+    rate_u = query_null.chance_rates(strength_u, nulls)
+    first = np.argsort(-rows["match"].to_numpy(np.float64), kind="stable")[:RANKED]
+    found = query_null.standings(score_u[first], rate_u[first], bar_u[first], half_u[first])
+    return Judged(
+        dict(zip(rows.index[first].tolist(), found, strict=True)),
+        int(np.count_nonzero(rate_u[first] <= query_null.RATE_AT)),
+        int(np.count_nonzero(score_u > bar_u)),
+        max(len(null.best_r) for null, _ in nulls),
+    )
+
+
+def judgement(query: Query, method: str, found: Judged | None) -> Judgement:
+    """Whether any of what was found means anything, in words."""
+    if found is None:
+        if query.kind == "neuron":
+            return Judgement("", "Scores are cosines between concept vectors.")
+        return Judgement("", f"{method_title(method)} has no random image sets to compare with.")
+    best = "label" if query.kind == "text" else "image"
+    sets = f"of {numbers.count(found.n_draws)} random image sets"
+    if found.best == "clear":
+        n_clear = found.count("clear")
+        many = f"{n_clear} or more" if n_clear == RANKED else f"{n_clear}"
+        verb = "neuron stands" if n_clear == 1 else "neurons stand"
+        return Judgement(
+            f"{many} {verb} out",
+            f"for {query.title}: more of it in the exemplars than chance gives, and a better fit "
+            f"than the best {best} has on 95 % {sets}.",
+        )
+    if found.best == "unsure":
+        lead = f"Cannot tell whether any neuron is about {query.title}."
+        return Judgement(lead, f"{_why_unsure(found, best, sets)} Judge by the images.")
+    return Judgement(
+        f"No neuron stands out for {query.title}.",
+        "These are the nearest. Either their exemplars hold no more of it than chance gives, or "
+        f"half {sets} have a best {best} that fits better. Perhaps no neuron here stands for it; "
+        "perhaps the probe images do not show it, or the encoder does not know it.",
+    )
+
+
+def _why_unsure(found: Judged, best: str, sets: str) -> str:
+    if found.n_good:
+        many = "1 neuron" if found.n_good == 1 else f"{numbers.count(found.n_good)} neurons"
+        return (
+            f"It fits {many} better than the best {best} fits 95 % {sets}; but their exemplars "
+            "hold no more of it than chance gives."
+        )
+    return (
+        f"Exemplars of {found.n_rare} of the nearest neurons hold more of it than chance gives; "
+        f"but it fits none of them as well as the best {best} fits 95 % {sets}."
+    )

@@ -1,0 +1,183 @@
+"""Lists of neurons: a layer, a table or a search, in an order that previous and next follow.
+
+One list serves the search page, the table and the page of one neuron, and is a function of the URL,
+so a neuron opened from a list knows its neighbours there, also in another browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import Bundle
+from csp_engine.views.address import REVIEWS, Narrowing, View, read_narrowing
+from csp_engine.views.finding.matches import matches
+from csp_engine.views.finding.query import Query, TextEncoder, query_of
+from csp_engine.views.finding.query import title_of as title_of_query
+from csp_engine.views.finding.standing import judged
+from csp_engine.views.memo import Memo
+from csp_engine.views.places import places
+from csp_engine.views.table.columns import COLUMNS, RANGED
+from csp_engine.views.table.narrowed import narrowed, passes
+from csp_engine.views.table.rows import classes_of, neuron_table
+
+
+def found_neurons(
+    bundle: Bundle,
+    memo: Memo,
+    method: str,
+    query: Query | None = None,
+    review: pd.Categorical | None = None,
+) -> pd.DataFrame:
+    """All neurons of a bundle; where there is a query, those that match it at all, and how well.
+
+    Args:
+        bundle: where they are.
+        memo: keeps their table.
+        method: whose labels and concept vectors count.
+        query: what is searched for.
+        review: what reviewers say of each, in the order of the table.
+    """
+    rows = neuron_table(bundle, memo, method)
+    if review is not None:
+        rows = rows.assign(review=review)
+    if query is not None:
+        rows = pd.concat([rows, matches(bundle, memo, query, method)], axis=1)
+        rows = rows[rows["match"].notna()]
+    return rows
+
+
+def searched(
+    bundle: Bundle,
+    memo: Memo,
+    view: View,
+    query: Query | None = None,
+    review: pd.Categorical | None = None,
+) -> pd.DataFrame:
+    """``found_neurons`` of the layers that the view is about."""
+    rows = found_neurons(bundle, memo, view.method, query, review)
+    if not view.is_all_layers:
+        rows = rows[rows["place"] == places(bundle).index((view.model, view.layer))]
+    return rows
+
+
+def ordered(rows: pd.DataFrame, view: View, keep: Narrowing) -> pd.DataFrame:
+    """The rows kept, in order; matches of a query come best first unless the URL says otherwise."""
+    if view.has_query and not keep.sort:
+        keep = replace(keep, sort="-match")
+    return narrowed(rows, keep)
+
+
+def narrowing_of(params: Mapping[str, str], rows: pd.DataFrame) -> Narrowing:
+    """What a URL keeps of these rows."""
+    sortable = [name for name in COLUMNS if name in rows]
+    ranged = [name for name in RANGED if name in rows]
+    return read_narrowing(params, sortable, ranged, classes_of(rows))
+
+
+TITLES = {
+    "has": "label contains “{}”",
+    "only": "only {}",
+    "class": "class {}",
+    "review": "review {}",
+    "where": "{}",
+    "sort": "sorted by {}",
+}
+
+
+def title_of(view: View, keep: Narrowing) -> str:
+    """A list in words, without its bundle."""
+    where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
+    asked = [f"best for {title_of_query(view)} first"] if view.has_query and not keep.sort else []
+    held = [TITLES[name].format(value) for name, value in keep.params().items() if value]
+    return ", ".join([f"Neurons of {where}", *asked, *held])
+
+
+def neuron_params(
+    view: View, keep: Narrowing, *, model: str, layer: str, unit: int
+) -> dict[str, str]:
+    """The address of a neuron that remembers the list it was opened from."""
+    held = {key: value for key, value in keep.params().items() if value}
+    scope = "layer" if held and not view.is_all_layers else ""
+    if view.has_query:
+        scope = "" if view.is_all_layers else "layer"
+    here = view.params(model=model, layer=layer, unit=unit, scope=scope, k="", page="", find="")
+    return {**here, **held}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Queue:
+    """The list that a neuron stands in, and its place there; None where it is not in it.
+
+    ``n_before`` is then how many of the list come before it, where that is known: a neuron that
+    was just reviewed has left the list of those that are not.
+    """
+
+    rows: pd.DataFrame
+    at: int | None
+    is_layer: bool
+    n_before: int = 0
+
+    def step(self, by: int) -> dict[str, str | int] | None:
+        """The neuron some places on, round the end; None where there is none."""
+        if self.rows.empty:
+            return None
+        start = self.at if self.at is not None else self.n_before - (1 if by > 0 else 0)
+        return self.neuron((start + by) % len(self.rows))
+
+    def neuron(self, at: int) -> dict[str, str | int]:
+        """Model, layer and unit of a place."""
+        row = self.rows.iloc[at]
+        return {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
+
+
+def queue_of(
+    bundle: Bundle,
+    memo: Memo,
+    view: View,
+    params: Mapping[str, str],
+    query: Query | None = None,
+    review: pd.Categorical | None = None,
+) -> Queue:
+    """The list that the page of a neuron walks through: what its URL searches for, or its layer.
+
+    Args:
+        bundle: where the neuron lies.
+        memo: keeps the table.
+        view: of the neuron.
+        params: the rest of its URL, which may narrow the list.
+        query: that of the view, where it has one.
+        review: what reviewers say of each neuron.
+    """
+    is_listed = view.has_query or any(params.get(key) for key in Narrowing().params())
+    if not is_listed:
+        rows = searched(bundle, memo, replace(view, is_all_layers=False), None, review)
+        return Queue(rows, view.unit, is_layer=True)
+    whole = searched(
+        bundle, memo, replace(view, is_all_layers=view.scope != "layer"), query, review
+    )
+    keep = narrowing_of(params, whole)
+    place = places(bundle).index((view.model, view.layer))
+    # The list as it is without verdicts, so that giving one does not lose the place in it.
+    every = ordered(whole, view, replace(keep, review=REVIEWS[0]))
+    is_kept = passes(every, keep.review)
+    is_here = (every["place"].to_numpy() == place) & (every["unit"].to_numpy() == view.unit)
+    found = np.flatnonzero(is_here)
+    n_before = int(is_kept[: found[0]].sum()) if len(found) else 0
+    at = n_before if len(found) and is_kept[found[0]] else None
+    return Queue(every[is_kept], at, is_layer=False, n_before=n_before)
+
+
+def rehearse(
+    bundle: Bundle, memo: Memo, bundle_name: str, method: str, encode: TextEncoder
+) -> None:
+    """Search for a word of the vocabulary, so that the first search finds everything at hand."""
+    first = next(iter(bundle.label_ids), None)
+    if first is None:
+        return
+    model, layer = places(bundle)[0]
+    query = query_of(bundle, memo, View(bundle_name, model, layer, 0, method, q=first), encode)
+    judged(bundle, memo, query, method, found_neurons(bundle, memo, method, query))

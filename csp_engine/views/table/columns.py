@@ -1,0 +1,204 @@
+"""What can be said of every neuron: each column declared once, for tables, maps and files alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from csp_engine.views.controls import SAME_AT
+
+Kind = Literal["text", "number", "figure", "count", "share", "flag"]
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronColumn:
+    """One column of the table of neurons.
+
+    ``kind`` is text, number, figure (three digits, whatever its size), count, share (0 to 1, shown
+    in percent) or flag. ``term`` is the word of the glossary that tells more. ``lowest`` and
+    ``highest`` bound its values, None where nothing does. Any column may order the rows; those that
+    are ``is_ranged`` may be narrowed to a range, and ``is_coloured`` ones colour the map, there
+    under ``colour_title`` where that differs.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    meaning: str
+    term: str
+    lowest: float | None = None
+    highest: float | None = None
+    is_ranged: bool = False
+    is_coloured: bool = False
+    colour_title: str = ""
+
+    @property
+    def of_colour(self) -> str:
+        """Its title where it colours the map: a label counts there only if it is reliable."""
+        return self.colour_title or self.title
+
+
+_DECLARED = (
+    NeuronColumn(
+        "label",
+        "Best label",
+        "text",
+        "The label that the chosen method scores highest.",
+        "label",
+        is_coloured=True,
+        colour_title="Reliable label",
+    ),
+    NeuronColumn(
+        "others",
+        "Other methods",
+        "text",
+        "What the other methods call it, where they are reliable.",
+        "method",
+    ),
+    NeuronColumn(
+        "disagreement",
+        "Disagreement",
+        "number",
+        "How far apart to the encoder two reliable labels by different methods lie at most, from 0 "
+        f"to 2; {1 - SAME_AT:g} and less counts as the same in other words.",
+        "disagreement",
+        0.0,
+        2.0,
+    ),
+    NeuronColumn(
+        "review", "Review", "text", "What reviewers say of it, or that they disagree.", "verdict"
+    ),
+    NeuronColumn("model", "Model", "text", "The network under study.", "target model"),
+    NeuronColumn(
+        "layer",
+        "Layer",
+        "text",
+        "Where in the network, and how its maps become one number.",
+        "layer",
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "unit", "Unit", "count", "Number of the neuron within its layer.", "unit", lowest=0.0
+    ),
+    NeuronColumn(
+        "match",
+        "Match",
+        "number",
+        "Cosine of the query and the neuron's concept vector.",
+        "concept vector",
+        -1.0,
+        1.0,
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "match_null",
+        "Match null",
+        "share",
+        "Share of random image sets that match the query less.",
+        "null",
+        0.0,
+        1.0,
+    ),
+    NeuronColumn(
+        "score",
+        "Score",
+        "number",
+        "Score of the best label; not on one scale across methods.",
+        "score",
+        is_ranged=True,
+    ),
+    NeuronColumn(
+        "margin",
+        "Margin",
+        "number",
+        "How far the best label is ahead of the second.",
+        "margin",
+        lowest=0.0,
+        is_ranged=True,
+    ),
+    NeuronColumn(
+        "percentile",
+        "Percentile",
+        "share",
+        "Share of random image sets whose best label scores lower.",
+        "percentile",
+        0.0,
+        1.0,
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "reliable",
+        "Reliable",
+        "flag",
+        "The best label beats those of 95 % of random image sets.",
+        "reliable label",
+    ),
+    NeuronColumn(
+        "clarity",
+        "Clarity",
+        "number",
+        "Mean cosine between exemplars: high means that they look alike.",
+        "clarity",
+        -1.0,
+        1.0,
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "polysemanticity",
+        "Polysemanticity",
+        "number",
+        "How far apart the two halves of the exemplars lie, from 0 to 2.",
+        "polysemanticity",
+        0.0,
+        2.0,
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "density",
+        "Density",
+        "share",
+        "Share of probe images on which the neuron is active.",
+        "density",
+        0.0,
+        1.0,
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "max", "Strongest", "figure", "Largest activation on the probe set.", "activation"
+    ),
+    NeuronColumn(
+        "state",
+        "State",
+        "text",
+        "Dead, dense, constant or never positive on the probe set.",
+        "dead",
+    ),
+    NeuronColumn(
+        "class",
+        "Class",
+        "text",
+        "The class that most exemplars show, if they show it more often than the probe set does.",
+        "exemplar",
+    ),
+    NeuronColumn(
+        "truth",
+        "Truth",
+        "text",
+        "The concept that the neuron really answers to, measured on images with known concepts.",
+        "true concept",
+        is_coloured=True,
+    ),
+)
+COLUMNS = {column.name: column for column in _DECLARED}
+"""The columns by name, in the order in which tables show them."""
+
+UNIT_STATISTICS = ("clarity", "polysemanticity", "density", "max")
+"""Columns that the table of units of a bundle holds under the same name."""
+RANGED = tuple(column.name for column in _DECLARED if column.is_ranged)
+COLOURS = ("layer", *(c.name for c in _DECLARED if c.is_coloured and c.name != "layer"))
+"""Columns that can colour the map, the one that every bundle has first."""

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from benchmarks.synthetic import unit_rows
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
 from csp_engine.evidence.exemplars import rank_exemplars
 from csp_engine.types import Exemplars
@@ -86,11 +87,6 @@ def draw_layer(
     np.save(folder / "exemplar_uk.npy", exemplars.image_uk)
     np.save(folder / "activation_uk.npy", exemplars.activation_uk)
     np.save(folder / "count_u.npy", exemplars.count_u)
-
-
-def unit_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
-    rows = rng.standard_normal((n, width), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def load_exemplars(folder: Path) -> Exemplars:

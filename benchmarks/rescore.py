@@ -3,7 +3,7 @@
 Times the numeric part of re-scoring from start to end: concept vectors, scores, ranking, margins
 and percentiles. Beside it, in the same run: the bare matrix products, a rewrite without blocks
 (score everything, sort every row whole, compare with every draw), and labelling from scratch.
-Run: python benchmarks/rescore.py
+Run: python -m benchmarks rescore
 """
 
 from __future__ import annotations
@@ -18,15 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.synthetic import unit_rows
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_units, rescore
 from csp_engine.methods.scoring.halves import concept_vectors
 from csp_engine.types import ContrastSet, Exemplars
-
-
-def unit_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
-    rows = rng.standard_normal((n, width), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def random_evidence(rng: np.random.Generator, n_units: int, image_nd: np.ndarray) -> Evidence:
@@ -83,7 +79,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     image_nd = unit_rows(rng, args.images, args.width)

@@ -18,15 +18,11 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from benchmarks.synthetic import unit_rows
 from csp_engine.search.query import NullLevel, build_index, combine, rank
 
 RESULT = Path(__file__).parent / "results" / "search.json"
 TARGET_MS = 30.0
-
-
-def unit_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
-    rows = rng.standard_normal((n, width), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def percentiles(work: Callable[[int], object], n_queries: int) -> dict[str, float]:

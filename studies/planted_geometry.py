@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--worlds", type=int, default=3, help="worlds per cell, 20 neurons each")
-    parser.add_argument("--out", type=Path, default=Path("studies/results"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     records = []
     for setting in SETTINGS:

@@ -338,7 +338,7 @@ def _barring_groups(
         if group_n is None:
             raise InputError(
                 "Images of the same group cannot be excluded from contrast images: the probe set "
-                "has no group column. Name one with --group, or allow them."
+                "has no group column. Name one with --group-column, or allow them."
             )
         groups.append(group_n)
     return tuple(groups)

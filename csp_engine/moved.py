@@ -17,7 +17,7 @@ from typing import Any
 MOVED = {
     "activations": "networks.activations",
     "alignment": "audits.alignment",
-    "audit": "audits.coherence",
+    "audit": "audits.measuring",
     "chance": "stats.query_null",
     "checkpoints": "networks.checkpoints",
     "concepts": "words.concepts",

@@ -1,1 +1,1 @@
-"""What can be said of a neuron without naming it: how coherent it is, what it stands for."""
+"""What can be said of a neuron without naming it: one module for each statistic."""

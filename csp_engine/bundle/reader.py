@@ -367,12 +367,16 @@ class Bundle:
         return self.array(f"activations:{model}/{layer}", "activation")
 
     def units(self, model: str, layer: str) -> pd.DataFrame:
-        """One row per unit: statistics, flags, and audit columns where they exist."""
+        """One row per unit: statistics, flags, and the columns of audits where they exist."""
         key = ("units", model, layer)
         if key not in self._cache:
             rows = self.table(f"neurons:{model}/{layer}", "units")
-            audit = f"audit:{model}/{layer}"
-            if self.has(audit):
+            own = f"statistic:{model}/{layer}/"
+            audits = [
+                f"audit:{model}/{layer}",
+                *(s for s in self.manifest.stages if s.startswith(own)),
+            ]
+            for audit in filter(self.has, audits):
                 rows = pd.concat([rows, self.table(audit, "units")], axis=1)
             self._cache[key] = rows
         return self._cache[key]

@@ -29,6 +29,7 @@ VERSIONS = {
     "null": 1,
     "scores": 1,
     "audit": 1,
+    "statistic": 1,
     "influence": 1,
     "truth": 1,
     "performance": 1,
@@ -116,8 +117,8 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Influence, ground truth, performance and imported labels do not come from every kind of
-        build; they stay while what they were made from does.
+        Influence, ground truth, performance, imported labels and statistics of extensions do not
+        come from every kind of build; they stay while what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
@@ -127,10 +128,12 @@ class Run:
             described.update(self.described.get("models", {}))
             if model != name and record.inputs["model"] == described[model]["fingerprint"]:
                 kept[name] = record.key
-        for kind in ("influence", "truth", "scores", "index"):
+        for kind in ("influence", "truth", "statistic", "scores", "index"):
             for name, record in held.items():
                 is_current = all(kept.get(need) == key for need, key in record.needs.items())
-                is_guest = kind in ("influence", "truth") or record.params.get("imported")
+                is_guest = kind in ("influence", "truth", "statistic") or record.params.get(
+                    "imported"
+                )
                 if stage_kind(name) == kind and is_guest and is_current:
                     kept[name] = record.key
         self.writer.drop([name for name in held if name not in kept])

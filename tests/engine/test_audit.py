@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.audits import coherence as audit
+from csp_engine.audits.clarity import clarity
+from csp_engine.audits.polysemanticity import polysemanticity
+from csp_engine.audits.redundancy import redundancy
 from csp_engine.types import Exemplars
+from tests.worlds import small_layers
 
 
 def unit(rows):
@@ -13,13 +16,13 @@ def unit(rows):
 
 
 def test_clarity_ends():
-    assert audit.clarity(*unit([[1, 0]] * 4))[0] == pytest.approx(1)
-    assert audit.clarity(*unit([[1, 0], [-1, 0]]))[0] == pytest.approx(-1)
-    assert audit.clarity(*unit([[1, 0], [0, 1]]))[0] == pytest.approx(0)
+    assert clarity(*unit([[1, 0]] * 4))[0] == pytest.approx(1)
+    assert clarity(*unit([[1, 0], [-1, 0]]))[0] == pytest.approx(-1)
+    assert clarity(*unit([[1, 0], [0, 1]]))[0] == pytest.approx(0)
 
 
 def test_polysemanticity_of_two_plain_groups():
-    groups = audit.polysemanticity(*unit([[0, 1]] * 2 + [[1, 0]] * 3))
+    groups = polysemanticity(*unit([[0, 1]] * 2 + [[1, 0]] * 3))
     assert groups.polysemanticity_u[0] == pytest.approx(1)
     assert groups.size_u2[0].tolist() == [3, 2]
     # The larger group is number 0.
@@ -28,18 +31,18 @@ def test_polysemanticity_of_two_plain_groups():
 
 
 def test_of_two_equal_groups_that_of_the_strongest_exemplar_comes_first():
-    groups = audit.polysemanticity(*unit([[0, 1], [1, 0], [0, 1], [1, 0]]))
+    groups = polysemanticity(*unit([[0, 1], [1, 0], [0, 1], [1, 0]]))
     assert groups.group_uk[0].tolist() == [0, 1, 0, 1]
 
 
 def test_polysemanticity_reaches_two_and_not_one_as_published():
-    groups = audit.polysemanticity(*unit([[1, 0]] * 2 + [[-1, 0]] * 2))
+    groups = polysemanticity(*unit([[1, 0]] * 2 + [[-1, 0]] * 2))
     assert groups.polysemanticity_u[0] == pytest.approx(2)
 
 
 def test_the_fallback_jumps_so_sizes_stand_beside_the_score():
-    lone = audit.polysemanticity(*unit([[1, 0]] * 19 + [[0, 1]]))
-    pair = audit.polysemanticity(*unit([[1, 0]] * 18 + [[0, 1]] * 2))
+    lone = polysemanticity(*unit([[1, 0]] * 19 + [[0, 1]]))
+    pair = polysemanticity(*unit([[1, 0]] * 18 + [[0, 1]] * 2))
     assert lone.polysemanticity_u[0] < 0.01
     assert pair.polysemanticity_u[0] > 0.9
     assert lone.size_u2[0].tolist() == [19, 1]
@@ -47,7 +50,7 @@ def test_the_fallback_jumps_so_sizes_stand_beside_the_score():
 
 
 def test_identical_exemplars_are_one_group_without_a_silhouette():
-    groups = audit.polysemanticity(*unit([[0.6, 0.8]] * 5))
+    groups = polysemanticity(*unit([[0.6, 0.8]] * 5))
     assert groups.polysemanticity_u[0] == pytest.approx(0, abs=1e-6)
     assert groups.size_u2[0].tolist() == [5, 0]
     assert np.isnan(groups.silhouette_u[0])
@@ -58,7 +61,7 @@ def test_below_two_exemplars_nothing_is_defined_and_nothing_is_made_up(count):
     exemplars = Exemplars(
         np.zeros((1, 5), np.int32), np.zeros((1, 5), np.float32), np.array([count], np.int32)
     )
-    columns, arrays = audit.unit_coherence(exemplars, np.eye(3, dtype=np.float32))
+    columns, arrays = small_layers.audited(exemplars, np.eye(3, dtype=np.float32))
     for name in ("clarity", "polysemanticity", "silhouette", "redundancy"):
         assert np.isnan(columns[name][0])
     assert columns["cluster_0"].tolist() == [count]
@@ -67,11 +70,11 @@ def test_below_two_exemplars_nothing_is_defined_and_nothing_is_made_up(count):
 
 
 def test_redundancy_of_one_unit_and_of_units_without_a_concept():
-    nearest_u, similarity_u = audit.redundancy(np.array([[1, 0]], np.float32))
+    nearest_u, similarity_u = redundancy(np.array([[1, 0]], np.float32))
     assert nearest_u.tolist() == [0]
     assert np.isnan(similarity_u[0])
     vectors = np.array([[1, 0], [0, 0], [-1, 0], [3, 0]], np.float32)
-    nearest_u, similarity_u = audit.redundancy(vectors)
+    nearest_u, similarity_u = redundancy(vectors)
     # A unit without a concept is nobody's nearest, though 0 is more than the cosine -1.
     assert nearest_u.tolist() == [3, 1, 0, 0]
     np.testing.assert_array_equal(similarity_u, [1, np.nan, -1, 1])
@@ -83,7 +86,7 @@ def test_the_columns_are_the_documented_ones():
         np.ones((2, 3), np.float32),
         np.array([3, 2], np.int32),
     )
-    columns, arrays = audit.unit_coherence(exemplars, np.eye(3, dtype=np.float32))
+    columns, arrays = small_layers.audited(exemplars, np.eye(3, dtype=np.float32))
     assert list(columns) == [
         "clarity",
         "polysemanticity",

@@ -4,7 +4,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine.audits import coherence as audit
 from csp_engine.types import Exemplars
 from tests.worlds import small_layers
 
@@ -32,7 +31,7 @@ def layers(draw):
 @given(layers(), st.integers(1, 14))
 def test_ranges_and_counts(layer, n_score):
     exemplars, image_nd = layer
-    columns, arrays = audit.unit_coherence(exemplars, image_nd, n_score)
+    columns, arrays = small_layers.audited(exemplars, image_nd, n_score)
     m_u = np.minimum(exemplars.count_u, n_score)
     np.testing.assert_array_equal(columns["cluster_0"] + columns["cluster_1"], m_u)
     assert (columns["cluster_0"] >= columns["cluster_1"]).all()
@@ -51,8 +50,8 @@ def test_ranges_and_counts(layer, n_score):
 @given(layers(), st.integers(1, 6))
 def test_results_do_not_depend_on_the_block(layer, unit_block):
     exemplars, image_nd = layer
-    whole, groups = audit.unit_coherence(exemplars, image_nd)
-    parts, part_groups = audit.unit_coherence(exemplars, image_nd, unit_block=unit_block)
+    whole, groups = small_layers.audited(exemplars, image_nd)
+    parts, part_groups = small_layers.audited(exemplars, image_nd, unit_block=unit_block)
     for name in whole:
         np.testing.assert_allclose(parts[name], whole[name], atol=1e-5)
     np.testing.assert_array_equal(part_groups["image_group"], groups["image_group"])
@@ -64,7 +63,7 @@ def test_a_rotation_of_the_embedding_space_changes_nothing(layer):
     exemplars, image_nd = layer
     rng = np.random.default_rng(0)
     rotation, _ = np.linalg.qr(rng.standard_normal((image_nd.shape[1],) * 2))
-    first, _ = audit.unit_coherence(exemplars, image_nd)
-    second, _ = audit.unit_coherence(exemplars, (image_nd @ rotation).astype(np.float32))
+    first, _ = small_layers.audited(exemplars, image_nd)
+    second, _ = small_layers.audited(exemplars, (image_nd @ rotation).astype(np.float32))
     for name in ("clarity", "redundancy"):
         np.testing.assert_allclose(second[name], first[name], atol=1e-4)

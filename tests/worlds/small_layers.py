@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from csp_engine.audits.measuring import measure_units
+from csp_engine.audits.registered import AUDITS
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.evidence.exemplars import rank_exemplars
@@ -94,3 +96,20 @@ def rows_of(evidence, unit, n_score):
         for k in ranks
     ]
     return rows, partners, [float(exemplars.activation_uk[unit, k]) for k in ranks]
+
+
+def audited(exemplars, image_nd, n_score=30, **settings):
+    """All shipped statistics of units that have exemplars and no contrast images."""
+    shape = (*exemplars.image_uk.shape, 1)
+    nothing = np.zeros(shape, np.float32)
+    n_units = len(exemplars.count_u)
+    contrast = ContrastSet(
+        nothing.astype(np.int32),
+        nothing,
+        nothing,
+        np.zeros(shape[:2], np.int32),
+        np.zeros(n_units, np.int32),
+        np.zeros(n_units, np.float32),
+    )
+    evidence = Evidence(exemplars, contrast, image_nd)
+    return measure_units(list(AUDITS.values()), evidence, n_score, **settings)

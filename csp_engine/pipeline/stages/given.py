@@ -52,6 +52,15 @@ def require_given(
             raise kind(f"{what} needs {NEEDS[need]}: {why} Or {instead}.")
 
 
+def what_lacks(run: Run, needs: Sequence[str], model: str, layer: str) -> str:
+    """What of these is not there, and why, in a sentence; empty where all is."""
+    for need in needs:
+        reason = _why_not(run, need, model, layer)
+        if reason is not None:
+            return f"it needs {NEEDS[need]}: {reason[1]}"
+    return ""
+
+
 def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError], str] | None:
     """Why something needed is not there, and what to do; None where it is."""
     stages = run.writer.manifest.stages

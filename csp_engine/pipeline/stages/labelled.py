@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from csp_engine.audits import coherence as audit
+from csp_engine.audits.measuring import measure_units
+from csp_engine.audits.registered import AUDITS
+from csp_engine.audits.statistic import Statistic
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError, StaleError
 from csp_engine.hashing import sha256_json
@@ -26,12 +29,15 @@ from csp_engine.pipeline.stages.given import (
     null_evidence,
     require_given,
     stages_for,
+    what_lacks,
 )
 from csp_engine.search import projection
 from csp_engine.search.query import build_index
 from csp_engine.types import Encoder, LabelScores
 from csp_engine.words.templates import embed_labels, empty_vector
 from csp_engine.words.vocabularies import Vocabulary, label_table, with_candidates
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,17 +238,38 @@ def score_layer(run: Run, model: str, layer: str, method: str) -> None:
 
 
 def audit_layer(run: Run, model: str, layer: str) -> None:
-    """How coherent the exemplars of each unit are, and which unit is most like it."""
-    stage = f"audit:{model}/{layer}"
-    identity = run.key(
-        stage, {"n_score": run.recipe.n_score}, [f"neurons:{model}/{layer}", "embeddings"]
-    )
+    """The statistics that share the stage ``audit``, then each other one in a stage of its own."""
+    together = [statistic for statistic in AUDITS.values() if statistic.is_together]
+    _measure(run, model, layer, f"audit:{model}/{layer}", together, {})
+    for statistic in AUDITS.values():
+        if statistic.is_together:
+            continue
+        lacking = what_lacks(run, statistic.needs, model, layer)
+        if lacking:
+            log.warning("%s of %s/%s is left out: %s", statistic.title, model, layer, lacking)
+            continue
+        stage = f"statistic:{model}/{layer}/{statistic.name}"
+        own = {"statistic": statistic.name, "statistic_version": statistic.version}
+        _measure(run, model, layer, stage, [statistic], own)
+
+
+def _measure(
+    run: Run,
+    model: str,
+    layer: str,
+    stage: str,
+    statistics: list[Statistic],
+    params: dict[str, Any],
+) -> None:
+    needs = tuple(dict.fromkeys(need for each in statistics for need in each.needs))
+    params = {"n_score": run.recipe.n_score, **params}
+    made_from = [f"neurons:{model}/{layer}", "embeddings", *stages_for(needs, model, layer)]
+    identity = run.key(stage, params, made_from)
     if run.is_fresh(stage):
         return
-    bundle = run.bundle
-    columns, arrays = audit.unit_coherence(
-        bundle.exemplars(model, layer),
-        bundle.image_vectors(),
+    columns, arrays = measure_units(
+        statistics,
+        layer_evidence(run, model, layer, f"Statistic {statistics[0].name!r}", needs),
         run.recipe.n_score,
         progress=lambda _, done, total: run.progress(f"audit of {layer}", done, total),
     )

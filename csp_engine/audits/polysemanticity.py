@@ -1,7 +1,6 @@
-"""How coherent a neuron is: clarity, polysemanticity, redundancy.
+"""Polysemanticity: whether the exemplars of a neuron fall in two groups.
 
 As in SemanticLens (Dreyer et al., Nature Machine Intelligence 2025), on unit-length embeddings.
-A quantity that is not defined for a unit is NaN in these tables, never a made-up number.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32
 
-from csp_engine.types import Exemplars, Progress, silent
+from csp_engine.audits.statistic import Measured, Seen, Statistic
 
 N_STARTS = 10
 _SEED = 123
@@ -34,90 +33,6 @@ class ImageGroups:
     silhouette_u: Float32[np.ndarray, " u"]
     size_u2: Int32[np.ndarray, "u 2"]
     group_uk: Int8[np.ndarray, "u k"]
-
-
-def unit_coherence(
-    exemplars: Exemplars,
-    image_nd: Float32[np.ndarray, "n d"],
-    n_score: int = 30,
-    *,
-    unit_block: int = 256,
-    progress: Progress = silent,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Everything this module measures, for a whole layer.
-
-    Args:
-        exemplars: of the units.
-        image_nd: unit rows.
-        n_score: how many exemplars of each unit are looked at.
-        unit_block: units at a time; results do not depend on it.
-        progress: called with the units done.
-
-    Returns:
-        Columns of one value per unit (``clarity``, ``polysemanticity``, ``cluster_0``,
-        ``cluster_1``, ``silhouette``, ``nearest_unit``, ``redundancy``), and arrays of more
-        (``image_group``, (u, n_score) int8). Redundancy compares mean exemplars.
-    """
-    n_units = len(exemplars.count_u)
-    n_rank = min(n_score, exemplars.image_uk.shape[1])
-    clarity_u = np.full(n_units, np.nan, np.float32)
-    mean_ud = np.zeros((n_units, image_nd.shape[1]), np.float32)
-    groups = ImageGroups(
-        clarity_u.copy(),
-        clarity_u.copy(),
-        np.zeros((n_units, 2), np.int32),
-        np.zeros((n_units, n_rank), np.int8),
-    )
-    for start in range(0, n_units, unit_block):
-        units = slice(start, start + unit_block)
-        x_ukd, mask_uk = scored_embeddings(exemplars.block(units), image_nd, n_score)
-        clarity_u[units] = clarity(x_ukd, mask_uk)
-        part = polysemanticity(x_ukd, mask_uk)
-        for name in ImageGroups.__dataclass_fields__:
-            getattr(groups, name)[units] = getattr(part, name)
-        mean_ud[units] = x_ukd.sum(axis=1)
-        progress("audit", min(start + unit_block, n_units), n_units)
-    nearest_u, similarity_u = redundancy(mean_ud)
-    columns = {
-        "clarity": clarity_u,
-        "polysemanticity": groups.polysemanticity_u,
-        "cluster_0": groups.size_u2[:, 0],
-        "cluster_1": groups.size_u2[:, 1],
-        "silhouette": groups.silhouette_u,
-        "nearest_unit": nearest_u,
-        "redundancy": similarity_u,
-    }
-    return columns, {"image_group": groups.group_uk}
-
-
-def scored_embeddings(
-    exemplars: Exemplars, image_nd: Float32[np.ndarray, "n d"], n_score: int
-) -> tuple[Float32[np.ndarray, "u k d"], Bool[np.ndarray, "u k"]]:
-    """Embeddings of each unit's first ``n_score`` exemplars, and which of them exist; else zero."""
-    n_rank = min(n_score, exemplars.image_uk.shape[1])
-    mask_uk = np.arange(n_rank) < exemplars.count_u[:, None]
-    x_ukd = np.array(image_nd[exemplars.image_uk[:, :n_rank]])
-    x_ukd[~mask_uk] = 0
-    return x_ukd, mask_uk
-
-
-def clarity(
-    exemplar_ukd: Float32[np.ndarray, "u k d"], mask_uk: Bool[np.ndarray, "u k"]
-) -> Float32[np.ndarray, " u"]:
-    """How alike a unit's exemplars are: the mean cosine over all pairs of different exemplars.
-
-    ``(m ||mean_i v_i||^2 - 1) / (m - 1)`` for m unit rows, in [-1/(m-1), 1]. NaN below two.
-
-    Args:
-        exemplar_ukd: unit rows, zero where the mask is false.
-        mask_uk: which exemplars exist.
-    """
-    m_u = np.count_nonzero(mask_uk, axis=1)
-    square_u = np.square(exemplar_ukd.sum(axis=1, dtype=np.float64)).sum(axis=1)
-    is_defined = m_u >= 2
-    m_u = np.maximum(m_u, 2)
-    value_u = (square_u / m_u - 1) / (m_u - 1)
-    return np.where(is_defined, value_u, np.nan).astype(np.float32)
 
 
 def polysemanticity(
@@ -163,36 +78,35 @@ def polysemanticity(
     )
 
 
-def redundancy(
-    vector_ud: Float32[np.ndarray, "u d"], *, unit_block: int = 1024
-) -> tuple[Int32[np.ndarray, " u"], Float32[np.ndarray, " u"]]:
-    """The other unit of the layer whose concept vector is nearest, ties to the lower number.
+def measure(seen: Seen) -> Measured:
+    """Of a block of units."""
+    groups = polysemanticity(seen.exemplar_ukd, seen.mask_uk)
+    return {
+        "polysemanticity": groups.polysemanticity_u,
+        "cluster_0": groups.size_u2[:, 0],
+        "cluster_1": groups.size_u2[:, 1],
+        "silhouette": groups.silhouette_u,
+        "image_group": groups.group_uk,
+    }
 
-    Args:
-        vector_ud: concept vectors of any length; a zero row has no concept and is nobody's nearest.
-        unit_block: units at a time.
 
-    Returns:
-        The nearest other unit and its cosine. Where there is no other unit to compare with, the
-        cosine is NaN and the unit number is the unit's own.
-    """
-    n_units = len(vector_ud)
-    norm_u = np.linalg.norm(vector_ud, axis=1)
-    has_concept_u = norm_u > 0
-    unit_ud = vector_ud / np.where(has_concept_u, norm_u, 1)[:, None]
-    nearest_u = np.arange(n_units, dtype=np.int32)
-    similarity_u = np.full(n_units, np.nan, np.float32)
-    for start in range(0, n_units, unit_block):
-        cosine_bu = unit_ud[start : start + unit_block] @ unit_ud.T
-        rows = np.arange(len(cosine_bu))
-        cosine_bu[:, ~has_concept_u] = -np.inf
-        cosine_bu[rows, start + rows] = -np.inf
-        best_b = cosine_bu.argmax(axis=1)
-        value_b = cosine_bu[rows, best_b]
-        is_found = has_concept_u[start + rows] & (value_b > -np.inf)
-        nearest_u[start + rows[is_found]] = best_b[is_found]
-        similarity_u[start + rows[is_found]] = value_b[is_found]
-    return nearest_u, similarity_u
+POLYSEMANTICITY = Statistic(
+    name="polysemanticity",
+    title="Polysemanticity",
+    meaning="How far apart the two halves of the exemplars lie, from 0 to 2.",
+    measure=measure,
+    low=0,
+    high=2,
+    term="polysemanticity",
+    beside={
+        "cluster_0": "images in the larger group",
+        "cluster_1": "images in the smaller group",
+        "silhouette": "how well the split fits, -1 to 1; near 0 one cloud was cut in half",
+    },
+    arrays={"image_group": "the group of each exemplar, 0 or 1"},
+    order=20,
+    is_together=True,
+)
 
 
 def _two_means(

@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& command -v "$$candidate" && break; done)
+# Formats and checks scripts and styles; what it remembers between two runs stays in the environment.
+DENO := DENO_DIR=$(VENV)/.deno DENO_NO_UPDATE_CHECK=1 $(BIN)/deno
 # Two test processes, one thread each: more threads than cores make the numeric tests slower, not faster.
 TEST_PROCESSES ?= 2
 
@@ -32,10 +34,13 @@ lint: $(PACKAGE) $(DEV)  ## style, formatting, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ty check csp_engine
 	$(BIN)/lint-imports
+	$(DENO) lint --quiet
+	$(DENO) fmt --quiet --check
 
-format: $(DEV)  ## let ruff mend what it can
+format: $(DEV)  ## mend what can be mended without thought
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(DENO) fmt --quiet
 
 check-runtime: $(PACKAGE)  ## what a user installs is enough: the command answers and the pages open
 	$(BIN)/csp --help > $(VENV)/.help.txt

@@ -14,7 +14,7 @@ export default function (component) {
   root.setAttribute("aria-label", data.label)
   root.classList.toggle("compact", Boolean(data.compact))
   root.replaceChildren(
-    ...data.cards.map(card => {
+    ...data.cards.map((card) => {
       const item = element("li")
       const link = element("a")
       link.href = card.href
@@ -31,7 +31,7 @@ export default function (component) {
       link.append(head, strip, foot)
       item.append(link)
       return item
-    })
+    }),
   )
   fillImages(root, data.packs, () => state.token === token)
   return () => CARDS_SHOWN.delete(parentElement)

@@ -2,7 +2,8 @@
 // to whom arrow keys mean something else. They can be turned off (WCAG 2.1.4), and stay off in this
 // browser. A key typed into a field, chosen in a list or pressed in an open box is left alone.
 const KEPT = "csp-letter-keys"
-const TAKEN = "input, textarea, select, dialog, [contenteditable=true], [role=dialog], [role=listbox], [role=combobox]"
+const TAKEN =
+  "input, textarea, select, dialog, [contenteditable=true], [role=dialog], [role=listbox], [role=combobox]"
 
 export default function (component) {
   const { data, parentElement } = component
@@ -43,8 +44,8 @@ export default function (component) {
 
   function pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !isOn()) return
-    const found = data.keys.find(each => each.key === event.key.toLowerCase())
-    if (!found || event.composedPath().some(node => node.matches?.(TAKEN))) return
+    const found = data.keys.find((each) => each.key === event.key.toLowerCase())
+    if (!found || event.composedPath().some((node) => node.matches?.(TAKEN))) return
     if (document.querySelector("[role=dialog]")) return
     const button = document.querySelectorAll(`.st-key-${found.button} button`)[found.at]
     if (!button) return

@@ -9,7 +9,7 @@ export default function ({ data }) {
     if (event.defaultPrevented || event.button !== 0) return
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return
     // Links of components lie in shadow trees, so the target of the event is not the link.
-    const link = event.composedPath().find(node => node.localName === "a" && node.href)
+    const link = event.composedPath().find((node) => node.localName === "a" && node.href)
     if (!link || link.hasAttribute("download") || !["", "_self"].includes(link.target)) return
     const url = new URL(link.href)
     if (url.origin !== location.origin || url.hash || !data.paths.includes(url.pathname)) return

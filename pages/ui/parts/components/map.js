@@ -36,21 +36,27 @@ void main() {
 function loadPoints(url) {
   if (!POINTS.has(url)) {
     POINTS.clear()
-    POINTS.set(url, fetch(url, { credentials: "same-origin" })
-      .then(answer => {
-        if (!answer.ok) throw new Error(`points: ${answer.status}`)
-        return answer.arrayBuffer()
-      })
-      .then(body => {
-        const n = new DataView(body).getUint32(0, true)
-        return {
-          n,
-          unit: new Uint32Array(body, 4, n),
-          xy: new Uint16Array(body, 4 + 4 * n, 2 * n),
-          place: new Uint16Array(body, 4 + 8 * n, n)
-        }
-      })
-      .catch(error => { POINTS.delete(url); throw error }))
+    POINTS.set(
+      url,
+      fetch(url, { credentials: "same-origin" })
+        .then((answer) => {
+          if (!answer.ok) throw new Error(`points: ${answer.status}`)
+          return answer.arrayBuffer()
+        })
+        .then((body) => {
+          const n = new DataView(body).getUint32(0, true)
+          return {
+            n,
+            unit: new Uint32Array(body, 4, n),
+            xy: new Uint16Array(body, 4 + 4 * n, 2 * n),
+            place: new Uint16Array(body, 4 + 8 * n, n),
+          }
+        })
+        .catch((error) => {
+          POINTS.delete(url)
+          throw error
+        }),
+    )
   }
   return POINTS.get(url)
 }
@@ -58,7 +64,7 @@ function loadPoints(url) {
 // Buckets of a 256 x 256 grid, so that the nearest point is found without looking at all.
 function grid(xy, n) {
   const start = new Uint32Array(65537)
-  const cell = i => (xy[2 * i] >> 8) * 256 + (xy[2 * i + 1] >> 8)
+  const cell = (i) => (xy[2 * i] >> 8) * 256 + (xy[2 * i + 1] >> 8)
   for (let i = 0; i < n; i++) start[cell(i) + 1] += 1
   for (let c = 0; c < 65536; c++) start[c + 1] += start[c]
   const next = start.slice(), member = new Uint32Array(n)
@@ -85,8 +91,8 @@ function insideOf(xy, n, area) {
 // Fewer corners of nearly the same outline: drop those whose triangle is smallest.
 function simplified(path) {
   const kept = path.slice()
-  const triangle = i => {
-    const [a, b, c] = [-1, 0, 1].map(d => kept[(i + d + kept.length) % kept.length])
+  const triangle = (i) => {
+    const [a, b, c] = [-1, 0, 1].map((d) => kept[(i + d + kept.length) % kept.length])
     return Math.abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]))
   }
   while (kept.length > MAX_CORNERS) {
@@ -130,14 +136,14 @@ class NeuronMap {
     gl.useProgram(program)
     gl.enable(gl.BLEND)
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA)
-    this.at = name => gl.getUniformLocation(program, name)
-    this.attribute = name => gl.getAttribLocation(program, name)
+    this.at = (name) => gl.getUniformLocation(program, name)
+    this.attribute = (name) => gl.getAttribLocation(program, name)
     this.texture = gl.createTexture()
     this.tools()
     this.listen()
     this.watch = new ResizeObserver(() => this.draw())
     this.watch.observe(root)
-    root.addEventListener("transitionend", event => {
+    root.addEventListener("transitionend", (event) => {
       if (event.target === root && event.propertyName === "color") this.paint()
     })
   }
@@ -162,7 +168,7 @@ class NeuronMap {
       return
     }
     const fresh = before?.points !== data.points
-    loadPoints(data.points).then(points => {
+    loadPoints(data.points).then((points) => {
       if (this.data !== data) return
       const gl = this.gl
       if (fresh || this.points !== points) {
@@ -170,7 +176,7 @@ class NeuronMap {
         this.grid = grid(points.xy, points.n)
         this.buffer("place", points.xy, 2, gl.UNSIGNED_SHORT, true)
         this.buffer("id", Float32Array.from({ length: points.n }, (_, i) => i), 1, gl.FLOAT, false)
-        const extent = axis => {
+        const extent = (axis) => {
           let low = 65535, high = 0
           for (let i = axis; i < 2 * points.n; i += 2) {
             if (points.xy[i] < low) low = points.xy[i]
@@ -181,7 +187,7 @@ class NeuronMap {
         this.box = [extent(0), extent(1)]
         if (fresh) this.view = { x: 0.5, y: 0.5, zoom: 1 }
       }
-      const values = Uint8Array.from(atob(data.values), c => c.charCodeAt(0))
+      const values = Uint8Array.from(atob(data.values), (c) => c.charCodeAt(0))
       this.buffer("value", values, 1, gl.UNSIGNED_BYTE, true)
       this.setArea(data.area)
       this.here = data.here
@@ -190,14 +196,20 @@ class NeuronMap {
       this.paint()
       this.root.dataset.ready = String(points.n)
     }).catch(() => {
-      this.root.querySelector(".empty").textContent = "The map could not be loaded; reload the page."
+      this.root.querySelector(".empty").textContent =
+        "The map could not be loaded; reload the page."
     })
   }
 
   setArea(area) {
     this.area = area
-    this.buffer("inside", insideOf(this.points.xy, this.points.n, area), 1,
-      this.gl.UNSIGNED_BYTE, true)
+    this.buffer(
+      "inside",
+      insideOf(this.points.xy, this.points.n, area),
+      1,
+      this.gl.UNSIGNED_BYTE,
+      true,
+    )
     this.clear.hidden = !area.length
   }
 
@@ -212,7 +224,7 @@ class NeuronMap {
     const gl = this.gl, theme = this.isDark() ? "dark" : "light"
     const { colours, missing } = this.data.palette[theme]
     const bytes = new Uint8Array(1024)
-    const rgb = text => [1, 3, 5].map(i => parseInt(text.slice(i, i + 2), 16))
+    const rgb = (text) => [1, 3, 5].map((i) => parseInt(text.slice(i, i + 2), 16))
     const isRamp = this.data.legend.kind === "ramp"
     for (let v = 0; v < 255; v++) {
       let colour
@@ -259,9 +271,11 @@ class NeuronMap {
     const [bw, bh] = this.box ?? [1, 1]
     const span = Math.min((w * 0.94) / bw, (h * 0.88) / bh) * this.view.zoom
     return {
-      w, h, span,
+      w,
+      h,
+      span,
       toMap: (px, py) => [this.view.x + (px - w / 2) / span, this.view.y - (py - h / 2) / span],
-      toPixel: (x, y) => [w / 2 + (x - this.view.x) * span, h / 2 - (y - this.view.y) * span]
+      toPixel: (x, y) => [w / 2 + (x - this.view.x) * span, h / 2 - (y - this.view.y) * span],
     }
   }
 
@@ -272,7 +286,9 @@ class NeuronMap {
       const gl = this.gl, { w, h, span } = this.frame(), dpr = globalThis.devicePixelRatio || 1
       for (const canvas of [this.canvas, this.drawn]) {
         const [cw, ch] = [Math.round(w * dpr), Math.round(h * dpr)]
-        if (canvas.width !== cw || canvas.height !== ch) Object.assign(canvas, { width: cw, height: ch })
+        if (canvas.width !== cw || canvas.height !== ch) {
+          Object.assign(canvas, { width: cw, height: ch })
+        }
       }
       gl.viewport(0, 0, this.canvas.width, this.canvas.height)
       gl.clearColor(0, 0, 0, 0)
@@ -295,14 +311,17 @@ class NeuronMap {
     pen.setTransform(dpr, 0, 0, dpr, 0, 0)
     pen.clearRect(0, 0, this.drawn.width, this.drawn.height)
     const corners = this.path ?? []
-    if (!this.path) for (let i = 0; i < this.area.length; i += 2) {
-      corners.push([this.area[i] / 65535, this.area[i + 1] / 65535])
+    if (!this.path) {
+      for (let i = 0; i < this.area.length; i += 2) {
+        corners.push([this.area[i] / 65535, this.area[i + 1] / 65535])
+      }
     }
     if (corners.length < 2) return
     pen.beginPath()
     corners.forEach(([x, y], i) => pen[i ? "lineTo" : "moveTo"](...toPixel(x, y)))
     pen.closePath()
-    pen.strokeStyle = getComputedStyle(this.root).getPropertyValue("--st-primary-color") || "#0f766e"
+    pen.strokeStyle = getComputedStyle(this.root).getPropertyValue("--st-primary-color") ||
+      "#0f766e"
     pen.lineWidth = 1.5
     pen.setLineDash([5, 4])
     pen.stroke()
@@ -310,16 +329,19 @@ class NeuronMap {
 
   nearest(px, py) {
     const { toMap, span } = this.frame(), { xy } = this.points
-    const [x, y] = toMap(px, py).map(v => v * 65535)
+    const [x, y] = toMap(px, py).map((v) => v * 65535)
     const reach = ((this.size / 2 + 5) / span) * 65535
-    const cell = v => Math.min(255, Math.max(0, Math.floor(v) >> 8))
+    const cell = (v) => Math.min(255, Math.max(0, Math.floor(v) >> 8))
     let best = -1, least = reach * reach
     for (let cx = cell(x - reach); cx <= cell(x + reach); cx++) {
       for (let cy = cell(y - reach); cy <= cell(y + reach); cy++) {
         const c = cx * 256 + cy
         for (let m = this.grid.start[c]; m < this.grid.start[c + 1]; m++) {
           const i = this.grid.member[m], dx = xy[2 * i] - x, dy = xy[2 * i + 1] - y
-          if (dx * dx + dy * dy < least) { least = dx * dx + dy * dy; best = i }
+          if (dx * dx + dy * dy < least) {
+            least = dx * dx + dy * dy
+            best = i
+          }
         }
       }
     }
@@ -372,11 +394,11 @@ class NeuronMap {
 
   listen() {
     const { canvas } = this
-    const place = event => {
+    const place = (event) => {
       const box = this.root.getBoundingClientRect()
       return [event.clientX - box.left, event.clientY - box.top]
     }
-    canvas.onpointerdown = event => {
+    canvas.onpointerdown = (event) => {
       if (!this.points) return
       canvas.setPointerCapture(event.pointerId)
       this.pointers.set(event.pointerId, place(event))
@@ -386,7 +408,7 @@ class NeuronMap {
         this.hide()
       }
     }
-    canvas.onpointermove = event => {
+    canvas.onpointermove = (event) => {
       if (!this.points) return
       const [px, py] = place(event), held = this.pointers.get(event.pointerId)
       if (!held) {
@@ -398,7 +420,7 @@ class NeuronMap {
       this.moved += Math.abs(px - held[0]) + Math.abs(py - held[1])
       if (this.pointers.size === 2) {
         const other = [...this.pointers].find(([id]) => id !== event.pointerId)[1]
-        const span = p => Math.hypot(p[0] - other[0], p[1] - other[1]) || 1
+        const span = (p) => Math.hypot(p[0] - other[0], p[1] - other[1]) || 1
         this.zoom(span([px, py]) / span(held), (px + other[0]) / 2, (py + other[1]) / 2)
       } else if (this.path) {
         this.path.push(this.frame().toMap(px, py))
@@ -406,12 +428,13 @@ class NeuronMap {
       } else if (this.moved > 3) this.move(px - held[0], py - held[1])
       this.pointers.set(event.pointerId, [px, py])
     }
-    canvas.onpointerup = event => {
+    canvas.onpointerup = (event) => {
       const isOne = this.pointers.size === 1
       this.pointers.delete(event.pointerId)
       if (this.path) {
-        const corners = simplified(this.path).map(pair =>
-          pair.map(v => Math.round(Math.min(1, Math.max(0, v)) * 65535)))
+        const corners = simplified(this.path).map((pair) =>
+          pair.map((v) => Math.round(Math.min(1, Math.max(0, v)) * 65535))
+        )
         this.path = undefined
         if (corners.length > 2 && this.moved > 20) {
           this.setArea(corners.flat())
@@ -428,19 +451,24 @@ class NeuronMap {
       else if (event.pointerType === "touch") this.hover(i, true)
       else this.open(i)
     }
-    canvas.onpointercancel = event => {
+    canvas.onpointercancel = (event) => {
       this.pointers.delete(event.pointerId)
       this.path = undefined
     }
     canvas.onpointerleave = () => {
       if (!this.card.classList.contains("held")) this.hide()
     }
-    canvas.addEventListener("wheel", event => {
+    canvas.addEventListener("wheel", (event) => {
       event.preventDefault()
       this.zoom(Math.exp(-event.deltaY * 0.0016), ...place(event))
     }, { passive: false })
-    canvas.onkeydown = event => {
-      const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }
+    canvas.onkeydown = (event) => {
+      const step = {
+        ArrowLeft: [60, 0],
+        ArrowRight: [-60, 0],
+        ArrowUp: [0, 60],
+        ArrowDown: [0, -60],
+      }
       if (step[event.key]) this.move(...step[event.key])
       else if (event.key === "+" || event.key === "=") this.zoom(1.3)
       else if (event.key === "-") this.zoom(1 / 1.3)
@@ -471,12 +499,18 @@ class NeuronMap {
     this.soon = setTimeout(() => {
       if (!CARDS.has(url)) {
         if (CARDS.size > 500) CARDS.clear()
-        CARDS.set(url, fetch(url, { credentials: "same-origin" }).then(a => {
-          if (!a.ok) throw new Error(`card: ${a.status}`)
-          return a.json()
-        }).catch(error => { CARDS.delete(url); throw error }))
+        CARDS.set(
+          url,
+          fetch(url, { credentials: "same-origin" }).then((a) => {
+            if (!a.ok) throw new Error(`card: ${a.status}`)
+            return a.json()
+          }).catch((error) => {
+            CARDS.delete(url)
+            throw error
+          }),
+        )
       }
-      CARDS.get(url).then(about => {
+      CARDS.get(url).then((about) => {
         if (this.shown === i) this.fill(i, about, `${this.data.strips}${neuron}`, isHeld)
       }).catch(() => {})
     }, CARDS.has(url) || isHeld ? 0 : 70)
@@ -496,7 +530,7 @@ class NeuronMap {
     if (isHeld) {
       const link = node("a", "", "Open this neuron")
       link.href = about.href
-      link.onclick = event => {
+      link.onclick = (event) => {
         event.preventDefault()
         this.open(i)
       }
@@ -519,7 +553,7 @@ export default function (component) {
   const root = parentElement.querySelector(".map")
   if (!root || !data) return
   let map = MAPS.get(root)
-  if (!map) MAPS.set(root, (map = new NeuronMap(root)))
+  if (!map) MAPS.set(root, map = new NeuronMap(root))
   map.send = setTriggerValue
   if (map.signature !== data.signature) {
     map.signature = data.signature

@@ -15,18 +15,18 @@ function loadPack(url) {
     return held
   }
   const loading = fetch(url, { credentials: "same-origin" })
-    .then(response => {
+    .then((response) => {
       if (!response.ok) throw new Error(`thumbnails: ${response.status}`)
       return response.arrayBuffer()
     })
     .then(unpack)
-    .catch(error => {
+    .catch((error) => {
       PACKS.delete(url)
       throw error
     })
   PACKS.set(url, loading)
   for (const old of [...PACKS.keys()].slice(0, Math.max(0, PACKS.size - PACKS_KEPT))) {
-    PACKS.get(old).then(pack => pack.forget()).catch(() => {})
+    PACKS.get(old).then((pack) => pack.forget()).catch(() => {})
     PACKS.delete(old)
   }
   return loading
@@ -39,7 +39,7 @@ function unpack(body) {
   const starts = [4 + 4 * count]
   for (let i = 0; i < count; i++) starts.push(starts[i] + view.getUint32(4 + 4 * i, true))
   const urls = new Map()
-  const made = i => {
+  const made = (i) => {
     const bytes = new Uint8Array(body, starts[i], starts[i + 1] - starts[i])
     return URL.createObjectURL(new Blob([bytes], { type: "image/webp" }))
   }
@@ -49,21 +49,22 @@ function unpack(body) {
       if (!urls.has(i)) urls.set(i, made(i))
       return urls.get(i)
     },
-    forget: () => urls.forEach(url => URL.revokeObjectURL(url)),
+    forget: () => urls.forEach((url) => URL.revokeObjectURL(url)),
   }
 }
 
 // Fill every <img data-at="pack:position"> under `root` as its pack arrives: the first of them at
 // once, the others when they come near the window.
+// deno-lint-ignore no-unused-vars -- for the scripts that follow in one component
 function fillImages(root, packs, isCurrent) {
   const every = [...root.querySelectorAll("img[data-at]")]
   packs.forEach((url, at) => {
-    const isOfPack = image => image.dataset.at.startsWith(`${at}:`)
+    const isOfPack = (image) => image.dataset.at.startsWith(`${at}:`)
     const first = every.slice(0, AT_ONCE).filter(isOfPack)
     const others = every.slice(AT_ONCE).filter(isOfPack)
     loadPack(url)
-      .then(pack => {
-        const fill = image => {
+      .then((pack) => {
+        const fill = (image) => {
           if (isCurrent()) image.src = pack.urlOf(Number(image.dataset.at.split(":")[1]))
         }
         first.forEach(fill)
@@ -80,7 +81,7 @@ function fillImages(root, packs, isCurrent) {
 
 function whenNear(images, act) {
   const watch = new IntersectionObserver(
-    entries => {
+    (entries) => {
       for (const entry of entries) {
         if (!entry.isIntersecting) continue
         watch.unobserve(entry.target)
@@ -88,15 +89,16 @@ function whenNear(images, act) {
       }
     },
     // The page scrolls within a box of its own: there `scrollMargin` counts.
-    { rootMargin: AHEAD, scrollMargin: AHEAD }
+    { rootMargin: AHEAD, scrollMargin: AHEAD },
   )
-  images.forEach(image => watch.observe(image))
+  images.forEach((image) => watch.observe(image))
 }
 
 // What the next page will want, once this one is painted and the browser has nothing to do.
+// deno-lint-ignore no-unused-vars -- for the scripts that follow in one component
 function prefetch(packs) {
   const later = globalThis.requestIdleCallback ?? setTimeout
-  setTimeout(() => later(() => packs.forEach(url => loadPack(url).catch(() => {}))), 150)
+  setTimeout(() => later(() => packs.forEach((url) => loadPack(url).catch(() => {}))), 150)
 }
 
 function element(tag, className, text) {
@@ -106,6 +108,7 @@ function element(tag, className, text) {
   return made
 }
 
+// deno-lint-ignore no-unused-vars -- for the scripts that follow in one component
 function picture(image, eager) {
   const frame = element("span", `frame ${image.kind ?? ""}`)
   const img = element("img")

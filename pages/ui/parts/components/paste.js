@@ -8,18 +8,18 @@ export default function (component) {
   const said = parentElement.querySelector("[role=status]")
   if (!place || !said) return
 
-  place.onpaste = event => {
+  place.onpaste = (event) => {
     event.preventDefault()
-    take([...(event.clipboardData?.items ?? [])].map(item => item.getAsFile()))
+    take([...(event.clipboardData?.items ?? [])].map((item) => item.getAsFile()))
   }
-  place.ondragover = event => event.preventDefault()
-  place.ondrop = event => {
+  place.ondragover = (event) => event.preventDefault()
+  place.ondrop = (event) => {
     event.preventDefault()
     take([...(event.dataTransfer?.files ?? [])])
   }
 
   async function take(files) {
-    const file = files.find(each => each?.type.startsWith("image/"))
+    const file = files.find((each) => each?.type.startsWith("image/"))
     if (!file) {
       said.textContent = "That was no image."
       return

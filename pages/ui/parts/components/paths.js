@@ -9,17 +9,23 @@ export default function (component) {
   const svg = parentElement.querySelector("svg")
   if (!svg || !data) return
   const { width, height, left, right, top, bottom } = BOX
-  const values = data.lines.flatMap(line => line.scores)
+  const values = data.lines.flatMap((line) => line.scores)
   const pad = 0.06 * (Math.max(...values) - Math.min(...values)) || 0.05
   const low = Math.min(...values) - pad
   const high = Math.max(...values) + pad
-  const x = gamma => left + (width - left - right) * gamma
-  const y = score => top + ((height - top - bottom) * (high - score)) / (high - low)
+  const x = (gamma) => left + (width - left - right) * gamma
+  const y = (score) => top + ((height - top - bottom) * (high - score)) / (high - low)
 
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`)
   svg.setAttribute("aria-label", data.words)
   const drawn = [
-    made("line", { class: "now", x1: x(data.gamma), x2: x(data.gamma), y1: top, y2: height - bottom }),
+    made("line", {
+      class: "now",
+      x1: x(data.gamma),
+      x2: x(data.gamma),
+      y1: top,
+      y2: height - bottom,
+    }),
   ]
   data.lines.forEach((line, k) => {
     const points = line.scores.map((score, g) => `${x(data.gammas[g])},${y(score)}`).join(" ")
@@ -28,9 +34,9 @@ export default function (component) {
   // Names stand at the ends of their lines, pushed apart where these meet.
   const order = data.lines.map((line, k) => [line.scores.at(-1), k]).sort((a, b) => b[0] - a[0])
   let at = top - 12
-  const places = order.map(([score, k]) => [(at = Math.max(at + 13, y(score) + 4)), k])
+  const places = order.map(([score, k]) => [at = Math.max(at + 13, y(score) + 4), k])
   const excess = Math.max(0, at - (height - bottom + 8))
-  const names = data.lines.map(line => line.name)
+  const names = data.lines.map((line) => line.name)
   for (const [place, k] of places) {
     const attributes = { class: k ? "name" : "name first", x: width - right + 6, y: place - excess }
     const text = made("text", attributes, shortened(names, k))

@@ -32,7 +32,7 @@ export default function (component) {
       button.onclick = () => open(at)
       item.append(button)
       return item
-    })
+    }),
   )
   fillImages(root, data.packs, isCurrent)
   prefetch(data.prefetch ?? [])
@@ -82,12 +82,12 @@ export default function (component) {
   }
 
   // Keys stay in the box, so that the arrows do not turn the page behind it as well.
-  box.onkeydown = event => {
+  box.onkeydown = (event) => {
     event.stopPropagation()
     if (event.key === "ArrowLeft") open(state.at - 1)
     else if (event.key === "ArrowRight") open(state.at + 1)
   }
-  box.onclick = event => {
+  box.onclick = (event) => {
     if (event.target === box) box.close()
   }
   box.onclose = () => root.querySelectorAll("button")[state.at]?.focus()

@@ -5,7 +5,7 @@ const BOX = "[data-testid=stTextInput] input"
 export default function (component) {
   const { data } = component
   if (!data) return
-  const warm = event => {
+  const warm = (event) => {
     if (!event.target.matches?.(BOX)) return
     document.removeEventListener("focusin", warm)
     fetch(data.url, { method: "POST", credentials: "same-origin" }).catch(() => {})

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-ROOT = _PACKAGE / "_app" if (_PACKAGE / "_app").is_dir() else _PACKAGE.parent
+_COPY = _PACKAGE / "_app"
+IS_CHECKOUT = not _COPY.is_dir()
+"""Whether the package runs from the repository; what an installed wheel holds is not to change."""
+ROOT = _PACKAGE.parent if IS_CHECKOUT else _COPY
 """The folder of ``app.py``, ``pages/``, ``assets/`` and ``docs/``.
 
 The repository, or in an installed wheel a copy of them inside the package.

@@ -12,6 +12,7 @@ import typer
 from csp_engine.cli.serving import serve
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.demo.shipping.opening import SHIPPED, require_shipped
+from csp_engine.files import IS_CHECKOUT
 
 if TYPE_CHECKING:
     from typer import Context
@@ -22,6 +23,7 @@ else:
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 WORK_FOLDER = Path("bundles/demo-work")
+MADE_AT = "assets/demo" if IS_CHECKOUT else "bundles/demo"
 MINUTES = 90
 """What a whole build may take on two cores."""
 
@@ -47,8 +49,9 @@ def demo(
 @app.command("build")
 def build(
     out: Annotated[
-        Path, typer.Option(help="Where the finished demo goes.", show_default="assets/demo")
-    ] = SHIPPED,
+        Path,
+        typer.Option(help="Where the finished demo goes.", show_default=MADE_AT),
+    ] = SHIPPED if IS_CHECKOUT else Path(MADE_AT),
     work: Annotated[
         Path, typer.Option(help="Where it is made; an interrupted build goes on from there.")
     ] = WORK_FOLDER,

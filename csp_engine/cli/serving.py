@@ -57,8 +57,7 @@ def serve(
             Bundle.open(path)
     if not APP_PATH.exists():
         raise InputError(
-            f"The pages are not installed beside the engine ({APP_PATH} is missing); "
-            "run csp from a checkout of the project."
+            f"The pages are missing ({APP_PATH} is not there); install csp-neuron-browser again."
         )
     port = _free_port(host, port)
     environment = dict(os.environ)

@@ -209,7 +209,7 @@ def _find(source: str) -> Path:
         if not SHIPPED[source].is_file():
             raise InputError(
                 f"The shipped vocabulary {source!r} is not at {str(SHIPPED[source])!r}; "
-                f"run from a checkout of the project or give the path of a text file."
+                "install csp-neuron-browser again, or give the path of a text file."
             )
         return SHIPPED[source]
     path = Path(source)

@@ -147,7 +147,7 @@ def test_unknown_sources_name_the_shipped_ones(tmp_path):
 
 def test_a_missing_shipped_file_says_where_it_should_be(tmp_path, monkeypatch):
     monkeypatch.setitem(SHIPPED, "general", tmp_path / "general.txt")
-    with pytest.raises(InputError, match="run from a checkout"):
+    with pytest.raises(InputError, match="install csp-neuron-browser again"):
         read_vocabulary(["general"])
 
 

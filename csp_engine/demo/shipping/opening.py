@@ -11,7 +11,7 @@ from typing import Any
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError, MissingModelError
-from csp_engine.files import ROOT
+from csp_engine.files import IS_CHECKOUT, ROOT
 from csp_engine.hashing import sha256_json
 
 SHIPPED = ROOT / "assets" / "demo"
@@ -20,7 +20,11 @@ SHIPPED = ROOT / "assets" / "demo"
 RECORD = "demo.json"
 BUNDLE = "dermoscopy.csp"
 FORMAT = 1
-REMEDY = "restore it from the repository, or make it again with: csp demo build"
+REMEDY = (
+    "restore it from the repository, or make it again with: csp demo build"
+    if IS_CHECKOUT
+    else "install csp-neuron-browser again"
+)
 
 
 def read_record(folder: Path = SHIPPED) -> dict[str, Any]:

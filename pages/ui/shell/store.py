@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from csp_engine.bundle import Bundle
-from csp_engine.files import ROOT
+from csp_engine.files import IS_CHECKOUT, ROOT
 from csp_engine.serving.encoder_process import EncoderProcess
 from csp_engine.serving.store import Store, is_bundle
 from csp_engine.views.address import View
@@ -21,11 +21,14 @@ ENCODERS = EncoderProcess()
 
 
 def searched_folders() -> list[Path]:
-    """Where bundles are looked for: ``CSP_BUNDLES``, or the project's own folders."""
+    """Where bundles are looked for: ``CSP_BUNDLES``, or our own folders and the demo.
+
+    A checkout keeps its bundles with it; nothing is written into an installed package.
+    """
     named = os.environ.get("CSP_BUNDLES", "")
     if named:
         return [Path(part) for part in named.split(os.pathsep) if part]
-    return [ROOT / "bundles", ROOT / "assets" / "demo"]
+    return [(ROOT if IS_CHECKOUT else start_folder()) / "bundles", ROOT / "assets" / "demo"]
 
 
 def start_folder() -> Path:

@@ -110,8 +110,16 @@ def build(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Order of a layer's axes, if that cannot be told: nchw, nhwc, ntc or nct "
+            help="Order of a layer's axes, if that cannot be told: nchw, nhwc, ntc, nct or tnc "
             "(n images, c channels, h and w positions, t tokens).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    prefix_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Class and register tokens before the patches, if they cannot be counted.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -210,7 +218,14 @@ def build(
         if not getattr(loaded, "needs_pixels", True):
             # Stored text vectors have names; prompts made from templates are not among them.
             recipe = changed(recipe, {"templates": TEMPLATES["bare"], "subtract_empty": False})
-        taps = select_layers(target, layer, pooling=pooling, saes=_pairs(sae), layout=layout)
+        taps = select_layers(
+            target,
+            layer,
+            pooling=pooling,
+            saes=_pairs(sae),
+            layout=layout,
+            prefix_tokens=prefix_tokens,
+        )
         request = pipeline.BuildRequest(
             out=out,
             probe=probe,
@@ -333,13 +348,27 @@ def _report(bundle: Bundle, as_json: bool) -> None:
             if name.startswith("scores:")
         },
     }
+    notices = [
+        f"{name}: {notice}"
+        for name, model in bundle.manifest.inputs.get("models", {}).items()
+        for notice in model.get("notices", ())
+    ]
+    notices += [
+        f"{name.removeprefix('influence:')}: influence is of predicted classes, as not every class "
+        "of the images is the name of an output."
+        for name, record in bundle.manifest.stages.items()
+        if name.startswith("influence:")
+        and record.facts.get("is_predicted_class")
+        and "class" in bundle.table("probe", "probe")
+    ]
     if as_json:
-        write_json(summary)
+        write_json({**summary, "notices": notices})
         return
     n_neurons = sum(summary["neurons"].values())
     skipped = f", {summary['skipped']} unreadable" if summary["skipped"] else ""
     write_lines(
         [
+            *notices,
             f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
             f"Browse it with: csp serve {bundle.path}",
         ]

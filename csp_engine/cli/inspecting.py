@@ -127,6 +127,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
         write_lines([f"notice      {opened.notice}"])
     for name, model in inputs.get("models", {}).items():
         write_lines([f"model       {name}: {model['spec']} ({model['fingerprint'][:12]})"])
+        write_lines([f"            {notice}" for notice in model.get("notices", ())])
     columns = ("layer", "neurons", "dead", "dense", "constant", "with a reliable label")
     write_lines([""])
     write_table(columns, [_layer_row(row) for row in summary["layers"]])

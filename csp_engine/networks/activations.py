@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float32
 
 from csp_engine.errors import InputError
-from csp_engine.networks.layers import LayerTap, first_tensor, hooks_on
-from csp_engine.networks.models import TargetModel, logits_of
+from csp_engine.networks.layers import LayerTap, hooks_on
+from csp_engine.networks.models import TargetModel
+from csp_engine.networks.observing import first_tensor
+from csp_engine.networks.steadiness import require_steady
 
 
 class _Stop(Exception):
@@ -22,6 +24,8 @@ class _Stop(Exception):
 
 def positions_last(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
     """A layer's output as ``(n, channels, positions)``; a vector has one position."""
+    if tap.tokens_first:
+        tensor = tensor.transpose(0, 1)
     if tap.kind == "vector":
         return tensor.unsqueeze(-1)
     if tap.channels_last:
@@ -40,7 +44,7 @@ def pool(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
     if pooling == "cls":
         x = x[..., :1]
     elif pooling == "token_mean":
-        x = x[..., tap.n_prefix_tokens :]
+        x = x[..., tap.n_prefix_tokens : x.shape[-1] - tap.n_suffix_tokens]
     if tap.sae is not None:
         x = tap.sae(x.transpose(1, 2)).transpose(1, 2)
     if pooling in ("none", "cls"):
@@ -53,6 +57,30 @@ def pool(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
         return high
     low = x.amin(-1)
     return torch.where(high >= -low, high, low)
+
+
+def require_rows(tensor: torch.Tensor | None, tap: LayerTap, n_images: int) -> torch.Tensor:
+    """A layer's output, if it has one row per image and the shape that the layer declared.
+
+    Raises:
+        InputError: it gave no tensor, or one of another shape.
+    """
+    if tensor is None:
+        raise InputError(f"Layer {tap.id.module!r} gave no tensor; choose another layer.")
+    expected = (n_images, *tap.shape)
+    if tap.tokens_first:
+        expected = (tap.shape[0], n_images, *tap.shape[1:])
+    if tuple(tensor.shape) != expected:
+        raise InputError(
+            f"Layer {tap.id.module!r} gave {_size(tensor.shape)} for a batch of {n_images} images "
+            f"where {_size(expected)} was expected, so its rows cannot be told apart; choose "
+            "another layer, or another --batch-size."
+        )
+    return tensor
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
 
 
 def to_device(pixels: np.ndarray, model: TargetModel) -> torch.Tensor:
@@ -96,7 +124,8 @@ class ActivationRecorder:
         self._may_stop = not keep_logits and not hasattr(model.network, "config")
 
     def __enter__(self) -> ActivationRecorder:
-        self.model.network.eval()
+        for module in self.model.network.modules():
+            module.training = False  # without calling train(), which a network may override
         return self
 
     def __exit__(
@@ -113,36 +142,23 @@ class ActivationRecorder:
         """One forward pass; activations by layer id.
 
         Raises:
-            InputError: an activation is not finite, or a layer did not run.
+            InputError: an activation is not finite, is no function of its image alone, or a layer
+                did not run once with a row per image.
         """
+        x = to_device(pixels, self.model)
+        n_images = len(x)
+        self._require_steady(x)
+        if n_images == 1 and self.model.steadiness.needs_company:
+            x = torch.cat([x, x])
         pooled: dict[str, torch.Tensor] = {}
-        waiting = set(self._by_module)
 
-        def hook_for(name: str) -> Callable[..., None]:
-            def hook(module: Any, args: Any, output: Any) -> None:
-                tensor = first_tensor(output)
-                if tensor is None:
-                    raise InputError(f"Layer {name!r} gave no tensor; choose another layer.")
-                for tap in self._by_module[name]:
-                    pooled[str(tap.id)] = pool(tensor, tap)
-                waiting.discard(name)
-                if self._may_stop and not waiting:
-                    raise _Stop
+        def take(tap: LayerTap, tensor: torch.Tensor) -> None:
+            pooled[str(tap.id)] = pool(tensor, tap)[:n_images]
 
-            return hook
-
-        output = None
-        hooks = {name: hook_for(name) for name in self._by_module}
-        with hooks_on(self.model, hooks), torch.inference_mode(), suppress(_Stop):
-            output = self.model.network(to_device(pixels, self.model))
-        if waiting:
-            raise InputError(
-                f"Layer {min(waiting)!r} of {self.model.name} did not run for this batch; "
-                "choose another layer."
-            )
+        output = self._pass(x, take)
         if self.keep_logits:
-            logits = logits_of(output)
-            self.logits = None if logits is None else logits.float().cpu().numpy()
+            logits = self.model.logits(output)
+            self.logits = None if logits is None else logits[:n_images].float().cpu().numpy()
         result = {str(tap.id): pooled[str(tap.id)].cpu().numpy() for tap in self.taps}
         for layer, act_nu in result.items():
             if not np.isfinite(act_nu).all():
@@ -151,3 +167,56 @@ class ActivationRecorder:
                     "its weights and preprocessing."
                 )
         return result
+
+    def _pass(self, x: torch.Tensor, take: Callable[[LayerTap, torch.Tensor], None]) -> Any:
+        """One forward pass that hands every tapped output on, once each and with all rows."""
+        ran: set[str] = set()
+
+        def hook_for(name: str) -> Callable[..., None]:
+            def hook(module: Any, args: Any, output: Any) -> None:
+                if name in ran:
+                    raise InputError(
+                        f"Layer {name!r} of {self.model.name} ran more than once for a batch of "
+                        f"{len(x)} images; choose another layer, or another --batch-size."
+                    )
+                ran.add(name)
+                tensor = first_tensor(output)
+                for tap in self._by_module[name]:
+                    take(tap, require_rows(tensor, tap, len(x)))
+                if self._may_stop and len(ran) == len(self._by_module):
+                    raise _Stop
+
+            return hook
+
+        output = None
+        hooks = {name: hook_for(name) for name in self._by_module}
+        with hooks_on(self.model, hooks), torch.inference_mode(), suppress(_Stop):
+            output = self.model.run(x)
+        missing = set(self._by_module) - ran
+        if missing:
+            raise InputError(
+                f"Layer {min(missing)!r} of {self.model.name} did not run for this batch; "
+                "choose another layer."
+            )
+        return output
+
+    def _require_steady(self, x: torch.Tensor) -> None:
+        """Once per layer: see that its values are functions of the image alone."""
+        steadiness = self.model.steadiness
+        if steadiness.checked >= set(self._by_module):
+            return
+
+        def run(few: torch.Tensor) -> dict[str, torch.Tensor]:
+            seen: dict[str, torch.Tensor] = {}
+
+            def take(tap: LayerTap, tensor: torch.Tensor) -> None:
+                if tap.id.module not in seen:
+                    seen[tap.id.module] = positions_last(tensor, tap).clone()
+
+            self._pass(few, take)
+            return seen
+
+        require_steady(
+            self.model.network, self.model.name, steadiness, run, x, self.model.resolution
+        )
+        steadiness.checked.update(self._by_module)

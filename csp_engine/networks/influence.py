@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ from jaxtyping import Float32, Int32
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.networks.activations import pool, positions_last, to_device
-from csp_engine.networks.layers import LayerTap, first_tensor, hooks_on
-from csp_engine.networks.models import TargetModel, logits_of
+from csp_engine.networks.activations import pool, positions_last, require_rows, to_device
+from csp_engine.networks.layers import LayerTap, hooks_on
+from csp_engine.networks.models import TargetModel
+from csp_engine.networks.observing import first_tensor
+from csp_engine.networks.steadiness import require_steady
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,13 @@ def _chosen(model: TargetModel, outputs: Sequence[int | str] | None, n_outputs: 
                     f"from 0 to {n_outputs - 1}."
                 )
             assert model.class_names is not None
-            numbers.append(model.class_names.index(output))
+            places = [i for i, name in enumerate(model.class_names) if name == output]
+            if len(places) > 1:
+                raise InputError(
+                    f"Outputs {' and '.join(map(str, places))} of {model.name} are both called "
+                    f"{output!r}; give the number, such as --output {places[0]}."
+                )
+            numbers.append(places[0])
         elif 0 <= output < n_outputs:
             numbers.append(int(output))
         else:
@@ -79,16 +87,15 @@ class _Pass:
     operations after the layer change neither the recorded activation nor what the gradient is of.
     """
 
-    def __init__(self, model: TargetModel, modules: Iterable[str]) -> None:
+    def __init__(self, model: TargetModel, tap_of: Mapping[str, LayerTap]) -> None:
         self.tapped: dict[str, torch.Tensor] = {}
         self._model = model
-        self._hooks = {name: self._tap(name) for name in modules}
+        self._n_rows = 0
+        self._hooks = {name: self._tap(name, tap) for name, tap in tap_of.items()}
 
-    def _tap(self, name: str) -> Callable[..., Any]:
+    def _tap(self, name: str, tap: LayerTap) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            tensor = first_tensor(output)
-            if tensor is None:
-                raise InputError(f"Layer {name!r} gave no tensor; choose another layer.")
+            tensor = require_rows(first_tensor(output), tap, self._n_rows)
             if not tensor.requires_grad:
                 tensor = tensor.detach().clone().requires_grad_(True)
             self.tapped[name] = tensor
@@ -97,8 +104,17 @@ class _Pass:
         return hook
 
     def run(self, pixels: np.ndarray) -> torch.Tensor:
+        x = to_device(pixels, self._model)
+        if len(x) == 1 and self._model.steadiness.needs_company:
+            x = torch.cat([x, x])
+        self._n_rows = len(x)
         with torch.inference_mode(False), torch.enable_grad(), hooks_on(self._model, self._hooks):
-            logits = logits_of(self._model.network(to_device(pixels, self._model)))
+            logits = self._model.logits(self._model.run(x))
+        if logits is not None and len(logits) != len(x):
+            raise InputError(
+                f"{self._model.name} gives outputs for {len(logits)} rows of a batch of {len(x)} "
+                "images; build without influence, or with another --batch-size."
+            )
         if logits is None:
             raise InputError(
                 f"{self._model.name} is not a classifier, so it has no outputs to drive; "
@@ -114,8 +130,9 @@ class _HeadCheck:
     must not all be zero.
     """
 
-    def __init__(self, head: nn.Linear) -> None:
+    def __init__(self, head: nn.Linear, resolution: float) -> None:
         self.head = head
+        self.tolerance = max(1e-4, 32 * resolution)
         self.is_refuted = False
         self.is_seen = False
 
@@ -124,7 +141,7 @@ class _HeadCheck:
             return
         expected = self.head(pooled_nu.to(self.head.weight.dtype)).float()
         scale = logits_nc.abs().max().clamp_min(1e-6)
-        if (expected - logits_nc).abs().max() > 1e-4 * scale:
+        if (expected - logits_nc).abs().max() > self.tolerance * scale:
             self.is_refuted = True
         self.is_seen = self.is_seen or bool((pooled_nu != 0).any())
 
@@ -181,7 +198,8 @@ def influence(
                 "Some images have a class and others have none; give classes for all or for none."
             )
         is_predicted = class_n is None
-        step = _Pass(model, modules)
+        _require_steady_outputs(model, pixels)
+        step = _Pass(model, tap_of)
         logits = step.run(pixels)
         if set(step.tapped) != set(modules):
             missing = min(set(modules) - set(step.tapped))
@@ -196,15 +214,15 @@ def influence(
             }
             checks = {
                 str(tap.id): [
-                    _HeadCheck(m)
+                    _HeadCheck(m, model.resolution)
                     for m in linear
                     if (m.out_features, m.in_features) == (n_outputs, tap.n_units)
                 ]
                 for tap in usable
             }
-        fixed = logits.detach()
+        fixed = logits.detach()[: len(pixels)]
         for tap in usable:
-            pooled = pool(step.tapped[tap.id.module], tap)
+            pooled = pool(step.tapped[tap.id.module], tap)[: len(pixels)]
             for check in checks[str(tap.id)]:
                 check.see(pooled, fixed.float())
         row_n, image_n = _rows(model, fixed, class_n, chosen)
@@ -240,6 +258,28 @@ def influence(
             is_predicted=is_predicted,
         )
     return result
+
+
+def _require_steady_outputs(model: TargetModel, pixels: np.ndarray) -> None:
+    """Once per network: see that its outputs are functions of the image alone."""
+    if "" in model.steadiness.checked:
+        return
+
+    def run(few: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.inference_mode():
+            logits = model.logits(model.run(few))
+        if logits is None:
+            return {}
+        if len(logits) != len(few):
+            raise InputError(
+                f"{model.name} gives {len(logits)} rows of outputs for {len(few)} images; build "
+                "with --influence-images 0."
+            )
+        return {"": logits[..., None]}
+
+    x = to_device(pixels, model)
+    require_steady(model.network, model.name, model.steadiness, run, x, model.resolution)
+    model.steadiness.checked.add("")
 
 
 def _rows(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import importlib
 import json
 import logging
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,7 @@ from csp_engine.networks.checkpoints import (
     read_checkpoint,
     short_reason,
 )
+from csp_engine.networks.outputs import OutputReader
 from csp_engine.networks.preprocessing import (
     Preprocess,
     pixel_pipeline,
@@ -37,6 +42,7 @@ from csp_engine.networks.preprocessing import (
     transformers_recipe,
 )
 from csp_engine.networks.settings import is_plain, refuse_code
+from csp_engine.networks.steadiness import Steadiness, calm, quieten
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +71,9 @@ class TargetModel:
     fingerprint: str
     n_prefix_tokens: int = 0
     has_class_token: bool = False
+    is_prefix_stated: bool = False
+    precision: str = "float32"
+    steadiness: Steadiness = field(default_factory=Steadiness, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -74,21 +83,44 @@ class TargetModel:
         return torch.device("cpu")
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The type of its first floating parameter, which pixels are given in."""
+        for tensor in [*self.network.parameters(), *self.network.buffers()]:
+            if tensor.is_floating_point():
+                return tensor.dtype
+        return torch.float32
+
+    @property
+    def resolution(self) -> float:
+        """Relative rounding of the arithmetic that the network runs in."""
+        steps = [torch.finfo(self.dtype).eps, torch.finfo(getattr(torch, self.precision)).eps]
+        if self.device.type != "cpu":
+            steps.append(2.0**-10)  # accelerators may round the factors of products to ten bits
+        return max(steps)
+
+    def run(self, pixels: torch.Tensor) -> Any:
+        """What the network returns, in the precision and with the calm it was taken in with."""
+        with ExitStack() as stack:
+            stack.enter_context(calm(self.steadiness))
+            if self.precision != "float32":
+                kind = getattr(torch, self.precision)
+                stack.enter_context(torch.autocast(self.device.type, dtype=kind))
+            return self.network(pixels.to(self.dtype))
+
+    def logits(self, output: Any) -> torch.Tensor | None:
+        """The ``(n, classes)`` tensor in what the network returns, or None where there is none."""
+        return self.outputs.logits(output)
+
+    @cached_property
+    def outputs(self) -> OutputReader:
+        """Where in the network's output its logits are."""
+        return OutputReader(self.network, self.name, self.class_names, self.run, self.input_shape)
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one preprocessed image."""
         c, h, w = self.preprocess(Image.new("RGB", (96, 80))).shape
         return c, h, w
-
-
-def logits_of(output: Any) -> torch.Tensor | None:
-    """The ``(n, classes)`` tensor in what a classifier returns, or None where there is none."""
-    if hasattr(output, "logits"):
-        output = output.logits
-    elif isinstance(output, tuple | list) and output:
-        output = output[0]
-    if isinstance(output, torch.Tensor) and output.ndim == 2 and output.is_floating_point():
-        return output
-    return None
 
 
 # --- identity ---------------------------------------------------------------------------------
@@ -121,16 +153,22 @@ def _architecture_text(network: nn.Module) -> str:
     return text
 
 
-def _fingerprint(network: nn.Module, preprocessing: Mapping[str, Any]) -> str:
+def _fingerprint(
+    network: nn.Module, preprocessing: Mapping[str, Any], notices: Sequence[str]
+) -> str:
     digest = hashlib.sha256()
     recipe = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"))
-    for part in (_architecture_text(network), state_sha256(network), recipe):
+    # What was switched off changes what the network computes, and is no part of its weights.
+    for part in (_architecture_text(network), state_sha256(network), recipe, *notices):
         digest.update(f"{len(part.encode())}:".encode() + part.encode())
     return digest.hexdigest()
 
 
 def _prefix_tokens(network: nn.Module) -> tuple[int, bool]:
-    """Number of class and register tokens, and whether the first one is a class token."""
+    """Number of class and register tokens by what the network says, the first a class token?
+
+    A statement only, by attributes and names; each layer's tokens are counted (``tokens``).
+    """
     names = {name.rpartition(".")[2]: p for name, p in network.named_parameters()}
     has_class = any(n in names for n in ("cls_token", "class_token", "class_embedding"))
     stated = getattr(network, "num_prefix_tokens", None)
@@ -138,7 +176,7 @@ def _prefix_tokens(network: nn.Module) -> tuple[int, bool]:
         return stated, has_class and stated > 0
     count = int(has_class)
     count += any(n in names for n in ("distillation_token", "dist_token"))
-    for key in ("register_tokens", "reg_token"):
+    for key in ("register_tokens", "reg_token", "storage_tokens", "registers"):
         if key in names:
             count += names[key].shape[-2]
     return count, has_class
@@ -434,6 +472,7 @@ def _python(rest: str) -> TargetModel | _Loaded:
     recipe: Any = None
     if isinstance(made, tuple) and len(made) == 2:
         made, recipe = made
+    require_hooks(made, f"python:{rest}")
     if not isinstance(made, nn.Module) or not isinstance(recipe, Mapping | None):
         raise InputError(
             f"python:{rest} returned {type(made).__name__}; return a torch.nn.Module, or "
@@ -457,8 +496,8 @@ def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str,
     if isinstance(source, str | Path):
         path = Path(source)
         try:
-            names = [line.strip() for line in path.read_text("utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
+            names = [line.strip() for line in _text(path).splitlines()]
+        except (OSError, UnicodeError) as error:
             raise InputError(
                 f"The class names {path} cannot be read ({short_reason(error)}); "
                 "give a text file with one name a line."
@@ -473,7 +512,34 @@ def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str,
         raise InputError(
             f"There are {len(names)} class names for {n_outputs} outputs; give one name per output."
         )
-    return tuple(names)
+    if "" in names:
+        raise InputError(f"Class name {names.index('') + 1} of {n_outputs} is empty; name it.")
+    return tuple(unicodedata.normalize("NFC", name) for name in names)
+
+
+def _text(path: Path) -> str:
+    """A text file as editors save it: UTF-8 with or without its mark, or UTF-16 with one."""
+    content = path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_wide else "utf-8-sig")
+
+
+def require_hooks(network: Any, name: str) -> None:
+    """Refuse programs whose inner layers cannot be listened to.
+
+    Raises:
+        InputError: with the way to give the same network in another form.
+    """
+    kind = ""
+    if isinstance(network, torch.jit.ScriptModule):
+        kind = "TorchScript"
+    elif isinstance(network, torch.export.ExportedProgram):
+        kind = "an exported program"
+    if kind:
+        raise InputError(
+            f"{name} is {kind}, whose layers cannot be listened to; return the torch.nn.Module it "
+            "was made from, with its weights loaded by load_state_dict(program.state_dict())."
+        )
 
 
 def target_model(
@@ -494,10 +560,12 @@ def target_model(
     stand before the patch tokens is by default decided by what parameters are called
     (``cls_token``, ``register_tokens``, …).
     """
+    require_hooks(network, name)
     if preprocess is None:
         preprocessing = pixel_recipe(preprocessing)
         preprocess = pixel_pipeline(preprocessing)
-    network = network.eval().requires_grad_(False)
+    notices = quieten(network)
+    network.requires_grad_(False)
     n_prefix, has_class = _prefix_tokens(network)
     return TargetModel(
         name=name,
@@ -506,9 +574,11 @@ def target_model(
         preprocess=preprocess,
         preprocessing=dict(preprocessing),
         class_names=tuple(class_names) if class_names is not None else None,
-        fingerprint=_fingerprint(network, preprocessing),
+        fingerprint=_fingerprint(network, preprocessing, notices),
         n_prefix_tokens=n_prefix if n_prefix_tokens is None else n_prefix_tokens,
         has_class_token=has_class if has_class_token is None else has_class_token,
+        is_prefix_stated=n_prefix_tokens is not None,
+        steadiness=Steadiness(notices=notices),
     )
 
 
@@ -637,7 +707,7 @@ def load_model(
         return model
     with torch.inference_mode():
         zeros = torch.zeros(1, *model.input_shape, device=model.device)
-        logits = logits_of(model.network(zeros))
+        logits = model.logits(model.run(zeros))
     if logits is None:
         raise InputError(f"{spec} is not a classifier, so it takes no class names; leave them out.")
     return replace(model, class_names=read_class_names(class_names, logits.shape[1]))

@@ -18,7 +18,7 @@ from csp_engine.pipeline.stages.candidates import (
     describe_captioner,
 )
 from csp_engine.pipeline.stages.derived import derive
-from csp_engine.pipeline.stages.influence import influences
+from csp_engine.pipeline.stages.influence import influences, require_telling_names
 from csp_engine.pipeline.stages.labelled import is_vocabulary_held
 from csp_engine.pipeline.stages.measured import measure
 from csp_engine.types import Encoder, Progress, silent
@@ -39,6 +39,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     n_listed = len(request.probe.table)
     require_enough_images(n_listed, request.recipe, "lists")
     require_columns(request.recipe, request.probe)
+    require_telling_names(request)
     captioner, encoder = request.captioner, request.encoder
     if captioner is not None:
         require_encoder(captioner, encoder.spec, encoder.fingerprint)

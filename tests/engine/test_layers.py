@@ -103,7 +103,7 @@ def test_flow_tells_the_axes_of_a_cube():
 def test_axes_nothing_tells_are_asked_for():
     model = wrapped(FixedCube(Mystery()), side=8)
     assert "middle" not in by_path(model)
-    with pytest.raises(InputError, match=r"8x8x8 output of 'middle'.*layout=nchw or nhwc"):
+    with pytest.raises(InputError, match=r"8x8x8 output of 'middle'.*--layout nchw or nhwc"):
         select_layers(model, ["middle"])
     for layout, is_last in (("nchw", False), ("nhwc", True)):
         (tap,) = select_layers(model, ["middle"], layout=layout)

@@ -17,7 +17,6 @@ from torch import nn
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.networks.models import (
     load_model,
-    logits_of,
     read_class_names,
     state_sha256,
     target_model,
@@ -390,7 +389,7 @@ def test_transformers_folder(vit_folder):
     assert (model.n_prefix_tokens, model.has_class_token) == (1, True)
     assert model.preprocessing["resize"] == [32, 32]
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
-    logits = logits_of(model.network(torch.from_numpy(model.preprocess(image))[None]))
+    logits = model.logits(model.run(torch.from_numpy(model.preprocess(image))[None]))
     assert logits.shape == (1, 3)
     assert load_model(f"transformers/{vit_folder}").fingerprint == model.fingerprint
 
@@ -488,7 +487,7 @@ def accuracy(model, pairs) -> float:
         part = pairs[start : start + 25]
         pixels = np.stack([model.preprocess(Image.open(f).convert("RGB")) for f, _ in part])
         with torch.inference_mode():
-            logits = logits_of(model.network(torch.from_numpy(pixels)))
+            logits = model.logits(model.run(torch.from_numpy(pixels)))
         assert logits is not None
         hits += int((logits.argmax(1).numpy() == np.array([c for _, c in part])).sum())
     return hits / len(pairs)

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
+from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.influence import influence
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.image_pass import Target
 from csp_engine.probe.images import decode
+
+
+def require_telling_names(request: BuildRequest) -> None:
+    """Refuse image classes that are the name of several outputs: which is meant cannot be told.
+
+    Raises:
+        InputError: as above, with the name and the outputs.
+    """
+    table = request.probe.table
+    if request.n_influence_images == 0 or "class" not in table:
+        return
+    classes = set(table["class"].dropna().astype(str).map(_composed))
+    for target in request.targets:
+        names = [_composed(name) for name in target.model.class_names or ()]
+        if not classes <= set(names):
+            continue
+        for name in sorted(classes):
+            if names.count(name) > 1:
+                places = " and ".join(str(i) for i, other in enumerate(names) if other == name)
+                raise InputError(
+                    f"Outputs {places} of {target.model.name} are all called {name!r}, so images "
+                    "of that class belong to none for certain; give different names with "
+                    "--class-names FILE, or build with --influence-images 0."
+                )
+
+
+def _composed(name: str) -> str:
+    """A name in the one Unicode form that equal names share."""
+    return unicodedata.normalize("NFC", name)
 
 
 def influences(run: Run, request: BuildRequest) -> None:
@@ -26,7 +57,10 @@ def influences(run: Run, request: BuildRequest) -> None:
         if model.class_names is None and not request.outputs:
             continue
         names = list(model.class_names or ())
-        labelled = "class" in probe_rows and set(probe_rows["class"].astype(str)) <= set(names)
+        known = {_composed(name) for name in names}
+        labelled = (
+            "class" in probe_rows and set(probe_rows["class"].astype(str).map(_composed)) <= known
+        )
         taps = [tap for tap in target.taps if tap.sae is None]
         identities = {}
         for tap in taps:
@@ -73,9 +107,9 @@ def _influence_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     model = target.model
     listed = run.bundle.table("images", "images")["listed"].to_numpy()
-    classes = probe_rows["class"].astype(str).to_numpy() if labelled else None
+    classes = probe_rows["class"].astype(str).map(_composed).to_numpy() if labelled else None
     chosen = _balanced_sample(len(probe_rows), classes, request.n_influence_images, run.recipe.seed)
-    number = {name: i for i, name in enumerate(model.class_names or ())}
+    number = {_composed(name): i for i, name in enumerate(model.class_names or ())}
     size = request.batch_size
     for first in range(0, len(chosen), size):
         images = chosen[first : first + size]

@@ -13,6 +13,7 @@ from csp_engine.bundle import PassJournal
 from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError
 from csp_engine.networks.layers import LayerTap
+from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.image_pass import Pass, Target, read_rows, run_pass
@@ -73,6 +74,9 @@ def _description(tap: LayerTap) -> dict[str, Any]:
         "channels_last": tap.channels_last,
         "n_prefix_tokens": tap.n_prefix_tokens,
         "sae": None if tap.sae is None else tap.sae.fingerprint,
+        # Later additions, left out where they say nothing, so that older keys stay the same.
+        **({"n_suffix_tokens": tap.n_suffix_tokens} if tap.n_suffix_tokens else {}),
+        **({"tokens_first": True} if tap.tokens_first else {}),
     }
 
 
@@ -107,6 +111,9 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
     run.layers += sorted(asked_layers - set(run.layers))
     for target in request.targets:
         model = target.model
+        held = run.writer.manifest.inputs.get("models", {}).get(model.name, {})
+        if held.get("fingerprint") == model.fingerprint:
+            model.steadiness.remember(held.get("notices", ()))
         order = [str(tap.id) for tap in target.taps]
         before = [la for la in described[model.name].get("layers", []) if la not in order]
         described[model.name] = {
@@ -118,7 +125,14 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
             "order": described[model.name]["order"],
             "layers": [la for la in before if (model.name, la) in run.layers] + order,
         }
+        _describe_notices(model, described)
     run.described["models"] = described
+
+
+def _describe_notices(model: TargetModel, described: dict[str, Any]) -> None:
+    """What was switched off in a network, for everyone who reads its numbers."""
+    if model.steadiness.notices:
+        described[model.name]["notices"] = list(model.steadiness.notices)
 
 
 def _pass(
@@ -165,6 +179,8 @@ def _pass(
         run_pass(work, journal, run.progress)
     finally:
         journal.close()
+    for target in targets:
+        _describe_notices(target.model, run.described["models"])
     rows = read_rows(journal)
     if journal.n_rows == 0:
         n_listed = len(request.probe.table)

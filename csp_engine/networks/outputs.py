@@ -1,0 +1,141 @@
+"""Where the logits are in what a classifier returns: a tensor, a tuple, a mapping, or nested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from csp_engine.errors import InputError
+
+LOGIT_NAMES = ("logits", "logit", "class_logits", "cls_logits", "y_logits", "pred_logits")
+OUTPUT_NAMES = ("out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores")
+
+Path = tuple[Any, ...]
+"""Keys and places that lead from an output to one of its tensors."""
+
+
+def tensors_in(output: Any) -> dict[Path, torch.Tensor]:
+    """Every tensor of a nested output by the way to it, in order."""
+    if isinstance(output, torch.Tensor):
+        return {(): output}
+    items: Any = ()
+    if isinstance(output, Mapping):  # a transformers ModelOutput is one, too
+        items = output.items()
+    elif isinstance(output, Sequence) and not isinstance(output, str):
+        items = enumerate(output)
+    elif hasattr(output, "__dataclass_fields__"):
+        items = ((key, getattr(output, key)) for key in output.__dataclass_fields__)
+    return {(key, *rest): t for key, value in items for rest, t in tensors_in(value).items()}
+
+
+def _rows(tensors: Mapping[Path, torch.Tensor]) -> dict[Path, torch.Tensor]:
+    return {path: t for path, t in tensors.items() if t.ndim == 2 and t.is_floating_point()}
+
+
+class OutputReader:
+    """Finds a network's logits in its outputs, once, and takes them from the same place after."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        class_names: Sequence[str] | None,
+        run: Callable[[torch.Tensor], Any],
+        input_shape: tuple[int, int, int],
+    ) -> None:
+        """Prepare to look.
+
+        Args:
+            network: what runs.
+            name: how errors call it.
+            class_names: names of its outputs, where they are known.
+            run: pixels to output.
+            input_shape: of one image's pixels.
+        """
+        self._network = network
+        self._name = name
+        self._n_names = None if class_names is None else len(class_names)
+        self._run = run
+        self._input_shape = input_shape
+        self._path: Path | None = None
+
+    def logits(self, output: Any) -> torch.Tensor | None:
+        """The ``(n, classes)`` tensor of an output, or None if the network is no classifier.
+
+        Of several tensors with a row per image the one called logits counts, then the one that has
+        as many columns as there are class names, then what the network's last linear layer gave.
+
+        Raises:
+            InputError: it cannot be told which of several tensors holds the logits.
+        """
+        if isinstance(output, torch.Tensor):
+            return next(iter(_rows({(): output}).values()), None)
+        rows = _rows(tensors_in(output))
+        if self._path not in rows:
+            self._path = self._find(output, rows)
+        return None if self._path is None else rows[self._path]
+
+    def _find(self, output: Any, rows: Mapping[Path, torch.Tensor]) -> Path | None:
+        for names in (LOGIT_NAMES, OUTPUT_NAMES):
+            for name in names:
+                called = [path for path in rows if path[-1] == name]
+                if called:
+                    return min(called, key=len)
+        if isinstance(output, Mapping) or hasattr(output, "__dataclass_fields__"):
+            return None  # named outputs of which none is called logits: features, a pooled vector
+        if list(rows) in ([], [(0,)]):
+            return next(iter(rows), None)
+        fitting = [path for path, t in rows.items() if t.shape[1] == self._n_names]
+        if len(fitting) == 1:
+            return fitting[0]
+        found = self._of_last_linear()
+        if found in rows or len(rows) == 1:
+            return found
+        shapes = ", ".join(f"{'.'.join(map(str, p))}: n x {t.shape[1]}" for p, t in rows.items())
+        raise InputError(
+            f"Which output of {self._name} holds the logits cannot be told ({shapes}); return "
+            "the logits alone, or a dict with 'logits', from a python: factory."
+        )
+
+    def _of_last_linear(self) -> Path | None:
+        """The tensor that the linear layer gives that runs last, unless there are two heads."""
+        given: list[torch.Tensor] = []
+        handles = [
+            module.register_forward_hook(lambda m, a, output: given.append(output))
+            for module in self._network.modules()
+            if isinstance(module, nn.Linear)
+        ]
+        noise = torch.Generator().manual_seed(0)
+        place = next(self._network.parameters(), torch.zeros(0)).device
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                x = torch.randn(2, *self._input_shape, generator=noise).to(place)
+                x.requires_grad_(True)
+                rows = _rows(tensors_in(self._run(x)))
+        finally:
+            for handle in handles:
+                handle.remove()
+        heads = {
+            path: tensor
+            for tensor in given
+            for path, t in rows.items()
+            if t.shape == tensor.shape and torch.equal(t, tensor)
+        }
+        if not heads:
+            return None
+        last, logits = list(heads.items())[-1]
+        for path in heads:
+            if path != last and not _leads_to(rows[path], logits):
+                return None  # an auxiliary head, not features that the last one reads
+        return last
+
+
+def _leads_to(source: torch.Tensor, target: torch.Tensor) -> bool:
+    with torch.inference_mode(False), torch.enable_grad():
+        (gradient,) = torch.autograd.grad(
+            target.sum(), [source], allow_unused=True, retain_graph=True
+        )
+    return gradient is not None

@@ -1,0 +1,346 @@
+"""An activation is a function of its image: what makes it none is switched off or refused.
+
+Neurons are told from each other by the images that they answer to. That means nothing where a value
+changes from run to run (dropout that ignores evaluation mode, random masks) or with the images that
+happen to share a batch (batch statistics, attention across images). Two steps keep it out:
+
+- *when a network is taken in*, what is known by name is switched off (``quieten``);
+- *before the first batch*, a few images run again: the same ones twice, in another order, and one
+  alone (``require_steady``). Where they disagree beyond float noise, functional dropout and batch
+  statistics are switched off; where that does not help, the layer is refused by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from csp_engine.errors import InputError
+
+N_IMAGES = 3
+"""Images that run again at start."""
+
+_DROPOUTS = frozenset(
+    {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
+    | {"feature_dropout", "dropout_", "alpha_dropout_", "feature_dropout_"}
+)
+_WITH_FLAG = frozenset({"rrelu", "rrelu_", "multi_head_attention_forward"})
+_RANDOM = frozenset(
+    {"rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "normal"}
+    | {"bernoulli", "bernoulli_", "multinomial", "poisson", "normal_", "uniform_", "random_"}
+    | {"exponential_", "geometric_", "cauchy_", "log_normal_", "gumbel_softmax"}
+)
+
+
+@dataclass(eq=False)
+class Steadiness:
+    """What is known of one network's conduct.
+
+    ``is_calm`` says that functional dropout and batch statistics are kept off in every run;
+    ``needs_company`` that one image alone makes the network drop an axis, so that it runs twice;
+    ``notices`` say what was switched off, a sentence each.
+    """
+
+    is_calm: bool = False
+    needs_company: bool = False
+    notices: list[str] = field(default_factory=list)
+    checked: set[str] = field(default_factory=set)
+
+    def remember(self, notices: Sequence[str]) -> None:
+        """Take over what an earlier run of the same network said."""
+        self.notices += [notice for notice in notices if notice not in self.notices]
+
+
+class _Watch(TorchFunctionMode):
+    """Notes which random functions a network calls, and keeps off those that can be."""
+
+    def __init__(self, *, is_calming: bool) -> None:
+        super().__init__()
+        self.is_calming = is_calming
+        self.random: set[str] = set()
+        self.calmed: set[str] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        if name in _DROPOUTS and _is_on(func, args, kwargs):
+            self.random.add(name)
+            if self.is_calming:
+                self.calmed.add(name)
+                return args[0] if args else kwargs["input"]
+        elif name in _RANDOM:
+            self.random.add(name)
+        elif self.is_calming and name in _WITH_FLAG and _argument(func, args, kwargs, "training"):
+            self.calmed.add(name)
+            args, kwargs = _with(func, args, kwargs, training=False)
+        elif self.is_calming and name == "scaled_dot_product_attention":
+            if (args[4] if len(args) > 4 else kwargs.get("dropout_p", 0)) > 0:
+                self.calmed.add("dropout in attention")
+                if len(args) > 4:
+                    args = (*args[:4], 0.0, *args[5:])
+                else:
+                    kwargs["dropout_p"] = 0.0
+        elif self.is_calming and name == "batch_norm" and func is nn.functional.batch_norm:
+            has_statistics = _argument(func, args, kwargs, "running_mean") is not None
+            if has_statistics and _argument(func, args, kwargs, "training"):
+                self.calmed.add("batch statistics")
+                args, kwargs = _with(func, args, kwargs, training=False)
+        return func(*args, **kwargs)
+
+
+def _bound(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    try:
+        bound = inspect.signature(func).bind(*args, **kwargs)
+    except (TypeError, ValueError):  # functions written in C have no signature
+        return None
+    bound.apply_defaults()
+    return bound
+
+
+def _argument(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str) -> Any:
+    bound = _bound(func, args, kwargs)
+    return None if bound is None else bound.arguments.get(name)
+
+
+def _with(
+    func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], **changes: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    bound = _bound(func, args, kwargs)
+    bound.arguments.update(changes)
+    return bound.args, bound.kwargs
+
+
+def _is_on(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a dropout function is called in training mode (torch.dropout: input, p, train)."""
+    flag = _argument(func, args, kwargs, "training")
+    if flag is None:
+        flag = kwargs.get("train", args[2] if len(args) > 2 else True)
+    return bool(flag)
+
+
+# --- what is switched off by name ---------------------------------------------------------------
+
+
+class _Ramp(TorchFunctionMode):
+    """Random scores become a ramp, so that sorting by them keeps the order."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        drawn = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in ("rand", "rand_like") and drawn.ndim:
+            ramp = torch.arange(drawn.shape[-1], device=drawn.device, dtype=drawn.dtype)
+            return (ramp / drawn.shape[-1]).expand(drawn.shape).clone()
+        return drawn
+
+
+def _whole(masking: Callable[..., Any]) -> Callable[..., Any]:
+    """A ``random_masking`` method that masks nothing and keeps the order of the patches."""
+
+    def keep_all(*args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(masking).bind(*args, **kwargs)
+        for name in ("mask_ratio", "ratio"):
+            if name in inspect.signature(masking).parameters:
+                bound.arguments[name] = 0.0
+        with _Ramp():
+            return masking(*bound.args, **bound.kwargs)
+
+    return keep_all
+
+
+def quieten(network: nn.Module) -> list[str]:
+    """Put a network into evaluation mode for good; a sentence for everything out of the usual.
+
+    Random masking (ViT-MAE and its kin hide three quarters of the patches in evaluation, too) is
+    set to none, and modules whose own ``train`` kept them in training mode are taken out of it.
+    """
+    network.eval()
+    notices = []
+    still = [name or "the network" for name, m in network.named_modules() if m.training]
+    for module in network.modules():
+        module.training = False
+    if still:
+        notices.append(f"Training mode of {_some(still)} was switched off.")
+    masking = []
+    for name, module in network.named_modules():
+        config = getattr(module, "config", None)
+        method = getattr(module, "random_masking", None)
+        if not callable(method) or "random_masking" in vars(module):
+            continue
+        for holder in (module, config, getattr(network, "config", None)):
+            if isinstance(getattr(holder, "mask_ratio", None), float):
+                vars(holder)["mask_ratio"] = 0.0
+        vars(module)["random_masking"] = _whole(method)
+        masking.append(name or "the network")
+    if masking:
+        notices.append(f"Random masking of patches in {_some(masking)} was switched off.")
+    return notices
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+# --- what is tried at start ---------------------------------------------------------------------
+
+
+@contextmanager
+def calm(steadiness: Steadiness) -> Generator[None]:
+    """Run a network as it was found to be steady."""
+    with ExitStack() as stack:
+        if steadiness.is_calm:
+            stack.enter_context(_Watch(is_calming=True))
+        yield
+
+
+Run = Callable[[torch.Tensor], dict[str, torch.Tensor]]
+"""Pixels to outputs by layer, each ``(n, channels, positions)``."""
+
+
+@dataclass(frozen=True)
+class _Finding:
+    layer: str
+    size: float
+    is_random: bool
+
+
+def require_steady(
+    network: nn.Module,
+    name: str,
+    steadiness: Steadiness,
+    run: Run,
+    pixels: torch.Tensor,
+    resolution: float,
+) -> None:
+    """Run a few images again and see whether every layer gives them the same values.
+
+    Args:
+        network: what is tried; its buffers are put back, whatever a pass does to them.
+        name: how errors call it.
+        steadiness: what is known of it; calmed where that makes it steady.
+        run: one pass, with or without calm as ``steadiness`` says.
+        pixels: the first images of the probe set.
+        resolution: relative rounding of the arithmetic that the network runs in.
+
+    Raises:
+        InputError: a layer is random, or depends on the images that share its batch.
+    """
+    few = pixels[:N_IMAGES]
+    if len(few) == 1:
+        few = torch.cat([few, -few])
+    compare = partial(_compare, run, few, steadiness, resolution)
+    with undisturbed(network):
+        found = compare()
+        if found is None:
+            return
+        with _Watch(is_calming=False) as watch:
+            compare()
+        with _Watch(is_calming=True) as calming:
+            left = compare()
+        if left is None and calming.calmed:
+            steadiness.is_calm = True
+            what = ", ".join(sorted(calming.calmed)).replace("_", " ")
+            steadiness.notices.append(f"What stayed on in evaluation was switched off: {what}.")
+            return
+    raise InputError(_refusal(network, name, left or found, watch.random))
+
+
+def _refusal(network: nn.Module, name: str, found: _Finding, random: set[str]) -> str:
+    module = dict(network.named_modules()).get(found.layer)
+    kind = f" ({type(module).__name__})" if module is not None else ""
+    where = f"Layer {found.layer!r}{kind} of {name}" if found.layer else f"The output of {name}"
+    if found.is_random:
+        by = f" (it calls {', '.join(sorted(random))})" if random else ""
+        return (
+            f"{where} gives other values for the same images in a second run{by}, by up to "
+            f"{found.size:.0%} of its largest; return a network from a python: factory that is "
+            "deterministic in evaluation mode, or choose an earlier layer."
+        )
+    without = [
+        path
+        for path, m in network.named_modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None
+    ]
+    reason = (
+        f"batch normalisation {without[0]!r} keeps no running statistics; give a network with them"
+        if without
+        else "make every image independent of its batch (a batch axis taken for another is usual)"
+    )
+    return (
+        f"{where} gives an image other values with other images in the batch, by up to "
+        f"{found.size:.0%} of its largest, so its neurons have no meaning; {reason}, or choose an "
+        "earlier layer."
+    )
+
+
+@contextmanager
+def undisturbed(network: nn.Module) -> Generator[None]:
+    """Passes inside leave neither the network's buffers nor the random state changed."""
+    held = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in held:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+def _compare(
+    run: Run, few: torch.Tensor, steadiness: Steadiness, resolution: float
+) -> _Finding | None:
+    """The first layer that disagrees with itself, or None."""
+    base = run(few)
+    again = _first_difference(base, run(few), resolution)
+    if again is not None:
+        return _Finding(*again, is_random=True)
+    turned = {key: value.flip(0) for key, value in run(few.flip(0)).items()}
+    first = {key: value[:1] for key, value in base.items()}
+    other = _first_difference(base, turned, resolution) or _first_difference(
+        first, _alone(run, few, steadiness), resolution
+    )
+    return None if other is None else _Finding(*other, is_random=False)
+
+
+def _first_difference(
+    one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor], resolution: float
+) -> tuple[str, float] | None:
+    """The first layer whose values differ beyond float noise, and by what share of its largest.
+
+    Sums in another order move a value by some multiples of ``resolution`` of what was summed: a
+    unit may differ by a small part of its own largest value and a smaller one of the layer's.
+    """
+    of_unit, of_layer = max(1e-3, 32 * resolution), max(3e-5, 4 * resolution)
+    for layer, values_ncp in one.items():
+        a, b = (torch.nan_to_num(t.double()) for t in (values_ncp, other[layer]))
+        if not a.numel():
+            continue
+        difference_c = (a - b).abs().amax((0, 2))
+        largest_c = a.abs().amax((0, 2))
+        largest = float(largest_c.max())
+        if bool((difference_c > of_unit * largest_c + of_layer * largest).any()):
+            return layer, float(difference_c.max()) / (largest or 1.0)
+    return None
+
+
+def _alone(run: Run, few: torch.Tensor, steadiness: Steadiness) -> dict[str, torch.Tensor]:
+    """The first image with nothing but itself in the batch; twice, where one makes axes vanish."""
+    if not steadiness.needs_company:
+        try:
+            return run(few[:1])
+        except Exception:  # whatever a network raises on a batch of one
+            steadiness.needs_company = True
+    both = run(few[:1].repeat(2, *[1] * (few.ndim - 1)))
+    return {key: value[:1] for key, value in both.items()}

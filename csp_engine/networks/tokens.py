@@ -1,0 +1,159 @@
+"""Which tokens of a layer are patches: counted, never concluded from the names of parameters alone.
+
+Where tokens first appear, no attention has mixed them yet: what is the same for every image there
+is a class or register token, whatever it is called. Where that shows nothing (a pooled vector that
+is put before its patches), the feature maps' sizes do: tokens − patch grid = tokens before it. What
+the model itself says (timm's ``num_prefix_tokens``, a configuration) must agree.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from csp_engine.networks.models import TargetModel
+from csp_engine.networks.observing import (
+    Candidate,
+    Observed,
+    first_tokens,
+    noise_images,
+    still_tokens,
+)
+
+CLASS_NAME = re.compile(r"(cls|class)(_?(tokens?|emb(ed(ding)?)?s?))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TokenCount:
+    """Tokens of a layer that are no patches: how many before and after the patches.
+
+    ``has_class`` says that the first is a class token; ``question`` is not empty where the number
+    cannot be told.
+    """
+
+    n_prefix: int = 0
+    n_suffix: int = 0
+    has_class: bool = False
+    question: str = ""
+
+
+def class_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Parameters that are called as class tokens are."""
+    found = []
+    for name, parameter in network.named_parameters():
+        parts = name.split(".")
+        last = parts[-2] if parts[-1] == "weight" and len(parts) > 1 else parts[-1]
+        if CLASS_NAME.fullmatch(last):
+            found.append(parameter)
+    return found
+
+
+def count_tokens(
+    model: TargetModel, observed: Observed, candidate: Candidate, layout: str, stated: int | None
+) -> TokenCount:
+    """Count the tokens of a layer that are no patches.
+
+    Args:
+        model: the network.
+        observed: what was seen of it.
+        candidate: a layer that gives tokens.
+        layout: how its axes are read.
+        stated: what the user says stands before the patches, if anything.
+    """
+    n_tokens = candidate.shape[1 if layout == "nct" else 0]
+    has_class = model.has_class_token
+    if stated is None and model.is_prefix_stated:
+        stated = model.n_prefix_tokens
+    if stated is not None:
+        n = 0 if _is_bare(n_tokens, stated, observed.grids) else stated
+        if n > n_tokens:
+            return TokenCount(question=f"has {n_tokens} tokens, fewer than {stated}")
+        return TokenCount(n, has_class=n > 0 and has_class)
+    first = observed.tokens.get((layout, n_tokens))
+    if first is not None:
+        still = still_tokens(first)
+        if bool(still.any()):
+            return _constant(model, observed, layout, still)
+    return _by_grid(model, observed, candidate, layout, n_tokens)
+
+
+def _is_bare(n_tokens: int, n_prefix: int, grids: set[int]) -> bool:
+    """Whether a layer has the patch grid's tokens only: some networks add class tokens late."""
+    return n_tokens in grids and n_tokens - n_prefix not in grids
+
+
+def _constant(
+    model: TargetModel, observed: Observed, layout: str, still: torch.Tensor
+) -> TokenCount:
+    n_tokens = len(still)
+    moving = torch.nonzero(~still).flatten()
+    n_prefix, n_suffix = int(moving[0]), n_tokens - 1 - int(moving[-1])
+    n_patches = n_tokens - n_prefix - n_suffix
+    if len(moving) != n_patches:
+        return TokenCount(
+            question=f"has {n_tokens} tokens, of which {int(still.sum())} are no patches and stand "
+            "among them"
+        )
+    says = getattr(model.network, "num_prefix_tokens", None)
+    if isinstance(says, int) and not isinstance(says, bool) and says != n_prefix:
+        return TokenCount(
+            question=f"has {n_tokens} tokens, {n_prefix} of them before {n_patches} patches, but "
+            f"the model states num_prefix_tokens={says}"
+        )
+    has_class = n_prefix > 0 and (model.has_class_token or bool(class_parameters(model.network)))
+    if has_class and n_prefix > 1:
+        has_class = _is_first(model, observed, layout, n_tokens)
+    return TokenCount(n_prefix, n_suffix, has_class)
+
+
+def _is_first(model: TargetModel, observed: Observed, layout: str, n_tokens: int) -> bool:
+    """Whether the class token is the first token: another value of its parameter moves that."""
+    parameters = class_parameters(model.network)
+    if not parameters:
+        return True
+    held = [parameter.detach().clone() for parameter in parameters]
+    try:
+        with torch.no_grad():
+            for parameter in parameters:
+                ramp = torch.linspace(-1, 1, parameter.numel(), device=parameter.device)
+                parameter.add_(ramp.reshape(parameter.shape).to(parameter.dtype))
+        moved, _ = first_tokens(model.run, model.network, noise_images(model, 3))
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, held, strict=True):
+                parameter.copy_(value)
+    before, after = observed.tokens[layout, n_tokens], moved.get((layout, n_tokens))
+    return after is None or bool((before[:, 0] != after[:, 0]).any())
+
+
+def _by_grid(
+    model: TargetModel, observed: Observed, candidate: Candidate, layout: str, n_tokens: int
+) -> TokenCount:
+    """The count where no token is seen to be constant: from the sizes of feature maps."""
+    n_stated, grids = model.n_prefix_tokens, observed.grids
+    if n_stated:
+        n = 0 if _is_bare(n_tokens, n_stated, grids) else n_stated
+        return TokenCount(n, has_class=n > 0 and model.has_class_token)
+    if n_tokens in grids:
+        return TokenCount()
+    n_larger = None
+    if candidate.larger is not None and observed.larger_grids:
+        n_larger = candidate.larger[1 if layout == "nct" else 0]
+    extra = [
+        n_tokens - grid
+        for grid in sorted(grids, reverse=True)
+        if grid < n_tokens
+        and (n_larger is not None and n_larger - (n_tokens - grid) in observed.larger_grids)
+    ]
+    if extra:
+        return TokenCount(extra[0])
+    _, height, width = model.input_shape
+    steps = range(1, max(height, width) + 1)
+    if any(n_tokens == (height // s) * (width // s) for s in steps) or any(
+        n_tokens == -(-height // s) * -(-width // s) for s in steps
+    ):
+        return TokenCount()
+    return TokenCount(question=f"has {n_tokens} tokens, which is no grid of patches")

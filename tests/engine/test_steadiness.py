@@ -1,0 +1,333 @@
+"""An activation is a function of its image: random and batch-dependent networks, one kind each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from csp_engine.errors import InputError
+from csp_engine.networks.activations import ActivationRecorder
+from csp_engine.networks.influence import influence
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import target_model
+from csp_engine.pipeline import Target, build
+from tests.worlds import toys
+
+RECIPE = {"resize": [16, 16], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
+
+
+def wrapped(network):
+    return target_model(network, RECIPE, name="net")
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(0).normal(size=(7, 3, 16, 16)).astype(np.float32)
+
+
+class Net(nn.Module):
+    """A convolution, then ``middle`` of the features ``(n, 8)``, then a linear layer."""
+
+    def __init__(self, middle):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.middle = middle if isinstance(middle, nn.Module) else nn.Identity()
+        self.step = None if isinstance(middle, nn.Module) else middle
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        z = self.middle(self.conv(x).relu().mean((2, 3)))
+        return self.fc(z if self.step is None else self.step(z))
+
+
+def by_hand(network, x):
+    """The fc layer without anything between: one image after the other, in double precision."""
+    weights = {k: v.double().numpy() for k, v in network.state_dict().items()}
+    rows = []
+    for image in x.astype(np.float64):
+        patches = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(1, 2))
+        maps = np.einsum("cyxij,ocij->oyx", patches, weights["conv.weight"])
+        maps += weights["conv.bias"][:, None, None]
+        z = np.maximum(maps, 0).mean((1, 2))
+        rows.append(weights["fc.weight"] @ z + weights["fc.bias"])
+    return np.array(rows)
+
+
+def recorded(model, x, layer="fc", size=4):
+    taps = select_layers(model, [layer])
+    with ActivationRecorder(model, taps) as recorder:
+        parts = [recorder(x[i : i + size]) for i in range(0, len(x), size)]
+    return np.concatenate([part[str(taps[0].id)] for part in parts])
+
+
+class AlwaysDrops(nn.Module):
+    def forward(self, z):
+        return nn.Dropout(0.5)(z)  # a new module is in training mode
+
+
+class Attends(nn.Module):
+    def forward(self, z):
+        q = z.reshape(len(z), 1, 1, 8)
+        return functional.scaled_dot_product_attention(q, q, q, dropout_p=0.5).reshape(len(z), 8)
+
+
+class KeepsTraining(nn.Module):
+    """Refuses to leave training mode, as some partly frozen networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.drop.training = True
+        return self
+
+    def forward(self, z):
+        return self.drop(z)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda z: functional.dropout(z, 0.5),
+        lambda z: torch.dropout(z, 0.5, True),
+        lambda z: functional.alpha_dropout(z, 0.5, training=True),
+        lambda z: functional.dropout1d(z[..., None], 0.5)[..., 0],
+        lambda z: functional.rrelu(-z, training=True) / -(1 / 16 + 1 / 6),
+        AlwaysDrops(),
+        Attends(),
+        KeepsTraining(),
+    ],
+)
+def test_what_drops_in_evaluation_is_switched_off_and_said(middle, x):
+    model = wrapped(Net(middle))
+    np.testing.assert_allclose(recorded(model, x), by_hand(model.network, x), atol=1e-5)
+    (notice,) = model.steadiness.notices
+    assert "switched off" in notice
+
+
+def test_influence_is_measured_without_what_drops_behind_the_layer(x):
+    plain, dropping = (wrapped(Net(f)) for f in (nn.Identity(), lambda z: nn.Dropout(0.5)(z)))
+    classes = np.arange(7) % 4
+    want, got = (
+        influence(m, select_layers(m, ["conv"]), [(x, classes)])["conv@mean"].gradient_activation_cu
+        for m in (plain, dropping)
+    )
+    np.testing.assert_allclose(got, want, atol=1e-7)
+    assert dropping.steadiness.notices
+
+
+def test_batch_statistics_give_way_to_running_ones_and_buffers_stay(x):
+    class Norm(nn.BatchNorm1d):
+        def forward(self, z):
+            return functional.batch_norm(
+                z, self.running_mean, self.running_var, self.weight, self.bias, True, 0.1, self.eps
+            )
+
+    model = wrapped(Net(Norm(8)))
+    with torch.no_grad():
+        model.network.middle.running_mean.copy_(torch.linspace(-1, 1, 8))
+        model.network.middle.running_var.copy_(torch.linspace(1, 2, 8))
+    before = {k: v.clone() for k, v in model.network.state_dict().items()}
+    got = recorded(model, x)
+    for key, value in before.items():
+        assert torch.equal(model.network.state_dict()[key], value), key
+    plain = Net(nn.BatchNorm1d(8))
+    plain.load_state_dict(before)
+    with torch.no_grad():
+        want = torch.cat([plain.eval()(torch.from_numpy(x[i : i + 1])) for i in range(7)])
+    np.testing.assert_allclose(got, want.numpy(), atol=1e-5)
+    assert "batch statistics" in model.steadiness.notices[0]
+
+
+class Remembers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("sum", torch.zeros(8))
+
+    def forward(self, z):
+        self.sum += z.mean(0)
+        return z + self.sum
+
+
+class DropPath(nn.Module):
+    def forward(self, z):
+        return z * z.new_empty(len(z), 1).bernoulli_(0.5)
+
+
+@pytest.mark.parametrize(
+    ("middle", "words"),
+    [
+        (lambda z: z + 0.1 * torch.randn_like(z), r"second run \(it calls randn_like\)"),
+        (lambda z: z[:, torch.randperm(8)], r"it calls randperm"),
+        (DropPath(), r"it calls bernoulli_"),
+        (Remembers(), r"second run"),
+        (nn.BatchNorm1d(8, track_running_stats=False), r"'middle' keeps no running statistics"),
+        (lambda z: z - z.mean(0), r"other images in the batch"),
+        (lambda z: z - z[:1], r"other images in the batch"),
+        (lambda z: z / z.abs().max(), r"other images in the batch"),
+        (lambda z: z.softmax(0), r"other images in the batch"),
+        (lambda z: (z @ z.T).softmax(1) @ z, r"other images in the batch"),
+        (lambda z: functional.group_norm(z.T[None], 2)[0].T, r"other images in the batch"),
+    ],
+)
+def test_what_is_no_function_of_its_image_is_refused_by_name(middle, words, x):
+    model = wrapped(Net(middle))
+    assert recorded(model, x, "conv").shape == (7, 8)  # before it, all is well
+    with pytest.raises(InputError, match=rf"Layer 'fc' \(Linear\) of net.*{words}") as caught:
+        recorded(model, x)
+    assert "\n" not in str(caught.value)
+
+
+def test_attention_over_the_batch_axis_is_refused(x):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patch = nn.Conv2d(3, 8, 4, 4)
+            self.attention = nn.MultiheadAttention(8, 2)  # reads (tokens, images, channels)
+            self.fc = nn.Linear(8, 2)
+
+        def forward(self, x):
+            t = self.patch(x).flatten(2).transpose(1, 2)
+            return self.fc(self.attention(t, t, t)[0].mean(1))
+
+    with pytest.raises(InputError, match=r"'fc'.*other images in the batch"):
+        recorded(wrapped(Mixed()), x)
+
+
+def test_float_noise_of_a_deep_network_is_no_dependence(x):
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.Linear(512, 512), nn.LayerNorm(512), nn.GELU()) for _ in range(30)]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(768, 512), *blocks)
+    for kind in (torch.float32, torch.bfloat16, torch.float64):
+        model = wrapped(network.to(kind))
+        assert recorded(model, x, "31").shape == (7, 512)
+        assert not model.steadiness.notices
+
+
+def test_one_image_alone_keeps_its_axis(x):
+    model = wrapped(Net(lambda z: z.squeeze()))
+    got = recorded(model, x, size=3)  # the last batch has one image
+    np.testing.assert_allclose(got, by_hand(model.network, x), atol=1e-5)
+    classes = np.arange(7) % 4
+    batches = [(x[i : i + 3], classes[i : i + 3]) for i in range(0, 7, 3)]
+    got, want = (
+        influence(m, select_layers(m, ["conv"]), batches)["conv@mean"].gradient_activation_cu
+        for m in (model, wrapped(Net(nn.Identity())))
+    )
+    np.testing.assert_allclose(got, want, atol=1e-7)
+
+
+def test_a_layer_that_takes_large_batches_in_pieces_is_refused_with_its_shapes(x):
+    class Pieces(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x):
+            return torch.cat([self.conv(part) for part in x.split(4)]).mean((2, 3))
+
+    with pytest.raises(InputError, match=r"'conv' gave 4x8x14x14 for a batch of 7 .* 7x8x14x14"):
+        recorded(wrapped(Pieces()), x, "conv", size=7)
+
+
+def test_a_layer_whose_shape_follows_the_image_is_refused(x):
+    class Chosen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.keep = nn.Identity()
+
+        def forward(self, x):
+            pooled = x.mean((2, 3)).repeat(1, 4)
+            return self.keep(pooled[:, : 6 if x.max() > 100 else 12])
+
+    model = wrapped(Chosen())
+    assert recorded(model, x, "keep").shape == (7, 12)
+    with pytest.raises(InputError, match="'keep' gave 4x6 for a batch of 4 images where 4x12"):
+        recorded(model, x + 1000, "keep")
+
+
+def test_masked_autoencoders_see_every_patch(x):
+    import transformers
+
+    config = transformers.ViTMAEConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=16,
+        patch_size=4,
+    )
+    torch.manual_seed(0)
+    network = transformers.ViTMAEModel(config).eval()
+    model = wrapped(network)
+    got = recorded(model, x, "layernorm@token_mean")
+    assert "Random masking of patches in embeddings" in model.steadiness.notices[0]
+    # By the parts of the network, with every patch in place.
+    with torch.no_grad():
+        parts = network.embeddings
+        t = parts.patch_embeddings(torch.from_numpy(x)) + parts.position_embeddings[:, 1:]
+        cls = (parts.cls_token + parts.position_embeddings[:, :1]).expand(7, -1, -1)
+        t = torch.cat([cls, t], 1)
+        for layer in network.layers:
+            t = layer(t)
+            t = t[0] if isinstance(t, tuple) else t
+        want = network.layernorm(t)[:, 1:].mean(1)
+    np.testing.assert_allclose(got, want.numpy(), atol=1e-5)
+
+
+def test_masking_by_an_argument_is_switched_off_too(x):
+    class Masked(nn.Module):
+        """As the first public masked autoencoder does it."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.patch = nn.Conv2d(3, 8, 4, 4)
+            self.norm = nn.LayerNorm(8)
+
+        def random_masking(self, t, mask_ratio):
+            n, length, d = t.shape
+            order = torch.rand(n, length).argsort(1)[:, : int(length * (1 - mask_ratio))]
+            return t.gather(1, order[..., None].expand(-1, -1, d))
+
+        def forward(self, x, mask_ratio=0.75):
+            t = self.patch(x).flatten(2).transpose(1, 2)
+            return self.norm(self.random_masking(t, mask_ratio))
+
+    model = wrapped(Masked())
+    got = recorded(model, x, "norm@mean")
+    with torch.no_grad():
+        t = model.network.patch(torch.from_numpy(x)).flatten(2).transpose(1, 2)
+        want = model.network.norm(t).mean(1)
+    np.testing.assert_allclose(got, want.numpy(), atol=1e-5)
+
+
+def test_the_check_runs_once_and_leaves_the_random_state_alone(x):
+    model = wrapped(Net(lambda z: functional.dropout(z, 0.5)))
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    recorded(model, x)
+    assert torch.equal(torch.get_rng_state(), before)
+    calls = []
+    model.network.conv.register_forward_hook(lambda *a: calls.append(1))
+    taps = select_layers(model, ["fc"])
+    calls.clear()
+    with ActivationRecorder(model, taps) as recorder:
+        recorder(x)
+    assert len(calls) == 1
+
+
+def test_a_build_says_what_was_switched_off(tmp_path):
+    model = wrapped(Net(lambda z: functional.dropout(z, 0.5)))
+    target = Target(model, tuple(select_layers(model, ["fc"])))
+    request = toys.request(tmp_path, tmp_path / "b.csp", targets=(target,))
+    (described,) = build(request).manifest.inputs["models"].values()
+    assert described["notices"] == ["What stayed on in evaluation was switched off: dropout."]
+    again = build(request)  # nothing is measured again, and it is still said
+    assert again.manifest.inputs["models"]["net"] == described

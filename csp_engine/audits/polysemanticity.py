@@ -5,7 +5,9 @@ As in SemanticLens (Dreyer et al., Nature Machine Intelligence 2025), on unit-le
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32
@@ -90,6 +92,11 @@ def measure(seen: Seen) -> Measured:
     }
 
 
+def groups_in_words(row: Mapping[str, Any]) -> str:
+    """The sizes of both groups."""
+    return f"groups of {int(row['cluster_0'])} and {int(row['cluster_1'])}"
+
+
 POLYSEMANTICITY = Statistic(
     name="polysemanticity",
     title="Polysemanticity",
@@ -105,6 +112,7 @@ POLYSEMANTICITY = Statistic(
     },
     arrays={"image_group": "the group of each exemplar, 0 or 1"},
     order=20,
+    note=groups_in_words,
     is_together=True,
 )
 

@@ -66,5 +66,6 @@ REDUNDANCY = Statistic(
     term="redundancy",
     beside={"nearest_unit": "the most similar neuron; itself where there is none"},
     order=30,
+    is_column=False,
     is_together=True,
 )

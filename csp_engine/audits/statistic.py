@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -33,6 +33,11 @@ def nothing_across(found: Measured) -> Measured:
     return found
 
 
+def no_note(row: Mapping[str, Any]) -> str:
+    """For statistics that need no words beside them."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Statistic:
     """One figure of every unit, and what stands beside it.
@@ -54,6 +59,8 @@ class Statistic:
         needs: names from ``csp_engine.evidence.evidence.NEEDS``.
         version: raise it when results change.
         order: place among the statistics, lower numbers first.
+        note: words to put behind the figure of one unit, from its row of columns; empty for none.
+        is_column: whether tables of neurons show it and maps may be coloured by it.
         is_together: measured in one stage with others; such stages cannot grow.
         section: heading of its section in docs/methods.md; by default its name.
     """
@@ -73,6 +80,8 @@ class Statistic:
     needs: tuple[str, ...] = ("exemplars",)
     version: int = 1
     order: int = 100
+    note: Callable[[Mapping[str, Any]], str] = no_note
+    is_column: bool = True
     is_together: bool = False
     section: str = ""
 

@@ -51,6 +51,7 @@ class StoredTruth:
     ``concepts`` has one row per concept, ``units`` one per unit (docs/bundle.md names the columns);
     ``rule`` says when a concept counts as the true one of a unit, and where the images came from.
     ``n_group`` counts what the images are grouped by, and equals ``n_image`` where they are not.
+    ``more`` holds the figures of other metrics by name, ``(u, c)``.
     """
 
     concepts: pd.DataFrame
@@ -61,6 +62,7 @@ class StoredTruth:
     n_image: int
     n_group: int
     rule: Mapping[str, Any]
+    more: Mapping[str, np.ndarray]
 
     def wordings(self) -> dict[str, tuple[str, ...]]:
         """Concept name → the texts that count as naming it, the usual one first."""
@@ -458,6 +460,7 @@ class Bundle:
             int(record.facts["n_images"]),
             int(record.facts["n_groups"]),
             record.params,
+            {name: self.array(stage, f"{name}_uc") for name in record.params.get("metrics", {})},
         )
 
     def classes(self) -> pd.DataFrame:

@@ -74,6 +74,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     Example:
         csp info resnet50.csp
     """
+    from csp_engine.audits.registered import AUDITS
     from csp_engine.bundle import Bundle
 
     opened = Bundle.open(bundle)
@@ -98,6 +99,8 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
                     method: opened.stage(f"scores:{model}/{layer}/{method}").facts.get("n_reliable")
                     for method in opened.methods(model, layer)
                 },
+                "statistics": [c for c in opened.units(model, layer) if c in AUDITS],
+                "metrics": _metrics(opened, model, layer),
             }
             for model in opened.model_names
             for layer in opened.layers(model)
@@ -133,6 +136,14 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     write_table(columns, [_layer_row(row) for row in summary["layers"]])
     write_lines(["", "parameters (change with 'csp label --set PARAMETER=VALUE')"])
     write_table(("parameter", "value"), [(k, str(v)) for k, v in manifest.recipe.items()])
+
+
+def _metrics(bundle: Bundle, model: str, layer: str) -> list[str]:
+    """The figures that the ground truth of a layer holds."""
+    from csp_engine.evaluation.metrics.registered import METRICS
+
+    truth = bundle.truth(model, layer)
+    return [] if truth is None else [name for name in METRICS if name in truth.units]
 
 
 def _n_bytes(bundle: Bundle, *, omitted: bool) -> int:

@@ -8,13 +8,17 @@ measured on the other, so that the choice among many concepts does not flatter t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int32
 
 from csp_engine.errors import InputError
+from csp_engine.evaluation.metrics.auprc import AUPRC
+from csp_engine.evaluation.metrics.auroc import AUROC
+from csp_engine.evaluation.metrics.metric import Columns, Judged, Metric
+from csp_engine.evaluation.metrics.pearson import PEARSON, pearson
 from csp_engine.stats.intervals import auroc_interval
 from csp_engine.types import Progress, silent
 
@@ -29,12 +33,14 @@ class Association:
     ``pearson_uc`` in [-1, 1]; NaN for a constant unit. ``auroc_uc`` in [0, 1]: the chance that an
     image with the concept excites the unit more than one without, ties counting half; 0.5 for a
     constant unit. ``auprc_uc`` in (0, 1]: average precision; the share of positives for a constant
-    unit. All three are NaN for a concept that all images show, or none.
+    unit. All three are NaN for a concept that all images show, or none. ``more`` holds the figures
+    of other metrics that were asked for, by name.
     """
 
     pearson_uc: Float32[np.ndarray, "u c"]
     auroc_uc: Float32[np.ndarray, "u c"]
     auprc_uc: Float32[np.ndarray, "u c"]
+    more: Mapping[str, Float32[np.ndarray, "u c"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Truth:
     ``concept_u`` is the concept chosen on the first half and means something where
     ``has_concept_u``; elsewhere no concept was correlated at all and the figures are NaN. The
     figures and their bounds are those of the second half. ``is_true_u``: the rule's bounds are met.
+    ``more`` holds the figures of other metrics, without bounds.
     """
 
     concept_u: Int32[np.ndarray, " u"]
@@ -86,6 +93,7 @@ class Truth:
     auroc_u3: Float32[np.ndarray, "u 3"]
     auprc_u3: Float32[np.ndarray, "u 3"]
     n_positive_u: Int32[np.ndarray, " u"]
+    more: Mapping[str, Float32[np.ndarray, " u"]] = field(default_factory=dict)
 
 
 def association(
@@ -93,9 +101,10 @@ def association(
     truth_nc: Bool[np.ndarray, "n c"],
     *,
     unit_block: int = UNIT_BLOCK,
+    more: Sequence[Metric] = (),
     progress: Progress = silent,
 ) -> Association:
-    """Pearson, AUROC and average precision of every unit with every concept.
+    """Pearson, AUROC and average precision of every unit with every concept, and more if asked.
 
     With ranks r (ties share their mean) and n1 positives of n,
     ``AUROC = (sum of r over positives - n1 (n1 + 1) / 2) / (n1 (n - n1))``: each unit is ranked
@@ -109,24 +118,20 @@ def association(
     """
     _check(activation_un, truth_nc)
     n_units, n_concepts = len(activation_un), truth_nc.shape[1]
-    n_images = len(truth_nc)
     n_positive_c = truth_nc.sum(axis=0)
-    is_judged_c = (n_positive_c > 0) & (n_positive_c < n_images)
-    wanted_c = np.flatnonzero(is_judged_c)
-    positives = [np.flatnonzero(truth_nc[:, c]) for c in wanted_c]
-    truth_nj = truth_nc[:, wanted_c].astype(np.float64)
-    n_positive_j = n_positive_c[wanted_c]
-    found = [np.full((n_units, n_concepts), np.nan, np.float32) for _ in range(3)]
+    wanted_c = np.flatnonzero((n_positive_c > 0) & (n_positive_c < len(truth_nc)))
+    columns = Columns(truth_nc[:, wanted_c].astype(np.float64))
+    found = {
+        metric: np.full((n_units, n_concepts), np.nan, np.float32)
+        for metric in (PEARSON, AUROC, AUPRC, *more)
+    }
     for units in _blocks(n_units, unit_block):
-        values_bn = activation_un[units]
-        mean_rank_bn, n_at_least_bn = _ranks(values_bn)
-        below_bj = mean_rank_bn @ truth_nj - n_positive_j * (n_positive_j + 1) / 2
-        found[0][units, wanted_c] = _pearson(values_bn, truth_nj)
-        found[1][units, wanted_c] = below_bj / (n_positive_j * (n_images - n_positive_j))
-        for c, rows in zip(wanted_c, positives, strict=True):
-            found[2][units, c] = _average_precision(n_at_least_bn[:, rows])
+        judged = Judged(activation_un[units], columns)
+        for metric, figure_uc in found.items():
+            figure_uc[units, wanted_c] = metric.compute(judged)
         progress("truth", min(units.stop, n_units), n_units)
-    return Association(*found)
+    basic = (found.pop(metric) for metric in (PEARSON, AUROC, AUPRC))
+    return Association(*basic, {metric.name: figure_uc for metric, figure_uc in found.items()})
 
 
 def bootstrap(
@@ -188,6 +193,7 @@ def true_concepts(
     *,
     group_n: Int[np.ndarray, " n"] | None = None,
     rule: TruthRule | None = None,
+    more: Sequence[Metric] = (),
     progress: Progress = silent,
 ) -> Truth:
     """The true concept of every unit, or none, honest about having looked at many.
@@ -213,7 +219,7 @@ def true_concepts(
     for units in _blocks(n_units, UNIT_BLOCK):
         if not len(candidates):
             break
-        pearson_bj = np.nan_to_num(_pearson(activation_un[units][:, first_n], first_nj), nan=-2)
+        pearson_bj = np.nan_to_num(pearson(activation_un[units][:, first_n], first_nj), nan=-2)
         chosen_u[units] = candidates[pearson_bj.argmax(axis=1)]
         best_u[units] = pearson_bj.max(axis=1)
     has_concept_u = best_u > 0
@@ -224,6 +230,7 @@ def true_concepts(
         np.where(has_concept_u, chosen_u, 0).astype(np.int32),
         has_concept_u,
         rule,
+        more,
         progress,
     )
 
@@ -250,16 +257,18 @@ def _measured(
     concept_u: Int32[np.ndarray, " u"],
     has_concept_u: Bool[np.ndarray, " u"],
     rule: TruthRule,
+    more: Sequence[Metric],
     progress: Progress,
 ) -> Truth:
     n_units = len(activation_un)
+    more_u = {metric.name: np.full(n_units, np.nan, np.float32) for metric in more}
     figure_3u3 = np.full((3, n_units, 3), np.nan)
     rows = np.flatnonzero(has_concept_u)
     n_with_c, n_without_c = independent_counts(truth_nc, group_n)
     for block in _blocks(len(rows), UNIT_BLOCK):
         units = rows[block]
         values, concept = activation_un[units], concept_u[units]
-        whole = association(values, truth_nc)
+        whole = association(values, truth_nc, more=more)
         own = np.arange(len(units)), concept
         points = [whole.pearson_uc[own], whole.auroc_uc[own], whole.auprc_uc[own]]
         bounds = bootstrap(
@@ -277,12 +286,23 @@ def _measured(
         for figure in range(3):
             figure_3u3[figure, units, 0] = points[figure]
             figure_3u3[figure, units, 1:] = bounds[figure].T
+        for name, figure_u in more_u.items():
+            figure_u[units] = whole.more[name][own]
         progress("true concepts", min(block.stop, len(rows)), len(rows))
     pearson_u3, auroc_u3, auprc_u3 = figure_3u3.astype(np.float32)
     with np.errstate(invalid="ignore"):
         is_true_u = (auroc_u3[:, 1] >= rule.auroc_min) & (pearson_u3[:, 1] >= rule.pearson_min)
     n_positive_u = np.where(has_concept_u, truth_nc.sum(axis=0)[concept_u], 0).astype(np.int32)
-    return Truth(concept_u, has_concept_u, is_true_u, pearson_u3, auroc_u3, auprc_u3, n_positive_u)
+    return Truth(
+        concept_u,
+        has_concept_u,
+        is_true_u,
+        pearson_u3,
+        auroc_u3,
+        auprc_u3,
+        n_positive_u,
+        more_u,
+    )
 
 
 def _check(activation_un: np.ndarray, truth_nc: np.ndarray) -> None:
@@ -307,55 +327,6 @@ def _blocks(n: int, size: int) -> Iterator[slice]:
 
 def _rows(group_n: np.ndarray | None, mask_n: np.ndarray) -> np.ndarray | None:
     return None if group_n is None else group_n[mask_n]
-
-
-def _ranks(
-    values_bn: Float32[np.ndarray, "b n"],
-) -> tuple[Float64[np.ndarray, "b n"], Int32[np.ndarray, "b n"]]:
-    """Rank upwards from 1, ties sharing their mean; and how many images are at least as active."""
-    n = values_bn.shape[1]
-    order_bn = np.argsort(values_bn, axis=1)
-    sorted_bn = np.take_along_axis(values_bn, order_bn, axis=1)
-    is_new_bn = np.ones(values_bn.shape, bool)
-    is_new_bn[:, 1:] = sorted_bn[:, 1:] != sorted_bn[:, :-1]
-    place_n = np.arange(n, dtype=np.int32)
-    first_bn = np.maximum.accumulate(np.where(is_new_bn, place_n, 0), axis=1)
-    is_end_bn = np.ones(values_bn.shape, bool)
-    is_end_bn[:, :-1] = is_new_bn[:, 1:]
-    last_bn = np.where(is_end_bn, place_n, n)[:, ::-1]
-    last_bn = np.minimum.accumulate(last_bn, axis=1)[:, ::-1]
-    mean_rank_bn = np.empty(values_bn.shape, np.float64)
-    np.put_along_axis(mean_rank_bn, order_bn, (first_bn + last_bn) / 2 + 1, axis=1)
-    n_at_least_bn = np.empty(values_bn.shape, np.int32)
-    np.put_along_axis(n_at_least_bn, order_bn, (n - first_bn).astype(np.int32), axis=1)
-    return mean_rank_bn, n_at_least_bn
-
-
-def _average_precision(n_at_least_bp: Int32[np.ndarray, "b p"]) -> Float64[np.ndarray, " b"]:
-    """Mean over positives of (positives at least as active) / (images at least as active)."""
-    sorted_bp = np.sort(n_at_least_bp, axis=1)
-    n_found_p = np.arange(1, sorted_bp.shape[1] + 1, dtype=np.int32)
-    is_tied_bp = sorted_bp[:, :-1] == sorted_bp[:, 1:]
-    if not is_tied_bp.any():
-        return (n_found_p / sorted_bp).mean(axis=1)
-    n_found_bp = np.broadcast_to(n_found_p, sorted_bp.shape).copy()
-    n_found_bp[:, :-1][is_tied_bp] = sorted_bp.shape[1]
-    n_found_bp = np.minimum.accumulate(n_found_bp[:, ::-1], axis=1)[:, ::-1]
-    return (n_found_bp / sorted_bp).mean(axis=1)
-
-
-def _pearson(
-    values_bn: Float32[np.ndarray, "b n"], truth_nj: Float64[np.ndarray, "n j"]
-) -> Float64[np.ndarray, "b j"]:
-    """Correlations; NaN for constant rows and columns, which are known by their range."""
-    is_constant_b = values_bn.max(axis=1) == values_bn.min(axis=1)
-    is_constant_j = truth_nj.max(axis=0) == truth_nj.min(axis=0)
-    centred_bn = values_bn.astype(np.float64)
-    centred_bn -= centred_bn.mean(axis=1, keepdims=True)
-    truth_nj = truth_nj - truth_nj.mean(axis=0)
-    length_b = np.where(is_constant_b, np.nan, np.linalg.norm(centred_bn, axis=1))
-    length_j = np.where(is_constant_j, np.nan, np.linalg.norm(truth_nj, axis=0))
-    return np.clip(centred_bn @ truth_nj / length_b[:, None] / length_j, -1, 1)
 
 
 def _weighted_figures(

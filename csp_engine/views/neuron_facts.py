@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
+from csp_engine.audits.registered import AUDITS
+from csp_engine.audits.statistic import Statistic
 from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title as method_title
 from csp_engine.types import NeuronRef
@@ -84,17 +86,24 @@ def statistics(bundle: Bundle, neuron: NeuronRef) -> list[tuple[str, str]]:
             f"{numbers.activation(contrast.threshold_u[neuron.unit])}",
         ),
     ]
-    for key, name in (("clarity", "Clarity"), ("polysemanticity", "Polysemanticity")):
-        if key in row and pd.notna(row[key]):
-            rows.append((name, numbers.score(float(row[key]))))
-    if "cluster_0" in row and pd.notna(row["cluster_0"]):
-        rows[-1] = (
-            rows[-1][0],
-            f"{rows[-1][1]} (groups of {int(row['cluster_0'])} and {int(row['cluster_1'])})",
-        )
-    if "redundancy" in row and pd.notna(row["redundancy"]):
-        rows.append(("Redundancy", numbers.score(float(row["redundancy"]))))
+    return [*rows, *audits(row)]
+
+
+def audits(row: pd.Series) -> list[tuple[str, str]]:
+    """What the statistics say of a unit, where they are defined."""
+    rows = []
+    for statistic in AUDITS.values():
+        if statistic.name in row and pd.notna(row[statistic.name]):
+            note = statistic.note(row.to_dict())
+            figure = f"{_figure(statistic, float(row[statistic.name]))}"
+            unit = f" {statistic.unit}" if statistic.unit else ""
+            rows.append((statistic.title, f"{figure}{unit}{f' ({note})' if note else ''}"))
     return rows
+
+
+def _figure(statistic: Statistic, value: float) -> str:
+    write = {"share": numbers.share, "count": numbers.count, "figure": numbers.activation}
+    return write.get(statistic.kind, numbers.score)(value)
 
 
 def _exemplars(activation_k: np.ndarray) -> str:

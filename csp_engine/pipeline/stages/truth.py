@@ -14,6 +14,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle, BundleWriter, stage_key
 from csp_engine.errors import InputError
 from csp_engine.evaluation.ground_truth import Truth, TruthRule, association, true_concepts
+from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.hashing import sha256_array, sha256_json
 from csp_engine.pipeline.run import VERSIONS
 from csp_engine.pipeline.stages.derived import group_numbers
@@ -81,6 +82,8 @@ def add_truth(
     shared = {"truth": sha256_array(truth_nc), "concepts": sha256_json(concepts.to_dict("records"))}
     if group_n is not None:
         shared["groups"] = sha256_array(group_n)
+    more = [m for m in METRICS.values() if "truth" in m.takes and not m.is_always_kept]
+    versions = {metric.name: metric.version for metric in more}
     exact = {}
     for key, activation_un in truth.items():
         _require_fit(bundle, *key, activation_un, truth_nc)
@@ -98,15 +101,19 @@ def add_truth(
             stage = f"truth:{ending}"
             identity: dict[str, Any] = {
                 "version": VERSIONS["truth"],
-                "params": {**asdict(rule), "provenance": dict(provenance)},
+                "params": {
+                    **asdict(rule),
+                    "provenance": dict(provenance),
+                    **({"metrics": versions} if versions else {}),
+                },
                 "needs": {need: writer.manifest.stages[need].key},
                 "inputs": inputs,
             }
             if writer.is_fresh(stage, stage_key(stage, **identity)):
                 continue
-            figures = association(activation_un, truth_nc, progress=progress)
+            figures = association(activation_un, truth_nc, more=more, progress=progress)
             found = true_concepts(
-                activation_un, truth_nc, group_n=group_n, rule=rule, progress=progress
+                activation_un, truth_nc, group_n=group_n, rule=rule, more=more, progress=progress
             )
             units = _units(found, concept_names, exact.get(key))
             with writer.stage(stage, **identity) as folder:
@@ -114,6 +121,8 @@ def add_truth(
                 folder.table("units", units)
                 for name in ("pearson_uc", "auroc_uc", "auprc_uc"):
                     folder.array(name, getattr(figures, name))
+                for name, figure_uc in figures.more.items():
+                    folder.array(f"{name}_uc", figure_uc)
                 folder.facts.update(
                     n_units=len(units),
                     n_images=len(truth_nc),
@@ -137,6 +146,7 @@ def _units(found: Truth, names: Sequence[str], exact: pd.DataFrame | None) -> pd
         figure_u3 = getattr(found, f"{name}_u3")
         for place, suffix in enumerate(("", "_low", "_high")):
             columns[name + suffix] = figure_u3[:, place]
+    columns |= found.more
     units = pd.DataFrame(columns)
     return units if exact is None else pd.concat([units, exact], axis=1)
 

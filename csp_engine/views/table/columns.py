@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from csp_engine.audits.registered import AUDITS
+from csp_engine.audits.statistic import Statistic
+from csp_engine.evaluation.metrics.metric import Metric
+from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.views.controls import SAME_AT
 
 Kind = Literal["text", "number", "figure", "count", "share", "flag"]
@@ -26,8 +30,8 @@ class NeuronColumn:
     kind: Kind
     meaning: str
     term: str
-    lowest: float | None = None
-    highest: float | None = None
+    lowest: int | float | None = None
+    highest: int | float | None = None
     is_ranged: bool = False
     is_coloured: bool = False
     colour_title: str = ""
@@ -37,6 +41,24 @@ class NeuronColumn:
         """Its title where it colours the map: a label counts there only if it is reliable."""
         return self.colour_title or self.title
 
+
+def _measured(owner: Statistic | Metric) -> NeuronColumn:
+    """The column of a statistic or of a metric, as that declares it."""
+    return NeuronColumn(
+        owner.name,
+        owner.title,
+        owner.kind,
+        owner.meaning,
+        owner.term,
+        owner.low,
+        owner.high,
+        is_ranged=True,
+        is_coloured=True,
+    )
+
+
+_STATISTICS = tuple(_measured(each) for each in AUDITS.values() if each.is_column)
+_METRICS = tuple(_measured(each) for each in METRICS.values() if not each.is_always_kept)
 
 _DECLARED = (
     NeuronColumn(
@@ -135,28 +157,7 @@ _DECLARED = (
         "The best label beats those of 95 % of random image sets.",
         "reliable label",
     ),
-    NeuronColumn(
-        "clarity",
-        "Clarity",
-        "number",
-        "Mean cosine between exemplars: high means that they look alike.",
-        "clarity",
-        -1.0,
-        1.0,
-        is_ranged=True,
-        is_coloured=True,
-    ),
-    NeuronColumn(
-        "polysemanticity",
-        "Polysemanticity",
-        "number",
-        "How far apart the two halves of the exemplars lie, from 0 to 2.",
-        "polysemanticity",
-        0.0,
-        2.0,
-        is_ranged=True,
-        is_coloured=True,
-    ),
+    *_STATISTICS,
     NeuronColumn(
         "density",
         "Density",
@@ -193,12 +194,15 @@ _DECLARED = (
         "true concept",
         is_coloured=True,
     ),
+    *_METRICS,
 )
 COLUMNS = {column.name: column for column in _DECLARED}
 """The columns by name, in the order in which tables show them."""
 
-UNIT_STATISTICS = ("clarity", "polysemanticity", "density", "max")
+UNIT_STATISTICS = (*(column.name for column in _STATISTICS), "density", "max")
 """Columns that the table of units of a bundle holds under the same name."""
+TRUTH_METRICS = tuple(column.name for column in _METRICS)
+"""Columns that the table of ground truth of a bundle holds under the same name."""
 RANGED = tuple(column.name for column in _DECLARED if column.is_ranged)
 COLOURS = ("layer", *(c.name for c in _DECLARED if c.is_coloured and c.name != "layer"))
 """Columns that can colour the map, the one that every bundle has first."""

@@ -14,7 +14,7 @@ from csp_engine.views.memo import Memo
 from csp_engine.views.neuron_facts import method_title
 from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
-from csp_engine.views.table.columns import UNIT_STATISTICS
+from csp_engine.views.table.columns import TRUTH_METRICS, UNIT_STATISTICS
 
 _STATES = (
     ("is_constant", "constant"),
@@ -94,6 +94,9 @@ def _layer_rows(
         columns["class"] = classes
     truth = bundle.truth(model, layer)
     columns["truth"] = pd.NA if truth is None else truth.units["true_concept"].to_numpy(object)
+    for name in TRUTH_METRICS:
+        has_it = truth is not None and name in truth.units
+        columns[name] = truth.units[name].to_numpy(np.float32) if has_it else nothing
     return pd.DataFrame(columns, index=range(n_units))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from csp_engine import numbers
+from csp_engine.audits.registered import AUDITS
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
@@ -41,9 +42,7 @@ TERMS = {
     "Active on": "density",
     "Exemplars": "exemplar",
     "Quiet images": "quiet",
-    "Clarity": "clarity",
-    "Polysemanticity": "polysemanticity",
-    "Redundancy": "redundancy",
+    **{statistic.title: statistic.term for statistic in AUDITS.values() if statistic.term},
 }
 
 

@@ -55,4 +55,4 @@ def tooltip(meaning: str, name: str) -> str:
 
 def about_column(column: NeuronColumn) -> str:
     """What a column of the table of neurons means, for its help."""
-    return tooltip(column.meaning, column.term)
+    return tooltip(column.meaning, column.term) if column.term else column.meaning

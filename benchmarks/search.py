@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 
 from benchmarks.synthetic import unit_rows
-from csp_engine.search.query import NullLevel, build_index, combine, rank
+from csp_engine.search import NullLevel, build_index, combine, rank
 
 RESULT = Path(__file__).parent / "results" / "search.json"
 TARGET_MS = 30.0

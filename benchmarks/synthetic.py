@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 
 from csp_engine.bundle import BundleWriter
-from csp_engine.search.query import build_index
+from csp_engine.search import build_index
 
 FOLDER = Path(tempfile.gettempdir()) / "csp-benchmarks"
 VERSION = 2  # raise it when the content changes, so that nobody measures an older one

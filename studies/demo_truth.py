@@ -18,7 +18,7 @@ from typing import Any
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.evaluation.label_accuracy import label_accuracy, recall_summary, search_recall
-from csp_engine.search.query import bundle_encoder
+from csp_engine.search import bundle_encoder
 
 RESULT = Path(__file__).parent / "results" / "demo_truth.json"
 

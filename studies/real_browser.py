@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import csp_engine.search as search
 from csp_engine.bundle import Bundle
 from csp_engine.encoders import load_encoder
 from csp_engine.evaluation.ground_truth import association
@@ -33,7 +34,6 @@ from csp_engine.pipeline import BuildRequest, Target, add_performance, add_truth
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.isic2017 import isic2017_table
 from csp_engine.probe.listing import read_probe_set
-from csp_engine.search import query as search
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import read_vocabulary

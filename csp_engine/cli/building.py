@@ -307,7 +307,7 @@ def label(
         asked = bundle_captioner(opened) if is_recaptioned else None
     loaded = None
     if is_recaptioned or needs_texts(opened, recipe, words):
-        from csp_engine.search.query import bundle_encoder
+        from csp_engine.search import bundle_encoder
 
         loaded = bundle_encoder(opened, encoder)
     with progress_bars() as progress:

@@ -13,6 +13,8 @@ from csp_engine.errors import InputError, MissingModelError
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
+    from csp_engine.views.finding.query import Query
+    from csp_engine.views.memo import Memo
 
 USUAL_ENCODER = "open_clip/ViT-B-32/laion2b_s34b_b79k"
 """What the README builds with; ``csp doctor`` tells whether it would be downloaded."""
@@ -220,55 +222,53 @@ def search(
     Example:
         csp search resnet50.csp "striped fur" --not zebra -n 5
     """
+    from csp_engine import search as searching
     from csp_engine.bundle import Bundle
-    from csp_engine.search import query as searching
-    from csp_engine.types import NeuronRef
+    from csp_engine.views.address import Narrowing
+    from csp_engine.views.finding.query import spelt_like
+    from csp_engine.views.finding.standing import judged, judgement
+    from csp_engine.views.lists import found_neurons
+    from csp_engine.views.memo import Memo
+    from csp_engine.views.table.narrowed import narrowed
 
-    opened = Bundle.open(bundle)
+    opened, memo = Bundle.open(bundle), Memo()
     method = method or _first_method(opened)
-    index, rows = searching.open_index(opened, method)
-    allowed = searching.allowed_rows(rows, layers=layer) if layer else None
+    searching.open_index(opened, method)  # raises the sentence that fits where it is damaged
     if layer:
         _require_layers(opened, layer)
     if sum(map(bool, (text, image, like))) != 1:
         raise InputError("Search by texts, by --image or by --like: give one of the three.")
-    if like:
-        row = searching.row_of(rows, NeuronRef.parse(like))
-        ranking = searching.rank_like(index, row, n, allowed_u=allowed)
-    else:
-        picture = None if image is None else _read_image(image)
-        loaded = _query_encoder(opened, [*(text or []), *(but_not or [])], image, encoder)
-        if picture is not None:
-            positive = searching.image_query_vector(opened, picture, loaded)[None]
-        else:
-            positive = _vectors(opened, text or [], loaded)
-        negative = _vectors(opened, but_not, loaded) if but_not else None
-        query = searching.combine(positive, negative)
-        ranking = searching.rank(index, query, n, allowed_u=allowed)
-    found = []
-    for row, score in zip(ranking.row_m, ranking.score_m, strict=True):
-        model, layer_id, unit = rows["model"][row], rows["layer"][row], int(rows["unit"][row])
-        scores = opened.scores(model, layer_id, method)
-        words = opened.method_labels(model, layer_id, method)["text"]
-        has_label = bool(scores.count_u[unit])
-        found.append(
-            {
-                "neuron": f"{model}/{layer_id}/{unit}",
-                "score": round(float(score), 4),
-                "label": str(words[int(scores.label_uk[unit, 0])]) if has_label else None,
-                "reliable": bool(scores.reliable_u[unit]),
-            }
-        )
+    query = _query(opened, memo, text or [], but_not or [], image, like, method, encoder)
+    rows = found_neurons(opened, memo, method, query)
+    if layer:
+        rows = rows[rows["layer"].isin(layer)]
+    chance = judged(opened, memo, query, method, rows)
+    said = judgement(query, method, chance)
+    is_clear = chance is None or chance.best == "clear"
+    near = [] if is_clear else spelt_like(opened, text or [])
+    standing = {} if chance is None else chance.standing
+    best = narrowed(rows, Narrowing(sort="-match")).iloc[:n]
+    found = [
+        {
+            "neuron": f"{row['model']}/{row['layer']}/{row['unit']}",
+            "score": round(float(row["match"]), 4),
+            "label": row["label"] or None,
+            "reliable": bool(row["reliable"]),
+            "standing": standing.get(at),
+        }
+        for at, row in zip(best.index.tolist(), best.to_dict("records"), strict=True)
+    ]
     if as_json:
-        write_json({"method": method, "found": found})
-    else:
-        write_table(
-            ("score", "neuron", "label", "reliable"),
-            [
-                (f["score"], f["neuron"], f["label"] or "none", "yes" if f["reliable"] else "no")
-                for f in found
-            ],
-        )
+        whole = {"standing": None if chance is None else chance.best, "words": str(said)}
+        write_json({"method": method, "judgement": whole, "did_you_mean": near, "found": found})
+        return
+    write_lines([str(said), ""])
+    if near:
+        write_lines([f"Did you mean {', '.join(near)}?", ""])
+    write_table(
+        ("score", "neuron", "label", "reliable", *(("against chance",) if standing else ())),
+        [_found_row(each, bool(standing)) for each in found],
+    )
 
 
 def doctor(
@@ -310,7 +310,7 @@ def _require_layers(bundle: Bundle, wanted: list[str]) -> None:
 
 
 def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: str | None) -> Any:
-    from csp_engine.search import query as searching
+    from csp_engine import search as searching
 
     stored = [searching.stored_label(bundle, text) is not None for text in texts]
     if image is None and all(stored):
@@ -332,7 +332,48 @@ def _read_image(path: Path) -> Any:
         raise InputError(f"Cannot read image {path} ({error.strerror}).") from None
 
 
-def _vectors(bundle: Bundle, texts: list[str], encoder: Any) -> np.ndarray:
-    from csp_engine.search import query as searching
+def _query(
+    bundle: Bundle,
+    memo: Memo,
+    texts: list[str],
+    but_not: list[str],
+    image: Path | None,
+    like: str | None,
+    method: str,
+    encoder: str | None,
+) -> Query:
+    """What is searched for, as the search page would make it of the same words."""
+    from csp_engine import search as searching
+    from csp_engine.types import NeuronRef
+    from csp_engine.views.finding import query as asking
 
-    return np.stack([searching.query_vector(bundle, text, encoder) for text in texts])
+    picture = None if image is None else _read_image(image)
+    loaded = _query_encoder(bundle, [*texts, *but_not], image, encoder)
+
+    def encode(_: Bundle, text: str) -> np.ndarray:
+        return searching.query_vector(bundle, text, loaded)
+
+    unlike = ", ".join(but_not)
+    if texts:
+        title = asking.less(f"“{', '.join(texts)}”", unlike)
+        return asking.text_query(bundle, memo, texts, but_not, encode, title=title)
+    neuron = None
+    if like is not None:
+        neuron = NeuronRef.parse(like)
+        searching.row_of(bundle.index_rows(method), neuron)
+        vector_d = asking.neuron_vector(bundle, neuron, method)
+    else:
+        vector_d = searching.image_query_vector(bundle, picture, loaded)
+    title = asking.less(f"likeness to {like}" if neuron else f"the image {image}", unlike)
+    kind = "neuron" if neuron else "image"
+    return asking.vector_query(
+        bundle, memo, vector_d, kind, but_not, encode, title=title, neuron=neuron
+    )
+
+
+def _found_row(found: dict[str, Any], is_judged: bool) -> tuple[Any, ...]:
+    from csp_engine.views.finding.standing import STANDING_WORDS
+
+    row = (found["score"], found["neuron"], found["label"] or "none")
+    row = (*row, "yes" if found["reliable"] else "no")
+    return (*row, STANDING_WORDS.get(found["standing"], "")) if is_judged else row

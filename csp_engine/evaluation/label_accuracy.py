@@ -20,7 +20,7 @@ from scipy.stats import hypergeom
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError, InputError
-from csp_engine.search.query import open_index, query_vector, rank
+from csp_engine.search import open_index, query_vector, rank
 from csp_engine.stats.intervals import LEVEL, paired_difference, share_of
 from csp_engine.types import Encoder, Progress, silent
 from csp_engine.words.vocabularies import clean_label

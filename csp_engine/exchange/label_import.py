@@ -13,7 +13,7 @@ from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import layer_path, read_label_table
 from csp_engine.hashing import sha256_file
 from csp_engine.pipeline.run import VERSIONS
-from csp_engine.search.query import build_index, require_same_encoder, text_recipe
+from csp_engine.search import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
 from csp_engine.vectors import normalise_rows
 from csp_engine.words.templates import embed_labels

@@ -1,30 +1,36 @@
 """Finding neurons by words, by an image or by another neuron, and matching them."""
 
-from csp_engine.search.query import (
+from csp_engine.search.index import (
     BuiltIndex,
-    NullLevel,
-    Ranking,
+    NearestRows,
     allowed_rows,
     build_index,
+    open_index,
+    rank,
+    rank_like,
+    row_of,
+)
+from csp_engine.search.null import (
+    NullLevel,
+    null_vectors,
+    remainders,
+)
+from csp_engine.search.query import (
     bundle_encoder,
     combine,
     image_query_vector,
-    null_vectors,
-    open_index,
     prompts,
     query_vector,
-    rank,
-    rank_like,
-    remainders,
-    row_of,
+    require_same_encoder,
+    require_same_space,
     stored_label,
     text_recipe,
 )
 
 __all__ = [
     "BuiltIndex",
+    "NearestRows",
     "NullLevel",
-    "Ranking",
     "allowed_rows",
     "build_index",
     "bundle_encoder",
@@ -37,6 +43,8 @@ __all__ = [
     "rank",
     "rank_like",
     "remainders",
+    "require_same_encoder",
+    "require_same_space",
     "row_of",
     "stored_label",
     "text_recipe",

@@ -128,8 +128,8 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     Raises:
         CspError: as the functions of ``search`` do.
     """
+    import csp_engine.search as search
     from csp_engine.probe.images import decode
-    from csp_engine.search import query as search
 
     os.environ[TRUST] = question[TRUST]
     place = question["bundle"], question["digest"]

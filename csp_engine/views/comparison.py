@@ -10,8 +10,8 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
+from csp_engine.search import require_same_space
 from csp_engine.search.matching import chance_level, match
-from csp_engine.search.query import require_same_space
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, pick
 from csp_engine.views.memo import Memo

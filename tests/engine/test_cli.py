@@ -14,6 +14,13 @@ from safetensors.torch import save_file
 
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
+from csp_engine.search import query_vector
+from csp_engine.views.address import Narrowing, read_view
+from csp_engine.views.finding.query import query_of, spelt_like, texts_of
+from csp_engine.views.finding.standing import judged, judgement
+from csp_engine.views.lists import ordered, searched
+from csp_engine.views.memo import Memo
+from csp_engine.views.table.rows import neuron_ids
 from tests.worlds import toys
 from tests.worlds.small_captioner import small_captioner
 
@@ -347,6 +354,56 @@ def test_bad_bundles(bundle, tmp_path, capsys, command, damage):
     code, _, line = run(capsys, command, copy, *extra)
     assert_one_sentence(code, line, "copy")
     assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "params"),
+    [
+        (["red"], {"q": "red"}),
+        (["red", "blue"], {"q": "red, blue"}),
+        (["red", "--not", "blue"], {"q": "red", "not": "blue"}),
+        (["red", "--layer", "first@mean"], {"q": "red", "layer": "first@mean"}),
+        (["an unheard-of red thing"], {"q": "an unheard-of red thing"}),
+        (["gren"], {"q": "gren"}),
+        (["green", "--method", "semanticlens"], {"q": "green", "method": "semanticlens"}),
+        (["--like", "small/first@mean/2"], {"like": "small/first@mean/2"}),
+        (["--image", "images/red/0000.png"], {"image": "red/0000.png"}),
+    ],
+    ids=str,
+)
+def test_search_answers_as_the_page_does(bundle, folder, capsys, monkeypatch, arguments, params):
+    """In the same order, with the same standings, judgement and suggestions."""
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    monkeypatch.chdir(folder)
+    code, out, error = run(capsys, "search", bundle, *arguments, "-n", "20", "--json")
+    assert code == 0, error
+    said = json.loads(out)
+    opened, memo = Bundle.open(bundle), Memo()
+    if "image" in params:
+        files = opened.images()["file"].tolist()
+        at = next(at for at, file in enumerate(files) if file.endswith(params["image"]))
+        params = {"image": str(at)}
+    view = read_view(params, "small", opened)
+    encoder = toys.ColourEncoder()
+    query = query_of(opened, memo, view, lambda b, text: query_vector(b, text, encoder))
+    rows = searched(opened, memo, view, query)
+    shown = ordered(rows, view, Narrowing()).iloc[:20]
+    assert [each["neuron"] for each in said["found"]] == neuron_ids(shown)
+    scores = [each["score"] for each in said["found"]]
+    np.testing.assert_allclose(scores, shown["match"], atol=6e-5)
+    chance = judged(opened, memo, query, view.method, rows)
+    words = str(judgement(query, view.method, chance))
+    if view.image is not None:
+        words = words.replace(query.title, "the image images/red/0000.png")
+    assert said["judgement"]["words"] == words
+    assert said["judgement"]["standing"] == (chance.best if chance else None)
+    standings = chance.standing if chance else {}
+    expected = [standings.get(at) for at in shown.index]
+    assert [each["standing"] for each in said["found"]] == expected
+    if chance and chance.best != "clear":
+        assert said["did_you_mean"] == spelt_like(opened, texts_of(opened, view.q))
+    code, out, _ = run(capsys, "search", bundle, *arguments)
+    assert said["judgement"]["words"] in " ".join(out.split())
 
 
 def test_search_that_cannot_be(bundle, capsys):

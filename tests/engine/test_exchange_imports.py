@@ -21,7 +21,7 @@ from csp_engine.exchange import (
 from csp_engine.pipeline import build, relabel
 from csp_engine.pipeline.recipe import PRESETS, changed
 from csp_engine.probe.listing import read_probe_set
-from csp_engine.search.query import rank
+from csp_engine.search import rank
 from csp_engine.types import TextRecipe
 from csp_engine.words.templates import embed_labels
 from tests.worlds import toys

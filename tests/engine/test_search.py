@@ -3,13 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import faiss
 import numpy as np
 import pandas as pd
 import pytest
 
+import csp_engine.search as search
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.errors import InputError, MissingModelError, StaleError
-from csp_engine.search import query as search
+from csp_engine.search import index as index_of
 from csp_engine.types import NeuronRef, TextRecipe
 from csp_engine.words.templates import embed_labels
 
@@ -34,7 +36,7 @@ def test_ties_across_the_cut_go_to_lower_rows_when_the_index_stops_among_them():
 
 
 def test_an_index_of_dead_neurons_only_finds_nothing():
-    for kind in search.INDEX_KINDS:
+    for kind in index_of.INDEX_KINDS:
         built = search.build_index(np.zeros((5, 3), np.float32), kind)
         assert len(search.rank(built.index, np.ones(3, np.float32), 3)) == 0
 
@@ -73,8 +75,8 @@ def test_recall_falls_when_the_index_looks_at_too_little(monkeypatch):
     rng = np.random.default_rng(4)
     vectors = rng.standard_normal((3000, 32)).astype(np.float32)
     index = search.build_index(vectors, "ivf").index
-    search.faiss.downcast_index(index.index).nprobe = 1
-    assert search._recall_at_10(index, vectors, np.arange(3000), 0) < 0.7
+    faiss.downcast_index(index.index).nprobe = 1
+    assert index_of._recall_at_10(index, vectors, np.arange(3000), 0) < 0.7
 
 
 def test_an_unknown_kind_names_the_known_ones():
@@ -173,6 +175,23 @@ def test_a_free_text_is_made_as_the_labels_were(bundle):
     np.testing.assert_allclose(
         search.query_vector(bundle, "green", Shouting()), bundle.label_vectors()[0], atol=1e-6
     )
+
+
+def test_an_article_is_not_said_twice(bundle):
+    """Templates bring their own: "a photo of a {}" and "a red truck" share one."""
+    assert search.prompts(bundle, "a red truck") == search.prompts(bundle, "red truck")
+    assert search.prompts(bundle, "The red truck") == search.prompts(bundle, "red truck")
+    assert search.stored_label(bundle, "a striped cloth") == search.stored_label(
+        bundle, "striped cloth"
+    )
+    for whole in ("another", "theory", "an", "a", "anteater"):
+        assert whole in search.prompts(bundle, whole)[0]
+
+
+def test_a_label_that_begins_with_an_article_stays_whole(bundle, monkeypatch):
+    monkeypatch.setitem(bundle.label_ids, "a cappella", 1)
+    assert search.stored_label(bundle, "a cappella") == 1
+    assert search.stored_label(bundle, "cappella") is None
 
 
 def test_a_free_text_without_encoder_says_which_one_is_needed(bundle):

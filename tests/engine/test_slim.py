@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import csp_engine.search as search
 from csp_engine.bundle import Bundle, copy_slim, verify
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import BundleError, InputError, MissingModelError, StaleError
 from csp_engine.pipeline import build, bundle_captioner, relabel
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.search import query as search
 from tests.engine.test_cli import run
 from tests.worlds import toys
 from tests.worlds.small_captioner import small_captioner

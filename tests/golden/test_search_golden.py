@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from csp_engine.search import query as search
+import csp_engine.search as search
 from tests.reference import search as reference
 
 

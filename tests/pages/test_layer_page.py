@@ -99,7 +99,7 @@ def test_filters_that_nothing_passes_are_a_sentence(serve, small_bundle):
 
 
 def test_a_query_orders_as_the_search_does(serve, small_bundle):
-    from csp_engine.search.query import open_index, query_vector, rank
+    from csp_engine.search import open_index, query_vector, rank
 
     serve(small_bundle)
     rows = shown(open_page("layer", q="red"))

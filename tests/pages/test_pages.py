@@ -191,7 +191,7 @@ def test_the_layer_table_counts_what_the_bundle_says(serve, small_bundle):
 
 
 def test_a_search_ranks_as_the_engine_does_and_shows_the_prompts(serve, small_bundle):
-    from csp_engine.search.query import open_index, query_vector, rank
+    from csp_engine.search import open_index, query_vector, rank
 
     serve(small_bundle)
     at = open_page("search", q="red")

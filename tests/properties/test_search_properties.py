@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine.search import query as search
+import csp_engine.search as search
 
 
 @st.composite

@@ -10,7 +10,7 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, KeptScores
-from csp_engine.search.query import open_index, rank_like
+from csp_engine.search import open_index, rank_like
 from csp_engine.stats.enrichment import Enrichment
 from csp_engine.types import NeuronRef
 from csp_engine.views.image_facts import Properties, image_facts, properties_of, shared_properties

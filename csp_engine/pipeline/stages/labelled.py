@@ -31,8 +31,7 @@ from csp_engine.pipeline.stages.given import (
     stages_for,
     what_lacks,
 )
-from csp_engine.search import projection
-from csp_engine.search.query import build_index
+from csp_engine.search import build_index, projection
 from csp_engine.types import Encoder, LabelScores
 from csp_engine.words.templates import embed_labels, empty_vector
 from csp_engine.words.vocabularies import Vocabulary, label_table, with_candidates

@@ -72,9 +72,9 @@ def texts_in(bundle: Bundle, view: View) -> list[str]:
     return texts_of(bundle, view.q) + texts_of(bundle, view.but_not)
 
 
-def spelt_like(bundle: Bundle, view: View, n: int = 3) -> list[str]:
-    """Labels spelt nearly like a text of the query that is no label itself."""
-    odd = [text for text in texts_of(bundle, view.q) if stored_label(bundle, text) is None]
+def spelt_like(bundle: Bundle, texts: Sequence[str], n: int = 3) -> list[str]:
+    """Labels spelt nearly like one of the texts that is no label itself."""
+    odd = [text for text in texts if stored_label(bundle, text) is None]
     found: dict[str, None] = {}
     for text in odd:
         near = process.extract(
@@ -92,7 +92,12 @@ def title_of(view: View) -> str:
         title = f"likeness to {view.like}"
     else:
         title = "your image" if view.image is None else f"probe image {view.image}"
-    return f"{title} but not “{view.but_not}”" if view.but_not else title
+    return less(title, view.but_not)
+
+
+def less(title: str, but_not: str) -> str:
+    """A query in words with what it is to stay away from."""
+    return f"{title} but not “{but_not}”" if but_not else title
 
 
 def query_of(bundle: Bundle, memo: Memo, view: View, encode: TextEncoder) -> Query:

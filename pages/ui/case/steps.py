@@ -11,7 +11,7 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.files import ROOT
-from csp_engine.search.query import NullLevel, allowed_rows, rank, stored_label
+from csp_engine.search import NullLevel, allowed_rows, rank, stored_label
 from csp_engine.stats.intervals import difference_of_shares, share_of
 from csp_engine.views import lists, random_sets
 from csp_engine.views.address import View

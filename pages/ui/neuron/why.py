@@ -9,7 +9,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import ScoreParts, resolve_params
-from csp_engine.search.query import stored_label
+from csp_engine.search import stored_label
 from csp_engine.views.address import MAX_QUERY, View, shorten
 from csp_engine.views.images.tiles import ShownImage, Tile
 from pages.ui.parts.cards import Packs, one_way, plain, show, tile_grid

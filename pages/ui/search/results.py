@@ -10,7 +10,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
-from csp_engine.views.finding.query import Query, spelt_like
+from csp_engine.views.finding.query import Query, spelt_like, texts_of
 from csp_engine.views.finding.standing import STANDING_WORDS, Judged, judgement
 from csp_engine.views.images.tiles import ShownImage, Tile
 from csp_engine.views.neuron.card import NeuronCard
@@ -50,7 +50,8 @@ def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_sear
 
 def did_you_mean(bundle: Bundle, view: View, judged: Judged | None) -> None:
     """Labels spelt like what was asked, where nothing stands out for it."""
-    near = spelt_like(bundle, view) if judged and judged.best != "clear" else []
+    is_clear = judged is None or judged.best == "clear"
+    near = [] if is_clear else spelt_like(bundle, texts_of(bundle, view.q))
     if not near:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="examples"):

@@ -18,7 +18,7 @@ from csp_engine.audits.alignment import (
     kinds,
 )
 from csp_engine.bundle import Bundle
-from csp_engine.search.query import stored_label
+from csp_engine.search import stored_label
 from csp_engine.stats.intervals import Share, difference_of_shares, share_of
 from csp_engine.views import random_sets
 from csp_engine.views.address import View

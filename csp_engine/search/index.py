@@ -1,0 +1,236 @@
+"""An index of concept vectors: made, opened, and asked for the nearest.
+
+It holds one vector per neuron of every layer of a method; its ids are row numbers of the table
+``(model, layer, unit)`` that the bundle stores beside it. Neurons without evidence have the zero
+vector and are left out of the index, so they can never be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float32, Int64
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import BundleError, InputError
+from csp_engine.types import NeuronRef
+
+INDEX_KINDS = ("auto", "flat", "hnsw", "ivf")
+EXACT_UP_TO = 1_000_000
+"""Up to this many vectors ``auto`` searches exactly: 100,000 x 512 takes about ten milliseconds."""
+
+RECALL_QUERIES = 100
+TIE = 1e-6
+"""Two ways of summing a float32 dot product of unit vectors differ by less than this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BuiltIndex:
+    """A new index and how often it finds the true ten nearest: 1.0 for ``flat``, being exact."""
+
+    index: Any
+    recall_at_10: float
+    kind: str
+
+    def write(self, path: Path) -> None:
+        """Store the index; ``open_index`` reads it back memory-mapped."""
+        faiss.write_index(self.index, str(path))
+
+    def facts(self) -> dict[str, Any]:
+        """What a bundle should remember about it, JSON-ready."""
+        return {
+            "kind": self.kind,
+            "n_vectors": int(self.index.ntotal),
+            "recall_at_10": self.recall_at_10,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NearestRows:
+    """Rows of the index table, best first; equal scores go to the lower row."""
+
+    row_m: Int64[np.ndarray, " m"]
+    score_m: Float32[np.ndarray, " m"]
+
+    def __len__(self) -> int:
+        return len(self.row_m)
+
+
+def build_index(
+    vector_ud: Float32[np.ndarray, "u d"], kind: str = "auto", *, seed: int = 0
+) -> BuiltIndex:
+    """Index concept vectors for inner-product search; the id of a vector is its row number.
+
+    ``auto`` is ``flat`` (exact) up to a million vectors and ``hnsw`` above. For ``hnsw`` and
+    ``ivf`` the recall of the ten nearest is measured against exact search on a sample.
+
+    Args:
+        vector_ud: unit rows, or zero rows for neurons without evidence, which are left out.
+        kind: one of ``INDEX_KINDS``.
+        seed: draws the sample for the recall.
+
+    Raises:
+        InputError: if ``kind`` does not exist.
+    """
+    if kind not in INDEX_KINDS:
+        raise InputError(f"Index {kind!r} does not exist; choose one of {', '.join(INDEX_KINDS)}.")
+    row_m = np.flatnonzero(np.any(vector_ud, axis=1)).astype(np.int64)
+    kept_md = np.ascontiguousarray(vector_ud[row_m], dtype=np.float32)
+    if kind == "auto":
+        kind = "flat" if len(row_m) <= EXACT_UP_TO else "hnsw"
+    if not len(row_m):
+        kind = "flat"  # nothing to train the others on
+    inner = _empty_index(kind, vector_ud.shape[1], len(row_m))
+    if not inner.is_trained:
+        inner.train(kept_md)
+    index = faiss.IndexIDMap2(inner)
+    index.add_with_ids(kept_md, row_m)
+    if kind == "ivf":
+        inner.make_direct_map()
+    recall = 1.0 if kind == "flat" else _recall_at_10(index, kept_md, row_m, seed)
+    return BuiltIndex(index, recall, kind)
+
+
+def rank(
+    index: Any,
+    query_d: Float32[np.ndarray, " d"],
+    n: int,
+    *,
+    allowed_u: Bool[np.ndarray, " u"] | None = None,
+) -> NearestRows:
+    """The ``n`` vectors of an index with the largest inner product with a query.
+
+    Scores are summed anew, row by row in float64, so that equal vectors get equal scores and the
+    order does not depend on how the index sums. Fewer than ``n`` come back when fewer exist.
+
+    Args:
+        index: from ``build_index``.
+        query_d: any length; with unit length the scores are cosines.
+        n: at least 1.
+        allowed_u: over all rows of the index table; rows that are False are not looked at.
+    """
+    n_possible = index.ntotal if allowed_u is None else min(index.ntotal, int(allowed_u.sum()))
+    if not n_possible or n < 1:
+        return NearestRows(np.zeros(0, np.int64), np.zeros(0, np.float32))
+    query_1d = np.ascontiguousarray(query_d[None], dtype=np.float32)
+    inner = faiss.downcast_index(index.index)
+    if allowed_u is not None and not isinstance(inner, faiss.IndexFlat):
+        # An approximate index walks past too many forbidden rows; the allowed ones are few.
+        held_m = faiss.vector_to_array(index.id_map)
+        return _rank_rows(index, query_d, held_m[allowed_u[held_m]], n)
+    params = None
+    if allowed_u is not None:
+        bits = np.packbits(allowed_u, bitorder="little")
+        selector = faiss.IDSelectorBitmap(len(allowed_u), faiss.swig_ptr(bits))
+        params = faiss.SearchParameters()
+        params.sel = selector
+    k = min(n_possible, n + 16)
+    while True:
+        score_1k, row_1k = index.search(query_1d, k, params=params)
+        found_k = row_1k[0] >= 0
+        is_tie_open = found_k.all() and score_1k[0, min(n, k) - 1] - score_1k[0, -1] <= 2 * TIE
+        if k >= n_possible or not is_tie_open:
+            return _rank_rows(index, query_d, row_1k[0][found_k], n)
+        k = min(n_possible, 4 * k)
+
+
+def rank_like(
+    index: Any, row: int, n: int, *, allowed_u: Bool[np.ndarray, " u"] | None = None
+) -> NearestRows:
+    """The neurons most like the one in ``row``, itself excluded; none if it has no evidence."""
+    try:
+        query_d = index.reconstruct(row)
+    except RuntimeError:  # a zero vector was left out of the index
+        return NearestRows(np.zeros(0, np.int64), np.zeros(0, np.float32))
+    found = rank(index, query_d, n + 1, allowed_u=allowed_u)
+    others_m = found.row_m != row
+    return NearestRows(found.row_m[others_m][:n], found.score_m[others_m][:n])
+
+
+def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
+    """The index of a method and its table of rows (model, layer, unit), memory-mapped.
+
+    Raises:
+        BundleError: if the bundle has no such index, or its file is not an index.
+    """
+    path = bundle.index_path(method)
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP), bundle.index_rows(method)
+    except RuntimeError:
+        raise BundleError(
+            f"Bundle {bundle.name} is damaged: {path.name} of method {method} is no FAISS index; "
+            "run 'csp build' with the same inputs to repair it."
+        ) from None
+
+
+def allowed_rows(
+    rows: pd.DataFrame, *, model: str | None = None, layers: Sequence[str] | None = None
+) -> Bool[np.ndarray, " u"] | None:
+    """A mask over the index table, or None when nothing is filtered."""
+    if model is None and layers is None:
+        return None
+    keep_u = np.ones(len(rows), dtype=bool)
+    if model is not None:
+        keep_u &= rows["model"].to_numpy() == model
+    if layers is not None:
+        keep_u &= rows["layer"].isin(list(layers)).to_numpy()
+    return keep_u
+
+
+def row_of(rows: pd.DataFrame, neuron: NeuronRef) -> int:
+    """The row of a neuron in the index table.
+
+    Raises:
+        InputError: if the table has no such neuron.
+    """
+    at_m = np.flatnonzero(rows["unit"].to_numpy() == neuron.unit)
+    # Texts are compared in the rows of this unit alone: in all of them that takes 10 ms.
+    same = rows.take(at_m)
+    is_it_m = ((same["layer"] == neuron.layer) & (same["model"] == neuron.model)).to_numpy(bool)
+    if not is_it_m.any():
+        raise InputError(f"Neuron {neuron} is not in this index; 'csp info' lists what is.")
+    return int(at_m[is_it_m][0])
+
+
+def _empty_index(kind: str, width: int, n_vectors: int) -> Any:
+    if kind == "hnsw":
+        index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction, index.hnsw.efSearch = 80, 128
+        return index
+    if kind == "ivf":
+        n_lists = max(1, min(round(4 * n_vectors**0.5), n_vectors // 39))
+        index: Any = faiss.index_factory(width, f"IVF{n_lists},Flat", faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = max(1, n_lists // 8)
+        return index
+    return faiss.IndexFlatIP(width)
+
+
+def _rank_rows(index: Any, query_d: np.ndarray, row_m: np.ndarray, n: int) -> NearestRows:
+    """Rank rows that the index holds, exactly."""
+    row_m = np.sort(row_m.astype(np.int64))
+    score_m = np.empty(len(row_m), dtype=np.float32)
+    for start in range(0, len(row_m), 4096):
+        block = row_m[start : start + 4096]
+        score_m[start : start + 4096] = (
+            index.reconstruct_batch(block).astype(np.float64) * query_d.astype(np.float64)
+        ).sum(axis=1)
+    order = np.argsort(-score_m, kind="stable")[:n]
+    return NearestRows(row_m[order], score_m[order])
+
+
+def _recall_at_10(index: Any, kept_md: np.ndarray, row_m: np.ndarray, seed: int) -> float:
+    """Share of the true ten nearest that the index finds; an equally near vector counts too."""
+    rng = np.random.default_rng(seed)
+    sample = np.sort(rng.choice(len(kept_md), min(RECALL_QUERIES, len(kept_md)), replace=False))
+    n_near = min(10, len(kept_md))
+    exact = faiss.IndexFlatIP(kept_md.shape[1])
+    exact.add(kept_md)
+    near_qk, _ = exact.search(kept_md[sample], n_near)
+    found_qk, _ = index.search(kept_md[sample], n_near)
+    return float(np.mean(found_qk >= near_qk[:, -1:] - TIE))

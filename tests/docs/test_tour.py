@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
 
 from PIL import Image
+
+from tools import pictures as script
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -45,8 +46,7 @@ def test_every_picture_is_there_small_and_in_words():
 
 
 def test_the_script_takes_exactly_these_pictures():
-    named = runpy.run_path(str(DOCS / "pictures.py"))
-    assert {*named["PICTURES"], *named["EXPORTED"]} == set(pictures())
+    assert {*script.PICTURES, *script.EXPORTED} == set(pictures())
 
 
 def test_the_readme_starts_with_what_it_is_a_picture_and_two_commands():

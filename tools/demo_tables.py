@@ -89,7 +89,7 @@ def captioner(record: Record) -> str:
 
 
 def search(record: Record) -> str:
-    """How often a search by words finds a neuron that answers to them among the first five."""
+    """How often a search by words finds a neuron that responds to them among the first five."""
     found = record["search"]
     names = {
         "usual_wording": "concepts, by their name",
@@ -108,7 +108,7 @@ def labels(record: Record) -> str:
          share(found["silent_where_none"]) if "silent_where_none" in found else "cannot say so"]
         for name, found in record["labels"]["methods"].items()
     ]  # fmt: skip
-    head = "method | best label right | right among five | says so where nothing is true"
+    head = "method | best label right | right among five | says none where none is true"
     return rows_of(head, rows)
 
 

@@ -53,7 +53,7 @@ def channels(record: Record) -> str:
                  for found in best.values())]
         for c, name in COLUMNS.items()
     ]  # fmt: skip
-    return rows_of(f"answers to | {' | '.join(f'`{model}`' for model in best)}", rows)
+    return rows_of(f"responds to | {' | '.join(f'`{model}`' for model in best)}", rows)
 
 
 def poolings(record: Record) -> str:
@@ -66,7 +66,7 @@ def poolings(record: Record) -> str:
         for c, name in COLUMNS.items()
     ]  # fmt: skip
     heads = [f"`{m}`, {pooling}" for m in models for pooling in ("mean", "maximum")]
-    return rows_of(f"answers to | {' | '.join(heads)}", rows)
+    return rows_of(f"responds to | {' | '.join(heads)}", rows)
 
 
 def accuracy(record: Record) -> str:
@@ -142,7 +142,7 @@ def search(record: Record) -> str:
                            f"({min(ranks)}–{max(ranks)})")  # fmt: skip
             rows.append(row)
     head = (
-        "searched for | in | neurons that answer | first by chance | CSP: first by the usual "
+        "searched for | in | neurons that respond | first by chance | CSP: first by the usual "
         "word; median (range) of all wordings | SemanticLens: the same"
     )
     return rows_of(head, rows)
@@ -160,7 +160,7 @@ def best_labels(record: Record) -> str:
          *(label(row, method) for method in METHODS)]
         for name in ARTEFACTS for row in found if row["artefact"] == name
     ]  # fmt: skip
-    return rows_of(f"answers to | channel | AUROC | {' | '.join(METHODS.values())}", rows)
+    return rows_of(f"responds to | channel | AUROC | {' | '.join(METHODS.values())}", rows)
 
 
 def labels(record: Record) -> str:
@@ -172,7 +172,7 @@ def labels(record: Record) -> str:
                 [title, METHODS[method], share(found["best"]), share(found["claims_where_true"]),
                  share(found["silent_where_none"])]
             )  # fmt: skip
-    head = "encoder | method | best label right | called reliable | none claimed where none is true"
+    head = "encoder | method | best label right | called reliable | says none where none is true"
     return rows_of(head, rows)
 
 
@@ -187,7 +187,7 @@ def walk(record: Record) -> str:
         )  # fmt: skip
     head = (
         "classifier | concept vectors | influential | valid / spurious / unexpected | called "
-        "spurious that truly answer to an artefact | of those that truly answer, called spurious"
+        "spurious that truly respond to an artefact | of those that truly respond, called spurious"
     )
     return rows_of(head, rows)
 

@@ -75,6 +75,13 @@ def build(
         Path | None,
         typer.Option(help="Local checkpoint (safetensors or .pt).", rich_help_panel=MODEL),
     ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            help="What to take of a checkpoint with several networks, such as state_dict_ema.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Short name of the model in ids.", rich_help_panel=MODEL)
     ] = None,
@@ -210,6 +217,7 @@ def build(
             preprocessing=preprocessing,
             class_names=class_names,
             device=device,
+            weights_key=weights_key,
         )
         progress("load model", 1, 1)
         progress("load encoder", 0, 1)

@@ -1,35 +1,160 @@
-"""Weights from files and from the network: read safely, fitted exactly, refused in one sentence."""
+"""Weights from files and from the network: read safely, refused in one sentence."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
 import torch
-from torch import nn
 
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.networks.fitting import fit_weights
+
+__all__ = [
+    "CHECKPOINT_SUFFIXES",
+    "NEXT_STEP",
+    "Checkpoint",
+    "downloading",
+    "fit_weights",
+    "is_cached_by_hub",
+    "is_cached_by_torch",
+    "is_offline",
+    "load_tensors",
+    "missing_model",
+    "read_checkpoint",
+    "read_tensor_file",
+    "short_reason",
+]
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
+"""Where trainers put the weights, the plain ones first."""
+AVERAGED_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "averaged")
+TRAINING_KEYS = re.compile(
+    r"(optimi[sz]er|optim|lr_scheduler|scheduler|scaler|amp|callbacks|loops|criterion)(s|_\w+)?"
+)
+"""What else trainers save; none of it is a network."""
+
+
+class Checkpoint(dict[str, torch.Tensor]):
+    """The tensors of a file; ``notices`` say what else it holds that would fit."""
+
+    notices: list[str]
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], notices: Sequence[str] = ()) -> None:
+        super().__init__(tensors)
+        self.notices = list(notices)
+
+
+def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     """Read the tensors of a safetensors or PyTorch checkpoint without running code from it.
 
-    A dictionary nested under ``state_dict``, ``model_state_dict``, ``model``, ``net`` or
-    ``network`` is unwrapped.
+    Dictionaries nested under the names that trainers use are unwrapped; where there are plain and
+    averaged weights, the plain ones are taken.
+
+    Args:
+        path: the file.
+        key: what to take of it: the name of an entry, dots for nested ones, or a prefix of names.
+
+    Raises:
+        InputError: the file is missing, damaged, of another kind, or holds pickled objects, or
+            has no such entry.
+    """
+    path = Path(path)
+    content = read_tensor_file(path)
+    notices: list[str] = []
+    if key is not None:
+        content = _entry(content, key, path.name)
+    for _ in range(4):
+        inner = _inner(content, path.name, notices) if isinstance(content, Mapping) else None
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, Mapping):
+        raise InputError(
+            f"{path.name} holds a {type(content).__name__}, not a state_dict; save state_dict()."
+        )
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
+    if not tensors:
+        raise InputError(f"{path.name} holds no tensors; save the network's state_dict() in it.")
+    return Checkpoint(tensors, notices)
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(v, torch.Tensor) or _holds_tensors(v) for v in value.values()
+    )
+
+
+def _inner(content: Mapping[Any, Any], name: str, notices: list[str]) -> Any:
+    """The nested dictionary that holds the weights, or None where the tensors lie here."""
+    held = [str(k) for k, v in content.items() if _holds_tensors(v)]
+    for known in (STATE_KEYS, AVERAGED_KEYS):
+        for key in known:
+            if key in held:
+                averaged = [k for k in AVERAGED_KEYS if k in held and k != key]
+                if averaged:
+                    notices.append(
+                        f"{name} also holds averaged weights; --weights-key {averaged[0]} takes "
+                        "those."
+                    )
+                return content[key]
+    if any(isinstance(v, torch.Tensor) for v in content.values()):
+        return None
+    others = [k for k in held if not TRAINING_KEYS.fullmatch(k)]
+    if len(others) > 1:
+        raise InputError(
+            f"{name} holds several sets of tensors ({', '.join(others[:6])}); choose one with "
+            "--weights-key NAME."
+        )
+    return content[others[0]] if others else None
+
+
+def _entry(content: Any, key: str, name: str) -> Any:
+    """What a file holds under a key, dots for nested ones, or with a prefix of its names."""
+    at, left = content, key
+    while left and isinstance(at, Mapping):
+        if left in at:
+            at, left = at[left], ""
+            break
+        step = next((str(k) for k in at if left.startswith(f"{k}.")), None)
+        if step is None:
+            break
+        at, left = at[step], left[len(step) + 1 :]
+    if not left and isinstance(at, Mapping):
+        return at
+    if isinstance(at, Mapping):
+        wrapped = next((at[k] for k in STATE_KEYS if _holds_tensors(at.get(k))), at)
+        under = {
+            str(k)[len(left) + 1 :]: v for k, v in wrapped.items() if str(k).startswith(f"{left}.")
+        }
+        if under:
+            return under
+    known = [str(k) for k in content] if isinstance(content, Mapping) else []
+    prefixes = list(dict.fromkeys(k.split(".")[0] for k in known))
+    raise InputError(
+        f"{name} has nothing under {key!r}; it has {', '.join(prefixes[:8]) or 'no names'}."
+    )
+
+
+def read_tensor_file(path: Path) -> Any:
+    """What a safetensors or PyTorch file holds, tensors and plain values only.
 
     Raises:
         InputError: the file is missing, damaged, of another kind, or holds pickled objects.
     """
-    path = Path(path)
     if not path.is_file():
         raise InputError(
             f"The weights file {path} does not exist; give a .safetensors or .pt file."
@@ -48,75 +173,30 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             raise InputError(
                 f"{path.name} cannot be read as safetensors ({short_reason(error)}); copy it again."
             ) from None
+    return load_tensors(path, path.name)
+
+
+def load_tensors(source: Path | BinaryIO, name: str) -> Any:
+    """What a PyTorch file holds, without running code from it."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of archives that are refused below
+            return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged or pickled files
-        if "weights_only" in str(error).lower() or "unsupported global" in str(error).lower():
+        text = str(error).lower()
+        if "torchscript" in text:
             raise InputError(
-                f"{path.name} holds pickled Python objects, which could run code when loaded; "
+                f"{name} is a TorchScript archive; save its weights alone with "
+                "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE) and give that file."
+            ) from None
+        if "weights_only" in text or "unsupported global" in text:
+            raise InputError(
+                f"{name} holds pickled Python objects, which could run code when loaded; "
                 "save its state_dict() alone, best as .safetensors, and give that file."
             ) from None
         raise InputError(
-            f"{path.name} cannot be read as a PyTorch checkpoint ({short_reason(error)}); "
-            "copy it again."
+            f"{name} cannot be read as a PyTorch checkpoint ({short_reason(error)}); copy it again."
         ) from None
-    for key in ("state_dict", "model_state_dict", "model", "net", "network"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping):
-        raise InputError(
-            f"{path.name} holds a {type(content).__name__}, not a state_dict; save state_dict()."
-        )
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-    if not tensors:
-        raise InputError(f"{path.name} holds no tensors; save the network's state_dict() in it.")
-    return tensors
-
-
-def fit_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
-    """Put a checkpoint into a network, or say exactly why it does not fit.
-
-    The prefixes ``module.``, ``_orig_mod.`` and ``model.`` are taken off when every key has one and
-    no key of the network does. Missing ``num_batches_tracked`` counters are ignored: they do
-    nothing in evaluation. ``source`` is how the error calls the checkpoint.
-
-    Raises:
-        InputError: keys are missing, unexpected or of another shape.
-    """
-    wanted = network.state_dict()
-    tensors = dict(tensors)
-    for prefix in ("module.", "_orig_mod.", "model."):
-        if all(k.startswith(prefix) for k in tensors) and not any(
-            k.startswith(prefix) for k in wanted
-        ):
-            tensors = {k.removeprefix(prefix): v for k, v in tensors.items()}
-    missing = [k for k in wanted if k not in tensors and not k.endswith("num_batches_tracked")]
-    unexpected = [k for k in tensors if k not in wanted]
-    mismatched = [k for k in wanted if k in tensors and tensors[k].shape != wanted[k].shape]
-    if not (missing or unexpected or mismatched):
-        network.load_state_dict(tensors, strict=False)
-        return
-
-    def some(keys: Sequence[str]) -> str:
-        return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-
-    def sizes(key: str) -> str:
-        there, here = ("x".join(map(str, t[key].shape)) or "a number" for t in (tensors, wanted))
-        return f"{key} is {there} instead of {here}"
-
-    parts = []
-    if missing:
-        parts.append(f"{len(missing)} missing ({some(missing)})")
-    if unexpected:
-        parts.append(f"{len(unexpected)} unexpected ({some(unexpected)})")
-    if mismatched:
-        parts.append(f"{len(mismatched)} of another shape ({some([sizes(k) for k in mismatched])})")
-    hint = "check that the architecture is the one these weights were trained with"
-    last = list(wanted)[-1]
-    if mismatched and not missing and not unexpected and set(mismatched) <= set(list(wanted)[-2:]):
-        hint = f"give n_classes={tensors[last].shape[0]} if only the number of classes differs"
-    raise InputError(f"{source} does not fit {type(network).__name__}: {', '.join(parts)}; {hint}.")
 
 
 def is_offline() -> bool:

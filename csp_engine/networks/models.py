@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -24,8 +24,8 @@ from torch import nn
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.networks.checkpoints import (
     NEXT_STEP,
+    Checkpoint,
     downloading,
-    fit_weights,
     is_cached_by_hub,
     is_cached_by_torch,
     is_offline,
@@ -33,6 +33,7 @@ from csp_engine.networks.checkpoints import (
     read_checkpoint,
     short_reason,
 )
+from csp_engine.networks.fitting import fit_weights, n_outputs_in, take_head
 from csp_engine.networks.outputs import OutputReader
 from csp_engine.networks.preprocessing import (
     Preprocess,
@@ -194,6 +195,25 @@ class _Loaded:
     class_names: tuple[str, ...] | None = None
     preprocess: Preprocess | None = None
     why_no_recipe: str = ""
+    notices: list[str] = field(default_factory=list)
+
+
+def _fitted(
+    build: Callable[[int | None], nn.Module],
+    tensors: Checkpoint,
+    source: str,
+    n_classes: int | None,
+) -> tuple[nn.Module, list[str]]:
+    """An architecture with a checkpoint in it, its number of outputs as the weights have it."""
+    network = build(n_classes)
+    notices = list(tensors.notices)
+    if n_classes is None:
+        found = n_outputs_in(network, tensors)
+        if found is not None:
+            network = build(found)
+            notices.append(f"{source} has {found} outputs.")
+    notices += take_head(network, tensors)
+    return network, notices + fit_weights(network, tensors, source)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
@@ -203,7 +223,9 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f"the nearest names are {', '.join(near)}" if near else "see the library's list of names"
 
 
-def _torchvision(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
+def _torchvision(
+    rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None
+) -> _Loaded:
     from torchvision.models import get_model, get_model_weights, list_models
     from torchvision.transforms._presets import ImageClassification
 
@@ -234,17 +256,22 @@ def _torchvision(rest: str, weights: Path | None, n_classes: int | None) -> _Loa
             }
         )
     if weights is not None:
-        options: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
+        options: dict[str, Any] = {}
         if name in ("inception_v3", "googlenet"):
             # Their published weights expect this re-normalisation; it belongs to the preprocessing.
             options |= {"transform_input": True, "init_weights": False}
-        network = get_model(name, weights=None, **options)
-        tensors = read_checkpoint(weights)
+
+        def build(n: int | None) -> nn.Module:
+            sized = {} if n is None else {"num_classes": n}
+            return get_model(name, weights=None, **options, **sized)
+
+        tensors = read_checkpoint(weights, weights_key)
         if name.startswith("densenet"):  # published files use names from before torch 0.4
             old = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
-            tensors = {old.sub(r"\1\2", k): v for k, v in tensors.items()}
-        fit_weights(network, tensors, Path(weights).name)
-        return _Loaded(network, recipe, why_no_recipe=why)
+            renamed = {old.sub(r"\1\2", k): v for k, v in tensors.items()}
+            tensors = Checkpoint(renamed, tensors.notices)
+        network, notices = _fitted(build, tensors, Path(weights).name, n_classes)
+        return _Loaded(network, recipe, why_no_recipe=why, notices=notices)
     _no_other_head(n_classes)
     if entry is None:
         raise InputError(f"torchvision/{name} has no published weights; give a weights file.")
@@ -264,7 +291,9 @@ def _no_other_head(n_classes: int | None) -> None:
         )
 
 
-def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
+def _timm(
+    rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None
+) -> _Loaded:
     import timm
     from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
 
@@ -305,11 +334,18 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
         refuse_code(list(settings), f"config.json of {repository}")
         if not is_plain(settings[2] or {}):
             raise InputError(f"config.json of {repository} has model_args that no network takes.")
+    notices: list[str] = []
+    network: Any
     if weights is not None:
-        options: dict[str, Any] = {} if n_classes is None else {"num_classes": n_classes}
-        with downloading(f"The settings of {rest}"):
-            network = create(rest, pretrained=False, **options)
-        fit_weights(network, read_checkpoint(weights), Path(weights).name)
+
+        def build(n: int | None) -> nn.Module:
+            sized = {} if n is None else {"num_classes": n}
+            with downloading(f"The settings of {rest}"):
+                return create(rest, pretrained=False, **sized)
+
+        tensors = read_checkpoint(weights, weights_key)
+        fitted, notices = _fitted(build, tensors, Path(weights).name, n_classes)
+        network = fitted
     else:
         _no_other_head(n_classes)
         with downloading(what):
@@ -323,15 +359,17 @@ def _timm(rest: str, weights: Path | None, n_classes: int | None) -> _Loaded:
         if labels:
             names = tuple(map(str, labels))
         elif subset:
-            info = ImageNetInfo(subset)
-            names = tuple(info.index_to_description(i) for i in range(network.num_classes))
-    loaded = _Loaded(network, recipe, names, preprocess)
+            info, count = ImageNetInfo(subset), cast("int", network.num_classes)
+            names = tuple(info.index_to_description(i) for i in range(count))
+    loaded = _Loaded(network, recipe, names, preprocess, notices=notices)
     if recipe is None:
         loaded.recipe = {"timm": json.loads(json.dumps(config))}
     return loaded
 
 
-def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: bool) -> _Loaded:
+def _transformers(
+    rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None, own: bool
+) -> _Loaded:
     import transformers
 
     folder = Path(rest).expanduser()
@@ -369,10 +407,17 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
     is_classifier = "ForImageClassification" in stated
     auto = transformers.AutoModelForImageClassification if is_classifier else transformers.AutoModel
     network: Any
+    notices: list[str] = []
     try:
         if weights is not None:
-            network = auto.from_config(config)
-            fit_weights(network, read_checkpoint(weights), Path(weights).name)
+
+            def build(n: int | None) -> nn.Module:
+                if n is not None:
+                    config.num_labels = n
+                return auto.from_config(config)
+
+            tensors = read_checkpoint(weights, weights_key)
+            network, notices = _fitted(build, tensors, Path(weights).name, n_classes)
         else:
             with downloading(what, next_step):
                 network = _whole(auto, source, {"config": config, **offline})
@@ -392,7 +437,7 @@ def _transformers(rest: str, weights: Path | None, n_classes: int | None, own: b
         is_named = not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
         names = labels if is_named else None
     assert isinstance(network, nn.Module)
-    loaded = _Loaded(network, None, names)
+    loaded = _Loaded(network, None, names, notices=notices)
     if own:
         return loaded
     try:
@@ -627,6 +672,7 @@ def load_model(
     class_names: Path | Sequence[str] | None = None,
     n_classes: int | None = None,
     device: str = "cpu",
+    weights_key: str | None = None,
 ) -> TargetModel:
     """Load a target model with the preprocessing its weights were trained with.
 
@@ -640,8 +686,10 @@ def load_model(
         preprocessing: a mapping or JSON file that overrides keys of the recipe
             (``csp_engine.networks.preprocessing``).
         class_names: a list, or a file with one name a line; by default those of the weights.
-        n_classes: number of outputs of the architecture, when a checkpoint has another number.
+        n_classes: number of outputs of the architecture; by default what the checkpoint has.
         device: ``cpu``, ``cuda``, ``cuda:1``, …
+        weights_key: what to take of a checkpoint that holds several networks: an entry's name, dots
+            for nested ones, or a prefix of names.
 
     Raises:
         InputError: the spec, weights, names or preprocessing cannot be used.
@@ -662,6 +710,8 @@ def load_model(
     override = _read_override(preprocessing)
     rest = spec.removeprefix(prefix)
     weights = Path(weights) if weights is not None else None
+    if weights_key is not None and weights is None:
+        raise InputError(f"--weights-key {weights_key!r} names a part of a file; add --weights.")
 
     stated: dict[str, Any] = {}
     if prefix == "python:":
@@ -678,11 +728,13 @@ def load_model(
                 loaded.network, loaded.preprocessing, loaded.class_names, loaded.preprocess
             )
         if weights is not None:
-            fit_weights(loaded.network, read_checkpoint(weights), weights.name)
+            tensors = read_checkpoint(weights, weights_key)
+            loaded.notices += tensors.notices + fit_weights(loaded.network, tensors, weights.name)
     elif prefix == "transformers/":
-        loaded = _transformers(rest, weights, n_classes, own=_is_complete(override))
+        loaded = _transformers(rest, weights, n_classes, weights_key, own=_is_complete(override))
     else:
-        loaded = _KINDS[prefix](spec if prefix == "hf-hub:" else rest, weights, n_classes)
+        source = spec if prefix == "hf-hub:" else rest
+        loaded = _KINDS[prefix](source, weights, n_classes, weights_key)
 
     record, preprocess = loaded.recipe, loaded.preprocess
     if override or record is None:
@@ -703,6 +755,7 @@ def load_model(
         preprocess=preprocess,
         **stated,
     )
+    model.steadiness.remember(loaded.notices)
     if class_names is None:
         return model
     with torch.inference_mode():

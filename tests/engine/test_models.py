@@ -106,13 +106,12 @@ def test_local_timm_checkpoint_with_timms_preprocessing(tmp_path):
         torch.testing.assert_close(model.network(x), network.eval()(x))
 
 
-def test_weights_of_another_class_count_say_how_to_load_them(squeezenet_file):
-    with pytest.raises(
-        InputError,
-        match=r"2 of another shape \(classifier.1.weight is 5x512x1x1 "
-        r"instead of 1000x512x1x1.*n_classes=5",
-    ):
-        load_model("torchvision/squeezenet1_1", weights=squeezenet_file)
+def test_weights_of_another_class_count_are_read_without_being_told(squeezenet_file):
+    model = load_model("torchvision/squeezenet1_1", weights=squeezenet_file)
+    assert model.network.classifier[1].weight.shape == (5, 512, 1, 1)
+    assert model.class_names is None
+    told = load_model("torchvision/squeezenet1_1", weights=squeezenet_file, n_classes=5)
+    assert model.fingerprint == told.fingerprint
 
 
 def test_weights_of_another_network_name_the_first_keys(squeezenet_file):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.views.address import ALL_LAYERS, View
 from pages.ui.case import audit as case_audit
 from pages.ui.case import fate as case_fate
@@ -13,7 +14,6 @@ from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import opened, set_params
 from pages.ui.views import case as audit
-from pages.ui.views.neuron import method_title
 
 
 def main() -> None:

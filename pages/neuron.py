@@ -1,17 +1,21 @@
 """Neuron: what excites it, what looks the same and does not, and what to call it."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
+from csp_engine.views.images import choices
+from csp_engine.views.images.groups import split_of
+from csp_engine.views.images.pairs import images_in_pairs
+from csp_engine.views.neuron.label import heading_of
 from pages.ui.neuron import candidates, sections, verdict, walking
 from pages.ui.parts.cards import Packs, badge, plain, show, tile_grid
 from pages.ui.parts.words import explained, term
-from pages.ui.shell import problems, sharing
+from pages.ui.shell import problems, sharing, store
 from pages.ui.shell.page import go, opened, set_params
-from pages.ui.views import images as evidence
-from pages.ui.views import neuron as neurons
 
 
 def main() -> None:
@@ -45,29 +49,20 @@ def main() -> None:
 
 def header(bundle: Bundle, view: View, n_units: int) -> None:
     """Name, label and state."""
-    label = neurons.best_label(bundle, view.model, view.layer, view.unit, view.method)
-    row = bundle.units(view.model, view.layer).iloc[view.unit]
-    words = "".join(badge(word, "warn") for word, _ in neurons.flags(row))
-    title = neurons.method_title(view.method)
+    heading = heading_of(bundle, view.neuron, view.method)
+    label = heading.label
+    badges = "".join(badge(state.word, "warn") for state in heading.states)
     if label.is_reliable:
-        name = f"<h1 class='csp-title' dir='auto'>{plain(label.text)}</h1>"
-        words += badge(f"{title} {numbers.score(label.score)}", "good")
-    else:
-        name = "<h1 class='csp-title none'>No reliable label</h1>"
+        badges += badge(f"{heading.method} {numbers.score(label.score)}", "good")
+    kind = " dir='auto'" if label.is_reliable else ""
+    css = "csp-title" if label.is_reliable else "csp-title none"
     show(
         f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit} "
-        f"<span>(of {numbers.count(n_units)})</span></p>{name}<div>{words}</div>"
+        f"<span>(of {numbers.count(n_units)})</span></p>"
+        f"<h1 class='{css}'{kind}>{plain(label.heading)}</h1><div>{badges}</div>"
     )
-    reasons = [why for _, why in neurons.flags(row)]
-    if not label.is_reliable and label.text:
-        reasons.append(
-            f"The best {title} label, “{label.text}”, does no better than the best label of random "
-            "image sets of the same size."
-        )
-    elif not label.text:
-        reasons.append(f"{title} has nothing to go by: no exemplars, or nothing left of them.")
-    if reasons:
-        show(f"<p class='csp-lead'>{plain(' '.join(reasons))}</p>")
+    if heading.reasons:
+        show(f"<p class='csp-lead'>{plain(' '.join(map(str, heading.reasons)))}</p>")
 
 
 def images(bundle: Bundle, view: View) -> None:
@@ -77,7 +72,7 @@ def images(bundle: Bundle, view: View) -> None:
         st.segmented_control(
             "Images",
             SHOWS,
-            format_func=evidence.SHOW_TITLES.__getitem__,
+            format_func=choices.TITLES.__getitem__,
             key="_show",
             required=True,
             label_visibility="collapsed",
@@ -91,30 +86,31 @@ def images(bundle: Bundle, view: View) -> None:
             help=explained("near-duplicate"),
             on_change=lambda: set_params(copies="hide" if st.session_state["_hide"] else ""),
         )
-    parts, n_hidden = evidence.tiles_of(bundle, view)
-    if not parts:
-        st.text(
-            "The bundle has no groups for this neuron."
-            if view.show == "groups"
-            else "No image excites this neuron more than another, so it has no exemplars."
-        )
+    found = choices.chosen_images(
+        bundle,
+        store.MEMO,
+        view.neuron,
+        view.show,
+        limit=view.k,
+        is_hiding=view.copies == "hide",
+    )
+    if not found.parts:
+        st.text(choices.NO_GROUPS if view.show == "groups" else choices.NO_EXEMPLARS)
         return
-    about(bundle, view, n_hidden)
+    about(bundle, view, found.n_hidden)
     packs = Packs(view.bundle, bundle)
     is_pairs = view.show == "contrast"
     picked: list[int | None] = []
-    for at, (heading, tiles) in enumerate(parts):
-        if heading:
-            show(f"<h2 class='csp-h'>{plain(heading)}</h2>")
-        first = at == 0
-        ahead = (view.unit + 1, view.unit - 1) if first and is_pairs else ()
+    for at, part in enumerate(found.parts):
+        if part.heading:
+            show(f"<h2 class='csp-h'>{plain(part.heading)}</h2>")
         grid = tile_grid(
-            tiles,
+            part.tiles,
             packs,
-            label=f"{evidence.SHOW_TITLES[view.show]} of {view.model}/{view.layer}/{view.unit}",
+            label=f"{choices.TITLES[view.show]} of {view.neuron}",
             key=f"images{at}",
             tile_px=220 if is_pairs else 110,
-            prefetch=neurons.prefetch_packs(bundle, view, ahead),
+            prefetch=next_packs(bundle, view) if at == 0 and is_pairs else (),
         )
         picked.append(grid)
     chosen = [image for image in picked if image is not None]
@@ -130,6 +126,18 @@ def images(bundle: Bundle, view: View) -> None:
         )
 
 
+def next_packs(bundle: Bundle, view: View) -> list[str]:
+    """The thumbnail requests that the pages of the next unit and the one before will make."""
+    found: list[str] = []
+    for unit in (view.unit + 1, view.unit - 1):
+        if 0 <= unit < bundle.n_units(view.model, view.layer):
+            packs = Packs(view.bundle, bundle)
+            for image in images_in_pairs(bundle, replace(view.neuron, unit=unit), view.k):
+                packs.at(image)
+            found += packs.urls()
+    return found
+
+
 def about(bundle: Bundle, view: View, n_hidden: int) -> None:
     """What the images are."""
     if view.show == "contrast":
@@ -138,15 +146,15 @@ def about(bundle: Bundle, view: View, n_hidden: int) -> None:
             "leaves it quiet. Similarity is their cosine in the encoder."
         )
     elif view.show == "groups":
-        row = bundle.units(view.model, view.layer).iloc[view.unit]
+        split = split_of(bundle, view.neuron)
         words = (
             f"The scored exemplars split in two. {term('polysemanticity', 'Polysemanticity')} "
-            f"{numbers.score(float(row['polysemanticity']))}, "
-            f"{term('silhouette')} {numbers.score(float(row['silhouette']))}: "
-            f"{evidence.split_in_words(row)} Labels of a group are the nearest, not tested."
+            f"{numbers.score(split.polysemanticity)}, "
+            f"{term('silhouette')} {numbers.score(split.silhouette)}: "
+            f"{split.words} Labels of a group are the nearest, not tested."
         )
     else:
-        words = plain(evidence.ABOUT_SHOW[view.show])
+        words = plain(choices.ABOUT[view.show])
     hidden = f" {n_hidden} near-duplicates hidden." if n_hidden else ""
     show(f"<p class='csp-quiet csp-key csp-left'>{words}{hidden}</p>")
 

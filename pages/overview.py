@@ -5,10 +5,13 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers
+from csp_engine.methods import method_title
 from csp_engine.views import glossary, provenance
 from csp_engine.views.address import View
 from csp_engine.views.finding.examples import example_queries, showcase
 from csp_engine.views.finding.index import searchable_methods
+from csp_engine.views.images.pairs import pair_tiles
+from csp_engine.views.neuron.label import BestLabel, best_label
 from csp_engine.views.places import places
 from pages.ui.overview import layers
 from pages.ui.parts import exporting
@@ -17,8 +20,6 @@ from pages.ui.parts.words import term
 from pages.ui.search import asking
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import bundle_picker, go, link, opened
-from pages.ui.views.images import pair_tiles
-from pages.ui.views.neuron import BestLabel, best_label, method_title
 
 
 def main() -> None:
@@ -79,12 +80,12 @@ def one_neuron(bundle: Bundle, view: View, method: str) -> None:
     if neuron is None:
         return
     here = View(view.bundle, neuron.model, neuron.layer, neuron.unit, method)
-    label = best_label(bundle, neuron.model, neuron.layer, neuron.unit, method)
+    label = best_label(bundle, neuron, method)
     show("<h2 class='csp-h'>How to read a neuron</h2>")
     show(five_sentences(bundle, here, label))
     packs = Packs(view.bundle, bundle)
     tile_grid(
-        pair_tiles(bundle, here, 4),
+        pair_tiles(bundle, store.MEMO, neuron, 4),
         packs,
         label=f"Exemplars of {neuron} beside their contrast images",
         key="showcase",

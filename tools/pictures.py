@@ -27,7 +27,7 @@ from playwright.sync_api import Page, sync_playwright
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers, write_folder
 from csp_engine.types import NeuronRef
-from csp_engine.views.neuron_facts import best_label
+from csp_engine.views.neuron.label import best_label
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "img"
@@ -97,7 +97,7 @@ def clear_neuron(bundle: Bundle) -> NeuronRef:
     fits = [
         concepts.iloc[unit] == "colour patch"
         and bool(scores.reliable_u[unit])
-        and "patch" in best_label(bundle, model, layer, unit, "csp").text
+        and "patch" in best_label(bundle, NeuronRef(model, layer, unit), "csp").text
         for unit in range(len(concepts))
     ]
     score_u = np.where(fits, np.asarray(scores.score_uk[:, 0]), -np.inf)

@@ -10,12 +10,12 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
+from csp_engine.methods import method_title
 from csp_engine.search import require_same_space
 from csp_engine.search.matching import chance_level, match
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, pick
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron_facts import method_title
 from csp_engine.views.places import places
 from csp_engine.views.random_sets import null_of
 from csp_engine.views.table.rows import neuron_table

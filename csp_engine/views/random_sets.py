@@ -11,6 +11,13 @@ from csp_engine.views.controls import controls, shared_part
 from csp_engine.views.memo import Memo
 
 
+def n_drawn(bundle: Bundle) -> int:
+    """How many stand behind the percentiles; 0 where the bundle has none."""
+    if not bundle.has("null"):
+        return 0
+    return int(bundle.stage("null").params.get("n_draws", 0))
+
+
 def null_of(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np.ndarray | None:
     """Concept vectors of random image sets by a method, or None where it has none."""
     key = ("null", bundle.digest, model, layer, method)

@@ -18,7 +18,7 @@ from csp_engine.stats.enrichment import (
     tail_chance,
 )
 from csp_engine.stats.wilson import wilson
-from csp_engine.views.image_facts import properties_of
+from csp_engine.views.images.facts import properties_of
 
 
 @given(st.data())

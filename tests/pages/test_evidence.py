@@ -14,7 +14,10 @@ from csp_engine.bundle import Bundle, copy_slim
 from csp_engine.pipeline import build
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.views import address as state
-from pages.ui.views import images as evidence
+from csp_engine.views.images.facts import ActivationFacts
+from csp_engine.views.images.pairs import exemplar_images
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.shared import shared
 from tests.pages.conftest import component, html, open_page
 from tests.worlds import toys
 
@@ -109,7 +112,7 @@ def test_an_image_says_what_it_is_and_how_strong(marked_bundle):
     view = state.read_view({"layer": LAYER, "unit": str(UNIT)}, "marked", bundle)
     activation_n = np.asarray(bundle.activations("small", LAYER)[UNIT])
     image = int(np.argsort(activation_n)[len(activation_n) // 2])
-    facts = dict(evidence.Describer(bundle, view).facts(image, float(activation_n[image])))
+    facts = dict(ActivationFacts(bundle, Memo(), view.neuron).of(image, float(activation_n[image])))
     row = bundle.images().iloc[image]
     assert facts["class"] == row["class"]
     assert facts["group"] == row["group"]
@@ -120,7 +123,8 @@ def test_an_image_says_what_it_is_and_how_strong(marked_bundle):
     below = int(np.sum(activation_n < activation_n[image]))
     assert facts["stronger than"].startswith(f"{100 * below / len(activation_n):.1f} %")
     strongest = int(np.argmax(activation_n))
-    facts = dict(evidence.Describer(bundle, view).facts(strongest, float(activation_n.max())))
+    highest = float(activation_n.max())
+    facts = dict(ActivationFacts(bundle, Memo(), view.neuron).of(strongest, highest))
     n_alike = int(np.sum(activation_n == activation_n.max()))
     assert (facts["stronger than"] == "all other images") is (n_alike == 1)
 
@@ -131,7 +135,7 @@ def test_a_slim_copy_tells_roughly_how_strong_an_image_is(marked_bundle, serve, 
     view = state.read_view({"layer": LAYER, "unit": str(UNIT)}, "slim", slim)
     activation_n = np.asarray(whole.activations("small", LAYER)[UNIT])
     image = int(np.argsort(activation_n)[len(activation_n) // 2])
-    said = dict(evidence.Describer(slim, view).facts(image, float(activation_n[image])))
+    said = dict(ActivationFacts(slim, Memo(), view.neuron).of(image, float(activation_n[image])))
     exact = 100 * float(np.mean(activation_n < activation_n[image]))
     found = re.fullmatch(r"about (\d+)% of (\d+) images", said["stronger than"])
     assert found
@@ -147,9 +151,9 @@ def test_the_breakdown_counts_one_image_of_each_group(marked_bundle):
     """Exemplars come in pairs of copies; a copy is no second piece of evidence."""
     bundle = Bundle.open(marked_bundle)
     view = state.read_view({"layer": LAYER, "unit": str(UNIT)}, "marked", bundle)
-    rows = {row.name: row for row in evidence.breakdown(bundle, view)}
+    rows = {row.name: row for row in shared(bundle, Memo(), view.neuron).rows}
     table = bundle.images()
-    images = evidence.exemplar_images(bundle, view)
+    images = exemplar_images(bundle, view.neuron)
     once = pd.Series(images).groupby(table["group"].iloc[images].to_numpy()).first()
     for row in rows.values():
         assert row.n_chosen == len(once) < len(images)

@@ -175,15 +175,16 @@ def test_spurious_neurons_stand_with_pairs_truth_and_influence(serve, case_bundl
 def test_what_is_recorded_of_exemplars_stands_beside_a_neuron_if_chance_does_not_explain_it(
     serve, case_bundle
 ):
+    from csp_engine.views.memo import Memo
+    from csp_engine.views.neuron.shared import shared
     from pages.ui.case import audit as case_audit
-    from pages.ui.views import images as evidence
 
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
     told = {}
     for _, row in case.rows.iterrows():
         here = audit.here(state.View("case", "biased", "", 0, "csp"), row)
-        told[row["layer"], row["unit"]] = said = case_audit.shared(bundle, here)
-        striking = [each for each in evidence.breakdown(bundle, here) if each.q <= 0.05]
+        told[row["layer"], row["unit"]] = said = case_audit.recorded(bundle, here)
+        striking = [r for r in shared(bundle, Memo(), here.neuron).rows if r.q <= 0.05]
         assert bool(said) == bool(striking)
         for each in striking[:3]:
             assert each.name in said[0]

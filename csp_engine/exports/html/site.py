@@ -14,8 +14,11 @@ from csp_engine.errors import InputError
 from csp_engine.exports.html.portrait import N_PAIRS, Portrayer
 from csp_engine.exports.html.selection import Selection
 from csp_engine.exports.html.tables import NeuronTable, first_method, labels_in, table_of
+from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef, Progress, silent
-from csp_engine.views.neuron_facts import method_title
+from csp_engine.views.images.choices import NO_EXEMPLARS
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.shared import N_SHOWN, by_chance
 from csp_engine.views.provenance import provenance
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Site:
     def __init__(self, bundle: Bundle, selection: Selection) -> None:
         self.bundle = bundle
         self.selection = selection
+        self.memo = Memo()
         self.method = first_method(bundle, selection)
         self._paths = self._neuron_paths()
         self._images: set[int] = set()
@@ -77,7 +81,7 @@ class Site:
             progress("images", done, len(images))
 
     def _neuron_pages(self, progress: Progress) -> Iterator[tuple[str, bytes]]:
-        portrayer = Portrayer(self.bundle, self.method)
+        portrayer = Portrayer(self.bundle, self.memo, self.method)
         total, done = self.selection.n_neurons, 0
         for number, chosen in enumerate(self.selection.lists):
             neurons = chosen.neurons
@@ -91,6 +95,9 @@ class Site:
                         "neuron.html",
                         path,
                         portrait=portrait,
+                        no_exemplars=NO_EXEMPLARS,
+                        n_shared=N_SHOWN,
+                        by_chance=by_chance,
                         list_title=chosen.title,
                         list_path=self.table_path(number),
                         at=at + 1,
@@ -106,7 +113,7 @@ class Site:
         shown = next((r for t in tables for r in t.rows if r.label.is_reliable), None)
         example = None
         if shown is not None:
-            portrayer = Portrayer(self.bundle, self.method)
+            portrayer = Portrayer(self.bundle, self.memo, self.method)
             example = (shown, portrayer.pairs(shown.neuron, 4))
         return self._page(
             "overview.html",
@@ -194,6 +201,9 @@ def _environment() -> Environment:
     environment.filters["count"] = numbers.count
     environment.filters["shorten"] = _shorten
     environment.filters["share"] = numbers.share
+    environment.filters["score"] = numbers.score
+    environment.filters["activation"] = numbers.activation
+    environment.filters["title"] = method_title
     environment.filters["chance"] = numbers.chance
     environment.filters["place"] = lambda value: f"{value:.4g}"
     return environment

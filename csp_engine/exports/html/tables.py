@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html.selection import NeuronList, Selection
+from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
-from csp_engine.views.neuron_facts import BestLabel, best_label, flags, method_title
+from csp_engine.views.images.pairs import exemplar_images
+from csp_engine.views.neuron.label import BestLabel, best_label, states_of
 
 N_STRIP = 4
 
@@ -132,13 +133,21 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
                 _number(float(unit.get(name, math.nan)), _WRITERS.get(name, numbers.score))
                 for name, _ in measured
             ),
-            _text(", ".join(word for word, _ in flags(unit))),
+            _text(", ".join(state.word for state in states_of(unit))),
         ]
         if has_truth:
             truth = truths[place]
             concept = pd.NA if truth is None else truth.units["true_concept"].iloc[neuron.unit]
             cells.append(_text("" if pd.isna(concept) else str(concept)))
-        rows.append(Row(neuron, _strip(bundle, neuron), label, labels, tuple(cells)))
+        rows.append(
+            Row(
+                neuron,
+                tuple(exemplar_images(bundle, neuron)[:N_STRIP].tolist()),
+                label,
+                labels,
+                tuple(cells),
+            )
+        )
     return NeuronTable(chosen.title, method_title(method), columns, tuple(rows))
 
 
@@ -174,7 +183,7 @@ def _labels(bundle: Bundle, neuron: NeuronRef, first: str) -> tuple[tuple[str, B
     return tuple(
         (
             method_title(method),
-            best_label(bundle, neuron.model, neuron.layer, neuron.unit, method),
+            best_label(bundle, neuron, method),
         )
         for method in sorted(methods, key=lambda method: method != first)
     )
@@ -186,12 +195,6 @@ def _percentile(bundle: Bundle, neuron: NeuronRef, method: str) -> float:
     scores = bundle.scores(neuron.model, neuron.layer, method)
     has_any = bool(scores.count_u[neuron.unit])
     return float(scores.best_percentile_u[neuron.unit]) if has_any else math.nan
-
-
-def _strip(bundle: Bundle, neuron: NeuronRef) -> tuple[int, ...]:
-    exemplars = bundle.exemplars(neuron.model, neuron.layer)
-    n = min(N_STRIP, int(exemplars.count_u[neuron.unit]))
-    return tuple(np.asarray(exemplars.image_uk[neuron.unit, :n]).tolist())
 
 
 def _percent(value: float) -> str:

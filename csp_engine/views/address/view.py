@@ -59,6 +59,11 @@ class View:
     notes: tuple[str, ...] = ()
 
     @property
+    def neuron(self) -> NeuronRef:
+        """The neuron of this view."""
+        return NeuronRef(self.model, self.layer, self.unit)
+
+    @property
     def has_query(self) -> bool:
         """Whether anything is searched for."""
         return bool(self.q or self.like or self.vec or self.image is not None)

@@ -11,7 +11,7 @@ from csp_engine.views.address import View
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.finding.index import index_of, searchable_methods
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron_facts import best_label
+from csp_engine.views.neuron.label import best_label
 
 
 def nearest(bundle: Bundle, memo: Memo, view: View, n: int = 6) -> list[tuple[NeuronRef, float]]:
@@ -89,8 +89,8 @@ def showcase(bundle: Bundle, method: str, n_best: int = 40) -> NeuronRef | None:
             best = np.asarray(scores.score_uk)[good, 0]
             for unit in good[np.argsort(-best, kind="stable")[:n_best]].tolist():
                 n_agreeing = sum(
-                    best_label(bundle, model, layer, unit, other).text
-                    == best_label(bundle, model, layer, unit, method).text
+                    best_label(bundle, NeuronRef(model, layer, unit), other).text
+                    == best_label(bundle, NeuronRef(model, layer, unit), method).text
                     for other in bundle.methods(model, layer)
                 )
                 clarity = float(units["clarity"].iloc[unit]) if "clarity" in units else 0.0

@@ -9,11 +9,11 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.stats import query_null
 from csp_engine.views.controls import shared_part
 from csp_engine.views.finding.query import Query
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron_facts import method_title
 from csp_engine.views.places import places
 from csp_engine.views.random_sets import best_controls, lengths, live_null
 

@@ -13,7 +13,7 @@ class ShownImage:
     """One probe image with its words. ``kind`` is ``exemplar``, ``contrast`` or empty.
 
     ``alt`` says what it is to those who cannot see it, ``tag`` is a number below it, ``title``
-    stands above it when it is enlarged.
+    stands above it when it is enlarged; ``activation`` is that of the neuron it is shown for.
     """
 
     image: int
@@ -22,6 +22,7 @@ class ShownImage:
     title: str = ""
     kind: str = ""
     facts: Facts = ()
+    activation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.types import NeuronRef
+from csp_engine.views.images.pairs import exemplar_images
 from csp_engine.views.images.tiles import ShownImage
+from csp_engine.views.neuron.label import best_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +30,44 @@ class NeuronCard:
     images: tuple[ShownImage, ...] = ()
     mark: str = ""
     is_marked: bool = False
+
+
+def neuron_card(
+    bundle: Bundle,
+    neuron: NeuronRef,
+    method: str,
+    params: Mapping[str, str],
+    *,
+    score: str,
+    note: str,
+    n: int,
+    mark: str = "",
+    is_marked: bool = False,
+) -> NeuronCard:
+    """A neuron with its best label and its first ``n`` exemplars; the rest as in ``NeuronCard``."""
+    label = best_label(bundle, neuron, method)
+    where = f"{neuron.layer} / {neuron.unit}"
+    return NeuronCard(
+        label.title,
+        score,
+        where if len(bundle.model_names) == 1 else f"{neuron.model} / {where}",
+        note,
+        label.is_reliable,
+        params,
+        first_exemplars(bundle, neuron, n),
+        mark,
+        is_marked,
+    )
+
+
+def first_exemplars(bundle: Bundle, neuron: NeuronRef, n: int) -> tuple[ShownImage, ...]:
+    """The strongest exemplars with their activations."""
+    activation_k = bundle.exemplars(neuron.model, neuron.layer).activation_uk[neuron.unit]
+    return tuple(
+        ShownImage(
+            image,
+            f"Exemplar {rank + 1}, activation {numbers.activation(activation_k[rank])}",
+            activation=float(activation_k[rank]),
+        )
+        for rank, image in enumerate(exemplar_images(bundle, neuron)[:n].tolist())
+    )

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.stats.enrichment import main_class
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron_facts import method_title
 from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
 from csp_engine.views.table.columns import TRUTH_METRICS, UNIT_STATISTICS

@@ -10,11 +10,11 @@ import streamlit as st
 from csp_engine import jobs
 from csp_engine.errors import CspError
 from csp_engine.jobs import Job, StageProgress
+from csp_engine.methods import method_title
 from pages.ui.build import form as build_form
 from pages.ui.parts.cards import badge, facts, markdown_text, page_url, plain, show
 from pages.ui.shell import access, problems, store
 from pages.ui.shell.page import set_params
-from pages.ui.views.neuron import method_title
 
 STATES = {
     "running": ("Running", ""),

@@ -10,18 +10,19 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.stats.intervals import share_of
 from csp_engine.views.address import View
+from csp_engine.views.images.pairs import pair_tiles
+from csp_engine.views.neuron.label import best_label
+from csp_engine.views.neuron.shared import shared
 from csp_engine.views.table.rows import neuron_ids
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, theme
-from pages.ui.neuron import sections
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, markdown_text, page_url, plain, show, tile_grid
 from pages.ui.parts.strips import strip_urls
+from pages.ui.shell import store
 from pages.ui.shell.page import go
 from pages.ui.table.neuron_rows import chosen, label_column
 from pages.ui.views import case as audit
-from pages.ui.views import images as evidence
-from pages.ui.views import neuron as neurons
 
 N_SPURIOUS, N_PAIRS, N_UNEXPECTED, N_SHARED = 4, 4, 5, 3
 NEEDS = "This follows from step 3, for which this bundle lacks something."
@@ -260,7 +261,7 @@ def truth_check(case: audit.Case, bundle: Bundle) -> str:
 def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int) -> None:
     """One spurious neuron: name, figures, pairs."""
     here = audit.here(view, row)
-    label = neurons.best_label(bundle, here.model, here.layer, here.unit, view.method)
+    label = best_label(bundle, here.neuron, view.method)
     way = "towards" if row["share"] > 0 else "away from"
     facts = [
         f"influence {audit.signed_share(row['share'])} of its layer, {way} {case.output}",
@@ -274,7 +275,7 @@ def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int
             if row["truth"]
             else "truth: no concept is clear enough"
         )
-    facts += shared(bundle, here)
+    facts += recorded(bundle, here)
     href = page_url("neuron", here.params())
     show(
         f"<div class='csp-case'><h3 dir='auto'>{plain(label.title)}</h3>"
@@ -282,7 +283,7 @@ def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int
         f"{here.unit}</a> · {' · '.join(plain(fact) for fact in facts)}</p></div>"
     )
     image = tile_grid(
-        evidence.pair_tiles(bundle, here, N_PAIRS),
+        pair_tiles(bundle, store.MEMO, here.neuron, N_PAIRS),
         Packs(view.bundle, bundle),
         label=f"Exemplars of {here.model}/{here.layer}/{here.unit} beside their contrast images",
         key=f"spurious-{at}",
@@ -291,9 +292,9 @@ def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int
         go("search", view.search_params("", image=image))
 
 
-def shared(bundle: Bundle, here: View) -> list[str]:
+def recorded(bundle: Bundle, here: View) -> list[str]:
     """What is recorded about the exemplars more often than chance would have it, in words."""
-    found = [row for row in evidence.breakdown(bundle, here) if row.q <= sections.CHANCE]
+    found = shared(bundle, store.MEMO, here.neuron).striking
     named = [
         f"{row.name} {numbers.share(row.share)} (of all {numbers.share(row.base)})"
         for row in found[:N_SHARED]

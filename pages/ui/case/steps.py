@@ -13,10 +13,12 @@ from csp_engine.bundle import Bundle
 from csp_engine.files import ROOT
 from csp_engine.search import NullLevel, allowed_rows, rank, stored_label
 from csp_engine.stats.intervals import difference_of_shares, share_of
+from csp_engine.types import NeuronRef
 from csp_engine.views import lists, random_sets
 from csp_engine.views.address import View
 from csp_engine.views.finding.index import index_of, searchable_methods
 from csp_engine.views.finding.standing import STANDING_WORDS, judged
+from csp_engine.views.neuron.card import neuron_card
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, points, theme
 from pages.ui.parts import words
@@ -24,7 +26,6 @@ from pages.ui.parts.cards import Packs, bar_table, base_url, card_list, plain, s
 from pages.ui.shell import store
 from pages.ui.shell.page import link
 from pages.ui.views import case as audit
-from pages.ui.views import neuron as neurons
 
 N_FOUND = 3
 UNSURE = "On images of which some may have taken part in training"
@@ -158,12 +159,12 @@ def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str
             share = float(level.percentile(np.array([score], np.float32))[0])
             note = numbers.beats(share, len(level.score_r)).replace(" image", "")
         stands = standing.get((model, layer, int(unit)), "none")
-        card = neurons.neuron_card(
+        neuron = NeuronRef(str(model), str(layer), int(unit))
+        card = neuron_card(
             bundle,
-            view,
-            model,
-            layer,
-            int(unit),
+            neuron,
+            view.method,
+            view.params(model=neuron.model, layer=neuron.layer, unit=neuron.unit),
             score=numbers.score(score),
             note=note,
             n=4,

@@ -7,13 +7,15 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine import numbers
+from csp_engine.methods import method_title
+from csp_engine.types import NeuronRef
 from csp_engine.views.comparison import STATUS, Comparison, Side, named, pairs_csv
+from csp_engine.views.neuron.card import neuron_card
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, card_list, plain, show
 from pages.ui.parts.strips import strip_urls
 from pages.ui.shell.page import go, set_params
 from pages.ui.table.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX, label_column, pressed
-from pages.ui.views.neuron import method_title, neuron_card
 
 
 def summary(compared: Comparison, method: str) -> None:
@@ -46,10 +48,9 @@ def pair(a: Side, b: Side, unit: int, compared: Comparison, method: str) -> None
         parts.append((b, int(row["unit_b"]), alike))
     for key, column, (side, which, note) in zip("ab", st.columns(2), parts, strict=False):
         with column:
-            view = side.view(method, which)
-            card = neuron_card(
-                side.bundle, view, side.model, side.layer, which, score=note, note=side.name, n=6
-            )
+            neuron = NeuronRef(side.model, side.layer, which)
+            params = side.view(method, which).params()
+            card = neuron_card(side.bundle, neuron, method, params, score=note, note=side.name, n=6)
             label = f"Neuron {which} of {side.title}"
             card_list([card], Packs(side.name, side.bundle), label=label, key=key)
 

@@ -6,15 +6,16 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.views.address import View, pick_share
+from csp_engine.views.neuron import candidates as relabel
+from csp_engine.views.neuron.candidates import CandidateLabels
 from pages.ui.neuron import why
 from pages.ui.parts import charts
 from pages.ui.parts.cards import badge, bar_table, plain, show
 from pages.ui.parts.words import explained, term
+from pages.ui.shell import store
 from pages.ui.shell.page import set_params
-from pages.ui.views import candidates as relabel
-from pages.ui.views import neuron as neurons
-from pages.ui.views.candidates import Candidates
 
 
 def section(bundle: Bundle, view: View) -> None:
@@ -22,44 +23,41 @@ def section(bundle: Bundle, view: View) -> None:
     methods = bundle.methods(view.model, view.layer)
     if not methods:
         return
-    is_one = len(methods) == 1
-    every = "" if is_one else by_method([relabel.stored(bundle, view, name) for name in methods])
+    found = [relabel.stored(bundle, view.neuron, name) for name in methods]
+    every = by_method(found) if len(found) > 1 else ""
     show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
     st.session_state["_method"] = view.method
     st.segmented_control(
         "Method",
         methods,
-        format_func=neurons.method_title,
+        format_func=method_title,
         key="_method",
         required=True,
         label_visibility="collapsed",
         on_change=lambda: set_params(method=st.session_state["_method"]),
     )
-    built = relabel.built_gamma(bundle, view, view.method)
+    built = relabel.built_gamma(bundle, view.neuron, view.method)
     if built is None:
-        listed(relabel.stored(bundle, view, view.method))
+        listed(relabel.stored(bundle, view.neuron, view.method))
     else:
         moving(bundle, view, built)
 
 
-def by_method(found: list[Candidates]) -> str:
+def by_method(found: list[CandidateLabels]) -> str:
     """What each method would call the neuron, as HTML."""
     rows = []
     for each in found:
-        title = f"<th scope='row'>{plain(neurons.method_title(each.method))}</th>"
+        title = f"<th scope='row'>{plain(method_title(each.method))}</th>"
         if not each.rows:
             rows.append(f"<tr class='quiet'>{title}<td class='text'>no label</td>{'<td></td>' * 3}")
             continue
         best = each.rows[0]
-        kind, word = ("good", "reliable") if each.is_reliable else ("", "not reliable")
-        above = "–"
-        if each.best_percentile is not None:
-            above = numbers.percentile(each.best_percentile, each.n_draws)
+        kind = "good" if each.is_reliable else ""
         rows.append(
-            f"<tr{'' if each.is_reliable else ' class=quiet'}>{title}"
-            f"<td class='text'><span dir='auto'>{plain(best.text)}</span> {badge(word, kind)}</td>"
+            f"<tr{'' if each.is_reliable else ' class=quiet'}>{title}<td class='text'>"
+            f"<span dir='auto'>{plain(best.text)}</span> {badge(each.trust, kind)}</td>"
             f"<td>{numbers.score(best.score)}</td><td>{numbers.score(best.margin)}</td>"
-            f"<td>{above}</td></tr>"
+            f"<td>{each.above_null}</td></tr>"
         )
     head = (
         f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best label</th>"
@@ -93,54 +91,52 @@ def moving(bundle: Bundle, view: View, built: float) -> None:
             else f"{st.session_state['_gamma']:.2f}".rstrip("0").rstrip(".")
         ),
     )
-    found = relabel.at_gamma(bundle, view, view.method, gamma)
+    found = relabel.at_gamma(bundle, store.MEMO, view.neuron, view.method, gamma)
     listed(found)
     if found.rows:
         texts = [row.text for row in found.rows[: relabel.N_PATHS]]
-        paths = relabel.paths(bundle, view, view.method, texts)
+        paths = relabel.paths(bundle, view.neuron, view.method, texts)
         charts.gamma_paths(*paths, texts, gamma, key="paths")
         why.section(bundle, view, [row.text for row in found.rows], gamma)
 
 
-def listed(found: Candidates) -> None:
+def listed(found: CandidateLabels) -> None:
     """One method's labels, with what contrast images did to each."""
     if not found.rows:
-        st.text("No label: there is nothing to score, or nothing left of it.")
+        st.text(str(found.verdict))
         return
+    has_raw = found.gamma is not None
     has_moved = found.rows[0].raw_place is not None
-    values = [row.score for row in found.rows]
-    both = values + ([row.raw for row in found.rows] if has_moved else [])
-    low = min(0.0, *both)
-    span = max(*both, 0.0) - low or 1.0
+    shares = found.shares()
     rows = []
-    for row in found.rows:
-        moved = f"{numbers.score(row.raw)} → " if has_moved else ""
-        above = "–" if row.percentile is None else numbers.percentile(row.percentile, found.n_draws)
-        cells = [f"{moved}{numbers.score(row.score)}", numbers.score(row.margin), above]
+    for place, (row, (share, _)) in enumerate(zip(found.rows, shares, strict=True), 1):
+        raw = f"{numbers.score(row.raw)} → " if has_raw else ""
+        cells = [f"{raw}{numbers.score(row.score)}", numbers.score(row.margin)]
+        cells.append(found.percentile(row))
         if row.raw_place is not None:
-            cells.insert(1, _moved(row.raw_place, 1 + len(rows)))
-        rows.append((row.text, (row.score - low) / span, cells))
+            cells.insert(1, _moved(row.raw_place, place))
+        rows.append((row.text, share, cells))
     columns = ["label", term("score"), term("margin"), term("percentile", "null")]
-    marks = None
+    if has_raw:
+        columns[1] = f"{term('raw score', 'raw')} → {term('score')}"
     if has_moved:
-        columns[1:2] = [f"{term('raw score', 'raw')} → {term('score')}", term("moved")]
-        marks = [(row.raw - low) / span for row in found.rows]
+        columns.insert(2, term("moved"))
+    marks = [raw for _, raw in shares if raw is not None] if has_raw else None
     show(bar_table(_verdict(found), columns, rows, marks=marks, is_markup=True))
     proposed = ", ".join(f"“{plain(row.text)}”" for row in found.rows if row.is_proposed)
     if proposed:
         show(f"<p class='csp-quiet'>From the {term('captioner')}, in no list: {proposed}</p>")
 
 
-def _verdict(found: Candidates) -> str:
-    """How far the first label can be trusted, with what that rests on."""
-    name = f"<b dir='auto'>{plain(found.rows[0].text)}</b>"
-    at = "" if found.gamma is None else f"At γ = {found.gamma:g}, "
-    since = f"from {numbers.count(found.n_exemplars)} exemplars"
-    if found.best_percentile is None:
-        return f"{at}{since}. No random image sets to compare with."
-    beats = plain(numbers.beats(found.best_percentile, found.n_draws))
-    word = term("reliable label", "reliable" if found.is_reliable else "not reliable")
-    return f"{at}{since}: as the best of all labels {name} is {beats}, which is {word}."
+def _verdict(found: CandidateLabels) -> str:
+    """How far the first label can be trusted, as HTML."""
+    said = found.verdict
+    if not said.name:
+        return plain(said)
+    return (
+        f"{plain(said.before)}<b dir='auto'>{plain(said.name)}</b>{plain(said.after)}"
+        f"{term('reliable label', said.word)}{said.end}"
+    )
 
 
 def _moved(before: int, now: int) -> str:

@@ -19,11 +19,11 @@ from csp_engine.reviews import (
 )
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.neuron.label import best_label
 from pages.ui.parts.cards import badge, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import access, problems
 from pages.ui.shell import reviewer as reviews
-from pages.ui.views import neuron as neurons
 
 CHOICE, NOTE = "_verdict", "_verdict_note"
 _FAILED, _DRAWN = "_verdict_failed", "_verdict_drawn"
@@ -47,7 +47,7 @@ def section(bundle: Bundle, view: View) -> None:
     """Draw the section; only this part of the page runs again when a verdict is given."""
     with problems.caught():
         where = reviews.place()
-        neuron = lasting_id(bundle, NeuronRef(view.model, view.layer, view.unit))
+        neuron = lasting_id(bundle, view.neuron)
         history = reviews.database(where).history(neuron) if where.is_there else []
         why_not = refusal(where)
         if why_not:
@@ -76,7 +76,7 @@ def asked(
     reviewer = access.reviewer()
     said = latest_of(history)
     mine = next((each for each in said if each.reviewer == reviewer), None)
-    label = neurons.best_label(bundle, view.model, view.layer, view.unit, view.method)
+    label = best_label(bundle, view.neuron, view.method)
 
     last = [None if mine is None or mine.bundle != bundle.digest else (mine.verdict, mine.note)]
 

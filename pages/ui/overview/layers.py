@@ -8,12 +8,12 @@ import numpy as np
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.views.address import View
 from csp_engine.views.places import places
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import reviewer as reviews
-from pages.ui.views.neuron import method_title
 
 FLAGS = {"is_dead": "dead", "is_dense": "dense", "is_constant": "constant"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from csp_engine import numbers
-from csp_engine.views.neuron_facts import Histogram
+from csp_engine.views.neuron.statistics import Histogram
 from pages.ui.parts.cards import asset, plain
 
 _PATHS = st.components.v2.component(

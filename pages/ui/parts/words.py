@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from csp_engine.methods import method_title
 from csp_engine.views.glossary import as_text, meanings
-from csp_engine.views.neuron_facts import method_title
 from csp_engine.views.table.columns import NeuronColumn
 from pages.ui.parts.cards import base_url, plain
 

@@ -8,19 +8,22 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
+from csp_engine.types import NeuronRef
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
 from csp_engine.views.finding.query import Query, spelt_like, texts_of
 from csp_engine.views.finding.standing import STANDING_WORDS, Judged, judgement
+from csp_engine.views.images.facts import known_facts
 from csp_engine.views.images.tiles import ShownImage, Tile
-from csp_engine.views.neuron.card import NeuronCard
+from csp_engine.views.neuron.card import NeuronCard, neuron_card
 from csp_engine.views.places import places
+from csp_engine.views.random_sets import n_drawn
 from pages.ui.parts.cards import Packs, card_list, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search.asking import NOTHING
+from pages.ui.shell import store
 from pages.ui.shell.page import go, link, set_params
-from pages.ui.views import images as evidence
-from pages.ui.views import neuron as neurons
 
 N_PER_LAYER = 6
 
@@ -73,23 +76,23 @@ def cards_of(
 ) -> list[NeuronCard]:
     """A card for each row."""
     cards = []
-    n_draws = neurons.n_null(bundle)
+    n_draws = n_drawn(bundle)
     for index, row in rows.iterrows():
         standing = judged.standing.get(index, "none") if judged else "none"
         share = row.get("match_null", np.nan)
         note = "" if pd.isna(share) else f"percentile {numbers.percentile(float(share), n_draws)}"
         where = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
         cards.append(
-            neurons.neuron_card(
+            neuron_card(
                 bundle,
-                view,
-                **where,
+                NeuronRef(**where),
+                view.method,
+                lists.neuron_params(view, keep, **where),
                 score=numbers.score(float(row["match"])),
                 note=note,
                 n=n,
                 mark=STANDING_WORDS[standing],
                 is_marked=standing == "clear",
-                params=lists.neuron_params(view, keep, **where),
             )
         )
     return cards
@@ -139,7 +142,7 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
         f"{plain(query.title)}, nearest first. The encoder alone decides here, no neuron.</p>"
     )
     shown = order[_window(view, len(order))].tolist()
-    facts = evidence.learnt(bundle, shown)
+    facts = known_facts(bundle, store.MEMO, shown)
     tiles = []
     for image in shown:
         value = numbers.score(float(score_n[image]))
@@ -148,8 +151,7 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
             f"Image {image} of the probe set, cosine {value}",
             value,
             f"Image {image}",
-            "",
-            (("cosine", value), *facts[image]),
+            facts=(("cosine", value), *facts[image]),
         )
         tiles.append(Tile(f"Image {image}", (shot,)))
     packs = Packs(view.bundle, bundle)
@@ -193,7 +195,7 @@ def asked(view: View, query: Query) -> None:
             "the probe images"
             if view.find == "images"
             else f"the {term('concept vector', 'concept vectors')} of "
-            f"{plain(neurons.method_title(view.method))}"
+            f"{plain(method_title(view.method))}"
         )
         show(
             (f"<p class='csp-quiet'>Averaged:</p><ul>{lines}</ul>" if lines else "")

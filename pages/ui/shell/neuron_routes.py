@@ -15,13 +15,14 @@ from starlette.routing import Route
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
+from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.neuron.label import best_label
 from csp_engine.views.places import places
 from pages.ui.map import neuron_map
 from pages.ui.parts.cards import page_url
 from pages.ui.shell import store
-from pages.ui.views.neuron import best_label, method_title
 
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 N_SHOTS, SIDE, GAP = 4, 96, 6
@@ -111,7 +112,7 @@ def card(bundle_name: str, digest: str, method: str, address: str) -> Response:
         model, layer, unit = neuron_of(bundle, address)
         if method not in bundle.methods(model, layer):
             raise LookupError("no such method")
-        label = best_label(bundle, model, layer, unit, method)
+        label = best_label(bundle, NeuronRef(model, layer, unit), method)
         row = bundle.units(model, layer).iloc[unit]
         n_images = min(N_SHOTS, int(bundle.exemplars(model, layer).count_u[unit]))
     except (CspError, LookupError) as error:

@@ -9,11 +9,13 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.views.address import VERSION, View
+from csp_engine.views.images.choices import NO_EXEMPLARS
+from csp_engine.views.images.pairs import pair_tiles
+from csp_engine.views.neuron.label import best_label
 from pages.ui.parts.cards import Packs, asset, badge, page_url, plain, show, tile_grid
 from pages.ui.shell import store
-from pages.ui.views import images as evidence
-from pages.ui.views import neuron as neurons
 
 N_PAIRS = 6
 _SHARE = st.components.v2.component(
@@ -43,21 +45,20 @@ def copy_link() -> None:
 def card(bundle: Bundle, view: View) -> None:
     """One neuron for a frame in another page: what it is called, its pairs, and a way in."""
     show("<style>.stAppHeader, .st-key-share { display: none !important; }</style>")
-    label = neurons.best_label(bundle, view.model, view.layer, view.unit, view.method)
-    title = neurons.method_title(view.method)
-    name = label.text if label.is_reliable else "No reliable label"
+    label = best_label(bundle, view.neuron, view.method)
+    title = method_title(view.method)
     mark = badge(f"{title} {numbers.score(label.score)}", "good") if label.is_reliable else ""
     whole = page_url("neuron", view.params(card=""))
     show(
         f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit}</p>"
-        f"<h1 class='csp-title' dir='auto'>{plain(name)}</h1><div>{mark}</div>"
+        f"<h1 class='csp-title' dir='auto'>{plain(label.heading)}</h1><div>{mark}</div>"
     )
-    tiles = evidence.pair_tiles(bundle, view, N_PAIRS)
+    tiles = pair_tiles(bundle, store.MEMO, view.neuron, N_PAIRS)
     if tiles:
-        words = f"Exemplars of {view.model}/{view.layer}/{view.unit} beside their contrast images"
+        words = f"Exemplars of {view.neuron} beside their contrast images"
         tile_grid(tiles, Packs(view.bundle, bundle), label=words, key="images0", tile_px=220)
     else:
-        st.text("No image excites this neuron more than another, so it has no exemplars.")
+        st.text(NO_EXEMPLARS)
     show(
         "<p class='csp-quiet csp-key'><span></span> excites the neuron, <span class='quiet'></span>"
         f" looks most like it and leaves it quiet. <a href='{plain(whole)}' target='_blank' "

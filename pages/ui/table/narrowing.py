@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.views.address import (
     ALL_LAYERS,
     MAX_QUERY,
@@ -27,7 +28,6 @@ from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import about_column
 from pages.ui.shell import reviewer as reviews
 from pages.ui.shell.page import set_params
-from pages.ui.views.neuron import method_title
 
 ONLY_TITLES = {
     "all": "All neurons",

@@ -10,7 +10,7 @@ import pytest
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
-from csp_engine.views.neuron_facts import statistics
+from csp_engine.views.neuron.statistics import statistics
 from tests.worlds import toys
 
 
@@ -39,4 +39,6 @@ def test_exemplars_that_share_the_first_place_are_said(bundle, monkeypatch, stro
     count_u = np.full(len(held.count_u), len(strongest), np.int32)
     given = replace(held, activation_uk=activation_uk, count_u=count_u)
     monkeypatch.setattr(Bundle, "exemplars", lambda *_: given)
-    assert dict(statistics(bundle, NeuronRef(model, layer, 0)))["Exemplars"] == said
+    found = {each.name: each for each in statistics(bundle, NeuronRef(model, layer, 0))}
+    assert found["Exemplars"].text == said
+    assert found["Exemplars"].values["n_exemplars"] == len(strongest)

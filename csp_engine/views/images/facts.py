@@ -1,16 +1,26 @@
-"""What is known about probe images, in words, and which of it exemplars share."""
+"""What is known about probe images, in words, and which of it may be counted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from csp_engine.stats.enrichment import NONE, UNKNOWN, Enrichment, enriched
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.stats.enrichment import NONE, UNKNOWN
+from csp_engine.types import NeuronRef
+from csp_engine.views.images.tiles import Facts
+from csp_engine.views.memo import Memo
 
+MOST_KEPT = 5000
+"""Images whose facts are kept at once."""
+BRIEF = ("class", "group", "split", "shows", "file")
+"""Facts that stand where there is room for a line only, with a few of the others."""
+N_BRIEF_OTHERS = 2
 MAX_LEVELS = 24
 """A column of text with more different values than this is no property to count."""
 OWN_COLUMNS = frozenset(
@@ -43,8 +53,13 @@ class Properties:
     flags: frozenset[str]
 
 
+def properties(bundle: Bundle, memo: Memo) -> Properties:
+    """The properties of a bundle's probe images."""
+    return memo.once(("properties", bundle.digest), lambda: properties_of(bundle.images()))
+
+
 def properties_of(images: pd.DataFrame) -> Properties:
-    """The properties of the probe images."""
+    """The properties of the images of a table."""
     names: list[str] = []
     column_p: list[int] = []
     rows: list[np.ndarray] = []
@@ -86,20 +101,63 @@ def _words(column: object) -> str:
     return str(column).replace("_", " ")
 
 
-def shared_properties(
-    images: pd.DataFrame, known: Properties, chosen: np.ndarray
-) -> list[Enrichment]:
-    """What chosen images, strongest first, have more often than all; one of each group counts."""
-    for column in ("group", "duplicate_group"):
-        if column in images:
-            keys = images[column].iloc[chosen]
-            chosen = chosen[~(keys.duplicated() & keys.notna()).to_numpy()]
-    return enriched(known.names, known.column_p, known.property_cn, chosen)
+class ActivationFacts:
+    """What is known about an image beside one neuron: its activation among all, then the image."""
+
+    def __init__(self, bundle: Bundle, memo: Memo, neuron: NeuronRef) -> None:
+        self.bundle = bundle
+        self.memo = memo
+        self._sorted_n: np.ndarray | None = None
+        self._quantile_q: np.ndarray | None = None
+        model, layer, unit = neuron.model, neuron.layer, neuron.unit
+        stage = f"activations:{model}/{layer}"
+        if bundle.has(stage) and not bundle.stage(stage).omitted:
+            self._sorted_n = np.sort(np.asarray(bundle.activations(model, layer)[unit]))
+        elif bundle.has(stage):  # a slim copy still has some quantiles
+            self._quantile_q = np.asarray(bundle.quantiles(model, layer)[unit])
+            held = bundle.stage(f"neurons:{model}/{layer}").facts
+            self._level_q = np.asarray(held["quantile_levels"])
+
+    def of(self, image: int, activation: float) -> Facts:
+        """Activation and its place among all probe images, then the image itself."""
+        rows = [("activation", numbers.activation(activation))]
+        if self._sorted_n is not None:
+            n_images = len(self._sorted_n)
+            n_below = int(np.searchsorted(self._sorted_n, np.float32(activation)))
+            share = f"{numbers.percentile(n_below / n_images, n_images)} of {n_images:,} images"
+            rows.append(("stronger than", share if n_below < n_images - 1 else "all other images"))
+        elif self._quantile_q is not None:
+            level = float(np.interp(activation, self._quantile_q, self._level_q))
+            rows.append(("stronger than", f"about {level:.0%} of {self.bundle.n_images:,} images"))
+        return (*rows, *known_facts(self.bundle, self.memo, [image])[image])
 
 
-def image_facts(
-    images: pd.DataFrame, flags: frozenset[str], chosen: Sequence[int]
-) -> list[tuple[tuple[str, str], ...]]:
+def known_facts(bundle: Bundle, memo: Memo, images: Iterable[int]) -> dict[int, Facts]:
+    """What is known about some probe images: class, group, what each shows, then its file.
+
+    Kept, because neighbours share their images; asked for many at once, a table is read faster.
+    """
+    known = memo.once(("image facts", bundle.digest), dict)
+    found = {image: known.get(image) for image in map(int, images)}
+    new = [image for image, facts in found.items() if facts is None]
+    if new:
+        rows = image_facts(bundle.images(), properties(bundle, memo).flags, new)
+        fresh = dict(zip(new, rows, strict=True))
+        found.update(fresh)
+        if len(known) + len(fresh) > MOST_KEPT:
+            known.clear()
+        known.update(fresh)
+    return found
+
+
+def brief(facts: Facts) -> Facts:
+    """The facts about an image that matter most, for a line of text."""
+    first = [each for each in facts if each[0] in BRIEF]
+    others = [each for each in facts if each[0] not in (*BRIEF, "size", "image")]
+    return (*first, *others[:N_BRIEF_OTHERS])
+
+
+def image_facts(images: pd.DataFrame, flags: frozenset[str], chosen: Sequence[int]) -> list[Facts]:
     """What is known about some probe images: class, group, what each shows, then its file.
 
     For many at once, because a table is slow row by row.
@@ -112,9 +170,7 @@ def image_facts(
     ]
 
 
-def _facts_of(
-    row: Mapping[str, Any], flags: frozenset[str], image: int
-) -> tuple[tuple[str, str], ...]:
+def _facts_of(row: Mapping[str, Any], flags: frozenset[str], image: int) -> Facts:
     first = [(name, str(row[name])) for name in ("class", "group", "split") if _has(row, name)]
     present = [_words(name) for name in row if name in flags and row[name] == 1]
     if flags:

@@ -1,0 +1,207 @@
+"""Candidate labels of one neuron, as stored and at any gamma."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.methods import NullComponents, move_labels, score_paths
+from csp_engine.types import NeuronRef
+from csp_engine.views.memo import Memo
+from csp_engine.views.random_sets import best_of_null, n_drawn, null_components
+from csp_engine.views.sentence import Sentence
+from csp_engine.words.vocabularies import is_proposed
+
+STEP = 0.05
+N_SHOWN = 10
+N_PATHS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateLabel:
+    """One candidate label. ``raw`` and ``raw_place`` say where it stood without contrast images.
+
+    ``percentile`` is None where there are no random image sets to compare with. ``is_proposed``:
+    a captioner proposed it, and no vocabulary holds it.
+    """
+
+    text: str
+    score: float
+    raw: float
+    raw_place: int | None
+    margin: float
+    percentile: float | None
+    is_proposed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateLabels:
+    """Candidate labels of one method, best first, and how far the first can be trusted.
+
+    ``gamma`` is None for a method that has none; its labels have no raw score either.
+    """
+
+    method: str
+    gamma: float | None
+    rows: tuple[CandidateLabel, ...]
+    n_exemplars: int
+    n_draws: int
+    best_percentile: float | None
+    is_reliable: bool
+
+    @property
+    def trust(self) -> str:
+        """Whether the first label is reliable, in words."""
+        return "reliable" if self.is_reliable else "not reliable"
+
+    @property
+    def above_null(self) -> str:
+        """The percentile of the first label as the best of all labels, or a dash."""
+        return self._percentile(self.best_percentile)
+
+    def percentile(self, row: CandidateLabel) -> str:
+        """The percentile of one label, or a dash."""
+        return self._percentile(row.percentile)
+
+    def _percentile(self, value: float | None) -> str:
+        return "–" if value is None else numbers.percentile(value, self.n_draws)
+
+    @property
+    def verdict(self) -> Sentence:
+        """How far the first label can be trusted, with what that rests on."""
+        if not self.rows:
+            return Sentence("No label: there is nothing to score, or nothing left of it.")
+        at = "From" if self.gamma is None else f"At γ = {self.gamma:g}, from"
+        since = f"{at} {numbers.count(self.n_exemplars)} exemplars"
+        if self.best_percentile is None:
+            return Sentence(f"{since}. No random image sets to compare with.")
+        beats = numbers.beats(self.best_percentile, self.n_draws)
+        return Sentence(
+            f"{since}: as the best of all labels ",
+            self.rows[0].text,
+            f" is {beats}, which is ",
+            self.trust,
+            ".",
+        )
+
+    def shares(self) -> list[tuple[float, float | None]]:
+        """Score and raw score of each label as places in [0, 1] on one scale that holds zero."""
+        has_raw = self.gamma is not None
+        every = [0.0, *(row.score for row in self.rows)]
+        every += [row.raw for row in self.rows] if has_raw else []
+        low = min(every)
+        span = max(every) - low or 1.0
+        return [
+            ((row.score - low) / span, (row.raw - low) / span if has_raw else None)
+            for row in self.rows
+        ]
+
+
+def built_gamma(bundle: Bundle, neuron: NeuronRef, method: str) -> float | None:
+    """The gamma that a method was built with, or None where there is none to move."""
+    return KeptScores(bundle, neuron.model, neuron.layer, method).gamma
+
+
+def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN) -> CandidateLabels:
+    """What the build found."""
+    scores = bundle.scores(neuron.model, neuron.layer, method)
+    labels = bundle.method_labels(neuron.model, neuron.layer, method)
+    n_draws, unit = n_drawn(bundle), neuron.unit
+    label_k = np.asarray(scores.label_uk[unit, : min(limit, int(scores.count_u[unit]))])
+    texts, sources = _words(labels, label_k)
+    rows = tuple(
+        CandidateLabel(
+            texts[k],
+            float(scores.score_uk[unit, k]),
+            float(scores.raw_uk[unit, k]),
+            None,
+            float(scores.margin_uk[unit, k]),
+            float(scores.percentile_uk[unit, k]) if n_draws else None,
+            is_proposed(sources[k]),
+        )
+        for k in range(len(label_k))
+    )
+    return CandidateLabels(
+        method,
+        built_gamma(bundle, neuron, method),
+        rows,
+        int(scores.n_exemplar_u[unit]),
+        n_draws,
+        float(scores.best_percentile_u[unit]) if n_draws and rows else None,
+        bool(scores.reliable_u[unit]),
+    )
+
+
+def at_gamma(
+    bundle: Bundle,
+    memo: Memo,
+    neuron: NeuronRef,
+    method: str,
+    gamma: float,
+    limit: int = N_SHOWN,
+) -> CandidateLabels:
+    """All labels ranked again at a gamma, against the same random image sets at that gamma."""
+    place = (neuron.model, neuron.layer, method)
+    size = int(bundle.scores(*place).n_exemplar_u[neuron.unit])
+    null = _null(bundle, neuron, method, size)
+    best_r = None if null is None else best_of_null(bundle, memo, *place, size, gamma)
+    moved = move_labels(
+        *_halves(bundle, neuron, method), gamma, bundle.label_vectors(), null=null, best_r=best_r
+    )
+    ranks = moved.ranks
+    label_k = ranks.label_uk[0, : min(limit, int(ranks.count_u[0]))]
+    texts, sources = _words(bundle.labels(), label_k)
+    rows = tuple(
+        CandidateLabel(
+            texts[k],
+            float(ranks.score_uk[0, k]),
+            float(moved.raw_k[k]),
+            int(moved.raw_place_k[k]),
+            float(ranks.margin_uk[0, k]),
+            None if null is None else float(ranks.percentile_uk[0, k]),
+            is_proposed(sources[k]),
+        )
+        for k in range(len(label_k))
+    )
+    return CandidateLabels(
+        method,
+        gamma,
+        rows,
+        size,
+        0 if null is None else len(null.size_r),
+        None if null is None or not rows else float(ranks.best_percentile_u[0]),
+        bool(ranks.reliable_u[0]),
+    )
+
+
+def paths(
+    bundle: Bundle, neuron: NeuronRef, method: str, texts: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of some labels along gamma: the gammas, and one column per label."""
+    every = bundle.labels()["text"].to_numpy()
+    rows = [int(np.flatnonzero(every == text)[0]) for text in texts]
+    gamma_g = np.round(np.arange(0, 1 + STEP / 2, STEP), 2)
+    label_kd = np.asarray(bundle.label_vectors()[rows])
+    return gamma_g, score_paths(*_halves(bundle, neuron, method), gamma_g, label_kd)
+
+
+def _words(labels: pd.DataFrame, label_k: np.ndarray) -> tuple[list[str], list[str]]:
+    """Texts and sources of some labels; all at once, because a table is slow row by row."""
+    rows = labels[["text", "source"]].take(label_k)
+    return rows["text"].astype(str).tolist(), rows["source"].tolist()
+
+
+def _halves(bundle: Bundle, neuron: NeuronRef, method: str) -> tuple[np.ndarray, np.ndarray]:
+    halves = KeptScores(bundle, neuron.model, neuron.layer, method).halves()
+    anchor_d, projection_d = (np.asarray(half_ud[neuron.unit]) for half_ud in halves)
+    return anchor_d, projection_d
+
+
+def _null(bundle: Bundle, neuron: NeuronRef, method: str, size: int) -> NullComponents | None:
+    """Random image sets of the neuron's own size, or None where the bundle has none."""
+    null = null_components(bundle, neuron.model, neuron.layer, method).of_size(size)
+    return null if len(null.size_r) else None

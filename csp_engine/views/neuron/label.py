@@ -1,0 +1,110 @@
+"""What a neuron is called, what state it is in, and why it may have no name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
+from csp_engine.types import NeuronRef
+from csp_engine.views.sentence import Sentence
+
+NO_LABEL = "No reliable label"
+
+
+@dataclass(frozen=True, slots=True)
+class BestLabel:
+    """What to call a neuron, and whether that means anything."""
+
+    text: str
+    score: float
+    is_reliable: bool
+
+    @property
+    def title(self) -> str:
+        """The label, or an honest word for having none."""
+        if not self.text:
+            return "no label"
+        return self.text if self.is_reliable else f"unclear: {self.text}?"
+
+    @property
+    def heading(self) -> str:
+        """What stands above everything about the neuron."""
+        return self.text if self.is_reliable else NO_LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of a unit worth a word, with the sentence that explains it."""
+
+    word: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What stands above everything about a neuron; ``method`` is its title.
+
+    ``reasons`` explain the states, and why there is no reliable label.
+    """
+
+    label: BestLabel
+    method: str
+    states: tuple[State, ...]
+    reasons: tuple[Sentence, ...]
+
+
+def best_label(bundle: Bundle, neuron: NeuronRef, method: str) -> BestLabel:
+    """The first label of a method."""
+    if method not in bundle.methods(neuron.model, neuron.layer):
+        return BestLabel("", 0.0, False)
+    scores = bundle.scores(neuron.model, neuron.layer, method)
+    if not scores.count_u[neuron.unit]:
+        return BestLabel("", 0.0, False)
+    texts = bundle.method_labels(neuron.model, neuron.layer, method)["text"]
+    return BestLabel(
+        str(texts.iloc[int(scores.label_uk[neuron.unit, 0])]),
+        float(scores.score_uk[neuron.unit, 0]),
+        bool(scores.reliable_u[neuron.unit]),
+    )
+
+
+def states_of(row: pd.Series) -> tuple[State, ...]:
+    """States of a unit, by its row of the table of units."""
+    named = (
+        ("is_constant", State("constant", "It gives the same activation for every probe image.")),
+        ("is_dead", State("dead", "It is zero on every probe image.")),
+        ("is_dense", State("dense", "It is active on nearly every probe image.")),
+        (
+            "never_positive",
+            State("never positive", "Its exemplars are the least negative images."),
+        ),
+    )
+    found = tuple(state for key, state in named if bool(row.get(key, False)))
+    # A constant unit may be zero everywhere or active everywhere, which says nothing more.
+    return found[:1] if found and found[0].word == "constant" else found
+
+
+def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
+    """What to write above everything about a neuron."""
+    label = best_label(bundle, neuron, method)
+    states = states_of(bundle.units(neuron.model, neuron.layer).iloc[neuron.unit])
+    reasons = [Sentence(state.why) for state in states]
+    title = method_title(method)
+    if not bundle.methods(neuron.model, neuron.layer):
+        reasons.append(Sentence("No method has labelled this layer."))
+    elif not label.text:
+        reasons.append(
+            Sentence(f"{title} has nothing to go by: no exemplars, or nothing left of them.")
+        )
+    elif not label.is_reliable:
+        reasons.append(
+            Sentence(
+                f"The best {title} label, “",
+                label.text,
+                "”, does no better than the best label of random image sets of the same size.",
+            )
+        )
+    return Heading(label, title, states, tuple(reasons))

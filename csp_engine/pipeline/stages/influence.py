@@ -59,7 +59,8 @@ def influences(run: Run, request: BuildRequest) -> None:
         names = list(model.class_names or ())
         known = {_composed(name) for name in names}
         labelled = (
-            "class" in probe_rows and set(probe_rows["class"].astype(str).map(_composed)) <= known
+            "class" in probe_rows
+            and set(probe_rows["class"].astype(str).map(_composed, na_action="ignore")) <= known
         )
         taps = [tap for tap in target.taps if tap.sae is None]
         identities = {}

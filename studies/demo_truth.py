@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import CspError
 from csp_engine.evaluation.label_accuracy import label_accuracy, recall_summary, search_recall
 from csp_engine.search import bundle_encoder
@@ -111,7 +111,7 @@ def main() -> None:
         encoder = bundle_encoder(bundle, options.encoder)
         search = {}
         for method in labels["methods"]:
-            if bundle.has(f"index:{method}"):
+            if bundle.has(kinds.INDEX.name(method)):
                 table = search_recall(bundle, method, encoder)
                 rows = json.loads(table.to_json(orient="records"))
                 search[method] = {"summary": recall_summary(table), "texts": rows}

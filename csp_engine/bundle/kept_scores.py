@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
 from csp_engine.methods import METHODS, Method, NullComponents
 from csp_engine.methods.method import HALVES
@@ -26,7 +27,7 @@ class KeptScores:
     @property
     def stage(self) -> str:
         """Name of the stage."""
-        return f"scores:{self.model}/{self.layer}/{self.name}"
+        return kinds.SCORES.name(self.model, self.layer, self.name)
 
     @property
     def method(self) -> Method | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from csp_engine.bundle.kinds import stage_kind
 from csp_engine.errors import BundleError
 from csp_engine.hashing import canonical_json, sha256_json
 
@@ -75,11 +76,6 @@ class Manifest:
                 del record["omitted"]
         body["self_sha256"] = sha256_json(body)
         return json.dumps(body, indent=1, sort_keys=True) + "\n"
-
-
-def stage_kind(name: str) -> str:
-    """The part before the colon: ``contrast`` of ``contrast:resnet/layer4@mean``."""
-    return name.partition(":")[0]
 
 
 def stage_key(

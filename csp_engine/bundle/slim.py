@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from csp_engine.bundle.manifest import MANIFEST_NAME, stage_kind
+from csp_engine.bundle.kinds import KINDS, stage_kind
+from csp_engine.bundle.manifest import MANIFEST_NAME
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.writer import fsync_path, translated_os_errors
 from csp_engine.errors import BundleError, InputError
 from csp_engine.hashing import sha256_file
 
+LEFT_OUT = tuple(kind.prefix for kind in KINDS.values() if kind.is_left_out)
+"""Kinds of stages that a copy may do without, because no page reads their files."""
 
-def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = ("activations",)) -> Bundle:
+
+def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> Bundle:
     """Copy a bundle without the files of some kinds of stages.
 
     The manifest keeps the records of those stages, marked ``omitted``: keys still tell what was

@@ -341,6 +341,8 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
 
 
 def _report(bundle: Bundle, as_json: bool) -> None:
+    from csp_engine.bundle import kinds
+
     summary = {
         "bundle": str(bundle.path),
         "images": bundle.n_images,
@@ -351,9 +353,9 @@ def _report(bundle: Bundle, as_json: bool) -> None:
             for layer in bundle.layers(model)
         },
         "reliable": {
-            name.removeprefix("scores:"): record.facts.get("n_reliable")
+            "/".join(kinds.SCORES.parts(name)): record.facts.get("n_reliable")
             for name, record in bundle.manifest.stages.items()
-            if name.startswith("scores:")
+            if kinds.SCORES.is_of(name)
         },
     }
     notices = [
@@ -362,10 +364,10 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         for notice in model.get("notices", ())
     ]
     notices += [
-        f"{name.removeprefix('influence:')}: influence is of predicted classes, as not every class "
-        "of the images is the name of an output."
+        f"{'/'.join(kinds.INFLUENCE.parts(name))}: influence is of predicted classes, as not "
+        "every class of the images is the name of an output."
         for name, record in bundle.manifest.stages.items()
-        if name.startswith("influence:")
+        if kinds.INFLUENCE.is_of(name)
         and record.facts.get("is_predicted_class")
         and "class" in bundle.table("probe", "probe")
     ]

@@ -77,7 +77,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
         csp info resnet50.csp
     """
     from csp_engine.audits.registered import AUDITS
-    from csp_engine.bundle import Bundle
+    from csp_engine.bundle import Bundle, kinds
 
     opened = Bundle.open(bundle)
     manifest = opened.manifest
@@ -94,12 +94,13 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
                 "layer": layer,
                 **{
                     key: value
-                    for key, value in opened.stage(f"neurons:{model}/{layer}").facts.items()
+                    for key, value in opened.stage(kinds.NEURONS.name(model, layer)).facts.items()
                     if key != "quantile_levels"
                 },
                 "reliable": {
-                    method: opened.stage(f"scores:{model}/{layer}/{method}").facts.get("n_reliable")
+                    method: opened.stage(stage).facts.get("n_reliable")
                     for method in opened.methods(model, layer)
+                    for stage in [kinds.SCORES.name(model, layer, method)]
                 },
                 "statistics": [c for c in opened.units(model, layer) if c in AUDITS],
                 "metrics": _metrics(opened, model, layer),
@@ -154,11 +155,13 @@ def _n_bytes(bundle: Bundle, *, omitted: bool) -> int:
 
 
 def _omitted_note(bundle: Bundle) -> str:
-    kinds = sorted({name.partition(":")[0] for name in bundle.omitted})
+    from csp_engine.bundle.kinds import stage_kind
+
+    left_out = sorted(set(map(stage_kind, bundle.omitted)))
     size = _n_bytes(bundle, omitted=True) / 1e6
     return (
-        f"{', '.join(kinds)} ({len(bundle.omitted)} stages, {size:,.1f} MB): this is a slim copy; "
-        "'csp build' with the same images and models measures them again"
+        f"{', '.join(left_out)} ({len(bundle.omitted)} stages, {size:,.1f} MB): this is a slim "
+        "copy; 'csp build' with the same images and models measures them again"
     )
 
 
@@ -295,7 +298,9 @@ def doctor(
 
 
 def _first_method(bundle: Bundle) -> str:
-    found = [s.removeprefix("index:") for s in bundle.manifest.stages if s.startswith("index:")]
+    from csp_engine.bundle.kinds import INDEX
+
+    found = [method for (method,) in INDEX.among(bundle.manifest.stages)]
     if not found:
         raise InputError(f"Bundle {bundle.name} has no search index; complete it with 'csp build'.")
     preferred = [m for m in bundle.manifest.recipe.get("methods", []) if m in found]

@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Int32
 from scipy.stats import hypergeom
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import BundleError, InputError
 from csp_engine.search import open_index, query_vector, rank
 from csp_engine.stats.intervals import LEVEL, paired_difference, share_of
@@ -269,7 +269,7 @@ def _judged(
     related_u, _ = right_labels(label_uk, count_u, texts, accepted("related"))
     known = pd.Series([wording_key(text) for text in texts]).value_counts()
     n_right_u = np.array([int(known.reindex(list(ok), fill_value=0).sum()) for ok in right])
-    record = bundle.stage(f"scores:{'/'.join(stage)}")
+    record = bundle.stage(kinds.SCORES.name(*stage))
     claims_u = np.asarray(scores.reliable_u, object)
     if record.params.get("imported"):
         claims_u = np.full(len(claims_u), None)

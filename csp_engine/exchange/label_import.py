@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle, BundleWriter
+from csp_engine.bundle import Bundle, BundleWriter, kinds
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import layer_path, read_label_table
 from csp_engine.hashing import sha256_file
-from csp_engine.pipeline.run import VERSIONS
 from csp_engine.search import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
 from csp_engine.vectors import normalise_rows
@@ -65,12 +64,12 @@ def import_labels(
     with BundleWriter(bundle_path) as writer:
         for (model_name, layer_id), own in targets.items():
             scores, labels = _scores_of(bundle, model_name, layer_id, own, table_path.name, encoder)
-            neurons = f"neurons:{model_name}/{layer_id}"
+            neurons = kinds.NEURONS.name(model_name, layer_id)
             inputs = {"table": sha256} | ({"encoder": encoder.fingerprint} if encoder else {})
             with writer.stage(
-                f"scores:{model_name}/{layer_id}/{method}",
-                version=VERSIONS["scores"],
-                params={"imported": True, "method": method, "table": table_path.name},
+                kinds.SCORES.name(model_name, layer_id, method),
+                version=kinds.SCORES.version,
+                params={"imported": True, "method": method},
                 needs={neurons: writer.manifest.stages[neurons].key},
                 inputs=inputs,
             ) as folder:
@@ -80,6 +79,7 @@ def import_labels(
                 folder.table("labels", labels.astype("string"))
                 n_labelled = int((scores.count_u > 0).sum())
                 folder.facts.update(
+                    table=table_path.name,
                     n_units=len(scores.count_u),
                     n_reliable=0,
                     n_without_evidence=len(scores.count_u) - n_labelled,
@@ -189,14 +189,14 @@ def _index_imported(writer: BundleWriter, method: str) -> None:
         for layer in bundle.layers(model):
             if method in bundle.methods(model, layer):
                 vector_ud = np.asarray(bundle.scores(model, layer, method).vector_ud)
-                names.append(f"scores:{model}/{layer}/{method}")
+                names.append(kinds.SCORES.name(model, layer, method))
                 vectors.append(vector_ud)
                 own = pd.DataFrame({"unit": np.arange(len(vector_ud), dtype=np.int32)})
                 rows.append(own.assign(model=model, layer=layer)[["model", "layer", "unit"]])
     built = build_index(np.concatenate(vectors))
     with writer.stage(
-        f"index:{method}",
-        version=VERSIONS["index"],
+        kinds.INDEX.name(method),
+        version=kinds.INDEX.version,
         params={"imported": True, "kind": "auto"},
         needs={name: writer.manifest.stages[name].key for name in names},
         inputs={},

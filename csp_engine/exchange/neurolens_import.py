@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from csp_engine.bundle import Bundle, BundleWriter, StageFolder
+from csp_engine.bundle import Bundle, BundleWriter, StageFolder, kinds
 from csp_engine.errors import InputError, StaleError
 from csp_engine.exchange.neurolens import NeuroLensOutput
 from csp_engine.hashing import sha256_json
@@ -282,7 +282,7 @@ def _write_vectors(run: Run, found: NeuroLensOutput, layer: str) -> None:
     identity = run.key("embeddings", {"imported": "neurolens"}, ["images"], inputs)
     with run.writing("embeddings", identity, {"encoder": encoder}) as folder:
         folder.array("image", normalise_rows(found.image_nd))
-    stage = f"activations:{found.target}/{layer}"
+    stage = kinds.ACTIVATIONS.name(found.target, layer)
     models = run.described["models"]
     inputs = {"model": models[found.target]["fingerprint"]}
     identity = run.key(stage, {"imported": "neurolens"}, ["images"], inputs)

@@ -8,35 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from csp_engine.bundle import Bundle, BundleWriter, StageFolder, stage_key
-from csp_engine.bundle.manifest import stage_kind
+from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StageRecord, kinds, stage_key
+from csp_engine.bundle.kinds import stage_kind
 from csp_engine.errors import BundleError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.types import Progress
 
 log = logging.getLogger(__name__)
 
-VERSIONS = {
-    "images": 1,
-    "probe": 1,
-    "embeddings": 1,
-    "activations": 1,
-    "neurons": 1,
-    "contrast": 1,
-    "words": 1,
-    "candidates": 1,
-    "vocabulary": 3,
-    "null": 1,
-    "scores": 1,
-    "audit": 1,
-    "statistic": 1,
-    "influence": 1,
-    "truth": 1,
-    "performance": 1,
-    "index": 1,
-    "projection": 1,
-}
-"""Version of each stage's algorithm; raise one when its results change."""
+MEASURED = [kind.prefix for kind in kinds.KINDS.values() if kind.is_measured]
+"""Kinds of stages that come from images."""
 
 
 class Run:
@@ -60,7 +41,7 @@ class Run:
     ) -> dict[str, Any]:
         """Register a stage as part of this build and return the arguments that identify it."""
         identity = {
-            "version": VERSIONS[name.partition(":")[0]],
+            "version": kinds.KINDS[stage_kind(name)].version,
             "params": dict(params),
             "needs": {need: self.keys[need] for need in needs},
             "inputs": dict(inputs or {}),
@@ -89,24 +70,16 @@ class Run:
     def held_params(self, kind: str) -> Mapping[str, Any]:
         """Parameters of some committed stage of a kind."""
         for name, record in self.writer.manifest.stages.items():
-            if name.partition(":")[0] == kind:
+            if stage_kind(name) == kind:
                 return record.params
         return {}
 
     def adopt(self) -> None:
         """Take the measured stages of the bundle as they are."""
         for name, record in self.writer.manifest.stages.items():
-            if name.partition(":")[0] in (
-                "images",
-                "probe",
-                "embeddings",
-                "activations",
-                "influence",
-            ):
+            if stage_kind(name) in MEASURED:
                 self.keys[name] = record.key
-                if name.startswith("activations:"):
-                    model, _, layer = name.removeprefix("activations:").rpartition("/")
-                    self.layers.append((model, layer))
+        self.layers += [(model, layer) for model, layer in kinds.ACTIVATIONS.among(self.keys)]
         missing = [n for n in ("images", "probe", "embeddings") if n not in self.keys]
         if missing or not self.layers:
             raise BundleError(
@@ -123,18 +96,21 @@ class Run:
         held = self.writer.manifest.stages
         kept = dict(self.keys)
         for name, record in held.items():
-            model = name.removeprefix("performance:")
-            described = {**self.writer.manifest.inputs.get("models", {})}
-            described.update(self.described.get("models", {}))
-            if model != name and record.inputs["model"] == described[model]["fingerprint"]:
+            if kinds.PERFORMANCE.is_of(name) and self._is_of_held_model(name, record):
                 kept[name] = record.key
-        for kind in ("influence", "truth", "statistic", "scores", "index"):
+        for kind in (kinds.INFLUENCE, kinds.TRUTH, kinds.STATISTIC, kinds.SCORES, kinds.INDEX):
             for name, record in held.items():
                 is_current = all(kept.get(need) == key for need, key in record.needs.items())
-                is_guest = kind in ("influence", "truth", "statistic") or record.params.get(
-                    "imported"
-                )
-                if stage_kind(name) == kind and is_guest and is_current:
+                is_guest = kind not in (kinds.SCORES, kinds.INDEX) or record.params.get("imported")
+                if kind.is_of(name) and is_guest and is_current:
                     kept[name] = record.key
         self.writer.drop([name for name in held if name not in kept])
         self.writer.describe(recipe=self.recipe.to_json(), inputs=self.described)
+
+    def _is_of_held_model(self, name: str, record: StageRecord) -> bool:
+        (model,) = kinds.PERFORMANCE.parts(name)
+        described = {
+            **self.writer.manifest.inputs.get("models", {}),
+            **self.described.get("models", {}),
+        }
+        return record.inputs["model"] == described[model]["fingerprint"]

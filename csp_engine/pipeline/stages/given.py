@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from csp_engine.bundle import Bundle, read_contrast
+from csp_engine.bundle import Bundle, kinds, read_contrast
 from csp_engine.errors import BundleError, CspError, InputError
 from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Masks, Source, Units
 from csp_engine.methods.scoring.random_sets import noise_activations
@@ -20,10 +20,10 @@ from csp_engine.types import Exemplars
 def stages_for(needs: Sequence[str], model: str, layer: str) -> list[str]:
     """The stages that what is needed comes from, beside those that every method rests on."""
     homes = {
-        "activations": f"activations:{model}/{layer}",
+        "activations": kinds.ACTIVATIONS.name(model, layer),
         "columns": "probe",
         "masks": "probe",
-        "candidates": f"candidates:{model}/{layer}",
+        "candidates": kinds.CANDIDATES.name(model, layer),
     }
     return list(dict.fromkeys(homes[need] for need in needs if need in homes))
 
@@ -67,7 +67,7 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
     described = run.described.get("probe") or run.writer.manifest.inputs.get("probe", {})
     name = described.get("name", "the probe set")
     if need == "activations":
-        stage = f"activations:{model}/{layer}"
+        stage = kinds.ACTIVATIONS.name(model, layer)
         if stage not in stages:
             return BundleError, f"{stage} is not in the bundle; run 'csp build' again."
         return (BundleError, run.bundle.left_out(stage)) if stages[stage].omitted else None
@@ -76,7 +76,7 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
     if need == "masks" and (not described.get("masks") or run.probe_root is None):
         why = "their files are known to 'csp build' only" if described.get("masks") else "has none"
         return InputError, f"{name}: {why}; build with a table that has a column of mask files."
-    if need == "candidates" and f"candidates:{model}/{layer}" not in run.keys:
+    if need == "candidates" and kinds.CANDIDATES.name(model, layer) not in run.keys:
         return InputError, "nobody proposed any; name a captioner with --captioner."
     return None
 
@@ -85,7 +85,7 @@ def layer_evidence(run: Run, model: str, layer: str, asker: str, needs: Sequence
     """A layer's units with what an asker needs, each loaded when it is first read."""
     bundle = run.bundle
     sources = _sources(run, bundle)
-    activations = f"activations:{model}/{layer}"
+    activations = kinds.ACTIVATIONS.name(model, layer)
     sources["activations"] = lambda units: _rows(bundle.array(activations, "activation"), units)
     sources["candidates"] = lambda units: _candidates(bundle, model, layer, units)
     if "null" in needs:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from csp_engine.bundle import kinds
 from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.influence import influence
@@ -65,7 +66,7 @@ def influences(run: Run, request: BuildRequest) -> None:
         taps = [tap for tap in target.taps if tap.sae is None]
         identities = {}
         for tap in taps:
-            name = f"influence:{model.name}/{tap.id}"
+            name = kinds.INFLUENCE.name(model.name, str(tap.id))
             identities[name] = run.key(
                 name,
                 {
@@ -74,7 +75,7 @@ def influences(run: Run, request: BuildRequest) -> None:
                     "is_predicted_class": not labelled,
                     "outputs": list(request.outputs),
                 },
-                [f"activations:{model.name}/{tap.id}", "probe"],
+                [kinds.ACTIVATIONS.name(model.name, str(tap.id)), "probe"],
                 {"class_names": sha256_json(names)},
             )
         missing = [name for name in identities if not run.is_fresh(name)]
@@ -82,12 +83,12 @@ def influences(run: Run, request: BuildRequest) -> None:
             continue
         found = influence(
             model,
-            [t for t in taps if f"influence:{model.name}/{t.id}" in missing],
+            [t for t in taps if kinds.INFLUENCE.name(model.name, str(t.id)) in missing],
             _influence_batches(run, request, target, probe_rows, labelled),
             request.outputs or None,
         )
         for name in missing:
-            layer = name.removeprefix(f"influence:{model.name}/")
+            _, layer = kinds.INFLUENCE.parts(name)
             if layer not in found:
                 run.keys.pop(name)
                 continue

@@ -12,12 +12,12 @@ import pandas as pd
 from csp_engine.audits.measuring import measure_units
 from csp_engine.audits.registered import AUDITS
 from csp_engine.audits.statistic import Statistic
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import InputError, StaleError
 from csp_engine.hashing import sha256_json
 from csp_engine.methods import METHODS, label_layer
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.pipeline.run import VERSIONS, Run
+from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.candidates import (
     candidate_stages,
     described_encoder,
@@ -169,7 +169,7 @@ def is_vocabulary_held(bundle: Bundle, recipe: Recipe, vocabulary: Vocabulary | 
         return False
     held = bundle.stage("vocabulary")
     same_words = vocabulary is None or vocabulary.sha256 == held.inputs["vocabulary"]
-    is_current = held.version == VERSIONS["vocabulary"]
+    is_current = held.version == kinds.VOCABULARY.version
     return (
         same_words and is_current and sha256_json(held.params) == sha256_json(text_params(recipe))
     )
@@ -192,14 +192,14 @@ def require_methods(run: Run) -> None:
 
 def _scores_identity(run: Run, model: str, layer: str, method: str) -> tuple[str, dict[str, Any]]:
     """Name and identity of the scores of a method, which are registered by this."""
-    stage = f"scores:{model}/{layer}/{method}"
+    stage = kinds.SCORES.name(model, layer, method)
     params = {
         "method": method,
         "method_version": METHODS[method].version,
         "n_labels": run.recipe.n_labels,
         **run.recipe.method_params(method),
     }
-    needs = [f"neurons:{model}/{layer}", f"contrast:{model}/{layer}"]
+    needs = [kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer)]
     needs += ["embeddings", "vocabulary", "null"]
     more = [s for s in stages_for(METHODS[method].needs, model, layer) if s in run.keys]
     return stage, run.key(stage, params, [*needs, *more])
@@ -239,7 +239,7 @@ def score_layer(run: Run, model: str, layer: str, method: str) -> None:
 def audit_layer(run: Run, model: str, layer: str) -> None:
     """The statistics that share the stage ``audit``, then each other one in a stage of its own."""
     together = [statistic for statistic in AUDITS.values() if statistic.is_together]
-    _measure(run, model, layer, f"audit:{model}/{layer}", together, {})
+    _measure(run, model, layer, kinds.AUDIT.name(model, layer), together, {})
     for statistic in AUDITS.values():
         if statistic.is_together:
             continue
@@ -247,7 +247,7 @@ def audit_layer(run: Run, model: str, layer: str) -> None:
         if lacking:
             log.warning("%s of %s/%s is left out: %s", statistic.title, model, layer, lacking)
             continue
-        stage = f"statistic:{model}/{layer}/{statistic.name}"
+        stage = kinds.STATISTIC.name(model, layer, statistic.name)
         own = {"statistic": statistic.name, "statistic_version": statistic.version}
         _measure(run, model, layer, stage, [statistic], own)
 
@@ -262,7 +262,7 @@ def _measure(
 ) -> None:
     needs = tuple(dict.fromkeys(need for each in statistics for need in each.needs))
     params = {"n_score": run.recipe.n_score, **params}
-    made_from = [f"neurons:{model}/{layer}", "embeddings", *stages_for(needs, model, layer)]
+    made_from = [kinds.NEURONS.name(model, layer), "embeddings", *stages_for(needs, model, layer)]
     identity = run.key(stage, params, made_from)
     if run.is_fresh(stage):
         return
@@ -280,8 +280,8 @@ def _measure(
 
 def index_method(run: Run, method: str) -> None:
     """The search index over the concept vectors of one method, all layers."""
-    stage = f"index:{method}"
-    names = [f"scores:{model}/{layer}/{method}" for model, layer in run.layers]
+    stage = kinds.INDEX.name(method)
+    names = [kinds.SCORES.name(model, layer, method) for model, layer in run.layers]
     identity = run.key(stage, {"kind": "auto"}, names)
     if run.is_fresh(stage):
         return
@@ -295,8 +295,8 @@ def index_method(run: Run, method: str) -> None:
 
 def map_method(run: Run, method: str) -> None:
     """The flat map of the concept vectors of one method, all layers."""
-    stage = f"projection:{method}"
-    names = [f"scores:{model}/{layer}/{method}" for model, layer in run.layers]
+    stage = kinds.PROJECTION.name(method)
+    names = [kinds.SCORES.name(model, layer, method) for model, layer in run.layers]
     settings = {"n_neighbors": 15, "min_dist": 0.1, "seed": run.recipe.seed}
     params = {"metric": "cosine", "fewest_for_umap": projection.FEWEST_FOR_UMAP, **settings}
     identity = run.key(stage, params, names)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import PassJournal
+from csp_engine.bundle import PassJournal, kinds
 from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError
 from csp_engine.networks.layers import LayerTap
@@ -39,7 +39,7 @@ def measure(run: Run, request: BuildRequest) -> None:
     )
     for target in request.targets:
         for tap in target.taps:
-            name = f"activations:{target.model.name}/{tap.id}"
+            name = kinds.ACTIVATIONS.name(target.model.name, str(tap.id))
             identities[name] = run.key(
                 name, _description(tap), ["images"], {"model": target.model.fingerprint}
             )
@@ -92,9 +92,9 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
         order = len(described) if held is None else held["order"]
         described[target.model.name] = {"layers": [], "order": order}
     for name, record in run.writer.manifest.stages.items():
-        if not name.startswith("activations:"):
+        if not kinds.ACTIVATIONS.is_of(name):
             continue
-        model, _, layer = name.removeprefix("activations:").rpartition("/")
+        model, layer = kinds.ACTIVATIONS.parts(name)
         known = described.get(model, {}).get("fingerprint")
         same_images = record.needs.get("images") == run.keys["images"]
         if (model, layer) in asked_layers or record.inputs.get("model") != known:
@@ -155,7 +155,9 @@ def _pass(
         Target(
             target.model,
             tuple(
-                tap for tap in target.taps if f"activations:{target.model.name}/{tap.id}" in wanted
+                tap
+                for tap in target.taps
+                if kinds.ACTIVATIONS.name(target.model.name, str(tap.id)) in wanted
             ),
         )
         for target in request.targets
@@ -170,7 +172,7 @@ def _pass(
         request.stop_on_unreadable,
     )
     streams = {
-        f"activations:{target.model.name}/{tap.id}": f"layer-{i}-{j}"
+        kinds.ACTIVATIONS.name(target.model.name, str(tap.id)): f"layer-{i}-{j}"
         for i, target in enumerate(targets)
         for j, tap in enumerate(target.taps)
     }
@@ -218,8 +220,8 @@ def _drop_outdated_layers(run: Run, request: BuildRequest) -> None:
         [
             name
             for name in run.writer.manifest.stages
-            if name.startswith("activations:")
-            and name.removeprefix("activations:").rpartition("/")[0] in asked
+            if kinds.ACTIVATIONS.is_of(name)
+            and kinds.ACTIVATIONS.parts(name)[0] in asked
             and name not in run.keys
         ]
     )

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from csp_engine.bundle import Bundle, BundleWriter, stage_key
+from csp_engine.bundle import Bundle, BundleWriter, kinds, stage_key
 from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_json
-from csp_engine.pipeline.run import VERSIONS
 
 COLUMNS = ("slice", "n", "n_correct", "accuracy", "low", "high")
 """What a table of slices must say: name, counts, and the share that is right with its interval."""
@@ -42,9 +41,9 @@ def add_performance(path: Path, slices: Mapping[str, pd.DataFrame]) -> Bundle:
                     f"The slices of {model} have no {lacking[0] if lacking else 'row'}; they need "
                     f"{', '.join(COLUMNS)}."
                 )
-            stage = f"performance:{model}"
+            stage = kinds.PERFORMANCE.name(model)
             identity: dict[str, Any] = {
-                "version": VERSIONS["performance"],
+                "version": kinds.PERFORMANCE.version,
                 "params": {},
                 "needs": {},
                 "inputs": {

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle, BundleWriter, stage_key
+from csp_engine.bundle.kinds import ACTIVATIONS, NEURONS, TRUTH
 from csp_engine.errors import InputError
 from csp_engine.evaluation.ground_truth import Truth, TruthRule, association, true_concepts
 from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.hashing import sha256_array, sha256_json
-from csp_engine.pipeline.run import VERSIONS
 from csp_engine.pipeline.stages.derived import group_numbers
 from csp_engine.types import Progress, silent
 
@@ -95,12 +95,11 @@ def add_truth(
             inputs = {"activations": sha256_array(activation_un), **shared}
             if key in exact:
                 inputs["planted"] = sha256_json(exact[key].fillna("").to_dict("records"))
-            ending = "/".join(key)
-            measured_on = f"activations:{ending}"
-            need = measured_on if bundle.has(measured_on) else f"neurons:{ending}"
-            stage = f"truth:{ending}"
+            measured_on = ACTIVATIONS.name(*key)
+            need = measured_on if bundle.has(measured_on) else NEURONS.name(*key)
+            stage = TRUTH.name(*key)
             identity: dict[str, Any] = {
-                "version": VERSIONS["truth"],
+                "version": TRUTH.version,
                 "params": {
                     **asdict(rule),
                     "provenance": dict(provenance),

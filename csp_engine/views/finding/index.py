@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.search import open_index
 from csp_engine.views.memo import Memo
 
@@ -22,4 +22,4 @@ def searchable_methods(bundle: Bundle) -> tuple[str, ...]:
     for model in bundle.model_names:
         for layer in bundle.layers(model):
             every.update(dict.fromkeys(bundle.methods(model, layer)))
-    return tuple(method for method in every if bundle.has(f"index:{method}"))
+    return tuple(method for method in every if bundle.has(kinds.INDEX.name(method)))

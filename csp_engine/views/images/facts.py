@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.stats.enrichment import NONE, UNKNOWN
 from csp_engine.types import NeuronRef
 from csp_engine.views.images.tiles import Facts
@@ -110,12 +110,12 @@ class ActivationFacts:
         self._sorted_n: np.ndarray | None = None
         self._quantile_q: np.ndarray | None = None
         model, layer, unit = neuron.model, neuron.layer, neuron.unit
-        stage = f"activations:{model}/{layer}"
+        stage = kinds.ACTIVATIONS.name(model, layer)
         if bundle.has(stage) and not bundle.stage(stage).omitted:
             self._sorted_n = np.sort(np.asarray(bundle.activations(model, layer)[unit]))
         elif bundle.has(stage):  # a slim copy still has some quantiles
             self._quantile_q = np.asarray(bundle.quantiles(model, layer)[unit])
-            held = bundle.stage(f"neurons:{model}/{layer}").facts
+            held = bundle.stage(kinds.NEURONS.name(model, layer)).facts
             self._level_q = np.asarray(held["quantile_levels"])
 
     def of(self, image: int, activation: float) -> Facts:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import group_labels
 from csp_engine.types import NeuronRef
 from csp_engine.views.images.pairs import evidence_of
@@ -40,7 +40,7 @@ class Split:
 
 def groups_of(bundle: Bundle, neuron: NeuronRef) -> tuple[Group, ...]:
     """The groups of a neuron; none where the bundle has no audit of its layer."""
-    stage = f"audit:{neuron.model}/{neuron.layer}"
+    stage = kinds.AUDIT.name(neuron.model, neuron.layer)
     if not bundle.has(stage):
         return ()
     sizes = bundle.units(neuron.model, neuron.layer)[["cluster_0", "cluster_1"]].iloc[neuron.unit]

@@ -1,0 +1,417 @@
+"""The kinds of stages a bundle may hold: one row each, and nowhere else.
+
+What a stage is called, which version its algorithm has, what it is made from and what files it
+holds is said here; reader, pipeline, pages and docs/bundle.md go by it. A stage of an extension
+brings its own row (``csp_engine.pipeline.stages``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StageFile:
+    """One file of a stage.
+
+    Attributes:
+        name: with its ending: ``.npy``, ``.parquet``, or any other.
+        holds: dtype of an array, ``table``, or ``bytes``.
+        axes: letters of ``csp_engine.types``, with a blank between.
+        meaning: as docs/bundle.md says it; names the columns of a table in backticks.
+        is_optional: whether a stage may do without it.
+    """
+
+    name: str
+    holds: str
+    axes: str
+    meaning: str
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """One kind of stage.
+
+    Attributes:
+        prefix: what names of its stages begin with.
+        meaning: one sentence.
+        of: what one stage is of, and its name goes on with: ``model``, ``layer``, ``method``; empty
+            where a bundle holds one stage of the kind.
+        needs: kinds that it may be made from.
+        files: what it holds.
+        facts: small results that the manifest keeps of it.
+        version: of the algorithm; raise it when results change.
+        is_measured: whether it comes from images; new labels leave it as it is.
+        is_left_out: whether slim copies leave its files out, because no page reads them.
+    """
+
+    prefix: str
+    meaning: str
+    of: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    files: tuple[StageFile, ...] = ()
+    facts: tuple[str, ...] = ()
+    version: int = 1
+    is_measured: bool = False
+    is_left_out: bool = False
+
+    def name(self, *of: str) -> str:
+        """The name of one stage: ``contrast:resnet/layer4@mean`` of model and layer."""
+        if len(of) != len(self.of):
+            wanted = ", ".join(self.of) or "nothing"
+            raise TypeError(f"a stage of kind {self.prefix} is of {wanted}; got {of}")
+        return f"{self.prefix}:{'/'.join(of)}" if of else self.prefix
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """The reverse of ``name``; the model's name may itself hold slashes."""
+        ending = name.partition(":")[2]
+        return tuple(ending.rsplit("/", len(self.of) - 1)) if self.of else ()
+
+    def is_of(self, name: str) -> bool:
+        """Whether a stage is of this kind."""
+        return stage_kind(name) == self.prefix
+
+    def among(self, names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+        """What the stages of this kind are of, among the names of any."""
+        return (self.parts(name) for name in names if self.is_of(name))
+
+
+def stage_kind(name: str) -> str:
+    """The part before the colon: ``contrast`` of ``contrast:resnet/layer4@mean``."""
+    return name.partition(":")[0]
+
+
+# fmt: off
+IMAGES = StageKind(
+    "images",
+    "Which images could be read, and their thumbnails.",
+    is_measured=True,
+    files=(
+        StageFile("images.parquet", "table", "n", "`sha256`, `listed` (place in the listing), "
+                  "`width`, `height` in pixels after EXIF rotation, `perceptual_hash`, "
+                  "`duplicate_of` (lowest image with the same bytes), `duplicate_group` (lowest "
+                  "image that is a near copy)"),
+        StageFile("skipped.parquet", "table", "", "`listed` and `reason` of images that cannot be "
+                  "read"),
+        StageFile("thumb_offset.npy", "int64", "n+1", "image `i` is bytes `offset[i]` to "
+                  "`offset[i+1]` of `thumbs.bin`"),
+        StageFile("thumbs.bin", "bytes", "", "WebP thumbnails, one after the other"),
+    ),
+    facts=("n_images", "n_skipped", "n_exact_duplicates", "n_near_duplicates"),
+)
+
+EMBEDDINGS = StageKind(
+    "embeddings",
+    "What the encoder makes of every image.",
+    needs=("images",),
+    is_measured=True,
+    files=(
+        StageFile("image.npy", "float32", "n d", "unit rows of the encoder"),
+    ),
+)
+
+ACTIVATIONS = StageKind(
+    "activations",
+    "What every unit of a layer answers to every image.",
+    of=("model", "layer"),
+    needs=("images",),
+    is_measured=True,
+    is_left_out=True,
+    files=(
+        StageFile("activation.npy", "float32", "u n", "pooled activation of every unit on every "
+                  "image"),
+    ),
+    facts=("n_units",),
+)
+
+PROBE = StageKind(
+    "probe",
+    "What the user says of the images.",
+    needs=("images",),
+    is_measured=True,
+    files=(
+        StageFile("probe.parquet", "table", "n", "`file`, `sha256`, then `class`, `split`, `group` "
+                  "where known, then the user's other columns"),
+        StageFile("skipped.parquet", "table", "", "`file` and `reason`"),
+        StageFile("classes.parquet", "table", "", "`name` and `n_images` of every class; empty "
+                  "without classes"),
+    ),
+)
+
+WORDS = StageKind(
+    "words",
+    "The labels before candidates join them.",
+    files=(
+        StageFile("words.parquet", "table", "", "`text` and `source` of the labels before "
+                  "candidates join them"),
+    ),
+)
+
+NULL = StageKind(
+    "null",
+    "Random image sets, which scores are judged against.",
+    needs=("embeddings", "images", "probe"),
+    files=(
+        StageFile("exemplar_image.npy", "int32", "r k", "random image sets"),
+        StageFile("exemplar_activation.npy", "float32", "r k", "the noise that ranked them"),
+        StageFile("exemplar_count.npy", "int32", "r", "as for neurons"),
+        StageFile("contrast_image.npy", "int32", "r k j", "as for contrast"),
+        StageFile("contrast_similarity.npy", "float32", "r k j", "as for contrast"),
+        StageFile("contrast_activation.npy", "float32", "r k j", "as for contrast"),
+        StageFile("n_partner.npy", "int32", "r k", "as for contrast"),
+        StageFile("pool.npy", "int32", "r", "as for contrast"),
+        StageFile("threshold.npy", "float32", "r", "as for contrast"),
+    ),
+)
+
+NEURONS = StageKind(
+    "neurons",
+    "Statistics, strongest images and samples of every unit of a layer.",
+    of=("model", "layer"),
+    needs=("activations", "probe"),
+    files=(
+        StageFile("units.parquet", "table", "u", "`mean`, `std`, `min`, `max`, `density` (share of "
+                  "images above 1e-6), `is_dead` (never beyond ±1e-6), `is_dense`, `is_constant`, "
+                  "`never_positive`, `n_exemplars`"),
+        StageFile("exemplar_image.npy", "int32", "u k", "strongest images, strongest first, ties "
+                  "to the lower id"),
+        StageFile("exemplar_activation.npy", "float32", "u k", "their activations"),
+        StageFile("exemplar_count.npy", "int32", "u", "how many ranks mean anything; 0 for a "
+                  "constant unit"),
+        StageFile("stratified_image.npy", "int32", "u s", "images drawn from each activation band, "
+                  "weakest band first"),
+        StageFile("stratified_activation.npy", "float32", "u s", "their activations"),
+        StageFile("stratum.npy", "int32", "s", "band of each column, 0 the weakest"),
+        StageFile("random_image.npy", "int32", "u s", "images drawn at random"),
+        StageFile("random_activation.npy", "float32", "u s", "their activations"),
+        StageFile("quantile.npy", "float32", "u q", "activation quantiles; levels in the facts"),
+        StageFile("histogram.npy", "int32", "u b", "counts in equal bins from the unit's min to "
+                  "its max"),
+        StageFile("class_counts.parquet", "table", "", "`unit`, `class` (row of "
+                  "`classes.parquet`), `count` among the exemplars"),
+    ),
+    facts=("n_units", "n_images", "quantile_levels", "n_dead",
+           "n_dense", "n_constant", "n_never_positive"),
+)
+
+CONTRAST = StageKind(
+    "contrast",
+    "Images that look like the strongest ones and leave the unit quiet.",
+    of=("model", "layer"),
+    needs=("neurons", "embeddings", "images", "probe"),
+    files=(
+        StageFile("contrast_image.npy", "int32", "u k j", "images that look like the exemplar and "
+                  "leave the unit quiet, nearest first"),
+        StageFile("contrast_similarity.npy", "float32", "u k j", "cosine of exemplar and contrast "
+                  "image in encoder space"),
+        StageFile("contrast_activation.npy", "float32", "u k j", "activation of the contrast "
+                  "image"),
+        StageFile("n_partner.npy", "int32", "u k", "how many partners mean anything"),
+        StageFile("pool.npy", "int32", "u", "number of quiet images"),
+        StageFile("threshold.npy", "float32", "u", "activation strictly below which an image is "
+                  "quiet"),
+    ),
+)
+
+CANDIDATES = StageKind(
+    "candidates",
+    "Phrases that a captioner proposes for every unit.",
+    of=("model", "layer"),
+    needs=("neurons", "contrast", "embeddings"),
+    files=(
+        StageFile("candidates.parquet", "table", "", "phrases a captioner proposed: `unit`, `mode` "
+                  "(`exemplars`: shown those alone; `contrast`: with contrast images), `rank` from "
+                  "0, `text` as it was said, natural logarithms `log_p` of p(text given images) "
+                  "and `log_prior` of p(text), and their `pmi`, by which they are ranked"),
+        StageFile("sets.parquet", "table", "", "for each `unit` and `mode`: `n_exemplar` and "
+                  "`n_contrast` images shown, and `p_nothing`, the probability given to their "
+                  "having nothing in common"),
+    ),
+    facts=("n_units", "n_candidates", "n_distinct"),
+)
+
+VOCABULARY = StageKind(
+    "vocabulary",
+    "All labels, and their vectors.",
+    needs=("words", "candidates"),
+    version=3,
+    files=(
+        StageFile("labels.parquet", "table", "t", "`text` and `source` of every label: names of "
+                  "vocabularies, `captioner: exemplars`, `captioner: contrast`, joined by `;` "
+                  "where several"),
+        StageFile("text.npy", "float32", "t d", "label vectors: templates averaged, unit length if "
+                  "`renormalise`"),
+        StageFile("empty.npy", "float32", "d", "unit vector of the templates without a text; not "
+                  "there for vectors made elsewhere", is_optional=True),
+    ),
+    facts=("n_labels",),
+)
+
+SCORES = StageKind(
+    "scores",
+    "The best labels of every unit of a layer by one label method.",
+    of=("model", "layer", "method"),
+    needs=("neurons", "contrast", "embeddings", "vocabulary", "null"),
+    files=(
+        StageFile("label_uk.npy", "int32", "u l", "best labels, best first"),
+        StageFile("score_uk.npy", "float32", "u l", "their scores"),
+        StageFile("raw_uk.npy", "float32", "u l", "their scores without contrast images"),
+        StageFile("margin_uk.npy", "float32", "u l", "score minus that of the next label down"),
+        StageFile("percentile_uk.npy", "float32", "u l", "place among the label's scores for "
+                  "random image sets, 0 to 1"),
+        StageFile("count_u.npy", "int32", "u", "how many ranks mean anything"),
+        StageFile("best_percentile_u.npy", "float32", "u", "place of the best score among best "
+                  "scores of random image sets, 0 to 1"),
+        StageFile("reliable_u.npy", "bool", "u", "whether that place is at least 0.95"),
+        StageFile("vector_ud.npy", "float32", "u d", "concept vectors, unit rows, zero where there "
+                  "is no evidence"),
+        StageFile("n_exemplar_u.npy", "int32", "u", "exemplars that were scored"),
+        StageFile("similarity_u.npy", "float32", "u", "mean cosine of exemplars and their contrast "
+                  "images"),
+        StageFile("pool_u.npy", "int32", "u", "number of quiet images"),
+        StageFile("reuse_u.npy", "float32", "u", "share of contrast images that are repeats"),
+        StageFile("anchor.npy", "float32", "u d", "CSP only: weighted mean exemplar; with "
+                  "`projection` it gives the concept vector at any γ", is_optional=True),
+        StageFile("projection.npy", "float32", "u d", "CSP only: weighted mean of what exemplars "
+                  "share with contrast images", is_optional=True),
+        StageFile("null_anchor.npy", "float32", "r d", "CSP only: the same for random image "
+                  "sets", is_optional=True),
+        StageFile("null_projection.npy", "float32", "r d", "CSP only", is_optional=True),
+        StageFile("null_size.npy", "int32", "r", "CSP only: exemplars behind each null "
+                  "row", is_optional=True),
+        StageFile("labels.parquet", "table", "", "where labels were imported, or the method writes "
+                  "its own: their `text` and `source`, in which `label_uk` counts",
+                  is_optional=True),
+    ),
+    facts=("n_units", "n_reliable", "n_without_evidence", "table"),
+)
+
+AUDIT = StageKind(
+    "audit",
+    "How coherent the strongest images of every unit are.",
+    of=("model", "layer"),
+    needs=("neurons", "embeddings"),
+    files=(
+        StageFile("units.parquet", "table", "u", "`clarity`, `polysemanticity`, sizes of its two "
+                  "image groups `cluster_0` and `cluster_1` and their `silhouette`, `nearest_unit` "
+                  "and its cosine `redundancy`; NaN where not defined"),
+        StageFile("image_group.npy", "int8", "u k", "which group each scored exemplar belongs to"),
+    ),
+)
+
+STATISTIC = StageKind(
+    "statistic",
+    "One more statistic of every unit of a layer; its audit says what it needs and means.",
+    of=("model", "layer", "statistic"),
+    needs=("neurons", "embeddings", "activations", "probe", "candidates"),
+    files=(
+        StageFile("units.parquet", "table", "u", "the columns that the statistic declares"),
+    ),
+)
+
+INDEX = StageKind(
+    "index",
+    "The search index over the concept vectors of one method, all layers.",
+    of=("method",),
+    needs=("scores",),
+    files=(
+        StageFile("index.faiss", "bytes", "", "FAISS index over the concept vectors of one method, "
+                  "all layers; may be deleted, is rebuilt"),
+        StageFile("rows.parquet", "table", "", "`model`, `layer`, `unit` of every row of the "
+                  "index"),
+    ),
+    facts=("kind", "n_vectors", "recall_at_10"),
+)
+
+PROJECTION = StageKind(
+    "projection",
+    "The flat map of the concept vectors of one method, all layers.",
+    of=("method",),
+    needs=("scores",),
+    files=(
+        StageFile("xy.npy", "float32", "u x", "place of every neuron on a flat map of the concept "
+                  "vectors of one method, all layers (UMAP, or principal components of few "
+                  "vectors: `kind` in the facts); NaN where there is no evidence"),
+        StageFile("rows.parquet", "table", "u", "`model`, `layer`, `unit` of every row of the map"),
+    ),
+    facts=("kind", "n_distinct", "neighbour_recall"),
+)
+
+INFLUENCE = StageKind(
+    "influence",
+    "Which outputs the units of a layer drive.",
+    of=("model", "layer"),
+    needs=("activations", "probe"),
+    files=(
+        StageFile("outputs.parquet", "table", "c", "`name` of every output"),
+        StageFile("gradient_activation.npy", "float32", "c u", "mean gradient × activation of the "
+                  "output's logit over images of that class"),
+        StageFile("n_image.npy", "int32", "c", "images behind each row"),
+        StageFile("direct_weight.npy", "float32", "c u", "weight of the linear head, only where "
+                  "the layer feeds it directly", is_optional=True),
+    ),
+    facts=("is_predicted_class", "n_images"),
+)
+
+TRUTH = StageKind(
+    "truth",
+    "What the units of a layer really answer to, where somebody measured it.",
+    of=("model", "layer"),
+    needs=("activations", "neurons"),
+    files=(
+        StageFile("concepts.parquet", "table", "c", "`name`, `wordings` (JSON list of the texts "
+                  "that name it, the usual one first), `kind` (such as clinical, artefact; may be "
+                  "empty), `n_positive` images that show it"),
+        StageFile("units.parquet", "table", "u", "`true_concept` or null; `concept`, the one "
+                  "chosen on half of the images, or null; `n_positive` images of the other half "
+                  "that show it, and on that half `pearson`, `pearson_low`, `pearson_high`, "
+                  "`auroc`, `auroc_low`, `auroc_high`, `auprc`, `auprc_low`, `auprc_high`; for "
+                  "layers with planted units also `planted` (the formula, or null), "
+                  "`planted_kind`, `planted_concepts` (JSON list)"),
+        StageFile("pearson_uc.npy", "float32", "u c", "correlation of activation and concept on "
+                  "all the images with known concepts; NaN where not defined"),
+        StageFile("auroc_uc.npy", "float32", "u c", "area under the ROC curve, ties half"),
+        StageFile("auprc_uc.npy", "float32", "u c", "average precision"),
+    ),
+    facts=("n_units", "n_images", "n_groups", "n_concepts", "n_true", "n_planted"),
+)
+
+PERFORMANCE = StageKind(
+    "performance",
+    "How often a target model is right, where somebody measured it.",
+    of=("model",),
+    files=(
+        StageFile("slices.parquet", "table", "", "`slice`, `n`, `n_correct`, `accuracy` with its "
+                  "95 % interval `low` to `high` of a model on named test sets, and further "
+                  "columns"),
+    ),
+    facts=("n_slices",),
+)
+# fmt: on
+
+KINDS = {
+    kind.prefix: kind
+    for kind in (
+        IMAGES,
+        EMBEDDINGS,
+        ACTIVATIONS,
+        PROBE,
+        WORDS,
+        NULL,
+        NEURONS,
+        CONTRAST,
+        CANDIDATES,
+        VOCABULARY,
+        SCORES,
+        AUDIT,
+        STATISTIC,
+        INDEX,
+        PROJECTION,
+        INFLUENCE,
+        TRUTH,
+        PERFORMANCE,
+    )
+}
+"""Every kind that belongs to the project, in the order in which a build makes them."""

@@ -1,0 +1,80 @@
+"""What stages hold, as readers hand it out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Images of each unit not chosen for being strongest: by activation band, and at random.
+
+    ``stratum_s`` is the band of each stratified column, 0 for the weakest.
+    """
+
+    stratified_image_us: np.ndarray
+    stratified_activation_us: np.ndarray
+    stratum_s: np.ndarray
+    random_image_us: np.ndarray
+    random_activation_us: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredInfluence:
+    """Which outputs each unit drives: mean gradient x activation and direct weight, per output."""
+
+    output_names: tuple[str, ...]
+    gradient_activation_cu: np.ndarray
+    n_image_c: np.ndarray
+    direct_weight_cu: np.ndarray | None
+    is_predicted_class: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTruth:
+    """What the units of a layer really answer to, on ``n_image`` images with known concepts.
+
+    ``concepts`` has one row per concept, ``units`` one per unit (docs/bundle.md names the columns);
+    ``rule`` says when a concept counts as the true one of a unit, and where the images came from.
+    ``n_group`` counts what the images are grouped by, and equals ``n_image`` where they are not.
+    ``more`` holds the figures of other metrics by name, ``(u, c)``.
+    """
+
+    concepts: pd.DataFrame
+    units: pd.DataFrame
+    pearson_uc: np.ndarray
+    auroc_uc: np.ndarray
+    auprc_uc: np.ndarray
+    n_image: int
+    n_group: int
+    rule: Mapping[str, Any]
+    more: Mapping[str, np.ndarray]
+
+    def wordings(self) -> dict[str, tuple[str, ...]]:
+        """Concept name → the texts that count as naming it, the usual one first."""
+        return {
+            name: tuple(json.loads(texts))
+            for name, texts in zip(self.concepts["name"], self.concepts["wordings"], strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """A flat map of the concept vectors of one method.
+
+    ``kind`` is ``umap`` or ``pca``; ``rows`` is model, layer and unit of every row of ``xy_u2``,
+    which is NaN for neurons without evidence. ``neighbour_recall`` is the share of the ten nearest
+    in the original space that are nearest on the map, or None where there are too few.
+    """
+
+    method: str
+    kind: str
+    rows: pd.DataFrame
+    xy_u2: np.ndarray
+    neighbour_recall: float | None

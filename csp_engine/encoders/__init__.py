@@ -19,12 +19,12 @@ from PIL import Image
 from csp_engine.encoders.base import (
     NotCachedError,
     first_line,
-    is_offline,
     require_part,
     split_spec,
 )
 from csp_engine.encoders.stored import PrecomputedEncoder, stored_files
 from csp_engine.errors import CspError, InputError, MissingModelError
+from csp_engine.networks.checkpoints import is_offline
 from csp_engine.types import Encoder
 
 __all__ = ["PrecomputedEncoder", "encoder_availability", "load_encoder"]

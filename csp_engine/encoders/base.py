@@ -53,13 +53,6 @@ def split_spec(spec: str) -> tuple[str, str]:
     return kind, rest
 
 
-def is_offline() -> bool:
-    """Whether the user has turned downloads off."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
 @contextlib.contextmanager
 def no_network() -> Generator[None]:
     """Make the Hugging Face libraries answer from the cache at once instead of retrying."""

@@ -7,176 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from csp_engine.cli.declared import takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
+from csp_engine.jobs.options import OPTIONS
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
 
-PROBE = "Probe set"
-MODEL = "Target model"
-LABELS = "Labels and contrast"
-RUN = "Running"
 
-
-def build(
-    images: Annotated[
-        Path,
-        typer.Argument(help="Folder of images (class folders or flat), or a CSV/Parquet table."),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, "
-            "transformers/NAME_OR_FOLDER or python:package.module:factory.",
-            rich_help_panel=MODEL,
-        ),
-    ],
-    layer: Annotated[
-        list[str],
-        typer.Option(
-            "--layer",
-            "-l",
-            help="Module path or glob, optionally @pooling; may be given several times.",
-            rich_help_panel=MODEL,
-        ),
-    ],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            "--encoder",
-            "-e",
-            help="open_clip/ARCH/PRETRAINED, open_clip/FOLDER, transformers/NAME_OR_FOLDER, "
-            "precomputed/FOLDER or python:package.module:factory.",
-            rich_help_panel=LABELS,
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle to write, NAME.csp.")],
-    vocabulary: Annotated[
-        list[str],
-        typer.Option(
-            "--vocabulary",
-            "-v",
-            help="general, textures, colours, dermoscopy, or a text file with a label a line; "
-            "may be given several times.",
-            rich_help_panel=LABELS,
-        ),
-    ] = ["general"],  # noqa: B006
-    captioner: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of a captioner made for the encoder; it proposes labels for every neuron.",
-            rich_help_panel=LABELS,
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Local checkpoint (safetensors or .pt).", rich_help_panel=MODEL),
-    ] = None,
-    weights_key: Annotated[
-        str | None,
-        typer.Option(
-            help="What to take of a checkpoint with several networks, such as state_dict_ema.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Short name of the model in ids.", rich_help_panel=MODEL)
-    ] = None,
-    pooling: Annotated[
-        str | None,
-        typer.Option(
-            help="mean, max, absmax, cls, token_mean or none, where a layer does not say.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    sae: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="LAYER=FILE: latents of a sparse autoencoder on top of a layer.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    preprocessing: Annotated[
-        Path | None,
-        typer.Option(help="JSON file that replaces the model's own.", rich_help_panel=MODEL),
-    ] = None,
-    class_names: Annotated[
-        Path | None,
-        typer.Option(help="Text file, one output name a line.", rich_help_panel=MODEL),
-    ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Output to ask for influence on, by name or number; may be given several times.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            help="Order of a layer's axes, if that cannot be told: nchw, nhwc, ntc, nct or tnc "
-            "(n images, c channels, h and w positions, t tokens).",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    prefix_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Class and register tokens before the patches, if they cannot be counted.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    path_column: Annotated[
-        str | None, typer.Option(help="Column of image paths.", rich_help_panel=PROBE)
-    ] = None,
-    class_column: Annotated[
-        str | None, typer.Option(help="Column of classes.", rich_help_panel=PROBE)
-    ] = None,
-    group_column: Annotated[
-        str | None,
-        typer.Option(help="Column of group ids, such as lesion_id.", rich_help_panel=PROBE),
-    ] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column of splits.", rich_help_panel=PROBE)
-    ] = None,
-    image_root: Annotated[
-        Path | None,
-        typer.Option(help="Folder that a table's paths start from.", rich_help_panel=PROBE),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Use so many images, evenly spaced.", rich_help_panel=PROBE)
-    ] = None,
-    on_unreadable: Annotated[
-        str, typer.Option(help="skip or stop.", rich_help_panel=PROBE)
-    ] = "skip",
-    preset: Annotated[
-        str, typer.Option(help="default or paper.", rich_help_panel=LABELS)
-    ] = "default",
-    exemplars: Annotated[
-        int | None, typer.Option(help="Exemplars per neuron.", rich_help_panel=LABELS)
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="PARAMETER=VALUE of the recipe, such as gamma=0.5; 'csp info' lists them.",
-            rich_help_panel=LABELS,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images per forward pass.", rich_help_panel=RUN)
-    ] = 32,
-    influence_images: Annotated[
-        int,
-        typer.Option(min=0, help="Images to take gradients for; 0 for none.", rich_help_panel=RUN),
-    ] = 512,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps.", rich_help_panel=RUN)] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
-) -> None:
+@takes(OPTIONS.values())
+def build(given: Any, as_json: bool) -> None:
     """Build a bundle, or complete one: interrupted builds resume, finished parts are kept.
 
     Example:
@@ -193,59 +34,60 @@ def build(
     from csp_engine.words.templates import TEMPLATES
     from csp_engine.words.vocabularies import read_vocabulary
 
-    recipe = named_recipe(preset, exemplars, _assignments(set_))
-    if on_unreadable not in ("skip", "stop"):
-        raise InputError(f"--on-unreadable is {on_unreadable!r}; choose skip or stop.")
-    words = read_vocabulary(vocabulary)
+    recipe = named_recipe(given.preset, given.exemplars, _assignments(given.set_))
+    OPTIONS["on_unreadable"].check(given.on_unreadable)
+    words = read_vocabulary(given.vocabulary)
     with progress_bars() as progress:
         probe = read_probe_set(
-            images,
-            image_root=image_root,
-            path_column=path_column,
-            class_column=class_column,
-            split_column=split_column,
-            group_column=group_column,
-            limit=limit,
+            given.images,
+            image_root=given.image_root,
+            path_column=given.path_column,
+            class_column=given.class_column,
+            split_column=given.split_column,
+            group_column=given.group_column,
+            limit=given.limit,
             progress=progress,
         )
         pipeline.require_enough_images(len(probe.table), recipe, "lists")
         progress("load model", 0, 1)
         target = load_model(
-            model,
-            weights=weights,
-            name=name,
-            preprocessing=preprocessing,
-            class_names=class_names,
-            device=device,
-            weights_key=weights_key,
+            given.model,
+            weights=given.weights,
+            name=given.name,
+            preprocessing=given.preprocessing,
+            class_names=given.class_names,
+            device=given.device,
+            weights_key=given.weights_key,
         )
         progress("load model", 1, 1)
         progress("load encoder", 0, 1)
-        loaded = load_encoder(encoder, device=device)
+        loaded = load_encoder(given.encoder, device=given.device)
         progress("load encoder", 1, 1)
         if not getattr(loaded, "needs_pixels", True):
             # Stored text vectors have names; prompts made from templates are not among them.
             recipe = changed(recipe, {"templates": TEMPLATES["bare"], "subtract_empty": False})
         taps = select_layers(
             target,
-            layer,
-            pooling=pooling,
-            saes=_pairs(sae),
-            layout=layout,
-            prefix_tokens=prefix_tokens,
+            given.layer,
+            pooling=given.pooling,
+            saes=_pairs(given.sae),
+            layout=given.layout,
+            prefix_tokens=given.prefix_tokens,
         )
         request = pipeline.BuildRequest(
-            out=out,
+            out=given.out,
             probe=probe,
             targets=(pipeline.Target(target, tuple(taps)),),
             encoder=loaded,
             vocabulary=words,
             recipe=recipe,
-            batch_size=batch_size,
-            stop_on_unreadable=on_unreadable == "stop",
-            n_influence_images=influence_images,
-            outputs=tuple(int(o) if o.isdigit() else o for o in output or ()),
-            captioner=None if captioner is None else load_captioner(captioner, device=device),
+            batch_size=given.batch_size,
+            stop_on_unreadable=given.on_unreadable == "stop",
+            n_influence_images=given.influence_images,
+            outputs=tuple(int(o) if o.isdigit() else o for o in given.output or ()),
+            captioner=None
+            if given.captioner is None
+            else load_captioner(given.captioner, device=given.device),
         )
         bundle = pipeline.build(request, progress)
     _report(bundle, as_json)

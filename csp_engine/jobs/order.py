@@ -13,6 +13,7 @@ from typing import Any
 
 from csp_engine.bundle import refuse_strangers
 from csp_engine.errors import CspError, InputError
+from csp_engine.jobs.options import BY_FIELD, expanded
 from csp_engine.pipeline.recipe import PRESETS, named_recipe
 from csp_engine.probe.listing import TABLE_EXTENSIONS, choose_columns, read_table, walk_images
 from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
@@ -69,7 +70,7 @@ def look_at_images(source: Path) -> ImagesSeen:
 
 @dataclass(frozen=True, slots=True)
 class BuildOrder:
-    """One ``csp build``: its options by name, empty where they are left to their defaults.
+    """One ``csp build``: its options by name (``jobs.options``), empty where left to the default.
 
     Paths may start from the folder that the build runs in, or with ``~``.
     """
@@ -100,38 +101,12 @@ class BuildOrder:
 
     def arguments(self) -> list[str]:
         """What comes after ``csp``."""
-        images = _expanded(self.images)
+        (images,) = BY_FIELD["images"].written(self.images)
         arguments = ["build", f"./{images}" if images.startswith("-") else images]
-        for option, value in (
-            ("--model", self.model),
-            *(("--layer", layer) for layer in self.layers),
-            ("--encoder", self.encoder),
-            ("--out", _expanded(self.out)),
-            *(("--vocabulary", _expanded(each)) for each in self._own_vocabulary()),
-            ("--weights", _expanded(self.weights)),
-            ("--preprocessing", _expanded(self.preprocessing)),
-            ("--class-names", _expanded(self.class_names)),
-            ("--name", self.name),
-            ("--pooling", self.pooling),
-            ("--captioner", _expanded(self.captioner)),
-            ("--path-column", self.path_column),
-            ("--class-column", self.class_column),
-            ("--group-column", self.group_column),
-            ("--image-root", _expanded(self.image_root)),
-            ("--limit", self.limit),
-            ("--preset", "" if self.preset == "default" else self.preset),
-            ("--exemplars", self.exemplars),
-            ("--set", "" if self.gamma is None else f"gamma={self.gamma:g}"),
-            ("--batch-size", self.batch_size),
-            ("--influence-images", self.influence_images),
-            ("--device", self.device),
-        ):
-            if value not in ("", None):
-                arguments += [option, str(value)]
+        for name, option in BY_FIELD.items():
+            if name != "images":
+                arguments += option.written(getattr(self, name))
         return arguments
-
-    def _own_vocabulary(self) -> tuple[str, ...]:
-        return () if self.vocabulary == ("general",) else self.vocabulary
 
     def shown(self) -> str:
         """The command as one would type it; what is missing yet stands there in capitals."""
@@ -175,6 +150,12 @@ class BuildOrder:
             folder: where the build will run.
         """
         found: dict[str, str] = {}
+        for name, option in BY_FIELD.items():
+            try:
+                if not option.is_many:
+                    option.check(getattr(self, name))
+            except CspError as error:
+                found[name] = str(error)
         for name, check in (
             ("images", self._check_images),
             ("model", self._check_model),
@@ -189,16 +170,20 @@ class BuildOrder:
             ("image_root", self._check_folder),
             ("name", self._check_name),
             ("device", self._check_device),
-            ("exemplars", self._check_recipe),
         ):
             try:
                 check(folder, name)
             except CspError as error:
-                found[name] = str(error)
+                found.setdefault(name, str(error))
+        if not {"preset", "exemplars", "gamma"} & set(found):
+            try:
+                self._check_recipe()
+            except CspError as error:
+                found["exemplars"] = str(error)
         return found
 
     def _at(self, folder: Path, name: str) -> Path:
-        return folder / _expanded(getattr(self, name))
+        return folder / expanded(getattr(self, name))
 
     def _check_images(self, folder: Path, name: str) -> None:
         if not self.images:
@@ -241,8 +226,8 @@ class BuildOrder:
 
     def _check_vocabulary(self, folder: Path, name: str) -> None:
         sources = [
-            each if each in SHIPPED or not (folder / _expanded(each)).is_file()
-            else str(folder / _expanded(each))
+            each if each in SHIPPED or not (folder / expanded(each)).is_file()
+            else str(folder / expanded(each))
             for each in self.vocabulary
         ]  # fmt: skip
         read_vocabulary(sources)
@@ -274,13 +259,9 @@ class BuildOrder:
         if self.device and not DEVICE.fullmatch(self.device):
             raise InputError(f"{self.device!r} is no device; write cpu, cuda, cuda:1 or mps.")
 
-    def _check_recipe(self, folder: Path, name: str) -> None:
+    def _check_recipe(self) -> None:
         values = {} if self.gamma is None else {"gamma": self.gamma}
         named_recipe(self.preset, self.exemplars, values)
-        for whole, least in (("limit", 1), ("batch_size", 1), ("influence_images", 0)):
-            value = getattr(self, whole)
-            if value is not None and value < least:
-                raise InputError(f"{whole} is {value}; it must be at least {least}.")
 
 
 def _fits(kind: str, value: Any) -> bool:
@@ -291,10 +272,6 @@ def _fits(kind: str, value: Any) -> bool:
     numbers = (int,) if kind.startswith("int") else (int, float)
     is_number = isinstance(value, numbers) and not isinstance(value, bool)
     return bool(kind) and (value is None or is_number)
-
-
-def _expanded(path: str) -> str:
-    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
 
 
 def _require_kind(spec: str, kinds: tuple[str, ...], what: str) -> None:
@@ -322,5 +299,5 @@ def _require_named_folder(spec: str, folder: Path) -> None:
     """Refuse a path in a spec that leads nowhere; names of a hub look like none."""
     rest = spec.partition("/")[2]
     is_path = rest.startswith((".", "/", "~")) or spec.startswith("precomputed/")
-    if is_path and not spec.startswith("python:") and not (folder / _expanded(rest)).is_dir():
+    if is_path and not spec.startswith("python:") and not (folder / expanded(rest)).is_dir():
         raise InputError(f"There is no folder {rest!r}; check the path.")

@@ -234,9 +234,9 @@ def test_a_record_from_elsewhere_cannot_bring_code_with_it(folder, monkeypatch):
         ({"weights": "w.pt"}, "weights", "no file 'w.pt'"),
         ({"name": "a b"}, "name", "is not a model name"),
         ({"device": "gpu; rm -rf"}, "device", "is no device"),
-        ({"preset": "papre"}, "exemplars", "Preset 'papre' does not exist"),
-        ({"gamma": 1.5}, "exemplars", "gamma is 1.5"),
-        ({"batch_size": 0}, "exemplars", "batch_size is 0"),
+        ({"preset": "papre"}, "preset", "--preset is 'papre'; choose default or paper"),
+        ({"gamma": 1.5}, "gamma", "gamma is 1.5"),
+        ({"batch_size": 0}, "batch_size", "batch_size is 0"),
     ],
 )
 def test_every_wrong_field_has_its_sentence(folder, trusted, changes, field, words):

@@ -10,7 +10,7 @@ import streamlit as st
 
 from csp_engine import jobs
 from csp_engine.errors import CspError
-from csp_engine.pipeline.recipe import PRESETS
+from csp_engine.jobs.options import BY_FIELD, OPTIONS
 from csp_engine.words.vocabularies import SHIPPED
 from pages.ui.build import places as builds
 from pages.ui.parts.cards import one_way, plain, show
@@ -18,6 +18,8 @@ from pages.ui.shell import problems, store
 from pages.ui.shell.page import set_params
 
 MAX_TYPED = 500
+MOST = 10_000_000
+COLUMNS = ("path_column", "class_column", "group_column")
 KEEP: dict[str, Any] = {"persist_state": "session"}
 
 
@@ -39,42 +41,25 @@ def fill(order: jobs.BuildOrder) -> None:
 def draw() -> None:
     """Draw the form; starting leaves for the page of the job."""
     models, encoders = builds.known_specs()
-    start = str(store.start_folder())
+    start = store.start_folder()
     images = choice(
-        "Images",
         "images",
-        builds.image_sources(start),
-        "A folder of images, of class folders, or a table with a column of paths (CSV or Parquet). "
-        f"Paths start from {one_way(start)}; pick one found there, or type any.",
-        "choose or type a folder",
+        builds.image_sources(str(start)),
+        meaning=f"{OPTIONS['images'].hint} Paths start from {one_way(str(start))}; pick one found "
+        "there, or type any.",
     )
-    model = choice(
-        "Model",
-        "model",
-        models,
-        "The network to look into: torchvision/NAME, timm/NAME, hf-hub:ORG/NAME, or "
-        "transformers/NAME_OR_FOLDER. For a checkpoint of your own, name its architecture here "
-        "and the file under More options.",
-        "torchvision/resnet50",
-    )
+    model = choice("model", models)
     with st.container(key="build_layers_slot"):
         layers(model)
-    choice(
-        "Encoder",
-        "encoder",
-        encoders,
-        "Compares images with words: any open_clip or transformers CLIP or SigLIP model, by name "
-        "or from a folder, or vectors you have already. A name may have to be downloaded first.",
-        "open_clip/ViT-B-32/laion2b_s34b_b79k",
-        is_first=True,
-    )
+    choice("encoder", encoders, is_first=True)
+    words = OPTIONS["vocabulary"]
     st.multiselect(
-        "Words to try as labels",
+        words.label,
         list(SHIPPED),
-        default=["general"] if key("vocabulary") not in st.session_state else None,
+        default=list(words.default) if key("vocabulary") not in st.session_state else None,
         accept_new_options=True,
-        placeholder="choose a list or type the path of a text file",
-        help="Lists that come with the project, or text files of your own with a label a line.",
+        placeholder=words.example,
+        help=words.hint,
         key=key("vocabulary"),
         **KEEP,
     )
@@ -82,7 +67,7 @@ def draw() -> None:
         problem("vocabulary")
     suggested = suggestion(images, model)
     st.text_input(
-        "Name of the bundle",
+        OPTIONS["out"].label,
         key=key("out"),
         max_chars=80,
         placeholder=suggested,
@@ -98,18 +83,19 @@ def draw() -> None:
 
 
 def choice(
-    label: str, name: str, options: list[str], meaning: str, example: str, *, is_first: bool = False
+    name: str, options: list[str], *, meaning: str | None = None, is_first: bool = False
 ) -> str:
     """A field to choose or type in; what it holds."""
+    declared = BY_FIELD[name]
     held = st.session_state.get(key(name))
     options = list(dict.fromkeys([*options, *([held] if held else [])]))
     st.selectbox(
-        label,
+        declared.label,
         options,
         index=0 if is_first and options and key(name) not in st.session_state else None,
         accept_new_options=True,
-        placeholder=example,
-        help=meaning,
+        placeholder=declared.usual,
+        help=meaning or declared.hint,
         key=key(name),
         **KEEP,
     )
@@ -145,12 +131,11 @@ def layers(model: str) -> None:
         st.session_state["build_layers_of"] = model
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.multiselect(
-            "Layers",
+            BY_FIELD["layers"].label,
             list(dict.fromkeys([*known, usual, *held]))[:500] if usual else [*known, *held],
             accept_new_options=True,
-            placeholder="choose or type, such as layer4",
-            help="Where the neurons are that are described. A pattern such as blocks.* takes "
-            "several; layer@max pools by the maximum.",
+            placeholder=BY_FIELD["layers"].usual,
+            help=BY_FIELD["layers"].hint,
             key=key("layers"),
             **KEEP,
         )
@@ -193,44 +178,24 @@ def more(images: str) -> None:
     seen = builds.seen(str(store.start_folder() / images)) if images else None
     left, right = st.columns(2)
     with left:
-        typed("Checkpoint", "weights", "A file of weights for the architecture above.")
-        typed("Preprocessing", "preprocessing", "JSON file that replaces the model's own.")
-        typed("Names of the outputs", "class_names", "Text file, one name a line.")
-        typed("Captioner", "captioner", "Folder of a captioner that proposes labels.")
-        typed("Short name of the model", "name", "How ids of neurons begin.")
-        options = ["", "mean", "max", "absmax", "cls", "token_mean", "none"]
-        st.selectbox("Pooling", options, key=key("pooling"), format_func=or_usual, **KEEP)
+        for name in ("weights", "preprocessing", "class_names", "captioner", "name"):
+            typed(name)
+        pooling = OPTIONS["pooling"]
+        options = ["", *pooling.choices]
+        st.selectbox(pooling.label, options, key=key("pooling"), format_func=or_usual, **KEEP)
     with right:
-        whole("Exemplars per neuron", "exemplars", 1, PRESETS["default"].n_exemplars)
-        whole("Use so many images", "limit", 1, "all")
-        whole("Images per forward pass", "batch_size", 1, 32)
-        whole("Images to take gradients for", "influence_images", 0, 512)
-        presets = list(PRESETS)
-        st.selectbox(
-            "Preset",
-            presets,
-            key=key("preset"),
-            help="paper: Contrastive Semantic Projection as published.",
-            **KEEP,
-        )
-        st.number_input(
-            "γ", 0.0, 1.0, None, 0.1, key=key("gamma"), placeholder="1", help="Share of what an "
-            "exemplar has in common with its contrast images that is taken away.", **KEEP,
-        )  # fmt: skip
-        typed("Device", "device", "cpu, cuda, cuda:1 or mps.", "cpu")
-    problem("exemplars")
+        for name in ("exemplars", "limit", "batch_size", "influence_images"):
+            number(name, step=1)
+        preset = OPTIONS["preset"]
+        st.selectbox(preset.label, preset.choices, key=key("preset"), help=preset.hint, **KEEP)
+        number("gamma", step=0.1)
+        typed("device")
     if seen is not None and seen.columns:
         st.caption("Columns of the table")
-        for column, place in zip(("path", "class", "group"), st.columns(3), strict=True):
+        for name, place in zip(COLUMNS, st.columns(3), strict=True):
             with place:
-                choice(
-                    f"{column.capitalize()} column",
-                    f"{column}_column",
-                    list(seen.columns),
-                    "Found by its name if it has a usual one.",
-                    "by its name",
-                )
-        typed("Folder that its paths start from", "image_root", "Else that of the table.")
+                choice(name, list(seen.columns))
+        typed("image_root")
 
 
 def or_usual(value: str) -> str:
@@ -238,19 +203,36 @@ def or_usual(value: str) -> str:
     return value or "as the layer is usually pooled"
 
 
-def typed(label: str, name: str, meaning: str, example: str = "") -> None:
+def typed(name: str) -> None:
     """A field for a line of text."""
+    declared = BY_FIELD[name]
     st.text_input(
-        label, key=key(name), help=meaning, placeholder=example, max_chars=MAX_TYPED, **KEEP
+        declared.label,
+        key=key(name),
+        help=declared.hint,
+        placeholder=declared.usual,
+        max_chars=MAX_TYPED,
+        **KEEP,
     )
     problem(name)
 
 
-def whole(label: str, name: str, least: int, usual: int | str) -> None:
-    """A field for a whole number; empty for the usual one."""
+def number(name: str, *, step: float) -> None:
+    """A field for a number; empty for the usual one."""
+    declared = BY_FIELD[name]
+    of = declared.kind
     st.number_input(
-        label, least, 10_000_000, None, 1, key=key(name), placeholder=str(usual), **KEEP
+        declared.label,
+        of(declared.least or 0),
+        MOST if declared.most is None else of(declared.most),
+        None,
+        of(step),
+        key=key(name),
+        help=declared.hint,
+        placeholder=declared.usual,
+        **KEEP,
     )
+    problem(name)
 
 
 def field(name: str) -> str:
@@ -271,21 +253,18 @@ def ordered(suggested: str) -> jobs.BuildOrder:
     out = builds.shown_path(store.build_folder() / f"{name}.csp") if is_name else ""
     state = st.session_state
     has_columns = bool(re.search(r"\.(csv|parquet)$", field("images"), re.IGNORECASE))
-    columns = ("path_column", "class_column", "group_column", "image_root")
-    texts = ("model", "encoder", "images", "weights", "preprocessing", "class_names", "captioner")
-    texts += ("name", "pooling", "device")
-    return jobs.BuildOrder(
-        **{name: field(name) for name in texts},
-        **{name: field(name) if has_columns else "" for name in columns},
-        layers=tuple(each.strip() for each in state.get(key("layers")) or () if each.strip()),
-        vocabulary=tuple(state.get(key("vocabulary")) or ()),
-        out=out,
-        preset=state.get(key("preset")) or "default",
-        **{
-            name: state.get(key(name))
-            for name in ("limit", "exemplars", "gamma", "batch_size", "influence_images")
-        },
-    )
+    of_tables = (*COLUMNS, "image_root")
+    filled: dict[str, Any] = {}
+    for name, option in BY_FIELD.items():
+        if option.is_many:
+            held = state.get(key(name)) or ()
+            filled[name] = tuple(each.strip() for each in held if each.strip())
+        elif option.kind in (int, float):
+            filled[name] = state.get(key(name))
+        else:
+            filled[name] = field(name) if has_columns or name not in of_tables else ""
+    filled["preset"] = filled["preset"] or OPTIONS["preset"].default
+    return jobs.BuildOrder(**{**filled, "out": out})
 
 
 def problem(name: str) -> None:

@@ -1,0 +1,70 @@
+"""A command whose options are declared elsewhere, as typer wants to see them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+import typer
+
+from csp_engine.jobs.options import BuildOption
+
+
+def takes(
+    options: Iterable[BuildOption],
+) -> Callable[[Callable[[Any, bool], None]], Callable[..., None]]:
+    """Let a command take the options of a build, and ``--json``.
+
+    The command gets them as attributes of one object; what stands for ``--json`` comes after it.
+    """
+    declared = [option for option in options if not option.parameter]
+    as_json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
+
+    def decorate(command: Callable[[Any, bool], None]) -> Callable[..., None]:
+        def run(*, as_json: bool, **given: Any) -> None:
+            command(SimpleNamespace(**given), as_json)
+
+        parameters = [
+            _parameter(
+                o.name, _annotation(o), inspect.Parameter.empty if o.is_needed else _usual(o)
+            )
+            for o in declared
+        ]
+        parameters.append(_parameter("as_json", as_json, False))
+        run.__signature__ = inspect.Signature(parameters)  # ty: ignore[missing-attribute]
+        return functools.update_wrapper(run, command)
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _usual(option: BuildOption) -> Any:
+    return list(option.default) if isinstance(option.default, tuple) else option.default
+
+
+def _annotation(option: BuildOption) -> Any:
+    one: Any = option.kind
+    of = list[one] if option.is_many else one
+    if not option.is_needed and option.default is None:
+        of = of | None
+    if not option.spelled:
+        return Annotated[of, typer.Argument(help=option.help)]
+    flags = () if option.flags is None else option.flags
+    is_number = option.kind in (int, float)
+    return Annotated[
+        of,
+        typer.Option(
+            *flags,
+            help=option.help,
+            min=option.least if is_number else None,
+            max=option.most if is_number else None,
+            rich_help_panel=option.panel,
+        ),
+    ]

@@ -1,0 +1,395 @@
+"""The options of a build, each declared once: command line, form and job orders read them here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from csp_engine.errors import InputError
+from csp_engine.pipeline.recipe import PRESETS
+from csp_engine.types import POOLINGS
+
+PROBE = "Probe set"
+MODEL = "Target model"
+LABELS = "Labels and contrast"
+RUN = "Running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOption:
+    """One thing a build can be told.
+
+    Attributes:
+        name: of the command's parameter.
+        help: one sentence for the command line.
+        kind: what is typed: ``str``, ``Path``, ``int`` or ``float``.
+        flags: on the command line; by default ``--`` and the name. Empty for what stands alone.
+        panel: heading it is listed under in the command's help.
+        default: what it is when nothing is said; None where that depends.
+        is_needed: whether there is no build without it.
+        is_many: whether it may be given several times.
+        least: smallest number.
+        most: largest number.
+        choices: the only values.
+        may_be_path: whether text may name a file, which may start with ``~``.
+        parameter: of the recipe, where the command line takes it by ``--set PARAMETER=VALUE``.
+        order: field of ``BuildOrder``; None where only the command line takes it.
+        label: what the form calls it; empty where the form does not offer it.
+        hint: what the form says of it.
+        example: what the form shows in the empty field, where that is not the default.
+    """
+
+    name: str
+    help: str
+    kind: type = str
+    flags: tuple[str, ...] | None = None
+    panel: str | None = None
+    default: Any = None
+    is_needed: bool = False
+    is_many: bool = False
+    least: int | float | None = None
+    most: int | float | None = None
+    choices: tuple[str, ...] = ()
+    may_be_path: bool = False
+    parameter: str = ""
+    order: str | None = None
+    label: str = ""
+    hint: str | None = None
+    example: str = ""
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        """How it is written on the command line."""
+        return (f"--{self.name.replace('_', '-')}",) if self.flags is None else self.flags
+
+    @property
+    def usual(self) -> str:
+        """What the form shows in the empty field."""
+        return self.example or ("" if self.default is None else str(self.default))
+
+    def written(self, value: Any) -> list[str]:
+        """A value as arguments of the command; none where it is what nobody has to say."""
+        if value is None or value in ("", self.default):
+            return []
+        arguments: list[str] = []
+        for each in value if self.is_many else (value,):
+            text = expanded(each) if self.kind is Path or self.may_be_path else str(each)
+            text = f"{self.parameter}={each:g}" if self.parameter else text
+            arguments += [*self.spelled[:1], text]
+        return arguments
+
+    def check(self, value: Any) -> None:
+        """Raise unless a value is one of the choices and within the bounds.
+
+        Raises:
+            InputError: naming the value and what may be given.
+        """
+        if value is None or value == "":
+            return
+        if self.choices and value not in self.choices:
+            allowed = f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
+            raise InputError(f"{self.spelled[0]} is {value!r}; choose {allowed}.")
+        if self.most is not None and not (self.least or 0) <= value <= self.most:
+            raise InputError(
+                f"{self.name} is {value}; it must lie between {self.least or 0} and {self.most}."
+            )
+        if self.least is not None and value < self.least:
+            raise InputError(f"{self.name} is {value}; it must be at least {self.least}.")
+
+
+def expanded(path: str) -> str:
+    """A path with the home folder in place of ``~``."""
+    return os.path.expanduser(path) if path.startswith("~") else path  # noqa: PTH111
+
+
+_DECLARED = (
+    BuildOption(
+        name="images",
+        kind=Path,
+        help="Folder of images (class folders or flat), or a CSV/Parquet table.",
+        flags=(),
+        is_needed=True,
+        order="images",
+        label="Images",
+        hint="A folder of images, of class folders, or a table with a column of paths (CSV or "
+        "Parquet).",
+        example="choose or type a folder",
+    ),
+    BuildOption(
+        name="model",
+        help="torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, "
+        "transformers/NAME_OR_FOLDER or python:package.module:factory.",
+        flags=("--model", "-m"),
+        panel=MODEL,
+        is_needed=True,
+        order="model",
+        label="Model",
+        hint="The network to look into: torchvision/NAME, timm/NAME, hf-hub:ORG/NAME, or "
+        "transformers/NAME_OR_FOLDER. For a checkpoint of your own, name its architecture here "
+        "and the file under More options.",
+        example="torchvision/resnet50",
+    ),
+    BuildOption(
+        name="layer",
+        help="Module path or glob, optionally @pooling; may be given several times.",
+        flags=("--layer", "-l"),
+        panel=MODEL,
+        is_needed=True,
+        is_many=True,
+        order="layers",
+        label="Layers",
+        hint="Where the neurons are that are described. A pattern such as blocks.* takes several; "
+        "layer@max pools by the maximum.",
+        example="choose or type, such as layer4",
+    ),
+    BuildOption(
+        name="encoder",
+        help="open_clip/ARCH/PRETRAINED, open_clip/FOLDER, transformers/NAME_OR_FOLDER, "
+        "precomputed/FOLDER or python:package.module:factory.",
+        flags=("--encoder", "-e"),
+        panel=LABELS,
+        is_needed=True,
+        order="encoder",
+        label="Encoder",
+        hint="Compares images with words: any open_clip or transformers CLIP or SigLIP model, by "
+        "name or from a folder, or vectors you have already. A name may have to be downloaded "
+        "first.",
+        example="open_clip/ViT-B-32/laion2b_s34b_b79k",
+    ),
+    BuildOption(
+        name="out",
+        kind=Path,
+        help="The bundle to write, NAME.csp.",
+        flags=("--out", "-o"),
+        is_needed=True,
+        order="out",
+        label="Name of the bundle",
+    ),
+    BuildOption(
+        name="vocabulary",
+        help="general, textures, colours, dermoscopy, or a text file with a label a line; "
+        "may be given several times.",
+        flags=("--vocabulary", "-v"),
+        panel=LABELS,
+        default=("general",),
+        is_many=True,
+        may_be_path=True,
+        order="vocabulary",
+        label="Words to try as labels",
+        hint="Lists that come with the project, or text files of your own with a label a line.",
+        example="choose a list or type the path of a text file",
+    ),
+    BuildOption(
+        name="captioner",
+        kind=Path,
+        help="Folder of a captioner made for the encoder; it proposes labels for every neuron.",
+        panel=LABELS,
+        order="captioner",
+        label="Captioner",
+        hint="Folder of a captioner that proposes labels.",
+    ),
+    BuildOption(
+        name="weights",
+        kind=Path,
+        help="Local checkpoint (safetensors or .pt).",
+        panel=MODEL,
+        order="weights",
+        label="Checkpoint",
+        hint="A file of weights for the architecture above.",
+    ),
+    BuildOption(
+        name="weights_key",
+        help="What to take of a checkpoint with several networks, such as state_dict_ema.",
+        panel=MODEL,
+    ),
+    BuildOption(
+        name="name",
+        help="Short name of the model in ids.",
+        panel=MODEL,
+        order="name",
+        label="Short name of the model",
+        hint="How ids of neurons begin.",
+    ),
+    BuildOption(
+        name="pooling",
+        help=f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}, where a layer does not say.",
+        panel=MODEL,
+        choices=POOLINGS,
+        order="pooling",
+        label="Pooling",
+    ),
+    BuildOption(
+        name="sae",
+        help="LAYER=FILE: latents of a sparse autoencoder on top of a layer.",
+        panel=MODEL,
+        is_many=True,
+    ),
+    BuildOption(
+        name="preprocessing",
+        kind=Path,
+        help="JSON file that replaces the model's own.",
+        panel=MODEL,
+        order="preprocessing",
+        label="Preprocessing",
+        hint="JSON file that replaces the model's own.",
+    ),
+    BuildOption(
+        name="class_names",
+        kind=Path,
+        help="Text file, one output name a line.",
+        panel=MODEL,
+        order="class_names",
+        label="Names of the outputs",
+        hint="Text file, one name a line.",
+    ),
+    BuildOption(
+        name="output",
+        help="Output to ask for influence on, by name or number; may be given several times.",
+        panel=MODEL,
+        is_many=True,
+    ),
+    BuildOption(
+        name="layout",
+        help="Order of a layer's axes, if that cannot be told: nchw, nhwc, ntc, nct or tnc "
+        "(n images, c channels, h and w positions, t tokens).",
+        panel=MODEL,
+    ),
+    BuildOption(
+        name="prefix_tokens",
+        kind=int,
+        help="Class and register tokens before the patches, if they cannot be counted.",
+        panel=MODEL,
+        least=0,
+    ),
+    BuildOption(
+        name="path_column",
+        help="Column of image paths.",
+        panel=PROBE,
+        order="path_column",
+        label="Path column",
+        hint="Found by its name if it has a usual one.",
+        example="by its name",
+    ),
+    BuildOption(
+        name="class_column",
+        help="Column of classes.",
+        panel=PROBE,
+        order="class_column",
+        label="Class column",
+        hint="Found by its name if it has a usual one.",
+        example="by its name",
+    ),
+    BuildOption(
+        name="group_column",
+        help="Column of group ids, such as lesion_id.",
+        panel=PROBE,
+        order="group_column",
+        label="Group column",
+        hint="Found by its name if it has a usual one.",
+        example="by its name",
+    ),
+    BuildOption(name="split_column", help="Column of splits.", panel=PROBE),
+    BuildOption(
+        name="image_root",
+        kind=Path,
+        help="Folder that a table's paths start from.",
+        panel=PROBE,
+        order="image_root",
+        label="Folder that its paths start from",
+        hint="Else that of the table.",
+    ),
+    BuildOption(
+        name="limit",
+        kind=int,
+        help="Use so many images, evenly spaced.",
+        panel=PROBE,
+        least=1,
+        order="limit",
+        label="Use so many images",
+        example="all",
+    ),
+    BuildOption(
+        name="on_unreadable",
+        help="skip or stop.",
+        panel=PROBE,
+        default="skip",
+        choices=("skip", "stop"),
+    ),
+    BuildOption(
+        name="preset",
+        help="default or paper.",
+        panel=LABELS,
+        default="default",
+        choices=tuple(PRESETS),
+        order="preset",
+        label="Preset",
+        hint="paper: Contrastive Semantic Projection as published.",
+    ),
+    BuildOption(
+        name="exemplars",
+        kind=int,
+        help="Exemplars per neuron.",
+        panel=LABELS,
+        least=1,
+        order="exemplars",
+        label="Exemplars per neuron",
+        example=str(PRESETS["default"].n_exemplars),
+    ),
+    BuildOption(
+        name="set_",
+        help="PARAMETER=VALUE of the recipe, such as gamma=0.5; 'csp info' lists them.",
+        flags=("--set",),
+        panel=LABELS,
+        is_many=True,
+    ),
+    BuildOption(
+        name="gamma",
+        kind=float,
+        help="Share of the contrast projection that CSP removes.",
+        flags=("--set",),
+        parameter="gamma",
+        least=0,
+        most=1,
+        order="gamma",
+        label="γ",
+        hint="Share of what an exemplar has in common with its contrast images that is taken away.",
+        example=f"{PRESETS['default'].gamma:g}",
+    ),
+    BuildOption(
+        name="batch_size",
+        kind=int,
+        help="Images per forward pass.",
+        panel=RUN,
+        default=32,
+        least=1,
+        order="batch_size",
+        label="Images per forward pass",
+    ),
+    BuildOption(
+        name="influence_images",
+        kind=int,
+        help="Images to take gradients for; 0 for none.",
+        panel=RUN,
+        default=512,
+        least=0,
+        order="influence_images",
+        label="Images to take gradients for",
+    ),
+    BuildOption(
+        name="device",
+        help="cpu, cuda, mps.",
+        panel=RUN,
+        default="cpu",
+        order="device",
+        label="Device",
+        hint="cpu, cuda, cuda:1 or mps.",
+    ),
+)
+
+OPTIONS = {option.name: option for option in _DECLARED}
+"""By name, in the order in which the command's help lists them."""
+
+BY_FIELD = {option.order: option for option in _DECLARED if option.order is not None}
+"""By the field of ``BuildOrder`` that holds it."""

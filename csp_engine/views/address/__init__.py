@@ -7,8 +7,6 @@ replaced. docs/urls.md lists the parameters.
 from csp_engine.views.address.narrowing import (
     MAP_GRID,
     MAX_CORNERS,
-    ONLY,
-    REVIEWS,
     Narrowing,
     Range,
     area_text,
@@ -16,18 +14,24 @@ from csp_engine.views.address.narrowing import (
     read_narrowing,
     where_text,
 )
-from csp_engine.views.address.picking import pick, pick_number, pick_share, shorten
-from csp_engine.views.address.view import (
+from csp_engine.views.address.parameters import (
     ALL_LAYERS,
     CARDS,
     COPIES,
     FINDS,
-    MAX_PAGE,
-    MAX_QUERY,
+    ONLY,
+    PARAMETERS,
     RESULT_COUNTS,
+    REVIEWS,
     SCOPES,
     SHOWS,
     VERSION,
+    Parameter,
+)
+from csp_engine.views.address.picking import pick, pick_number, pick_share, shorten
+from csp_engine.views.address.view import (
+    MAX_PAGE,
+    MAX_QUERY,
     View,
     pick_neuron,
     pick_vector,
@@ -46,12 +50,14 @@ __all__ = [
     "MAX_PAGE",
     "MAX_QUERY",
     "ONLY",
+    "PARAMETERS",
     "RESULT_COUNTS",
     "REVIEWS",
     "SCOPES",
     "SHOWS",
     "VERSION",
     "Narrowing",
+    "Parameter",
     "Range",
     "View",
     "area_text",

@@ -6,12 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from csp_engine.reviews import DISAGREE, VERDICTS
+from csp_engine.views.address.parameters import OF_NARROWING, ONLY, PARAMETERS, REVIEWS
 from csp_engine.views.address.picking import pick, shorten
 from csp_engine.views.address.view import MAX_QUERY
 
-ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense", "flagged")
-REVIEWS = ("all", "reviewed", "unreviewed", *VERDICTS, DISAGREE)
 Range = tuple[float | None, float | None]
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
@@ -35,11 +33,11 @@ class Narrowing:
 
     def params(self) -> dict[str, str]:
         """The same as query parameters; what equals a default is empty."""
-        only = "" if self.only == ONLY[0] else self.only
-        where = where_text(self.where)
-        review = "" if self.review == REVIEWS[0] else self.review
-        held = {"has": self.has, "only": only, "class": self.of, "review": review}
-        return {**held, "where": where, "sort": self.sort}
+        held = {p.name: getattr(self, p.field or p.name) for p in OF_NARROWING}
+        held["where"] = where_text(self.where)
+        return {
+            name: "" if PARAMETERS[name].default == text else text for name, text in held.items()
+        }
 
 
 def where_text(where: Sequence[tuple[str, Range]]) -> str:
@@ -59,10 +57,11 @@ def read_narrowing(
 ) -> Narrowing:
     """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
     notes: list[str | None] = []
-    only, note = pick("choice", params.get("only"), ONLY)
-    notes.append(note)
-    review, note = pick("verdict", params.get("review"), REVIEWS)
-    notes.append(note)
+    chosen: dict[str, str] = {}
+    for each in OF_NARROWING:
+        if each.choices:
+            chosen[each.name], note = pick(each.noun, params.get(each.name), each.choices)
+            notes.append(note)
     of = params.get("class", "")
     if of and not classes:
         notes.append("No neuron here shows one class more than others, so any class is shown.")
@@ -87,7 +86,7 @@ def read_narrowing(
         where[match[1]] = (low, high)
     has = params.get("has", "").strip()[:MAX_QUERY]
     kept = tuple(note for note in notes if note)
-    return Narrowing(has, only, tuple(where.items()), sort, of, review, kept)
+    return Narrowing(has, where=tuple(where.items()), sort=sort, of=of, notes=kept, **chosen)
 
 
 MAP_GRID, MAX_CORNERS = 65535, 60

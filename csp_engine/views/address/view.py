@@ -14,18 +14,26 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError, CspError
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import vectors
+from csp_engine.views.address.parameters import (
+    ALL_LAYERS,
+    CARDS,
+    CHOSEN_OF_VIEW,
+    COPIES,
+    FINDS,
+    OF_VIEW,
+    PARAMETERS,
+    RESULT_COUNTS,
+    SCOPES,
+    SHOWS,
+    VERSION,
+    Parameter,
+)
 from csp_engine.views.address.picking import pick, pick_number, pick_share, shorten
 
-VERSION = "1"
-ALL_LAYERS = "all"
-RESULT_COUNTS = (12, 24, 48, 96)
-SHOWS = ("contrast", "exemplars", "groups", "stratified", "random")
-FINDS = ("neurons", "layers", "images")
-COPIES = ("show", "hide")
-CARDS = ("no", "yes")
-SCOPES = ("all", "layer")
 MAX_QUERY = 300
 MAX_PAGE = 10_000
+QUERIES = ("q", "not", "like", "image", "vec")
+"""The parameters of a query; ``not`` goes with any of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +78,24 @@ class View:
 
     def query_params(self) -> dict[str, str]:
         """The query alone; what is not asked is empty."""
-        image = "" if self.image is None else str(self.image)
-        return {
-            "q": self.q,
-            "not": self.but_not,
-            "like": self.like,
-            "image": image,
-            "vec": self.vec,
-        }
+        return {name: self._text(PARAMETERS[name]) for name in QUERIES}
 
     def params(self, **changes: str | int) -> dict[str, str]:
         """Query parameters of this neuron, with changes; what equals a default is left out."""
+        held = {p.name: self._text(p) for p in OF_VIEW}
         whole: dict[str, str | int] = {
-            "bundle": self.bundle,
-            "model": self.model,
-            "layer": self.layer,
-            "unit": self.unit,
-            "method": self.method,
-            **self.query_params(),
-            "show": "" if self.show == SHOWS[0] else self.show,
-            "k": "" if self.k == RESULT_COUNTS[0] else self.k,
-            "gamma": "" if self.gamma is None else f"{self.gamma:g}",
-            "find": "" if self.find == FINDS[0] else self.find,
-            "page": "" if self.page == 1 else self.page,
-            "copies": "" if self.copies == COPIES[0] else self.copies,
-            "scope": "" if self.scope == SCOPES[0] else self.scope,
-            "card": "" if self.card == CARDS[0] else self.card,
+            p.name: "" if held[p.name] == p.default else held[p.name] for p in OF_VIEW
         }
         whole.update(changes)
         kept = {key: str(value) for key, value in whole.items() if str(value)}
         return {**kept, "v": VERSION}
+
+    def _text(self, parameter: Parameter) -> str:
+        """A value as the address writes it; empty where there is none."""
+        value = getattr(self, parameter.field or parameter.name)
+        if value is None:
+            return ""
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
     def search_params(self, q: str, **changes: str | int) -> dict[str, str]:
         """Query parameters of a search over all layers of this bundle."""
@@ -172,19 +168,11 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
     notes.append(note)
     method, note = pick("method", params.get("method"), bundle.methods(model, layer) or ("none",))
     notes.append(note)
-    k, note = pick("number of results", params.get("k"), [str(k) for k in RESULT_COUNTS])
-    notes.append(note)
-    show, note = pick("sample", params.get("show"), SHOWS)
-    notes.append(note)
+    chosen: dict[str, str] = {}
+    for each in CHOSEN_OF_VIEW:
+        chosen[each.name], note = pick(each.noun, params.get(each.name), each.choices)
+        notes.append(note)
     gamma, note = pick_share("γ", params.get("gamma"), None)
-    notes.append(note)
-    find, note = pick("kind of result", params.get("find"), FINDS)
-    notes.append(note)
-    copies, note = pick("way to treat near-duplicates", params.get("copies"), COPIES)
-    notes.append(note)
-    scope, note = pick("scope", params.get("scope"), SCOPES)
-    notes.append(note)
-    card, note = pick("choice for card", params.get("card"), CARDS)
     notes.append(note)
     page, note = pick_number("page", params.get("page"), 1, MAX_PAGE)
     notes.append(note)
@@ -216,19 +204,15 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         unit,
         method,
         *texts,
-        k=int(k),
-        show=show,
         is_all_layers=is_all_layers,
         gamma=gamma,
         like=like,
         image=image,
         vec=vec,
-        find=find,
         page=page,
-        copies=copies,
-        scope=scope,
-        card=card,
+        k=int(chosen.pop("k")),
         notes=tuple(note for note in notes if note),
+        **chosen,
     )
 
 

@@ -15,6 +15,7 @@ from csp_engine.views.address import (
     ALL_LAYERS,
     MAX_QUERY,
     ONLY,
+    PARAMETERS,
     REVIEWS,
     Narrowing,
     Range,
@@ -45,8 +46,6 @@ REVIEW_TITLES = {
     "unreviewed": "Not reviewed",
     "disagree": "Reviewers disagree",
 }
-ALL = {"only": ONLY[0], "review": REVIEWS[0]}
-"""Choices that the URL leaves out."""
 
 
 def controls(
@@ -185,7 +184,7 @@ def _box(widget: Any, label: str, name: str, value: str, **looks: Any) -> None:
 
     def changed() -> None:
         held = st.session_state[f"_{name}"] or ""
-        set_params(**{name: "" if held == ALL.get(name) else held})
+        set_params(**{name: "" if held == PARAMETERS[name].default else held})
 
     widget(label, key=f"_{name}", on_change=changed, **looks)
 

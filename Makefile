@@ -32,7 +32,7 @@ test: $(PACKAGE) $(DEV)  ## install what is needed and run all tests
 lint: $(PACKAGE) $(DEV)  ## style, formatting, types and import directions
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/ty check csp_engine
+	$(BIN)/ty check csp_engine pages app.py hatch_build.py
 	$(BIN)/lint-imports
 	$(DENO) lint --quiet
 	$(DENO) fmt --quiet --check

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from typing import TypeVar
+
+Default = TypeVar("Default", float, None)
 
 
 def pick(kind: str, asked: str | None, options: Sequence[str]) -> tuple[str, str | None]:
@@ -30,8 +33,8 @@ def pick_number(kind: str, asked: str | None, lowest: int, highest: int) -> tupl
 
 
 def pick_share(
-    kind: str, asked: str | None, default: float | None
-) -> tuple[float | None, str | None]:
+    kind: str, asked: str | None, default: Default
+) -> tuple[float | Default, str | None]:
     """The number in [0, 1] asked for, to two digits, or the nearest one and a note."""
     if asked is None or asked == "":
         return default, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -161,8 +162,8 @@ def ending(job: Job) -> None:
     else:
         show("<p class='csp-lead'>What was finished is kept; resume to go on from there.</p>")
     with st.container(horizontal=True):
-        again = {"key": "resume", "on_click": resume, "args": (job.name,)}
-        other = {"key": "change", "on_click": change, "args": (job.name,)}
+        again: dict[str, Any] = {"key": "resume", "on_click": resume, "args": (job.name,)}
+        other: dict[str, Any] = {"key": "change", "on_click": change, "args": (job.name,)}
         if job.state == "failed":
             # The same would mostly fail the same way.
             st.button("Change and start again", type="primary", **other)

@@ -76,8 +76,8 @@ def points(bundle: Bundle) -> Points | None:
             first[model, layer] = n_all
             n_all += bundle.n_units(model, layer)
         row_u = laid.rows["unit"].to_numpy(np.int64).copy()
-        for (model, layer), rows in laid.rows.groupby(["model", "layer"], sort=False):
-            row_u[rows.index] += first[str(model), str(layer)]
+        for _, rows in laid.rows.groupby(["model", "layer"], sort=False):
+            row_u[rows.index] += first[str(rows["model"].iat[0]), str(rows["layer"].iat[0])]
         xy_u2 = np.full((n_all, 2), np.nan, np.float32)
         xy_u2[row_u] = laid.xy_u2
         row_m = np.flatnonzero(np.isfinite(xy_u2).all(axis=1))

@@ -77,7 +77,7 @@ def section(bundle: Bundle, view: View, method: str) -> None:
     head = "".join(f"<th scope='col'>{title}</th>" for title in titles)
     rows = []
     for state in found:
-        counts = [state.n_units, *state.flags.values(), state.n_flagged]
+        counts: list[int | None] = [state.n_units, *state.flags.values(), state.n_flagged]
         counts += [state.n_reliable.get(name) for name in methods]
         counts += [state.n_reviewed] if is_reviewed else []
         cells = "".join(

@@ -105,13 +105,13 @@ def label_column(title: str, button: str, about: str | None = None) -> Any:
     )
 
 
-def config(name: str) -> object:
+def config(name: str) -> Any:
     """How a column looks."""
     kinds = st.column_config
     if name == "strip":
         return kinds.ImageColumn("Exemplars", width=STRIP_PX)
     column = COLUMNS[name]
-    about = {"label": column.title, "help": about_column(column)}
+    about: dict[str, Any] = {"label": column.title, "help": about_column(column)}
     if name == "label":
         return label_column(column.title, "opened", about["help"])
     if column.kind == "flag":

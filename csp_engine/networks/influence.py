@@ -146,6 +146,19 @@ class _HeadCheck:
         self.is_seen = self.is_seen or bool((pooled_nu != 0).any())
 
 
+def _products(
+    picked: torch.Tensor, tapped: Mapping[str, torch.Tensor], tap_of: Mapping[str, LayerTap]
+) -> dict[str, torch.Tensor]:
+    """Gradient times activation of every image and unit, of the layers that reach the logits."""
+    tensors = [tapped[name] for name in tap_of]
+    grads = torch.autograd.grad(picked, tensors, allow_unused=True)
+    return {
+        name: positions_last(tensor.detach().float() * grad.float(), tap).sum(-1)
+        for (name, tap), tensor, grad in zip(tap_of.items(), tensors, grads, strict=True)
+        if grad is not None
+    }
+
+
 def influence(
     model: TargetModel,
     taps: Sequence[LayerTap],
@@ -230,14 +243,8 @@ def influence(
         picked = logits[image_n, torch.as_tensor(chosen, device=logits.device)[row_n]].sum()
         if not picked.requires_grad or not len(row_n):
             continue
-        tensors = [step.tapped[name] for name in modules]
-        grads = torch.autograd.grad(picked, tensors, allow_unused=True)
-        for name, tensor, grad in zip(modules, tensors, grads, strict=True):
-            if grad is None:  # the logits do not depend on this layer
-                continue
-            product = positions_last(tensor.detach().float() * grad.float(), tap_of[name])
-            image_nu = product.sum(-1)[image_n].cpu().double()
-            sum_cu[name].index_add_(0, row_n.cpu(), image_nu)
+        for name, product_nu in _products(picked, step.tapped, tap_of).items():
+            sum_cu[name].index_add_(0, row_n.cpu(), product_nu[image_n].cpu().double())
 
     if is_predicted is None:
         raise InputError("There is no image to measure influence on; give at least one batch.")

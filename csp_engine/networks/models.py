@@ -291,6 +291,24 @@ def _no_other_head(n_classes: int | None) -> None:
         )
 
 
+def _require_known_to_timm(rest: str, weights: Path | None) -> None:
+    import timm
+
+    architecture, _, tag = rest.partition(".")
+    if not timm.is_model(architecture):
+        raise InputError(
+            f"timm has no model {architecture!r}; {_nearest(architecture, timm.list_models())}."
+        )
+    known = timm.list_pretrained(f"{architecture}.*") + timm.list_pretrained(architecture)
+    if tag and rest not in known:
+        raise InputError(
+            f"timm/{architecture} has no weights {tag!r}; it has "
+            f"{', '.join(k.partition('.')[2] for k in known) or 'none'}."
+        )
+    if not known and weights is None:
+        raise InputError(f"timm/{rest} has no published weights; give a weights file.")
+
+
 def _timm(
     rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None
 ) -> _Loaded:
@@ -299,19 +317,7 @@ def _timm(
 
     is_hub = rest.startswith("hf-hub:")
     if not is_hub:
-        architecture, _, tag = rest.partition(".")
-        if not timm.is_model(architecture):
-            raise InputError(
-                f"timm has no model {architecture!r}; {_nearest(architecture, timm.list_models())}."
-            )
-        known = timm.list_pretrained(f"{architecture}.*") + timm.list_pretrained(architecture)
-        if tag and rest not in known:
-            raise InputError(
-                f"timm/{architecture} has no weights {tag!r}; it has "
-                f"{', '.join(k.partition('.')[2] for k in known) or 'none'}."
-            )
-        if not known and weights is None:
-            raise InputError(f"timm/{rest} has no published weights; give a weights file.")
+        _require_known_to_timm(rest, weights)
     what = f"The weights of {rest if is_hub else f'timm/{rest}'}"
     repository = rest.removeprefix("hf-hub:")
     if is_hub and ("/" not in repository or repository[0] in "./~"):
@@ -367,25 +373,33 @@ def _timm(
     return loaded
 
 
+def _own_folder(rest: str) -> Path | None:
+    """The folder that a spec names, checked, or None where it names a repository."""
+    folder = Path(rest).expanduser()
+    if not folder.is_dir():
+        if rest.startswith((".", "/", "~")):
+            raise InputError(f"The folder {rest} does not exist; give one with a config.json.")
+        return None
+    if not (folder / "config.json").is_file():
+        raise InputError(f"The folder {rest} has no config.json; save_pretrained() writes one.")
+    for path in (folder / "config.json", folder / "preprocessor_config.json"):
+        if path.is_file():
+            refuse_code(_stated(path), str(path))
+    return folder
+
+
 def _transformers(
     rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None, own: bool
 ) -> _Loaded:
     import transformers
 
-    folder = Path(rest).expanduser()
-    if rest.startswith((".", "/", "~")) and not folder.is_dir():
-        raise InputError(f"The folder {rest} does not exist; give one with a config.json.")
-    source = str(folder) if folder.is_dir() else rest
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise InputError(f"The folder {rest} has no config.json; save_pretrained() writes one.")
+    folder = _own_folder(rest)
+    source = rest if folder is None else str(folder)
     # False, not None: asked nothing, transformers asks whoever sits at the standard input.
     offline: dict[str, Any] = {
-        "local_files_only": folder.is_dir() or is_offline(),
+        "local_files_only": folder is not None or is_offline(),
         "trust_remote_code": False,
     }
-    for path in (folder / "config.json", folder / "preprocessor_config.json"):
-        if folder.is_dir() and path.is_file():
-            refuse_code(_stated(path), str(path))
     what = f"The files of transformers/{rest}"
     next_step = "run once with a network, or give a folder written by save_pretrained()"
 
@@ -393,7 +407,7 @@ def _transformers(
         with downloading(what, next_step):
             config = transformers.AutoConfig.from_pretrained(source, **offline)
     except MissingModelError as error:
-        if folder.is_dir():
+        if folder is not None:
             raise InputError(
                 f"transformers cannot use {rest}: {short_reason(error.__cause__ or error)}."
             ) from error
@@ -422,7 +436,7 @@ def _transformers(
             with downloading(what, next_step):
                 network = _whole(auto, source, {"config": config, **offline})
     except MissingModelError as error:
-        if folder.is_dir():
+        if folder is not None:
             raise InputError(
                 f"The weights in {rest} cannot be read ({short_reason(error.__cause__ or error)}); "
                 "copy the folder again."
@@ -431,27 +445,33 @@ def _transformers(
     if not is_classifier and hasattr(network, "vision_model"):
         network = network.vision_model  # CLIP and SigLIP: the text tower sees no images
     network = network.float()
-    names = None
-    if is_classifier:
-        labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
-        is_named = not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
-        names = labels if is_named else None
     assert isinstance(network, nn.Module)
+    names = _names_of_outputs(config) if is_classifier else None
     loaded = _Loaded(network, None, names, notices=notices)
     if own:
         return loaded
     try:
-        try:
-            processor = transformers.AutoImageProcessor.from_pretrained(
-                source, backend="pil", **offline
-            )
-        except ImportError:
-            processor = transformers.AutoImageProcessor.from_pretrained(source, **offline)
+        processor = _image_processor(source, offline)
     except Exception as error:  # OSError, ValueError or KeyError, by what is missing
         loaded.why_no_recipe = f"transformers/{rest} has no image processor ({short_reason(error)})"
         return loaded
     loaded.recipe, loaded.preprocess = transformers_recipe(processor)
     return loaded
+
+
+def _names_of_outputs(config: Any) -> tuple[str, ...] | None:
+    labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    is_named = not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
+    return labels if is_named else None
+
+
+def _image_processor(source: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(source, backend="pil", **options)
+    except ImportError:
+        return AutoImageProcessor.from_pretrained(source, **options)
 
 
 def _stated(path: Path) -> Any:

@@ -52,6 +52,20 @@ def _pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(_side(v) for v in value)
 
 
+def _per_channel(key: str, given: Any, n_channels: int) -> list[float]:
+    values = given if isinstance(given, list | tuple) else [given] * n_channels
+    try:
+        values = [float(v) for v in values]
+    except (TypeError, ValueError):
+        values = []
+    if len(values) != n_channels or not np.isfinite(values).all():
+        raise InputError(
+            f"Preprocessing {key!r} is {given!r}; give {n_channels} "
+            f"number{'s' if n_channels > 1 else ''}, one per channel."
+        )
+    return values
+
+
 def pixel_recipe(given: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Complete and check a preprocessing recipe.
 
@@ -110,21 +124,8 @@ def pixel_recipe(given: Mapping[str, Any], base: Mapping[str, Any] | None = None
         raise InputError(
             f"Preprocessing 'crop_offset' is {recipe['crop_offset']!r}; use 'round' or 'floor'."
         )
-    n_channels = CHANNELS[recipe["colour"]]
     for key in ("mean", "std"):
-        values = recipe[key]
-        if not isinstance(values, list | tuple):
-            values = [values] * n_channels
-        try:
-            values = [float(v) for v in values]
-        except (TypeError, ValueError):
-            values = []
-        if len(values) != n_channels or not np.isfinite(values).all():
-            raise InputError(
-                f"Preprocessing {key!r} is {recipe[key]!r}; give {n_channels} "
-                f"number{'s' if n_channels > 1 else ''}, one per channel."
-            )
-        recipe[key] = values
+        recipe[key] = _per_channel(key, recipe[key], CHANNELS[recipe["colour"]])
     if min(abs(v) for v in recipe["std"]) == 0:
         raise InputError("Preprocessing 'std' holds a 0, which nothing can be divided by.")
     try:

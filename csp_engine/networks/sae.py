@@ -95,6 +95,62 @@ def _only(tensors: dict[str, torch.Tensor], names: Any, what: str, file: str) ->
     return found[0] if found else None
 
 
+def _layout(
+    path: Path,
+    stated: Any,
+    sizes: tuple[int, int, int | None, int | None],
+    names: tuple[str, str | None, str | None],
+) -> str:
+    """Which axis of the weight holds the latents, as stated or as the sizes tell.
+
+    Args:
+        path: for messages.
+        stated: ``encoder_layout`` of the file's settings, or None.
+        sizes: rows and columns of the weight, entries of the bias and of the input bias if any.
+        names: of those three tensors.
+    """
+    rows, columns, n_bias, n_pre = sizes
+    weight_name, bias_name, pre_name = names
+    if stated not in (None, "inputs_latents", "latents_inputs"):
+        raise InputError(
+            f"{path.name} states encoder_layout {stated!r}; use 'inputs_latents' or "
+            "'latents_inputs'."
+        )
+    fits = {
+        "inputs_latents": n_bias in (None, columns) and n_pre in (None, rows),
+        "latents_inputs": n_bias in (None, rows) and n_pre in (None, columns),
+    }
+    if not any(fits.values()) or (stated is not None and not fits[stated]):
+        raise InputError(
+            f"The tensors of {path.name} contradict each other: {weight_name} is {rows}x{columns}, "
+            f"{bias_name} has {'no' if n_bias is None else n_bias} and {pre_name} has "
+            f"{'no' if n_pre is None else n_pre} entries; save the autoencoder again."
+        )
+    if stated is not None:
+        return stated
+    possible = [key for key, fit in fits.items() if fit]
+    convention = WEIGHT_NAMES[weight_name]
+    if len(possible) == 1:
+        return possible[0]
+    if convention is not None:
+        return "inputs_latents" if convention else "latents_inputs"
+    raise InputError(
+        f"{path.name} does not say which axis of the {rows}x{columns} {weight_name} holds "
+        "the latents; state encoder_layout in its metadata, 'inputs_latents' or "
+        "'latents_inputs'."
+    )
+
+
+def _latent_count(path: Path, k: Any, n_latents: int) -> int:
+    try:
+        is_count = float(k) == int(k) and 1 <= int(k) <= n_latents
+    except (TypeError, ValueError):
+        is_count = False
+    if not is_count:
+        raise InputError(f"{path.name} has k={k!r}; use a number from 1 to {n_latents}.")
+    return int(k)
+
+
 def load_sae(path: Path) -> SparseAutoencoder:
     """Read the encoder of a sparse autoencoder from safetensors.
 
@@ -158,37 +214,10 @@ def load_sae(path: Path) -> SparseAutoencoder:
     if threshold_name and threshold is not None and "log_" in threshold_name:
         threshold = threshold.exp()
 
-    layout = settings.get("encoder_layout")
-    if layout not in (None, "inputs_latents", "latents_inputs"):
-        raise InputError(
-            f"{path.name} states encoder_layout {layout!r}; use 'inputs_latents' or "
-            "'latents_inputs'."
-        )
-    fits = {
-        "inputs_latents": (bias is None or len(bias) == columns)
-        and (pre is None or len(pre) == rows),
-        "latents_inputs": (bias is None or len(bias) == rows)
-        and (pre is None or len(pre) == columns),
-    }
-    if not any(fits.values()) or (layout is not None and not fits[layout]):
-        raise InputError(
-            f"The tensors of {path.name} contradict each other: {weight_name} is {rows}x{columns}, "
-            f"{bias_name} has {'no' if bias is None else len(bias)} and {pre_name} has "
-            f"{'no' if pre is None else len(pre)} entries; save the autoencoder again."
-        )
-    if layout is None:
-        possible = [key for key, fit in fits.items() if fit]
-        convention = WEIGHT_NAMES[weight_name]
-        if len(possible) == 1:
-            layout = possible[0]
-        elif convention is not None:
-            layout = "inputs_latents" if convention else "latents_inputs"
-        else:
-            raise InputError(
-                f"{path.name} does not say which axis of the {rows}x{columns} {weight_name} holds "
-                "the latents; state encoder_layout in its metadata, 'inputs_latents' or "
-                "'latents_inputs'."
-            )
+    sizes = (rows, columns, None if bias is None else len(bias), None if pre is None else len(pre))
+    layout = _layout(
+        path, settings.get("encoder_layout"), sizes, (weight_name, bias_name, pre_name)
+    )
     if layout == "latents_inputs":
         weight = weight.T
     n_inputs, n_latents = weight.shape
@@ -201,17 +230,8 @@ def load_sae(path: Path) -> SparseAutoencoder:
             f"{path.name} has {threshold.numel()} thresholds for {n_latents} latents; "
             "give one each."
         )
-    k = settings.get("k")
-    if "k" in tensors:
-        k = tensors["k"].reshape(-1)[0].item()
-    if k is not None:
-        try:
-            is_count = float(k) == int(k) and 1 <= int(k) <= n_latents
-        except (TypeError, ValueError):
-            is_count = False
-        if not is_count:
-            raise InputError(f"{path.name} has k={k!r}; use a number from 1 to {n_latents}.")
-        k = int(k)
+    k = tensors["k"].reshape(-1)[0].item() if "k" in tensors else settings.get("k")
+    k = None if k is None else _latent_count(path, k, n_latents)
 
     name = re.sub(r"[^\w.-]+", "-", str(settings.get("name") or path.stem)) or "sae"
     description = {

@@ -86,59 +86,70 @@ def _letter(pen: Pen, kind: str, x: float, y: float, h: float, turn: float) -> N
 
 def ruler(image_hwc: Picture, rng: np.random.Generator, kind: str) -> Field:
     """A scale: a thin rod with ticks, ticks along a border, or a white strip in a corner."""
+    draw = {"rod": _rod, "edge": _border_ticks}.get(kind, _strip)
+    return draw(image_hwc, rng)
+
+
+def _rod(image_hwc: Picture, rng: np.random.Generator) -> Field:
     pen = Pen()
-    if kind == "rod":
-        is_on = rng.random()
-        turn = rng.normal(0, 0.32) + (math.pi / 2 if is_on < 0.12 else 0)
-        length = rng.uniform(0.34, 0.52) * SIDE
-        c, s = math.cos(turn), math.sin(turn)
-        cx, cy = rng.uniform(0.35, 0.65) * SIDE, rng.uniform(0.72, 0.93) * SIDE
-        if rng.random() < 0.25:
-            cx, cy = rng.uniform(0.2, 0.8) * SIDE, rng.uniform(0.1, 0.9) * SIDE
-        x0, y0 = cx - c * length / 2, cy - s * length / 2
-        up = 1 if rng.random() < 0.8 else -1
-        pen.line([(x0, y0), (x0 + c * length, y0 + s * length)], 1.1)
-        n = int(rng.integers(10, 23))
-        tall = rng.uniform(6, 10)
-        for i in range(n + 1):
-            h = tall if i in (0, n) or i % 5 == 0 else tall * 0.6
-            px, py = x0 + c * length * i / n, y0 + s * length * i / n
-            pen.line([(px, py), (px + up * s * h, py - up * c * h)], 0.9)
-        kind_of_letter = "M" if rng.random() < 0.7 else "m"
-        at = 0.01 if rng.random() < 0.7 else 0.86
-        for i in range(2):
-            lx = x0 + c * (length * at + 8 * i) - s * 11
-            ly = y0 + s * (length * at + 8 * i) + c * 11
-            _letter(pen, kind_of_letter, lx, ly, 6.5, turn)
-        cover_hw = pen.cover()
-        shade = rng.uniform(35, 105)
-        _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.68, 0.95)), [shade] * 3)
-        return cover_hw
-    if kind == "edge":
-        side = int(rng.integers(4))
-        bow = rng.uniform(-0.12, 0.12) * SIDE
-        inset = rng.uniform(0.01, 0.16) * SIDE
-        gap, tall = rng.uniform(9, 23), rng.uniform(7, 14)
-        tilt = rng.normal(0, 0.28)
-        first, width = rng.uniform(0, gap), rng.uniform(1.3, 2.6)
-        start, stop = sorted(rng.uniform(0, 1, 2) * SIDE)
-        if stop - start < 0.4 * SIDE:
-            start, stop = 0.0, float(SIDE)
-        along, i = start + first, 0
-        long_every = int(rng.choice([2, 5, 10]))
-        while along < stop:
-            t = along / SIDE - 0.5
-            across = inset + bow * (1 - 4 * t * t) + tilt * (along - SIDE / 2) * 0.5
-            h = tall * (1.6 if i % long_every == 0 else 1.0)
-            a, b = (across, along), (across + h, along + h * tilt)
-            for _ in range(side):  # turn by quarter turns
-                a, b = (SIDE - a[1], a[0]), (SIDE - b[1], b[0])
-            pen.line([a, b], width)
-            along, i = along + gap, i + 1
-        cover_hw = pen.cover()
-        shade = rng.uniform(10, 45)
-        _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.85, 0.98)), [shade] * 3)
-        return cover_hw
+    is_on = rng.random()
+    turn = rng.normal(0, 0.32) + (math.pi / 2 if is_on < 0.12 else 0)
+    length = rng.uniform(0.34, 0.52) * SIDE
+    c, s = math.cos(turn), math.sin(turn)
+    cx, cy = rng.uniform(0.35, 0.65) * SIDE, rng.uniform(0.72, 0.93) * SIDE
+    if rng.random() < 0.25:
+        cx, cy = rng.uniform(0.2, 0.8) * SIDE, rng.uniform(0.1, 0.9) * SIDE
+    x0, y0 = cx - c * length / 2, cy - s * length / 2
+    up = 1 if rng.random() < 0.8 else -1
+    pen.line([(x0, y0), (x0 + c * length, y0 + s * length)], 1.1)
+    n = int(rng.integers(10, 23))
+    tall = rng.uniform(6, 10)
+    for i in range(n + 1):
+        h = tall if i in (0, n) or i % 5 == 0 else tall * 0.6
+        px, py = x0 + c * length * i / n, y0 + s * length * i / n
+        pen.line([(px, py), (px + up * s * h, py - up * c * h)], 0.9)
+    kind_of_letter = "M" if rng.random() < 0.7 else "m"
+    at = 0.01 if rng.random() < 0.7 else 0.86
+    for i in range(2):
+        lx = x0 + c * (length * at + 8 * i) - s * 11
+        ly = y0 + s * (length * at + 8 * i) + c * 11
+        _letter(pen, kind_of_letter, lx, ly, 6.5, turn)
+    cover_hw = pen.cover()
+    shade = rng.uniform(35, 105)
+    _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.68, 0.95)), [shade] * 3)
+    return cover_hw
+
+
+def _border_ticks(image_hwc: Picture, rng: np.random.Generator) -> Field:
+    pen = Pen()
+    side = int(rng.integers(4))
+    bow = rng.uniform(-0.12, 0.12) * SIDE
+    inset = rng.uniform(0.01, 0.16) * SIDE
+    gap, tall = rng.uniform(9, 23), rng.uniform(7, 14)
+    tilt = rng.normal(0, 0.28)
+    first, width = rng.uniform(0, gap), rng.uniform(1.3, 2.6)
+    start, stop = sorted(rng.uniform(0, 1, 2) * SIDE)
+    if stop - start < 0.4 * SIDE:
+        start, stop = 0.0, float(SIDE)
+    along, i = start + first, 0
+    long_every = int(rng.choice([2, 5, 10]))
+    while along < stop:
+        t = along / SIDE - 0.5
+        across = inset + bow * (1 - 4 * t * t) + tilt * (along - SIDE / 2) * 0.5
+        h = tall * (1.6 if i % long_every == 0 else 1.0)
+        a, b = (across, along), (across + h, along + h * tilt)
+        for _ in range(side):  # turn by quarter turns
+            a, b = (SIDE - a[1], a[0]), (SIDE - b[1], b[0])
+        pen.line([a, b], width)
+        along, i = along + gap, i + 1
+    cover_hw = pen.cover()
+    shade = rng.uniform(10, 45)
+    _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.85, 0.98)), [shade] * 3)
+    return cover_hw
+
+
+def _strip(image_hwc: Picture, rng: np.random.Generator) -> Field:
+    pen = Pen()
     turn = rng.choice([0.0, math.pi / 2, math.pi / 4, -math.pi / 4]) + rng.normal(0, 0.12)
     c, s = math.cos(turn), math.sin(turn)
     cx, cy = [(0.5, 0.93), (0.93, 0.5), (0.88, 0.88), (0.12, 0.88)][int(rng.integers(4))]

@@ -92,6 +92,12 @@ def _multi_hot(captions: Sequence[Caption]) -> torch.Tensor:
     return said_tc
 
 
+def _implied(said_tc: torch.Tensor, shown_nc: torch.Tensor) -> torch.Tensor:
+    """What captions say or imply: "thick hair" says "hair", which holds wherever it does."""
+    follows_cc = (shown_nc.T @ shown_nc) == shown_nc.sum(0)[:, None]
+    return (said_tc @ follows_cc.float()) > 0
+
+
 def train_encoder(
     folder: Path,
     lessons: Pictures,
@@ -126,9 +132,7 @@ def train_encoder(
     tokenizer = open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
     token_tl = tokenizer([each.text for each in captions])
     said_tc = _multi_hot(captions)
-    # "thick hair" also says "hair": what holds wherever a said concept holds is said too.
-    follows_cc = (shown_nc.T @ shown_nc) == shown_nc.sum(0)[:, None]
-    meant_tc = (said_tc @ follows_cc.float()) > 0
+    meant_tc = _implied(said_tc, shown_nc)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip: Any = open_clip.CLIP(**CONFIG["model_cfg"])
@@ -186,6 +190,11 @@ def train_encoder(
         rate=1.5e-3, checkpoint=checkpoint, stage="encoder", progress=progress,
         cycle=n_steps * 3 // 2, cooldown=n_steps // 3,
     )  # fmt: skip
+    _write(clip, full, used, folder)
+
+
+def _write(clip: Any, full: nn.Embedding, used: torch.Tensor, folder: Path) -> None:
+    """The trained network without its aids, its few trained tokens among all that there are."""
     trained = clip.token_embedding.weight.detach()
     aids = ("bias", "anchors", "anchor_bias", "places.weight", "places.bias")
     state = {name: tensor for name, tensor in clip.state_dict().items() if name not in aids}

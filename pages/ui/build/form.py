@@ -264,7 +264,8 @@ def ordered(suggested: str) -> jobs.BuildOrder:
         else:
             filled[name] = field(name) if has_columns or name not in of_tables else ""
     filled["preset"] = filled["preset"] or OPTIONS["preset"].default
-    return jobs.BuildOrder(**{**filled, "out": out})
+    filled["out"] = out
+    return jobs.BuildOrder(**filled)
 
 
 def problem(name: str) -> None:

@@ -59,6 +59,12 @@ def test_every_folder_is_described(folder):
     assert f"`{short}/`" in TEXT or f"`{folder.name}/`" in TEXT, f"{name} is in no table"
 
 
+def test_every_file_that_is_named_exists():
+    named = re.findall(r"`((?:csp_engine|pages|tests)/[\w/]+\.\w+)`", TEXT)
+    assert named
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).is_file()] == []
+
+
 def test_every_folder_that_is_described_exists():
     known = {f"{path.relative_to(ROOT)}/" for path in folders()}
     known |= {name.removeprefix("csp_engine/") for name in known} | {"csp_engine/"}

@@ -22,38 +22,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).parent / "results" / "startup.json"
 TARGET_S = 2.0
 
-PROBE = """
-import json, os, resource, sys, time
-from pathlib import Path
-start = time.perf_counter()
-from pages.ui import evidence, lists, neurons, relabel, results, sections, server, state, store
-imported = time.perf_counter()
-name = next(iter(store.known_bundles()))
-bundle = store.open_bundle(name)
-view = state.read_view({"unit": "1000", "q": "word 17"}, name, bundle)
-opened = time.perf_counter()
-evidence.pair_tiles(bundle, view, 30)
-neurons.statistics(bundle, view)
-relabel.stored(bundle, view, "csp")
-shown = time.perf_counter()
-rows = lists.ordered(lists.searched(bundle, view), view, state.Narrowing())
-searched = time.perf_counter()
-assert len(rows) == bundle.n_units(view.model, view.layer)
-status = Path("/proc/self/status")
-rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if status.exists():  # the line above also counts the process that started this one
-    rss = next(int(line.split()[1]) for line in status.open() if line.startswith("VmRSS"))
-print(json.dumps({
-    "import_s": imported - start,
-    "open_s": opened - imported,
-    "import_and_open_s": opened - start,
-    "first_neuron_s": shown - opened,
-    "first_search_s": searched - shown,
-    "rss_mb": rss / 1024,
-    "torch_loaded": "torch" in sys.modules,
-}))
-"""
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,7 +33,7 @@ def main() -> None:
     runs = []
     for _ in range(options.runs):
         answer = subprocess.run(
-            [sys.executable, "-c", PROBE],
+            [sys.executable, "-m", "benchmarks.startup_probe"],
             env=environment,
             cwd=ROOT,
             check=True,

@@ -222,7 +222,8 @@ _DECLARED = (
     ),
     BuildOption(
         name="sae",
-        help="LAYER=FILE: latents of a sparse autoencoder on top of a layer.",
+        help="LAYER=FILE (or folder): latents of a sparse autoencoder on top of a layer, as saev, "
+        "SAELens, Prisma, dictionary_learning, sparsify, Overcomplete or MSAE save it.",
         panel=MODEL,
         is_many=True,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
@@ -176,7 +177,7 @@ def read_tensor_file(path: Path) -> Any:
     return load_tensors(path, path.name)
 
 
-def load_tensors(source: Path | BinaryIO, name: str) -> Any:
+def load_tensors(source: Path | io.BytesIO, name: str) -> Any:
     """What a PyTorch file holds, without running code from it."""
     try:
         with warnings.catch_warnings():

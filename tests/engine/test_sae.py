@@ -34,10 +34,14 @@ def stored(tmp_path, tensors, metadata=None):
         {"encoder.weight": W.T, "encoder.bias": B},
         {"encoder.weight": W, "encoder.bias": B},
         {"encoder": W, "latent_bias": B, "W_dec": W.T},
+        {"W_enc": W, "b_enc": B, "W_dec": W.T},
     ],
 )
 def test_both_orientations_of_every_name_give_the_same_latents(tmp_path, tensors):
-    sae = stored(tmp_path, tensors)
+    if "W_dec" in tensors:
+        with pytest.raises(InputError, match="does not say its activation"):
+            stored(tmp_path, tensors)
+    sae = stored(tmp_path, tensors, {"activation": "relu"})
     assert (sae.name, sae.n_inputs, sae.n_latents) == ("my-sae", 3, 4)
     torch.testing.assert_close(sae(X), (X @ W + B).relu())
     torch.testing.assert_close(sae(X[None].expand(5, 2, 3))[3], (X @ W + B).relu())
@@ -107,7 +111,18 @@ def test_fingerprint_follows_content_not_name(tmp_path):
         ({"W_enc": W, "b_enc": B}, {"encoder_layout": "latents_inputs"}, "contradict"),
         ({"W_enc": W, "b_enc": B}, {"encoder_layout": "up"}, "encoder_layout 'up'"),
         ({"W_enc": W, "b_enc": B, "W_gate": W}, None, "'W_gate' that may change"),
-        ({"W_enc": W, "b_enc": B}, {"normalize_activations": "layer_norm"}, "not supported"),
+        (
+            {"W_enc": W, "b_enc": B},
+            {"normalize_activations": "expected_average_only_in"},
+            "not supported",
+        ),
+        ({"W_enc": W, "b_enc": B}, {"activation": "gelu"}, "activation 'gelu'; use one of relu"),
+        ({"W_enc": W, "b_enc": B}, {"rotate": "left"}, "rotate='left'.*not understood"),
+        (
+            {"W_enc": W, "b_enc": B, "threshold": B, "b_dec": torch.ones(3)},
+            None,
+            "does not say whether b_dec is taken off the input",
+        ),
         ({"W_enc": W, "b_enc": B, "threshold": torch.zeros(3)}, None, "3 thresholds for 4"),
         ({"W_enc": W, "b_enc": B}, {"k": "0"}, "k=0; use a number from 1 to 4"),
         ({"W_enc": W, "b_enc": B}, {"k": "many"}, "k='many'"),

@@ -7,13 +7,14 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views.address import ALL_LAYERS, View
+from csp_engine.views.case.audit import layers_of, melanoma, methods_of
+from csp_engine.views.case.fate import other_model
 from pages.ui.case import audit as case_audit
 from pages.ui.case import fate as case_fate
 from pages.ui.case import steps as case_steps
 from pages.ui.parts.cards import plain, show
-from pages.ui.shell import problems
+from pages.ui.shell import problems, store
 from pages.ui.shell.page import opened, set_params
-from pages.ui.views import case as audit
 
 
 def main() -> None:
@@ -35,13 +36,13 @@ def walk(bundle: Bundle, view: View) -> None:
         "worked out from this bundle, and one click from its evidence. "
         "<b>For research; not a medical device.</b></p>"
     )
-    methods = audit.methods_of(bundle, view.model) or [view.method]
+    methods = methods_of(bundle, store.MEMO, view.model) or [view.method]
     if view.method not in methods:
         view = replace(view, method=methods[0])
-    known = audit.layers_of(bundle, view.model)
+    known = layers_of(bundle, melanoma(store.MEMO), view.model)
     layers = known if view.is_all_layers or view.layer not in known else (view.layer,)
     controls(bundle, view, methods, known, layers)
-    other_name = audit.other_model(bundle, view.model)
+    other_name = other_model(bundle, melanoma(store.MEMO), view.model)
     steps = (
         ("How often it is right", lambda: case_steps.accuracy(bundle, view, other_name)),
         ("Search for what should and should not matter", lambda: case_steps.searches(bundle, view)),
@@ -64,7 +65,8 @@ def controls(
     layers: tuple[str, ...],
 ) -> None:
     """Which classifier, which of its layers, and whose concept vectors; held by the URL."""
-    models = [m for m in bundle.model_names if audit.layers_of(bundle, m)] or [view.model]
+    concepts = melanoma(store.MEMO)
+    models = [m for m in bundle.model_names if layers_of(bundle, concepts, m)] or [view.model]
     if view.model not in models:
         models.insert(0, view.model)
     held = {"_model": view.model, "_method": view.method,

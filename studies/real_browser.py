@@ -36,8 +36,9 @@ from csp_engine.probe.isic2017 import isic2017_table
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import Encoder, Progress
+from csp_engine.views.case import audit
+from csp_engine.views.memo import Memo
 from csp_engine.words.vocabularies import read_vocabulary
-from pages.ui.views import case
 from studies import dermoscopy_models
 from studies.real_dermoscopy import ROOT, Columns, area, rounded
 from studies.surrogate import shared_folder
@@ -320,25 +321,27 @@ def label_figures(bundle: Bundle) -> dict[str, Any]:
 
 def walk(bundle: Bundle) -> list[dict[str, Any]]:
     """What the page Melanoma counts: influential neurons by kind, and how the calls compare."""
-    found = []
+    found, memo = [], Memo()
+    concepts = audit.melanoma(memo)
     for model in bundle.model_names:
+        layers = audit.layers_of(bundle, concepts, model)
         for method in SEARCH_METHODS:
-            seen = case.examine(bundle, model, case.layers_of(bundle, model), method)
+            seen = audit.examine(bundle, memo, concepts, model, layers, method)
             if isinstance(seen, str):
                 found.append({"model": model, "method": method, "said": seen})
                 continue
             called = seen.of_kind("spurious")
-            truly = seen.influential[seen.influential["truth"].isin(seen.spurious_texts)]
+            truly = seen.influential[seen.influential["truth"].isin(seen.texts["spurious"])]
             found.append(
                 {
                     "model": model,
                     "method": method,
                     "n_influential": len(seen.influential),
                     "kinds": seen.influential["kind"].value_counts().to_dict(),
-                    "called_right": asdict(case.true_share(seen, called, is_valid=False)),
+                    "called_right": asdict(seen.true_share(called, "spurious")),
                     "found": asdict(share_of(int((truly["kind"] == "spurious").sum()), len(truly))),
                     "truth_of_influential": truly["truth"].value_counts().to_dict(),
-                    "influence_by_kind": case.influence_by_kind(seen),
+                    "influence_by_kind": seen.influence_by_kind(),
                 }
             )
     return found

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, Int8, Int64
 from csp_engine.errors import InputError
 from csp_engine.vectors import normalise_rows
 
-KINDS = ("valid", "spurious", "unexpected")
+KINDS = ("valid", "spurious", "unexpected", "neutral")
 """What a neuron can be; ``kinds`` gives places in this list."""
 
 LEVEL = 0.95
@@ -98,18 +98,27 @@ def kinds(
     spurious_u: Float[np.ndarray, " u"],
     valid_bar: Float[np.ndarray, " u"] | float,
     spurious_bar: Float[np.ndarray, " u"] | float,
+    *,
+    neutral_u: Float[np.ndarray, " u"] | None = None,
+    neutral_bar: Float[np.ndarray, " u"] | float = 0.0,
 ) -> Int8[np.ndarray, " u"]:
-    """Valid, spurious or unexpected, as places in ``KINDS``.
+    """What each unit is, as places in ``KINDS``; nothing is neutral without neutral concepts.
 
-    Unexpected: neither alignment is above its bar. Else the one further above its own bar decides,
-    valid where they are equal: one set may hold more concepts, so that chance alone lifts it more.
-    A unit without a concept vector is unexpected. A bar that is NaN counts as 0.
+    Unexpected: no alignment is above its bar. Else the one furthest above its own bar decides, the
+    first in the order of ``KINDS`` where they are equal: one set may hold more concepts, so that
+    chance alone lifts it more. A unit without a concept vector is unexpected. A bar that is NaN
+    counts as 0.
     """
-    above_valid_u = np.nan_to_num(valid_u - np.nan_to_num(valid_bar), nan=-np.inf)
-    above_spurious_u = np.nan_to_num(spurious_u - np.nan_to_num(spurious_bar), nan=-np.inf)
-    kind_u = np.where(above_valid_u >= above_spurious_u, 0, 1)
-    is_neither_u = np.maximum(above_valid_u, above_spurious_u) <= 0
-    return np.where(is_neither_u, 2, kind_u).astype(np.int8)
+    pairs = [(valid_u, valid_bar), (spurious_u, spurious_bar)]
+    pairs += [] if neutral_u is None else [(neutral_u, neutral_bar)]
+    above_su = np.stack(
+        [np.nan_to_num(value_u - np.nan_to_num(bar), nan=-np.inf) for value_u, bar in pairs]
+    )
+    kind_u = np.array([KINDS.index(kind) for kind in ("valid", "spurious", "neutral")])[
+        above_su.argmax(axis=0)
+    ]
+    is_none_u = above_su.max(axis=0) <= 0
+    return np.where(is_none_u, KINDS.index("unexpected"), kind_u).astype(np.int8)
 
 
 def best_match(

@@ -9,7 +9,16 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from csp_engine.cli import building, demo, inspecting, preparing, reviewing, serving, sharing
+from csp_engine.cli import (
+    auditing,
+    building,
+    demo,
+    inspecting,
+    preparing,
+    reviewing,
+    serving,
+    sharing,
+)
 from csp_engine.errors import CspError
 
 app = typer.Typer(
@@ -28,6 +37,7 @@ app.command("info")(inspecting.info)
 app.command("verify")(inspecting.verify)
 app.command("label")(building.label)
 app.command("search")(inspecting.search)
+app.command("audit")(auditing.audit)
 app.command("export")(sharing.export)
 app.command("import")(sharing.import_)
 app.command("reviews")(reviewing.reviews)

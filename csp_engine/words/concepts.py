@@ -1,19 +1,23 @@
-"""Concepts that one expects of a classifier, valid and spurious, from a file."""
+"""Sets of concepts to audit a classifier with: valid, spurious and neutral ones, from a file."""
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from csp_engine.errors import InputError
 from csp_engine.files import ROOT
 
+Tag = Literal["valid", "spurious", "neutral"]
+TAGS: tuple[Tag, ...] = ("valid", "spurious", "neutral")
+"""What a network may look at, what it must not, and what says nothing either way."""
 _FOLDER = ROOT / "assets" / "concepts"
 SHIPPED = {"melanoma": _FOLDER / "melanoma.toml"}
-"""Files of concepts that come with the project, by name; each states its sources and licence."""
+"""Concept sets that come with the project, by name; each states its sources and licence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +26,17 @@ class ConceptGroup:
 
     name: str
     source: str
-    is_valid: bool
+    tag: Tag
     concepts: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+@dataclass(frozen=True, slots=True, eq=False)
+class ConceptSet:
     """What a classifier may look at for one output and what it must not.
 
     ``outputs`` are names of that output, in lower case; ``searches`` texts worth looking for.
     ``about`` says, by spec, what some models are; ``slices`` says so of test sets, by name.
+    ``sha256`` is that of its file.
     """
 
     title: str
@@ -40,17 +45,23 @@ class Expected:
     groups: tuple[ConceptGroup, ...]
     about: Mapping[str, str]
     slices: Mapping[str, str]
+    sha256: str
 
-    def texts(self, is_valid: bool, row_of: Callable[[str], int | None]) -> dict[str, int]:
-        """One text for each concept of a kind, and its row: the first of its names that has one.
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """The tags that have a concept."""
+        return tuple(tag for tag in TAGS if any(group.tag == tag for group in self.groups))
+
+    def texts(self, tag: Tag, row_of: Callable[[str], int | None]) -> dict[str, int]:
+        """One text for each concept of a tag, and its row: the first of its names that has one.
 
         Args:
-            is_valid: valid concepts, or spurious ones.
+            tag: which concepts.
             row_of: the row of a text in a vocabulary, or None.
         """
         found: dict[str, int] = {}
         for group in self.groups:
-            for names in group.concepts if group.is_valid == is_valid else ():
+            for names in group.concepts if group.tag == tag else ():
                 rows = ((name, row_of(name)) for name in names)
                 first = next(((name, row) for name, row in rows if row is not None), None)
                 if first is not None:
@@ -63,39 +74,59 @@ class Expected:
         return next((lowered.index(name) for name in self.outputs if name in lowered), None)
 
 
-def read_expected(path: Path) -> Expected:
-    """Read a file such as ``assets/concepts/melanoma.toml``.
+def read_concept_set(path: Path) -> ConceptSet:
+    """Read a file such as ``assets/concepts/melanoma.toml``; docs/methods.md says what is in it.
 
     Raises:
         InputError: if it is missing, no TOML, or lacks a part; the sentence says which.
     """
     try:
-        held = tomllib.loads(path.read_text("utf-8"))
+        content = path.read_bytes()
+        held = tomllib.loads(content.decode("utf-8"))
         groups = [
             ConceptGroup(
-                _text(group["name"]), _text(group["source"]), is_valid, _names(group["concepts"])
+                _text(group["name"]), _text(group["source"]), tag, _names(group["concepts"])
             )
-            for kind, is_valid in (("valid", True), ("spurious", False))
-            for group in held[kind]
+            for tag in TAGS
+            for group in (held.get(tag, []) if tag == "neutral" else held[tag])
         ]
-        return Expected(
+        return ConceptSet(
             _text(held["title"]),
             tuple(_text(name).casefold() for name in held["outputs"]),
-            tuple(_text(text) for text in held["searches"]),
+            tuple(_text(text) for text in held.get("searches", [])),
             tuple(groups),
             {_text(spec): _text(model["about"]) for spec, model in held.get("models", {}).items()},
             {_text(name): _text(text) for name, text in held.get("slices", {}).items()},
+            hashlib.sha256(content).hexdigest(),
         )
     except OSError:
-        raise InputError(f"There is no file of concepts at {str(path)!r}.") from None
+        raise InputError(f"There is no concept set at {str(path)!r}; name a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name} is not TOML: {error}.") from None
     except KeyError as error:
-        raise InputError(f"{path.name} has no {error.args[0]!r}; see its neighbours.") from None
+        raise InputError(
+            f"{path.name} has no {error.args[0]!r}; docs/methods.md shows a concept set."
+        ) from None
     except (TypeError, AttributeError, ValueError):
         raise InputError(
             f"{path.name} has a value of the wrong kind; concepts are lists of texts."
         ) from None
+
+
+def find_concept_set(spec: str) -> ConceptSet:
+    """A concept set by the name of one that comes with the project, or by its file.
+
+    Raises:
+        InputError: as ``read_concept_set``.
+    """
+    if spec in SHIPPED:
+        return read_concept_set(SHIPPED[spec])
+    path = Path(spec)
+    if not path.is_file():
+        raise InputError(
+            f"There is no concept set {spec!r}; name a TOML file, or {', '.join(SHIPPED)}."
+        )
+    return read_concept_set(path)
 
 
 def _text(value: Any) -> str:

@@ -82,6 +82,16 @@ def test_kinds_follow_the_rule(pairs, valid_bar, spurious_bar):
     assert found == [slow.kind(v, s, valid_bar, spurious_bar) for v, s in pairs]
 
 
+@given(st.lists(st.tuples(*[st.integers(-4, 4)] * 3), min_size=1, max_size=20),
+       st.tuples(*[st.sampled_from([-1.0, 0.0, 2.0])] * 3))  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_neutral_concepts_follow_the_same_rule(triples, bars):
+    valid, spurious, neutral = np.array(triples, float).T
+    found = kinds(valid, spurious, bars[0], bars[1], neutral_u=neutral, neutral_bar=bars[2])
+    named = dict(zip(("valid", "spurious", "neutral"), bars, strict=True))
+    assert [KINDS[k] for k in found] == [slow.kind_of_three(*each, named) for each in triples]
+
+
 def test_a_unit_without_a_concept_vector_is_unexpected():
     found = kinds(np.array([math.nan]), np.array([math.nan]), 0.1, 0.1)
     assert KINDS[found[0]] == "unexpected"

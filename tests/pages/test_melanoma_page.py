@@ -14,12 +14,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
-from csp_engine.views import address as state
 from csp_engine.views import random_sets
+from csp_engine.views.case import audit
+from csp_engine.views.case.fate import fate
 from csp_engine.views.memo import Memo
 from pages.ui.case import charts as case_charts
 from pages.ui.shell import server, store
-from pages.ui.views import case as audit
 from tests.pages.conftest import (
     HOSTILE,
     ROOT,
@@ -58,7 +58,9 @@ def damaged(case_bundle: Path, tmp_path: Path, monkeypatch) -> Path:
 
 def whole(bundle_path: Path, model: str = "biased") -> audit.Case:
     bundle = Bundle.open(bundle_path)
-    found = audit.examine(bundle, model, bundle.layers(model), "csp")
+    memo = Memo()
+    concepts = audit.melanoma(memo)
+    found = audit.examine(bundle, memo, concepts, model, bundle.layers(model), "csp")
     assert isinstance(found, audit.Case)
     return found
 
@@ -90,13 +92,13 @@ def test_accuracy_is_what_the_bundle_holds_with_its_interval(serve, case_bundle)
 def test_every_neuron_has_the_alignment_of_the_formula(case_bundle):
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
     texts = bundle.labels()["text"].tolist()
-    assert set(case.valid_texts) == set(VALID)
-    assert set(case.spurious_texts) == set(SPURIOUS)
+    assert set(case.texts["valid"]) == set(VALID)
+    assert set(case.texts["spurious"]) == set(SPURIOUS)
     empty = bundle.empty_text_vector()
     for layer in bundle.layers("biased"):
         vectors = bundle.scores("biased", layer, "csp").vector_ud
         rows = case.rows[case.rows["layer"] == layer]
-        for names, column in ((case.valid_texts, "valid"), (case.spurious_texts, "spurious")):
+        for names, column in ((case.texts["valid"], "valid"), (case.texts["spurious"], "spurious")):
             labels = [bundle.label_vectors()[texts.index(name)] for name in names]
             expected = slow.best_alignment(vectors, labels, empty)
             np.testing.assert_allclose(rows[column], [v for v, _ in expected], atol=1e-5)
@@ -113,7 +115,10 @@ def test_influence_kinds_and_choice_are_those_of_the_rule(case_bundle):
         np.testing.assert_allclose(rows["share"], effect / np.abs(effect).sum(), rtol=1e-5)
         chosen = set(rows["unit"][rows["is_influential"]])
         assert chosen == slow.fewest_that_carry(effect.tolist(), audit.SHARE)
-    found = [slow.kind(v, s, *case.bars) for v, s in case.rows[["valid", "spurious"]].to_numpy()]
+    found = [
+        slow.kind(v, s, case.bars["valid"], case.bars["spurious"])
+        for v, s in case.rows[["valid", "spurious"]].to_numpy()
+    ]
     assert case.rows["kind"].tolist() == found
     assert (case.rows["kind"] == "spurious").any()
 
@@ -175,16 +180,15 @@ def test_spurious_neurons_stand_with_pairs_truth_and_influence(serve, case_bundl
 def test_what_is_recorded_of_exemplars_stands_beside_a_neuron_if_chance_does_not_explain_it(
     serve, case_bundle
 ):
-    from csp_engine.views.memo import Memo
     from csp_engine.views.neuron.shared import shared
     from pages.ui.case import audit as case_audit
 
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
     told = {}
     for _, row in case.rows.iterrows():
-        here = audit.here(state.View("case", "biased", "", 0, "csp"), row)
+        here = audit.neuron_of(row)
         told[row["layer"], row["unit"]] = said = case_audit.recorded(bundle, here)
-        striking = [r for r in shared(bundle, Memo(), here.neuron).rows if r.q <= 0.05]
+        striking = [r for r in shared(bundle, Memo(), here).rows if r.q <= 0.05]
         assert bool(said) == bool(striking)
         for each in striking[:3]:
             assert each.name in said[0]
@@ -204,7 +208,7 @@ def test_figures_of_images_that_were_seen_before_are_not_called_independent(serv
 
 def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_bundle):
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
-    found = audit.fate(bundle, case, whole(case_bundle, "retrained"), "csp")
+    found = fate(bundle, case, whole(case_bundle, "retrained"), "csp")
     for row in found.rows.itertuples():
         mine = bundle.scores("biased", row.layer, "csp").vector_ud[row.unit]
         theirs = bundle.scores("retrained", row.layer, "csp").vector_ud
@@ -223,7 +227,7 @@ def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_b
 
 
 def test_kinds_share_out_all_influence(case_bundle):
-    assert sum(audit.influence_by_kind(whole(case_bundle)).values()) == pytest.approx(1)
+    assert sum(whole(case_bundle).influence_by_kind().values()) == pytest.approx(1)
 
 
 def test_searches_show_the_nearest_neurons_of_the_classifier(serve, case_bundle):
@@ -270,8 +274,8 @@ def test_a_bundle_of_photographs_says_what_is_not_known(serve, bare_bundle):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"words": ["red", "noise"]}, "names no clinical criterion"),
-        ({"words": ["streaks", "noise"]}, "names no artefact"),
+        ({"words": ["red", "noise"]}, "names no valid concept of “melanoma”"),
+        ({"words": ["streaks", "noise"]}, "names no spurious concept"),
         ({"classes": ["cat", "dog", "bird"]}, "no output called melanoma; its outputs are cat"),
     ],
 )
@@ -355,7 +359,7 @@ def test_an_untrained_eye_is_told_the_bars_of_chance(case_bundle):
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
     null = random_sets.null_of(bundle, store.MEMO, "biased", "second@mean", "csp")
     texts = bundle.labels()["text"].tolist()
-    for names, bar in zip((case.valid_texts, case.spurious_texts), case.bars, strict=True):
+    for names, bar in ((case.texts[tag], case.bars[tag]) for tag in ("valid", "spurious")):
         labels = [bundle.label_vectors()[texts.index(name)] for name in names]
         values = [v for v, _ in slow.best_alignment(null, labels, bundle.empty_text_vector())]
         known = pd.Series(values).dropna()

@@ -43,3 +43,16 @@ def kind(valid, spurious, valid_bar, spurious_bar):
     if math.isnan(valid) or (valid <= valid_bar and spurious <= spurious_bar):
         return "unexpected"
     return "valid" if valid - valid_bar >= spurious - spurious_bar else "spurious"
+
+
+def kind_of_three(valid, spurious, neutral, bars):
+    """The same where there are neutral concepts too; ``bars`` by kind."""
+    above = {
+        "valid": valid - bars["valid"],
+        "spurious": spurious - bars["spurious"],
+        "neutral": neutral - bars["neutral"],
+    }
+    best = max(above.values())
+    if best <= 0:
+        return "unexpected"
+    return next(name for name, value in above.items() if value == best)

@@ -9,7 +9,17 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.stats.intervals import share_of
+from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.case.audit import (
+    Case,
+    coverage,
+    examine,
+    melanoma,
+    neuron_of,
+    signed_share,
+    with_interval,
+)
 from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.neuron.label import best_label
 from csp_engine.views.neuron.shared import shared
@@ -22,17 +32,24 @@ from pages.ui.parts.strips import strip_urls
 from pages.ui.shell import store
 from pages.ui.shell.page import go
 from pages.ui.table.neuron_rows import chosen, label_column
-from pages.ui.views import case as audit
 
 N_SPURIOUS, N_PAIRS, N_UNEXPECTED, N_SHARED = 4, 4, 5, 3
 NEEDS = "This follows from step 3, for which this bundle lacks something."
 
 
-def examined(
-    bundle: Bundle, view: View, layers: tuple[str, ...], lacking: str = ""
-) -> audit.Case | None:
+NAMES = {"valid": "clinical criteria", "spurious": "artefacts", "neutral": "neutral concepts"}
+"""What the walk calls the concepts of each tag."""
+
+
+def here(view: View, neuron: NeuronRef) -> View:
+    """The view of a neuron, by the method of the walk."""
+    return View(view.bundle, neuron.model, neuron.layer, neuron.unit, view.method)
+
+
+def examined(bundle: Bundle, view: View, layers: tuple[str, ...], lacking: str = "") -> Case | None:
     """The case, or None after saying what is missing, in other words where it was said before."""
-    case = audit.examine(bundle, view.model, layers, view.method)
+    concepts = melanoma(store.MEMO)
+    case = examine(bundle, store.MEMO, concepts, view.model, layers, view.method)
     if isinstance(case, str):
         lead(plain(lacking or case))
         return None
@@ -78,27 +95,29 @@ def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
     for at in picked[:1]:
         at = at[0] if isinstance(at, list) and at else at
         if isinstance(at, (int, float)) and 0 <= at < len(case.rows):
-            go("neuron", audit.here(view, case.rows.iloc[int(at)]).params())
+            go("neuron", here(view, neuron_of(case.rows.iloc[int(at)])).params())
     counts(view, case)
     twin(bundle, view, case)
     with st.expander("Which concepts, and who says so"):
         show(sources(case))
 
 
-def counts(view: View, case: audit.Case) -> None:
+def counts(view: View, case: Case) -> None:
     """How many of each kind, and the unexpected ones by name."""
-    each = [f"<b>{numbers.count(len(case.of_kind(kind)))}</b> {kind}" for kind in audit.KINDS]
+    each = [f"<b>{numbers.count(len(case.of_kind(kind)))}</b> {kind}" for kind in case.kinds]
     rows = case.of_kind("unexpected").head(N_UNEXPECTED)
-    links = [
-        f"<a href='{plain(page_url('neuron', audit.here(view, row).params()))}' target='_self'>"
-        f"{plain(row['layer'])}/{row['unit']}</a> ({plain(audit.signed_share(row['share']))})"
-        for _, row in rows.iterrows()
-    ]
+    links = []
+    for _, row in rows.iterrows():
+        href = page_url("neuron", here(view, neuron_of(row)).params())
+        links.append(
+            f"<a href='{plain(href)}' target='_self'>{plain(row['layer'])}/{row['unit']}</a> "
+            f"({plain(signed_share(row['share']))})"
+        )
     named = f" The most influential unexpected ones: {', '.join(links)}." if links else ""
     lead(f"Of these neurons, {each[0]}, {each[1]} and {each[2]}.{named}{true_of_unexpected(case)}")
 
 
-def true_of_unexpected(case: audit.Case) -> str:
+def true_of_unexpected(case: Case) -> str:
     """What the unexpected neurons were measured to answer to, where that is known."""
     rows = case.of_kind("unexpected")
     if "truth" not in rows or rows.empty:
@@ -113,7 +132,7 @@ def true_of_unexpected(case: audit.Case) -> str:
     return f" By the {words.term('true concept')}, the unexpected answer: {', '.join(parts)}."
 
 
-def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
+def twin(bundle: Bundle, view: View, case: Case) -> None:
     """The influential neurons as a table: for keyboards, and for sorting."""
     rows = case.influential
     shown = pd.DataFrame(
@@ -186,27 +205,21 @@ def twin(bundle: Bundle, view: View, case: audit.Case) -> None:
     )
     at = chosen(event, "opened", len(rows))
     if at is not None:
-        go("neuron", audit.here(view, rows.iloc[at]).params())
+        go("neuron", here(view, neuron_of(rows.iloc[at])).params())
 
 
-def sources(case: audit.Case) -> str:
-    """The lists of concepts that this vocabulary names, by source."""
+def sources(case: Case) -> str:
+    """The groups of concepts by source, with what of each this vocabulary names."""
     parts = []
-    used = set(case.valid_texts) | set(case.spurious_texts)
-    for group in audit.expected().groups:
-        first = [next((n for n in names if n in used), None) for names in group.concepts]
-        held = ", ".join(plain(name) for name in first if name)
-        lacking = ", ".join(
-            plain(names[0]) for names, n in zip(group.concepts, first, strict=True) if n is None
-        )
-        kind = "clinical criteria" if group.is_valid else "artefacts"
+    for each in coverage(case):
+        held, lacking = (", ".join(map(plain, names)) for names in (each.held, each.lacking))
         missing = (
             f" <span class='csp-quiet'>Not in this vocabulary: {lacking}.</span>" if lacking else ""
         )
         parts.append(
-            f"<dt>{plain(group.name)} <span class='csp-quiet'>({kind})</span></dt>"
-            f"<dd>{held or 'none'}.{missing}<br>"
-            f"<span class='csp-quiet'>{plain(group.source)}</span></dd>"
+            f"<dt>{plain(each.group.name)} <span class='csp-quiet'>({NAMES[each.group.tag]})"
+            f"</span></dt><dd>{held or 'none'}.{missing}<br>"
+            f"<span class='csp-quiet'>{plain(each.group.source)}</span></dd>"
         )
     return f"<div class='csp-words'><dl>{''.join(parts)}</dl></div>"
 
@@ -235,36 +248,36 @@ def spurious(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
         neuron(bundle, view, case, row, at)
 
 
-def truth_check(case: audit.Case, bundle: Bundle) -> str:
+def truth_check(case: Case, bundle: Bundle) -> str:
     """How the calls compare with what the neurons were measured to answer to."""
     truth = bundle.truth(case.model, case.layers[0])
     n_images = numbers.count(truth.n_image) if truth else "?"
     is_own = truth is not None and truth.rule["provenance"].get("in_probe_set", False)
     where = "photographs of the probe set itself" if is_own else "images kept aside"
     called = case.of_kind("spurious")
-    right = audit.true_share(case, called, is_valid=False)
-    wrong = audit.true_share(case, called, is_valid=True)
-    is_known = truth is not None and bool(truth.concepts["name"].isin(case.valid_texts).any())
+    right = case.true_share(called, "spurious")
+    wrong = case.true_share(called, "valid")
+    is_known = truth is not None and bool(truth.concepts["name"].isin(case.texts["valid"]).any())
     criterion = f"{numbers.count(wrong.n_hits)} to a clinical criterion, " if is_known else ""
-    truly = case.influential[case.influential["truth"].isin(case.spurious_texts)]
+    truly = case.influential[case.influential["truth"].isin(case.texts["spurious"])]
     found = share_of(int((truly["kind"] == "spurious").sum()), len(truly))
     return (
         f"Checked against the {words.term('true concept')} of each neuron, measured on {n_images} "
-        f"{where}: of those called spurious {audit.with_interval(right)} truly answer to "
+        f"{where}: of those called spurious {with_interval(right)} truly answer to "
         f"an artefact on the list, {criterion}"
         "the others to nothing that clearly. Of the influential neurons that truly answer to an "
         "artefact, "
-        f"{audit.with_interval(found)} are called spurious."
+        f"{with_interval(found)} are called spurious."
     )
 
 
-def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int) -> None:
+def neuron(bundle: Bundle, view: View, case: Case, row: pd.Series, at: int) -> None:
     """One spurious neuron: name, figures, pairs."""
-    here = audit.here(view, row)
-    label = best_label(bundle, here.neuron, view.method)
+    found = neuron_of(row)
+    label = best_label(bundle, found, view.method)
     way = "towards" if row["share"] > 0 else "away from"
     facts = [
-        f"influence {audit.signed_share(row['share'])} of its layer, {way} {case.output}",
+        f"influence {signed_share(row['share'])} of its layer, {way} {case.output}",
         f"artefact {row['spurious_text']} {numbers.score(row['spurious'])}, "
         f"criterion {row['valid_text']} {numbers.score(row['valid'])}",
     ]
@@ -275,28 +288,27 @@ def neuron(bundle: Bundle, view: View, case: audit.Case, row: pd.Series, at: int
             if row["truth"]
             else "truth: no concept is clear enough"
         )
-    facts += recorded(bundle, here)
-    href = page_url("neuron", here.params())
+    facts += recorded(bundle, found)
+    href = page_url("neuron", here(view, found).params())
     show(
         f"<div class='csp-case'><h3 dir='auto'>{plain(label.title)}</h3>"
-        f"<p><a href='{plain(href)}' target='_self'>{plain(here.model)}/{plain(here.layer)}/"
-        f"{here.unit}</a> · {' · '.join(plain(fact) for fact in facts)}</p></div>"
+        f"<p><a href='{plain(href)}' target='_self'>{plain(found)}</a>"
+        f" · {' · '.join(plain(fact) for fact in facts)}</p></div>"
     )
     image = tile_grid(
-        pair_tiles(bundle, store.MEMO, here.neuron, N_PAIRS),
+        pair_tiles(bundle, store.MEMO, found, N_PAIRS),
         Packs(view.bundle, bundle),
-        label=f"Exemplars of {here.model}/{here.layer}/{here.unit} beside their contrast images",
+        label=f"Exemplars of {found} beside their contrast images",
         key=f"spurious-{at}",
     )
     if image is not None:
         go("search", view.search_params("", image=image))
 
 
-def recorded(bundle: Bundle, here: View) -> list[str]:
+def recorded(bundle: Bundle, found: NeuronRef) -> list[str]:
     """What is recorded about the exemplars more often than chance would have it, in words."""
-    found = shared(bundle, store.MEMO, here.neuron).striking
     named = [
         f"{row.name} {numbers.share(row.share)} (of all {numbers.share(row.base)})"
-        for row in found[:N_SHARED]
+        for row in shared(bundle, store.MEMO, found).striking[:N_SHARED]
     ]
     return [f"recorded of its exemplars: {', '.join(named)}"] if named else []

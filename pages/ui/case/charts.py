@@ -12,13 +12,13 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.views.address import shorten
+from csp_engine.views.case.audit import Case, signed_share
 from pages.ui.parts.cards import one_way, show
-from pages.ui.views.case import Case, signed_share
 
 ACCENT = {"light": "#0f766e", "dark": "#2dd4bf"}
 QUIET = {"light": "#8a9391", "dark": "#71807d"}
 TOWARDS = {"light": "#c2410c", "dark": "#fb923c"}
-SYMBOLS = {"valid": "circle", "spurious": "square", "unexpected": "diamond"}
+SYMBOLS = {"valid": "circle", "spurious": "square", "unexpected": "diamond", "neutral": "cross"}
 MOST_SVG = 5000
 """Up to this many points need no WebGL, which some browsers lack."""
 
@@ -114,7 +114,7 @@ def alignment_plot(case: Case, theme: str) -> tuple[Any, str]:
         hoverinfo="skip",
     )
     most = float(case.rows["share"].abs().max()) or 1.0
-    for kind, symbol in SYMBOLS.items():
+    for kind in case.kinds:
         for is_towards in (True, False):
             rows = case.of_kind(kind)
             rows = rows[rows["valid"].notna() & ((rows["share"] > 0) == is_towards)]
@@ -127,7 +127,7 @@ def alignment_plot(case: Case, theme: str) -> tuple[Any, str]:
                 mode="markers",
                 name=figure_text(f"{kind}, {way}"),
                 marker={
-                    "symbol": symbol,
+                    "symbol": SYMBOLS[kind],
                     "size": 6 + 18 * np.sqrt(rows["share"].abs() / most),
                     "color": colour[is_towards],
                     "opacity": 0.85,
@@ -156,7 +156,7 @@ def alignment_plot(case: Case, theme: str) -> tuple[Any, str]:
             "itemsizing": "constant",
         },
     )
-    counts = ", ".join(f"{numbers.count(len(case.of_kind(kind)))} {kind}" for kind in SYMBOLS)
+    counts = ", ".join(f"{numbers.count(len(case.of_kind(kind)))} {kind}" for kind in case.kinds)
     return figure, (
         f"Alignment of {numbers.count(len(case.influential))} influential neurons of "
         f"{case.model} to clinical criteria (across) and to artefacts (up): {counts}. "
@@ -178,10 +178,10 @@ def _hover(row: pd.Series) -> str:
 
 def _regions(figure: Any, case: Case, shown: pd.DataFrame, theme: str) -> None:
     """The bars of chance, and the line on which both alignments are as far above theirs."""
-    if shown.empty or not np.isfinite(case.bars).all():
+    x0, y0 = case.bars["valid"], case.bars["spurious"]
+    if shown.empty or not np.isfinite([x0, y0]).all():
         return
     line = {"width": 1, "dash": "dot", "color": QUIET[theme]}
-    x0, y0 = case.bars
     low_x, low_y = float(shown["valid"].min()), float(shown["spurious"].min())
     reach = max(float(shown["valid"].max()) - x0, float(shown["spurious"].max()) - y0, 0.02)
     for x, y in (

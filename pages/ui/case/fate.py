@@ -8,15 +8,18 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.case.audit import Case, examine, neuron_of, with_interval
+from csp_engine.views.case.fate import Fate, fate
 from pages.ui.case import audit as case_audit
 from pages.ui.case.charts import lead, points
 from pages.ui.parts import words
 from pages.ui.parts.cards import bar_table, markdown_text, plain, show
 from pages.ui.parts.strips import strip_urls
+from pages.ui.shell import store
 from pages.ui.shell.page import go
 from pages.ui.table.neuron_rows import chosen, label_column, pressed
-from pages.ui.views import case as audit
 
 
 def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | None) -> None:
@@ -30,11 +33,11 @@ def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | 
             f"{plain(view.model)} to compare with."
         )
         return
-    second = audit.examine(bundle, other, case.layers, view.method)
+    second = examine(bundle, store.MEMO, case.concepts, other, case.layers, view.method)
     if isinstance(second, str):
         lead(plain(second))
         return
-    found = audit.fate(bundle, case, second, view.method)
+    found = fate(bundle, case, second, view.method)
     lead(
         "Training anew deals the units out anew, so a unit's number means little in the other "
         f"network. Each influential neuron of {plain(case.model)} is therefore matched with the "
@@ -49,9 +52,9 @@ def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | 
     pairs(bundle, view, found)
 
 
-def carried(case: audit.Case, second: audit.Case) -> str:
+def carried(case: Case, second: Case) -> str:
     """How much of all influence spurious neurons carry in both networks, in words."""
-    mine, theirs = (audit.influence_by_kind(each)["spurious"] for each in (case, second))
+    mine, theirs = (each.influence_by_kind()["spurious"] for each in (case, second))
     return (
         "Without any matching: neurons that align with artefacts carry "
         f"<b>{numbers.share(mine)}</b> of all influence on <i>{plain(case.output)}</i> in "
@@ -59,14 +62,14 @@ def carried(case: audit.Case, second: audit.Case) -> str:
     )
 
 
-def verdict(case: audit.Case, found: audit.Fate) -> str:
+def verdict(case: Case, found: Fate) -> str:
     """The counts, against the valid neurons as a control, in words."""
     spurious_, valid = found.smaller["spurious"], found.smaller["valid"]
     if not spurious_.n:
         return "There is no spurious neuron to follow."
     mine = found.rows[found.rows["kind"] == "spurious"]
     text = (
-        f"Of the spurious neurons, {audit.with_interval(spurious_)} have a match that carries a "
+        f"Of the spurious neurons, {with_interval(spurious_)} have a match that carries a "
         f"smaller share of the influence on <i>{plain(case.output)}</i> "
         f"(median cosine of the matches {numbers.score(float(mine['cosine'].median()))}). "
         "Some of that is bound to happen: they were chosen for being influential here. "
@@ -75,7 +78,7 @@ def verdict(case: audit.Case, found: audit.Fate) -> str:
         return text + "There is no valid neuron to compare with, so it says little."
     gap, low, high = found.gap
     text += (
-        f"Of the valid neurons, chosen alike, it is {audit.with_interval(valid)}. The difference "
+        f"Of the valid neurons, chosen alike, it is {with_interval(valid)}. The difference "
         f"is {points(gap)} points (95 % interval {points(low)} to {points(high)}), so "
     )
     if low > 0:
@@ -87,19 +90,19 @@ def verdict(case: audit.Case, found: audit.Fate) -> str:
     return text + " The intervals take neurons as independent, which those of one layer are not."
 
 
-def kind_table(case: audit.Case, second: audit.Case) -> str:
+def kind_table(case: Case, second: Case) -> str:
     """How the influence of both networks divides among the kinds."""
-    first, other = audit.influence_by_kind(case), audit.influence_by_kind(second)
+    first, other = case.influence_by_kind(), second.influence_by_kind()
     rows = [
         (f"{kind} · {each.model}", values[kind], [numbers.share(values[kind])])
-        for kind in audit.KINDS
+        for kind in case.kinds
         for each, values in ((case, first), (second, other))
     ]
     caption = f"Share of all influence on {case.output}, mean over layers"
     return bar_table(caption, ("neurons", "share"), rows)
 
 
-def pairs(bundle: Bundle, view: View, found: audit.Fate) -> None:
+def pairs(bundle: Bundle, view: View, found: Fate) -> None:
     """Spurious neurons and their matches, side by side."""
     rows = found.rows[found.rows["kind"] == "spurious"].reset_index(drop=True)
     if rows.empty:
@@ -151,7 +154,9 @@ def pairs(bundle: Bundle, view: View, found: audit.Fate) -> None:
     )
     mine = pressed("opened_spurious", len(rows))
     if mine is not None:
-        go("neuron", audit.here(view, rows.iloc[mine]).params())
+        go("neuron", case_audit.here(view, neuron_of(rows.iloc[mine])).params())
     at = chosen(event, "opened_match", len(rows))
     if at is not None:
-        go("neuron", audit.here(view, rows.iloc[at], "match", other).params())
+        row = rows.iloc[at]
+        match = NeuronRef(other, str(row["layer"]), int(row["match"]))
+        go("neuron", case_audit.here(view, match).params())

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.files import ROOT
-from csp_engine.search import NullLevel, allowed_rows, rank, stored_label
-from csp_engine.stats.intervals import difference_of_shares, share_of
-from csp_engine.types import NeuronRef
-from csp_engine.views import lists, random_sets
+from csp_engine.search import stored_label
 from csp_engine.views.address import View
-from csp_engine.views.finding.index import index_of, searchable_methods
-from csp_engine.views.finding.standing import STANDING_WORDS, judged
+from csp_engine.views.case.accuracy import falls
+from csp_engine.views.case.audit import melanoma
+from csp_engine.views.case.searches import nearest_of
+from csp_engine.views.finding.index import searchable_methods
+from csp_engine.views.finding.standing import STANDING_WORDS
 from csp_engine.views.neuron.card import neuron_card
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, points, theme
@@ -25,7 +24,6 @@ from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, bar_table, base_url, card_list, plain, show
 from pages.ui.shell import store
 from pages.ui.shell.page import link
-from pages.ui.views import case as audit
 
 N_FOUND = 3
 UNSURE = "On images of which some may have taken part in training"
@@ -46,13 +44,13 @@ def accuracy(bundle: Bundle, view: View, other: str | None) -> None:
             "on images with and without artefacts cannot be shown."
         )
         return
-    case = audit.expected()
+    case = melanoma(store.MEMO)
     models = bundle.manifest.inputs.get("models", {})
     about = {model: case.about.get(str(models.get(model, {}).get("spec"))) for model in tables}
     told = [f"<b>{plain(m)}</b>: {plain(text)}." for m, text in about.items() if text]
     if told:
         lead(" ".join(told))
-    lead(" ".join(falls(tables)))
+    lead(" ".join(fallen(tables)))
     left, right = st.columns([1, 1.1], gap="medium")
     with left:
         figure, described = case_charts.accuracy_plot(tables, theme())
@@ -65,32 +63,22 @@ def accuracy(bundle: Bundle, view: View, other: str | None) -> None:
         show(accuracy_table(tables))
 
 
-def falls(tables: dict[str, pd.DataFrame]) -> list[str]:
-    """How far each classifier falls between the best and the worst slice of the first."""
-    first = next(iter(tables.values()))
-    best = str(first["slice"].iloc[int(first["accuracy"].argmax())])
-    worst = str(first["slice"].iloc[int(first["accuracy"].argmin())])
+def fallen(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """How far each classifier falls between the best and the worst slice of the first, as HTML."""
     told = []
-    for model, rows in tables.items():
-        by_name = rows.set_index("slice")
-        if best == worst or not {best, worst} <= set(by_name.index):
-            continue
-        high, low = (
-            share_of(int(by_name.loc[n, "n_correct"]), int(by_name.loc[n, "n"]))
-            for n in (best, worst)
-        )
-        gap, least, most = difference_of_shares(high, low)
-        n_points = round(abs(100 * gap))
+    for fall in falls(tables):
+        n_points = round(abs(100 * fall.gap))
         told.append(
-            f"<b>{plain(model)}</b> is right on {numbers.share(high.share)} of "
-            f"<i>{plain(best)}</i> images and on {numbers.share(low.share)} of "
-            f"<i>{plain(worst)}</i> images: {n_points} point{'' if n_points == 1 else 's'} "
-            f"{'fewer' if gap >= 0 else 'more'} (95 % interval of the fall: {points(least)} to "
-            f"{points(most)})."
+            f"<b>{plain(fall.model)}</b> is right on {numbers.share(fall.high.share)} of "
+            f"<i>{plain(fall.best)}</i> images and on {numbers.share(fall.low.share)} of "
+            f"<i>{plain(fall.worst)}</i> images: {n_points} point{'' if n_points == 1 else 's'} "
+            f"{'fewer' if fall.gap >= 0 else 'more'} (95 % interval of the fall: "
+            f"{points(fall.least)} to {points(fall.most)})."
         )
-    if told and len(first) > N_FEW_SLICES:
+    n_slices = len(next(iter(tables.values())))
+    if told and n_slices > N_FEW_SLICES:
         told.append(
-            f"Of {len(first)} slices these two lie furthest apart, so chance has a part in the gap."
+            f"Of {n_slices} slices these two lie furthest apart, so chance has a part in the gap."
         )
     return told
 
@@ -128,72 +116,48 @@ def searches(bundle: Bundle, view: View) -> None:
         f"{words.term('concept vector')} by cosine. A ruler or a patch of colour should move "
         "nothing in a classifier of lesions; a blue-white veil should."
     )
-    columns = st.columns(len(audit.expected().searches), gap="medium")
-    for at, (column, text) in enumerate(zip(columns, audit.expected().searches, strict=True)):
+    columns = st.columns(len(melanoma(store.MEMO).searches), gap="medium")
+    for at, (column, text) in enumerate(zip(columns, melanoma(store.MEMO).searches, strict=True)):
         with column:
             with st.container(key=f"open-{at}"):
                 link("search", f"Search “{text}”", view.search_params(text))
-            label = stored_label(bundle, text)
-            if label is None:
+            if stored_label(bundle, text) is None:
                 show(
                     "<p class='csp-quiet'>Not in this vocabulary: the search loads the encoder.</p>"
                 )
             else:
-                preview(
-                    bundle, view, text, np.asarray(bundle.label_vectors()[label]), f"found-{at}"
-                )
+                preview(bundle, view, text, f"found-{at}")
 
 
-def preview(bundle: Bundle, view: View, text: str, query_d: np.ndarray, key: str) -> None:
-    """The first neurons of a search within one classifier."""
-    index, rows = index_of(bundle, store.MEMO, view.method)
-    standing = standings(bundle, view, text)
-    ranking = rank(index, query_d, N_FOUND, allowed_u=allowed_rows(rows, model=view.model))
+def preview(bundle: Bundle, view: View, text: str, key: str) -> None:
+    """The first neurons of a search within one classifier, judged as the page Search does."""
+    asked = replace(view, q=text, but_not="", like="", image=None, vec="")
+    query = store.query_of(bundle, asked)
+    assert query is not None
     cards = []
-    for row, score in zip(ranking.row_m.tolist(), ranking.score_m.tolist(), strict=True):
-        model, layer, unit = rows.iloc[row][["model", "layer", "unit"]]
-        null_rd = random_sets.null_of(bundle, store.MEMO, model, layer, view.method)
+    for each in nearest_of(bundle, store.MEMO, query, view.model, view.method, N_FOUND):
         note = ""
-        if null_rd is not None:
-            level = NullLevel.of(null_rd, query_d)
-            share = float(level.percentile(np.array([score], np.float32))[0])
-            note = numbers.beats(share, len(level.score_r)).replace(" image", "")
-        stands = standing.get((model, layer, int(unit)), "none")
-        neuron = NeuronRef(str(model), str(layer), int(unit))
+        if each.percentile is not None:
+            note = numbers.beats(each.percentile, each.n_draws).replace(" image", "")
         card = neuron_card(
             bundle,
-            neuron,
+            each.neuron,
             view.method,
-            view.params(model=neuron.model, layer=neuron.layer, unit=neuron.unit),
-            score=numbers.score(score),
+            view.params(**asdict(each.neuron)),
+            score=numbers.score(each.score),
             note=note,
             n=4,
-            mark=STANDING_WORDS[stands],
-            is_marked=stands == "clear",
+            mark=STANDING_WORDS[each.standing],
+            is_marked=each.standing == "clear",
         )
         cards.append(card)
     packs = Packs(view.bundle, bundle)
     card_list(cards, packs, label=f"Neurons nearest to {text}", key=key, compact=True)
 
 
-def standings(bundle: Bundle, view: View, text: str) -> dict[tuple[str, str, int], str]:
-    """How the nearest neurons stand to chance by model, layer, unit: what the page Search says."""
-    asked = replace(view, q=text, but_not="", like="", image=None, vec="", is_all_layers=True)
-    query = store.query_of(bundle, asked)
-    assert query is not None
-    whole = lists.searched(bundle, store.MEMO, asked, query)
-    found = judged(bundle, store.MEMO, query, asked.method, whole)
-    if found is None:
-        return {}
-    rows = whole.loc[list(found.standing), ["model", "layer", "unit"]]
-    names = rows.itertuples(index=False, name=None)
-    return {(str(m), str(la), int(u)): said
-            for (m, la, u), said in zip(names, found.standing.values(), strict=True)}  # fmt: skip
-
-
 def limits(bundle: Bundle) -> None:
     """What follows from the walk and what does not."""
-    is_simulated = any(spec_of(bundle, m) in audit.expected().about for m in bundle.model_names)
+    is_simulated = any(spec_of(bundle, m) in melanoma(store.MEMO).about for m in bundle.model_names)
     first = (
         "The photographs are simulated: drawn by a program, with artefacts put in at known rates."
         if is_simulated

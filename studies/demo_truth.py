@@ -17,8 +17,9 @@ from typing import Any
 
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import CspError
-from csp_engine.evaluation.label_accuracy import label_accuracy, recall_summary, search_recall
+from csp_engine.evaluation.label_accuracy import recall_summary
 from csp_engine.search import bundle_encoder
+from csp_engine.views.accuracy import label_accuracy, search_recall
 
 RESULT = Path(__file__).parent / "results" / "demo_truth.json"
 

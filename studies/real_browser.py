@@ -27,7 +27,6 @@ import csp_engine.search as search
 from csp_engine.bundle import Bundle
 from csp_engine.encoders import load_encoder
 from csp_engine.evaluation.ground_truth import association
-from csp_engine.evaluation.label_accuracy import known_neurons, label_accuracy
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline import BuildRequest, Target, add_performance, add_truth, build
@@ -36,6 +35,7 @@ from csp_engine.probe.isic2017 import isic2017_table
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import Encoder, Progress
+from csp_engine.views.accuracy import known_neurons, label_accuracy
 from csp_engine.views.case import audit
 from csp_engine.views.memo import Memo
 from csp_engine.words.vocabularies import read_vocabulary

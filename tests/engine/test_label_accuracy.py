@@ -18,6 +18,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError
 from csp_engine.evaluation import label_accuracy as accuracy
 from csp_engine.exchange import import_labels
+from csp_engine.views import accuracy as read
 from studies import demo_truth
 from tests.worlds import toys
 
@@ -48,24 +49,24 @@ def bundle(built) -> Bundle:
 
 
 def test_the_truth_of_every_neuron(bundle):
-    neurons = accuracy.known_neurons(bundle)
+    neurons = read.known_neurons(bundle)
     assert neurons["kind"].tolist() == ["single", "either", "noise", *["none"] * 9]
     assert neurons["concepts"].tolist()[:3] == [["red"], ["red", "square"], []]
     assert neurons["related"].tolist()[1] == {"red", "square"}
-    assert accuracy.wordings_of(bundle)["red"] == ("red", "crimson")
+    assert read.wordings_of(bundle)["red"] == ("red", "crimson")
 
 
 def test_measured_truth_where_nothing_was_planted(built, tmp_path):
     plain = Bundle.open(shutil.copytree(built / "a.csp", tmp_path / "c.csp"))
     with pytest.raises(BundleError, match="has no ground truth"):
-        accuracy.known_neurons(plain)
-    neurons = accuracy.known_neurons(toys.with_truth(plain))
+        read.known_neurons(plain)
+    neurons = read.known_neurons(toys.with_truth(plain))
     assert neurons["kind"].tolist() == ["measured", "measured", *["none"] * 10]
     assert neurons["concepts"].tolist()[:2] == [["red"], ["square"]]
 
 
 def test_accuracy_by_hand(bundle):
-    report = accuracy.label_accuracy(bundle)
+    report = read.label_accuracy(bundle)
     assert (report["n_neurons"], report["n_with_truth"]) == (12, 2)
     one, two = report["methods"]["imported-one"], report["methods"]["imported-two"]
     # "Crimson" is red in other letters; for unit 1 "noise" is wrong and "square", second, is right.
@@ -93,7 +94,7 @@ def test_accuracy_by_hand(bundle):
 
 
 def test_methods_with_a_null_say_how_often_they_keep_silent(bundle):
-    report = accuracy.label_accuracy(bundle)
+    report = read.label_accuracy(bundle)
     for method in ("csp", "semanticlens", "clip_dissect"):
         row = report["methods"][method]
         reliable = bundle.scores("small", LAYER, method).reliable_u
@@ -107,7 +108,7 @@ def test_a_concept_whose_wordings_nobody_offers_is_counted_as_wrong_and_told(bui
     plain = Bundle.open(shutil.copytree(built / "a.csp", tmp_path / "c.csp"))
     phrases = {"red": ["rubicund"], "square": ["square"], "stripe": ["stripe"]}
     known = toys.with_truth(plain, phrases=phrases)
-    row = accuracy.label_accuracy(known)["methods"]["csp"]
+    row = read.label_accuracy(known)["methods"]["csp"]
     assert row["n_unreachable"] == 1
     assert row["best"]["n"] == 2
 
@@ -115,7 +116,7 @@ def test_a_concept_whose_wordings_nobody_offers_is_counted_as_wrong_and_told(bui
 def test_search_recall_agrees_with_a_loop_over_all_vectors(bundle):
     encoder = toys.ColourEncoder()
     vector_ud = np.asarray(bundle.scores("small", LAYER, "csp").vector_ud)
-    table = accuracy.search_recall(bundle, "csp", encoder)
+    table = read.search_recall(bundle, "csp", encoder)
     # stripe: no neuron answers to it, so there is nothing to find.
     assert list(table["concept"]) == ["red", "red", "square", "square"]
     for row in table.to_dict("records"):

@@ -19,9 +19,9 @@ from starlette.testclient import TestClient
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.evaluation.label_accuracy import label_accuracy
 from csp_engine.views import address as state
 from csp_engine.views import glossary
+from csp_engine.views.accuracy import label_accuracy
 from csp_engine.views.memo import Memo
 from csp_engine.views.table import agreement, columns
 from csp_engine.views.table import rows as rows_of

@@ -15,7 +15,8 @@ from csp_engine.demo.shipping.parts import BUNDLE, World
 from csp_engine.demo.simulator import captions
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
 from csp_engine.demo.training import captioner, encoder
-from csp_engine.evaluation.label_accuracy import label_accuracy, recall_summary, search_recall
+from csp_engine.evaluation.label_accuracy import recall_summary
+from csp_engine.views.accuracy import label_accuracy, search_recall
 
 PHOTOGRAPHS_PER_SET = 3
 """Held-out photographs for each simulated neuron that the captioner is measured on."""

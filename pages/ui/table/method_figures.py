@@ -9,9 +9,10 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.evaluation.label_accuracy import N_RESAMPLES, TOP, label_accuracy
+from csp_engine.evaluation.label_accuracy import N_RESAMPLES, TOP
 from csp_engine.methods import method_title
 from csp_engine.stats.intervals import share_of
+from csp_engine.views.accuracy import label_accuracy
 from csp_engine.views.places import places
 from pages.ui.parts.cards import bar_table, plain, show
 from pages.ui.parts.words import term

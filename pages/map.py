@@ -18,6 +18,7 @@ from csp_engine.views.address import (
     read_area,
 )
 from csp_engine.views.finding.matches import matches
+from csp_engine.views.neuron_map import Points, inside, points_of
 from csp_engine.views.places import places
 from csp_engine.views.table.columns import COLOURS, COLUMNS
 from csp_engine.views.table.rows import neuron_table
@@ -38,7 +39,7 @@ def main() -> None:
         return
     bundle, view = found
     with problems.caught():
-        laid, points = bundle.projection(), neuron_map.points(bundle)
+        laid, points = bundle.projection(), points_of(bundle, store.MEMO)
         if laid is None or points is None:
             without_map(view)
             return
@@ -129,7 +130,7 @@ def selection(
     bundle: Bundle,
     view: View,
     rows: pd.DataFrame,
-    points: neuron_map.Points,
+    points: Points,
     area: tuple[int, ...],
 ) -> None:
     """The neurons within the lasso as a table, or how to get there."""
@@ -141,7 +142,7 @@ def selection(
         with st.container(key="open"):
             link("layer", "All neurons as a table", view.params(layer=ALL_LAYERS, unit=""))
         return
-    kept = rows[neuron_map.inside(points.xy_m2, area)]
+    kept = rows[inside(points.xy_m2, area)]
     show(f"<h2 class='csp-h'>{numbers.count(len(kept))} neurons in the selection</h2>")
     if len(kept):
         everywhere = replace(view, is_all_layers=True)

@@ -24,7 +24,10 @@ from csp_engine.evaluation.label_accuracy import (
     wording_key,
 )
 from csp_engine.search import open_index, query_vector, rank
+from csp_engine.stats.intervals import Share, share_of
 from csp_engine.types import Encoder, Progress, silent
+from csp_engine.views.memo import Memo
+from csp_engine.views.places import places, scoring_methods
 
 MEASURED, NONE = "measured", "none"
 """Kinds of truth beside those of planted units: a measured true concept; none of the concepts."""
@@ -80,6 +83,23 @@ def wordings_of(bundle: Bundle) -> dict[str, tuple[str, ...]]:
             for name, texts in (truth.wordings() if truth else {}).items():
                 found[name] = tuple(dict.fromkeys(found.get(name, ()) + texts))
     return found
+
+
+def reliable_claims(bundle: Bundle) -> dict[str, Share]:
+    """For how many neurons each method claims a reliable label."""
+    found = {}
+    for method in scoring_methods(bundle):
+        own = [bundle.scores(*p, method) for p in places(bundle) if method in bundle.methods(*p)]
+        n_reliable = sum(int(np.asarray(each.reliable_u).sum()) for each in own)
+        found[method] = share_of(n_reliable, sum(len(each.reliable_u) for each in own))
+    return found
+
+
+def kept_accuracy(bundle: Bundle, memo: Memo) -> dict[str, Any] | None:
+    """``label_accuracy``, worked out once; None where no layer has ground truth."""
+    if all(bundle.truth(*place) is None for place in places(bundle)):
+        return None
+    return memo.once(("label accuracy", bundle.digest), lambda: label_accuracy(bundle))
 
 
 def label_accuracy(bundle: Bundle) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
 from csp_engine.views import address as state
+from csp_engine.views import neuron_map as map_data
 from csp_engine.views.memo import Memo
 from csp_engine.views.table.rows import neuron_table
 from pages.ui.map import neuron_map
@@ -141,24 +142,24 @@ def test_hostile_labels_reach_the_legend_as_text(serve, hostile_bundle):
 
 
 def test_few_texts_keep_a_colour_each_and_many_only_the_commonest():
-    few = neuron_map.colouring(pd.Series(["b", "a", None, "b"]), "label")
+    few = map_data.colouring(pd.Series(["b", "a", None, "b"]), "label")
     assert few.legend["names"] == ["b", "a"]
     assert few.value_m.tolist() == [0, 1, 255, 0]
     assert few.legend["missing"] == "not reliable (1)"
     many = pd.Series([f"w{i}" for i in range(20)] + ["w7", "w3", "w3"])
-    shown = neuron_map.colouring(many, "label")
+    shown = map_data.colouring(many, "label")
     assert shown.legend["names"][:2] == ["w3", "w7"]
-    assert len(shown.legend["names"]) == neuron_map.MOST_NAMES
+    assert len(shown.legend["names"]) == map_data.MOST_NAMES
     assert shown.legend["missing"] == "other (11)"
 
 
 def test_numbers_run_along_the_ramp_and_unknown_ones_are_apart():
-    shown = neuron_map.colouring(pd.Series([0.0, np.nan, 0.5, 1.0], dtype="float32"), "clarity")
+    shown = map_data.colouring(pd.Series([0.0, np.nan, 0.5, 1.0], dtype="float32"), "clarity")
     assert shown.value_m[[0, 1, 3]].tolist() == [0, 255, 254]
     assert 120 < shown.value_m[2] < 134
-    flat = neuron_map.colouring(pd.Series([0.3, 0.3]), "clarity")
+    flat = map_data.colouring(pd.Series([0.3, 0.3]), "clarity")
     assert flat.value_m.tolist() == [0, 0]
-    none = neuron_map.colouring(pd.Series([np.nan, np.nan]), "clarity")
+    none = map_data.colouring(pd.Series([np.nan, np.nan]), "clarity")
     assert none.value_m.tolist() == [255, 255]
 
 
@@ -170,7 +171,7 @@ def test_numbers_run_along_the_ramp_and_unknown_ones_are_apart():
 def test_inside_counts_crossings_of_a_ray(corners, at):
     """Against the rule itself: edges crossed by a ray to the left, half-open in y."""
     xy = np.array(at, np.uint16)
-    found = neuron_map.inside(xy, tuple(v for pair in corners for v in pair))
+    found = map_data.inside(xy, tuple(v for pair in corners for v in pair))
     for (x, y), is_in in zip(at, found, strict=True):
         n_right = 0
         for (ax, ay), (bx, by) in zip(corners, corners[-1:] + corners[:-1], strict=True):

@@ -12,8 +12,8 @@ import pytest
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
 from csp_engine.views.finding.examples import example_queries
+from csp_engine.views.layers import layer_states
 from csp_engine.views.memo import Memo
-from pages.ui.overview import layers
 from pages.ui.shell import store
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.worlds.hostile_world import HOSTILE, LONG
@@ -160,7 +160,7 @@ def test_a_first_visit_is_explained_in_five_sentences_beside_one_neuron(serve, s
 
 def test_flagged_counts_each_neuron_once(serve, small_bundle):
     serve(small_bundle)
-    for state in layers.states(Bundle.open(small_bundle)):
+    for state in layer_states(Bundle.open(small_bundle)):
         assert max(state.flags.values()) <= state.n_flagged <= state.n_units
     assert "dead, dense, constant or never positive" in html(open_page())
 

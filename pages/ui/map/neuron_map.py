@@ -1,28 +1,22 @@
-"""The map of neurons: its points, how a column colours them, and the component that draws them."""
+"""The map of neurons as a component: its colours, what is drawn, and what comes back."""
 
 from __future__ import annotations
 
 import base64
-import struct
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.views.address import View
+from csp_engine.views.address import MAP_GRID, View
+from csp_engine.views.neuron_map import colouring
 from csp_engine.views.places import places
 from csp_engine.views.table.columns import COLUMNS
 from pages.ui.parts.cards import asset, base_url, signature
-from pages.ui.shell import store
 
-GRID = 65535
-MISSING = 255
-MOST_NAMES = 9
 RAMP = {
     "light": ["#cfe3df", "#6bb0a5", "#0f766e", "#0a4f4a", "#06302d"],
     "dark": ["#356e66", "#1f8074", "#16a394", "#5eead4", "#e3fbf6"],
@@ -50,122 +44,6 @@ _MAP = st.components.v2.component(
     css=asset("map.css"),
     js=asset("map.js"),
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Points:
-    """The neurons on the map, in the order of ``table.neuron_table``.
-
-    ``row_m`` are their rows there; ``xy_m2`` their places on a square grid of 65,536 steps, with y
-    upwards and both axes on one scale.
-    """
-
-    row_m: np.ndarray
-    xy_m2: np.ndarray
-
-
-def points(bundle: Bundle) -> Points | None:
-    """The points of a bundle's map, or None where it has no map or nothing on it."""
-
-    def make() -> Points | None:
-        laid = bundle.projection()
-        if laid is None:
-            return None
-        first, n_all = {}, 0
-        for model, layer in places(bundle):
-            first[model, layer] = n_all
-            n_all += bundle.n_units(model, layer)
-        row_u = laid.rows["unit"].to_numpy(np.int64).copy()
-        for _, rows in laid.rows.groupby(["model", "layer"], sort=False):
-            row_u[rows.index] += first[str(rows["model"].iat[0]), str(rows["layer"].iat[0])]
-        xy_u2 = np.full((n_all, 2), np.nan, np.float32)
-        xy_u2[row_u] = laid.xy_u2
-        row_m = np.flatnonzero(np.isfinite(xy_u2).all(axis=1))
-        if not len(row_m):
-            return None
-        xy_m2 = xy_u2[row_m].astype(np.float64)
-        low, high = xy_m2.min(axis=0), xy_m2.max(axis=0)
-        span = float((high - low).max()) or 1.0
-        placed = 0.5 + 0.96 * (xy_m2 - (low + high) / 2) / span  # room for a lasso around all
-        return Points(row_m, np.round(placed * GRID).astype(np.uint16))
-
-    return store.MEMO.once(("points", bundle.digest), make)
-
-
-def points_body(bundle: Bundle, found: Points) -> bytes:
-    """Count (uint32), then unit (uint32), x and y (uint16) and place (uint16) of every point."""
-    sizes = [bundle.n_units(model, layer) for model, layer in places(bundle)]
-    place_u = np.repeat(np.arange(len(sizes)), sizes).astype("<u2")
-    unit_u = np.concatenate([np.arange(size) for size in sizes]).astype("<u4")
-    return b"".join(
-        [
-            struct.pack("<I", len(found.row_m)),
-            unit_u[found.row_m].tobytes(),
-            found.xy_m2.astype("<u2").tobytes(),
-            place_u[found.row_m].tobytes(),
-        ]
-    )
-
-
-def inside(xy_m2: np.ndarray, area: tuple[int, ...]) -> np.ndarray:
-    """Which points lie within a polygon of grid corners x, y, x, y, … (even-odd rule)."""
-    x_m, y_m = xy_m2[:, 0].astype(np.float64), xy_m2[:, 1].astype(np.float64)
-    corners = np.array(area, np.float64).reshape(-1, 2)
-    is_in = np.zeros(len(x_m), bool)
-    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, 1, axis=0), strict=True):
-        crosses = (ay > y_m) != (by > y_m)
-        if ay != by:
-            is_in ^= crosses & (x_m < (bx - ax) * (y_m - ay) / (by - ay) + ax)
-    return is_in
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Colouring:
-    """One byte a point, 255 for no value, and the legend that explains them."""
-
-    value_m: np.ndarray
-    legend: dict[str, Any] = field(default_factory=dict)
-
-
-def colouring(values: pd.Series, name: str) -> Colouring:
-    """How the values of a column, one a point, become colours.
-
-    Numbers run along a ramp from the 2nd to the 98th percentile; texts keep a colour each while
-    they are few, the most common ones otherwise; layers, being ordered, run along the ramp.
-    """
-    column = COLUMNS[name]
-    if column.kind in ("number", "share"):
-        number_m = values.to_numpy(np.float64)
-        is_known = np.isfinite(number_m)
-        if not is_known.any():
-            return Colouring(np.full(len(values), MISSING, np.uint8), {"kind": "names"})
-        low, high = np.quantile(number_m[is_known], [0.02, 0.98])
-        share_m = np.clip((number_m - low) / ((high - low) or 1.0), 0, 1)
-        value_m = np.where(is_known, np.round(share_m * 254), MISSING).astype(np.uint8)
-        write = numbers.share if column.kind == "share" else numbers.score
-        ends = {"low": write(float(low)), "high": write(float(high))}
-        missing = "" if is_known.all() else "no value"
-        return Colouring(value_m, {"kind": "ramp", **ends, "missing": missing})
-    text_m = values.astype("object").to_numpy()
-    is_named = np.array([isinstance(text, str) and bool(text) for text in text_m])
-    ordered = pd.unique(text_m[is_named]).tolist()
-    if name == "layer" and len(ordered) > MOST_NAMES + 1:
-        rank = {text: at for at, text in enumerate(ordered)}
-        scaled = [round(254 * rank[text] / (len(ordered) - 1)) for text in text_m]
-        ends = {"low": ordered[0], "high": ordered[-1]}
-        return Colouring(np.array(scaled, np.uint8), {"kind": "ramp", **ends, "missing": ""})
-    if len(ordered) > MOST_NAMES + 1:
-        counted = pd.Series(text_m[is_named]).value_counts(sort=True)
-        ordered = sorted(counted.index, key=lambda text: (-counted[text], text))[:MOST_NAMES]
-    rank = {text: at for at, text in enumerate(ordered)}
-    value_m = np.array([rank.get(text, MISSING) for text in text_m], np.uint8)
-    n_other = int((is_named & (value_m == MISSING)).sum())
-    parts = [f"other ({numbers.count(n_other)})"] if n_other else []
-    if not is_named.all():
-        n_none = numbers.count(int((~is_named).sum()))
-        parts.append(f"not reliable ({n_none})" if name == "label" else f"none ({n_none})")
-    missing = ", ".join(parts)
-    return Colouring(value_m, {"kind": "names", "names": ordered, "missing": missing})
 
 
 def draw(
@@ -234,6 +112,6 @@ def _polygon(sent: Any) -> tuple[int, ...] | None:
     """Grid corners from what a browser sent; empty to list nothing, None if nothing was sent."""
     if not isinstance(sent, list | tuple) or len(sent) > 400:
         return None
-    if not all(isinstance(value, int | float) and 0 <= value <= GRID for value in sent):
+    if not all(isinstance(value, int | float) and 0 <= value <= MAP_GRID for value in sent):
         return None
     return tuple(int(value) for value in sent)

@@ -1,4 +1,4 @@
-"""What the server answers besides pages: packs of thumbnails, readiness, and safe headers."""
+"""Streamlit's server with our routes and headers: readiness, documents, and pages that start."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import json
 import logging
 import os
 import re
-import struct
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,48 +26,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import CspError
 from csp_engine.files import ROOT
+from csp_engine.http.answers import Answers
+from csp_engine.http.routes import routes as routes_of
 from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
-from pages.ui.parts.cards import base_url
-from pages.ui.shell import neuron_routes, store
+from pages.ui.parts.cards import base_url, page_url
+from pages.ui.shell import store
 
-MAX_PER_PACK = 200
-MAX_DIGITS = 10
 log = logging.getLogger(__name__)
-
-
-def pack(bundle_name: str, digest: str, images: str) -> Response:
-    """Thumbnails of some images in one body: count, lengths (uint32, little-endian), WebP files.
-
-    The digest makes the address change with the bundle, so browsers may keep the answer for ever.
-    """
-    if not re.fullmatch(r"[0-9a-f]{16}", digest) or not re.fullmatch(r"[0-9-]{1,2400}", images):
-        return Response("not a pack of thumbnails", 404, media_type="text/plain")
-    parts = images.split("-")
-    if len(parts) > MAX_PER_PACK or not all(0 < len(part) <= MAX_DIGITS for part in parts):
-        return Response("not a pack of thumbnails", 404, media_type="text/plain")
-    try:
-        bundle = store.open_bundle(bundle_name)
-        if not bundle.digest.startswith(digest):
-            return Response("the bundle has changed; reload the page", 404, media_type="text/plain")
-        bodies = [bundle.thumbnail(int(part)) for part in parts]
-    except (CspError, IndexError) as error:
-        return Response(str(error), 404, media_type="text/plain")
-    lengths = struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies))
-    return Response(
-        lengths + b"".join(bodies),
-        media_type="application/octet-stream",
-        headers={
-            "Cache-Control": "private, max-age=31536000, immutable",
-            "Content-Encoding": "identity",  # WebP does not shrink; compressing blocks the loop
-        },
-    )
-
-
-async def thumbnails(request: Request) -> Response:
-    """``/csp/thumbs/{bundle}/{digest}/{images}``."""
-    parts = request.path_params
-    return await anyio.to_thread.run_sync(pack, parts["bundle"], parts["digest"], parts["images"])
 
 
 async def ready(_: Request) -> Response:
@@ -160,14 +125,14 @@ async def deep_link(_: Request) -> Response:
 def routes() -> list[Route]:
     """Our own routes, below the prefix the server may run under."""
     start = base_url("csp")
+    answers = Answers(store.open_bundle, store.MEMO, partial(page_url, "neuron"))
     pages = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
     return [
         *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
-        Route(f"{start}/thumbs/{{bundle}}/{{digest}}/{{images}}", thumbnails),
         Route(f"{start}/ready", ready),
         Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
         Route(f"{start}/docs/{{name}}", documents),
-        *neuron_routes.routes(start),
+        *routes_of(start, answers),
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from csp_engine import numbers
@@ -12,8 +11,8 @@ from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import N_RESAMPLES, TOP
 from csp_engine.methods import method_title
 from csp_engine.stats.intervals import share_of
-from csp_engine.views.accuracy import label_accuracy
-from csp_engine.views.places import places
+from csp_engine.views.accuracy import kept_accuracy, reliable_claims
+from csp_engine.views.places import scoring_methods
 from pages.ui.parts.cards import bar_table, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import store
@@ -21,13 +20,13 @@ from pages.ui.shell import store
 
 def section(bundle: Bundle) -> None:
     """A folded section; what is in it is worked out when it is opened."""
-    if len(methods_of(bundle)) < 2:
+    if len(scoring_methods(bundle)) < 2:
         return
     folded = st.expander("How the label methods compare", on_change="rerun", key="methods")
     if not folded.open:
         return
     with folded:
-        figures = None if not has_truth(bundle) else accuracy(bundle)
+        figures = kept_accuracy(bundle, store.MEMO)
         show(claims_table(bundle))
         if figures is None:
             show(
@@ -39,30 +38,12 @@ def section(bundle: Bundle) -> None:
             show(f"<ul class='csp-limits'>{''.join(differences(figures))}</ul>")
 
 
-def methods_of(bundle: Bundle) -> list[str]:
-    """Every method that scored some layer."""
-    found = (method for place in places(bundle) for method in bundle.methods(*place))
-    return list(dict.fromkeys(found))
-
-
-def has_truth(bundle: Bundle) -> bool:
-    """Whether any layer has ground truth."""
-    return any(bundle.truth(*place) is not None for place in places(bundle))
-
-
-def accuracy(bundle: Bundle) -> dict[str, Any]:
-    """``label_accuracy``, worked out once."""
-    return store.MEMO.once(("label accuracy", bundle.digest), lambda: label_accuracy(bundle))
-
-
 def claims_table(bundle: Bundle) -> str:
     """For how many neurons each method claims a reliable label."""
-    rows = []
-    for method in methods_of(bundle):
-        own = [bundle.scores(*p, method) for p in places(bundle) if method in bundle.methods(*p)]
-        n_reliable = sum(int(np.asarray(each.reliable_u).sum()) for each in own)
-        claims = share_of(n_reliable, sum(len(each.reliable_u) for each in own))
-        rows.append((method_title(method), claims.share, interval_cells(claims)))
+    rows = [
+        (method_title(method), claims.share, interval_cells(claims))
+        for method, claims in reliable_claims(bundle).items()
+    ]
     columns = ["method", term("reliable label", "reliable"), "95 % interval", "n"]
     return bar_table("Neurons with a reliable label", columns, rows, is_markup=True)
 

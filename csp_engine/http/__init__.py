@@ -1,0 +1,1 @@
+"""Data over HTTP for those who draw it: Starlette alone, no page."""

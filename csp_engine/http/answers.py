@@ -1,0 +1,166 @@
+"""What a server answers beside its pages: thumbnails, strips, points of the map, cards to hover."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from PIL import Image
+from starlette.responses import JSONResponse, Response
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
+from csp_engine.methods import method_title
+from csp_engine.types import NeuronRef
+from csp_engine.views.address import View
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.label import best_label
+from csp_engine.views.neuron_map import points_body, points_of
+from csp_engine.views.places import places
+
+MAX_PER_PACK = 200
+MAX_DIGITS = 10
+FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+N_SHOTS, SIDE, GAP = 4, 96, 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Answers about the bundles of a server.
+
+    Args:
+        open_bundle: a bundle by its name, or the CspError that fits.
+        memo: keeps what is asked for again.
+        neuron_url: the address of a neuron's page from its parameters.
+    """
+
+    open_bundle: Callable[[str], Bundle]
+    memo: Memo
+    neuron_url: Callable[[Mapping[str, str]], str]
+
+    def thumbnails(self, bundle_name: str, digest: str, images: str) -> Response:
+        """Thumbnails in one body: count and lengths (uint32, little-endian), then WebP files.
+
+        The digest makes the address change with the bundle, so browsers may keep the answer.
+        """
+        parts = images.split("-")
+        is_list = len(parts) <= MAX_PER_PACK and all(
+            re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", part) for part in parts
+        )
+        if not is_list:
+            return Response("not a pack of thumbnails", 404, media_type="text/plain")
+        try:
+            bundle = self._known(bundle_name, digest)
+            bodies = [bundle.thumbnail(int(part)) for part in parts]
+        except (CspError, LookupError) as error:
+            return Response(str(error), 404, media_type="text/plain")
+        lengths = struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies))
+        return Response(
+            lengths + b"".join(bodies),
+            media_type="application/octet-stream",
+            # WebP does not shrink; compressing it blocks the loop.
+            headers={**FOR_EVER, "Content-Encoding": "identity"},
+        )
+
+    def strip(self, bundle_name: str, digest: str, address: str) -> Response:
+        """The strongest exemplars of a neuron side by side in one WebP image, strongest first."""
+        try:
+            bundle = self._known(bundle_name, digest)
+            model, layer, unit = neuron_of(bundle, address)
+            exemplars = bundle.exemplars(model, layer)
+            n_shots = min(N_SHOTS, int(exemplars.count_u[unit]))
+            bodies = [bundle.thumbnail(int(i)) for i in exemplars.image_uk[unit, :n_shots]]
+        except (CspError, LookupError) as error:
+            return Response(str(error), 404, media_type="text/plain")
+        width = N_SHOTS * (SIDE + GAP) - GAP
+        canvas = Image.new("RGBA", (width, SIDE), (0, 0, 0, 0))
+        for at, body in enumerate(bodies):
+            with Image.open(io.BytesIO(body)) as shot:
+                side = min(shot.size)
+                left, top = (shot.width - side) // 2, (shot.height - side) // 2
+                box = (left, top, left + side, top + side)
+                square = shot.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box)
+            canvas.paste(square, (at * (SIDE + GAP), 0))
+        out = io.BytesIO()
+        canvas.save(out, "WEBP", quality=78, method=2)
+        return Response(out.getvalue(), media_type="image/webp", headers=FOR_EVER)
+
+    def points(self, bundle_name: str, digest: str) -> Response:
+        """The points of a bundle's map, see ``points_body``."""
+        try:
+            bundle = self._known(bundle_name, digest)
+            found = points_of(bundle, self.memo)
+        except (CspError, LookupError) as error:
+            return Response(str(error), 404, media_type="text/plain")
+        if found is None:
+            return Response("this bundle has no map", 404, media_type="text/plain")
+        body = points_body(bundle, found)
+        return Response(
+            body,
+            media_type="application/octet-stream",
+            headers={**FOR_EVER, "Content-Encoding": "identity"},
+        )
+
+    def card(self, bundle_name: str, digest: str, method: str, address: str) -> Response:
+        """What a card says about a neuron, as JSON: its label by a method and a few numbers."""
+        try:
+            bundle = self._known(bundle_name, digest)
+            model, layer, unit = neuron_of(bundle, address)
+            if method not in bundle.methods(model, layer):
+                raise LookupError("no such method")
+            label = best_label(bundle, NeuronRef(model, layer, unit), method)
+            row = bundle.units(model, layer).iloc[unit]
+            n_images = min(N_SHOTS, int(bundle.exemplars(model, layer).count_u[unit]))
+        except (CspError, LookupError) as error:
+            return Response(str(error), 404, media_type="text/plain")
+        told = [f"{method_title(method)} {numbers.score(label.score)}"] if label.text else []
+        for name in ("clarity", "density"):
+            if name in row and pd.notna(row[name]):
+                write = numbers.share if name == "density" else numbers.score
+                told.append(f"{name} {write(float(row[name]))}")
+        view = View(bundle_name, model, layer, unit, method)
+        return JSONResponse(
+            {
+                "title": label.title,
+                "isReliable": label.is_reliable,
+                "id": str(NeuronRef(model, layer, unit)),
+                "facts": " · ".join(told),
+                "nImages": n_images,
+                "href": self.neuron_url(view.params()),
+            },
+            headers=FOR_EVER,
+        )
+
+    def _known(self, bundle_name: str, digest: str) -> Bundle:
+        """The bundle of a name if it still is the one with this digest.
+
+        Raises:
+            CspError: if it is not there or cannot be read.
+            LookupError: if it has changed.
+        """
+        bundle = self.open_bundle(bundle_name)
+        if not re.fullmatch(r"[0-9a-f]{16}", digest) or not bundle.digest.startswith(digest):
+            raise LookupError("the bundle has changed; reload the page")
+        return bundle
+
+
+def neuron_of(bundle: Bundle, address: str) -> tuple[str, str, int]:
+    """Model, layer and unit of ``place-unit``.
+
+    Raises:
+        LookupError: if there is no such neuron.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})-([0-9]{1,9})", address)
+    every = places(bundle)
+    if match is None or int(match[1]) >= len(every):
+        raise LookupError("no such neuron")
+    model, layer = every[int(match[1])]
+    unit = int(match[2])
+    if unit >= bundle.n_units(model, layer):
+        raise LookupError("no such neuron")
+    return model, layer, unit

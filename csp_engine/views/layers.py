@@ -1,0 +1,56 @@
+"""The layers of a bundle: how many neurons each has, and for how many something can be said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import Bundle
+from csp_engine.views.places import places
+
+FLAGS = {"is_dead": "dead", "is_dense": "dense", "is_constant": "constant"}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerState:
+    """Counts of neurons of one layer.
+
+    ``flags`` counts by the words of ``FLAGS``; ``n_flagged`` counts each neuron once, those that
+    are never positive too; ``n_reliable`` counts reliable labels by method; ``n_reviewed`` counts
+    neurons that somebody gave a verdict on.
+    """
+
+    model: str
+    layer: str
+    n_units: int
+    flags: dict[str, int]
+    n_flagged: int
+    n_reliable: dict[str, int]
+    n_reviewed: int = 0
+
+
+def layer_states(bundle: Bundle, review: pd.Categorical | None = None) -> list[LayerState]:
+    """Every layer in the bundle's order; ``review`` is what reviewers say of each neuron."""
+    found = []
+    n_above = 0
+    for model, layer in places(bundle):
+        units = bundle.units(model, layer)
+        flags: dict[str, int] = {}
+        is_flagged_u = np.zeros(len(units), bool)
+        for key in (*FLAGS, "never_positive"):
+            has_u = units[key].to_numpy(bool) if key in units else np.zeros(len(units), bool)
+            is_flagged_u |= has_u
+            if key in FLAGS:
+                flags[FLAGS[key]] = int(has_u.sum())
+        reliable = {
+            method: int(bundle.scores(model, layer, method).reliable_u.sum())
+            for method in bundle.methods(model, layer)
+        }
+        n_flagged = int(is_flagged_u.sum())
+        here = slice(n_above, n_above + len(units))
+        n_above = here.stop
+        n_reviewed = 0 if review is None else int(review[here].notna().sum())
+        found.append(LayerState(model, layer, len(units), flags, n_flagged, reliable, n_reviewed))
+    return found

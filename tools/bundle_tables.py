@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from csp_engine.bundle.kinds import KINDS, StageKind
+from csp_engine.pipeline.registered import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE_PATH = ROOT / "docs" / "bundle.md"
@@ -15,7 +16,7 @@ FILES_HEAD = "| stage | file | dtype | axes | meaning |"
 
 def render(page: str) -> str:
     """The page with both tables written anew."""
-    kinds = KINDS.values()
+    kinds = {**KINDS, **{stage.name: stage.kind for stage in STAGES}}.values()
     page = _replaced(
         page,
         KINDS_HEAD,

@@ -17,10 +17,10 @@ from csp_engine.bundle import Bundle, BundleWriter, StageFolder, kinds
 from csp_engine.errors import InputError, StaleError
 from csp_engine.exchange.neurolens import NeuroLensOutput
 from csp_engine.hashing import sha256_json
+from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
 from csp_engine.pipeline.run import Run
-from csp_engine.pipeline.stages.derived import derive
-from csp_engine.pipeline.stages.labelled import text_params
+from csp_engine.pipeline.stages.vocabulary import text_params
 from csp_engine.probe.images import (
     THUMBNAIL_SIDE,
     decode,

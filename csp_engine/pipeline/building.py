@@ -11,16 +11,16 @@ from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.captioners import Captioner, require_encoder
+from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.request import BuildRequest, require_columns, require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.candidates import (
     describe_captioner,
 )
-from csp_engine.pipeline.stages.derived import derive
 from csp_engine.pipeline.stages.influence import influences, require_telling_names
-from csp_engine.pipeline.stages.labelled import is_vocabulary_held
 from csp_engine.pipeline.stages.measured import measure
+from csp_engine.pipeline.stages.vocabulary import is_vocabulary_held
 from csp_engine.types import Encoder, Progress, silent
 from csp_engine.words.vocabularies import Vocabulary
 

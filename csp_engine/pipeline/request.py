@@ -9,8 +9,8 @@ from csp_engine.captioners import Captioner
 from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import NEEDS
 from csp_engine.methods import METHODS
+from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.pipeline.stages.image_pass import Target
 from csp_engine.probe.listing import ProbeSet
 from csp_engine.types import Encoder
 from csp_engine.words.vocabularies import Vocabulary

@@ -5,19 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StageRecord, kinds, stage_key
 from csp_engine.bundle.kinds import stage_kind
+from csp_engine.captioners import Captioner
 from csp_engine.errors import BundleError
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.types import Progress
+from csp_engine.types import Encoder, Progress
+from csp_engine.words.vocabularies import Vocabulary, label_table
 
 log = logging.getLogger(__name__)
 
 MEASURED = [kind.prefix for kind in kinds.KINDS.values() if kind.is_measured]
 """Kinds of stages that come from images."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """Labels before candidates join them, and the hash they are known by."""
+
+    vocabulary: Vocabulary
+    sha256: str
 
 
 class Run:
@@ -31,6 +42,10 @@ class Run:
         self.layers: list[tuple[str, str]] = []
         self.described: dict[str, Any] = {}
         self.probe_root: Path | None = None  # where image files are, in a build from images
+        self.words = Words(Vocabulary("", label_table([], [])), "")
+        self.encoder: Encoder | None = None
+        self.captioner: Captioner | None = None
+        self.dense_at = 0.99
 
     def key(
         self,
@@ -38,10 +53,14 @@ class Run:
         params: Mapping[str, Any],
         needs: Sequence[str] = (),
         inputs: Mapping[str, str] | None = None,
+        version: int | None = None,
     ) -> dict[str, Any]:
-        """Register a stage as part of this build and return the arguments that identify it."""
+        """Register a stage as part of this build and return the arguments that identify it.
+
+        The version is that of its kind, which a stage of an extension brings.
+        """
         identity = {
-            "version": kinds.KINDS[stage_kind(name)].version,
+            "version": kinds.KINDS[stage_kind(name)].version if version is None else version,
             "params": dict(params),
             "needs": {need: self.keys[need] for need in needs},
             "inputs": dict(inputs or {}),
@@ -90,19 +109,22 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Influence, ground truth, performance, imported labels and statistics of extensions do not
-        come from every kind of build; they stay while what they were made from does.
+        Influence, ground truth, performance, imported labels and what extensions made do not come
+        from every kind of build; they stay while what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
         for name, record in held.items():
             if kinds.PERFORMANCE.is_of(name) and self._is_of_held_model(name, record):
                 kept[name] = record.key
-        for kind in (kinds.INFLUENCE, kinds.TRUTH, kinds.STATISTIC, kinds.SCORES, kinds.INDEX):
+        own = (kinds.INFLUENCE, kinds.TRUTH, kinds.STATISTIC, kinds.SCORES, kinds.INDEX)
+        unknown = sorted({stage_kind(name) for name in held} - set(kinds.KINDS))
+        for prefix in (*(kind.prefix for kind in own), *unknown):
             for name, record in held.items():
                 is_current = all(kept.get(need) == key for need, key in record.needs.items())
-                is_guest = kind not in (kinds.SCORES, kinds.INDEX) or record.params.get("imported")
-                if kind.is_of(name) and is_guest and is_current:
+                is_made_anew = prefix in (kinds.SCORES.prefix, kinds.INDEX.prefix)
+                is_guest = not is_made_anew or record.params.get("imported")
+                if stage_kind(name) == prefix and is_guest and is_current:
                     kept[name] = record.key
         self.writer.drop([name for name in held if name not in kept])
         self.writer.describe(recipe=self.recipe.to_json(), inputs=self.described)

@@ -20,6 +20,7 @@ from csp_engine.captioners import (
 from csp_engine.errors import InputError, StaleError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.types import ContrastSet, Exemplars
 
 SETS_AT_A_TIME = 512
@@ -69,8 +70,8 @@ def candidate_stages(run: Run) -> list[str]:
     return [kinds.CANDIDATES.name(model, layer) for model, layer in run.layers]
 
 
-def require_candidates(run: Run, captioner: Captioner | None) -> None:
-    """Register the candidates of every layer, and refuse at once what could not be made later.
+def _require_candidates(run: Run) -> None:
+    """Refuse at once what could not be made later.
 
     Raises:
         InputError: if candidates must be made anew and no captioner is given.
@@ -78,11 +79,9 @@ def require_candidates(run: Run, captioner: Captioner | None) -> None:
     """
     if not has_captioner(run):
         return
-    for model, layer in run.layers:
-        _identity(run, model, layer)
-    if captioner is not None:
+    if run.captioner is not None:
         encoder = described_encoder(run)
-        require_encoder(captioner, encoder["spec"], encoder["fingerprint"])
+        require_encoder(run.captioner, encoder["spec"], encoder["fingerprint"])
     elif not all(run.is_fresh(stage) for stage in candidate_stages(run)):
         raise InputError(
             f"The candidates in {run.writer.path.name} must be made anew, which needs the "
@@ -90,32 +89,27 @@ def require_candidates(run: Run, captioner: Captioner | None) -> None:
         )
 
 
-def _identity(run: Run, model: str, layer: str) -> dict[str, Any]:
-    recipe, described = run.recipe, run.described["captioner"]
-    return run.key(
-        kinds.CANDIDATES.name(model, layer),
-        {
-            "n_images": min(recipe.n_score, described["n_images"]),
-            "n_candidates": recipe.n_candidates,
-            "n_beams": recipe.n_beams,
-            "prior_weight": recipe.prior_weight,
-        },
-        [kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer), "embeddings"],
-        {"captioner": described["fingerprint"]},
-    )
+def _params(run: Run, model: str, layer: str) -> dict[str, Any]:
+    recipe = run.recipe
+    return {
+        "n_images": min(recipe.n_score, run.described["captioner"]["n_images"]),
+        "n_candidates": recipe.n_candidates,
+        "n_beams": recipe.n_beams,
+        "prior_weight": recipe.prior_weight,
+    }
 
 
-def caption_layer(run: Run, model: str, layer: str, captioner: Captioner | None) -> None:
+def _needs(run: Run, model: str, layer: str) -> list[str]:
+    of_layer = [kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer)]
+    return [*of_layer, kinds.EMBEDDINGS.name()]
+
+
+def _make(run: Run, model: str, layer: str) -> Made:
     """Ask the captioner about every unit of a layer, with and without its contrast images."""
-    if not has_captioner(run):
-        return
-    stage = kinds.CANDIDATES.name(model, layer)
-    identity = _identity(run, model, layer)
-    if run.is_fresh(stage):
-        return
-    assert captioner is not None, "require_candidates came first"
+    captioner = run.captioner
+    assert captioner is not None, "_require_candidates came first"
     recipe, bundle = run.recipe, run.bundle
-    n_images = identity["params"]["n_images"]
+    n_images = _params(run, model, layer)["n_images"]
     chosen, contrast = bundle.exemplars(model, layer), bundle.contrast(model, layer)
     asked = list(image_rows(chosen, contrast, n_images))
     image_nd = bundle.image_vectors()
@@ -147,31 +141,23 @@ def caption_layer(run: Run, model: str, layer: str, captioner: Captioner | None)
         columns=["unit", "mode", "n_exemplar", "n_contrast", "p_nothing"],
     )
     whole = {"unit": "int32", "mode": "string"}
-    with run.writing(stage, identity, {"captioner": run.described["captioner"]}) as folder:
-        folder.table(
-            "candidates",
-            candidates.astype(
-                {
-                    **whole,
-                    "rank": "int32",
-                    "text": "string",
-                    "log_p": "float32",
-                    "log_prior": "float32",
-                    "pmi": "float32",
-                }
+    numbers = dict.fromkeys(("log_p", "log_prior", "pmi"), "float32")
+    return Made(
+        tables={
+            "candidates": candidates.astype(
+                {**whole, "rank": "int32", "text": "string", **numbers}
             ),
-        )
-        folder.table(
-            "sets",
-            sets.astype(
+            "sets": sets.astype(
                 {**whole, "n_exemplar": "int32", "n_contrast": "int32", "p_nothing": "float32"}
             ),
-        )
-        folder.facts.update(
-            n_units=int(sets["unit"].nunique()),
-            n_candidates=len(candidates),
-            n_distinct=int(candidates["text"].nunique()),
-        )
+        },
+        facts={
+            "n_units": int(sets["unit"].nunique()),
+            "n_candidates": len(candidates),
+            "n_distinct": int(candidates["text"].nunique()),
+        },
+        describe={"captioner": run.described["captioner"]},
+    )
 
 
 def image_rows(
@@ -232,3 +218,14 @@ def bundle_captioner(bundle: Bundle) -> Captioner:
             "name the one to use with --captioner."
         )
     return captioner
+
+
+STAGE = Stage(
+    kind=kinds.CANDIDATES,
+    params=_params,
+    needs=_needs,
+    inputs=lambda run, model, layer: {"captioner": run.described["captioner"]["fingerprint"]},
+    places=lambda run: run.layers if has_captioner(run) else [],
+    make=_make,
+    require=_require_candidates,
+)

@@ -12,9 +12,9 @@ from csp_engine.bundle import kinds
 from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.influence import influence
+from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
-from csp_engine.pipeline.stages.image_pass import Target
 from csp_engine.probe.images import decode
 
 

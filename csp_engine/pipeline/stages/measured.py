@@ -14,9 +14,9 @@ from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
+from csp_engine.pipeline.image_pass import Pass, Target, read_rows, run_pass
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run
-from csp_engine.pipeline.stages.image_pass import Pass, Target, read_rows, run_pass
 from csp_engine.probe.images import near_duplicate_groups
 
 

@@ -1,0 +1,59 @@
+"""Everything that follows from measurements, without images: exemplars to search index."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import numpy as np
+
+from csp_engine.captioners import Captioner
+from csp_engine.errors import InputError
+from csp_engine.pipeline.registered import STAGES
+from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stage import Stage
+from csp_engine.pipeline.stages.vocabulary import words_of
+from csp_engine.types import Encoder
+from csp_engine.words.vocabularies import Vocabulary
+
+
+def derive(
+    run: Run,
+    vocabulary: Vocabulary | None,
+    encoder: Encoder | None,
+    dense_at: float,
+    captioner: Captioner | None = None,
+) -> None:
+    """Make every stage that follows from measurements, where the bundle lacks it.
+
+    All are registered first, and what cannot work is refused before anything changes.
+    """
+    _require_telling_vectors(run)
+    run.dense_at, run.encoder, run.captioner = dense_at, encoder, captioner
+    run.words = words_of(run, vocabulary)
+    for stage in STAGES:
+        for of in stage.of_build(run):
+            stage.register(run, of)
+    for stage in STAGES:
+        stage.require(run)
+    # One layer after the other, so that its activations are read while they are in memory.
+    for is_of_layer, group in groupby(STAGES, key=_is_of_layer):
+        together = list(group)
+        for layer in run.layers if is_of_layer else [()]:
+            for stage in together:
+                for of in stage.of_build(run):
+                    if of[:2] == layer or not is_of_layer:
+                        stage.ensure(run, of)
+
+
+def _is_of_layer(stage: Stage) -> bool:
+    return stage.kind.of[:2] == ("model", "layer")
+
+
+def _require_telling_vectors(run: Run) -> None:
+    """Refuse an encoder that cannot tell images apart; all that follows would mean nothing."""
+    sample_nd = np.asarray(run.bundle.image_vectors()[:256])
+    if len(sample_nd) > 1 and float(np.ptp(sample_nd, axis=0).max()) < 1e-6:
+        raise InputError(
+            "The encoder gives the same vector for every image; check its weights and "
+            "preprocessing, or choose another with --encoder."
+        )

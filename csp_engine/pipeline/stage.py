@@ -1,0 +1,123 @@
+"""What a stage of a build is: what it is known by, and what it makes from what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle.kinds import KINDS, StageKind
+from csp_engine.pipeline.run import Run
+
+Of = tuple[str, ...]
+"""What one stage is of, such as model and layer; see ``StageKind.of``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Made:
+    """What a stage holds, before it is written.
+
+    Attributes:
+        arrays: name without ending → values.
+        tables: name without ending → rows.
+        files: name → what writes a file of another kind to a path.
+        facts: small results for the manifest.
+        describe: entries of the manifest's ``inputs`` that belong to it.
+    """
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    describe: Mapping[str, Any] | None = None
+
+
+def everywhere(run: Run, kind: StageKind) -> Iterable[Of]:
+    """All layers and methods of a build, as far as a stage of this kind is of them."""
+    methods = run.recipe.methods
+    if kind.of == ("model", "layer", "method"):
+        return [(model, layer, method) for model, layer in run.layers for method in methods]
+    whole: dict[Of, Iterable[Of]] = {
+        (): [()],
+        ("model",): dict.fromkeys((model,) for model, _ in run.layers),
+        ("model", "layer"): run.layers,
+        ("method",): [(method,) for method in methods],
+    }
+    return whole[kind.of]
+
+
+def nothing_to_refuse(run: Run) -> None:
+    """For stages that can be made whenever what they need is there."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Stage:
+    """One kind of stage that follows from measurements, and how it is made.
+
+    All functions take the run, then the parts of ``kind.of`` one by one.
+
+    Attributes:
+        kind: what it is called, holds and may be made from.
+        params: parameters that enter its key.
+        needs: names of the stages it is made from.
+        make: computes what it holds.
+        inputs: content hashes of outside inputs that enter its key.
+        places: what the stages of a build are of; by default every layer, every method.
+        require: refuses what could not be made later, before anything changes. All stages of the
+            build are registered then.
+        when_held: called where the bundle has the stage already.
+    """
+
+    kind: StageKind
+    params: Callable[..., Mapping[str, Any]]
+    needs: Callable[..., Sequence[str]]
+    make: Callable[..., Made]
+    inputs: Callable[..., Mapping[str, str]] | None = None
+    places: Callable[[Run], Iterable[Of]] | None = None
+    require: Callable[[Run], None] = nothing_to_refuse
+    when_held: Callable[[Run], None] = nothing_to_refuse
+
+    @property
+    def name(self) -> str:
+        """What names of its stages begin with."""
+        return self.kind.prefix
+
+    @property
+    def order(self) -> int:
+        """Its place in a build; stages of extensions come last."""
+        prefixes = list(KINDS)
+        return prefixes.index(self.name) if self.name in KINDS else len(prefixes)
+
+    def of_build(self, run: Run) -> list[Of]:
+        """What the stages of a build are of."""
+        return list(everywhere(run, self.kind) if self.places is None else self.places(run))
+
+    def register(self, run: Run, of: Of) -> dict[str, Any]:
+        """Make a stage part of the build; what identifies it."""
+        return run.key(
+            self.kind.name(*of),
+            self.params(run, *of),
+            self.needs(run, *of),
+            {} if self.inputs is None else self.inputs(run, *of),
+            version=self.kind.version,
+        )
+
+    def ensure(self, run: Run, of: Of) -> None:
+        """Make and write a stage, unless the bundle has it."""
+        name, identity = self.kind.name(*of), self.register(run, of)
+        if run.is_fresh(name):
+            self.when_held(run)
+            return
+        made = self.make(run, *of)
+        with run.writing(name, identity, made.describe) as folder:
+            for array, values in made.arrays.items():
+                folder.array(array, values)
+            for table, rows in made.tables.items():
+                folder.table(table, rows)
+            for file, write in made.files.items():
+                write(folder.path / file)
+            folder.facts.update(made.facts)

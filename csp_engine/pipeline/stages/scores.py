@@ -1,0 +1,76 @@
+"""The best labels of every unit by one label method: stages ``scores:MODEL/LAYER/METHOD``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import kinds
+from csp_engine.methods import METHODS, label_layer
+from csp_engine.pipeline.given import layer_evidence, null_evidence, require_given, stages_for
+from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stage import Made, Stage
+from csp_engine.types import LabelScores
+
+
+def _params(run: Run, model: str, layer: str, method: str) -> dict[str, Any]:
+    return {
+        "method": method,
+        "method_version": METHODS[method].version,
+        "n_labels": run.recipe.n_labels,
+        **run.recipe.method_params(method),
+    }
+
+
+def _needs(run: Run, model: str, layer: str, method: str) -> list[str]:
+    more = [s for s in stages_for(METHODS[method].needs, model, layer) if s in run.keys]
+    shared = (kinds.EMBEDDINGS, kinds.VOCABULARY, kinds.NULL)
+    own = [kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer)]
+    return [*own, *(kind.name() for kind in shared), *more]
+
+
+def _require_methods(run: Run) -> None:
+    """Refuse at once methods that need what this bundle cannot give.
+
+    Scores that are already there need nothing any more.
+    """
+    for name in run.recipe.methods:
+        for model, layer in run.layers:
+            if not run.is_fresh(kinds.SCORES.name(model, layer, name)):
+                others = ",".join(m for m in run.recipe.methods if m != name) or "METHOD"
+                instead = f"leave the method out (--set methods={others})"
+                needs = METHODS[name].needs
+                require_given(run, f"Method {name!r}", needs, model, layer, instead)
+
+
+def _make(run: Run, model: str, layer: str, method: str) -> Made:
+    needs = METHODS[method].needs
+    done = label_layer(
+        METHODS[method],
+        layer_evidence(run, model, layer, f"Method {method!r}", needs),
+        null_evidence(run, f"Method {method!r}", needs),
+        np.asarray(run.bundle.label_vectors()),
+        run.recipe.method_params(method),
+        n_labels=run.recipe.n_labels,
+        progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
+    )
+    scores = done.scores
+    tables = {}
+    if done.texts is not None:
+        own = pd.DataFrame({"text": list(done.texts), "source": method})
+        tables["labels"] = own.astype("string")
+    stored = {name: getattr(scores, name) for name in LabelScores.__dataclass_fields__}
+    return Made(
+        arrays={**stored, **done.arrays},
+        tables=tables,
+        facts={
+            "n_units": len(scores.count_u),
+            "n_reliable": int(scores.reliable_u.sum()),
+            "n_without_evidence": int((scores.count_u == 0).sum()),
+        },
+    )
+
+
+STAGE = Stage(kind=kinds.SCORES, params=_params, needs=_needs, make=_make, require=_require_methods)

@@ -115,7 +115,7 @@ def _samples(
         images, values = samples.random_image_us[unit], samples.random_activation_us[unit]
         notes = [""] * len(images)
         order = np.arange(len(images))
-    known_facts(bundle, memo, images)
+    known_facts(bundle, memo, images.tolist())
     tiles = []
     for at in order:
         image, activation = int(images[at]), float(values[at])

@@ -58,6 +58,7 @@ def build(given: Any, as_json: bool) -> None:
             class_names=given.class_names,
             device=given.device,
             weights_key=given.weights_key,
+            precision=given.precision,
         )
         progress("load model", 1, 1)
         progress("load encoder", 0, 1)

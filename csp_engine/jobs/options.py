@@ -379,6 +379,13 @@ _DECLARED = (
         label="Images to take gradients for",
     ),
     BuildOption(
+        name="precision",
+        help="float32, bfloat16 or float16 for the products of the model's passes.",
+        panel=RUN,
+        default="float32",
+        choices=("float32", "bfloat16", "float16"),
+    ),
+    BuildOption(
         name="device",
         help="cpu, cuda, mps.",
         panel=RUN,

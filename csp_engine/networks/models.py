@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import importlib
 import json
 import logging
@@ -15,37 +14,48 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import nn
 
-from csp_engine.errors import InputError, MissingModelError
+from csp_engine.errors import InputError
 from csp_engine.networks.checkpoints import (
-    NEXT_STEP,
-    Checkpoint,
-    downloading,
-    is_cached_by_hub,
-    is_cached_by_torch,
-    is_offline,
-    missing_model,
     read_checkpoint,
     short_reason,
 )
-from csp_engine.networks.fitting import fit_weights, n_outputs_in, take_head
+from csp_engine.networks.fitting import fit_weights
+from csp_engine.networks.identity import code_sha256, model_fingerprint, state_sha256
+from csp_engine.networks.libraries import (
+    Loaded,
+    from_timm,
+    from_torchvision,
+    from_transformers,
+    nearest,
+)
 from csp_engine.networks.outputs import OutputReader
 from csp_engine.networks.preprocessing import (
     Preprocess,
     pixel_pipeline,
     pixel_recipe,
-    timm_recipe,
-    transformers_recipe,
 )
-from csp_engine.networks.settings import is_plain, refuse_code
 from csp_engine.networks.steadiness import Steadiness, calm, quieten
 
 logger = logging.getLogger(__name__)
+
+__all__ = [
+    "PRECISIONS",
+    "TargetModel",
+    "accelerators",
+    "load_model",
+    "read_class_names",
+    "state_sha256",
+    "target_model",
+]
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""What products of a pass may be computed in; weights stay as they are."""
 
 SPECS = (
     "torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, transformers/NAME_OR_FOLDER "
@@ -60,7 +70,9 @@ class TargetModel:
     ``fingerprint`` is a sha256 over the architecture text, every parameter and buffer, and
     ``preprocessing``, the JSON-ready record that determines the pixels. ``n_prefix_tokens`` counts
     the class and register tokens that stand before the patch tokens (0 for convolutional networks);
-    the first of them is the class token if ``has_class_token``.
+    the first of them is the class token if ``has_class_token``. ``code`` is a sha256 over the files
+    that define a network of the user's own, None for one of a library or where they cannot be read;
+    it is no part of ``fingerprint``.
     """
 
     name: str
@@ -74,6 +86,7 @@ class TargetModel:
     has_class_token: bool = False
     is_prefix_stated: bool = False
     precision: str = "float32"
+    code: str | None = None
     steadiness: Steadiness = field(default_factory=Steadiness, repr=False)
 
     @property
@@ -124,47 +137,6 @@ class TargetModel:
         return c, h, w
 
 
-# --- identity ---------------------------------------------------------------------------------
-
-
-def state_sha256(network: nn.Module) -> str:
-    """A sha256 over name, type, shape and bytes of every parameter and buffer, in name order."""
-    tensors: dict[str, torch.Tensor] = dict(network.named_parameters(remove_duplicate=False))
-    tensors.update(network.named_buffers(remove_duplicate=False))
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        if tensor.numel():
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _architecture_text(network: nn.Module) -> str:
-    text = re.sub(r"0x[0-9a-fA-F]+", "0x", repr(network))  # addresses differ from run to run
-    config = getattr(network, "config", None)
-    if hasattr(config, "to_dict"):
-        settings = config.to_dict()
-        for key in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
-            settings.pop(key, None)
-        text += json.dumps(settings, sort_keys=True, default=str)
-    for key in ("transform_input",):  # steps of torchvision's Inception that repr does not show
-        if hasattr(network, key):
-            text += f"|{key}={getattr(network, key)}"
-    return text
-
-
-def _fingerprint(
-    network: nn.Module, preprocessing: Mapping[str, Any], notices: Sequence[str]
-) -> str:
-    digest = hashlib.sha256()
-    recipe = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"))
-    # What was switched off changes what the network computes, and is no part of its weights.
-    for part in (_architecture_text(network), state_sha256(network), recipe, *notices):
-        digest.update(f"{len(part.encode())}:".encode() + part.encode())
-    return digest.hexdigest()
-
-
 def _prefix_tokens(network: nn.Module) -> tuple[int, bool]:
     """Number of class and register tokens by what the network says, the first a class token?
 
@@ -183,323 +155,7 @@ def _prefix_tokens(network: nn.Module) -> tuple[int, bool]:
     return count, has_class
 
 
-# --- one function per kind of spec ------------------------------------------------------------
-
-
-@dataclass
-class _Loaded:
-    """What a spec gave, before overrides: ``preprocess`` only where no recipe can say it."""
-
-    network: nn.Module
-    recipe: dict[str, Any] | None
-    class_names: tuple[str, ...] | None = None
-    preprocess: Preprocess | None = None
-    why_no_recipe: str = ""
-    notices: list[str] = field(default_factory=list)
-
-
-def _fitted(
-    build: Callable[[int | None], nn.Module],
-    tensors: Checkpoint,
-    source: str,
-    n_classes: int | None,
-) -> tuple[nn.Module, list[str]]:
-    """An architecture with a checkpoint in it, its number of outputs as the weights have it."""
-    network = build(n_classes)
-    notices = list(tensors.notices)
-    if n_classes is None:
-        found = n_outputs_in(network, tensors)
-        if found is not None:
-            network = build(found)
-            notices.append(f"{source} has {found} outputs.")
-    notices += take_head(network, tensors)
-    return network, notices + fit_weights(network, tensors, source)
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"the nearest names are {', '.join(near)}" if near else "see the library's list of names"
-
-
-def _torchvision(
-    rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None
-) -> _Loaded:
-    from torchvision.models import get_model, get_model_weights, list_models
-    from torchvision.transforms._presets import ImageClassification
-
-    name, _, chosen = rest.partition(":")
-    if name not in list_models():
-        raise InputError(f"torchvision has no model {name!r}; {_nearest(name, list_models())}.")
-    known = get_model_weights(name)
-    if not chosen:
-        wanted = "IMAGENET1K_V1" if weights else "DEFAULT"
-        entry = known.__members__.get(wanted)
-    elif chosen in known.__members__:
-        entry = known[chosen]
-    else:
-        raise InputError(
-            f"torchvision/{name} has no weights {chosen!r}; it has {', '.join(known.__members__)}."
-        )
-    recipe, why = None, f"torchvision/{name} has no image-classification preprocessing"
-    preset = entry.transforms() if entry is not None else None
-    if isinstance(preset, ImageClassification):
-        size = preset.resize_size
-        recipe = pixel_recipe(
-            {
-                "resize": int(size[0]) if len(size) == 1 else [int(s) for s in size],
-                "interpolation": preset.interpolation.value.replace("nearest-exact", "nearest"),
-                "crop": int(preset.crop_size[0]),
-                "mean": [float(v) for v in preset.mean],
-                "std": [float(v) for v in preset.std],
-            }
-        )
-    if weights is not None:
-        options: dict[str, Any] = {}
-        if name in ("inception_v3", "googlenet"):
-            # Their published weights expect this re-normalisation; it belongs to the preprocessing.
-            options |= {"transform_input": True, "init_weights": False}
-
-        def build(n: int | None) -> nn.Module:
-            sized = {} if n is None else {"num_classes": n}
-            return get_model(name, weights=None, **options, **sized)
-
-        tensors = read_checkpoint(weights, weights_key)
-        if name.startswith("densenet"):  # published files use names from before torch 0.4
-            old = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)$")
-            renamed = {old.sub(r"\1\2", k): v for k, v in tensors.items()}
-            tensors = Checkpoint(renamed, tensors.notices)
-        network, notices = _fitted(build, tensors, Path(weights).name, n_classes)
-        return _Loaded(network, recipe, why_no_recipe=why, notices=notices)
-    _no_other_head(n_classes)
-    if entry is None:
-        raise InputError(f"torchvision/{name} has no published weights; give a weights file.")
-    what = f"The weights {entry.name} of torchvision/{name}"
-    if is_offline() and not is_cached_by_torch(entry.url):
-        raise missing_model(what, "and downloads are switched off", NEXT_STEP)
-    with downloading(what):
-        network = get_model(name, weights=entry, progress=False)
-    return _Loaded(network, recipe, tuple(entry.meta.get("categories", ())) or None, None, why)
-
-
-def _no_other_head(n_classes: int | None) -> None:
-    if n_classes is not None:
-        raise InputError(
-            f"n_classes={n_classes} needs a weights file trained for it; published weights keep "
-            "their own classes."
-        )
-
-
-def _require_known_to_timm(rest: str, weights: Path | None) -> None:
-    import timm
-
-    architecture, _, tag = rest.partition(".")
-    if not timm.is_model(architecture):
-        raise InputError(
-            f"timm has no model {architecture!r}; {_nearest(architecture, timm.list_models())}."
-        )
-    known = timm.list_pretrained(f"{architecture}.*") + timm.list_pretrained(architecture)
-    if tag and rest not in known:
-        raise InputError(
-            f"timm/{architecture} has no weights {tag!r}; it has "
-            f"{', '.join(k.partition('.')[2] for k in known) or 'none'}."
-        )
-    if not known and weights is None:
-        raise InputError(f"timm/{rest} has no published weights; give a weights file.")
-
-
-def _timm(
-    rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None
-) -> _Loaded:
-    import timm
-    from timm.data import ImageNetInfo, infer_imagenet_subset, resolve_data_config
-
-    is_hub = rest.startswith("hf-hub:")
-    if not is_hub:
-        _require_known_to_timm(rest, weights)
-    what = f"The weights of {rest if is_hub else f'timm/{rest}'}"
-    repository = rest.removeprefix("hf-hub:")
-    if is_hub and ("/" not in repository or repository[0] in "./~"):
-        raise InputError(f"{rest} names no repository; write hf-hub:ORG/NAME.")
-    create: Any = timm.create_model
-    if is_offline():
-        files, source = ["config.json"] if is_hub else [], repository
-        url = ""
-        if not is_hub and weights is None:
-            entry: Any = timm.get_pretrained_cfg(rest)
-            url, source = entry.url or "", entry.hf_hub_id or ""
-            files = [entry.hf_hub_filename or "model.safetensors", "pytorch_model.bin"]
-        if files and not (
-            (source and is_cached_by_hub(source, files)) or (url and is_cached_by_torch(url))
-        ):
-            raise missing_model(what, "and downloads are switched off", NEXT_STEP)
-    if is_hub:
-        with downloading(f"The settings of {rest}"):
-            settings = timm.models.load_model_config_from_hf(repository)
-        refuse_code(list(settings), f"config.json of {repository}")
-        if not is_plain(settings[2] or {}):
-            raise InputError(f"config.json of {repository} has model_args that no network takes.")
-    notices: list[str] = []
-    network: Any
-    if weights is not None:
-
-        def build(n: int | None) -> nn.Module:
-            sized = {} if n is None else {"num_classes": n}
-            with downloading(f"The settings of {rest}"):
-                return create(rest, pretrained=False, **sized)
-
-        tensors = read_checkpoint(weights, weights_key)
-        fitted, notices = _fitted(build, tensors, Path(weights).name, n_classes)
-        network = fitted
-    else:
-        _no_other_head(n_classes)
-        with downloading(what):
-            network = create(rest, pretrained=True)
-    config = resolve_data_config({}, model=network)
-    recipe, preprocess = timm_recipe(config)
-    names: tuple[str, ...] | None = None
-    if weights is None:
-        labels = getattr(network, "pretrained_cfg", {}).get("label_names")
-        subset = infer_imagenet_subset(network)
-        if labels:
-            names = tuple(map(str, labels))
-        elif subset:
-            info, count = ImageNetInfo(subset), cast("int", network.num_classes)
-            names = tuple(info.index_to_description(i) for i in range(count))
-    loaded = _Loaded(network, recipe, names, preprocess, notices=notices)
-    if recipe is None:
-        loaded.recipe = {"timm": json.loads(json.dumps(config))}
-    return loaded
-
-
-def _own_folder(rest: str) -> Path | None:
-    """The folder that a spec names, checked, or None where it names a repository."""
-    folder = Path(rest).expanduser()
-    if not folder.is_dir():
-        if rest.startswith((".", "/", "~")):
-            raise InputError(f"The folder {rest} does not exist; give one with a config.json.")
-        return None
-    if not (folder / "config.json").is_file():
-        raise InputError(f"The folder {rest} has no config.json; save_pretrained() writes one.")
-    for path in (folder / "config.json", folder / "preprocessor_config.json"):
-        if path.is_file():
-            refuse_code(_stated(path), str(path))
-    return folder
-
-
-def _transformers(
-    rest: str, weights: Path | None, n_classes: int | None, weights_key: str | None, own: bool
-) -> _Loaded:
-    import transformers
-
-    folder = _own_folder(rest)
-    source = rest if folder is None else str(folder)
-    # False, not None: asked nothing, transformers asks whoever sits at the standard input.
-    offline: dict[str, Any] = {
-        "local_files_only": folder is not None or is_offline(),
-        "trust_remote_code": False,
-    }
-    what = f"The files of transformers/{rest}"
-    next_step = "run once with a network, or give a folder written by save_pretrained()"
-
-    try:
-        with downloading(what, next_step):
-            config = transformers.AutoConfig.from_pretrained(source, **offline)
-    except MissingModelError as error:
-        if folder is not None:
-            raise InputError(
-                f"transformers cannot use {rest}: {short_reason(error.__cause__ or error)}."
-            ) from error
-        raise
-    refuse_code(config.to_dict(), f"config.json of transformers/{rest}")
-    if n_classes is not None:
-        if weights is None:
-            _no_other_head(n_classes)
-        config.num_labels = n_classes
-    stated = " ".join(getattr(config, "architectures", None) or ())
-    is_classifier = "ForImageClassification" in stated
-    auto = transformers.AutoModelForImageClassification if is_classifier else transformers.AutoModel
-    network: Any
-    notices: list[str] = []
-    try:
-        if weights is not None:
-
-            def build(n: int | None) -> nn.Module:
-                if n is not None:
-                    config.num_labels = n
-                return auto.from_config(config)
-
-            tensors = read_checkpoint(weights, weights_key)
-            network, notices = _fitted(build, tensors, Path(weights).name, n_classes)
-        else:
-            with downloading(what, next_step):
-                network = _whole(auto, source, {"config": config, **offline})
-    except MissingModelError as error:
-        if folder is not None:
-            raise InputError(
-                f"The weights in {rest} cannot be read ({short_reason(error.__cause__ or error)}); "
-                "copy the folder again."
-            ) from error
-        raise
-    if not is_classifier and hasattr(network, "vision_model"):
-        network = network.vision_model  # CLIP and SigLIP: the text tower sees no images
-    network = network.float()
-    assert isinstance(network, nn.Module)
-    names = _names_of_outputs(config) if is_classifier else None
-    loaded = _Loaded(network, None, names, notices=notices)
-    if own:
-        return loaded
-    try:
-        processor = _image_processor(source, offline)
-    except Exception as error:  # OSError, ValueError or KeyError, by what is missing
-        loaded.why_no_recipe = f"transformers/{rest} has no image processor ({short_reason(error)})"
-        return loaded
-    loaded.recipe, loaded.preprocess = transformers_recipe(processor)
-    return loaded
-
-
-def _names_of_outputs(config: Any) -> tuple[str, ...] | None:
-    labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
-    is_named = not all(re.fullmatch(r"LABEL_\d+", label) for label in labels)
-    return labels if is_named else None
-
-
-def _image_processor(source: str, options: dict[str, Any]) -> Any:
-    from transformers import AutoImageProcessor
-
-    try:
-        return AutoImageProcessor.from_pretrained(source, backend="pil", **options)
-    except ImportError:
-        return AutoImageProcessor.from_pretrained(source, **options)
-
-
-def _stated(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not readable JSON: {short_reason(error)}.") from None
-
-
-def _whole(auto: Any, source: str, options: dict[str, Any]) -> nn.Module:
-    """Load weights and refuse a network of which a part would stay random."""
-    options = {**options, "dtype": torch.float32, "output_loading_info": True}
-    network, report = auto.from_pretrained(source, **options)
-    missing = sorted(report["missing_keys"])
-    if missing and all("pooler" in key for key in missing):
-        network, report = auto.from_pretrained(source, add_pooling_layer=False, **options)
-        missing = sorted(report["missing_keys"])
-    mismatched = sorted(map(str, report.get("mismatched_keys", ())))
-    if missing or mismatched:
-        raise InputError(
-            f"The weights of {source} do not fit {type(network).__name__}: {len(missing)} missing, "
-            f"{len(mismatched)} of another shape ({', '.join((missing + mismatched)[:3])}); "
-            "check 'architectures' in its config.json."
-        )
-    return network
-
-
-def _python(rest: str) -> TargetModel | _Loaded:
+def _python(rest: str) -> TargetModel | Loaded:
     module_name, _, attribute = rest.partition(":")
     if not module_name or not attribute:
         raise InputError(
@@ -519,7 +175,7 @@ def _python(rest: str) -> TargetModel | _Loaded:
     for part in attribute.split("."):
         if not hasattr(factory, part):
             names = [n for n in dir(factory) if not n.startswith("_")]
-            raise InputError(f"{module_name} has no {attribute!r}; {_nearest(part, names)}.")
+            raise InputError(f"{module_name} has no {attribute!r}; {nearest(part, names)}.")
         factory = getattr(factory, part)
     made = factory if isinstance(factory, nn.Module | TargetModel) else None
     if made is None:
@@ -544,7 +200,7 @@ def _python(rest: str) -> TargetModel | _Loaded:
             "(module, preprocessing mapping), or a TargetModel."
         )
     why = f"python:{rest} returns no preprocessing"
-    return _Loaded(made, pixel_recipe(recipe) if recipe is not None else None, why_no_recipe=why)
+    return Loaded(made, pixel_recipe(recipe) if recipe is not None else None, why_no_recipe=why)
 
 
 # --- the front door ---------------------------------------------------------------------------
@@ -617,6 +273,7 @@ def target_model(
     preprocess: Preprocess | None = None,
     n_prefix_tokens: int | None = None,
     has_class_token: bool | None = None,
+    precision: str = "float32",
 ) -> TargetModel:
     """Make a TargetModel from a network at hand.
 
@@ -626,25 +283,38 @@ def target_model(
     (``cls_token``, ``register_tokens``, …).
     """
     require_hooks(network, name)
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"Precision {precision!r} does not exist; choose one of {', '.join(PRECISIONS)}."
+        )
     if preprocess is None:
         preprocessing = pixel_recipe(preprocessing)
         preprocess = pixel_pipeline(preprocessing)
     notices = quieten(network)
+    extras = [*notices, *([precision] if precision != PRECISIONS[0] else [])]
     network.requires_grad_(False)
     n_prefix, has_class = _prefix_tokens(network)
-    return TargetModel(
+    code = code_sha256(network) if spec.startswith("python") else None
+    model = TargetModel(
         name=name,
         spec=spec,
         network=network,
         preprocess=preprocess,
         preprocessing=dict(preprocessing),
         class_names=tuple(class_names) if class_names is not None else None,
-        fingerprint=_fingerprint(network, preprocessing, notices),
+        fingerprint=model_fingerprint(network, preprocessing, extras),
         n_prefix_tokens=n_prefix if n_prefix_tokens is None else n_prefix_tokens,
         has_class_token=has_class if has_class_token is None else has_class_token,
         is_prefix_stated=n_prefix_tokens is not None,
+        precision=precision,
+        code=code or None,
         steadiness=Steadiness(notices=notices),
     )
+    if code == "":
+        model.steadiness.remember(
+            ["The code of its forward pass cannot be read, so a change of it goes unnoticed."]
+        )
+    return model
 
 
 def _read_override(preprocessing: Mapping[str, Any] | Path | None) -> dict[str, Any]:
@@ -675,10 +345,10 @@ def _short_name(spec: str) -> str:
 
 
 _KINDS: dict[str, Callable[..., Any]] = {
-    "torchvision/": _torchvision,
-    "timm/": _timm,
-    "hf-hub:": _timm,
-    "transformers/": _transformers,
+    "torchvision/": from_torchvision,
+    "timm/": from_timm,
+    "hf-hub:": from_timm,
+    "transformers/": from_transformers,
     "python:": _python,
 }
 
@@ -693,6 +363,7 @@ def load_model(
     n_classes: int | None = None,
     device: str = "cpu",
     weights_key: str | None = None,
+    precision: str = "float32",
 ) -> TargetModel:
     """Load a target model with the preprocessing its weights were trained with.
 
@@ -710,6 +381,8 @@ def load_model(
         device: ``cpu``, ``cuda``, ``cuda:1``, …
         weights_key: what to take of a checkpoint that holds several networks: an entry's name, dots
             for nested ones, or a prefix of names.
+        precision: ``float32``, ``bfloat16`` or ``float16`` for the products of a pass; another
+            precision counts as another model.
 
     Raises:
         InputError: the spec, weights, names or preprocessing cannot be used.
@@ -744,14 +417,16 @@ def load_model(
                 "has_class_token": loaded.has_class_token,
             }
             name = name or loaded.name
-            loaded = _Loaded(
+            loaded = Loaded(
                 loaded.network, loaded.preprocessing, loaded.class_names, loaded.preprocess
             )
         if weights is not None:
             tensors = read_checkpoint(weights, weights_key)
             loaded.notices += tensors.notices + fit_weights(loaded.network, tensors, weights.name)
     elif prefix == "transformers/":
-        loaded = _transformers(rest, weights, n_classes, weights_key, own=_is_complete(override))
+        loaded = from_transformers(
+            rest, weights, n_classes, weights_key, own=_is_complete(override)
+        )
     else:
         source = spec if prefix == "hf-hub:" else rest
         loaded = _KINDS[prefix](source, weights, n_classes, weights_key)
@@ -773,6 +448,7 @@ def load_model(
         spec=spec,
         class_names=loaded.class_names,
         preprocess=preprocess,
+        precision=precision,
         **stated,
     )
     model.steadiness.remember(loaded.notices)

@@ -331,3 +331,76 @@ def test_a_build_says_what_was_switched_off(tmp_path):
     assert described["notices"] == ["What stayed on in evaluation was switched off: dropout."]
     again = build(request)  # nothing is measured again, and it is still said
     assert again.manifest.inputs["models"]["net"] == described
+
+
+# --- precision and code ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_another_type_get_pixels_of_theirs(kind, x):
+    model = wrapped(Net(nn.Identity()).to(kind))
+    want = by_hand(Net(nn.Identity()), x)
+    step = torch.finfo(kind).eps
+    np.testing.assert_allclose(recorded(model, x), want, atol=max(1e-5, 4 * step))
+    got = recorded(wrapped(Net(nn.Identity()).to(kind)), x, "conv@max")
+    assert got.dtype == np.float32
+
+
+def test_mixed_precision_is_another_model_with_nearly_the_same_numbers(x):
+    plain = wrapped(Net(nn.Identity()))
+    mixed = target_model(Net(nn.Identity()), RECIPE, name="net", precision="bfloat16")
+    assert mixed.fingerprint != plain.fingerprint
+    assert mixed.network.conv.weight.dtype == torch.float32
+    a, b = recorded(plain, x), recorded(mixed, x)
+    assert 1e-6 < np.abs(a - b).max() < 0.05
+    classes = np.arange(7) % 4
+    found = influence(mixed, select_layers(mixed, ["conv"]), [(x, classes)])["conv@mean"]
+    assert np.isfinite(found.gradient_activation_cu).all()
+    with pytest.raises(InputError, match="Precision 'int8' does not exist; choose one of float32"):
+        target_model(Net(nn.Identity()), RECIPE, name="net", precision="int8")
+
+
+CODE = """
+import torch
+from torch import nn
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__(); torch.manual_seed(0); self.conv = nn.Conv2d(3, 8, 3)
+    def forward(self, x):
+        return self.conv(x).{rule}()
+def make():
+    return Own(), {recipe}
+"""
+
+
+def test_other_code_with_the_same_weights_is_noticed(tmp_path, monkeypatch):
+    import sys
+
+    from csp_engine.errors import StaleError
+    from csp_engine.networks.models import load_model
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def bundled(rule):
+        (tmp_path / "own_net.py").write_text(CODE.format(rule=rule, recipe=RECIPE))
+        sys.modules.pop("own_net", None)
+        model = load_model("python:own_net:make")
+        target = Target(model, tuple(select_layers(model, ["conv"])))
+        return build(toys.request(tmp_path, tmp_path / "b.csp", targets=(target,)))
+
+    first = bundled("relu")
+    assert bundled("relu").manifest.inputs == first.manifest.inputs
+    with pytest.raises(StaleError, match=r"code of make changed since b.csp was measured"):
+        bundled("abs")
+    sys.modules.pop("own_net", None)
+
+
+def test_code_that_cannot_be_read_is_said():
+    space = {}
+    exec("from torch import nn\nclass Typed(nn.Conv2d): pass\n", space)
+    space["Typed"].__module__ = "typed_into_a_console"
+    model = wrapped(space["Typed"](3, 4, 1))
+    assert model.code is None
+    assert "cannot be read, so a change of it goes unnoticed" in model.steadiness.notices[0]
+    assert not wrapped(nn.Sequential(nn.Conv2d(3, 4, 1))).steadiness.notices

@@ -11,7 +11,7 @@ import pandas as pd
 
 from csp_engine.bundle import PassJournal, kinds
 from csp_engine.encoders import PrecomputedEncoder
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, StaleError
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.image_pass import Pass, Target, read_rows, run_pass
@@ -113,6 +113,7 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
         model = target.model
         held = run.writer.manifest.inputs.get("models", {}).get(model.name, {})
         if held.get("fingerprint") == model.fingerprint:
+            _require_same_code(run, model, held)
             model.steadiness.remember(held.get("notices", ()))
         order = [str(tap.id) for tap in target.taps]
         before = [la for la in described[model.name].get("layers", []) if la not in order]
@@ -124,9 +125,24 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
             "n_prefix_tokens": model.n_prefix_tokens,
             "order": described[model.name]["order"],
             "layers": [la for la in before if (model.name, la) in run.layers] + order,
+            **({"code_sha256": model.code} if model.code else {}),
         }
         _describe_notices(model, described)
     run.described["models"] = described
+
+
+def _require_same_code(run: Run, model: TargetModel, held: Mapping[str, Any]) -> None:
+    """Refuse to add to numbers that other code measured with the same weights.
+
+    Raises:
+        StaleError: the code that defines the network changed since.
+    """
+    before = held.get("code_sha256")
+    if before and model.code and before != model.code:
+        raise StaleError(
+            f"The code of {model.name} changed since {run.writer.path.name} was measured, with the "
+            "same weights; build into another --out, or under another --name."
+        )
 
 
 def _describe_notices(model: TargetModel, described: dict[str, Any]) -> None:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
 
 
+MOST_CUT = 0.1
+"""Share of an image that preprocessing may cut away without a word."""
+
+
 @takes(OPTIONS.values())
 def build(given: Any, as_json: bool) -> None:
     """Build a bundle, or complete one: interrupted builds resume, finished parts are kept.

@@ -120,7 +120,8 @@ _DECLARED = (
     BuildOption(
         name="model",
         help="torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, "
-        "transformers/NAME_OR_FOLDER or python:package.module:factory.",
+        "transformers/NAME_OR_FOLDER, open_clip/ARCH/PRETRAINED, open_clip/FOLDER or "
+        "python:package.module:factory.",
         flags=("--model", "-m"),
         panel=MODEL,
         is_needed=True,
@@ -230,7 +231,7 @@ _DECLARED = (
     BuildOption(
         name="preprocessing",
         kind=Path,
-        help="JSON file that replaces the model's own.",
+        help="JSON file that replaces the model's own, or whole: the whole image without a crop.",
         panel=MODEL,
         order="preprocessing",
         label="Preprocessing",

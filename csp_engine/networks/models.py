@@ -34,11 +34,13 @@ from csp_engine.networks.libraries import (
     from_transformers,
     nearest,
 )
+from csp_engine.networks.open_clip_tower import from_open_clip
 from csp_engine.networks.outputs import OutputReader
 from csp_engine.networks.preprocessing import (
     Preprocess,
     pixel_pipeline,
     pixel_recipe,
+    whole_image,
 )
 from csp_engine.networks.steadiness import Steadiness, calm, quieten
 
@@ -58,8 +60,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 """What products of a pass may be computed in; weights stay as they are."""
 
 SPECS = (
-    "torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, transformers/NAME_OR_FOLDER "
-    "or python:package.module:factory"
+    "torchvision/NAME[:WEIGHTS], timm/NAME[.TAG], hf-hub:ORG/NAME, transformers/NAME_OR_FOLDER, "
+    "open_clip/ARCHITECTURE/TAG, open_clip/FOLDER or python:package.module:factory"
 )
 
 
@@ -317,7 +319,7 @@ def target_model(
     return model
 
 
-def _read_override(preprocessing: Mapping[str, Any] | Path | None) -> dict[str, Any]:
+def _read_override(preprocessing: Mapping[str, Any] | Path | str | None) -> dict[str, Any]:
     if preprocessing is None or isinstance(preprocessing, Mapping):
         return dict(preprocessing or {})
     path = Path(preprocessing)
@@ -348,6 +350,7 @@ _KINDS: dict[str, Callable[..., Any]] = {
     "torchvision/": from_torchvision,
     "timm/": from_timm,
     "hf-hub:": from_timm,
+    "open_clip/": from_open_clip,
     "transformers/": from_transformers,
     "python:": _python,
 }
@@ -358,7 +361,7 @@ def load_model(
     *,
     weights: Path | None = None,
     name: str | None = None,
-    preprocessing: Mapping[str, Any] | Path | None = None,
+    preprocessing: Mapping[str, Any] | Path | str | None = None,
     class_names: Path | Sequence[str] | None = None,
     n_classes: int | None = None,
     device: str = "cpu",
@@ -369,13 +372,15 @@ def load_model(
 
     Args:
         spec: ``torchvision/NAME[:WEIGHTS]``, ``timm/NAME[.TAG]``, ``hf-hub:ORG/NAME``,
-            ``transformers/NAME_OR_FOLDER`` or ``python:package.module:factory``.
+            ``transformers/NAME_OR_FOLDER``, ``open_clip/ARCHITECTURE/TAG``, ``open_clip/FOLDER`` or
+            ``python:package.module:factory``.
         weights: a local checkpoint for the architecture that ``spec`` names (safetensors, or a
             PyTorch file of tensors); nothing is downloaded then. A local checkpoint of a
             torchvision architecture gets the preprocessing of its IMAGENET1K_V1 weights.
         name: what the model is called in neuron ids; by default the last part of ``spec``.
         preprocessing: a mapping or JSON file that overrides keys of the recipe
-            (``csp_engine.networks.preprocessing``).
+            (``csp_engine.networks.preprocessing``), or ``whole`` for the whole image without a
+            crop.
         class_names: a list, or a file with one name a line; by default those of the weights.
         n_classes: number of outputs of the architecture; by default what the checkpoint has.
         device: ``cpu``, ``cuda``, ``cuda:1``, …
@@ -393,14 +398,9 @@ def load_model(
         raise InputError(f"{spec!r} does not name a model; write {SPECS}.")
     if name is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name):
         raise InputError(f"{name!r} is not a model name; use letters, digits, '.', '_' and '-'.")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"The device {device!r} cannot be used ({short_reason(error)}); use 'cpu'."
-        ) from None
-    override = _read_override(preprocessing)
+    place = _place(device)
+    is_whole = isinstance(preprocessing, str | Path) and str(preprocessing) == "whole"
+    override = {} if is_whole else _read_override(preprocessing)
     rest = spec.removeprefix(prefix)
     weights = Path(weights) if weights is not None else None
     if weights_key is not None and weights is None:
@@ -431,16 +431,7 @@ def load_model(
         source = spec if prefix == "hf-hub:" else rest
         loaded = _KINDS[prefix](source, weights, n_classes, weights_key)
 
-    record, preprocess = loaded.recipe, loaded.preprocess
-    if override or record is None:
-        base = record if preprocess is None or set(record or ()) >= {"mean", "std"} else None
-        try:
-            record, preprocess = pixel_recipe(override, base), None
-        except InputError as error:
-            if record is None and loaded.why_no_recipe:
-                raise InputError(f"{loaded.why_no_recipe}. {error}") from None
-            raise
-    assert record is not None
+    record, preprocess = _pixels(loaded, override, is_whole)
     model = target_model(
         loaded.network.to(place),
         record,
@@ -460,6 +451,34 @@ def load_model(
     if logits is None:
         raise InputError(f"{spec} is not a classifier, so it takes no class names; leave them out.")
     return replace(model, class_names=read_class_names(class_names, logits.shape[1]))
+
+
+def _place(device: str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"The device {device!r} cannot be used ({short_reason(error)}); use 'cpu'."
+        ) from None
+    return place
+
+
+def _pixels(
+    loaded: Loaded, override: Mapping[str, Any], is_whole: bool
+) -> tuple[dict[str, Any], Preprocess | None]:
+    """The preprocessing of a network as asked for: its own, changed, or without its crop."""
+    record, preprocess = loaded.recipe, loaded.preprocess
+    if override or record is None:
+        base = record if preprocess is None or set(record or ()) >= {"mean", "std"} else None
+        try:
+            record, preprocess = pixel_recipe(override, base), None
+        except InputError as error:
+            if record is None and loaded.why_no_recipe:
+                raise InputError(f"{loaded.why_no_recipe}. {error}") from None
+            raise
+    assert record is not None
+    return (whole_image(record), None) if is_whole else (record, preprocess)
 
 
 def _is_complete(override: Mapping[str, Any]) -> bool:

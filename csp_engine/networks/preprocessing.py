@@ -167,6 +167,39 @@ def _cropped(image: Image.Image, crop: list[int], offset: str) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
+def whole_image(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe that shows a network the whole image, squeezed to the size that it expects.
+
+    Raises:
+        InputError: the recipe is a library's own, so that its size is not known here.
+    """
+    if not set(REQUIRED) <= set(recipe):
+        raise InputError(
+            "--preprocessing whole needs to know the size that the network expects, which its own "
+            "transform hides; give a JSON file with resize as [height, width]."
+        )
+    size = recipe["crop"] if recipe["crop"] is not None else recipe["resize"]
+    height, width = (size, size) if isinstance(size, int) else size
+    filter_ = recipe["interpolation"] or "bilinear"
+    squeezed = {"resize": [height, width], "crop": None, "interpolation": filter_}
+    return pixel_recipe(squeezed, recipe)
+
+
+def share_cut(recipe: Mapping[str, Any], width: int, height: int) -> float:
+    """What share of an image's area a recipe cuts away before the network sees it; 0 if unknown."""
+    if not set(REQUIRED) <= set(recipe) or recipe["crop"] is None:
+        return 0.0
+    resize, crop = recipe["resize"], recipe["crop"]
+    if isinstance(resize, int):
+        scale = resize / min(width, height)
+        width_after, height_after = width * scale, height * scale
+    else:
+        height_after, width_after = resize or (height, width)
+    crop_height, crop_width = (crop, crop) if isinstance(crop, int) else crop
+    seen = min(1.0, crop_height / height_after) * min(1.0, crop_width / width_after)
+    return 1.0 - seen
+
+
 def pixel_pipeline(recipe: Mapping[str, Any]) -> Preprocess:
     """The function that a recipe from ``pixel_recipe`` describes.
 

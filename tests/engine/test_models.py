@@ -556,3 +556,11 @@ def test_real_cifar_and_skin_networks_reach_their_accuracy(shared_data, package)
     pairs = by_folder(where, folders, 12)
     assert len(folders) == 9
     assert 0.45 <= accuracy(skin, pairs) <= 0.85
+
+
+def test_whole_is_a_word_for_no_crop(squeezenet_file):
+    model = load_model(
+        "torchvision/squeezenet1_1", weights=squeezenet_file, preprocessing="whole", name="whole"
+    )
+    assert (model.preprocessing["resize"], model.preprocessing["crop"]) == ([224, 224], None)
+    assert model.input_shape == (3, 224, 224)

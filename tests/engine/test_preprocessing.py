@@ -11,8 +11,10 @@ from csp_engine.errors import InputError
 from csp_engine.networks.preprocessing import (
     pixel_pipeline,
     pixel_recipe,
+    share_cut,
     timm_recipe,
     transformers_recipe,
+    whole_image,
 )
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -168,3 +170,36 @@ def test_what_is_not_given_comes_from_the_weights():
 def test_a_recipe_that_says_too_little_or_nonsense_is_refused(given, words):
     with pytest.raises(InputError, match=words.replace("(", r"\(")):
         pixel_recipe(given)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "size", "cut"),
+    [
+        ({"resize": 256, "crop": 224}, (500, 500), 1 - (224 / 256) ** 2),
+        ({"resize": 256, "crop": 224}, (600, 450), 1 - 224 / 256 * 224 / (256 * 600 / 450)),
+        ({"resize": 224, "crop": 224}, (224, 300), 1 - 224 / 300),
+        ({"resize": [224, 224], "crop": None}, (900, 100), 0),
+        ({"resize": None, "crop": [50, 100]}, (200, 100), 0.75),
+        ({"resize": None, "crop": 500}, (200, 100), 0),
+    ],
+)
+def test_the_share_that_a_crop_cuts(recipe, size, cut):
+    whole = pixel_recipe(recipe | {"interpolation": "bilinear", "mean": 0.5, "std": 0.5})
+    assert share_cut(whole, *size) == pytest.approx(cut)
+    assert share_cut(whole_image(whole), *size) == 0
+
+
+def test_whole_shows_the_corners_that_a_crop_cuts():
+    recipe = pixel_recipe(
+        {"resize": 40, "crop": 32, "interpolation": "bilinear", "mean": 0.0, "std": 1.0}
+    )
+    image = Image.new("RGB", (60, 40))
+    for corner in ((0, 0), (57, 37)):
+        image.paste((255, 255, 255), (*corner, corner[0] + 3, corner[1] + 3))
+    assert pixel_pipeline(recipe)(image).max() == 0
+    seen = pixel_pipeline(whole_image(recipe))(image)
+    assert seen.shape == (3, 32, 32)
+    assert seen[:, 0, 0].min() > 0.5
+    assert seen[:, -1, -1].min() > 0.5
+    with pytest.raises(InputError, match="needs to know the size"):
+        whole_image({"timm": {}})

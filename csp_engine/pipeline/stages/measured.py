@@ -14,6 +14,7 @@ from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError, StaleError
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
+from csp_engine.networks.preprocessing import share_cut
 from csp_engine.pipeline.image_pass import Pass, Target, read_rows, run_pass
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run
@@ -126,6 +127,7 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
             "order": described[model.name]["order"],
             "layers": [la for la in before if (model.name, la) in run.layers] + order,
             **({"code_sha256": model.code} if model.code else {}),
+            **({"share_cut": held["share_cut"]} if "share_cut" in held else {}),
         }
         _describe_notices(model, described)
     run.described["models"] = described
@@ -143,6 +145,16 @@ def _require_same_code(run: Run, model: TargetModel, held: Mapping[str, Any]) ->
             f"The code of {model.name} changed since {run.writer.path.name} was measured, with the "
             "same weights; build into another --out, or under another --name."
         )
+
+
+def _median_cut(model: TargetModel, rows: list[Mapping[str, Any]]) -> float:
+    """The share of a middling image that a model does not see, of the images that were read."""
+    cuts = [
+        share_cut(model.preprocessing, row["width"], row["height"])
+        for row in rows
+        if "reason" not in row
+    ]
+    return round(float(np.median(cuts)), 4) if cuts else 0.0
 
 
 def _describe_notices(model: TargetModel, described: dict[str, Any]) -> None:
@@ -200,6 +212,10 @@ def _pass(
     for target in targets:
         _describe_notices(target.model, run.described["models"])
     rows = read_rows(journal)
+    for target in request.targets:
+        cut = _median_cut(target.model, rows)
+        if cut:
+            run.described["models"][target.model.name]["share_cut"] = cut
     if journal.n_rows == 0:
         n_listed = len(request.probe.table)
         raise InputError(

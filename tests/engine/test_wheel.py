@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -190,6 +191,17 @@ def test_verdicts_and_processes_of_builds_find_their_files(installed):
     assert "second" in installed.run(LAYERS)
 
 
+def talk(port: int, host: str) -> int:
+    """How the server answers a browser that wants a page's connection and calls it so."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    wanted = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    connection.request("GET", "/_stcore/stream", headers={"Host": host, **wanted, **key})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def test_the_server_answers(installed, built):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -221,6 +233,8 @@ def test_the_server_answers(installed, built):
         )
         body = answer(f"/csp/thumbs/toy/{digest.strip()}/0-1")
         assert body[12:16] == b"RIFF", body[:40]
+        # Our settings are inside, and found: pages are for our own names only.
+        assert (talk(port, f"127.0.0.1:{port}"), talk(port, "elsewhere.example")) == (101, 403)
     finally:
         server.terminate()
         server.wait(20)

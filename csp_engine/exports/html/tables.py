@@ -16,17 +16,9 @@ from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.images.pairs import exemplar_images
 from csp_engine.views.neuron.label import BestLabel, best_label, states_of
+from csp_engine.views.table.columns import COLUMNS, UNIT_STATISTICS, NeuronColumn
 
 N_STRIP = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of numbers or words; ``about`` is a sentence."""
-
-    title: str
-    is_number: bool
-    about: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ class NeuronTable:
 
     title: str
     method: str
-    columns: tuple[Column, ...]
+    columns: tuple[NeuronColumn, ...]
     rows: tuple[Row, ...]
 
     @property
@@ -69,7 +61,7 @@ class NeuronTable:
 
     def n_in_state(self, state: str) -> int:
         """Neurons whose state is named so."""
-        at = [column.title for column in self.columns].index("State")
+        at = [column.name for column in self.columns].index("state")
         return sum(row.cells[at].text == state for row in self.rows)
 
 
@@ -82,27 +74,7 @@ class NamedLabel:
     neurons: tuple[NeuronRef, ...]
 
 
-MATCH = Column("Match", True, "Cosine of what was searched for and the neuron's concept vector.")
-SCORES = (
-    Column("Score", True, "Score of the best label; not on one scale across methods."),
-    Column("Percentile", True, "Share of random image sets whose best label scores lower."),
-)
-MEASURES = (
-    ("clarity", Column("Clarity", True, "Mean cosine between exemplars: high means alike.")),
-    (
-        "polysemanticity",
-        Column("Polysemanticity", True, "How far apart the two halves of the exemplars lie."),
-    ),
-    ("density", Column("Density", True, "Share of probe images on which the neuron is active.")),
-    ("max", Column("Strongest", True, "Largest activation on the probe set.")),
-)
-STATE = Column("State", False, "Dead, dense, constant or never positive on the probe set.")
-TRUTH = Column(
-    "Truth",
-    False,
-    "The concept that the neuron really answers to, measured on images with known concepts.",
-)
-_WRITERS = {"density": numbers.share, "max": numbers.activation}
+WRITERS = {"share": numbers.share, "figure": numbers.activation}
 
 
 def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
@@ -110,15 +82,17 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
     layers = list(dict.fromkeys((each.model, each.layer) for each in chosen.neurons))
     units = {place: bundle.units(*place) for place in layers}
     truths = {place: bundle.truth(*place) for place in layers}
-    measured = [each for each in MEASURES if any(each[0] in units[place] for place in layers)]
+    measured = [n for n in UNIT_STATISTICS if any(n in units[place] for place in layers)]
     has_truth = any(truth is not None for truth in truths.values())
-    columns = (
-        *((MATCH,) if chosen.match else ()),
-        *SCORES,
-        *(column for _, column in measured),
-        STATE,
-        *((TRUTH,) if has_truth else ()),
-    )
+    names = [
+        *(["match"] if chosen.match else []),
+        "score",
+        "percentile",
+        *measured,
+        "state",
+        *(["truth"] if has_truth else []),
+    ]
+    columns = tuple(COLUMNS[name] for name in names)
     rows = []
     for at, neuron in enumerate(chosen.neurons):
         place = (neuron.model, neuron.layer)
@@ -130,8 +104,11 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
             _number(label.score if label.text else math.nan, numbers.score),
             _number(_percentile(bundle, neuron, method), _percent),
             *(
-                _number(float(unit.get(name, math.nan)), _WRITERS.get(name, numbers.score))
-                for name, _ in measured
+                _number(
+                    float(unit.get(name, math.nan)),
+                    WRITERS.get(COLUMNS[name].kind, numbers.score),
+                )
+                for name in measured
             ),
             _text(", ".join(state.word for state in states_of(unit))),
         ]

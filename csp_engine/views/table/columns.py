@@ -37,6 +37,11 @@ class NeuronColumn:
     colour_title: str = ""
 
     @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers, which stand to the right."""
+        return self.kind not in ("text", "flag")
+
+    @property
     def of_colour(self) -> str:
         """Its title where it colours the map: a label counts there only if it is reliable."""
         return self.colour_title or self.title

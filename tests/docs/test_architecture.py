@@ -69,7 +69,8 @@ def test_every_folder_that_is_described_exists():
     known = {f"{path.relative_to(ROOT)}/" for path in folders()}
     known |= {name.removeprefix("csp_engine/") for name in known} | {"csp_engine/"}
     known |= {f"{path.name}/" for path in (*folders(), *ROOT.iterdir())}
-    assert [name for name in re.findall(r"`([\w/]+/)`", TEXT) if name not in known] == []
+    named = re.findall(r"`([\w/]+/)`", TEXT)
+    assert [name for name in named if name not in known and not (ROOT / name).is_dir()] == []
 
 
 @pytest.mark.parametrize("folder", folders(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -9,24 +9,75 @@ from pathlib import Path
 
 import pytest
 
+from csp_engine.audits.registered import AUDITS
 from csp_engine.evaluation.ground_truth import TruthRule
-from csp_engine.methods import METHODS
+from csp_engine.evaluation.metrics.metric import SOURCES
+from csp_engine.evaluation.metrics.registered import METRICS
+from csp_engine.evidence.evidence import NEEDS
+from csp_engine.methods import METHODS, resolve_params
+from csp_engine.registry import extensions
 from studies import planted_geometry, truth_intervals
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+# An extension describes what it adds in a methods.md of its own.
+WRITTEN = "\n".join(
+    [PAGE, *(p.read_text("utf-8") for f in extensions() if (p := f / "methods.md").is_file())]
+)
+
+
+EVERYTHING = [*METHODS.values(), *AUDITS.values(), *METRICS.values()]
 
 
 def section(name):
-    found = re.search(rf"^## {name}$(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    """What stands under a heading, to the next one of its level or above."""
+    found = re.search(rf"^(##+) {re.escape(name)}$", WRITTEN, re.M)
     assert found, f"docs/methods.md has no section {name!r}"
-    return found[1]
+    rest = WRITTEN[found.end() :]
+    end = re.search(rf"^#{{2,{len(found[1])}}} ", rest, re.M)
+    return rest[: end.start() if end else None]
 
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_each_method_is_described_with_its_parameters_and_defaults(name):
-    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section(name), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section(METHODS[name].heading), re.M)
     assert {key: json.loads(value) for key, value in rows} == dict(METHODS[name].params)
+
+
+@pytest.mark.parametrize("thing", EVERYTHING, ids=lambda thing: thing.name)
+def test_all_that_is_registered_has_its_equation_departures_and_weaknesses(thing):
+    written = section(thing.heading)
+    assert re.search(r"^    \S.*=", written, re.M), "no equation"
+    assert "departures" in written.lower()
+    assert "weaknesses" in written.lower()
+    for name in getattr(thing, "columns", ()):
+        assert f"`{name}`" in written or name == thing.name
+
+
+@pytest.mark.parametrize("thing", EVERYTHING, ids=lambda thing: thing.name)
+def test_what_is_declared_of_it_can_be_shown(thing):
+    """Titles and sentences as pages and the command line print them; needs that exist."""
+    assert thing.title
+    assert thing.title == thing.title.strip()
+    sentence = getattr(thing, "summary", None) or thing.meaning
+    assert sentence[0].isupper()
+    assert sentence.endswith(".")
+    assert set(getattr(thing, "needs", ())) <= set(NEEDS)
+    assert set(getattr(thing, "takes", ())) <= set(SOURCES)
+
+
+def test_each_measured_column_names_a_word_of_the_glossary():
+    words = re.findall(
+        r"^- \*\*(.+?)\*\*:", (ROOT / "docs" / "glossary.md").read_text("utf-8"), re.M
+    )
+    for thing in (*AUDITS.values(), *METRICS.values()):
+        assert not thing.term or thing.term in words, thing.name
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_published_parameters_are_within_the_declared_bounds(method):
+    published = dict(resolve_params(method, method.published))
+    assert published == {**method.params, **method.published}
 
 
 def test_every_test_that_is_named_exists():

@@ -85,8 +85,8 @@ def label_layer(
 
     Args:
         method: one of ``METHODS``, or its name.
-        evidence: the units; from ``Evidence.asked_by`` for a method that needs more than exemplars
-            and contrast images.
+        evidence: the units, with sources of what the method needs beyond exemplars and contrast
+            images.
         null_evidence: from ``noise_evidence``, on the same images and by the same rule.
         label_td: label vectors.
         params: what differs from the method's defaults.
@@ -102,6 +102,9 @@ def label_layer(
     method = find_method(method) if isinstance(method, str) else method
     params = resolve_params(method, params)
     _check_inputs(evidence, null_evidence, label_td, n_labels)
+    asker = f"Method {method.name!r}"
+    evidence = evidence.asked_by(asker, method.needs)
+    null_evidence = null_evidence.asked_by(asker, method.needs)
     depth = params[method.depth] if method.depth else evidence.exemplars.image_uk.shape[1]
     size_u = np.minimum(evidence.exemplars.count_u, depth).astype(np.int32)
     layer = _Layer(

@@ -1,0 +1,67 @@
+"""The pages, in the order of the navigation: one row each, and those of extensions after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from csp_engine.errors import InputError
+from csp_engine.registry import extension_folders
+from pages.ui.shell.access import is_read_only
+
+FOLDER = Path(__file__).resolve().parents[1]
+
+
+def always() -> bool:
+    """For pages that everyone sees."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """One page.
+
+    ``name`` is the end of its address, and that of its file; ``is_listed`` says whether the
+    navigation shows it, which may differ from server to server.
+    """
+
+    name: str
+    title: str
+    is_default: bool = False
+    is_listed: Callable[[], bool] = always
+    folder: Path = FOLDER
+
+    @property
+    def file(self) -> Path:
+        """The script that draws it."""
+        return self.folder / f"{self.name}.py"
+
+
+PAGES = (
+    PageRow("overview", "Overview", is_default=True),
+    PageRow("search", "Search"),
+    PageRow("layer", "Table"),
+    PageRow("map", "Map"),
+    PageRow("compare", "Compare"),
+    PageRow("neuron", "Neuron"),
+    PageRow("melanoma", "Melanoma"),
+    PageRow("glossary", "Words"),
+    PageRow("build", "Build", is_listed=lambda: not is_read_only()),
+)
+
+
+def every_page() -> dict[str, PageRow]:
+    """All pages by name. A page of an extension is called as its file: ``of_mine.py``, "Of mine".
+
+    Raises:
+        InputError: if an extension's page has the name of another page.
+    """
+    rows = {row.name: row for row in PAGES}
+    for folder in extension_folders("pages"):
+        for file in sorted(folder.glob("[a-z]*.py")):
+            if file.stem in rows:
+                raise InputError(f"{file} has the name of {rows[file.stem].file}; rename it.")
+            title = file.stem.replace("_", " ").capitalize()
+            rows[file.stem] = PageRow(file.stem, title, folder=folder)
+    return rows

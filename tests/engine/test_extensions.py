@@ -1,0 +1,349 @@
+"""What is added in one file is found by every front; what cannot be added is told in a sentence."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from csp_engine.bundle import Bundle, KeptScores, copy_slim
+from csp_engine.errors import BundleError, InputError
+from csp_engine.evidence.evidence import NEEDS, UndeclaredNeedError
+from csp_engine.methods import METHODS, Method, OwnLabel, Parameter, Written, label_layer
+from csp_engine.pipeline import build, given, relabel
+from csp_engine.pipeline.recipe import Recipe, changed, named_recipe
+from csp_engine.registry import discover
+from csp_engine.types import NeuronRef
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.label import best_label
+from csp_engine.views.table.rows import neuron_table
+from tests.worlds import small_layers, toys
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYER = "first@mean"
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """An extension in a folder of its own, and what a process that is given it says."""
+    folder = tmp_path_factory.mktemp("extension")
+    shutil.copytree(ROOT / "tests" / "worlds" / "extension", folder / "mine")
+    settings = {"CSP_EXTENSIONS": str(folder / "mine"), "CSP_BUNDLES": str(folder)}
+    settings["CSP_REVIEWS"] = str(folder / "reviews.sqlite")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.worlds.extended", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, json.loads(done.stdout)
+
+
+# ---------------------------------------------------------------- what is found
+
+
+def test_a_method_of_an_extension_is_in_command_line_bundle_and_table(extended):
+    _, said = extended
+    assert f"scores:small/{LAYER}/toy_rule" in said["stages"]
+    assert "index:toy_rule" not in said["stages"]  # it has no concept vectors
+    assert said["info"]["recipe"]["methods"] == ["csp", "toy_rule"]
+    assert said["info"]["recipe"]["toy_rule.n_kept"] == 2
+    assert said["params"]["n_kept"] == 2
+    assert set(said["labels"]) == {"is red", "is blue"}
+
+
+def test_a_statistic_of_an_extension_has_a_stage_and_a_column(extended):
+    folder, said = extended
+    assert f"statistic:small/{LAYER}/toy_reach" in said["stages"]
+    assert "toy_reach" in said["info"]["layers"][0]["statistics"]
+    activation_un = np.asarray(Bundle.open(folder / "a.csp").activations("small", LAYER))
+    expected = activation_un.max(axis=1) - activation_un.mean(axis=1)
+    np.testing.assert_allclose(said["toy_reach"], expected, rtol=1e-5)
+
+
+def test_a_metric_of_an_extension_is_in_ground_truth_and_table(extended):
+    _, said = extended
+    assert said["truth_metrics"] == {"toy_gap": 1}
+    assert said["info"]["layers"][0]["metrics"] == ["pearson", "auroc", "auprc", "toy_gap"]
+    assert said["columns"] == ["toy_reach", "toy_gap"]
+    assert any(said["toy_gap"])
+
+
+def test_a_stage_of_an_extension_is_made_and_can_be_read_without_it(extended):
+    folder, said = extended
+    assert f"toy_count:small/{LAYER}" in said["stages"]
+    bundle = Bundle.open(folder / "a.csp")
+    count_u = bundle.exemplars("small", LAYER).count_u
+    np.testing.assert_array_equal(bundle.array(f"toy_count:small/{LAYER}", "count"), count_u)
+
+
+def test_a_page_of_an_extension_is_in_the_navigation(extended):
+    _, said = extended
+    assert said["page"] == ["Toy page", "toy_page", ["A page of an extension."]]
+
+
+def test_the_documents_of_an_extension_are_checked_like_ours(extended):
+    _, said = extended
+    assert "passed" in said["documents"], said["documents"]
+    assert "failed" not in said["documents"]
+
+
+def test_the_stage_keys_of_a_build_do_not_know_that_an_extension_is_there(extended, tmp_path):
+    """All but those that hold what it adds: the same images and settings, without it."""
+    folder, _ = extended
+    held = Bundle.open(folder / "a.csp").manifest.stages
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CSP_EXTENSIONS", raising=False)
+        recipe = named_recipe("default", 6, {"n_null": "30", "methods": "csp"})
+        probe = toys.read_probe_set(folder / "images" / "table.csv")
+        request = toys.request(
+            folder,
+            tmp_path / "b.csp",
+            probe=probe,
+            recipe=recipe,
+            targets=(toys.target(("first",)),),
+        )
+        ours = build(request).manifest.stages
+    same = [name for name in ours if name.split(":")[0] not in ("influence",)]
+    assert {name: ours[name].key for name in same} == {name: held[name].key for name in same}
+
+
+# ---------------------------------------------------------------- what an absent one leaves
+
+
+def test_labels_of_a_method_that_is_not_here_are_shown_as_they_are(extended):
+    folder, said = extended
+    assert "toy_rule" not in METHODS
+    bundle = Bundle.open(folder / "a.csp")
+    kept = KeptScores(bundle, "small", LAYER, "toy_rule")
+    assert (kept.method, kept.has_halves, kept.gamma, kept.null_vectors()) == (
+        None,
+        False,
+        None,
+        None,
+    )
+    assert neuron_table(bundle, Memo(), "toy_rule")["label"].tolist() == said["labels"]
+    assert best_label(bundle, NeuronRef("small", LAYER, 0), "toy_rule").text == said["labels"][0]
+    assert "toy_reach" in bundle.units("small", LAYER)
+
+
+def test_labelling_again_without_the_extension_names_the_method_that_is_missing(extended):
+    folder, _ = extended
+    recipe = Bundle.open(folder / "a.csp").manifest.recipe
+    with pytest.raises(InputError, match="'toy_rule' does not exist; choose one of csp"):
+        Recipe.from_json(recipe)
+
+
+# ---------------------------------------------------------------- what a method declares
+
+
+def written(needs, read, **changes):
+    """A method that reads something and calls every neuron by it."""
+
+    def score(evidence, label_td, params):
+        read(evidence)
+        return Written([[OwnLabel("same", 1.0)] for _ in range(evidence.n_units)])
+
+    arguments = {"name": "reader", "title": "Reader", "summary": "Reads.", "version": 1}
+    return Method(
+        **arguments | changes,
+        parameters=(Parameter("n_score", 3, "exemplars", low=1),),
+        needs=needs,
+        writes=True,
+        score=score,
+    )
+
+
+@pytest.mark.parametrize("need", ["activations", "columns", "masks", "texts", "null", "candidates"])
+def test_reading_the_undeclared_names_the_method_and_the_need(need):
+    attribute = {"activations": "activation_un"}.get(need, need)
+    method = written(("exemplars",), lambda evidence: getattr(evidence, attribute))
+    rng = np.random.default_rng(0)
+    evidence = small_layers.awkward(rng, 5, 30, 6, 4, 1)
+    null = small_layers.noise(rng, evidence.image_nd, 20)
+    asked = evidence.asked_by("Method 'reader'", method.needs, {need: lambda units: units})
+    with pytest.raises(UndeclaredNeedError, match=rf"'reader' reads {NEEDS[need]}.*'{need}'"):
+        label_layer(method, asked, null, np.eye(6, dtype=np.float32), {})
+
+
+def test_what_is_needed_is_given_for_the_units_of_the_block_and_loaded_once():
+    """Any block size: every unit sees its own activations, and shared things are asked for once."""
+    rng = np.random.default_rng(1)
+    evidence = small_layers.awkward(rng, 7, 30, 6, 4, 1)
+    null = small_layers.noise(rng, evidence.image_nd, 20)
+    activation_un = rng.standard_normal((7, 30)).astype(np.float32)
+    asked = []
+
+    def read(block):
+        seen.append(block.activation_un.copy())
+        assert block.texts == ["a"]
+
+    def texts(units):
+        asked.append(units)
+        return ["a"]
+
+    for unit_block in (1, 3, 100):
+        seen, asked = [], []
+        method = written(("activations", "texts"), read, has_null=False)
+        sources = {"activations": lambda units: activation_un[units], "texts": texts}
+        given = evidence.asked_by("Method 'reader'", method.needs, sources)
+        label_layer(method, given, null, np.eye(6, dtype=np.float32), {}, unit_block=unit_block)
+        alive = evidence.exemplars.count_u > 0
+        rows = np.concatenate(seen)
+        assert len(rows) == alive.sum()
+        assert {row.tobytes() for row in rows} == {row.tobytes() for row in activation_un[alive]}
+        assert len(asked) == 1
+
+
+def test_methods_that_do_not_declare_contrast_images_do_not_look_at_them():
+    rng = np.random.default_rng(2)
+    evidence = small_layers.awkward(rng, 6, 40, 8, 10, 2)
+    other = small_layers.awkward(rng, 6, 40, 8, 10, 2).contrast
+    label_td = small_layers.unit_rows(rng, 12, 8)
+    for method in METHODS.values():
+        scrambled = type(evidence)(evidence.exemplars, other, evidence.image_nd)
+        params = method.params
+        one, two = (method.score(e, label_td, params).score_ut for e in (evidence, scrambled))
+        assert np.array_equal(one, two) == ("contrast" not in method.needs), method.name
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    """A method in the registry that needs activations and concept columns."""
+    method = written(("activations", "columns"), lambda e: (e.activation_un, e.columns))
+    monkeypatch.setitem(METHODS, "reader", method)
+    return method
+
+
+@pytest.mark.usefixtures("reader")
+def test_a_build_whose_probe_set_lacks_columns_refuses_before_it_measures(tmp_path):
+    recipe = changed(toys.SMALL, {"methods": "csp,reader"})
+    with pytest.raises(InputError, match="'reader' needs concept columns, and images has none"):
+        build(toys.request(tmp_path, tmp_path / "a.csp", recipe=recipe))
+    assert not (tmp_path / "a.csp").exists()
+
+
+def test_a_slim_copy_refuses_methods_that_need_activations_and_keeps_all(
+    reader, extended, tmp_path
+):
+    folder, _ = extended
+    slim = copy_slim(Bundle.open(folder / "a.csp"), tmp_path / "slim.csp")
+    held = slim.manifest.stages
+    recipe = changed(named_recipe("default", 6, {"n_null": 30}), {"methods": "csp,reader"})
+    with pytest.raises(BundleError, match=r"'reader' needs activations over .*leaves out"):
+        relabel(slim.path, recipe)
+    assert Bundle.open(slim.path).manifest.stages.keys() == held.keys()
+
+
+def test_a_run_of_units_is_read_without_a_copy():
+    array_un = np.arange(20.0).reshape(5, 4)
+    assert np.shares_memory(given._rows(array_un, np.array([1, 2, 3])), array_un)
+    np.testing.assert_array_equal(given._rows(array_un, np.array([3, 1])), array_un[[3, 1]])
+
+
+# ---------------------------------------------------------------- parameters
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"clip_dissect.scale": "-1"}, "scale is -1"),
+        ({"clip_dissect.scale": "much"}, "cannot be 'much'"),
+        ({"clip_dissect.skale": 2}, "Did you mean 'scale'"),
+        ({"clip.scale": 2}, "'clip' does not exist"),
+        ({"csp.gamma": 0.5}, "set as gamma"),
+    ],
+)
+def test_parameters_of_methods_are_checked_by_name(values, words):
+    with pytest.raises(InputError, match=words):
+        changed(Recipe(), values)
+
+
+def test_parameters_of_methods_survive_the_manifest():
+    recipe = changed(Recipe(), {"clip_dissect.scale": "20", "clip_dissect.n_images": 50})
+    assert recipe.method_params("clip_dissect")["scale"] == 20.0
+    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
+    assert again == recipe
+    assert "parameters" not in Recipe().to_json()
+
+
+# ---------------------------------------------------------------- what cannot be added
+
+
+ONE = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Thing:
+    name: str
+    order: int = 100
+
+ONE = Thing("one")
+"""
+
+
+@pytest.fixture
+def room(tmp_path, monkeypatch):
+    """A package with one thing, and a folder for an extension of it."""
+    package = tmp_path / "methods"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "one.py").write_text(ONE)
+    (tmp_path / "mine" / "methods").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("CSP_EXTENSIONS", str(tmp_path / "mine"))
+    import methods
+
+    yield methods, tmp_path / "mine" / "methods"
+    for name in [n for n in sys.modules if n == "methods" or n.startswith("methods.")]:
+        del sys.modules[name]
+
+
+def found(room):
+    return discover("methods", importlib.import_module("methods.one").Thing, "thing")
+
+
+def test_things_are_found_once_and_in_their_order(room):
+    text = "from methods.one import ONE, Thing\n\nTWO, AGAIN = Thing('two', 5), ONE\n"
+    (room[1] / "two.py").write_text(text)
+    assert list(found(room)) == ["two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "two",
+            "from methods.one import Thing\n\nX = Thing('one')\n",
+            "Two things .* 'one'",
+        ),
+        ("one", "", r"one\.py has the name of .*one\.py; give the file another name"),
+        ("two", "import no_such_module\n", r"two\.py cannot be loaded \(ModuleNotFoundError"),
+        ("two", "1 / 0\n", r"cannot be loaded \(ZeroDivisionError"),
+        ("two", "x =\n", r"cannot be loaded \(SyntaxError"),
+    ],
+)
+def test_what_cannot_be_added_is_told(room, name, text, words):
+    (room[1] / f"{name}.py").write_text(text)
+    with pytest.raises(InputError, match=words):
+        found(room)
+
+
+def test_a_folder_that_is_not_there_is_told(room, monkeypatch, tmp_path):
+    monkeypatch.setenv("CSP_EXTENSIONS", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="does not exist"):
+        found(room)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("CSP_EXTENSIONS", str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="has none of the folders methods"):
+        found(room)

@@ -24,7 +24,7 @@ from csp_engine.encoders.base import (
 )
 from csp_engine.encoders.stored import PrecomputedEncoder, stored_files
 from csp_engine.errors import CspError, InputError, MissingModelError
-from csp_engine.networks.checkpoints import is_offline
+from csp_engine.networks.loading.checkpoints import is_offline
 from csp_engine.types import Encoder
 
 __all__ = ["PrecomputedEncoder", "encoder_availability", "load_encoder"]

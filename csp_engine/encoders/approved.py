@@ -17,7 +17,7 @@ from typing import Any
 
 from csp_engine.encoders.base import read_json
 from csp_engine.encoders.transformers_settings import require_tokenizer_class, tokenizer_config
-from csp_engine.networks.settings import refuse_code
+from csp_engine.networks.loading.settings import refuse_code
 
 VOCABULARY_FILES = (
     "tokenizer.json",

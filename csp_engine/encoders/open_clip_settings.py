@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from csp_engine.errors import InputError
-from csp_engine.networks.settings import (
+from csp_engine.networks.loading.settings import (
     Check,
     checked,
     count,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from csp_engine.errors import InputError
-from csp_engine.networks.settings import ASKS_FOR_CODE, is_plain, refuse_code
+from csp_engine.networks.loading.settings import ASKS_FOR_CODE, is_plain, refuse_code
 
 
 def _words(names: str) -> frozenset[str]:

@@ -21,27 +21,27 @@ from PIL import Image
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.networks.checkpoints import (
+from csp_engine.networks.loading.checkpoints import (
     read_checkpoint,
     short_reason,
 )
-from csp_engine.networks.fitting import fit_weights
-from csp_engine.networks.identity import code_sha256, model_fingerprint, state_sha256
-from csp_engine.networks.libraries import (
+from csp_engine.networks.loading.fitting import fit_weights
+from csp_engine.networks.loading.identity import code_sha256, model_fingerprint, state_sha256
+from csp_engine.networks.loading.libraries import (
     Loaded,
     from_timm,
     from_torchvision,
     from_transformers,
     nearest,
 )
-from csp_engine.networks.open_clip_tower import from_open_clip
-from csp_engine.networks.outputs import OutputReader
-from csp_engine.networks.preprocessing import (
+from csp_engine.networks.loading.open_clip_tower import from_open_clip
+from csp_engine.networks.loading.preprocessing import (
     Preprocess,
     pixel_pipeline,
     pixel_recipe,
     whole_image,
 )
+from csp_engine.networks.outputs import OutputReader
 from csp_engine.networks.steadiness import Steadiness, calm, quieten
 
 logger = logging.getLogger(__name__)
@@ -279,10 +279,10 @@ def target_model(
 ) -> TargetModel:
     """Make a TargetModel from a network at hand.
 
-    ``preprocessing`` is a recipe (see ``csp_engine.networks.preprocessing``); with ``preprocess``
-    given, any JSON-ready record that determines what that does. How many class and register tokens
-    stand before the patch tokens is by default decided by what parameters are called
-    (``cls_token``, ``register_tokens``, …).
+    ``preprocessing`` is a recipe (see ``csp_engine.networks.loading.preprocessing``); with
+    ``preprocess`` given, any JSON-ready record that determines what that does. How many class and
+    register tokens stand before the patch tokens is by default decided by what parameters are
+    called (``cls_token``, ``register_tokens``, …).
     """
     require_hooks(network, name)
     if precision not in PRECISIONS:
@@ -379,8 +379,8 @@ def load_model(
             torchvision architecture gets the preprocessing of its IMAGENET1K_V1 weights.
         name: what the model is called in neuron ids; by default the last part of ``spec``.
         preprocessing: a mapping or JSON file that overrides keys of the recipe
-            (``csp_engine.networks.preprocessing``), or ``whole`` for the whole image without a
-            crop.
+            (``csp_engine.networks.loading.preprocessing``), or ``whole`` for the whole image
+            without a crop.
         class_names: a list, or a file with one name a line; by default those of the weights.
         n_classes: number of outputs of the architecture; by default what the checkpoint has.
         device: ``cpu``, ``cuda``, ``cuda:1``, …

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from csp_engine.errors import InputError
-from csp_engine.networks.checkpoints import load_tensors
+from csp_engine.networks.loading.checkpoints import load_tensors
 
 WEIGHT_FILES = (
     "sae_weights.safetensors",

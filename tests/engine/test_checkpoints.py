@@ -8,8 +8,8 @@ from safetensors.torch import save_file, save_model
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.networks.checkpoints import read_checkpoint
-from csp_engine.networks.fitting import fit_weights
+from csp_engine.networks.loading.checkpoints import read_checkpoint
+from csp_engine.networks.loading.fitting import fit_weights
 from csp_engine.networks.models import load_model
 
 

@@ -51,7 +51,7 @@ def pixels_of(model_or_preprocess, images) -> np.ndarray:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """300 images, their record, the memory, and the target model read back from disk."""
-    from csp_engine.networks.preprocessing import pixel_pipeline, pixel_recipe
+    from csp_engine.networks.loading.preprocessing import pixel_pipeline, pixel_recipe
 
     images = pictures(300)
     pixels = pixels_of(pixel_pipeline(pixel_recipe(PIXELS)), images)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from csp_engine.errors import InputError
-from csp_engine.networks.preprocessing import (
+from csp_engine.networks.loading.preprocessing import (
     pixel_pipeline,
     pixel_recipe,
     share_cut,

@@ -31,9 +31,9 @@ from csp_engine.demo.training.steps import (
 )
 from csp_engine.errors import MissingModelError
 from csp_engine.files import ROOT
+from csp_engine.networks.loading.preprocessing import Preprocess, pixel_pipeline, pixel_recipe
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.models import target_model as make_target_model
-from csp_engine.networks.preprocessing import Preprocess, pixel_pipeline, pixel_recipe
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import Progress
 

@@ -13,8 +13,8 @@ from csp_engine.bundle import PassJournal, kinds
 from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError, StaleError
 from csp_engine.networks.layers import LayerTap
+from csp_engine.networks.loading.preprocessing import share_cut
 from csp_engine.networks.models import TargetModel
-from csp_engine.networks.preprocessing import share_cut
 from csp_engine.pipeline.image_pass import Pass, Target, read_rows, run_pass
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Run

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 import torch
 
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.networks.fitting import fit_weights
+from csp_engine.networks.loading.fitting import fit_weights
 
 __all__ = [
     "CHECKPOINT_SUFFIXES",

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.networks.checkpoints import (
+from csp_engine.networks.loading.checkpoints import (
     NEXT_STEP,
     Checkpoint,
     downloading,
@@ -25,14 +25,14 @@ from csp_engine.networks.checkpoints import (
     read_checkpoint,
     short_reason,
 )
-from csp_engine.networks.fitting import fit_weights, n_outputs_in, take_head
-from csp_engine.networks.preprocessing import (
+from csp_engine.networks.loading.fitting import fit_weights, n_outputs_in, take_head
+from csp_engine.networks.loading.preprocessing import (
     Preprocess,
     pixel_recipe,
     timm_recipe,
     transformers_recipe,
 )
-from csp_engine.networks.settings import is_plain, refuse_code
+from csp_engine.networks.loading.settings import is_plain, refuse_code
 
 logger = logging.getLogger(__name__)
 

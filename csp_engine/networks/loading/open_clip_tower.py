@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.networks.checkpoints import (
+from csp_engine.networks.loading.checkpoints import (
     NEXT_STEP,
     Checkpoint,
     downloading,
@@ -26,10 +26,10 @@ from csp_engine.networks.checkpoints import (
     read_checkpoint,
     short_reason,
 )
-from csp_engine.networks.fitting import fit_weights
-from csp_engine.networks.libraries import Loaded, nearest
-from csp_engine.networks.preprocessing import pixel_recipe
-from csp_engine.networks.settings import is_plain, refuse_code
+from csp_engine.networks.loading.fitting import fit_weights
+from csp_engine.networks.loading.libraries import Loaded, nearest
+from csp_engine.networks.loading.preprocessing import pixel_recipe
+from csp_engine.networks.loading.settings import is_plain, refuse_code
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

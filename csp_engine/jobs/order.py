@@ -18,7 +18,7 @@ from csp_engine.pipeline.recipe import PRESETS, named_recipe
 from csp_engine.probe.listing import TABLE_EXTENSIONS, choose_columns, read_table, walk_images
 from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
 
-MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "python:")
+MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "open_clip/", "python:")
 ENCODER_KINDS = ("open_clip/", "transformers/", "precomputed/", "python:")
 DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,3})?")
 TRUST = "CSP_TRUST_PYTHON"

@@ -134,9 +134,17 @@ def _by_grid(
 ) -> TokenCount:
     """The count where no token is seen to be constant: from the sizes of feature maps."""
     n_stated, grids = model.n_prefix_tokens, observed.grids
+    smaller = [grid for grid in grids if grid < n_tokens]
     if n_stated:
-        n = 0 if _is_bare(n_tokens, n_stated, grids) else n_stated
-        return TokenCount(n, has_class=n > 0 and model.has_class_token)
+        if _is_bare(n_tokens, n_stated, grids):
+            return TokenCount()
+        n_left = n_tokens - n_stated
+        if smaller and n_left not in grids and not _may_be_grid(n_left, model.input_shape):
+            return TokenCount(
+                question=f"has {n_tokens} tokens, {n_tokens - max(smaller)} more than a grid of "
+                f"{max(smaller)} patches, where the model's names tell of {n_stated}"
+            )
+        return TokenCount(n_stated, has_class=model.has_class_token)
     if n_tokens in grids:
         return TokenCount()
     n_larger = None
@@ -144,16 +152,36 @@ def _by_grid(
         n_larger = candidate.larger[1 if layout == "nct" else 0]
     extra = [
         n_tokens - grid
-        for grid in sorted(grids, reverse=True)
-        if grid < n_tokens
-        and (n_larger is not None and n_larger - (n_tokens - grid) in observed.larger_grids)
+        for grid in sorted(smaller, reverse=True)
+        if n_larger is not None and n_larger - (n_tokens - grid) in observed.larger_grids
     ]
     if extra:
-        return TokenCount(extra[0])
-    _, height, width = model.input_shape
-    steps = range(1, max(height, width) + 1)
-    if any(n_tokens == (height // s) * (width // s) for s in steps) or any(
-        n_tokens == -(-height // s) * -(-width // s) for s in steps
-    ):
+        return _pooled(observed.tokens.get((layout, n_tokens)), n_tokens, extra[0])
+    if _may_be_grid(n_tokens, model.input_shape):
         return TokenCount()
     return TokenCount(question=f"has {n_tokens} tokens, which is no grid of patches")
+
+
+def _may_be_grid(n_tokens: int, input_shape: tuple[int, int, int]) -> bool:
+    """Whether some patch size cuts an image into so many."""
+    _, height, width = input_shape
+    return any(
+        n_tokens in ((height // s) * (width // s), -(-height // s) * -(-width // s))
+        for s in range(1, max(height, width) + 1)
+    )
+
+
+def _pooled(first: torch.Tensor | None, n_tokens: int, n_extra: int) -> TokenCount:
+    """The one token beyond the grid, if it is the mean or maximum of the others."""
+    if first is not None and n_extra == 1:
+        for place, others, count in (
+            (first[:, 0], first[:, 1:], TokenCount(n_prefix=1)),
+            (first[:, -1], first[:, :-1], TokenCount(n_suffix=1)),
+        ):
+            for pooled in (others.mean(1), others.amax(1)):
+                if torch.allclose(place, pooled, atol=1e-5, rtol=1e-4):
+                    return count
+    return TokenCount(
+        question=f"has {n_tokens} tokens, {n_extra} more than its grid of {n_tokens - n_extra}, "
+        "and which are no patches cannot be told"
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
@@ -72,6 +75,12 @@ FILES = {
     "no batch counters": lambda n: {
         k: v for k, v in n.state_dict().items() if "num_batches" not in k
     },
+    "options and scores beside": lambda n: {
+        "state_dict": n.state_dict(),
+        "args": argparse.Namespace(lr=0.1, name="x"),
+        "best": np.float64(0.5),
+        "epoch": np.int64(3),
+    },
     "only averaged": lambda n: {"state_dict_ema": n.state_dict(), "epoch": 1},
     "deep": lambda n: {"checkpoint": {"model": {"state_dict": n.state_dict()}}, "step": 7},
     "optimiser beside": lambda n: {
@@ -102,10 +111,11 @@ def same(one, other):
 @pytest.mark.parametrize("kind", FILES)
 def test_the_weights_of_the_file_are_in_the_network(kind, tmp_path):
     source, network = made(), made(seed=2)
-    torch.save(FILES[kind](source), tmp_path / "x.pt")
+    name = "x.pth.tar" if kind == "deep" else "x.pt"
+    torch.save(FILES[kind](source), tmp_path / name)
     network.bn.num_batches_tracked.zero_()
     source.bn.num_batches_tracked.zero_()
-    tensors = read_checkpoint(tmp_path / "x.pt")
+    tensors = read_checkpoint(tmp_path / name)
     notices = tensors.notices + fit_weights(network, tensors, "x.pt")
     assert same(source, network)
     assert bool(notices) == (kind in {"lightning", "criterion at the top"} or "plain" in kind)

@@ -9,7 +9,7 @@ from torch import nn
 
 from csp_engine.errors import InputError
 from csp_engine.networks.layers import list_layers, select_layers
-from csp_engine.networks.models import target_model
+from csp_engine.networks.models import require_hooks, target_model
 
 
 def wrapped(network, side=32, **options):
@@ -290,3 +290,16 @@ def test_autoencoder_taps_stand_beside_the_layer(small, tmp_path):
         select_layers(small, [], saes={"fc1": path})
     with pytest.raises(InputError, match="Two autoencoders are called 'dict'"):
         select_layers(small, [], saes={"block": path, "bloc?": path})
+
+
+def test_programs_without_modules_inside_are_refused_with_their_remedy():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
+    x = torch.zeros(1, 3, 8, 8)
+    exported = torch.export.export(network, (x,))
+    for program in (torch.jit.script(network), torch.jit.trace(network, x), exported):
+        with pytest.raises(InputError, match=r"cannot be listened to; return the torch.nn.Module"):
+            require_hooks(program, "net")
+    with pytest.raises(
+        InputError, match=r"No module inside net \(.*\) can be listened to|cannot run"
+    ):
+        list_layers(wrapped(exported.module(), side=8))

@@ -172,6 +172,64 @@ def test_a_pooled_vector_before_its_patches_is_seen_by_the_grid():
     np.testing.assert_allclose(got, tokens[:, 0].numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("place", ["first", "last", "among", "two"])
+def test_a_pooled_vector_is_found_where_it_stands_or_asked_for(place):
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv = nn.Conv2d(3, 8, 8, 8)
+            self.norm = nn.LayerNorm(8)
+
+        def forward(self, x):
+            t = self.conv(x).flatten(2).transpose(1, 2)
+            p = t.mean(1, keepdim=True)
+            parts = {
+                "first": [p, t],
+                "last": [t, p],
+                "among": [t[:, :3], p, t[:, 3:]],
+                "two": [p, t.amax(1, keepdim=True), t],
+            }
+            self.patches = nn.functional.layer_norm(t, (8,)).detach()
+            return self.norm(torch.cat(parts[place], 1))
+
+    network = Pooled()
+    model = wrapped(network)
+    x = np.random.default_rng(1).normal(size=(5, 3, 32, 32)).astype(np.float32)
+    if place in ("among", "two"):
+        with pytest.raises(InputError, match=r"more than its grid of 16.*--prefix-tokens N"):
+            select_layers(model, ["norm"])
+        return
+    _, got = recorded(model, x, "norm")
+    with torch.no_grad():
+        network(torch.from_numpy(x))
+    np.testing.assert_allclose(got, network.patches.mean(1).numpy(), atol=1e-5)
+
+
+def test_names_that_tell_too_little_are_asked_about():
+    class Hidden(nn.Module):
+        """Registers under a name that tells nothing, put in and mixed where no module sees it."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.patch = nn.Conv2d(3, 8, 8, 8)
+            self.cls_token = nn.Parameter(torch.randn(1, 1, 8))
+            self.more = nn.Parameter(torch.randn(1, 4, 8))
+            self.norm = nn.LayerNorm(8)
+
+        def forward(self, x):
+            t = self.patch(x).flatten(2).transpose(1, 2)
+            t = torch.cat([p.expand(len(t), -1, -1) for p in (self.cls_token, self.more)] + [t], 1)
+            return self.norm(t + t.mean(1, keepdim=True))
+
+    model = wrapped(Hidden())
+    with pytest.raises(InputError, match=r"5 more than a grid of 16 patches, where .* tell of 1"):
+        select_layers(model, ["norm"])
+    (tap,) = select_layers(model, ["norm@token_mean"], prefix_tokens=5)
+    assert tap.n_prefix_tokens == 5
+
+
 def transformers_models():
     import transformers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import logging
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import numpy as np
 import torch
 
 from csp_engine.errors import InputError, MissingModelError
@@ -160,7 +162,7 @@ def read_tensor_file(path: Path) -> Any:
         raise InputError(
             f"The weights file {path} does not exist; give a .safetensors or .pt file."
         )
-    if path.suffix not in CHECKPOINT_SUFFIXES:
+    if path.suffix not in CHECKPOINT_SUFFIXES and not path.name.endswith(".pth.tar"):
         raise InputError(
             f"{path.name} is not a weights file; use one of {', '.join(CHECKPOINT_SUFFIXES)}."
         )
@@ -177,10 +179,20 @@ def read_tensor_file(path: Path) -> Any:
     return load_tensors(path, path.name)
 
 
+_PLAIN: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")},
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+]
+"""What trainers save beside weights and what holds nothing but values: options and numbers."""
+
+
 def load_tensors(source: Path | io.BytesIO, name: str) -> Any:
     """What a PyTorch file holds, without running code from it."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN):
             warnings.simplefilter("ignore")  # of archives that are refused below
             return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged or pickled files

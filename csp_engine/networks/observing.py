@@ -308,13 +308,15 @@ class Observed:
     """What was seen of a network.
 
     ``grids`` are the sizes (height times width) of its feature maps, ``larger_grids`` those for a
-    larger image. ``tokens`` are the first that were seen of each layout and number.
+    larger image. ``tokens`` are the first that were seen of each layout and number, ``moved`` the
+    same with another class token, where that was tried.
     """
 
     candidates: dict[str, Candidate]
     tokens: dict[tuple[str, int], torch.Tensor]
     grids: set[int]
     larger_grids: set[int]
+    moved: dict[tuple[str, int], torch.Tensor] | None = None
 
 
 def observe(model: TargetModel) -> Observed:

@@ -23,7 +23,7 @@ from csp_engine.networks.observing import (
     still_tokens,
 )
 
-CLASS_NAME = re.compile(r"(cls|class)(_?(tokens?|emb(ed(ding)?)?s?))?", re.IGNORECASE)
+CLASS_NAME = re.compile(r"(cls|class)(_?(tokens?|emb(ed(ding)?)?s?))?(_?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,16 @@ def _is_first(model: TargetModel, observed: Observed, layout: str, n_tokens: int
     parameters = class_parameters(model.network)
     if not parameters:
         return True
+    if observed.moved is None:  # one pass serves every layer
+        observed.moved = _moved(model, parameters)
+    before, after = observed.tokens[layout, n_tokens], observed.moved.get((layout, n_tokens))
+    return after is None or bool((before[:, 0] != after[:, 0]).any())
+
+
+def _moved(
+    model: TargetModel, parameters: list[nn.Parameter]
+) -> dict[tuple[str, int], torch.Tensor]:
+    """The tokens as they first appear, with other values of some parameters."""
     held = [parameter.detach().clone() for parameter in parameters]
     try:
         with torch.no_grad():
@@ -125,8 +135,7 @@ def _is_first(model: TargetModel, observed: Observed, layout: str, n_tokens: int
         with torch.no_grad():
             for parameter, value in zip(parameters, held, strict=True):
                 parameter.copy_(value)
-    before, after = observed.tokens[layout, n_tokens], moved.get((layout, n_tokens))
-    return after is None or bool((before[:, 0] != after[:, 0]).any())
+    return moved
 
 
 def _by_grid(
@@ -157,8 +166,13 @@ def _by_grid(
     ]
     if extra:
         return _pooled(observed.tokens.get((layout, n_tokens)), n_tokens, extra[0])
-    if _may_be_grid(n_tokens, model.input_shape):
-        return TokenCount()
+    n_units = candidate.shape[0 if layout == "nct" else 1]
+    is_free = not any(
+        p.ndim == 3 and p.shape[0] == 1 and p.shape[1] < n_tokens and p.shape[2] == n_units
+        for p in model.network.parameters()
+    )
+    if is_free or _may_be_grid(n_tokens, model.input_shape):
+        return TokenCount()  # nothing that could be a token of its own
     return TokenCount(question=f"has {n_tokens} tokens, which is no grid of patches")
 
 

@@ -104,6 +104,28 @@ def test_a_class_token_parameter_is_put_back_after_the_count():
         assert torch.equal(value, before[key])
 
 
+def test_one_pass_with_another_class_token_serves_every_layer():
+    network = nn.Sequential(Vit([("cls_token", 1), ("more", 3)]))
+    calls = []
+    network[0].patch.register_forward_hook(lambda *a: calls.append(1))
+    taps = list_layers(wrapped(network))
+    assert len([t for t in taps if t.n_prefix_tokens == 4 and t.has_class_token]) >= 2
+    assert len(calls) <= 6
+
+
+def test_token_mixing_layers_need_no_answer():
+    class Mixer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patch, self.mix = nn.Conv2d(3, 12, 8, 8), nn.Linear(16, 10)
+
+        def forward(self, x):
+            return self.mix(self.patch(x).flatten(2))
+
+    (tap,) = select_layers(wrapped(Mixer()), ["mix"])
+    assert (tap.shape, tap.n_prefix_tokens, tap.id.pooling) == ((12, 10), 0, "token_mean")
+
+
 def test_tokens_among_the_patches_are_asked_for(x):
     class Middle(Vit):
         def forward(self, x):

@@ -88,11 +88,11 @@ def head(bundle: Bundle, view: View, laid: Projection, n_points: int) -> None:
             "Nearest neurons on the neuron pages come from the original space."
         )
     show(
-        f"<p class='csp-id'>{plain(view.bundle)}</p>"
-        f"<h1 class='csp-title'>Map of {numbers.count(n_points)} neurons</h1>"
-        f"<p class='csp-lead'>{how} of the {words.term('concept vector', 'concept vectors')} of "
-        f"{words.method(laid.method)}: "
-        f"what lies close answers to similar things.{kept}</p>"
+        f"<p class='csp-id'>{plain(view.bundle)}</p><h1 class='csp-title'>Map of "
+        f"{numbers.count(n_points)} neurons</h1><p class='csp-lead'>{how} of the "
+        f"{words.term('concept vector', 'concept vectors')} of "
+        f"{words.method(laid.method)}: neurons that lie close together respond to similar "
+        f"things.{kept}</p>"
     )
 
 

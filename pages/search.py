@@ -46,9 +46,9 @@ def main() -> None:
 def start(bundle: Bundle, view: View) -> None:
     """Before the first search."""
     show(
-        "<p class='csp-lead'>Neurons are ranked by the cosine between your words, or your image, "
-        "and their concept vectors. Words of the vocabulary answer at once; other words and images "
-        "load the encoder first.</p>"
+        "<p class='csp-lead'>Neurons are ranked by the cosine between your words, or "
+        "your image, and their concept vectors. Words of the vocabulary give results at "
+        "once; for other words and for images, the encoder is loaded first.</p>"
     )
     examples = example_queries(bundle, store.MEMO, view.method, 12)
     if examples:

@@ -100,7 +100,7 @@ def groups_in_words(row: Mapping[str, Any]) -> str:
 POLYSEMANTICITY = Statistic(
     name="polysemanticity",
     title="Polysemanticity",
-    meaning="How far apart the two halves of the exemplars lie, from 0 to 2.",
+    meaning="How far apart the two groups of exemplars are, from 0 to 2.",
     measure=measure,
     low=0,
     high=2,

@@ -58,7 +58,7 @@ def across(found: Measured) -> Measured:
 REDUNDANCY = Statistic(
     name="redundancy",
     title="Redundancy",
-    meaning="Cosine with the mean exemplar of the most similar neuron of the layer.",
+    meaning="Cosine between the mean of the exemplars and the nearest such mean in the layer.",
     measure=measure,
     across=across,
     low=-1,

@@ -114,7 +114,7 @@ EMBEDDINGS = StageKind(
 
 ACTIVATIONS = StageKind(
     "activations",
-    "What every unit of a layer answers to every image.",
+    "The activation of every unit of a layer on every image.",
     of=("model", "layer"),
     needs=("images",),
     is_measured=True,
@@ -357,7 +357,7 @@ INFLUENCE = StageKind(
 
 TRUTH = StageKind(
     "truth",
-    "What the units of a layer really answer to, where somebody measured it.",
+    "What the units of a layer truly respond to, where somebody measured it.",
     of=("model", "layer"),
     needs=("activations", "neurons"),
     files=(

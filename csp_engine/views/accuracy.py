@@ -190,7 +190,7 @@ def search_recall(
             )
         progress("search", done, len(work))
     if not found:
-        raise InputError(f"No neuron of {bundle.name} answers to any of the concepts.")
+        raise InputError(f"No neuron of {bundle.name} responds to any of the concepts.")
     return pd.DataFrame(found).astype({"first_rank": "Int64"})
 
 

@@ -172,8 +172,8 @@ def test_spurious_neurons_stand_with_pairs_truth_and_influence(serve, case_bundl
     shown = html(at)
     assert audit.signed_share(first["share"]) in shown
     assert "true concept" in shown
-    assert "measured on 160 images kept aside" in shown
-    assert "to a clinical criterion, the others" in shown
+    assert "measured on 160 held-out images" in shown
+    assert "to a clinical criterion, and the others" in shown
     assert f"AUROC {first['auroc']:.2f}" in shown or "no concept is clear enough" in shown
 
 
@@ -202,8 +202,8 @@ def test_figures_of_images_that_were_seen_before_are_not_called_independent(serv
     shown = html(open_page("melanoma"))
     assert "On images of which some may have taken part in training" in shown
     assert "measured on 160 photographs of the probe set itself" in shown
-    assert "to a clinical criterion, the others" not in shown  # of those none was looked at
-    assert "kept aside" not in shown
+    assert "to a clinical criterion, and the others" not in shown  # of those none was looked at
+    assert "held-out" not in shown
 
 
 def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_bundle):

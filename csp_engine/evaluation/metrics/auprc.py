@@ -31,7 +31,7 @@ def average_precision(n_at_least_bp: Int32[np.ndarray, "b p"]) -> Float64[np.nda
 AUPRC = Metric(
     name="auprc",
     title="AUPRC",
-    meaning="Average precision of activation at finding images with the concept.",
+    meaning="Average precision of finding images with the concept by activation.",
     compute=auprc,
     low=0,
     high=1,

@@ -25,7 +25,7 @@ def pearson(
 PEARSON = Metric(
     name="pearson",
     title="Pearson",
-    meaning="Correlation of activation and concept.",
+    meaning="Correlation of activation with the presence of the concept.",
     compute=lambda judged: pearson(judged.activation_bn, judged.columns.value_nj),
     takes=("truth", "prediction"),
     low=-1,

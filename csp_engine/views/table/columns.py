@@ -79,21 +79,21 @@ _DECLARED = (
         "others",
         "Other methods",
         "text",
-        "What the other methods call it, where they are reliable.",
+        "Best labels of the other methods, where they are reliable.",
         "method",
     ),
     NeuronColumn(
         "disagreement",
         "Disagreement",
         "number",
-        "How far apart to the encoder two reliable labels by different methods lie at most, from 0 "
-        f"to 2; {1 - SAME_AT:g} and less counts as the same in other words.",
+        "How far apart the encoder places the reliable labels of different methods at "
+        f"most, from 0 to 2; up to {1 - SAME_AT:g} they count as the same in other words.",
         "disagreement",
         0.0,
         2.0,
     ),
     NeuronColumn(
-        "review", "Review", "text", "What reviewers say of it, or that they disagree.", "verdict"
+        "review", "Review", "text", "What reviewers say about it, or that they disagree.", "verdict"
     ),
     NeuronColumn("model", "Model", "text", "The network under study.", "target model"),
     NeuronColumn(
@@ -120,9 +120,9 @@ _DECLARED = (
     ),
     NeuronColumn(
         "match_null",
-        "Match null",
+        "Match percentile",
         "share",
-        "Share of random image sets that match the query less.",
+        "Share of random image sets that match the query less well.",
         "null",
         0.0,
         1.0,
@@ -131,7 +131,7 @@ _DECLARED = (
         "score",
         "Score",
         "number",
-        "Score of the best label; not on one scale across methods.",
+        "Score of the best label; different methods have different scales.",
         "score",
         is_ranged=True,
     ),
@@ -139,7 +139,7 @@ _DECLARED = (
         "margin",
         "Margin",
         "number",
-        "How far the best label is ahead of the second.",
+        "Score of the best label minus that of the second.",
         "margin",
         lowest=0.0,
         is_ranged=True,
@@ -159,7 +159,7 @@ _DECLARED = (
         "reliable",
         "Reliable",
         "flag",
-        "The best label beats those of 95 % of random image sets.",
+        "Whether the best label scores higher than those of 95 % of random image sets.",
         "reliable label",
     ),
     *_STATISTICS,
@@ -195,7 +195,7 @@ _DECLARED = (
         "truth",
         "Truth",
         "text",
-        "The concept that the neuron really answers to, measured on images with known concepts.",
+        "The concept that the neuron truly responds to, measured on images with known concepts.",
         "true concept",
         is_coloured=True,
     ),

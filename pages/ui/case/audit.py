@@ -118,18 +118,21 @@ def counts(view: View, case: Case) -> None:
 
 
 def true_of_unexpected(case: Case) -> str:
-    """What the unexpected neurons were measured to answer to, where that is known."""
+    """What the unexpected neurons were measured to respond to, where that is known."""
     rows = case.of_kind("unexpected")
     if "truth" not in rows or rows.empty:
         return ""
     found = rows["truth"].value_counts()
     parts = [
-        f"{numbers.count(n)} to {plain(name) if name else 'no known concept clearly enough'}"
+        f"{numbers.count(n)} to {plain(name) if name else 'no known concept clearly'}"
         for name, n in found.head(3).items()
     ]
     n_other = int(found.iloc[3:].sum())
     parts += [f"{numbers.count(n_other)} to others"] if n_other else []
-    return f" By the {words.term('true concept')}, the unexpected answer: {', '.join(parts)}."
+    return (
+        f" By their {words.term('true concept', 'true concepts')}, the unexpected ones "
+        f"respond: {', '.join(parts)}."
+    )
 
 
 def twin(bundle: Bundle, view: View, case: Case) -> None:
@@ -193,7 +196,7 @@ def twin(bundle: Bundle, view: View, case: Case) -> None:
             "truth": kinds.TextColumn(
                 "Truth",
                 help=words.tooltip(
-                    "What it answers to on other images; empty where unclear.", "true concept"
+                    "What it responds to on other images; empty if unclear.", "true concept"
                 ),
             ),
         },
@@ -242,18 +245,18 @@ def spurious(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
     if "truth" in rows:
         lead(truth_check(case, bundle))
     else:
-        lead("What these neurons truly answer to is not known in this bundle: look at the images, "
-             "and at what is recorded about them.")  # fmt: skip
+        lead("This bundle does not say what these neurons truly respond to: look at the "
+             "images, and at what is recorded about them.")  # fmt: skip
     for at, (_, row) in enumerate(rows.head(N_SPURIOUS).iterrows()):
         neuron(bundle, view, case, row, at)
 
 
 def truth_check(case: Case, bundle: Bundle) -> str:
-    """How the calls compare with what the neurons were measured to answer to."""
+    """How the calls compare with what the neurons were measured to respond to."""
     truth = bundle.truth(case.model, case.layers[0])
     n_images = numbers.count(truth.n_image) if truth else "?"
     is_own = truth is not None and truth.rule["provenance"].get("in_probe_set", False)
-    where = "photographs of the probe set itself" if is_own else "images kept aside"
+    where = "photographs of the probe set itself" if is_own else "held-out images"
     called = case.of_kind("spurious")
     right = case.true_share(called, "spurious")
     wrong = case.true_share(called, "valid")
@@ -262,11 +265,10 @@ def truth_check(case: Case, bundle: Bundle) -> str:
     truly = case.influential[case.influential["truth"].isin(case.texts["spurious"])]
     found = share_of(int((truly["kind"] == "spurious").sum()), len(truly))
     return (
-        f"Checked against the {words.term('true concept')} of each neuron, measured on {n_images} "
-        f"{where}: of those called spurious {with_interval(right)} truly answer to "
-        f"an artefact on the list, {criterion}"
-        "the others to nothing that clearly. Of the influential neurons that truly answer to an "
-        "artefact, "
+        f"Checked against the {words.term('true concept')} of each neuron, measured on "
+        f"{n_images} {where}: of the neurons called spurious, {with_interval(right)} "
+        f"truly respond to an artefact on the list, {criterion}and the others to nothing "
+        "clearly enough. Of the influential neurons that truly respond to an artefact, "
         f"{with_interval(found)} are called spurious."
     )
 

@@ -22,20 +22,21 @@ def summary(compared: Comparison, method: str) -> None:
     """How much the sides have in common."""
     n_mutual = compared.count("mutual")
     chance = (
-        f" A match must be more alike than {numbers.score(compared.bar)}, which 95 % of "
-        f"{words.term('null', 'random image sets')} do not reach."
+        f" A match must have a similarity above {numbers.score(compared.bar)}, which 95 % "
+        f"of {words.term('random image set', 'random image sets')} do not reach."
         if compared.bar is not None
         else f" {plain(method_title(method))} has no random image sets to compare with."
     )
     show(
         f"<p class='csp-lead'>Of {numbers.count(len(compared.rows))} neurons, "
-        f"<b>{numbers.count(n_mutual)}</b> have a partner on the other side: each is the other's "
-        f"{words.term('mutual match', 'best match')}. In {numbers.count(compared.count('differ'))} "
-        f"of these pairs the reliable labels differ. "
-        f"{numbers.count(compared.count('oneway'))} have a best match that is closer to another "
-        f"neuron here, and {numbers.count(compared.count('unmatched'))} have none. On the other "
-        f"side, {numbers.count(compared.n_other_unmatched)} of {numbers.count(compared.n_other)} "
-        f"are nobody's partner.{chance}</p>"
+        f"<b>{numbers.count(n_mutual)}</b> have a partner on the other side: each is the "
+        f"other's {words.term('mutual match', 'best match')}. In "
+        f"{numbers.count(compared.count('differ'))} of these pairs the reliable labels "
+        f"differ. {numbers.count(compared.count('oneway'))} have a best match that is "
+        "itself closer to another neuron here, and "
+        f"{numbers.count(compared.count('unmatched'))} have no match. On the other side, "
+        f"{numbers.count(compared.n_other_unmatched)} of "
+        f"{numbers.count(compared.n_other)} have no partner.{chance}</p>"
     )
 
 
@@ -95,8 +96,8 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
             ),
             "Match": kinds.TextColumn(
                 help=words.tooltip(
-                    "Mutual: each is the other's most similar one, more alike than random image "
-                    "sets would be.",
+                    "Mutual: each is the most similar to the other, and they are more alike than "
+                    "random image sets would be.",
                     "mutual match",
                 )
             ),

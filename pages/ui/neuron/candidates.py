@@ -60,13 +60,14 @@ def by_method(found: list[CandidateLabels]) -> str:
             f"<td>{each.above_null}</td></tr>"
         )
     head = (
-        f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best label</th>"
-        f"<th scope='col'>{term('score')}</th><th scope='col'>{term('margin')}</th>"
-        f"<th scope='col'>{term('null', 'above null')}</th>"
+        f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best "
+        f"label</th><th scope='col'>{term('score')}</th>"
+        f"<th scope='col'>{term('margin')}</th><th scope='col'>{term('percentile')}</th>"
     )
     return (
-        "<table class='csp-table methods' style='--cells: 3'><caption>As built. Scores of "
-        f"different methods are not on one scale.</caption><thead><tr>{head}</tr></thead>"
+        "<table class='csp-table methods' style='--cells: 3'><caption>As built. Scores "
+        "of different methods are on different scales. The percentile compares with the "
+        f"best label of each random image set.</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 

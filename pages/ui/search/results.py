@@ -66,8 +66,8 @@ def did_you_mean(bundle: Bundle, view: View, judged: Judged | None) -> None:
 def _on_cards() -> str:
     """What the two numbers of a card are."""
     return (
-        f"On each card: the cosine with the {term('concept vector')}, and its {term('percentile')} "
-        f"in the {term('null')}."
+        f"Each card shows the cosine with the {term('concept vector')} and its "
+        f"{term('percentile')} among {term('random image set', 'random image sets')}."
     )
 
 

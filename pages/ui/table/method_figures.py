@@ -30,8 +30,8 @@ def section(bundle: Bundle) -> None:
         show(claims_table(bundle))
         if figures is None:
             show(
-                "<p class='csp-quiet'>Which of them is right cannot be said here: what the neurons "
-                f"truly answer to is not known ({term('ground truth')}).</p>"
+                "<p class='csp-quiet'>Which of them is right cannot be said here, because what "
+                f"the neurons truly respond to is not known ({term('ground truth')}).</p>"
             )
         else:
             show(accuracy_table(figures))

@@ -69,11 +69,11 @@ def percentile(value: SupportsFloat, n_draws: int) -> str:
 
 
 def beats(value: SupportsFloat, n_draws: int) -> str:
-    """How many of the random image sets a score lies above, in words."""
+    """The random image sets that a score lies above, in words."""
     share = percentile(value, n_draws)
     if round(float(value) * n_draws) >= n_draws or share.startswith(">"):
-        return f"above all {count(n_draws)} random image sets"
-    return f"above {share} of {count(n_draws)} random image sets"
+        return f"all {count(n_draws)} random image sets"
+    return f"{share} of {count(n_draws)} random image sets"
 
 
 def _minus(text: str) -> str:

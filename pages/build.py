@@ -24,9 +24,9 @@ def main() -> None:
             return
         st.title("Build a bundle")
         show(
-            "<p class='csp-lead'>From your images and a model: what excites each neuron, what "
-            "looks the same and does not, and labels with scores. It runs by itself, also when "
-            "this page is closed, and a stopped build goes on where it was.</p>"
+            "<p class='csp-lead'>A build takes your images and a model and shows what excites each "
+            "neuron, which look-alikes do not, and which labels fit. It keeps running when this "
+            "page is closed, and a stopped build continues where it was.</p>"
         )
         earlier()
         build_form.draw()

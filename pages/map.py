@@ -71,8 +71,8 @@ def without_map(view: View) -> None:
     """Why there is nothing to see, and what to do."""
     show(f"<h1 class='csp-title'>No map of {plain(view.bundle)} yet</h1>")
     st.text(
-        "This bundle was made before maps were, or no neuron of it has a concept vector. Run the "
-        "same 'csp build' again to add the map; nothing else is computed anew."
+        "This bundle is older than the map, or none of its neurons has a concept vector. "
+        "Run the same 'csp build' again to add the map; nothing else is computed again."
     )
     link("layer", "All neurons as a table", {"bundle": view.bundle, "v": "1"})
 
@@ -83,9 +83,9 @@ def head(bundle: Bundle, view: View, laid: Projection, n_points: int) -> None:
     kept = ""
     if laid.neighbour_recall is not None:
         kept = (
-            f" A plane cannot keep all of them: of a neuron's ten nearest, "
-            f"{numbers.share(laid.neighbour_recall)} are also among the ten nearest here. "
-            "Nearest neurons on the neuron pages come from the original space."
+            " A plane cannot show every similarity: of a neuron's ten nearest neurons, "
+            f"{numbers.share(laid.neighbour_recall)} are also among its ten nearest on the "
+            "map. Neuron pages list the nearest in the original space."
         )
     show(
         f"<p class='csp-id'>{plain(view.bundle)}</p><h1 class='csp-title'>Map of "
@@ -136,8 +136,8 @@ def selection(
     """The neurons within the lasso as a table, or how to get there."""
     if not area:
         st.caption(
-            "Drag to move, scroll to zoom, click a point to open its neuron. With Lasso (or the "
-            "shift key held), draw around points to list them here."
+            "Drag to move, scroll to zoom, click a point to open its neuron. To list neurons "
+            "here, draw around them with Lasso or with the shift key held down."
         )
         with st.container(key="open"):
             link("layer", "All neurons as a table", view.params(layer=ALL_LAYERS, unit=""))

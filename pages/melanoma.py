@@ -31,10 +31,10 @@ def walk(bundle: Bundle, view: View) -> None:
     """The six steps; what the bundle lacks is said where it would have stood."""
     show(
         "<h1 class='csp-title'>What does a melanoma classifier look at?</h1>"
-        "<p class='csp-lead'>A network can call a melanoma by its name and still go by the ruler "
-        "beside it. Six steps from its accuracy to the neurons behind it; every number is read or "
-        "worked out from this bundle, and one click from its evidence. "
-        "<b>For research; not a medical device.</b></p>"
+        "<p class='csp-lead'>A network can be right about a melanoma and still rely on "
+        "the ruler beside it. Six steps lead from its accuracy to the neurons behind it. "
+        "Every number comes from this bundle, and its evidence is one click away. <b>For "
+        "research; not a medical device.</b></p>"
     )
     methods = methods_of(bundle, store.MEMO, view.model) or [view.method]
     if view.method not in methods:

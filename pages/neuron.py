@@ -142,16 +142,18 @@ def about(bundle: Bundle, view: View, n_hidden: int) -> None:
     """What the images are."""
     if view.show == "contrast":
         words = (
-            "<span></span> excites the neuron, <span class='quiet'></span> looks most like it and "
-            "leaves it quiet. Similarity is their cosine in the encoder."
+            "<span></span> excites the neuron; <span class='quiet'></span> looks most like "
+            "it but leaves the neuron quiet. Similarity is the cosine of the two in the "
+            "encoder."
         )
     elif view.show == "groups":
         split = split_of(bundle, view.neuron)
         words = (
-            f"The scored exemplars split in two. {term('polysemanticity', 'Polysemanticity')} "
-            f"{numbers.score(split.polysemanticity)}, "
-            f"{term('silhouette')} {numbers.score(split.silhouette)}: "
-            f"{split.words} Labels of a group are the nearest, not tested."
+            "The scored exemplars, split in two. "
+            f"{term('polysemanticity', 'Polysemanticity')} "
+            f"{numbers.score(split.polysemanticity)}, {term('silhouette')} "
+            f"{numbers.score(split.silhouette)}: {split.words} The labels of a group are "
+            "those nearest to it; whether they are reliable is not tested."
         )
     else:
         words = plain(choices.ABOUT[view.show])

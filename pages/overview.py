@@ -105,13 +105,14 @@ def five_sentences(bundle: Bundle, here: View, label: BestLabel) -> str:
         f"unit {here.unit} of {plain(here.model)} / {plain(here.layer)}.",
         f"<span class='mark'></span>Solid frames show {term('exemplar', 'exemplars')}: of "
         f"{numbers.count(bundle.n_images)} images, those that excite it most.",
-        f"<span class='mark quiet'></span>Dashed ones show {contrast}: they look most like the "
-        "exemplar beside them, yet leave the neuron quiet.",
-        "What exemplars have and contrast images lack is what the neuron stands for: of "
-        f"{n_labels} {term('label', 'labels')}, {method} finds that "
+        f"<span class='mark quiet'></span>Dashed frames show {contrast}: each looks most "
+        "like the exemplar beside it but leaves the neuron quiet.",
+        "What the exemplars show and the contrast images lack is what the neuron "
+        f"responds to: of {n_labels} {term('label', 'labels')}, {method} finds that "
         f"<b dir='auto'>{plain(label.text)}</b> fits best.",
-        f"That is a guess, called {term('reliable label', 'reliable')} only where it beats the "
-        "best labels of random image sets, so trust the images before the name.",
+        f"A label is a guess, called {term('reliable label', 'reliable')} only if it "
+        "scores higher than the best labels of 95 % of random image sets. Trust the "
+        "images more than the label.",
     )
     items = "".join(f"<li>{sentence}</li>" for sentence in sentences)
     return f"<ol class='csp-five csp-left'>{items}</ol>"

@@ -52,7 +52,7 @@ def start(bundle: Bundle, view: View) -> None:
     )
     examples = example_queries(bundle, store.MEMO, view.method, 12)
     if examples:
-        st.caption("Labels that some neuron here carries reliably")
+        st.caption("Reliable labels of neurons here")
         with st.container(horizontal=True, gap="xsmall", key="examples"):
             for text in examples:
                 link("search", text, view.search_params(text))
@@ -102,7 +102,7 @@ def results(bundle: Bundle, view: View) -> None:
         st.text(
             "No neuron passes these filters; widen or clear one of them."
             if len(whole)
-            else "No neuron with evidence in this layer; choose another layer."
+            else "No neuron of this layer has evidence; choose another layer."
         )
         return
     judged = standing.judged(bundle, store.MEMO, query, view.method, whole)

@@ -148,7 +148,7 @@ def test_labels_that_only_a_captioner_proposed_say_so(serve, tmp_path):
         source = dict(zip(bundle.labels()["text"], bundle.labels()["source"], strict=True))
         rows = [row[0] for row in table_rows(page)]
         proposed = [text for text in rows if source[text].startswith("captioner: ")]
-        found = re.search(r"in no list: (.*?)</p>", html(page))
+        found = re.search(r"on no list: (.*?)</p>", html(page))
         assert (found is not None) == bool(proposed)
         if found is not None:
             assert re.findall("“(.*?)”", found[1]) == proposed

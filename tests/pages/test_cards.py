@@ -74,9 +74,9 @@ def test_activations_keep_three_digits(value, shown):
 def test_a_percentile_is_never_finer_than_its_draws():
     assert numbers.percentile(1.0, 200) == "> 99.5 %"
     assert numbers.percentile(0.5, 200) == "50.0 %"
-    assert numbers.beats(1.0, 200) == "above all 200 random image sets"
-    assert numbers.beats(30 / 31, 30) == "above all 30 random image sets"
-    assert numbers.beats(0.25, 200) == "above 25.0 % of 200 random image sets"
+    assert numbers.beats(1.0, 200) == "all 200 random image sets"
+    assert numbers.beats(30 / 31, 30) == "all 30 random image sets"
+    assert numbers.beats(0.25, 200) == "25.0 % of 200 random image sets"
 
 
 def test_effects_of_one_column_show_the_same_digits():

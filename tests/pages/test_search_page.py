@@ -121,8 +121,8 @@ def test_what_stands_out_on_the_demo_shows_the_concept(method):
     ("standing", "n_good", "said"),
     [
         ("clear", 1, "<b>1 neuron stands out</b>"),
-        ("unsure", 3, "It fits 3 neurons better than the best label fits 95 % of 30 random"),
-        ("unsure", 0, "Exemplars of 7 of the nearest neurons hold more of it than chance gives"),
+        ("unsure", 3, "For 3 neurons, it scores higher than the best labels of 95 % of 30 random"),
+        ("unsure", 0, "Exemplars of 7 of the nearest neurons show more of it than chance gives"),
         ("none", 0, "<b>No neuron stands out for “red”.</b>"),
     ],
 )

@@ -217,7 +217,7 @@ def _no_output(bundle: Bundle, concepts: ConceptSet, model: str) -> str:
     stored = [bundle.influence(model, layer) for layer in bundle.layers(model)]
     outputs = next((found.output_names for found in stored if found is not None), None)
     if outputs is None:
-        return f"Bundle {bundle.name} does not know which outputs the neurons of {model} drive."
+        return f"Bundle {bundle.name} does not say which outputs the neurons of {model} drive."
     if concepts.output_of(outputs) is None:
         shown = ", ".join(outputs[:5]) + (", …" if len(outputs) > 5 else "")
         return f"{model} has no output called {concepts.title}; its outputs are {shown}."

@@ -113,20 +113,21 @@ def judgement(query: Query, method: str, found: Judged | None) -> Judgement:
     if found.best == "clear":
         n_clear = found.count("clear")
         many = f"{n_clear} or more" if n_clear == RANKED else f"{n_clear}"
-        verb = "neuron stands" if n_clear == 1 else "neurons stand"
+        verb, whose = ("neuron stands", "its") if n_clear == 1 else ("neurons stand", "their")
         return Judgement(
             f"{many} {verb} out",
-            f"for {query.title}: more of it in the exemplars than chance gives, and a better fit "
-            f"than the best {best} has on 95 % {sets}.",
+            f"for {query.title}: {whose} exemplars show more of it than chance gives, and it "
+            f"scores higher than the best {best}s of 95 % {sets}.",
         )
     if found.best == "unsure":
-        lead = f"Cannot tell whether any neuron is about {query.title}."
+        lead = f"Cannot tell whether any neuron responds to {query.title}."
         return Judgement(lead, f"{_why_unsure(found, best, sets)} Judge by the images.")
     return Judgement(
         f"No neuron stands out for {query.title}.",
-        "These are the nearest. Either their exemplars hold no more of it than chance gives, or "
-        f"half {sets} have a best {best} that fits better. Perhaps no neuron here stands for it; "
-        "perhaps the probe images do not show it, or the encoder does not know it.",
+        "These are the nearest, and chance alone could explain them: either their "
+        f"exemplars show no more of it than chance gives, or the best {best}s of half "
+        f"{sets} score higher. Perhaps no neuron here responds to it; perhaps the probe "
+        "images do not show it, or the encoder does not know it.",
     )
 
 
@@ -134,10 +135,11 @@ def _why_unsure(found: Judged, best: str, sets: str) -> str:
     if found.n_good:
         many = "1 neuron" if found.n_good == 1 else f"{numbers.count(found.n_good)} neurons"
         return (
-            f"It fits {many} better than the best {best} fits 95 % {sets}; but their exemplars "
-            "hold no more of it than chance gives."
+            f"For {many}, it scores higher than the best {best}s of 95 % {sets}, but the "
+            "exemplars show no more of it than chance gives."
         )
     return (
-        f"Exemplars of {found.n_rare} of the nearest neurons hold more of it than chance gives; "
-        f"but it fits none of them as well as the best {best} fits 95 % {sets}."
+        f"Exemplars of {found.n_rare} of the nearest neurons show more of it than chance "
+        f"gives, but for none of them does it score higher than the best {best}s of 95 % "
+        f"{sets}."
     )

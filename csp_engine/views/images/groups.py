@@ -65,7 +65,7 @@ def split_of(bundle: Bundle, neuron: NeuronRef) -> Split:
     elif silhouette >= SEPARATE:
         words = "the groups stand apart."
     else:
-        words = "the groups run into each other, so they may be one thing."
+        words = "the groups overlap, so they may show one thing."
     return Split(float(row["polysemanticity"]), silhouette, words)
 
 

@@ -74,16 +74,16 @@ class CandidateLabels:
     def verdict(self) -> Sentence:
         """How far the first label can be trusted, with what that rests on."""
         if not self.rows:
-            return Sentence("No label: there is nothing to score, or nothing left of it.")
+            return Sentence("No label: there are no exemplars, or nothing is left of them.")
         at = "From" if self.gamma is None else f"At γ = {self.gamma:g}, from"
         since = f"{at} {numbers.count(self.n_exemplars)} exemplars"
         if self.best_percentile is None:
             return Sentence(f"{since}. No random image sets to compare with.")
         beats = numbers.beats(self.best_percentile, self.n_draws)
         return Sentence(
-            f"{since}: as the best of all labels ",
+            f"{since}: the best label, ",
             self.rows[0].text,
-            f" is {beats}, which is ",
+            f", scores higher than the best labels of {beats}, so it is ",
             self.trust,
             ".",
         )

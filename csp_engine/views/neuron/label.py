@@ -97,14 +97,18 @@ def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
         reasons.append(Sentence("No method has labelled this layer."))
     elif not label.text:
         reasons.append(
-            Sentence(f"{title} has nothing to go by: no exemplars, or nothing left of them.")
+            Sentence(
+                f"{title} has nothing to compare labels with: there are no exemplars, or nothing "
+                "is left of them."
+            )
         )
     elif not label.is_reliable:
         reasons.append(
             Sentence(
                 f"The best {title} label, “",
                 label.text,
-                "”, does no better than the best label of random image sets of the same size.",
+                "”, is not reliable: it does not score higher than the best labels of 95 % of "
+                "random image sets of the same size.",
             )
         )
     return Heading(label, title, states, tuple(reasons))

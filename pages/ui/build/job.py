@@ -30,12 +30,12 @@ STEPS = {
     "load encoder": "Loading the encoder",
     "images": "Images through model and encoder",
     "labels": "Embedding the words",
-    "random image sets": "Random sets of images, to compare with",
+    "random image sets": "Random image sets, to compare with",
     "map": "Drawing the map",
     "exemplars": "Strongest images",
     "neighbours": "Look-alikes",
     "contrast images": "Contrast images",
-    "audit": "Measuring clarity and the like",
+    "audit": "Measuring exemplars",
     "candidates": "Captions",
     "influence": "Influence on the outputs",
 }
@@ -160,7 +160,7 @@ def ending(job: Job) -> None:
     if job.sentence:
         show(f"<p class='csp-problem' role='alert'>{plain(job.sentence)}</p>")
     else:
-        show("<p class='csp-lead'>What was finished is kept; resume to go on from there.</p>")
+        show("<p class='csp-lead'>Finished steps are kept; resume to continue from there.</p>")
     with st.container(horizontal=True):
         again: dict[str, Any] = {"key": "resume", "on_click": resume, "args": (job.name,)}
         other: dict[str, Any] = {"key": "change", "on_click": change, "args": (job.name,)}

@@ -34,7 +34,7 @@ from pages.ui.shell.page import go
 from pages.ui.table.neuron_rows import chosen, label_column
 
 N_SPURIOUS, N_PAIRS, N_UNEXPECTED, N_SHARED = 4, 4, 5, 3
-NEEDS = "This follows from step 3, for which this bundle lacks something."
+NEEDS = "This follows from step 3, for which something is missing in this bundle."
 
 
 NAMES = {"valid": "clinical criteria", "spurious": "artefacts", "neutral": "neutral concepts"}
@@ -62,15 +62,17 @@ def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
     if case is None:
         return
     shown = case.influential
-    among = "images that it calls so itself" if case.is_predicted else "images of that class"
+    among = "images that it assigns to that class" if case.is_predicted else "images of that class"
     lead(
-        f"Each point is one of the {numbers.count(len(shown))} neurons that together carry half of "
-        f"the influence on <i>{plain(case.output)}</i> in their layer ("
-        f"{words.term('gradient × activation')}, mean over {numbers.count(case.n_images)} probe "
-        f"{among}); larger points carry more. Up means like an artefact, right like a clinical "
-        "criterion. Dotted: what 95 % of random image sets stay below; beyond both lines, the "
-        "alignment further above its own decides. Below both, a neuron is <b>unexpected</b>: it "
-        "matters, and nothing on either list says why."
+        f"Each point is one of the {numbers.count(len(shown))} neurons that together "
+        f"carry half of the influence on <i>{plain(case.output)}</i> in their layer "
+        f"({words.term('gradient × activation')}, mean over "
+        f"{numbers.count(case.n_images)} probe {among}); larger points carry more. The "
+        "higher a point, the more its neuron aligns with an artefact; the further right, "
+        "with a clinical criterion. 95 % of random image sets stay below the dotted "
+        "lines. Beyond both lines, a neuron is named after the alignment that exceeds "
+        "its line by more. Below both, it is <b>unexpected</b>: it matters, and neither "
+        "list says why."
     )
     empty = " − cos(z, ∅)" if case.has_empty else ""
     show(
@@ -238,9 +240,10 @@ def spurious(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
         return
     first = min(N_SPURIOUS, len(rows))
     lead(
-        f"The {first} most influential of {numbers.count(len(rows))}. Left in each pair an image "
-        "that excites the neuron, right the most similar one that leaves it quiet: what the first "
-        "has and the second lacks is what the network takes into account."
+        f"The {first} most influential of {numbers.count(len(rows))}. In each pair, the "
+        "left image excites the neuron and the right one is the most similar image that "
+        "leaves it quiet: what the left image shows and the right one lacks is what the "
+        "network takes into account."
     )
     if "truth" in rows:
         lead(truth_check(case, bundle))

@@ -39,9 +39,10 @@ def retrained(bundle: Bundle, view: View, layers: tuple[str, ...], other: str | 
         return
     found = fate(bundle, case, second, view.method)
     lead(
-        "Training anew deals the units out anew, so a unit's number means little in the other "
-        f"network. Each influential neuron of {plain(case.model)} is therefore matched with the "
-        f"one of {plain(other)} in the same layer whose concept vector is nearest."
+        "Retraining changes what each unit responds to, so a unit's number means little "
+        f"in the other network. Each influential neuron of {plain(case.model)} is "
+        f"therefore matched with the neuron in the same layer of {plain(other)} that has "
+        "the nearest concept vector."
     )
     left, right = st.columns([1.25, 1], gap="medium")
     with right:
@@ -70,16 +71,17 @@ def verdict(case: Case, found: Fate) -> str:
     mine = found.rows[found.rows["kind"] == "spurious"]
     text = (
         f"Of the spurious neurons, {with_interval(spurious_)} have a match that carries a "
-        f"smaller share of the influence on <i>{plain(case.output)}</i> "
-        f"(median cosine of the matches {numbers.score(float(mine['cosine'].median()))}). "
-        "Some of that is bound to happen: they were chosen for being influential here. "
+        f"smaller share of the influence on <i>{plain(case.output)}</i> (median cosine of "
+        f"the matches {numbers.score(float(mine['cosine'].median()))}). Some loss is to "
+        "be expected, because they were chosen for being influential here. "
     )
     if not valid.n:
-        return text + "There is no valid neuron to compare with, so it says little."
+        return text + "There is no valid neuron to compare with, so this says little."
     gap, low, high = found.gap
     text += (
-        f"Of the valid neurons, chosen alike, it is {with_interval(valid)}. The difference "
-        f"is {points(gap)} points (95 % interval {points(low)} to {points(high)}), so "
+        f"Of the valid neurons, chosen in the same way, {with_interval(valid)} do. The "
+        f"difference is {points(gap)} points (95 % interval {points(low)} to "
+        f"{points(high)}), so "
     )
     if low > 0:
         text += "spurious neurons lost more than valid ones."
@@ -87,7 +89,9 @@ def verdict(case: Case, found: Fate) -> str:
         text += "spurious neurons lost less than valid ones."
     else:
         text += "these counts do not show that spurious neurons lost more than valid ones."
-    return text + " The intervals take neurons as independent, which those of one layer are not."
+    return text + (
+        " The intervals treat neurons as independent, although those of one layer are not."
+    )
 
 
 def kind_table(case: Case, second: Case) -> str:
@@ -149,7 +153,7 @@ def pairs(bundle: Bundle, view: View, found: Fate) -> None:
         alt=f"{len(shown)} spurious neurons with their nearest neurons in {other}",
     )
     st.caption(
-        "Press a label to open its neuron; select a row to open the match in "
+        "Click a label to open its neuron; select a row to open the match in "
         f"{markdown_text(other)}."
     )
     mine = pressed("opened_spurious", len(rows))

@@ -26,7 +26,7 @@ from pages.ui.shell import store
 from pages.ui.shell.page import link
 
 N_FOUND = 3
-UNSURE = "On images of which some may have taken part in training"
+UNSURE = "On images of which some may have been used in training"
 N_FEW_SLICES = 3
 """With more slices than this, the two furthest apart are a choice that has to be told."""
 
@@ -72,13 +72,13 @@ def fallen(tables: dict[str, pd.DataFrame]) -> list[str]:
             f"<b>{plain(fall.model)}</b> is right on {numbers.share(fall.high.share)} of "
             f"<i>{plain(fall.best)}</i> images and on {numbers.share(fall.low.share)} of "
             f"<i>{plain(fall.worst)}</i> images: {n_points} point{'' if n_points == 1 else 's'} "
-            f"{'fewer' if fall.gap >= 0 else 'more'} (95 % interval of the fall: "
+            f"{'lower' if fall.gap >= 0 else 'higher'} (95 % interval of the fall: "
             f"{points(fall.least)} to {points(fall.most)})."
         )
     n_slices = len(next(iter(tables.values())))
     if told and n_slices > N_FEW_SLICES:
         told.append(
-            f"Of {n_slices} slices these two lie furthest apart, so chance has a part in the gap."
+            f"Of {n_slices} slices, these two are the furthest apart, so part of the gap is chance."
         )
     return told
 
@@ -102,7 +102,7 @@ def accuracy_table(tables: dict[str, pd.DataFrame]) -> str:
             rows.append((f"{model} · {row['slice']}", float(row["accuracy"]), cells))
     columns = ("classifier · test images", "right", "95 % interval", "n", *(t for _, t in extra))
     is_unseen = all(rows["unseen"].all() for rows in tables.values() if "unseen" in rows)
-    title = "On images that took no part in training" if is_unseen else UNSURE
+    title = "On images that were not used in training" if is_unseen else UNSURE
     return bar_table(title, columns, rows)
 
 
@@ -112,9 +112,9 @@ def searches(bundle: Bundle, view: View) -> None:
         lead("This bundle has no search index of these concept vectors.")
         return
     lead(
-        "Words are compared with every neuron's "
-        f"{words.term('concept vector')} by cosine. A ruler or a patch of colour should move "
-        "nothing in a classifier of lesions; a blue-white veil should."
+        f"Words are compared with every neuron's {words.term('concept vector')} by "
+        "cosine. In a classifier of lesions, no neuron should respond to a ruler or a "
+        "patch of colour; some should respond to a blue-white veil."
     )
     columns = st.columns(len(melanoma(store.MEMO).searches), gap="medium")
     for at, (column, text) in enumerate(zip(columns, melanoma(store.MEMO).searches, strict=True)):
@@ -138,7 +138,8 @@ def preview(bundle: Bundle, view: View, text: str, key: str) -> None:
     for each in nearest_of(bundle, store.MEMO, query, view.model, view.method, N_FOUND):
         note = ""
         if each.percentile is not None:
-            note = numbers.beats(each.percentile, each.n_draws).replace(" image", "")
+            beaten = numbers.beats(each.percentile, each.n_draws).replace(" image", "")
+            note = f"above {beaten}"
         card = neuron_card(
             bundle,
             each.neuron,
@@ -165,15 +166,17 @@ def limits(bundle: Bundle) -> None:
     )
     items = [
         f"{first} Nothing here says how good a classifier is in a clinic.",
-        "Shown: which neurons move the output, what their images and words have in common, and how "
-        "that compares with chance. Not shown: that removing such a neuron would change a "
-        "decision; gradient × activation is a first-order estimate, and networks make up for what "
-        "is removed.",
-        "In the skin study of SemanticLens, pruning spurious neurons and retraining both raised "
-        "accuracy, and only retraining made the network much less sensitive to artefacts: accuracy "
-        "alone, as in step 1, is not enough, and neither are neurons alone.",
-        "A neuron can stand for what no list names. “Unexpected” means just that, and may as well "
-        "be a gap in the lists, in the vocabulary, or in what the encoder can see.",
+        "Shown: which neurons move the output, what their images and words have in "
+        "common, and how that compares with chance. Not shown: that removing such a "
+        "neuron would change a decision; gradient × activation is a first-order "
+        "estimate, and networks compensate for what is removed.",
+        "In the skin study of SemanticLens, pruning spurious neurons and retraining both "
+        "raised accuracy, but only retraining made the network much less sensitive to "
+        "artefacts: accuracy alone, as in step 1, is not enough, and neither are neurons "
+        "alone.",
+        "A neuron can respond to something that is on neither list. “Unexpected” means "
+        "no more than that; the gap may be in the lists, in the vocabulary, or in what "
+        "the encoder can see.",
         "What the probe set does not show cannot be found in it.",
     ]  # fmt: skip
     links = [

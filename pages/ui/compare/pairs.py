@@ -108,7 +108,7 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
         placeholder="–",
         alt=f"Neurons of {a.title} beside their best matches in {b.title}",
     )
-    st.caption("Press a label to open its neuron; select a row to see both neurons large.")
+    st.caption("Click a label to open its neuron; select a row to see both neurons enlarged.")
     st.download_button(
         "Download these pairs (CSV)",
         lambda: pairs_csv(a, b, rows),

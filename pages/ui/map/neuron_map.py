@@ -85,7 +85,7 @@ def draw(
             f"Map of {numbers.count(len(rows))} neurons coloured by {title.lower()}. Arrow keys "
             "move it, plus and minus zoom. The table of this bundle lists the same neurons."
         ),
-        "noWebgl": "This browser draws no WebGL; the table lists the same neurons.",
+        "noWebgl": "This browser has no WebGL; the table lists the same neurons.",
     }
     result = _MAP(
         key="map",

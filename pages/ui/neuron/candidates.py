@@ -126,7 +126,9 @@ def listed(found: CandidateLabels) -> None:
     show(bar_table(_verdict(found), columns, rows, marks=marks, is_markup=True))
     proposed = ", ".join(f"“{plain(row.text)}”" for row in found.rows if row.is_proposed)
     if proposed:
-        show(f"<p class='csp-quiet'>From the {term('captioner')}, in no list: {proposed}</p>")
+        show(
+            f"<p class='csp-quiet'>Proposed by the {term('captioner')}, on no list: {proposed}</p>"
+        )
 
 
 def _verdict(found: CandidateLabels) -> str:

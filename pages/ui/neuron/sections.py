@@ -30,7 +30,9 @@ def activations(bundle: Bundle, view: View) -> None:
     if driven:
         effect = term("gradient × activation", "effect")
         columns = (term("output"), effect, term("direct weight", "weight"), "images")
-        caption = "The effect is a mean over images; the weight stands where the layer feeds it"
+        caption = (
+            "The effect is a mean over images; the weight is given where the layer feeds the output"
+        )
         bars = []
         for each in driven:
             cells = (each.effect_text, each.weight_text, numbers.count(each.n_images))
@@ -67,11 +69,11 @@ def common(bundle: Bundle, view: View) -> str:
     but = ", where the property is known" if found.is_partly else ""
     return (
         "<h2 class='csp-h'>What the exemplars share</h2>"
-        "<table class='csp-table' style='--cells: 4'><caption>"
-        f"{found.n_chosen} exemplars, one of each {term('group')} and near-duplicate, against "
-        f"{numbers.count(bundle.n_images)} probe images{but}; 95 % intervals. The tick is the "
-        f"share among all.</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
-        "</table>"
+        f"<table class='csp-table' style='--cells: 4'><caption>{found.n_chosen} "
+        f"exemplars, one from each {term('group')} or set of near-duplicates, compared "
+        f"with {numbers.count(bundle.n_images)} probe images{but}; 95 % intervals. The "
+        f"tick marks the share among all images.</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>"
     )
 
 

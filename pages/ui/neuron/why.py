@@ -48,10 +48,10 @@ def section(bundle: Bundle, view: View, texts: list[str], gamma: float) -> None:
 def pairs(bundle: Bundle, view: View, found: Contributions) -> None:
     """The pairs that add most, then those that add least."""
     show(
-        f"<p class='csp-quiet csp-left'>{numbers.score(found.score)} for "
-        f"<b dir='auto'>{plain(found.text)}</b> is the sum of what {found.n_pairs} pairs add, and "
-        f"{found.n_for} of them speak for it. Under each image: its cosine with the "
-        f"{term('label')}. First the pairs that add most"
+        f"<p class='csp-quiet csp-left'>The score of <b dir='auto'>{plain(found.text)}</b>, "
+        f"{numbers.score(found.score)}, is the sum of what {found.n_pairs} pairs add; "
+        f"{found.n_for} of them raise it. Under each image: its cosine with the "
+        f"{term('label')}. The pairs that add most come first"
         f"{', then those that add least' if found.least else ''}.</p>"
     )
     tiles = [each.tile for each in (*found.most, *found.least)]

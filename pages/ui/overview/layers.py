@@ -41,10 +41,10 @@ def section(bundle: Bundle, view: View, method: str) -> None:
         name = state.layer if is_only else f"{state.model} / {state.layer}"
         rows.append(f"<tr><th scope='row'><a href='{plain(href)}'>{plain(name)}</a></th>{cells}")
     show(
-        "<h2 class='csp-h'>Layers</h2>"
-        "<table class='csp-table wide'><caption>Flagged: dead, dense, constant or never positive. "
-        f"Labelled: with a {term('reliable label')} by that {term('method')}. A layer opens the "
-        "table of its neurons.</caption>"
-        f"<thead><tr><th scope='col'>{term('layer')}</th>{head}</tr></thead>"
+        "<h2 class='csp-h'>Layers</h2><table class='csp-table wide'><caption>Flagged: "
+        "dead, dense, constant or never positive. Labelled: with a "
+        f"{term('reliable label')} by that {term('method')}. Click a layer for the table "
+        "of its neurons.</caption><thead><tr>"
+        f"<th scope='col'>{term('layer')}</th>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )

@@ -13,8 +13,8 @@ _PATHS = st.components.v2.component(
     "csp_paths",
     html=(
         "<figure><svg role='img' aria-label='Scores of labels by gamma'></svg>"
-        "<figcaption>Labels that fall from left to right live on what exemplars share with their "
-        "contrast images.</figcaption></figure>"
+        "<figcaption>A label that falls from left to right describes what the exemplars "
+        "share with their contrast images.</figcaption></figure>"
     ),
     css=asset("paths.css"),
     js=asset("paths.js"),

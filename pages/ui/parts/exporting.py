@@ -43,9 +43,10 @@ def pages_button(
     size = estimated_bytes(bundle, n_neurons)
     if size > MAX_BYTES:
         show(
-            f"<p class='csp-quiet'>As pages that open from disk, {plain(what)} would take about "
-            f"{plain(size_text(size))}, too much for a download. Where the bundle lies, run: "
-            f"<code>csp export {plain(bundle.path.name)} pages --format html</code></p>"
+            f"<p class='csp-quiet'>As pages that open from disk, {plain(what)} would take "
+            f"about {plain(size_text(size))}, too much for a download. On the machine with "
+            f"the bundle, run: <code>csp export {plain(bundle.path.name)} pages --format "
+            "html</code></p>"
         )
         return
     st.download_button(

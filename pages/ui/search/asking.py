@@ -122,7 +122,7 @@ def vocabulary(bundle: Bundle, view: View) -> None:
         return  # the results would say the same, with the sentence
     if texts:
         st.selectbox(
-            f"Or pick one of the {len(texts):,} labels that are some neuron's best",
+            f"Or pick one of the {len(texts):,} best labels of neurons",
             texts,
             index=None,
             placeholder="choose a label",

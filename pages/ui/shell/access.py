@@ -93,7 +93,7 @@ def _sign_in(auth: Mapping[str, Any]) -> None:
             if st.button(markdown_text(label), key=f"sign_in_{name}", type="primary"):
                 st.login(name)
     except StreamlitError as error:
-        _refuse("", f"Sign-in is not set up rightly: {str(error).strip().splitlines()[0]}")
+        _refuse("", f"Sign-in is not set up correctly: {str(error).strip().splitlines()[0]}")
 
 
 def _email() -> str:

@@ -60,9 +60,10 @@ def card(bundle: Bundle, view: View) -> None:
     else:
         st.text(NO_EXEMPLARS)
     show(
-        "<p class='csp-quiet csp-key'><span></span> excites the neuron, <span class='quiet'></span>"
-        f" looks most like it and leaves it quiet. <a href='{plain(whole)}' target='_blank' "
-        "rel='noopener'>Open in the neuron browser</a></p>"
+        "<p class='csp-quiet csp-key'><span></span> excites the neuron; "
+        "<span class='quiet'></span> looks most like it but leaves the neuron quiet. "
+        f"<a href='{plain(whole)}' target='_blank' rel='noopener'>Open in the neuron "
+        "browser</a></p>"
     )
 
 
@@ -78,6 +79,6 @@ def embed_code(view: View) -> None:
     with box:
         st.code(f'<iframe src="{plain(address)}" width="720" height="560"></iframe>', "html")
         st.caption(
-            "Pages of other origins may show it if the server was started with "
+            "Other sites can embed it only if the server was started with "
             "CSP_FRAME_ANCESTORS naming them."
         )

@@ -60,7 +60,7 @@ def accuracy_table(figures: dict[str, Any]) -> str:
     first = next(iter(figures["methods"].values()))
     n_concepts = numbers.count(first["best_by_concept"]["n_concepts"])
     blind = first["chance"]
-    chance = "" if blind is None else f" A label drawn blindly: {numbers.share(blind)}."
+    chance = "" if blind is None else f" A label drawn at random: {numbers.share(blind)}."
     caption = (
         f"Best label right, for the {numbers.count(figures['n_with_truth'])} neurons with a known "
         f"{term('true concept')}, {n_concepts} concepts in all.{chance} By concept: the mean over "
@@ -90,7 +90,7 @@ def differences(figures: dict[str, Any]) -> list[str]:
             f"{verdict(each['low'], each['high'], one, two)}"
             for gap, each, where in over
         ]
-        told.append(f"<li>{one} less {two}: {'; '.join(parts)}.</li>")
+        told.append(f"<li>{one} minus {two}: {'; '.join(parts)}.</li>")
     return told
 
 

@@ -23,18 +23,22 @@ def audit(
         str, typer.Option(help="A TOML file of valid and spurious concepts, or melanoma.")
     ] = "melanoma",
     model: Annotated[
-        str | None, typer.Option(help="Which classifier; by default the first with such an output.")
+        str | None, typer.Option(help="The classifier; by default the first with such an output.")
     ] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Whose concept vectors; the first that has a null.")
+        str | None,
+        typer.Option(
+            help="Method whose concept vectors are compared; by default the first with random "
+            "image sets."
+        ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many neurons to print.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether the neurons that matter for an output align with valid or spurious concepts.
+    """Show whether the neurons that matter for an output align with valid or spurious concepts.
 
     Example:
         csp audit skin.csp --concepts concepts.toml

@@ -102,10 +102,18 @@ def label(
     bundle: Annotated[Path, typer.Argument(help="A finished bundle; changed in place.")],
     vocabulary: Annotated[
         list[str] | None,
-        typer.Option("--vocabulary", "-v", help="New labels: shipped name or text file."),
+        typer.Option(
+            "--vocabulary",
+            "-v",
+            help="New labels: the name of a shipped vocabulary, or a text file.",
+        ),
     ] = None,
     gamma: Annotated[
-        float | None, typer.Option(help="Share of the contrast projection removed, 0 to 1.")
+        float | None,
+        typer.Option(
+            help="How much of what exemplars share with their contrast images CSP takes away, 0 "
+            "to 1."
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -124,13 +132,13 @@ def label(
     captioner: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a captioner that proposes labels; where the bundle has candidates they "
-            "stay, unless this is another."
+            help="Folder of a captioner that proposes labels; the bundle's candidates are kept "
+            "unless this is another captioner."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
-    """Label a finished bundle again with another vocabulary, gamma or method; images stay unread.
+    """Label a finished bundle again with another vocabulary, gamma or method, without its images.
 
     Example:
         csp label resnet50.csp --gamma 0.5
@@ -211,8 +219,8 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         for notice in model.get("notices", ())
     ]
     notices += [
-        f"{'/'.join(kinds.INFLUENCE.parts(name))}: influence is of predicted classes, as not "
-        "every class of the images is the name of an output."
+        f"{'/'.join(kinds.INFLUENCE.parts(name))}: influence is measured on predicted "
+        "classes, because not every class of the images is the name of an output."
         for name, record in bundle.manifest.stages.items()
         if kinds.INFLUENCE.is_of(name)
         and record.facts.get("is_predicted_class")

@@ -31,7 +31,7 @@ MINUTES = 90
 @app.callback(invoke_without_command=True)
 def demo(
     context: Context,
-    port: Annotated[int, typer.Option(help="Port of the browser.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port to serve the demo on.")] = 8501,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
     ] = True,
@@ -50,12 +50,12 @@ def demo(
 def build(
     out: Annotated[
         Path,
-        typer.Option(help="Where the finished demo goes.", show_default=MADE_AT),
+        typer.Option(help="Folder for the finished demo.", show_default=MADE_AT),
     ] = SHIPPED if IS_CHECKOUT else Path(MADE_AT),
     work: Annotated[
-        Path, typer.Option(help="Where it is made; an interrupted build goes on from there.")
+        Path, typer.Option(help="Work folder; an interrupted build continues from there.")
     ] = WORK_FOLDER,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Make every part of the demo from a seed: photographs, networks, bundle; then ship them.
 
@@ -85,15 +85,15 @@ def draw(
         str, typer.Option(help="probe, words, biased, fair, clean or counter; see docs/demo.md.")
     ] = "probe",
     count: Annotated[int, typer.Option(min=1, help="Number of photographs.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     masks: Annotated[
-        bool, typer.Option("--masks", help="Also write where each thing is, pixel by pixel.")
+        bool, typer.Option("--masks", help="Also write where each object is, pixel by pixel.")
     ] = False,
 ) -> None:
     """Draw simulated photographs, with tables of all that is known of them, into a new folder.
 
     cases.csv holds every control, probe.csv is a probe table for 'csp build'. The folder appears
-    when all is drawn; until then it is called OUT.part, and the same command goes on there.
+    when all is drawn; until then it is called OUT.part, and the same command continues there.
 
     Example:
         csp demo draw lesions --scenario counter --count 200 --masks
@@ -108,14 +108,16 @@ def draw(
 @app.command("verify")
 def verify(
     folder: Annotated[
-        Path, typer.Argument(help="A shipped demo; else that of this project.", show_default=False)
+        Path,
+        typer.Argument(help="Folder of a demo; by default the shipped one.", show_default=False),
     ] = SHIPPED,
     against: Annotated[
         Path | None,
         typer.Option(help="Work folder of a finished 'csp demo build' to compare weights with."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only hash the files; draw nothing again.")
+        bool,
+        typer.Option("--quick", help="Only check the hashes of the files; draw nothing again."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -25,8 +25,12 @@ BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")]
 
 def layers(
     model: Annotated[str, typer.Argument(help="Target model, as for 'csp build --model'.")],
-    weights: Annotated[Path | None, typer.Option(help="Local checkpoint.")] = None,
-    preprocessing: Annotated[Path | None, typer.Option(help="JSON file.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Local checkpoint (safetensors or .pt).")
+    ] = None,
+    preprocessing: Annotated[
+        Path | None, typer.Option(help="JSON file that replaces the model's own preprocessing.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the layers of a model whose units can be browsed, with shapes and unit counts.
@@ -71,7 +75,7 @@ def layers(
 
 
 def info(bundle: BundlePath, as_json: AsJson = False) -> None:
-    """Tell what a bundle holds, from which inputs and with which parameters.
+    """Show what a bundle contains, and the inputs and parameters it was built with.
 
     Example:
         csp info resnet50.csp
@@ -201,22 +205,24 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
 def search(
     bundle: BundlePath,
     text: Annotated[
-        list[str] | None, typer.Argument(help="Texts; neurons near their mean come first.")
+        list[str] | None,
+        typer.Argument(help="Texts to search for; neurons nearest to their mean come first."),
     ] = None,
-    but_not: Annotated[
-        list[str] | None, typer.Option("--not", help="Texts to stay away from.")
-    ] = None,
+    but_not: Annotated[list[str] | None, typer.Option("--not", help="Texts to avoid.")] = None,
     image: Annotated[Path | None, typer.Option(help="An image file to search by.")] = None,
     like: Annotated[
         str | None, typer.Option(help="A neuron, model/layer/unit, to find others like it.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Whose concept vectors to search.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method whose concept vectors are searched.")
+    ] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
     ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="How many neurons.")] = 10,
     encoder: Annotated[
-        str | None, typer.Option("--encoder", "-e", help="Where the bundle's encoder is now.")
+        str | None,
+        typer.Option("--encoder", "-e", help="Where the bundle's encoder is now, if it moved."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -277,11 +283,11 @@ def search(
 def doctor(
     encoder: Annotated[
         list[str] | None,
-        typer.Option("--encoder", "-e", help="Encoders to ask about; else a usual one."),
+        typer.Option("--encoder", "-e", help="Encoders to check; by default a common one."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what is installed, which models are on this machine, and what would be downloaded.
+    """Show what is installed, which models are on this machine, and what would be downloaded.
 
     Example:
         csp doctor --encoder open_clip/ViT-B-32/laion2b_s34b_b79k

@@ -26,11 +26,11 @@ def reviews(
         Format, typer.Option("--format", help="A table, or a list of objects.")
     ] = Format.CSV,
 ) -> None:
-    """Print every verdict that was given on a bundle's neurons, the oldest first.
+    """Print every verdict on a bundle's neurons, oldest first.
 
-    Verdicts belong to a model, so those given on another build of the bundle come along, marked.
-    They are read from the database that CSP_REVIEWS names, else from `reviews.sqlite` beside the
-    bundle or in the folder `bundles`.
+    Verdicts belong to a model, so those given on another build of the bundle are listed too, and
+    marked. They are read from the database that CSP_REVIEWS names, else from `reviews.sqlite`
+    beside the bundle or in the folder `bundles`.
 
     Example:
         csp reviews resnet50.csp --format json

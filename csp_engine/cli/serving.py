@@ -22,12 +22,10 @@ APP_PATH = ROOT / "app.py"
 
 def serve(
     bundles: Annotated[
-        list[Path] | None, typer.Argument(help="Bundles, or folders that hold some.")
+        list[Path] | None, typer.Argument(help="Bundles, or folders of bundles.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="Port; the next free one is taken if it is busy.")
-    ] = 8501,
+    port: Annotated[int, typer.Option(help="Port; if it is busy, the next free one.")] = 8501,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
     ] = False,
@@ -35,8 +33,8 @@ def serve(
         bool | None,
         typer.Option(
             "--read-only/--no-read-only",
-            help="Only show, and build nothing from the browser; by default where other machines "
-            "can reach the address.",
+            help="Only show bundles, and build none from the browser; the default if other "
+            "machines can reach the address.",
             show_default=False,
         ),
     ] = None,

@@ -26,12 +26,13 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="csv, parquet or jsonl, else from the name; html for a folder of pages.",
+            help="csv, parquet or jsonl, by default from the file's name; html for a folder of "
+            "pages.",
         ),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Label methods; all if none is named.", rich_help_panel=TABLE),
+        typer.Option(help="Label methods; by default all.", rich_help_panel=TABLE),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only this target model.")] = None,
     layer: Annotated[
@@ -43,7 +44,8 @@ def export(
     neuron: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only these, model/layer/unit or a text file with one a line, in this order.",
+            help="Only these neurons, in this order: model/layer/unit, or a text file with one "
+            "per line.",
             rich_help_panel=PAGES,
         ),
     ] = None,
@@ -144,20 +146,21 @@ def import_(
     name: Annotated[
         str | None,
         typer.Option(
-            help="What to call the labels' method; else the file's name.", rich_help_panel=TABLE
+            help="Name for the method of these labels; by default the file's name.",
+            rich_help_panel=TABLE,
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Target model, where the source does not say which or has several."),
+        typer.Option(help="Target model, if the source names none or several."),
     ] = None,
     layer: Annotated[
         str | None,
         typer.Option(
             "--layer",
             "-l",
-            help="Layer, where a table does not say; always needed for NeuroLens, as in "
-            "layer4@mean.",
+            help="Layer, such as layer4@mean, if a table does not say; always needed for "
+            "NeuroLens.",
         ),
     ] = None,
     encoder: Annotated[
@@ -165,19 +168,20 @@ def import_(
         typer.Option(
             "--encoder",
             "-e",
-            help="The bundle's encoder, so that imported labels can be searched; for NeuroLens the "
-            "encoder it used, so that new texts can be.",
+            help="The bundle's encoder, so that imported labels can be searched; for NeuroLens, "
+            "the encoder it used, so that new texts can be searched.",
         ),
     ] = None,
     texts: Annotated[
         Path | None,
         typer.Option(
-            help="File of the texts that NeuroLens embedded, one a line.", rich_help_panel=NEUROLENS
+            help="File of the texts that NeuroLens embedded, one per line.",
+            rich_help_panel=NEUROLENS,
         ),
     ] = None,
     text_set: Annotated[
         str | None,
-        typer.Option(help="Which of its text sets that is.", rich_help_panel=NEUROLENS),
+        typer.Option(help="Which of NeuroLens' text sets they are.", rich_help_panel=NEUROLENS),
     ] = None,
     vocabulary: Annotated[
         list[str] | None,
@@ -197,7 +201,9 @@ def import_(
     ] = None,
     image_set: Annotated[
         str | None,
-        typer.Option(help="Which image set, if there are several.", rich_help_panel=NEUROLENS),
+        typer.Option(
+            help="Which of NeuroLens' image sets, if there are several.", rich_help_panel=NEUROLENS
+        ),
     ] = None,
     image_encoder: Annotated[
         str | None,

@@ -127,9 +127,9 @@ _DECLARED = (
         is_needed=True,
         order="model",
         label="Model",
-        hint="The network to look into: torchvision/NAME, timm/NAME, hf-hub:ORG/NAME, or "
-        "transformers/NAME_OR_FOLDER. For a checkpoint of your own, name its architecture here "
-        "and the file under More options.",
+        hint="The network to study: torchvision/NAME, timm/NAME, hf-hub:ORG/NAME, or "
+        "transformers/NAME_OR_FOLDER. For a checkpoint of your own, name its "
+        "architecture here and the file under More options.",
         example="torchvision/resnet50",
     ),
     BuildOption(
@@ -141,7 +141,7 @@ _DECLARED = (
         is_many=True,
         order="layers",
         label="Layers",
-        hint="Where the neurons are that are described. A pattern such as blocks.* takes several; "
+        hint="Where the neurons are. A pattern such as blocks.* takes several layers; "
         "layer@max pools by the maximum.",
         example="choose or type, such as layer4",
     ),
@@ -154,9 +154,9 @@ _DECLARED = (
         is_needed=True,
         order="encoder",
         label="Encoder",
-        hint="Compares images with words: any open_clip or transformers CLIP or SigLIP model, by "
-        "name or from a folder, or vectors you have already. A name may have to be downloaded "
-        "first.",
+        hint="Compares images with words: any open_clip or transformers CLIP or SigLIP model, "
+        "by name or from a folder, or vectors that you already have. A name may have to "
+        "be downloaded first.",
         example="open_clip/ViT-B-32/laion2b_s34b_b79k",
     ),
     BuildOption(
@@ -170,7 +170,7 @@ _DECLARED = (
     ),
     BuildOption(
         name="vocabulary",
-        help="general, textures, colours, dermoscopy, or a text file with a label a line; "
+        help="general, textures, colours, dermoscopy, or a text file with one label per line; "
         "may be given several times.",
         flags=("--vocabulary", "-v"),
         panel=LABELS,
@@ -179,7 +179,7 @@ _DECLARED = (
         may_be_path=True,
         order="vocabulary",
         label="Words to try as labels",
-        hint="Lists that come with the project, or text files of your own with a label a line.",
+        hint="Lists that come with the project, or text files of your own with one label per line.",
         example="choose a list or type the path of a text file",
     ),
     BuildOption(
@@ -202,7 +202,7 @@ _DECLARED = (
     ),
     BuildOption(
         name="weights_key",
-        help="What to take of a checkpoint with several networks, such as state_dict_ema.",
+        help="Which network to take from a checkpoint with several, such as state_dict_ema.",
         panel=MODEL,
     ),
     BuildOption(
@@ -215,7 +215,7 @@ _DECLARED = (
     ),
     BuildOption(
         name="pooling",
-        help=f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}, where a layer does not say.",
+        help=f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}, if a layer does not say.",
         panel=MODEL,
         choices=POOLINGS,
         order="pooling",
@@ -235,16 +235,16 @@ _DECLARED = (
         panel=MODEL,
         order="preprocessing",
         label="Preprocessing",
-        hint="JSON file that replaces the model's own.",
+        hint="JSON file that replaces the model's own preprocessing.",
     ),
     BuildOption(
         name="class_names",
         kind=Path,
-        help="Text file, one output name a line.",
+        help="Text file with one output name per line.",
         panel=MODEL,
         order="class_names",
         label="Names of the outputs",
-        hint="Text file, one name a line.",
+        hint="Text file with one name per line.",
     ),
     BuildOption(
         name="output",
@@ -254,7 +254,7 @@ _DECLARED = (
     ),
     BuildOption(
         name="layout",
-        help="Order of a layer's axes, if that cannot be told: nchw, nhwc, ntc, nct or tnc "
+        help="Order of a layer's axes, if it cannot be inferred: nchw, nhwc, ntc, nct or tnc "
         "(n images, c channels, h and w positions, t tokens).",
         panel=MODEL,
     ),
@@ -296,20 +296,20 @@ _DECLARED = (
     BuildOption(
         name="image_root",
         kind=Path,
-        help="Folder that a table's paths start from.",
+        help="Folder that the paths in a table are relative to.",
         panel=PROBE,
         order="image_root",
-        label="Folder that its paths start from",
-        hint="Else that of the table.",
+        label="Folder that its paths are relative to",
+        hint="By default the folder of the table.",
     ),
     BuildOption(
         name="limit",
         kind=int,
-        help="Use so many images, evenly spaced.",
+        help="Use only this many images, evenly spaced.",
         panel=PROBE,
         least=1,
         order="limit",
-        label="Use so many images",
+        label="How many images to use",
         example="all",
     ),
     BuildOption(
@@ -349,14 +349,14 @@ _DECLARED = (
     BuildOption(
         name="gamma",
         kind=float,
-        help="Share of the contrast projection that CSP removes.",
+        help="How much of what an exemplar shares with its contrast images CSP takes away.",
         flags=("--set",),
         parameter="gamma",
         least=0,
         most=1,
         order="gamma",
         label="γ",
-        hint="Share of what an exemplar has in common with its contrast images that is taken away.",
+        hint="How much of what an exemplar shares with its contrast images is taken away.",
         example=f"{PRESETS['default'].gamma:g}",
     ),
     BuildOption(
@@ -372,7 +372,7 @@ _DECLARED = (
     BuildOption(
         name="influence_images",
         kind=int,
-        help="Images to take gradients for; 0 for none.",
+        help="How many images to take gradients for; 0 for none.",
         panel=RUN,
         default=512,
         least=0,

@@ -123,7 +123,7 @@ _DECLARED = (
         "Match percentile",
         "share",
         "Share of random image sets that match the query less well.",
-        "null",
+        "percentile",
         0.0,
         1.0,
     ),

@@ -117,7 +117,7 @@ def listed(found: CandidateLabels) -> None:
         if row.raw_place is not None:
             cells.insert(1, _moved(row.raw_place, place))
         rows.append((row.text, share, cells))
-    columns = ["label", term("score"), term("margin"), term("percentile", "null")]
+    columns = ["label", term("score"), term("margin"), term("percentile")]
     if has_raw:
         columns[1] = f"{term('raw score', 'raw')} → {term('score')}"
     if has_moved:
@@ -138,7 +138,8 @@ def _verdict(found: CandidateLabels) -> str:
         return plain(said)
     return (
         f"{plain(said.before)}<b dir='auto'>{plain(said.name)}</b>{plain(said.after)}"
-        f"{term('reliable label', said.word)}{said.end}"
+        f"{term('reliable label', said.word)}{said.end} Percentiles below compare the scores of "
+        "the same label."
     )
 
 

@@ -121,7 +121,7 @@ PICTURES = {
     ),
     "gamma": Picture(
         "neuron",
-        "Labels that fall from left to right",
+        "A label that falls from left to right",
         lambda b: neuron_view(clear_neuron(b), gamma="0.4"),
         top="γ (built with",
     ),

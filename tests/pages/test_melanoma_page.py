@@ -79,7 +79,7 @@ def test_the_walk_has_six_steps_and_no_problem(serve, case_bundle):
 def test_accuracy_is_what_the_bundle_holds_with_its_interval(serve, case_bundle):
     serve(case_bundle)
     shown = html(open_page("melanoma"))
-    assert "On images that took no part in training" in shown
+    assert "On images that were not used in training" in shown
     for model in ("biased", "retrained"):
         for row in Bundle.open(case_bundle).performance(model).to_dict("records"):
             assert f"{model} · {row['slice']}" in shown
@@ -200,7 +200,7 @@ def test_what_is_recorded_of_exemplars_stands_beside_a_neuron_if_chance_does_not
 def test_figures_of_images_that_were_seen_before_are_not_called_independent(serve, damaged):
     serve(case_world.with_facts(damaged, {"ruler": "artefact"}, is_own=True))
     shown = html(open_page("melanoma"))
-    assert "On images of which some may have taken part in training" in shown
+    assert "On images of which some may have been used in training" in shown
     assert "measured on 160 photographs of the probe set itself" in shown
     assert "to a clinical criterion, and the others" not in shown  # of those none was looked at
     assert "held-out" not in shown
@@ -265,7 +265,7 @@ def test_a_bundle_of_photographs_says_what_is_not_known(serve, bare_bundle):
     shown = html(at)
     assert "no test figures of skin" in shown
     assert "influence on <i>Malignant</i>" in shown
-    assert "not known in this bundle" in shown
+    assert "This bundle does not say what these neurons truly respond to" in shown
     assert "no second classifier" in shown
     assert "those of this bundle" in shown
     assert "csp-problem" not in shown

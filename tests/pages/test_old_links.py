@@ -29,7 +29,7 @@ OLD = {
         "in a table with filters or an order",
     ],
     "/neuron?bundle=small&layer=second@mean&unit=5&why=red&v=1": [
-        "<b dir='auto'>red</b> is the sum of what",
+        "The score of <b dir='auto'>red</b>, ",
     ],
     "/neuron?bundle=small&layer=second@mean&unit=5&card=yes&v=1": ["Open in the neuron browser"],
     "/search?bundle=small&q=red&method=semanticlens&v=1": ["<li dir='auto'>red-like</li>"],

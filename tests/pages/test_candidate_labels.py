@@ -164,7 +164,8 @@ def test_why_a_label_scores_is_shown_pair_by_pair_and_sums_to_its_score(serve, s
     at = open_page("neuron", layer=LAYER, unit=str(UNIT))
     at.selectbox(key="_why").set_value(text).run()
     assert at.query_params["why"] == text
-    assert f"{ranking.score_uk[UNIT, 0]:.3f} for <b dir='auto'>{text}</b>" in html(at)
+    score = f"{ranking.score_uk[UNIT, 0]:.3f}"
+    assert f"The score of <b dir='auto'>{text}</b>, {score}, is the sum" in html(at)
     grids = [json.loads(each.proto.json) for each in at.get("bidi_component")]
     grid = next(each for each in grids if each.get("label") == f"What pairs add to {text}")
     added = [float(tile["note"].split("adds ")[1].replace("−", "-")) for tile in grid["tiles"]]

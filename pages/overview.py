@@ -111,7 +111,7 @@ def five_sentences(bundle: Bundle, here: View, label: BestLabel) -> str:
         f"responds to: of {n_labels} {term('label', 'labels')}, {method} finds that "
         f"<b dir='auto'>{plain(label.text)}</b> fits best.",
         f"A label is a guess, called {term('reliable label', 'reliable')} only if it "
-        "scores higher than the best labels of 95 % of random image sets. Trust the "
+        "scores higher than the best labels of 95 % of random image sets; trust the "
         "images more than the label.",
     )
     items = "".join(f"<li>{sentence}</li>" for sentence in sentences)

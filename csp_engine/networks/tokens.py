@@ -145,10 +145,13 @@ def _by_grid(
     n_stated, grids = model.n_prefix_tokens, observed.grids
     smaller = [grid for grid in grids if grid < n_tokens]
     if n_stated:
+        n_left = n_tokens - n_stated
+        is_left_grid = n_left in grids or _may_be_grid(n_left, model.input_shape)
         if _is_bare(n_tokens, n_stated, grids):
             return TokenCount()
-        n_left = n_tokens - n_stated
-        if smaller and n_left not in grids and not _may_be_grid(n_left, model.input_shape):
+        if not is_left_grid and _may_be_grid(n_tokens, model.input_shape):
+            return TokenCount()  # the patches alone, before class tokens join them
+        if smaller and not is_left_grid:
             return TokenCount(
                 question=f"has {n_tokens} tokens, {n_tokens - max(smaller)} more than a grid of "
                 f"{max(smaller)} patches, where the model's names tell of {n_stated}"

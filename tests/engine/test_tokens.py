@@ -113,6 +113,28 @@ def test_one_pass_with_another_class_token_serves_every_layer():
     assert len(calls) <= 6
 
 
+def test_patches_alone_are_told_without_a_feature_map():
+    class Linear(nn.Module):
+        """Patches by slicing and a linear layer; four registers join them afterwards."""
+
+        num_prefix_tokens = 4
+
+        def __init__(self):
+            super().__init__()
+            self.embed, self.norm = nn.Linear(192, 16), nn.LayerNorm(16)
+            self.reg_token = nn.Parameter(torch.randn(1, 4, 16))
+
+        def forward(self, x):
+            assert x.shape[-2:] == (32, 32)
+            t = x.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).reshape(-1, 16, 192)
+            t = self.embed(t)
+            return self.norm(torch.cat([self.reg_token.expand(len(t), -1, -1), t], 1))
+
+    embed, norm = select_layers(wrapped(Linear()), ["embed", "norm"])
+    assert (embed.shape[0], embed.n_prefix_tokens) == (16, 0)
+    assert (norm.shape[0], norm.n_prefix_tokens) == (20, 4)
+
+
 def test_token_mixing_layers_need_no_answer():
     class Mixer(nn.Module):
         def __init__(self):

@@ -146,19 +146,19 @@ def label(
     from csp_engine.bundle import Bundle
     from csp_engine.captioners import load_captioner
     from csp_engine.pipeline import bundle_captioner, needs_captions, needs_texts, relabel
-    from csp_engine.pipeline.recipe import Recipe, changed, named_recipe
+    from csp_engine.pipeline.recipe import Recipe, named_recipe
     from csp_engine.words.vocabularies import read_vocabulary
 
     opened = Bundle.open(bundle)
-    recipe = Recipe.from_json(opened.manifest.recipe)
-    if preset is not None:
-        recipe = named_recipe(preset, None, {})
     overrides = _assignments(set_)
     if gamma is not None:
         overrides["gamma"] = gamma
     if method:
         overrides["methods"] = tuple(method)
-    recipe = changed(recipe, overrides)
+    if preset is not None:
+        recipe = named_recipe(preset, None, overrides)
+    else:
+        recipe = Recipe.restated(opened.manifest.recipe, overrides)
     words = read_vocabulary(vocabulary) if vocabulary else None
     asked = None
     if captioner is not None:

@@ -134,6 +134,16 @@ class Recipe:
         """The recipe a manifest keeps; unknown entries are refused."""
         return changed(cls(), stored)
 
+    @classmethod
+    def restated(cls, stored: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+        """The recipe a manifest keeps, with changes; nothing is left of methods that go.
+
+        So a bundle that was labelled by an extension can be labelled again without it.
+        """
+        methods = _convert({**stored, **changes}.get("methods", cls().methods), tuple)
+        kept = {k: v for k, v in stored.items() if "." not in k or k.split(".")[0] in methods}
+        return changed(cls(), {**kept, **changes})
+
 
 def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """A recipe with some parameters replaced, each converted to the type it has.

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,8 @@ def test_labelling_again_without_the_extension_names_the_method_that_is_missing(
     recipe = Bundle.open(folder / "a.csp").manifest.recipe
     with pytest.raises(InputError, match="'toy_rule' does not exist; choose one of csp"):
         Recipe.from_json(recipe)
+    again = Recipe.restated(recipe, {"methods": "csp"})
+    assert (again.methods, again.n_exemplars, again.parameters) == (("csp",), 6, ())
 
 
 # ---------------------------------------------------------------- what a method declares
@@ -267,6 +270,21 @@ def test_a_run_of_units_is_read_without_a_copy():
 def test_parameters_of_methods_are_checked_by_name(values, words):
     with pytest.raises(InputError, match=words):
         changed(Recipe(), values)
+
+
+@pytest.mark.parametrize("methods", ["csp", "semanticlens,csp"])
+def test_published_parameters_come_with_the_preset(monkeypatch, methods):
+    """Those of the recipe's fields, and those of methods that are named with the preset."""
+    steps = Parameter("n_steps", 3, "steps", low=1, published=9)
+    method = replace(written(("exemplars",), print), name="stepper", parameters=(steps,), depth="")
+    monkeypatch.setitem(METHODS, "stepper", method)
+    recipe = named_recipe("paper", None, {"methods": f"{methods},stepper"})
+    assert (recipe.weighting, recipe.prior, recipe.gamma) == ("raw", "layer", 1.0)
+    assert recipe.method_params("stepper") == {"n_steps": 9}
+    chosen = {"methods": "csp,stepper", "stepper.n_steps": 4, "weighting": "rank"}
+    recipe = named_recipe("paper", None, chosen)
+    assert (recipe.weighting, recipe.method_params("stepper")["n_steps"]) == ("rank", 4)
+    assert named_recipe("default", None, chosen | {"stepper.n_steps": 3}).weighting == "rank"
 
 
 def test_parameters_of_methods_survive_the_manifest():

@@ -195,7 +195,7 @@ def needs_captions(bundle: Bundle, recipe: Recipe) -> bool:
     """Whether ``relabel`` would have to ask the captioner of a bundle again."""
     if "captioner" not in bundle.manifest.inputs:
         return False
-    held, wanted = Recipe.from_json(bundle.manifest.recipe), recipe
+    held, wanted = Recipe.restated(bundle.manifest.recipe, {"methods": recipe.methods}), recipe
     layers = [(model, layer) for model in bundle.model_names for layer in bundle.layers(model)]
     return any(getattr(held, name) != getattr(wanted, name) for name in _SHAPED_BY) or not all(
         bundle.has(kinds.CANDIDATES.name(*layer)) for layer in layers

@@ -83,8 +83,10 @@ class Bundle(StageFiles):
 
     def methods(self, model: str, layer: str) -> tuple[str, ...]:
         """Names of the label methods that scored a layer: those of the recipe first."""
-        held = kinds.SCORES.among(self.manifest.stages)
-        found = [of[2] for of in held if of[:2] == (model, layer)]
+        # Asked many times for one neuron, so names are compared before they are taken apart.
+        start = kinds.SCORES.name(model, layer, "")
+        rests = [s.removeprefix(start) for s in self.manifest.stages if s.startswith(start)]
+        found = [rest for rest in rests if "/" not in rest]  # with one, it is another model's
         order = list(self.manifest.recipe.get("methods", []))
         return tuple(sorted(found, key=lambda m: (order.index(m) if m in order else 99, m)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
-from csp_engine.exports.html.portrait import N_PAIRS, Portrayer
+from csp_engine.exports.html.portrait import N_PAIRS, pairs_in_brief, portrait_of
 from csp_engine.exports.html.selection import Selection
 from csp_engine.exports.html.tables import NeuronTable, first_method, labels_in, table_of
 from csp_engine.methods import method_title
@@ -81,12 +81,11 @@ class Site:
             progress("images", done, len(images))
 
     def _neuron_pages(self, progress: Progress) -> Iterator[tuple[str, bytes]]:
-        portrayer = Portrayer(self.bundle, self.memo, self.method)
         total, done = self.selection.n_neurons, 0
         for number, chosen in enumerate(self.selection.lists):
             neurons = chosen.neurons
             for at, neuron in enumerate(neurons):
-                portrait = portrayer.portrait(neuron)
+                portrait = portrait_of(self.bundle, self.memo, neuron, self.method)
                 self._images |= portrait.images
                 path = self._paths[neuron]
                 yield (
@@ -113,8 +112,7 @@ class Site:
         shown = next((r for t in tables for r in t.rows if r.label.is_reliable), None)
         example = None
         if shown is not None:
-            portrayer = Portrayer(self.bundle, self.memo, self.method)
-            example = (shown, portrayer.pairs(shown.neuron, 4))
+            example = (shown, pairs_in_brief(self.bundle, self.memo, shown.neuron, 4))
         return self._page(
             "overview.html",
             "index.html",

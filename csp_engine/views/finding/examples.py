@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.search import rank_like, row_of, stored_label
 from csp_engine.types import NeuronRef
-from csp_engine.views.address import View
 from csp_engine.views.controls import SAME_AT, own_labels
-from csp_engine.views.finding.index import index_of, searchable_methods
+from csp_engine.views.finding.index import index_of
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label
 
 
-def nearest(bundle: Bundle, memo: Memo, view: View, n: int = 6) -> list[tuple[NeuronRef, float]]:
-    """The neurons whose concept vectors lie closest to this one's, over all layers."""
-    if view.method not in searchable_methods(bundle):
+def nearest(
+    bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str, n: int = 6
+) -> list[tuple[NeuronRef, float]]:
+    """The neurons whose concept vectors lie closest to this one's, over all layers.
+
+    None where the method has no search index, or has not labelled this layer.
+    """
+    is_indexed = bundle.has(kinds.INDEX.name(method))
+    if not is_indexed or method not in bundle.methods(neuron.model, neuron.layer):
         return []
-    index, rows = index_of(bundle, memo, view.method)
-    row = row_of(rows, NeuronRef(view.model, view.layer, view.unit))
-    ranking = rank_like(index, row, n)
+    index, rows = index_of(bundle, memo, method)
+    ranking = rank_like(index, row_of(rows, neuron), n)
     near = rows[["model", "layer", "unit"]].take(ranking.row_m)
     places = zip(near["model"], near["layer"], near["unit"], strict=True)
     return [

@@ -79,7 +79,7 @@ def common(bundle: Bundle, view: View) -> str:
 
 def neighbours(bundle: Bundle, view: View) -> None:
     """Neurons with the nearest concept vectors."""
-    near = nearest(bundle, store.MEMO, view)
+    near = nearest(bundle, store.MEMO, view.neuron, view.method)
     if not near:
         return
     show("<h2 class='csp-h'>Nearest neurons</h2>")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -23,7 +28,44 @@ def write_whole(path: Path, text: str) -> None:
     Args:
         path: in a folder that exists; ``.tmp-NAME`` beside it is used meanwhile.
         text: written as UTF-8, its line ends as they are.
+
+    Raises:
+        OSError: if something other than a file has this name.
     """
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
+    with replacing(path, path.with_name(f".tmp-{path.name}")) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def replacing(path: Path, temporary: Path) -> Generator[Path]:
+    """A new empty file to write to, which takes the name ``path`` if nothing fails.
+
+    Raises:
+        OSError: if a folder, a link, a pipe or a device has this name: none is replaced, or
+            written through.
+    """
+    require_file_or_nothing(path)
+    temporary.unlink(missing_ok=True)
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        yield temporary
+        require_file_or_nothing(path)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def require_file_or_nothing(path: Path) -> None:
+    """Refuse to write where something other than a file is.
+
+    Raises:
+        OSError: as said.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        kind = path.lstat().st_mode
+        if not stat.S_ISREG(kind):
+            what = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}.get(stat.S_IFMT(kind))
+            raise OSError(
+                errno.EEXIST, f"it is {what or 'a device or pipe'}, not a file", str(path)
+            )

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import math
 import mmap
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 
+from csp_engine.bundle.checks.inside import NotInside, Stamp, open_plain
+from csp_engine.bundle.checks.later import found_altered, hash_later, is_known, remember
+from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.kinds import stage_kind
-from csp_engine.bundle.manifest import Manifest, StageRecord
+from csp_engine.bundle.manifest import MANIFEST_NAME, FileRecord, Manifest, StageRecord
 from csp_engine.errors import BundleError
+
+IN_MEMORY = 1 << 22
+"""Bytes up to which an array is read and hashed at once, and then held in memory."""
+
+LARGEST_HASHED = 1 << 30
+"""Bytes from which on only ``verify`` hashes a file; the largest are the activations."""
 
 
 class StreamedArray(np.memmap):
@@ -32,7 +47,10 @@ class StreamedArray(np.memmap):
 class StageFiles:
     """A bundle's manifest and the files it names, read-only.
 
-    Arrays are memory-mapped when first asked for. Instances may be shared between threads.
+    A file is checked against its hash when it is first read: a small one before anything of it is
+    used, a large one in the background, after which whoever reads it again is told. Small arrays
+    are held in memory; large ones are memory-mapped, and looked at for changes at every reading.
+    Instances may be shared between threads.
     """
 
     def __init__(self, path: Path, manifest: Manifest, digest: str) -> None:
@@ -40,6 +58,9 @@ class StageFiles:
         self.manifest = manifest
         self.digest = digest
         self._cache: dict[tuple[str, ...], Any] = {}
+        self._open: dict[tuple[str, str], tuple[BinaryIO, Stamp]] = {}
+        self._altered: dict[tuple[str, str], str] = {}
+        self._lock = threading.RLock()
 
     @property
     def name(self) -> str:
@@ -83,6 +104,15 @@ class StageFiles:
             BundleError: if the manifest does not list it, this copy leaves it out, or it is missing
                 or cut off.
         """
+        self.opened(stage, name).close()
+        return self.path / self.stage(stage).directory / name
+
+    def listed(self, stage: str, name: str) -> FileRecord:
+        """What the manifest says of one file.
+
+        Raises:
+            BundleError: if it does not list it, or this copy leaves it out.
+        """
         record = self.stage(stage)
         if record.omitted:
             raise BundleError(self.left_out(stage))
@@ -92,15 +122,120 @@ class StageFiles:
                 f"Stage {stage!r} of bundle {self.name} has no file {name!r}; "
                 f"it has {', '.join(record.files)}."
             )
-        path = self.path / record.directory / name
-        size = path.stat().st_size if path.is_file() else None
-        if size != entry.bytes:
-            what = "is missing" if size is None else f"has {size} bytes instead of {entry.bytes}"
+        return entry
+
+    def fact(self, stage: str, name: str) -> Any:
+        """A small result that the manifest keeps of a stage.
+
+        Raises:
+            BundleError: if it does not.
+        """
+        record = self.stage(stage)
+        if name not in record.facts:
             raise BundleError(
-                f"Bundle {self.name} is damaged: {record.directory}/{name} {what}; "
-                "run 'csp build' with the same inputs to repair it."
+                f"Bundle {self.name} is damaged: its {MANIFEST_NAME} says nothing of {name} in "
+                f"stage {stage!r}; restore it from a copy, or build it again into an empty folder."
             )
-        return path
+        return record.facts[name]
+
+    def param(self, stage: str, name: str) -> Any:
+        """A parameter that a stage was made with.
+
+        Raises:
+            BundleError: if the manifest does not say.
+        """
+        record = self.stage(stage)
+        if name not in record.params:
+            raise BundleError(
+                f"Bundle {self.name} is damaged: its {MANIFEST_NAME} does not say with which "
+                f"{name} stage {stage!r} was made; restore it from a copy, or build it again."
+            )
+        return record.params[name]
+
+    def opened(self, stage: str, name: str) -> BinaryIO:
+        """One file of a stage, open, of the size that the manifest lists.
+
+        Raises:
+            BundleError: if the manifest does not list it, this copy leaves it out, or it is
+                missing, cut off, or no plain file inside of the bundle.
+        """
+        entry = self.listed(stage, name)
+        directory = self.stage(stage).directory
+        where = f"{directory}/{name}"
+        try:
+            handle = open_plain(self.path / directory, name)
+        except NotInside as error:
+            raise self._damaged(f"{where} cannot be used: {error}") from None
+        except FileNotFoundError:
+            raise self._damaged(f"{where} is missing") from None
+        except OSError as error:
+            raise self._damaged(f"{where} cannot be read ({error.strerror})") from None
+        size = Stamp.of(handle).size
+        if size != entry.bytes:
+            handle.close()
+            raise self._damaged(f"{where} has {size} bytes instead of {entry.bytes}")
+        return handle
+
+    def _damaged(self, what: str) -> BundleError:
+        return BundleError(
+            f"Bundle {self.name} is damaged: {what}; "
+            "run 'csp build' with the same inputs to repair it."
+        )
+
+    def content(self, stage: str, name: str) -> bytes:
+        """All bytes of a file, checked against its hash.
+
+        Raises:
+            BundleError: as ``file``, and if the file was altered.
+        """
+        entry = self.listed(stage, name)
+        with self.opened(stage, name) as handle:
+            content = handle.read(entry.bytes + 1)
+            if len(content) != entry.bytes:
+                raise self._changed(stage, name)
+            if not is_known(handle.fileno(), entry.sha256):
+                if hashlib.sha256(content).hexdigest() != entry.sha256:
+                    where = f"{self.stage(stage).directory}/{name}"
+                    raise self._damaged(f"{where} was altered (its sha256 does not match)")
+                remember(handle.fileno(), entry.sha256)
+        return content
+
+    def kept_open(self, stage: str, name: str) -> BinaryIO:
+        """A large file, open as long as this object is; it is hashed in the background.
+
+        Raises:
+            BundleError: as ``file``, if it has changed since it was opened, or was found altered.
+        """
+        key = (stage, name)
+        with self._lock:
+            if key not in self._open:
+                handle = self.opened(stage, name)
+                self._open[key] = handle, Stamp.of(handle)
+                entry = self.listed(stage, name)
+                if entry.bytes <= LARGEST_HASHED:
+                    hash_later(handle.fileno(), entry.sha256, self._teller(stage, name))
+            handle, stamp = self._open[key]
+        if Stamp.of(handle) != stamp:
+            raise self._changed(stage, name)
+        if key in self._altered:
+            raise self._damaged(self._altered[key])
+        return handle
+
+    def _teller(self, stage: str, name: str) -> Callable[[bool], None]:
+        altered, where = self._altered, f"{self.stage(stage).directory}/{name}"
+
+        def tell(is_right: bool) -> None:
+            if not is_right:
+                altered[stage, name] = f"{where} was altered (its sha256 does not match)"
+                found_altered.append(str(self._damaged(altered[stage, name])))
+
+        return tell
+
+    def _changed(self, stage: str, name: str) -> BundleError:
+        return BundleError(
+            f"{self.stage(stage).directory}/{name} of bundle {self.name} has changed while it was "
+            "open; open the bundle again, and run 'csp verify' to see whether it is whole."
+        )
 
     def left_out(self, stage: str) -> str:
         """The sentence for whoever needs an omitted stage."""
@@ -110,37 +245,95 @@ class StageFiles:
         )
 
     def array(self, stage: str, name: str) -> np.ndarray:
-        """A memory-mapped, read-only array of a stage."""
+        """A read-only array of a stage: in memory if it is small, else memory-mapped."""
         key = (stage, name)
+        file = f"{name}.npy"
         if key not in self._cache:
-            path = self.file(stage, f"{name}.npy")
-            entry = self.stage(stage).files[f"{name}.npy"]
-            try:
-                values = np.load(path, mmap_mode="r", allow_pickle=False)
-            except ValueError:
-                values = None
-            if values is None or (str(values.dtype), values.shape) != (entry.dtype, entry.shape):
-                raise BundleError(
-                    f"Bundle {self.name} is damaged: {path.name} of stage {stage!r} is not the "
-                    "array the manifest lists; run 'csp verify' to see what else is."
-                )
+            entry = self.listed(stage, file)
+            is_small = entry.bytes <= IN_MEMORY
+            values = self._small(stage, file) if is_small else self._mapped(stage, file)
+            if (str(values.dtype), values.shape) != (entry.dtype, entry.shape):
+                raise self._no_array(stage, file)
+            fault = fault_of_array(self, stage, name, values)
+            if fault:
+                raise self._damaged(f"{self.stage(stage).directory}/{file} {fault}")
             self._cache[key] = values
+        elif (stage, file) in self._open:
+            self.kept_open(stage, file)
         return self._cache[key]
+
+    def _no_array(self, stage: str, file: str) -> BundleError:
+        return BundleError(
+            f"Bundle {self.name} is damaged: {file} of stage {stage!r} is not the array the "
+            "manifest lists; run 'csp verify' to see what else is."
+        )
+
+    def _small(self, stage: str, file: str) -> np.ndarray:
+        content = self.content(stage, file)
+        try:
+            shape, is_fortran, dtype, start = _npy_header(io.BytesIO(content))
+            if dtype.itemsize * math.prod(shape) != len(content) - start:
+                raise self._no_array(stage, file)
+            flat = np.frombuffer(content, dtype, offset=start, count=math.prod(shape))
+        except BundleError:
+            raise
+        except Exception:  # numpy parses the header as Python and raises what that raises
+            raise self._no_array(stage, file) from None
+        return flat.reshape(shape, order="F" if is_fortran else "C")
+
+    def _mapped(self, stage: str, file: str) -> np.ndarray:
+        handle = self.kept_open(stage, file)
+        with os.fdopen(os.dup(handle.fileno()), "rb") as own:
+            own.seek(0)
+            try:
+                shape, is_fortran, dtype, start = _npy_header(own)
+                if dtype.itemsize * math.prod(shape) != os.fstat(own.fileno()).st_size - start:
+                    raise self._no_array(stage, file)
+                order: Any = "F" if is_fortran else "C"
+                return np.memmap(own, dtype, "r", start, shape, order)
+            except BundleError:
+                raise
+            except Exception:  # as above
+                raise self._no_array(stage, file) from None
 
     def table(self, stage: str, name: str) -> pd.DataFrame:
         """A table of a stage, kept after the first reading; do not change it."""
         key = (stage, name)
         if key not in self._cache:
-            path = self.file(stage, f"{name}.parquet")
+            file = f"{name}.parquet"
+            content = self.content(stage, file)
             try:
-                self._cache[key] = pd.read_parquet(path)
-            except (OSError, ValueError) as error:
+                rows = pd.read_parquet(io.BytesIO(content))
+            except Exception as error:  # half a dozen types, by which bytes are wrong
                 raise BundleError(
-                    f"Bundle {self.name} is damaged: {path.name} of stage {stage!r} cannot be read "
+                    f"Bundle {self.name} is damaged: {file} of stage {stage!r} cannot be read "
                     f"({type(error).__name__}); run 'csp verify' to see what else is."
                 ) from None
+            fault = fault_of_table(self, stage, name, rows)
+            if fault:
+                raise self._damaged(f"{self.stage(stage).directory}/{file} {fault}")
+            self._cache[key] = rows
         return self._cache[key]
 
     def streamed(self, stage: str, name: str) -> np.ndarray:
         """The same array, for reading large parts of it once: see ``StreamedArray``."""
         return self.array(stage, name).view(StreamedArray)
+
+
+def _npy_header(handle: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, order, type and place of the values of a ``.npy`` file without objects.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    version = np.lib.format.read_magic(handle)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise ValueError(f"version {version} of the format")
+    shape, is_fortran, dtype = read(handle)
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"an array of {dtype}")
+    return shape, is_fortran, dtype, handle.tell()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -9,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from csp_engine.bundle.checks.inside import open_plain
+from csp_engine.bundle.checks.structure import Malformed, require_shapes, require_types
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.errors import BundleError
 from csp_engine.hashing import canonical_json, sha256_json
@@ -17,6 +20,9 @@ SCHEMA = 1
 """Version of the layout that docs/bundle.md describes; readers refuse any other."""
 
 MANIFEST_NAME = "manifest.json"
+
+LARGEST_MANIFEST = 1 << 28
+"""Bytes; a bundle of a thousand layers stays far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +115,23 @@ def read_manifest(bundle_path: Path) -> Manifest:
     Raises:
         BundleError: if it is missing, altered, or of another schema.
     """
-    path = bundle_path / MANIFEST_NAME
+    return read_whole_manifest(bundle_path)[0]
+
+
+def read_whole_manifest(bundle_path: Path) -> tuple[Manifest, str]:
+    """The manifest and the sha256 of the file it was read from.
+
+    Raises:
+        BundleError: as ``read_manifest``.
+    """
     if not bundle_path.is_dir():
         raise BundleError(f"There is no bundle at {bundle_path}; make one with: csp build --help")
     try:
-        text = path.read_text("utf-8")
+        with open_plain(bundle_path / MANIFEST_NAME) as handle:
+            content = handle.read(LARGEST_MANIFEST + 1)
+        if len(content) > LARGEST_MANIFEST:
+            raise BundleError(_damaged(bundle_path, f"has over {LARGEST_MANIFEST >> 20} MB"))
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise BundleError(
             f"{bundle_path} holds no finished stage (no {MANIFEST_NAME}); if a build was "
@@ -121,38 +139,48 @@ def read_manifest(bundle_path: Path) -> Manifest:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(_damaged(bundle_path, f"cannot be read ({error})")) from None
+    return _parsed(bundle_path, text), hashlib.sha256(content).hexdigest()
+
+
+def _parsed(bundle_path: Path, text: str) -> Manifest:
     try:
         body = json.loads(text)
         schema = body["schema"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BundleError(_damaged(bundle_path, "is not complete JSON")) from None
-    if schema != SCHEMA:
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema != SCHEMA:
         raise BundleError(
-            f"Bundle {bundle_path.name} has schema {schema!r}, written by engine "
-            f"{body.get('engine_version', 'unknown')}; this version reads schema {SCHEMA}. "
-            "Install the version that wrote it, or build the bundle again."
+            f"Bundle {bundle_path.name} has schema {repr(schema)[:40]}, written by engine "
+            f"{str(body.get('engine_version', 'unknown'))[:40]}; this version reads schema "
+            f"{SCHEMA}. Install the version that wrote it, or build the bundle again."
         )
     stated = body.pop("self_sha256", None)
     try:
         if stated != sha256_json(body):
             raise BundleError(_damaged(bundle_path, "was altered (its own hash does not match)"))
-        stages = {}
-        for name, record in body["stages"].items():
-            files = {
-                file: FileRecord(
-                    entry["sha256"],
-                    entry["bytes"],
-                    entry["dtype"],
-                    None if entry["shape"] is None else tuple(entry["shape"]),
-                )
-                for file, entry in record["files"].items()
-            }
-            record["files"] = files
-            stages[name] = StageRecord(**record)
-        body["stages"] = stages
-        return Manifest(**body)
-    except (KeyError, TypeError, ValueError, AttributeError):
+        require_types(body)
+        stages = {name: _record(record) for name, record in body["stages"].items()}
+        require_shapes(stages)
+        whole: dict[str, Any] = {**body, "stages": stages}
+        return Manifest(**whole)
+    except Malformed as error:
+        raise BundleError(_damaged(bundle_path, str(error))) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise BundleError(_damaged(bundle_path, "lacks required fields")) from None
+
+
+def _record(record: dict[str, Any]) -> StageRecord:
+    files = {
+        file: FileRecord(
+            entry["sha256"],
+            entry["bytes"],
+            entry["dtype"],
+            None if entry["shape"] is None else tuple(entry["shape"]),
+        )
+        for file, entry in record["files"].items()
+    }
+    known: dict[str, Any] = {**record, "files": files}
+    return StageRecord(**known)
 
 
 def _damaged(bundle_path: Path, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -9,18 +10,17 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
-from csp_engine.bundle.files import StageFiles
-from csp_engine.bundle.manifest import MANIFEST_NAME, read_manifest
+from csp_engine.bundle.files import IN_MEMORY, StageFiles
+from csp_engine.bundle.manifest import read_whole_manifest
 from csp_engine.bundle.stored import Projection, Samples, StoredInfluence, StoredTruth
 from csp_engine.errors import MissingModelError
-from csp_engine.hashing import sha256_file
 from csp_engine.types import ContrastSet, Exemplars, LabelScores
 
 
 class Bundle(StageFiles):
     """A finished bundle on disk, read-only.
 
-    Opening reads the manifest and nothing else; arrays are memory-mapped when first asked for.
+    Opening reads and checks the manifest and nothing else; files are checked when first asked for.
     Instances may be shared between threads.
     """
 
@@ -32,9 +32,7 @@ class Bundle(StageFiles):
             BundleError: if it is missing, damaged or of another schema.
         """
         path = Path(path)
-        manifest = read_manifest(path)
-        digest = sha256_file(path / MANIFEST_NAME)
-        return cls(path, manifest, digest)
+        return cls(path, *read_whole_manifest(path))
 
     # ---------------------------------------------------------------- what there is
 
@@ -93,11 +91,11 @@ class Bundle(StageFiles):
     @property
     def n_images(self) -> int:
         """Number of probe images that could be read."""
-        return int(self.stage(kinds.IMAGES.name()).facts["n_images"])
+        return int(self.fact(kinds.IMAGES.name(), "n_images"))
 
     def n_units(self, model: str, layer: str) -> int:
         """Number of units of a layer."""
-        return int(self.stage(kinds.NEURONS.name(model, layer)).facts["n_units"])
+        return int(self.fact(kinds.NEURONS.name(model, layer), "n_units"))
 
     # ---------------------------------------------------------------- images
 
@@ -124,10 +122,10 @@ class Bundle(StageFiles):
             raise IndexError(f"image {image} is not among 0..{self.n_images - 1}")
         offsets = self.array(kinds.IMAGES.name(), "thumb_offset")
         start, end = int(offsets[image]), int(offsets[image + 1])
-        if ("thumbs",) not in self._cache:
-            path = self.file(kinds.IMAGES.name(), "thumbs.bin")
-            self._cache[("thumbs",)] = np.memmap(path, np.uint8, "r")
-        return self._cache[("thumbs",)][start:end].tobytes()
+        handle = self.kept_open(kinds.IMAGES.name(), "thumbs.bin")
+        content = os.pread(handle.fileno(), end - start, start)
+        self.kept_open(kinds.IMAGES.name(), "thumbs.bin")  # nothing was written meanwhile
+        return content
 
     def image_vectors(self) -> np.ndarray:
         """Unit rows of the encoder for every probe image, ``(n, d)``."""
@@ -251,7 +249,7 @@ class Bundle(StageFiles):
             self.array(stage, "gradient_activation"),
             self.array(stage, "n_image"),
             self.array(stage, "direct_weight") if direct else None,
-            bool(record.facts["is_predicted_class"]),
+            bool(self.fact(stage, "is_predicted_class")),
         )
 
     def truth(self, model: str, layer: str) -> StoredTruth | None:
@@ -266,8 +264,8 @@ class Bundle(StageFiles):
             self.array(stage, "pearson_uc"),
             self.array(stage, "auroc_uc"),
             self.array(stage, "auprc_uc"),
-            int(record.facts["n_images"]),
-            int(record.facts["n_groups"]),
+            int(self.fact(stage, "n_images")),
+            int(self.fact(stage, "n_groups")),
             record.params,
             {name: self.array(stage, f"{name}_uc") for name in record.params.get("metrics", {})},
         )
@@ -284,6 +282,15 @@ class Bundle(StageFiles):
         """The FAISS index over concept vectors of one method."""
         return self.file(kinds.INDEX.name(method), "index.faiss")
 
+    def index_content(self, method: str, most: int = 1 << 28) -> bytes | None:
+        """The bytes of that index, or None where they are too many to hold in memory."""
+        stage, name = kinds.INDEX.name(method), "index.faiss"
+        n_bytes = self.listed(stage, name).bytes
+        if n_bytes <= IN_MEMORY:
+            return self.content(stage, name)
+        handle = self.kept_open(stage, name)
+        return os.pread(handle.fileno(), n_bytes, 0) if n_bytes <= most else None
+
     def index_rows(self, method: str) -> pd.DataFrame:
         """Model, layer and unit of each row of the index."""
         return self.table(kinds.INDEX.name(method), "rows")
@@ -297,7 +304,7 @@ class Bundle(StageFiles):
         facts = self.stage(stage).facts
         return Projection(
             method,
-            str(facts["kind"]),
+            str(self.fact(stage, "kind")),
             self.table(stage, "rows"),
             self.array(stage, "xy"),
             facts.get("neighbour_recall"),

@@ -41,7 +41,7 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
             f"Bundle {bundle.name} has no stages of kind {unknown[0]!r} to leave out; it has "
             f"{', '.join(sorted(kinds))}."
         )
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise InputError(f"{target} exists already; choose another place for the copy.")
     records = {
         name: replace(record, omitted=record.omitted or stage_kind(name) in omit)
@@ -58,7 +58,8 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
                 folder = temporary / record.directory
                 folder.mkdir()
                 for file, entry in record.files.items():
-                    shutil.copyfile(bundle.file(name, file), folder / file)
+                    with bundle.opened(name, file) as source, (folder / file).open("xb") as copy:
+                        shutil.copyfileobj(source, copy, 1 << 20)
                     if sha256_file(folder / file) != entry.sha256:
                         raise BundleError(
                             f"Bundle {bundle.name} is damaged: {record.directory}/{file} was "

@@ -1,21 +1,52 @@
-"""Checking a bundle against its manifest, byte for byte."""
+"""Checking a bundle against its manifest, byte for byte, and its stages against one another."""
 
 from __future__ import annotations
 
+import hashlib
+
+from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.inside import NotInside, open_plain
 from csp_engine.bundle.manifest import stage_key
 from csp_engine.bundle.reader import Bundle
-from csp_engine.hashing import sha256_file
 from csp_engine.types import Progress, silent
 
 
 def verify(bundle: Bundle, progress: Progress = silent) -> list[str]:
-    """Hash every file again and check keys and needs; an empty list means the bundle is whole.
+    """Hash every file again, check keys and needs, and compute again what follows from others.
 
     Files that this copy leaves out (``Bundle.omitted``) are no problem; keys are checked all the
-    same.
+    same. ``crosscheck`` says what is computed again, once all hashes are right.
 
-    Each entry is one sentence that names the file or stage.
+    Returns:
+        Sentences that name the file or stage; none if the bundle is whole.
     """
+    from csp_engine.bundle.checks.crosscheck import contradictions
+
+    problems = [*unfinished(bundle), *altered(bundle, progress)]
+    return problems or [sentence for _, sentence in contradictions(bundle)]
+
+
+def unfinished(bundle: Bundle) -> list[str]:
+    """What a build that was interrupted has left to do."""
+    again = "run the same 'csp build' again and it goes on"
+    found = []
+    if (bundle.path / ".pass").exists():
+        found.append(f"A pass over the images was interrupted; {again}.")
+    described = bundle.manifest.inputs.get("models", {})
+    for model, about in described.items():
+        for layer in about.get("layers", []):
+            if not bundle.has(kinds.NEURONS.name(model, layer)):
+                found.append(f"Layer {model}/{layer} was asked for and is not there; {again}.")
+    methods = bundle.manifest.recipe.get("methods", [])
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            lacking = [each for each in methods if each not in bundle.methods(model, layer)]
+            found += [f"Layer {model}/{layer} has no labels by {m}; {again}." for m in lacking]
+    return found
+
+
+def altered(bundle: Bundle, progress: Progress = silent) -> list[str]:
+    """What of a bundle is not as its manifest says: files, keys, and stages made from others."""
     problems: list[str] = []
     stages = bundle.manifest.stages
     total = sum(len(record.files) for record in stages.values() if not record.omitted)
@@ -33,14 +64,21 @@ def verify(bundle: Bundle, progress: Progress = silent) -> list[str]:
         if record.omitted:
             continue
         for file, entry in record.files.items():
-            path = bundle.path / record.directory / file
             where = f"{record.directory}/{file}"
-            if not path.is_file():
+            try:
+                with open_plain(bundle.path / record.directory, file) as handle:
+                    digest = hashlib.file_digest(handle, hashlib.sha256)
+                    size = handle.tell()
+                if size != entry.bytes:
+                    problems.append(f"{where} has {size} bytes, not {entry.bytes}.")
+                elif digest.hexdigest() != entry.sha256:
+                    problems.append(f"{where} was altered: its sha256 does not match the manifest.")
+            except FileNotFoundError:
                 problems.append(f"{where} is missing.")
-            elif path.stat().st_size != entry.bytes:
-                problems.append(f"{where} has {path.stat().st_size} bytes, not {entry.bytes}.")
-            elif sha256_file(path) != entry.sha256:
-                problems.append(f"{where} was altered: its sha256 does not match the manifest.")
+            except NotInside as error:
+                problems.append(f"{where} cannot be used: {error}.")
+            except OSError as error:
+                problems.append(f"{where} cannot be read ({error.strerror}).")
             done += 1
             progress("verify", done, total)
     return problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 
 import typer
 from typer.exceptions import TyperException
@@ -58,7 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
     try:
+        with suppress(CspError):
+            _require_unaltered()  # what was found before is not of this command
         code = app(arguments, standalone_mode=False, prog_name="csp")
+        _require_unaltered()
     except CspError as error:
         _complain(str(error))
         code = 2
@@ -90,6 +94,17 @@ def main(arguments: list[str] | None = None) -> None:
         _complain("interrupted; run the same command again and it continues where it stopped.")
         code = 1
     sys.exit(code or 0)
+
+
+def _require_unaltered() -> None:
+    """What was printed came from files some of which are hashed in the background: wait for them.
+
+    Raises:
+        BundleError: if one of them was altered.
+    """
+    later = sys.modules.get("csp_engine.bundle.checks.later")
+    if later is not None:  # else no bundle was opened
+        later.require_unaltered()
 
 
 def _complain(sentence: str) -> None:

@@ -176,7 +176,7 @@ def _layer_row(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
-    """Hash every file of a bundle again; exit code 1 if anything is missing or altered.
+    """Hash every file of a bundle again and recompute samples; exit code 1 if anything is wrong.
 
     Example:
         csp verify resnet50.csp

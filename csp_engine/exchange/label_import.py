@@ -49,7 +49,7 @@ def import_labels(
         StaleError: if the encoder is not the bundle's.
     """
     name = table_path.stem if name is None else name
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
         raise InputError(
             f"{name!r} is not a name for labels; give one of letters, digits, '.', '_', '-'."
         )

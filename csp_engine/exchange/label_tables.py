@@ -19,6 +19,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.layer_names import chosen_layers, layer_path
 from csp_engine.errors import InputError
+from csp_engine.files import replacing
 from csp_engine.types import LayerId, NeuronRef
 
 COLUMNS = (
@@ -120,10 +121,9 @@ def export_labels(
     temporary = out_path.with_name(f".{out_path.name}.partial")
     try:
         out_path.parent.mkdir(parents=True, exist_ok=True)
-        write(rows, temporary)
-        temporary.replace(out_path)
+        with replacing(out_path, temporary):
+            write(rows, temporary)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(
             f"Cannot write {out_path} ({error.strerror}); choose another file."
         ) from error

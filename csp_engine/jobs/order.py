@@ -250,7 +250,7 @@ class BuildOrder:
             raise InputError(f"There is no folder {getattr(self, name)!r}; check the path.")
 
     def _check_name(self, folder: Path, name: str) -> None:
-        if self.name and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", self.name):
+        if self.name and not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", self.name):
             raise InputError(
                 f"{self.name!r} is not a model name; use letters, digits, '.', '_' and '-'."
             )

@@ -396,7 +396,7 @@ def load_model(
     prefix = next((p for p in _KINDS if spec.startswith(p) and len(spec) > len(p)), None)
     if prefix is None:
         raise InputError(f"{spec!r} does not name a model; write {SPECS}.")
-    if name is not None and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", name):
+    if name is not None and not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name):
         raise InputError(f"{name!r} is not a model name; use letters, digits, '.', '_' and '-'.")
     place = _place(device)
     is_whole = isinstance(preprocessing, str | Path) and str(preprocessing) == "whole"

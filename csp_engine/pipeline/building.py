@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
+from csp_engine.bundle.checks.crosscheck import contradictions
 from csp_engine.captioners import Captioner, require_encoder
 from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import Recipe
@@ -44,6 +45,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     if captioner is not None:
         require_encoder(captioner, encoder.spec, encoder.fingerprint)
     with BundleWriter(request.out) as writer:
+        _drop_damaged(writer)
         run = Run(writer, request.recipe, progress)
         run.described["captioner"] = None if captioner is None else describe_captioner(captioner)
         measure(run, request)
@@ -51,6 +53,12 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
         influences(run, request)
         run.finish()
     return Bundle.open(request.out)
+
+
+def _drop_damaged(writer: BundleWriter) -> None:
+    """Forget stages that ``verify`` would find fault with, so that they are made again."""
+    held = Bundle(writer.path, writer.manifest, "")
+    writer.drop(sorted({stage for stage, _ in contradictions(held, whole=False)}))
 
 
 def relabel(

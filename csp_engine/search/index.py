@@ -26,6 +26,12 @@ EXACT_UP_TO = 1_000_000
 """Up to this many vectors ``auto`` searches exactly: 100,000 x 512 takes about ten milliseconds."""
 
 RECALL_QUERIES = 100
+COMPARED_LAYERS, COMPARED_ROWS = 4, 64
+"""How much of an index is compared with the concept vectors when it is opened."""
+
+LOSS = 1e-3
+"""What an index may have rounded away of a number."""
+
 TIE = 1e-6
 """Two ways of summing a float32 dot product of unit vectors differ by less than this."""
 
@@ -159,14 +165,46 @@ def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
     Raises:
         BundleError: if the bundle has no such index, or its file is not an index.
     """
-    path = bundle.index_path(method)
+    rows = bundle.index_rows(method)
+    content = bundle.index_content(method)
     try:
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP), bundle.index_rows(method)
-    except RuntimeError:
+        if content is None:
+            index = faiss.read_index(str(bundle.index_path(method)), faiss.IO_FLAG_MMAP)
+        else:
+            index = faiss.deserialize_index(np.frombuffer(content, np.uint8))
+        fault = _fault_of_index(bundle, method, index, rows)
+    except (RuntimeError, MemoryError, OverflowError, AttributeError):
+        fault = "is no FAISS index"
+    if fault:
         raise BundleError(
-            f"Bundle {bundle.name} is damaged: {path.name} of method {method} is no FAISS index; "
+            f"Bundle {bundle.name} is damaged: index.faiss of method {method} {fault}; "
             "run 'csp build' with the same inputs to repair it."
-        ) from None
+        )
+    return index, rows
+
+
+def _fault_of_index(bundle: Bundle, method: str, index: Any, rows: pd.DataFrame) -> str:
+    """Whether an index holds the concept vectors of a bundle under the right ids, by a sample."""
+    id_m = faiss.vector_to_array(index.id_map)
+    if index.ntotal != len(id_m) or index.ntotal != index.index.ntotal:
+        return "contradicts itself"
+    if not len(id_m):
+        return ""
+    if id_m.min() < 0 or id_m.max() >= len(rows) or len(np.unique(id_m)) != len(id_m):
+        return "names rows that there are not"
+    unit_u = rows["unit"].to_numpy()
+    places: dict[Any, Any] = rows.groupby(["model", "layer"], sort=False).indices
+    for model, layer in list(places)[:: -(-len(places) // COMPARED_LAYERS)]:
+        vector_ud = bundle.score_array(model, layer, method, "vector_ud")
+        if index.d != vector_ud.shape[1]:
+            return f"holds vectors of {index.d} numbers instead of {vector_ud.shape[1]}"
+        at_m = np.intersect1d(places[model, layer], id_m)
+        at_m = at_m[:: max(1, -(-len(at_m) // COMPARED_ROWS))]
+        held_md = index.reconstruct_batch(at_m) if len(at_m) else np.zeros((0, index.d))
+        off_m = np.abs(held_md - vector_ud[unit_u[at_m]]).max(axis=1, initial=0)
+        if (off_m > LOSS).any():
+            return f"holds another vector for {model}/{layer}/{unit_u[at_m[off_m.argmax()]]}"
+    return ""
 
 
 def allowed_rows(

@@ -69,7 +69,7 @@ class Store:
             raise BundleError(f"There is no bundle “{name[:60]}” on this server.")
         try:
             stat = (path / MANIFEST).stat()
-            version = (stat.st_mtime_ns, stat.st_size)
+            version = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
         except OSError:
             return Bundle.open(path)  # raises the sentence that fits
         return self.memo.once(("bundle", str(path), version), lambda: Bundle.open(path))

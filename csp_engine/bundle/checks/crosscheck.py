@@ -1,0 +1,248 @@
+"""Whether the stages of a bundle fit one another: what follows from others is computed again.
+
+Hashes say that files are those of the manifest; whoever can write both can make them agree. So
+samples of units are followed from activations to exemplars, from images to contrast similarities,
+and from both to vectors, labels, scores and percentiles, by the engine's own methods; and the
+search index is compared with the vectors that it is of. What nothing else in the bundle determines
+(texts of labels, activations themselves) cannot be checked this way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import faiss
+import numpy as np
+
+from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
+from csp_engine.bundle.reader import Bundle, read_contrast
+from csp_engine.errors import BundleError, CspError
+from csp_engine.evidence.evidence import Evidence
+from csp_engine.methods import METHODS, label_layer
+from csp_engine.types import Exemplars
+
+N_UNITS = 24
+"""Units of each layer that are followed, spread over it."""
+
+LOSS = 2e-3
+"""How far numbers may lie apart that were summed in another order, on another machine."""
+
+Found = Iterator[tuple[str, str]]
+"""Stages and what is wrong with each, as a sentence."""
+
+
+def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
+    """What does not fit in a bundle whose files are those of its manifest.
+
+    Args:
+        bundle: an open bundle.
+        whole: look at every value of large arrays, not at a sample.
+    """
+    for name, record in bundle.manifest.stages.items():
+        if not record.omitted and kinds.stage_kind(name) in kinds.KINDS:
+            yield from _guarded(name, _meaning, bundle, name, whole)
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            for check in (_exemplars, _contrast):
+                yield from _guarded(kinds.NEURONS.name(model, layer), check, bundle, model, layer)
+            for method in bundle.methods(model, layer):
+                stage = kinds.SCORES.name(model, layer, method)
+                yield from _guarded(stage, _scores, bundle, model, layer, method)
+    for (method,) in kinds.INDEX.among(bundle.manifest.stages):
+        yield from _guarded(kinds.INDEX.name(method), _index, bundle, method)
+
+
+def _guarded(stage: str, check: Any, *about: Any) -> Found:
+    try:
+        yield from check(*about)
+    except (CspError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        yield stage, f"Stage {stage} cannot be followed: {str(error).rstrip('.')}."
+
+
+def _meaning(bundle: Bundle, stage: str, whole: bool) -> Found:
+    """What arrays and tables hold; every value, where reading looks at a sample."""
+    for file in bundle.stage(stage).files:
+        name, _, ending = file.rpartition(".")
+        fault = ""
+        if ending == "npy":
+            fault = fault_of_array(bundle, stage, name, bundle.array(stage, name), whole=whole)
+        elif ending == "parquet":
+            fault = fault_of_table(bundle, stage, name, bundle.table(stage, name))
+        if fault:
+            yield stage, f"{file} of stage {stage} {fault}."
+
+
+def _sampled(n_units: int) -> np.ndarray:
+    return np.unique(np.linspace(0, max(0, n_units - 1), min(N_UNITS, n_units)).astype(int))
+
+
+def _exemplars(bundle: Bundle, model: str, layer: str) -> Found:
+    stage = kinds.NEURONS.name(model, layer)
+    exemplars = bundle.exemplars(model, layer)
+    activations = kinds.ACTIVATIONS.name(model, layer)
+    units = bundle.units(model, layer)
+    has_activations = bundle.has(activations) and not bundle.stage(activations).omitted
+    for unit in _sampled(len(exemplars.count_u)).tolist():
+        count = int(exemplars.count_u[unit])
+        image_k = exemplars.image_uk[unit, :count]
+        value_k = exemplars.activation_uk[unit, :count]
+        if (np.diff(value_k) > 0).any() or len(np.unique(image_k)) != count:
+            yield stage, f"The exemplars of unit {unit} of {stage} are not in order."
+        if count and not np.isclose(value_k[0], units["max"].iat[unit], atol=LOSS):
+            yield stage, f"The strongest exemplar of unit {unit} of {stage} is not its maximum."
+        if not has_activations:
+            continue
+        own_n = np.asarray(bundle.activations(model, layer)[unit])
+        if not np.array_equal(own_n[image_k], value_k):
+            yield stage, f"The exemplars of unit {unit} of {stage} do not have its activations."
+        elif count and not np.array_equal(np.sort(own_n)[::-1][:count], value_k):
+            yield stage, f"The exemplars of unit {unit} of {stage} are not its strongest images."
+        samples = bundle.samples(model, layer)
+        for image_s, value_s in (
+            (samples.stratified_image_us[unit], samples.stratified_activation_us[unit]),
+            (samples.random_image_us[unit], samples.random_activation_us[unit]),
+        ):
+            if not np.array_equal(own_n[image_s], value_s):
+                yield stage, f"The samples of unit {unit} of {stage} do not have its activations."
+
+
+def _contrast(bundle: Bundle, model: str, layer: str) -> Found:
+    stage = kinds.CONTRAST.name(model, layer)
+    if not bundle.has(stage) or not bundle.has(kinds.EMBEDDINGS.name()):
+        return
+    contrast, exemplars = bundle.contrast(model, layer), bundle.exemplars(model, layer)
+    image_nd = bundle.image_vectors()
+    activations = kinds.ACTIVATIONS.name(model, layer)
+    has_activations = bundle.has(activations) and not bundle.stage(activations).omitted
+    for unit in _sampled(len(exemplars.count_u)).tolist():
+        count = int(exemplars.count_u[unit])
+        own_n = bundle.activations(model, layer)[unit] if has_activations else None
+        for k in range(min(count, contrast.image_ukj.shape[1])):
+            n_partner = int(contrast.n_partner_uk[unit, k])
+            image_j = contrast.image_ukj[unit, k, :n_partner]
+            cosine_j = image_nd[image_j] @ image_nd[exemplars.image_uk[unit, k]]
+            if not np.allclose(contrast.similarity_ukj[unit, k, :n_partner], cosine_j, atol=LOSS):
+                yield stage, f"Contrast images of unit {unit} of {stage} are not as alike as said."
+                break
+            value_j = contrast.activation_ukj[unit, k, :n_partner]
+            if own_n is not None and not np.array_equal(own_n[image_j], value_j):
+                yield stage, f"Contrast images of unit {unit} of {stage} have other activations."
+                break
+            if (value_j >= contrast.threshold_u[unit]).any():
+                yield stage, f"Contrast images of unit {unit} of {stage} do not leave it quiet."
+                break
+
+
+def _scores(bundle: Bundle, model: str, layer: str, name: str) -> Found:
+    """The whole way from exemplars to percentiles again, for a sample of units."""
+    stage = kinds.SCORES.name(model, layer, name)
+    record, method = bundle.stage(stage), METHODS.get(name)
+    needed = (kinds.CONTRAST.name(model, layer), "null", "embeddings", "vocabulary")
+    is_here = all(bundle.has(each) and not bundle.stage(each).omitted for each in needed)
+    if record.params.get("imported") or method is None or not is_here:
+        return
+    is_followed = set(method.needs) <= {"exemplars", "contrast"}
+    if not is_followed or record.params.get("method_version") != method.version:
+        return
+    held = bundle.scores(model, layer, name)
+    params = {key: value for key, value in record.params.items() if key in method.params}
+    evidence = Evidence(
+        bundle.exemplars(model, layer), bundle.contrast(model, layer), bundle.image_vectors()
+    )
+    # A prior over the layer's own labels depends on all of its units.
+    is_of_all = params.get("prior") == "layer"
+    if is_of_all and evidence.n_units > MOST_FOR_PRIORS:
+        return
+    rows = np.arange(evidence.n_units) if is_of_all else _sampled(evidence.n_units)
+    drawn = Exemplars(
+        bundle.array("null", "exemplar_image"),
+        bundle.array("null", "exemplar_activation"),
+        bundle.array("null", "exemplar_count"),
+    )
+    done = label_layer(
+        method,
+        evidence.block(rows),
+        Evidence(drawn, read_contrast(bundle, "null"), evidence.image_nd),
+        np.asarray(bundle.label_vectors()),
+        params,
+        n_labels=int(record.params["n_labels"]),
+    )
+    for field, fresh in (
+        *((each, getattr(done.scores, each)) for each in _COMPARED),
+        *((each, values) for each, values in done.arrays.items()),
+    ):
+        kept = np.asarray(bundle.array(stage, field))
+        kept = kept if field.startswith("null_") else kept[rows]
+        if kept.shape != fresh.shape:
+            yield stage, f"{field} of {stage} has the shape {kept.shape} instead of {fresh.shape}."
+        elif not _is_same(kept, fresh):
+            yield stage, f"{field} of {stage} is not what follows from its exemplars."
+    yield from _labels(stage, held, done.scores, rows)
+    if len(held.reliable_u) and not np.array_equal(held.reliable_u, held.best_percentile_u >= 0.95):
+        yield stage, f"reliable_u of {stage} contradicts best_percentile_u."
+
+
+def _is_same(kept: np.ndarray, fresh: np.ndarray) -> bool:
+    if kept.dtype.kind == "f":
+        return np.allclose(kept, fresh, atol=LOSS, equal_nan=True)
+    return np.array_equal(kept, fresh)
+
+
+_COMPARED = ("count_u", "score_uk", "vector_ud", "n_exemplar_u", "pool_u", "similarity_u")
+MOST_FOR_PRIORS = 2048
+
+
+def _labels(stage: str, held: Any, fresh: Any, rows: np.ndarray) -> Found:
+    """Labels may change places only where their scores are equal but for rounding."""
+    for at, unit in enumerate(rows.tolist()):
+        count = int(held.count_u[unit])
+        kept_k, fresh_k = held.label_uk[unit, :count], fresh.label_uk[at, :count]
+        off_k = kept_k != fresh_k
+        if not off_k.any():
+            same_k = np.abs(held.percentile_uk[unit, :count] - fresh.percentile_uk[at, :count])
+            if (same_k > 0.02).any():
+                yield stage, f"Percentiles of unit {unit} of {stage} are not those of its scores."
+            continue
+        score_k = fresh.score_uk[at, :count]
+        gap_k = np.minimum(
+            np.abs(np.diff(score_k, prepend=np.inf)), np.abs(np.diff(score_k, append=-np.inf))
+        )
+        if (gap_k[off_k] > LOSS).any():
+            yield stage, f"Labels of unit {unit} of {stage} are not those with its scores."
+
+
+def _index(bundle: Bundle, method: str) -> Found:
+    """Every vector of the search index."""
+    stage = kinds.INDEX.name(method)
+    content = bundle.index_content(method)
+    try:
+        if content is None:
+            index = faiss.read_index(str(bundle.index_path(method)), faiss.IO_FLAG_MMAP)
+        else:
+            index = faiss.deserialize_index(np.frombuffer(content, np.uint8))
+        held: Any = index
+        id_m = faiss.vector_to_array(held.id_map)
+    except (RuntimeError, MemoryError, AttributeError) as error:
+        raise BundleError(f"index.faiss is no FAISS index ({type(error).__name__})") from None
+    rows = bundle.index_rows(method)
+    places: dict[Any, Any] = rows.groupby(["model", "layer"], sort=False).indices
+    named = {(model, layer) for model in bundle.model_names for layer in bundle.layers(model)}
+    named = {pair for pair in named if bundle.has(kinds.SCORES.name(*pair, method))}
+    if set(places) != named or sum(map(len, places.values())) != sum(
+        bundle.n_units(*pair) for pair in named
+    ):
+        yield stage, f"Stage {stage} does not list every neuron once."
+        return
+    unit_u = rows["unit"].to_numpy()
+    for (model, layer), row_m in places.items():
+        vector_ud = np.asarray(bundle.score_array(model, layer, method, "vector_ud"))
+        here_m = np.intersect1d(row_m, id_m)
+        with_evidence = row_m[np.any(vector_ud[unit_u[row_m]], axis=1)]
+        if not np.array_equal(here_m, np.sort(with_evidence)):
+            yield stage, f"Stage {stage} does not hold the neurons of {model}/{layer}."
+        elif len(here_m):
+            off = np.abs(index.reconstruct_batch(here_m) - vector_ud[unit_u[here_m]])
+            if off.max() > LOSS:
+                yield stage, f"Stage {stage} holds other vectors than those of {model}/{layer}."

@@ -1,0 +1,255 @@
+"""Whether arrays and tables can mean what they are read as: ids that exist, numbers that are.
+
+Looked at once, when a file is first read. Of large arrays a sample of rows is; ``verify`` looks at
+all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import kinds
+
+if TYPE_CHECKING:
+    from csp_engine.bundle.files import StageFiles
+
+LOOKED_AT = 1 << 20
+SAMPLED = 1 << 18
+"""Up to the first number of values all are looked at, of larger arrays about the second: a
+millisecond's work."""
+
+_IMAGE_IDS = ("exemplar_image", "contrast_image", "stratified_image", "random_image")
+_AXIS_BOUND = {
+    "exemplar_count": "exemplar_image",
+    "n_partner": "contrast_image",
+    "count_u": "label_uk",
+}
+"""Counts of how much of a row means anything, and the array whose last axis bounds them."""
+
+_NEVER_NEGATIVE = frozenset(
+    {"pool", "pool_u", "n_exemplar_u", "histogram", "stratum", "n_image", "null_size"}
+)
+_FINITE = frozenset(
+    {
+        "image",
+        "text",
+        "empty",
+        "activation",
+        "exemplar_activation",
+        "stratified_activation",
+        "random_activation",
+        "vector_ud",
+        "anchor",
+        "projection",
+        "null_anchor",
+        "null_projection",
+        "gradient_activation",
+        "direct_weight",
+    }
+)
+_SCORES = frozenset({"score_uk", "raw_uk", "percentile_uk", "best_percentile_u"})
+_UNIT_ROWS = frozenset({"image", "vector_ud"})
+_SHARES = frozenset({"percentile_uk", "best_percentile_u", "reuse_u"})
+
+
+def fault_of_array(
+    files: StageFiles, stage: str, name: str, values: np.ndarray, *, whole: bool = False
+) -> str:
+    """What is wrong with an array, as the end of "NAME.npy of STAGE …"; empty if nothing is.
+
+    Raises:
+        BundleError: if another file that it must fit is itself damaged.
+    """
+    kind = kinds.stage_kind(stage)
+    if kind not in kinds.KINDS or not values.size:
+        return ""
+    part = np.asarray(values) if whole else _sample(values)
+    if name == "thumb_offset":
+        return _fault_of_offsets(files, stage, np.asarray(values))
+    if name in _IMAGE_IDS or name == "label_uk":
+        bound = _n_images(files) if name != "label_uk" else _n_labels(files, stage)
+        what = "image" if name != "label_uk" else "label"
+        if bound is not None and (part.min() < 0 or part.max() >= bound):
+            wrong = part[(part < 0) | (part >= bound)].flat[0]
+            return f"names {what} {wrong}, but there are {bound}"
+    bound_by = files.stage(stage).files.get(f"{_AXIS_BOUND.get(name, '')}.npy")
+    n_places = bound_by.shape[-1] if bound_by is not None and bound_by.shape else None
+    if n_places is not None and (part.min() < 0 or part.max() > n_places):
+        return f"counts {part.min()} to {part.max()} where {n_places} have place"
+    if name in _NEVER_NEGATIVE and part.min() < 0:
+        return f"counts {part.min()}"
+    if part.dtype.kind != "f":
+        return ""
+    must_be = name in _FINITE or (name in _SCORES and not files.stage(stage).params.get("imported"))
+    if must_be and not np.isfinite(part).all():
+        return "holds values that are no numbers"
+    if name in _SHARES and ((part < -1e-6) | (part > 1 + 1e-6)).any():
+        return "holds shares outside of 0 to 1"
+    if name in _UNIT_ROWS and part.ndim == 2:
+        length = np.linalg.norm(part, axis=1)
+        if (np.abs(length - 1) > 1e-2)[(length > 1e-6) | (name == "image")].any():
+            return "holds vectors that are not of length 1"
+    return ""
+
+
+def _sample(values: np.ndarray) -> np.ndarray:
+    """All of a small array, rows at equal distances of a large one."""
+    if values.size <= LOOKED_AT:
+        return np.asarray(values)
+    return np.asarray(values[:: -(-values.size // SAMPLED)])
+
+
+def _n_images(files: StageFiles) -> int | None:
+    return files.fact(kinds.IMAGES.name(), "n_images") if files.has(kinds.IMAGES.name()) else None
+
+
+def _n_labels(files: StageFiles, stage: str) -> int | None:
+    if "labels.parquet" in files.stage(stage).files:
+        return len(files.table(stage, "labels"))
+    held = files.manifest.stages.get(kinds.VOCABULARY.name())
+    entry = None if held is None else held.files.get("text.npy")
+    return entry.shape[0] if entry is not None and entry.shape else None
+
+
+def _fault_of_offsets(files: StageFiles, stage: str, offset: np.ndarray) -> str:
+    entry = files.stage(stage).files.get("thumbs.bin")
+    if entry is None:
+        return ""
+    if offset[0] != 0 or offset[-1] != entry.bytes or (np.diff(offset) < 0).any():
+        return "does not divide thumbs.bin"
+    return ""
+
+
+# ------------------------------------------------------------------ tables
+
+_TEXT, _COUNT, _NUMBER, _FLAG = "text", "count", "number", "flag"
+
+_COLUMNS: dict[tuple[str, str], dict[str, str]] = {
+    ("images", "images"): {
+        "sha256": _TEXT,
+        "width": _COUNT,
+        "height": _COUNT,
+        "duplicate_of": "image",
+        "duplicate_group": "image",
+    },
+    ("probe", "probe"): {"file": _TEXT},
+    ("probe", "skipped"): {"file": _TEXT, "reason": _TEXT},
+    ("probe", "classes"): {"name": _TEXT, "n_images": _COUNT},
+    ("neurons", "units"): {
+        "mean": _NUMBER,
+        "std": _NUMBER,
+        "min": _NUMBER,
+        "max": _NUMBER,
+        "density": _NUMBER,
+        "is_dead": _FLAG,
+        "is_dense": _FLAG,
+        "is_constant": _FLAG,
+        "never_positive": _FLAG,
+        "n_exemplars": _COUNT,
+    },
+    ("neurons", "class_counts"): {"unit": "unit", "class": "class", "count": _COUNT},
+    ("audit", "units"): {"clarity": _NUMBER, "polysemanticity": _NUMBER, "redundancy": _NUMBER},
+    ("candidates", "candidates"): {
+        "unit": "unit",
+        "mode": _TEXT,
+        "rank": _COUNT,
+        "text": _TEXT,
+        "log_p": _NUMBER,
+        "log_prior": _NUMBER,
+        "pmi": _NUMBER,
+    },
+    ("candidates", "sets"): {"unit": "unit", "mode": _TEXT, "p_nothing": _NUMBER},
+    ("vocabulary", "labels"): {"text": _TEXT, "source": _TEXT},
+    ("words", "words"): {"text": _TEXT, "source": _TEXT},
+    ("scores", "labels"): {"text": _TEXT},
+    ("index", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
+    ("projection", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
+    ("influence", "outputs"): {"name": _TEXT},
+    ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
+    ("performance", "slices"): {"slice": _TEXT, "n": _COUNT, "accuracy": _NUMBER},
+}
+
+
+def fault_of_table(files: StageFiles, stage: str, name: str, rows: pd.DataFrame) -> str:
+    """What is wrong with a table, as the end of "NAME.parquet of STAGE …"; empty if nothing is.
+
+    Raises:
+        BundleError: if another file that it must fit is itself damaged.
+    """
+    kind = kinds.stage_kind(stage)
+    for column, what in _COLUMNS.get((kind, name), {}).items():
+        if column not in rows.columns:
+            return f"has no column {column!r}"
+        fault = _fault_of_column(files, stage, rows[column], what)
+        if fault:
+            return f"has a column {column!r} that {fault}"
+    wanted = _n_rows(files, stage, kind, name)
+    if wanted is not None and len(rows) != wanted:
+        return f"has {len(rows)} rows instead of {wanted}"
+    if kind in ("index", "projection"):
+        return _fault_of_rows(files, rows)
+    return ""
+
+
+def _fault_of_column(files: StageFiles, stage: str, values: pd.Series, what: str) -> str:
+    if not len(values):
+        return ""
+    if what == _TEXT:
+        if isinstance(values.dtype, pd.StringDtype):
+            return "holds nothing in places" if values.isna().any() else ""
+        is_text = values.map(lambda value: isinstance(value, str)).all()
+        return "" if is_text else "holds more than text"
+    if what == _FLAG:
+        return "" if values.dtype.kind == "b" else "holds more than yes and no"
+    if what == _NUMBER:
+        return "" if values.dtype.kind in "fiu" else "holds more than numbers"
+    if values.dtype.kind not in "iu" or values.min() < 0:
+        return "holds more than whole numbers from 0"
+    bound = {
+        "image": lambda: _n_images(files),
+        "unit": lambda: _n_units(files, stage),
+        "class": lambda: len(files.table(kinds.PROBE.name(), "classes")),
+    }.get(what, lambda: None)()
+    if bound is not None and values.max() >= bound:
+        return f"names {what} {values.max()}, but there are {bound}"
+    return ""
+
+
+def _n_units(files: StageFiles, stage: str) -> int | None:
+    kind = kinds.KINDS[kinds.stage_kind(stage)]
+    neurons = kinds.NEURONS.name(*kind.parts(stage)[:2])
+    return files.fact(neurons, "n_units") if files.has(neurons) else None
+
+
+def _n_rows(files: StageFiles, stage: str, kind: str, name: str) -> int | None:
+    if (kind, name) in (("images", "images"), ("probe", "probe")):
+        return _n_images(files)
+    if name == "units" and kind in ("neurons", "audit", "truth"):
+        return _n_units(files, stage)
+    of_array = {
+        ("vocabulary", "labels"): ("text.npy", 0),
+        ("influence", "outputs"): ("gradient_activation.npy", 0),
+        ("truth", "concepts"): ("pearson_uc.npy", 1),
+        ("projection", "rows"): ("xy.npy", 0),
+    }.get((kind, name))
+    entry = files.stage(stage).files.get(of_array[0]) if of_array else None
+    return entry.shape[of_array[1]] if of_array and entry is not None and entry.shape else None
+
+
+def _fault_of_rows(files: StageFiles, rows: pd.DataFrame) -> str:
+    """A table of neurons names those that there are, each once."""
+    for place, group in rows.groupby(["model", "layer"], sort=False):
+        model, layer = (str(part) for part in cast("tuple[Any, Any]", place))
+        neurons = kinds.NEURONS.name(model, layer)
+        if not files.has(neurons):
+            return f"names the layer {model[:40]}/{layer[:40]}, which there is not"
+        n_units = files.fact(neurons, "n_units")
+        unit_m = group["unit"].to_numpy()
+        if unit_m.max() >= n_units:
+            return f"names unit {unit_m.max()} of {layer}, which has {n_units}"
+        if len(np.unique(unit_m)) != len(unit_m):
+            return f"names a unit of {layer} twice"
+    return ""

@@ -1,0 +1,247 @@
+"""What a manifest must look like before anything believes it: types, names, shapes that agree.
+
+All of it follows from the manifest and ``kinds``; no file is opened for it, so opening stays fast.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from csp_engine.bundle import kinds
+
+PLAIN_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,254}")
+"""One step of a path: no separator, no dot to begin with, no control character."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LARGEST = 1 << 50
+
+
+class Malformed(ValueError):
+    """A manifest that cannot be one; the message completes "its manifest.json …"."""
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _list_of(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(one, value))
+
+
+def _or_none(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or one(value)
+
+
+_TOP = {
+    "engine_version": _text,
+    "created": _text,
+    "updated": _text,
+    "inputs": _object,
+    "recipe": _object,
+    "stages": _object,
+}
+_RECORD = {
+    "key": lambda value: _text(value) and _SHA256.fullmatch(value) is not None,
+    "version": _whole,
+    "params": _object,
+    "needs": _object,
+    "inputs": _object,
+    "directory": lambda value: _text(value) and PLAIN_NAME.fullmatch(value) is not None,
+    "files": _object,
+    "seconds": _number,
+    "facts": _object,
+}
+_FILE = {
+    "sha256": lambda value: _text(value) and _SHA256.fullmatch(value) is not None,
+    "bytes": _whole,
+    "dtype": _or_none(_text),
+    "shape": _or_none(_list_of(_whole)),
+}
+_INPUTS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "probe": {
+        "name": _or_none(_text),
+        "notice": _text,
+        "n_images": _whole,
+        "n_skipped": _whole,
+        "content_sha256": _text,
+        "concepts": _list_of(_text),
+    },
+    "encoder": {
+        "spec": _text,
+        "fingerprint": _text,
+        "dim": _whole,
+        "description": _or_none(_object),
+        "files": _object,
+    },
+    "vocabulary": {
+        "name": _or_none(_text),
+        "n_labels": _whole,
+        "templates": _list_of(_text),
+        "renormalise": _flag,
+        "subtract_empty": _flag,
+        "sha256": _text,
+    },
+    "captioner": {"spec": _text, "fingerprint": _text},
+}
+_NEEDED = {"encoder": ("spec", "fingerprint")}
+_MODEL: dict[str, Callable[[Any], bool]] = {
+    "spec": _text,
+    "fingerprint": _text,
+    "layers": _list_of(_text),
+    "order": _whole,
+    "class_names": _or_none(_list_of(_text)),
+}
+_MODEL_NEEDED = ("spec", "fingerprint")
+_FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "images": {"n_images": _whole},
+    "neurons": {"n_units": _whole, "quantile_levels": _list_of(_number)},
+    "influence": {"is_predicted_class": _flag},
+    "truth": {"n_images": _whole, "n_groups": _whole},
+    "projection": {"kind": _text},
+}
+_PARAMS_OF_HALVES = {"gamma": _number, "n_score": _whole}
+_PARAMS = {"n_score": _whole, "n_draws": _whole, "imported": _flag, "subtract_empty": _flag}
+_COUNTS = re.compile(r"n_[a-z_]+")
+
+
+def require_types(body: Mapping[str, Any]) -> None:
+    """Check the types of all that stands in a manifest.
+
+    Raises:
+        Malformed: at the first that is another.
+    """
+    _check(body, _TOP, "", tuple(_TOP))
+    for name, record in body["stages"].items():
+        where = f"stage {name[:80]}"
+        if not isinstance(record, dict):
+            raise Malformed(f"has a {where} that is no record")
+        _check(record, _RECORD, where, tuple(_RECORD))
+        if not isinstance(record.get("omitted", False), bool):
+            raise Malformed(f"has omitted {record['omitted']!r} in {where}")
+        for which in ("needs", "inputs"):
+            if not all(isinstance(value, str) for value in record[which].values()):
+                raise Malformed(f"has {which} that are no hashes in {where}")
+        for file, entry in record["files"].items():
+            if PLAIN_NAME.fullmatch(file) is None:
+                raise Malformed(f"names a file outside of its folder, {file[:80]!r}, in {where}")
+            if not isinstance(entry, dict):
+                raise Malformed(f"has no record of {file[:80]} in {where}")
+            _check(entry, _FILE, where, tuple(_FILE))
+        _check(record["facts"], _FACTS.get(kinds.stage_kind(name), {}), f"facts of {where}", ())
+        _check(record["params"], _PARAMS, f"params of {where}", ())
+        if "anchor.npy" in record["files"]:
+            _check(record["params"], _PARAMS_OF_HALVES, where, tuple(_PARAMS_OF_HALVES))
+        for fact, value in record["facts"].items():
+            if _COUNTS.fullmatch(fact) and value is not None and not _whole(value):
+                raise Malformed(f"has {fact} {str(value)[:40]!r} in {where}")
+    _require_inputs(body["inputs"])
+    _check(body["recipe"], {"methods": _list_of(_text)}, "recipe", ())
+
+
+def _require_inputs(inputs: Mapping[str, Any]) -> None:
+    for part, rules in _INPUTS.items():
+        if part in inputs:
+            if not isinstance(inputs[part], dict):
+                raise Malformed(f"has no record of its {part}")
+            _check(inputs[part], rules, f"inputs, {part}", _NEEDED.get(part, ()))
+    models = inputs.get("models", {})
+    if not isinstance(models, dict):
+        raise Malformed("has no record of its models")
+    for name, model in models.items():
+        if not isinstance(model, dict):
+            raise Malformed(f"has no record of model {name[:80]}")
+        _check(model, _MODEL, f"inputs, model {name[:80]}", _MODEL_NEEDED)
+
+
+def _check(
+    found: Mapping[str, Any],
+    rules: Mapping[str, Callable[[Any], bool]],
+    where: str,
+    needed: tuple[str, ...],
+) -> None:
+    for key, rule in rules.items():
+        if key not in found:
+            if key in needed:
+                raise Malformed(f"lacks {key}{where and ' in '}{where}")
+        elif not rule(found[key]):
+            place = f"{where and ' in '}{where}"
+            raise Malformed(f"has {key} {str(found[key])[:40]!r}{place}, which it cannot be")
+
+
+def require_shapes(stages: Mapping[str, Any]) -> None:
+    """Check that the shapes and types of all arrays fit ``kinds`` and one another.
+
+    Args:
+        stages: the records of a manifest, by name.
+
+    Raises:
+        Malformed: at the first that does not.
+    """
+    folders: dict[str, str] = {}
+    for name, record in stages.items():
+        if folders.setdefault(record.directory, name) != name:
+            raise Malformed(f"gives {name[:80]} and {folders[record.directory][:80]} one folder")
+    everywhere = _everywhere(stages)
+    for name, record in stages.items():
+        kind = kinds.KINDS.get(kinds.stage_kind(name))
+        if kind is None:
+            continue
+        known = dict(everywhere)
+        if kind.of[:2] == ("model", "layer"):
+            neurons = stages.get(kinds.NEURONS.name(*kind.parts(name)[:2]))
+            if neurons is not None and "n_units" in neurons.facts:
+                known["u"] = neurons.facts["n_units"]
+        for file in kind.files:
+            entry = record.files.get(file.name)
+            if entry is None or not file.name.endswith(".npy"):
+                continue
+            _require_shape(known, f"{file.name} of stage {name[:80]}", file, entry)
+
+
+def _everywhere(stages: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes that all stages share: images, labels, width of the encoder's vectors."""
+    known: dict[str, int] = {}
+    images = stages.get(kinds.IMAGES.name())
+    if images is not None and "n_images" in images.facts:
+        known["n"] = images.facts["n_images"]
+    for stage, file, axis, letter in (
+        (kinds.EMBEDDINGS.name(), "image.npy", 1, "d"),
+        (kinds.VOCABULARY.name(), "text.npy", 0, "t"),
+    ):
+        entry = stages[stage].files.get(file) if stage in stages else None
+        if entry is not None and entry.shape is not None and len(entry.shape) > axis:
+            known[letter] = entry.shape[axis]
+    return known
+
+
+def _require_shape(known: dict[str, int], what: str, file: kinds.StageFile, entry: Any) -> None:
+    if entry.dtype != file.holds:
+        raise Malformed(f"gives {what} as {str(entry.dtype)[:40]} instead of {file.holds}")
+    letters = file.axes.split()
+    if entry.shape is None or len(entry.shape) != len(letters):
+        raise Malformed(f"gives {what} the shape {entry.shape} instead of ({file.axes})")
+    for letter, size in zip(letters, entry.shape, strict=True):
+        if letter == "s":
+            continue  # samples by band and at random are as many as there are of each
+        name, _, more = letter.partition("+")
+        wanted = known.setdefault(name, size - int(more or 0)) + int(more or 0)
+        if size != wanted:
+            raise Malformed(f"gives {what} {size} along {name!r} where others have {wanted}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pages.ui.page_table import PAGES
 from tools import pictures as script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,8 +27,7 @@ def pictures() -> dict[str, tuple[str, Path]]:
 
 
 def test_every_page_of_the_app_is_in_the_tour():
-    main = (ROOT / "pages" / "ui" / "main.py").read_text("utf-8")
-    titles = re.findall(r"st\.Page\([^)]*?title=\"([^\"]+)\"", main, re.S)
+    titles = [page.title for page in PAGES]
     assert len(titles) >= 8
     headings = re.findall(r"^## (.+)$", TOUR, re.M)
     assert [title for title in titles if title not in headings] == []

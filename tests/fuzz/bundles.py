@@ -1,0 +1,421 @@
+"""Mutates a small bundle by a seed and tries every way to read it: nothing may be silently wrong.
+
+    python -m tests.fuzz.bundles --n 10000 --seed 0
+
+Each case copies a toy bundle, changes its manifest or one or two of its files, redoes the hashes in
+half of the cases, and then opens it and runs what people run. What each gives is compared with the
+same of the undamaged bundle. Counted are tracebacks (any exception that is no ``CspError``), deaths
+of the process, hangs, and *wrong*: results that differ without an error. Where hashes were redone
+the bundle says of itself that it is whole, so results that differ are looked up in ``verify``:
+those that it tells of are counted as *forged, told by verify*, the others as *forged, told by
+nobody*: nothing else in the bundle determines them, such as the text of a label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import Bundle, verify
+from csp_engine.bundle.checks.later import settle
+from csp_engine.cli import main as command
+from csp_engine.errors import CspError
+from csp_engine.pipeline import build
+from csp_engine.types import NeuronRef
+from csp_engine.views.images.choices import chosen_images
+from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.candidates import stored
+from csp_engine.views.neuron.label import heading_of
+from csp_engine.views.neuron.statistics import histogram_of, statistics
+from csp_engine.views.table.rows import neuron_table
+from tests.worlds import toys
+from tests.worlds.damage import body_of, redo, write_body
+
+SECONDS = 60
+"""A reading that takes longer hangs; the whole of them takes a second."""
+
+NEURONS = (NeuronRef("small", "first@mean", 2), NeuronRef("small", "second@mean", 7))
+
+
+# ------------------------------------------------------------------ mutations
+
+
+def _odd_value(rng: np.random.Generator) -> Any:
+    deep: Any = 1
+    for _ in range(int(rng.integers(1, 400))):
+        deep = [deep]
+    odd = [None, -1, 0, 3, 1 << 40, 1 << 70, 0.5, True, "", "x", "../x", "/etc", [], [1], {}, deep]
+    return odd[int(rng.integers(len(odd)))]
+
+
+def _paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, inner in items:
+        yield (*at, key)
+        yield from _paths(inner, (*at, key))
+
+
+def mutate_manifest(bundle: Path, rng: np.random.Generator, is_redone: bool) -> str:
+    """Change one to three entries of the manifest, or its text."""
+    if rng.random() < 0.1:
+        return _mutate_bytes(bundle / "manifest.json", rng)
+    body = body_of(bundle)
+    told = []
+    for _ in range(int(rng.integers(1, 4))):
+        paths = list(_paths(body))
+        path = paths[int(rng.integers(len(paths)))]
+        holder = body
+        for key in path[:-1]:
+            holder = holder[key]
+        if rng.random() < 0.3:
+            del holder[path[-1]]
+        else:
+            holder[path[-1]] = _odd_value(rng)
+        told.append(".".join(map(str, path))[:100])
+    if is_redone:
+        write_body(bundle, body)
+    else:
+        (bundle / "manifest.json").write_text(json.dumps(body))
+    return f"manifest {', '.join(told)}"
+
+
+def _mutate_bytes(path: Path, rng: np.random.Generator) -> str:
+    content = bytearray(path.read_bytes())
+    how = ("flip", "cut", "more", "zeros", "shuffle")[int(rng.integers(5))]
+    if how == "flip" and content:
+        for _ in range(int(rng.integers(1, 9))):
+            content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    elif how == "cut":
+        del content[int(rng.integers(len(content) + 1)) :]
+    elif how == "more":
+        content += rng.bytes(int(rng.integers(1, 200)))
+    elif how == "zeros" and content:
+        start = int(rng.integers(len(content)))
+        content[start : start + 64] = b"\0" * min(64, len(content) - start)
+    elif content:
+        start = int(rng.integers(len(content)))
+        part = list(content[start : start + 256])
+        rng.shuffle(part)
+        content[start : start + 256] = bytes(part)
+    path.write_bytes(content)
+    return f"{how} {path.parent.name}/{path.name}"
+
+
+def _replace(path: Path, files: list[Path], rng: np.random.Generator) -> str:
+    how = ("delete", "other", "link", "pipe", "folder", "empty")[int(rng.integers(6))]
+    other = files[int(rng.integers(len(files)))].read_bytes()
+    path.unlink()
+    if how == "other":
+        path.write_bytes(other)
+    elif how == "link":
+        path.symlink_to("/dev/zero" if rng.random() < 0.5 else "/etc/hostname")
+    elif how == "pipe":
+        os.mkfifo(path)
+    elif how == "folder":
+        path.mkdir()
+    elif how == "empty":
+        path.write_bytes(b"")
+    return f"{how} {path.parent.name}/{path.name}"
+
+
+def _mutate_array(path: Path, rng: np.random.Generator) -> str:
+    values = np.load(path)
+    how = ("roll", "reverse", "set", "nan", "add", "type", "fewer")[int(rng.integers(7))]
+    flat = values.reshape(-1)
+    if how == "roll":
+        values = np.roll(values, 1, axis=0)
+    elif how == "reverse":
+        values = np.flip(values, axis=-1).copy()
+    elif how == "set" and flat.size:
+        odd = (-1, 0, 1, 7, 1 << 20)[int(rng.integers(5))]
+        with np.errstate(all="ignore"):
+            flat[int(rng.integers(flat.size))] = np.array(odd).astype(values.dtype)
+    elif how == "nan" and flat.size and values.dtype.kind == "f":
+        flat[int(rng.integers(flat.size))] = (np.nan, np.inf, 1e30)[int(rng.integers(3))]
+    elif how == "add" and values.dtype.kind in "fi":
+        values = values + values.dtype.type(1)
+    elif how == "type":
+        values = values.astype((np.float64, np.int64, np.int8, bool)[int(rng.integers(4))])
+    else:
+        values = values[:-1]
+    np.save(path, values)
+    return f"{how} {path.parent.name}/{path.name}"
+
+
+def _mutate_table(path: Path, rng: np.random.Generator) -> str:
+    rows = pd.read_parquet(path)
+    how = ("reverse", "fewer", "null", "column", "text", "number")[int(rng.integers(6))]
+    columns = list(rows.columns)
+    column = columns[int(rng.integers(len(columns)))]
+    if how == "reverse":
+        rows = rows.iloc[::-1]
+    elif how == "fewer":
+        rows = rows.iloc[:-1]
+    elif how == "null":
+        rows[column] = None
+    elif how == "column":
+        rows = rows.drop(columns=column)
+    elif how == "text":
+        rows[column] = "x"
+    else:
+        rows[column] = -1
+    rows.to_parquet(path, index=False)
+    return f"{how} {column} of {path.parent.name}/{path.name}"
+
+
+def mutate(bundle: Path, rng: np.random.Generator) -> tuple[str, bool]:
+    """One case: what was done, and whether the hashes were redone."""
+    is_redone = bool(rng.random() < 0.5)
+    if rng.random() < 0.3:
+        return mutate_manifest(bundle, rng, is_redone), is_redone
+    files = sorted(p for p in bundle.rglob("*") if p.is_file() and p.name != "manifest.json")
+    told = []
+    for _ in range(1 + int(rng.random() < 0.2)):
+        path = files[int(rng.integers(len(files)))]
+        if not path.is_file() or path.is_symlink():
+            continue
+        means = rng.random()
+        with suppress(ValueError, OSError, EOFError, TypeError, IndexError, OverflowError):
+            if means < 0.35:
+                told.append(_mutate_bytes(path, rng))
+            elif means < 0.5:
+                told.append(_replace(path, [p for p in files if p.is_file()], rng))
+            elif path.suffix == ".npy":
+                told.append(_mutate_array(path, rng))
+            elif path.suffix == ".parquet":
+                told.append(_mutate_table(path, rng))
+            else:
+                told.append(_mutate_bytes(path, rng))
+    if is_redone:
+        redo(bundle)
+    return "; ".join(told) or "nothing", is_redone
+
+
+# ------------------------------------------------------------------ readings
+
+
+def _run(*arguments: str) -> str:
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err), suppress(SystemExit):
+        command(list(arguments))
+    if "unexpected" in err.getvalue():
+        raise AssertionError(f"csp {arguments[0]}: {err.getvalue()[:300]}")
+    if err.getvalue().startswith("csp: "):
+        raise CspError(err.getvalue())
+    return out.getvalue()
+
+
+def _export(bundle: Path) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "labels.jsonl"
+        _run("export", str(bundle), str(out), "-n", "4")
+        return out.read_text("utf-8")
+
+
+def _info(bundle: Path) -> str:
+    """Without the bundle's own record of itself, which a mutation may change openly."""
+    told = json.loads(_run("info", str(bundle), "--json"))
+    return json.dumps(told["layers"])
+
+
+def _search(bundle: Path) -> str:
+    return _run("search", str(bundle), "red", "--json", "-n", "8")
+
+
+def _pages(bundle: Path) -> str:
+    opened, memo = Bundle.open(bundle), Memo()
+    parts: list[Any] = [neuron_table(opened, memo, "csp").to_json()]
+    for neuron in NEURONS:
+        for method in opened.methods(neuron.model, neuron.layer):
+            parts.append(repr(heading_of(opened, neuron, method)))
+            parts.append(repr(stored(opened, neuron, method)))
+        parts.append(repr(statistics(opened, neuron)))
+        parts.append(repr(histogram_of(opened, neuron)))
+        for show in ("contrast", "exemplars", "stratified", "random"):
+            parts.append(repr(chosen_images(opened, memo, neuron, show, limit=6, is_hiding=False)))
+    settle()
+    return json.dumps([str(part) for part in parts])
+
+
+def _thumbnails(bundle: Path) -> str:
+    opened = Bundle.open(bundle)
+    digest = hashlib.sha256()
+    for _ in range(2):  # a large file is hashed in the background; whoever reads again is told
+        for image in range(opened.n_images):
+            digest.update(opened.thumbnail(image))
+        settle()
+    return digest.hexdigest()
+
+
+READINGS: dict[str, Callable[[Path], str]] = {
+    "info": _info,
+    "export": _export,
+    "search": _search,
+    "pages": _pages,
+    "thumbnails": _thumbnails,
+}
+
+
+class _Late(BaseException):
+    pass
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    def late(*_: Any) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def one_case(whole: Path, truth: dict[str, str], seed: int, number: int) -> list[tuple[str, str]]:
+    """Kinds of outcome of one case, each with what to look at."""
+    rng = np.random.default_rng([seed, number])
+    found: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory(prefix="csp-fuzz-") as folder:
+        bundle = Path(shutil.copytree(whole, Path(folder) / "a.csp"))
+        done, is_redone = mutate(bundle, rng)
+        about = f"case {number}: {done}{' (redone)' if is_redone else ''}"
+        differs = []
+        for name, reading in READINGS.items():
+            try:
+                with _limited():
+                    result = reading(bundle)
+            except CspError:
+                found.append(("told", ""))
+            except _Late:
+                found.append(("hang", f"{about}: {name}"))
+            except Exception:
+                last = traceback.format_exc().strip().splitlines()
+                found.append(("traceback", f"{about}: {name}: {last[-1][:200]} {last[-3][:150]}"))
+            else:
+                found.append(("same", "") if result == truth[name] else ("", ""))
+                if result != truth[name]:
+                    differs.append(name)
+        found = [each for each in found if each[0]]
+        try:
+            with _limited():
+                problems = verify(Bundle.open(bundle))
+        except CspError as error:
+            problems = [str(error)]
+        except _Late:
+            found.append(("hang", f"{about}: verify"))
+            problems = ["late"]
+        except Exception:
+            last = traceback.format_exc().strip().splitlines()
+            found.append(("traceback", f"{about}: verify: {last[-1][:200]} {last[-3][:150]}"))
+            problems = ["traceback"]
+        for name in differs:
+            if not is_redone:
+                found.append(("wrong", f"{about}: {name}"))
+            else:
+                kind = "forged, told by verify" if problems else "forged, told by nobody"
+                found.append((kind, f"{about}: {name}"))
+    return found
+
+
+# ------------------------------------------------------------------ many cases
+
+
+def make_world(folder: Path) -> tuple[Path, dict[str, str]]:
+    """The undamaged bundle, and what every reading gives of it."""
+    whole = build(toys.request(folder, folder / "whole.csp")).path
+    return whole, {name: reading(whole) for name, reading in READINGS.items()}
+
+
+def _chunk(whole: Path, truth: dict[str, str], seed: int, numbers: range, out: Any) -> None:
+    for number in numbers:
+        out.put((number, one_case(whole, truth, seed, number)))
+    out.close()
+    out.join_thread()
+
+
+def fuzz(n: int, seed: int, chunk: int = 100) -> tuple[Counter[str], list[str]]:
+    """Run many cases in processes of their own, so that one that dies is counted."""
+    counts: Counter[str] = Counter()
+    examples: list[str] = []
+    context = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory(prefix="csp-fuzz-") as folder:
+        whole, truth = make_world(Path(folder))
+        start = 0
+        while start < n:
+            numbers = range(start, min(n, start + chunk))
+            results = context.Queue()
+            worker = context.Process(target=_chunk, args=(whole, truth, seed, numbers, results))
+            worker.start()
+            done = _collect(worker, results, counts, examples, numbers)
+            start += done
+            if done < len(numbers):
+                counts["death"] += 1
+                examples.append(f"death: case {start}")
+                start += 1
+            sys.stderr.write(f"{start}/{n} {dict(counts)}\n")
+    return counts, examples
+
+
+def _collect(
+    worker: Any, results: Any, counts: Counter[str], examples: list[str], numbers: range
+) -> int:
+    done = 0
+    while done < len(numbers):
+        try:
+            _, found = results.get(timeout=2)
+        except Exception:
+            if not worker.is_alive():
+                break
+            continue
+        done += 1
+        counts["cases"] += 1
+        for kind, about in found:
+            counts[kind] += 1
+            if about and kind != "forged, told by verify":
+                examples.append(f"{kind}: {about}")
+    worker.join()
+    return done
+
+
+def main() -> None:
+    """Print the counts, and what to look at."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    counts, examples = fuzz(options.n, options.seed)
+    for line in examples:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(json.dumps(dict(sorted(counts.items())), indent=1) + "\n")
+    bad = sum(counts[kind] for kind in ("traceback", "hang", "death", "wrong"))
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -118,7 +118,12 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "projection": {"kind": _text},
 }
 _PARAMS_OF_HALVES = {"gamma": _number, "n_score": _whole}
-_PARAMS = {"n_score": _whole, "n_draws": _whole, "imported": _flag, "subtract_empty": _flag}
+_PARAMS = {
+    "n_score": _whole,
+    "n_draws": _whole,
+    "imported": lambda value: _flag(value) or _text(value),
+    "subtract_empty": _flag,
+}
 _COUNTS = re.compile(r"n_[a-z_]+")
 
 

@@ -39,7 +39,7 @@ def test_the_melanoma_walk_tells_what_the_classifiers_are_and_how_often_right(se
         assert f"{model} · counter-artefact" in shown
     assert "drawn by a program" in shown
     assert "Of these neurons" in shown
-    assert "matched with the one of retrained" in shown
+    assert "matched with the neuron in the same layer of retrained" in shown
 
 
 def test_a_text_that_is_no_label_is_searched_with_the_encoder_beside_the_bundle(serve, demo_bundle):

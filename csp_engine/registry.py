@@ -107,7 +107,7 @@ def _imported(module: str, extension: str) -> Any:
         return importlib.import_module(module)
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself would end us
         raise InputError(
             f"Extension {extension} cannot be loaded ({type(error).__name__}: {error}); mend it, "
             f"or take its folder out of {EXTENSIONS}."

@@ -184,11 +184,12 @@ def _checked_preprocessing(folder: Path, config: Mapping[str, Any]) -> dict[str,
 
 @contextlib.contextmanager
 def _without_false_alarm() -> Generator[None]:
-    """Keep open_clip from warning of random weights: they are loaded in the next step."""
+    """Keep open_clip from warning of weights it lacks: they are loaded in the next step."""
     root = logging.getLogger()
 
     def passes(record: logging.LogRecord) -> bool:
-        return "No pretrained weights loaded" not in record.getMessage()
+        said = record.getMessage()
+        return "No pretrained weights loaded" not in said and "no CLIP weights found" not in said
 
     root.addFilter(passes)
     try:

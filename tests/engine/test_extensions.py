@@ -365,3 +365,19 @@ def test_a_folder_that_is_not_there_is_told(room, monkeypatch, tmp_path):
     monkeypatch.setenv("CSP_EXTENSIONS", str(tmp_path / "empty"))
     with pytest.raises(InputError, match="has none of the folders methods"):
         found(room)
+
+
+@pytest.mark.parametrize("text", ["1 / 0\n", "raise SystemExit(0)\n"])
+def test_a_command_says_in_one_sentence_what_cannot_be_added(tmp_path, text):
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "broken.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "csp_engine", "info", "none.csp"],
+        env=os.environ | {"CSP_EXTENSIONS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "broken.py cannot be loaded" in done.stderr

@@ -251,6 +251,13 @@ class Method:
     unit_block: int = 256
     section: str = ""
 
+    def __post_init__(self) -> None:
+        if self.depth and self.depth not in self.params:
+            raise InputError(
+                f"Method {self.name!r} has depth {self.depth!r}, which is none of its parameters; "
+                "give it that parameter, or depth='' where it does not look at exemplars."
+            )
+
     @property
     def params(self) -> Params:
         """The default of each parameter."""

@@ -381,3 +381,8 @@ def test_a_command_says_in_one_sentence_what_cannot_be_added(tmp_path, text):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "broken.py cannot be loaded" in done.stderr
+
+
+def test_a_method_whose_depth_is_no_parameter_is_refused():
+    with pytest.raises(InputError, match="depth 'n_score', which is none of its parameters"):
+        Method(name="deep", title="", summary="", version=1, parameters=(), score=print)

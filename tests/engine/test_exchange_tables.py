@@ -38,13 +38,16 @@ def label_scores(n_units: int, n_kept: int, seed: int) -> LabelScores:
     )
 
 
+NETWORK = {"spec": "python:nets:a", "fingerprint": "0" * 64}
+
+
 @pytest.fixture
 def bundle(tmp_path) -> Bundle:
     """Three units in each of two layers of two models, two methods, no images."""
     with BundleWriter(tmp_path / "tiny.csp") as writer:
         layers = {
-            "a": {"layers": ["conv@mean", "fc@none"], "order": 0},
-            "org/b": {"layers": ["conv@mean"], "order": 1},
+            "a": {"layers": ["conv@mean", "fc@none"], "order": 0, **NETWORK},
+            "org/b": {"layers": ["conv@mean"], "order": 1, **NETWORK},
         }
         writer.describe(recipe={"methods": ["csp", "semanticlens"]}, inputs={"models": layers})
         with writer.stage("vocabulary", **STAGE) as folder:

@@ -188,7 +188,12 @@ def _images(f, rng, n_images: int) -> None:
     sizes = np.array([len(picture) for picture in pictures], np.int64)[chosen_n]
     f.array("thumb_offset", np.concatenate([[0], np.cumsum(sizes)]))
     numbers = np.arange(n_images, dtype=np.int32)
-    known = {"listed": numbers, "width": np.full(n_images, 500, np.int32), "height": np.int32(375)}
+    known = {
+        "listed": numbers,
+        "width": np.full(n_images, 500, np.int32),
+        "height": np.int32(375),
+        "sha256": "0" * 64,
+    }
     f.table("images", pd.DataFrame({**known, "duplicate_group": numbers}))
     f.table("skipped", pd.DataFrame({"file": [], "reason": []}).astype("string"))
     f.facts["n_images"] = n_images
@@ -222,6 +227,7 @@ def _neurons(f, rng, n_units: int, n_images: int) -> None:
     columns = {"mean": 0.1, "std": 1.0, "min": 0.0, "max": 9.0}
     columns = {name: np.full(n_units, value, np.float32) for name, value in columns.items()}
     columns["density"] = rng.random(n_units, dtype=np.float32)
+    columns["n_exemplars"] = np.full(n_units, N_EXEMPLARS, np.int32)
     f.table("units", pd.DataFrame({**columns, **dict.fromkeys(flags, False)}))
     f.array("exemplar_image", rng.integers(0, n_images, uk, dtype=np.int32))
     f.array("exemplar_activation", -np.sort(-rng.random(uk, dtype=np.float32)))

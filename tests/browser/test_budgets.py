@@ -82,9 +82,6 @@ def test_the_table_and_the_map_of_fifty_thousand_neurons_open(page, tmp_path):
         stays_within(measures.maps(page, many, name, "map_50k", n, TRIES), 2)
 
 
-@pytest.mark.xfail(
-    reason="Missed since bundles are checked at first reading: p95 2.1 to 5.0 s, wanted 1.0 s."
-)
 def test_twenty_people_at_once_wait_for_nothing_and_take_little_memory():
     words = list(Bundle.open(measures.DEMO).label_ids)[:40]  # other words load the encoder first
     waits = []

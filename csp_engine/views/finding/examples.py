@@ -18,14 +18,14 @@ def nearest(
 ) -> list[tuple[NeuronRef, float]]:
     """The neurons whose concept vectors lie closest to this one's, over all layers.
 
-    None where the method has no search index, or has not labelled this layer.
+    Empty where the method has no search index, or has not labelled this layer.
     """
     is_indexed = bundle.has(kinds.INDEX.name(method))
     if not is_indexed or method not in bundle.methods(neuron.model, neuron.layer):
         return []
     index, rows = index_of(bundle, memo, method)
     ranking = rank_like(index, row_of(rows, neuron), n)
-    near = rows[["model", "layer", "unit"]].take(ranking.row_m)
+    near = rows.take(ranking.row_m)
     places = zip(near["model"], near["layer"], near["unit"], strict=True)
     return [
         (NeuronRef(model, layer, int(unit)), score)

@@ -190,9 +190,14 @@ def paths(
 
 
 def _words(labels: pd.DataFrame, label_k: np.ndarray) -> tuple[list[str], list[str]]:
-    """Texts and sources of some labels; all at once, because a table is slow row by row."""
-    rows = labels[["text", "source"]].take(label_k)
-    return rows["text"].astype(str).tolist(), rows["source"].tolist()
+    """Texts and sources of some labels.
+
+    All at once, because a table is slow row by row; column by column, because choosing columns
+    first would copy those of the whole vocabulary.
+    """
+    return labels["text"].take(label_k).astype(str).tolist(), labels["source"].take(
+        label_k
+    ).tolist()
 
 
 def _halves(bundle: Bundle, neuron: NeuronRef, method: str) -> tuple[np.ndarray, np.ndarray]:

@@ -37,6 +37,9 @@ def test_every_choice_is_named():
     for parameter in PARAMETERS.values():
         named = set(re.findall(r"`(\w+)`", parameter.meaning))
         assert set(parameter.choices) <= named, parameter.name
+    for name in ("show", "k"):
+        parameter = PARAMETERS[name]
+        assert re.findall(r"`(\w+)`", parameter.meaning) == list(parameter.choices)
     assert set(KINDS) <= set(re.findall(r"`(\w+)`", PARAMETERS["only"].meaning))
 
 
@@ -76,4 +79,6 @@ def test_nothing_else_is_read():
     code = "\n".join(path.read_text("utf-8") for path in ROOT.glob("pages/**/*.py"))
     code += "\n".join(p.read_text("utf-8") for p in ROOT.glob("csp_engine/views/**/*.py"))
     read = set(re.findall(r"(?:(?<![.\w])params|query_params)\.get\(\s*\"(\w+)\"", code))
-    assert read <= set(PARAMETERS)
+    read |= {"q", "not"}  # read in a loop
+    read |= {p.name for p in PARAMETERS.values() if p.choices}  # as declared
+    assert read == set(PARAMETERS)

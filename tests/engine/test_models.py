@@ -114,6 +114,15 @@ def test_weights_of_another_class_count_are_read_without_being_told(squeezenet_f
     assert model.fingerprint == told.fingerprint
 
 
+def test_weights_of_another_class_count_than_asked_for_say_how_to_load_them(squeezenet_file):
+    with pytest.raises(
+        InputError,
+        match=r"2 of another shape \(classifier.1.weight is 5x512x1x1 "
+        r"instead of 7x512x1x1.*n_classes=5",
+    ):
+        load_model("torchvision/squeezenet1_1", weights=squeezenet_file, n_classes=7)
+
+
 def test_weights_of_another_network_name_the_first_keys(squeezenet_file):
     with pytest.raises(InputError) as caught:
         load_model("torchvision/resnet18", weights=squeezenet_file)

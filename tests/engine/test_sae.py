@@ -41,7 +41,10 @@ def test_both_orientations_of_every_name_give_the_same_latents(tmp_path, tensors
     if "W_dec" in tensors:
         with pytest.raises(InputError, match="does not say its activation"):
             stored(tmp_path, tensors)
-    sae = stored(tmp_path, tensors, {"activation": "relu"})
+        told = {"activation": "relu"}
+    else:
+        told = None
+    sae = stored(tmp_path, tensors, told)
     assert (sae.name, sae.n_inputs, sae.n_latents) == ("my-sae", 3, 4)
     torch.testing.assert_close(sae(X), (X @ W + B).relu())
     torch.testing.assert_close(sae(X[None].expand(5, 2, 3))[3], (X @ W + B).relu())

@@ -66,13 +66,12 @@ def _odd_value(rng: np.random.Generator) -> Any:
 
 
 def _paths(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        return
     for key, inner in items:
         yield (*at, key)
         yield from _paths(inner, (*at, key))
@@ -297,6 +296,20 @@ def _limited() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def _tried(reading: Callable[[Path], Any], bundle: Path) -> tuple[str, Any]:
+    """How it failed, if it did, and what it gave or what is to be said of the failure."""
+    try:
+        with _limited():
+            return "", reading(bundle)
+    except CspError as error:
+        return "told", str(error)
+    except _Late:
+        return "hang", "late"
+    except Exception:
+        last = traceback.format_exc().strip().splitlines()
+        return "traceback", f"{last[-1][:200]} {last[-3][:150]}"
+
+
 def one_case(whole: Path, truth: dict[str, str], seed: int, number: int) -> list[tuple[str, str]]:
     """Kinds of outcome of one case, each with what to look at."""
     rng = np.random.default_rng([seed, number])
@@ -307,39 +320,22 @@ def one_case(whole: Path, truth: dict[str, str], seed: int, number: int) -> list
         about = f"case {number}: {done}{' (redone)' if is_redone else ''}"
         differs = []
         for name, reading in READINGS.items():
-            try:
-                with _limited():
-                    result = reading(bundle)
-            except CspError:
+            failure, result = _tried(reading, bundle)
+            if failure == "told":
                 found.append(("told", ""))
-            except _Late:
-                found.append(("hang", f"{about}: {name}"))
-            except Exception:
-                last = traceback.format_exc().strip().splitlines()
-                found.append(("traceback", f"{about}: {name}: {last[-1][:200]} {last[-3][:150]}"))
+            elif failure:
+                found.append((failure, f"{about}: {name}: {result}"))
+            elif result == truth[name]:
+                found.append(("same", ""))
             else:
-                found.append(("same", "") if result == truth[name] else ("", ""))
-                if result != truth[name]:
-                    differs.append(name)
-        found = [each for each in found if each[0]]
-        try:
-            with _limited():
-                problems = verify(Bundle.open(bundle))
-        except CspError as error:
-            problems = [str(error)]
-        except _Late:
-            found.append(("hang", f"{about}: verify"))
-            problems = ["late"]
-        except Exception:
-            last = traceback.format_exc().strip().splitlines()
-            found.append(("traceback", f"{about}: verify: {last[-1][:200]} {last[-3][:150]}"))
-            problems = ["traceback"]
-        for name in differs:
-            if not is_redone:
-                found.append(("wrong", f"{about}: {name}"))
-            else:
-                kind = "forged, told by verify" if problems else "forged, told by nobody"
-                found.append((kind, f"{about}: {name}"))
+                differs.append(name)
+        failure, problems = _tried(lambda path: verify(Bundle.open(path)), bundle)
+        if failure in ("hang", "traceback"):
+            found.append((failure, f"{about}: verify: {problems}"))
+        kind = "wrong"
+        if is_redone:
+            kind = "forged, told by verify" if problems else "forged, told by nobody"
+        found += [(kind, f"{about}: {name}") for name in differs]
     return found
 
 

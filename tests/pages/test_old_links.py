@@ -30,6 +30,7 @@ OLD = {
     ],
     "/neuron?bundle=small&layer=second@mean&unit=5&why=red&v=1": [
         "The score of <b dir='auto'>red</b>, ",
+        ", is the sum of what",
     ],
     "/neuron?bundle=small&layer=second@mean&unit=5&card=yes&v=1": ["Open in the neuron browser"],
     "/search?bundle=small&q=red&method=semanticlens&v=1": ["<li dir='auto'>red-like</li>"],

@@ -308,12 +308,14 @@ class Observed:
     """What was seen of a network.
 
     ``grids`` are the sizes (height times width) of its feature maps, ``larger_grids`` those for a
-    larger image. ``tokens`` are the first that were seen of each layout and number, ``moved`` the
-    same with another class token, where that was tried.
+    larger image. ``tokens`` are the first that were seen of each layout and number, ``still`` says
+    which of them are the same for every image; ``moved`` are the first with another class token,
+    where that was tried.
     """
 
     candidates: dict[str, Candidate]
     tokens: dict[tuple[str, int], torch.Tensor]
+    still: dict[tuple[str, int], torch.Tensor]
     grids: set[int]
     larger_grids: set[int]
     moved: dict[tuple[str, int], torch.Tensor] | None = None
@@ -337,6 +339,8 @@ def observe(model: TargetModel) -> Observed:
             f"{model.name} cannot run on an image of {size} ({type(error).__name__}: {reason}); "
             "check its preprocessing."
         ) from error
+    # Once each: the layers of a transformer nearly all share one number of tokens.
+    still = {key: (first_ntc == first_ntc[:1]).all(2).all(0) for key, first_ntc in tokens.items()}
     passes = _larger_pass(model)
     modules = dict(model.network.named_modules())
     found: dict[str, Candidate] = {}
@@ -372,7 +376,7 @@ def observe(model: TargetModel) -> Observed:
         if candidate.layout is None and axis is not None:
             candidate.layout = BY_AXIS.get((len(dims), batch_axis, axis))
         if candidate.layout is None and len(dims) == 3:
-            candidate.layout = _by_constancy(candidate, tokens)
+            candidate.layout = _by_constancy(candidate, still)
         if candidate.layout is None and candidate.tokens_first:
             candidate.layout = "tnc"  # no other order has its images in the middle
         candidate.layout = candidate.layout or None
@@ -381,22 +385,18 @@ def observe(model: TargetModel) -> Observed:
     return Observed(
         found,
         tokens,
+        still,
         {_grid(c.shape, c.layout) for c in maps},
         {_grid(c.larger, c.layout) for c in maps if c.larger is not None},
     )
 
 
-def still_tokens(first_ntc: torch.Tensor) -> torch.Tensor:
-    """Which tokens are the same for every image, of the first that were seen."""
-    return (first_ntc == first_ntc[:1]).all(dim=2).all(dim=0)
-
-
-def _by_constancy(candidate: Candidate, tokens: dict[tuple[str, int], torch.Tensor]) -> str | None:
+def _by_constancy(candidate: Candidate, still: dict[tuple[str, int], torch.Tensor]) -> str | None:
     """The reading of three axes in which some tokens are the same for every image."""
     fitting = []
     for layout, axis in (("tnc", 0),) if candidate.tokens_first else (("ntc", 0), ("nct", 1)):
-        first = tokens.get((layout, candidate.shape[axis]))
-        if first is not None and bool(still_tokens(first).any()):
+        still_t = still.get((layout, candidate.shape[axis]))
+        if still_t is not None and bool(still_t.any()):
             fitting.append(layout)
     return fitting[0] if len(fitting) == 1 else None
 

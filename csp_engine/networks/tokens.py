@@ -20,7 +20,6 @@ from csp_engine.networks.observing import (
     Observed,
     first_tokens,
     noise_images,
-    still_tokens,
 )
 
 CLASS_NAME = re.compile(r"(cls|class)(_?(tokens?|emb(ed(ding)?)?s?))?(_?\d+)?", re.IGNORECASE)
@@ -72,11 +71,9 @@ def count_tokens(
         if n > n_tokens:
             return TokenCount(question=f"has {n_tokens} tokens, fewer than {stated}")
         return TokenCount(n, has_class=n > 0 and has_class)
-    first = observed.tokens.get((layout, n_tokens))
-    if first is not None:
-        still = still_tokens(first)
-        if bool(still.any()):
-            return _constant(model, observed, layout, still)
+    still = observed.still.get((layout, n_tokens))
+    if still is not None and bool(still.any()):
+        return _constant(model, observed, layout, still)
     return _by_grid(model, observed, candidate, layout, n_tokens)
 
 

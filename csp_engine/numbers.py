@@ -1,4 +1,4 @@
-"""Numbers the way people read them."""
+"""Numbers the way people read them; one that is not known is a dash, whoever asks."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import math
 from collections.abc import Iterable
 from typing import SupportsFloat
 
+UNKNOWN = "–"
+
 
 def count(n: SupportsFloat) -> str:
     """A count with thousands separators."""
-    return f"{int(float(n)):,}"
+    return f"{int(float(n)):,}" if math.isfinite(float(n)) else UNKNOWN
 
 
 def activation(value: SupportsFloat) -> str:
     """Three significant digits, without exponents in the range people compare."""
     value = float(value)
+    if math.isnan(value):
+        return UNKNOWN
     if not math.isfinite(value) or value == 0:
-        return f"{value:g}"
+        return _minus(f"{value:g}")
     if 0.00001 <= abs(value) < 100_000:
         digits = max(0, 2 - math.floor(math.log10(abs(value))))
         return _minus(f"{value:,.{digits}f}")
@@ -26,7 +30,7 @@ def activation(value: SupportsFloat) -> str:
 def signed(value: SupportsFloat) -> str:
     """An effect: three significant digits and always a sign."""
     text = activation(value)
-    return text if text.startswith("−") or float(value) == 0 else f"+{text}"
+    return text if text[0] in f"−{UNKNOWN}" or float(value) == 0 else f"+{text}"
 
 
 def signed_alike(values: Iterable[SupportsFloat]) -> list[str]:
@@ -36,24 +40,32 @@ def signed_alike(values: Iterable[SupportsFloat]) -> list[str]:
     if not 1e-6 <= largest < 100_000:
         return [signed(value) for value in floats]
     n_decimals = max(0, 2 - math.floor(math.log10(largest)))
-    return [_minus(f"{value:+,.{n_decimals}f}") for value in floats]
+    return [
+        UNKNOWN if math.isnan(value) else _minus(f"{value:+,.{n_decimals}f}") for value in floats
+    ]
 
 
 def score(value: SupportsFloat) -> str:
     """A cosine or similar score."""
     value = float(value)
+    if math.isnan(value):
+        return UNKNOWN
     return _minus(f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}")
 
 
 def share(value: SupportsFloat) -> str:
     """A share in [0, 1] as a percentage."""
     percent = 100 * float(value)
+    if math.isnan(percent):
+        return UNKNOWN
     return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
 
 
 def chance(value: SupportsFloat) -> str:
     """A p- or q-value."""
     value = float(value)
+    if math.isnan(value):
+        return UNKNOWN
     if value < 0.001:
         return "< .001"
     return f"{value:.3f}".removeprefix("0") if value < 0.1 else f"{value:.2f}".removeprefix("0")
@@ -63,6 +75,8 @@ def percentile(value: SupportsFloat, n_draws: int) -> str:
     """A percentile no finer than the draws behind it allow."""
     finest = 100 / max(1, n_draws)
     percent = 100 * float(value)
+    if math.isnan(percent):
+        return UNKNOWN
     if percent > 100 - finest + 1e-3:
         return f"> {100 - finest:.1f} %"
     return f"{percent:.1f} %"
@@ -71,6 +85,8 @@ def percentile(value: SupportsFloat, n_draws: int) -> str:
 def beats(value: SupportsFloat, n_draws: int) -> str:
     """The random image sets that a score lies above, in words."""
     share = percentile(value, n_draws)
+    if share == UNKNOWN:
+        return f"an unknown share of {count(n_draws)} random image sets"
     if round(float(value) * n_draws) >= n_draws or share.startswith(">"):
         return f"all {count(n_draws)} random image sets"
     return f"{share} of {count(n_draws)} random image sets"

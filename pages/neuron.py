@@ -54,8 +54,8 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
     badges = "".join(badge(state.word, "warn") for state in heading.states)
     if label.is_reliable:
         badges += badge(f"{heading.method} {numbers.score(label.score)}", "good")
-    kind = " dir='auto'" if label.is_reliable else ""
-    css = "csp-title" if label.is_reliable else "csp-title none"
+    kind = " dir='auto'" if label.is_named else ""
+    css = "csp-title" if label.is_named else "csp-title none"
     show(
         f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit} "
         f"<span>(of {numbers.count(n_units)})</span></p>"

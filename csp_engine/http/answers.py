@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -118,7 +119,8 @@ class Answers:
             n_images = min(N_SHOTS, int(bundle.exemplars(model, layer).count_u[unit]))
         except (CspError, LookupError) as error:
             return Response(str(error), 404, media_type="text/plain")
-        told = [f"{method_title(method)} {numbers.score(label.score)}"] if label.text else []
+        has_score = label.text and not math.isnan(label.score)
+        told = [f"{method_title(method)} {numbers.score(label.score)}"] if has_score else []
         for name in ("clarity", "density"):
             if name in row and pd.notna(row[name]):
                 write = numbers.share if name == "density" else numbers.score
@@ -127,7 +129,7 @@ class Answers:
         return JSONResponse(
             {
                 "title": label.title,
-                "isReliable": label.is_reliable,
+                "isReliable": label.is_named,
                 "id": str(NeuronRef(model, layer, unit)),
                 "facts": " · ".join(told),
                 "nImages": n_images,

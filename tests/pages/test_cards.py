@@ -64,7 +64,7 @@ def test_a_bar_table_escapes_names_and_cells():
         (0.000862, "0.000862"),
         (-0.0000123, "−0.0000123"),
         (1e-7, "1.00e−07"),
-        (math.nan, "nan"),
+        (math.nan, "–"),
     ],
 )
 def test_activations_keep_three_digits(value, shown):

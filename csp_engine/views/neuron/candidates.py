@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.methods import NullComponents, move_labels, score_paths
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.label import not_judged
 from csp_engine.views.random_sets import best_of_null, n_drawn, null_components
 from csp_engine.views.sentence import Sentence
 from csp_engine.words.vocabularies import is_proposed
@@ -25,8 +28,8 @@ N_PATHS = 5
 class CandidateLabel:
     """One candidate label. ``raw`` and ``raw_place`` say where it stood without contrast images.
 
-    ``percentile`` is None where there are no random image sets to compare with. ``is_proposed``:
-    a captioner proposed it, and no vocabulary holds it.
+    Numbers that are not known are NaN; ``percentile`` is None where there are no random image sets
+    to compare with. ``is_proposed``: a captioner proposed it, and no vocabulary holds it.
     """
 
     text: str
@@ -43,6 +46,7 @@ class CandidateLabels:
     """Candidate labels of one method, best first, and how far the first can be trusted.
 
     ``gamma`` is None for a method that has none; its labels have no raw score either.
+    ``best_percentile`` is None where nothing judges the first label, and ``not_judged`` says why.
     """
 
     method: str
@@ -52,10 +56,13 @@ class CandidateLabels:
     n_draws: int
     best_percentile: float | None
     is_reliable: bool
+    not_judged: str = "No random image sets to compare with."
 
     @property
     def trust(self) -> str:
         """Whether the first label is reliable, in words."""
+        if self.best_percentile is None:
+            return "not judged"
         return "reliable" if self.is_reliable else "not reliable"
 
     @property
@@ -68,7 +75,7 @@ class CandidateLabels:
         return self._percentile(row.percentile)
 
     def _percentile(self, value: float | None) -> str:
-        return "–" if value is None else numbers.percentile(value, self.n_draws)
+        return numbers.UNKNOWN if value is None else numbers.percentile(value, self.n_draws)
 
     @property
     def verdict(self) -> Sentence:
@@ -78,7 +85,7 @@ class CandidateLabels:
         at = "From" if self.gamma is None else f"At γ = {self.gamma:g}, from"
         since = f"{at} {numbers.count(self.n_exemplars)} exemplars"
         if self.best_percentile is None:
-            return Sentence(f"{since}. No random image sets to compare with.")
+            return Sentence(f"{since}. {self.not_judged}" if self.n_exemplars else self.not_judged)
         beats = numbers.beats(self.best_percentile, self.n_draws)
         return Sentence(
             f"{since}: the best label, ",
@@ -89,16 +96,21 @@ class CandidateLabels:
         )
 
     def shares(self) -> list[tuple[float, float | None]]:
-        """Score and raw score of each label as places in [0, 1] on one scale that holds zero."""
+        """Score and raw score of each label as places in [0, 1] on one scale that holds zero.
+
+        A score that is not known has no bar.
+        """
         has_raw = self.gamma is not None
         every = [0.0, *(row.score for row in self.rows)]
         every += [row.raw for row in self.rows] if has_raw else []
-        low = min(every)
-        span = max(every) - low or 1.0
-        return [
-            ((row.score - low) / span, (row.raw - low) / span if has_raw else None)
-            for row in self.rows
-        ]
+        known = [value for value in every if math.isfinite(value)]
+        low = min(known)
+        span = max(known) - low or 1.0
+
+        def place(value: float) -> float:
+            return min(max((value - low) / span, 0.0), 1.0) if not math.isnan(value) else 0.0
+
+        return [(place(row.score), place(row.raw) if has_raw else None) for row in self.rows]
 
 
 def built_gamma(bundle: Bundle, neuron: NeuronRef, method: str) -> float | None:
@@ -120,7 +132,7 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
             float(scores.raw_uk[unit, k]),
             None,
             float(scores.margin_uk[unit, k]),
-            float(scores.percentile_uk[unit, k]) if n_draws else None,
+            _known(scores.percentile_uk[unit, k]) if n_draws else None,
             is_proposed(sources[k]),
         )
         for k in range(len(label_k))
@@ -131,9 +143,15 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
         rows,
         int(scores.n_exemplar_u[unit]),
         n_draws,
-        float(scores.best_percentile_u[unit]) if n_draws and rows else None,
+        _known(scores.best_percentile_u[unit]) if n_draws and rows else None,
         bool(scores.reliable_u[unit]),
+        *([not_judged(bundle, neuron, method)] if n_draws else []),
     )
+
+
+def _known(value: SupportsFloat) -> float | None:
+    """A number, or None where it is not known."""
+    return None if math.isnan(float(value)) else float(value)
 
 
 def at_gamma(

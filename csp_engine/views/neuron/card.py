@@ -52,7 +52,7 @@ def neuron_card(
         score,
         where if len(bundle.model_names) == 1 else f"{neuron.model} / {where}",
         note,
-        label.is_reliable,
+        label.is_named,
         params,
         first_exemplars(bundle, neuron, n),
         mark,

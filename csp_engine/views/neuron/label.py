@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.sentence import Sentence
@@ -16,23 +17,33 @@ NO_LABEL = "No reliable label"
 
 @dataclass(frozen=True, slots=True)
 class BestLabel:
-    """What to call a neuron, and whether that means anything."""
+    """What to call a neuron, and whether that means anything.
+
+    ``score`` is NaN where it is not known. ``is_judged``: random image sets say how reliable the
+    label is; they do not where it was imported, and then it stands as it was given.
+    """
 
     text: str
     score: float
     is_reliable: bool
+    is_judged: bool = True
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the label may stand as the neuron's name."""
+        return bool(self.text) and (self.is_reliable or not self.is_judged)
 
     @property
     def title(self) -> str:
         """The label, or an honest word for having none."""
         if not self.text:
             return "no label"
-        return self.text if self.is_reliable else f"unclear: {self.text}?"
+        return self.text if self.is_named else f"unclear: {self.text}?"
 
     @property
     def heading(self) -> str:
         """What stands above everything about the neuron."""
-        return self.text if self.is_reliable else NO_LABEL
+        return self.text if self.is_named else NO_LABEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,17 @@ def best_label(bundle: Bundle, neuron: NeuronRef, method: str) -> BestLabel:
         str(texts.iloc[int(scores.label_uk[neuron.unit, 0])]),
         float(scores.score_uk[neuron.unit, 0]),
         bool(scores.reliable_u[neuron.unit]),
+        not math.isnan(scores.best_percentile_u[neuron.unit]),
     )
+
+
+def not_judged(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
+    """Why nothing says how reliable a label is: a whole sentence."""
+    record = bundle.stage(kinds.SCORES.name(neuron.model, neuron.layer, method))
+    if record.params.get("imported"):
+        table = record.facts.get("table", "another tool")
+        return f"Imported from {table}: how reliable its labels are was not tested."
+    return f"No random image sets judge the scores of {method_title(method)}."
 
 
 def states_of(row: pd.Series) -> tuple[State, ...]:
@@ -102,6 +123,8 @@ def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
                 "is left of them."
             )
         )
+    elif not label.is_judged:
+        reasons.append(Sentence(not_judged(bundle, neuron, method)))
     elif not label.is_reliable:
         reasons.append(
             Sentence(

@@ -206,7 +206,10 @@ def search(
     bundle: BundlePath,
     text: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts to search for; neurons nearest to their mean come first."),
+        typer.Argument(
+            help="Texts to search for, separate or with commas between them; neurons nearest to "
+            "their mean come first."
+        ),
     ] = None,
     but_not: Annotated[list[str] | None, typer.Option("--not", help="Texts to avoid.")] = None,
     image: Annotated[Path | None, typer.Option(help="An image file to search by.")] = None,
@@ -216,6 +219,7 @@ def search(
     method: Annotated[
         str | None, typer.Option(help="Method whose concept vectors are searched.")
     ] = None,
+    model: Annotated[str | None, typer.Option(help="Only this target model.")] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
     ] = None,
@@ -241,20 +245,24 @@ def search(
     from csp_engine.views.table.narrowed import narrowed
 
     opened, memo = Bundle.open(bundle), Memo()
-    method = method or _first_method(opened)
+    method = _method(opened, method)
     searching.open_index(opened, method)  # raises the sentence that fits where it is damaged
-    if layer:
-        _require_layers(opened, layer)
+    _require_layers(opened, model, layer)
     if sum(map(bool, (text, image, like))) != 1:
         raise InputError("Search by texts, by --image or by --like: give one of the three.")
-    query = _query(opened, memo, text or [], but_not or [], image, like, method, encoder)
+    texts, avoided = _concepts(opened, text), _concepts(opened, but_not)
+    if text and not texts:
+        raise InputError("The query is empty; type a word or a short description.")
+    query = _query(opened, memo, texts, avoided, image, like, method, encoder)
     rows = found_neurons(opened, memo, method, query)
+    if model:
+        rows = rows[rows["model"] == model]
     if layer:
         rows = rows[rows["layer"].isin(layer)]
     chance = judged(opened, memo, query, method, rows)
     said = judgement(query, method, chance)
     is_clear = chance is None or chance.best == "clear"
-    near = [] if is_clear else spelt_like(opened, text or [])
+    near = [] if is_clear else spelt_like(opened, texts)
     standing = {} if chance is None else chance.standing
     best = narrowed(rows, Narrowing(sort="-match")).iloc[:n]
     found = [
@@ -303,21 +311,38 @@ def doctor(
         write_lines([f"  {name}: {value}" for name, value in entries.items()] or ["  none"])
 
 
-def _first_method(bundle: Bundle) -> str:
-    from csp_engine.bundle.kinds import INDEX
+def _concepts(bundle: Bundle, given: list[str] | None) -> list[str]:
+    """The concepts in some texts, each read as the search page reads its box."""
+    from csp_engine.views.finding.query import texts_of
 
-    found = [method for (method,) in INDEX.among(bundle.manifest.stages)]
-    if not found:
+    return [concept for text in given or [] for concept in texts_of(bundle, text)]
+
+
+def _method(bundle: Bundle, asked: str | None) -> str:
+    """The method to search by: the one asked for, or the first."""
+    from csp_engine.views.finding.index import searchable_methods
+
+    known = searchable_methods(bundle)
+    if not known:
         raise InputError(f"Bundle {bundle.name} has no search index; complete it with 'csp build'.")
-    preferred = [m for m in bundle.manifest.recipe.get("methods", []) if m in found]
-    return (preferred or found)[0]
+    if asked is not None and asked not in known:
+        raise InputError(
+            f"Method {asked!r} cannot be searched in bundle {bundle.name}; --method is "
+            f"{', '.join(known)}."
+        )
+    return asked or known[0]
 
 
-def _require_layers(bundle: Bundle, wanted: list[str]) -> None:
-    known = {layer for model in bundle.model_names for layer in bundle.layers(model)}
-    unknown = [layer for layer in wanted if layer not in known]
+def _require_layers(bundle: Bundle, model: str | None, wanted: list[str] | None) -> None:
+    names = bundle.model_names
+    if model is not None and model not in names:
+        raise InputError(f"Model {model!r} is not in the bundle; --model is {', '.join(names)}.")
+    within = names if model is None else (model,)
+    known = {layer: None for name in within for layer in bundle.layers(name)}
+    unknown = [layer for layer in wanted or () if layer not in known]
     if unknown:
-        raise InputError(f"Layer {unknown[0]!r} is not in the bundle; it has {', '.join(known)}.")
+        where = "the bundle" if model is None else f"model {model}"
+        raise InputError(f"Layer {unknown[0]!r} is not in {where}; it has {', '.join(known)}.")
 
 
 def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: str | None) -> Any:

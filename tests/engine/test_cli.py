@@ -361,6 +361,9 @@ def test_bad_bundles(bundle, tmp_path, capsys, command, damage):
     [
         (["red"], {"q": "red"}),
         (["red", "blue"], {"q": "red, blue"}),
+        (["red, blue"], {"q": "red, blue"}),
+        ([" red ", "--not", "blue, grey"], {"q": "red", "not": "blue, grey"}),
+        (["red", "--model", "small"], {"q": "red", "model": "small"}),
         (["red", "--not", "blue"], {"q": "red", "not": "blue"}),
         (["red", "--layer", "first@mean"], {"q": "red", "layer": "first@mean"}),
         (["an unheard-of red thing"], {"q": "an unheard-of red thing"}),
@@ -409,11 +412,14 @@ def test_search_answers_as_the_page_does(bundle, folder, capsys, monkeypatch, ar
 def test_search_that_cannot_be(bundle, capsys):
     for arguments, part in (
         ([], "one of the three"),
+        ([""], "The query is empty"),
+        ([" , "], "The query is empty"),
+        (["red", "--model", "large"], "--model is small"),
         (["red", "--like", "small/first@mean/1"], "one of the three"),
         (["--like", "small/first@mean/99"], "99"),
         (["--like", "nonsense"], "nonsense"),
         (["--image", "absent.png"], "absent.png"),
-        (["red", "--method", "magic"], "magic"),
+        (["red", "--method", "magic"], "--method is csp, semanticlens, clip_dissect"),
         (["red", "--layer", "third@mean"], "third@mean"),
     ):
         code, _, line = run(capsys, "search", bundle, *arguments)

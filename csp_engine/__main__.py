@@ -3,6 +3,7 @@
 import sys
 
 from csp_engine.errors import CspError
+from csp_engine.printable import one_line
 
 
 def main() -> None:
@@ -10,7 +11,7 @@ def main() -> None:
     try:
         from csp_engine.cli import main as run
     except CspError as error:  # rooms look for extensions while they are imported
-        sys.stderr.write(f"csp: {error}\n")
+        sys.stderr.write(f"csp: {one_line(str(error))}\n")
         sys.exit(2)
     run()
 

@@ -21,6 +21,7 @@ from csp_engine.cli import (
     sharing,
 )
 from csp_engine.errors import CspError
+from csp_engine.printable import guard_logs, one_line
 
 app = typer.Typer(
     name="csp",
@@ -53,6 +54,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 0 means done, 1 a negative finding, 2 unusable input."""
+    guard_logs()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not os.environ.get("CSP_DEBUG"):
         # Libraries warn about odd EXIF blocks and the like, image after image.
@@ -108,4 +110,4 @@ def _require_unaltered() -> None:
 
 
 def _complain(sentence: str) -> None:
-    sys.stderr.write(f"csp: {sentence}\n")
+    sys.stderr.write(f"csp: {one_line(sentence)}\n")

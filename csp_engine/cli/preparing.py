@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from csp_engine.cells import csv_text
 from csp_engine.cli.shown import write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
@@ -43,7 +44,7 @@ def isic2017(
     if any(out.resolve() == path.resolve() for path in labels or []):
         raise InputError(f"{str(out)!r} is one of the tables to read; choose another name.")
     table = isic2017_table(folder, labels or [])
-    write_whole(out, table.to_csv(index=False))
+    write_whole(out, csv_text(table))
     summary = _summary(table)
     root = "" if out.parent.resolve() == folder.resolve() else f" --image-root {folder}"
     if as_json:

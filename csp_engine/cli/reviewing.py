@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from csp_engine.cli.shown import write_json
+from csp_engine.cli.shown import write_csv, write_json
 
 
 class Format(StrEnum):
@@ -35,6 +33,8 @@ def reviews(
     Example:
         csp reviews resnet50.csp --format json
     """
+    import pandas as pd
+
     from csp_engine.bundle import Bundle
     from csp_engine.reviews import FIELDS, as_rows, open_reviews, place_for
 
@@ -43,6 +43,4 @@ def reviews(
     if file_format is Format.JSON:
         write_json(rows)
         return
-    table = csv.DictWriter(sys.stdout, FIELDS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    write_csv(pd.DataFrame(rows, columns=list(FIELDS)))

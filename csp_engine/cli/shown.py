@@ -1,4 +1,4 @@
-"""What the command line shows: progress with an ETA, tables, JSON."""
+"""What the command line shows: progress with an ETA, tables, JSON; nothing a terminal obeys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -22,8 +22,13 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from csp_engine.cells import csv_text
 from csp_engine.jobs import PROGRESS_FILE, ProgressFile
+from csp_engine.printable import escaped, lines, one_line
 from csp_engine.types import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between progress lines where there is no terminal."""
@@ -56,7 +61,7 @@ def _shown() -> Generator[Progress]:
         yield _PlainProgress()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -68,7 +73,7 @@ def _shown() -> Generator[Progress]:
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(one_line(stage), total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
@@ -93,17 +98,23 @@ class _PlainProgress:
         if first < done < total:
             seconds = (now - since) / (done - first) * (total - done)
             left = f", {int(seconds // 60)}:{int(seconds % 60):02d} left"
-        sys.stderr.write(f"{stage}: {done}/{total}{left}\n")
+        sys.stderr.write(f"{one_line(stage)}: {done}/{total}{left}\n")
 
 
 def write_json(value: Any) -> None:
     """Print JSON on standard output."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    sys.stdout.write(escaped(json.dumps(value, indent=1, ensure_ascii=False)) + "\n")
 
 
-def write_lines(lines: Iterable[str]) -> None:
+def write_csv(table: pd.DataFrame) -> None:
+    """Print a table as CSV on standard output; a file or another program gets it as it is."""
+    text = csv_text(table)
+    sys.stdout.write(lines(text) if sys.stdout.isatty() else text)
+
+
+def write_lines(sentences: Iterable[str]) -> None:
     """Print plain lines on standard output."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("".join(f"{one_line(sentence)}\n" for sentence in sentences))
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -112,7 +123,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     rows = [list(row) for row in rows]
     for place, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(one_line(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     width = None if sys.stdout.isatty() else 200
@@ -120,4 +131,4 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else one_line(str(value))

@@ -18,6 +18,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.layer_names import chosen_layers, layer_path
+from csp_engine.cells import csv_text, original
 from csp_engine.errors import InputError
 from csp_engine.files import replacing
 from csp_engine.types import LayerId, NeuronRef
@@ -99,9 +100,8 @@ def export_labels(
 ) -> int:
     """Write ``label_rows`` to a file and return how many rows it has.
 
-    Texts are written exactly as the bundle holds them: a label that starts with ``=`` stays so,
-    because other programs read these files too. A spreadsheet would take it for a formula, so
-    import a table with labels of unknown origin there as text.
+    Parquet and JSON lines hold texts exactly as the bundle does. In CSV, a text that a spreadsheet
+    would take for a formula gets an apostrophe in front, which ``read_label_table`` takes away.
 
     Args:
         bundle: an open bundle.
@@ -199,7 +199,7 @@ def _method_rows(
 
 
 def _write_csv(rows: pd.DataFrame, path: Path) -> None:
-    rows.to_csv(path, index=False, lineterminator="\n")
+    path.write_text(csv_text(rows), encoding="utf-8", newline="")
 
 
 def _write_jsonl(rows: pd.DataFrame, path: Path) -> None:
@@ -222,7 +222,8 @@ def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
 
 def _read_delimited(path: Path, delimiter: str) -> pd.DataFrame:
     # Everything as text: "null", "nan" and "none" are labels like any other.
-    return pd.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    read = pd.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    return read.map(original)
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from csp_engine.cells import original
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.hashing import sha256_file
 from csp_engine.probe.images import EXTENSIONS
@@ -302,6 +303,7 @@ def read_table(source: Path) -> pd.DataFrame:
                     skipinitialspace=True,
                     index_col=False,
                 )
+            given = given.map(original).rename(columns=original)
     # The parse errors of pandas and pyarrow are ValueErrors.
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())[:120].rstrip(".")

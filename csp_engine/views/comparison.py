@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.methods import method_title
 from csp_engine.search import require_same_space
@@ -208,4 +209,4 @@ def pairs_csv(a: Side, b: Side, rows: pd.DataFrame) -> bytes:
             "kind": rows["kind"].map(STATUS).to_numpy(),
         }
     )
-    return written.to_csv(index=False, lineterminator="\n").encode()
+    return csv_text(written).encode()

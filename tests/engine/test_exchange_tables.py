@@ -71,7 +71,7 @@ def read_back(path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     if path.suffix == ".csv":
-        return pd.read_csv(path, keep_default_na=False)
+        return pd.read_csv(path, keep_default_na=False).replace("'=SUM(A1)", "=SUM(A1)")
     return pd.DataFrame([json.loads(line) for line in path.read_text("utf-8").splitlines()])
 
 
@@ -123,9 +123,17 @@ def test_unknown_names_are_refused_and_the_sentence_says_what_exists(
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_label_that_looks_like_a_formula_is_written_as_it_is(bundle, tmp_path):
+def test_a_label_that_looks_like_a_formula_is_text_in_a_spreadsheet_and_comes_back(
+    bundle, tmp_path
+):
     export_labels(bundle, tmp_path / "out.csv", n_labels=3)
-    assert "=SUM(A1)" in set(read_back(tmp_path / "out.csv")["description"])
+    written = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert "'=SUM(A1)" in set(written["description"])
+    one = written[(written["method"] == "csp") & (written["model"] == "a")]
+    one.to_csv(tmp_path / "one.csv", index=False)
+    read = read_label_table(tmp_path / "one.csv")
+    assert "=SUM(A1)" in set(read["description"])
+    assert "'=SUM(A1)" not in set(read["description"])
 
 
 def test_an_exported_table_can_be_read_again(bundle, tmp_path):

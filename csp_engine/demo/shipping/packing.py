@@ -26,6 +26,7 @@ from csp_engine.bundle import (
     copy_slim,
     translated_os_errors,
 )
+from csp_engine.cells import csv_text
 from csp_engine.demo.shipping.opening import BUNDLE, FORMAT, SHIPPED
 from csp_engine.demo.shipping.opening import RECORD as DEMO
 from csp_engine.demo.shipping.parts import BUNDLE as MADE_BUNDLE
@@ -172,7 +173,7 @@ def _fill(folder: Path, world: World, progress: Progress) -> None:
 
 def as_csv(table: pd.DataFrame) -> bytes:
     """A table as the demo keeps it."""
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    return csv_text(table).encode()
 
 
 def _pixels(path: Path) -> np.ndarray:

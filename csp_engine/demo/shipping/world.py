@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from csp_engine.cells import csv_text
 from csp_engine.demo.shipping.bundling import (
     blocks,
     build_bundle,
@@ -116,7 +117,8 @@ def _write_slices(world: World, target: Path) -> None:
     for name in classifiers.MODELS:
         network = classifiers.load_network(world.path(f"{name}.safetensors"))
         tables.append(classifiers.accuracy_by_slice(network, slices).assign(model=name))
-    pd.concat(tables, ignore_index=True).to_csv(target, index=False)
+    text = csv_text(pd.concat(tables, ignore_index=True))
+    target.write_text(text, encoding="utf-8", newline="")
 
 
 def _write_captioner(world: World, target: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from csp_engine.cells import csv_text
 from csp_engine.demo.simulator import render
 from csp_engine.demo.simulator.cases import CONCEPTS, PATCH_COLOURS, concept_table
 from csp_engine.demo.workers import workers
@@ -78,8 +79,8 @@ def probe_table(cases: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
 
 def write_tables(target: Path, cases: pd.DataFrame, shares: pd.DataFrame) -> None:
     """``cases.csv`` with every control, and ``probe.csv`` with what a bundle is built from."""
-    probe_table(cases, shares).to_csv(target / "probe.csv", index=False)
-    cases.to_csv(target / "cases.csv", index=False)
+    for name, table in (("probe.csv", probe_table(cases, shares)), ("cases.csv", cases)):
+        (target / name).write_text(csv_text(table), encoding="utf-8", newline="")
 
 
 def _shares_of_one(case: Mapping[str, Any]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.cells import csv_text
 from csp_engine.methods import method_title
 from csp_engine.stats.enrichment import main_class
 from csp_engine.types import NeuronRef
@@ -160,4 +161,4 @@ def csv_bytes(rows: pd.DataFrame, shown: list[str]) -> bytes:
     """The rows as a page shows them, as a CSV file: the neuron's id first, nothing rounded."""
     named = rows[shown].copy()
     named.insert(0, "neuron", neuron_ids(rows))
-    return named.to_csv(index=False, lineterminator="\n").encode()
+    return csv_text(named).encode()

@@ -8,6 +8,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.cells import csv_text
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
@@ -28,6 +29,7 @@ from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, theme
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, markdown_text, page_url, plain, show, tile_grid
+from pages.ui.parts.exporting import csv_button
 from pages.ui.parts.strips import strip_urls
 from pages.ui.shell import store
 from pages.ui.shell.page import go
@@ -207,6 +209,12 @@ def twin(bundle: Bundle, view: View, case: Case) -> None:
         selection_mode="single-row",
         placeholder="–",
         alt=f"{len(shown)} influential neurons with alignments, influence and labels",
+    )
+    csv_button(
+        "these neurons",
+        lambda: csv_text(shown.drop(columns="strip")).encode(),
+        file_name="influential.csv",
+        key="export",
     )
     at = chosen(event, "opened", len(rows))
     if at is not None:

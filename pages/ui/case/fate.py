@@ -8,6 +8,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.cells import csv_text
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
 from csp_engine.views.case.audit import Case, examine, neuron_of, with_interval
@@ -16,6 +17,7 @@ from pages.ui.case import audit as case_audit
 from pages.ui.case.charts import lead, points
 from pages.ui.parts import words
 from pages.ui.parts.cards import bar_table, markdown_text, plain, show
+from pages.ui.parts.exporting import csv_button
 from pages.ui.parts.strips import strip_urls
 from pages.ui.shell import store
 from pages.ui.shell.page import go
@@ -155,6 +157,12 @@ def pairs(bundle: Bundle, view: View, found: Fate) -> None:
     st.caption(
         "Click a label to open its neuron; select a row to open the match in "
         f"{markdown_text(other)}."
+    )
+    csv_button(
+        "these matches",
+        lambda: csv_text(shown.drop(columns=["strip", "match_strip"])).encode(),
+        file_name="matches.csv",
+        key="export_matches",
     )
     mine = pressed("opened_spurious", len(rows))
     if mine is not None:

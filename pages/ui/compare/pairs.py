@@ -13,6 +13,7 @@ from csp_engine.views.comparison import STATUS, Comparison, Side, named, pairs_c
 from csp_engine.views.neuron.card import neuron_card
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, card_list, plain, show
+from pages.ui.parts.exporting import csv_button
 from pages.ui.parts.strips import strip_urls
 from pages.ui.shell.page import go, set_params
 from pages.ui.table.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX, label_column, pressed
@@ -109,14 +110,7 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
         alt=f"Neurons of {a.title} beside their best matches in {b.title}",
     )
     st.caption("Click a label to open its neuron; select a row to see both neurons enlarged.")
-    st.download_button(
-        "Download these pairs (CSV)",
-        lambda: pairs_csv(a, b, rows),
-        file_name="pairs.csv",
-        mime="text/csv",
-        on_click="ignore",
-        key="export",
-    )
+    csv_button("these pairs", lambda: pairs_csv(a, b, rows), file_name="pairs.csv", key="export")
     for side, button, column in ((a, "opened", "unit"), (b, "opened_b", "unit_b")):
         row = pressed(button, len(rows))
         if row is not None:

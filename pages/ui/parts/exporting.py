@@ -1,4 +1,4 @@
-"""Neurons as pages that open from disk: one zip, made when somebody asks for it."""
+"""What a page offers to download, made when somebody asks for it: a table, or pages as a zip."""
 
 from __future__ import annotations
 
@@ -59,6 +59,25 @@ def pages_button(
         help=f"{numbers.count(n_neurons)} neurons as plain HTML with images, to unpack and open "
         f"from disk: no server, no network. About {size_text(size)} unpacked; making it takes "
         f"about {max(1, round(n_neurons / 100))} s.",
+    )
+
+
+def csv_button(what: str, make: Callable[[], bytes], *, file_name: str, key: str) -> None:
+    """A button for a table as CSV.
+
+    Args:
+        what: the rows in words, for the middle of the label.
+        make: writes the file once the button was pressed, by ``csp_engine.cells``.
+        file_name: that the browser saves it under.
+        key: of the widget.
+    """
+    st.download_button(
+        f"Download {what} (CSV)",
+        make,
+        file_name=file_name,
+        mime="text/csv",
+        on_click="ignore",
+        key=key,
     )
 
 

@@ -28,6 +28,7 @@ from csp_engine.errors import CspError
 from csp_engine.files import ROOT
 from csp_engine.http.answers import Answers
 from csp_engine.http.routes import routes as routes_of
+from csp_engine.printable import guard_logs
 from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
 from pages.ui.parts.cards import base_url, page_url
@@ -202,6 +203,7 @@ async def lifespan(_: Any) -> AsyncGenerator[None]:
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
+    guard_logs()
     faiss.omp_set_num_threads(1)  # one query keeps one core busy for ten milliseconds
     for name in store.known_bundles():
         try:

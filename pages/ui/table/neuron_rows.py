@@ -66,13 +66,8 @@ def draw(
         alt=f"{len(shown)} neurons of {view.model} with labels, scores and statistics",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button(
-            "Download these rows (CSV)",
-            lambda: csv_bytes(kept, columns),
-            file_name="neurons.csv",
-            mime="text/csv",
-            on_click="ignore",
-            key="export",
+        exporting.csv_button(
+            "these rows", lambda: csv_bytes(kept, columns), file_name="neurons.csv", key="export"
         )
         title = lists.title_of(view, keep)
         exporting.rows_button(bundle, kept, title, what="these rows", key="export_pages")

@@ -50,7 +50,7 @@ MOVED = {
     "evaluation.intervals": "stats.intervals",
     "exemplars": "evidence.exemplars",
     "image_facts": "views.images.facts views.neuron.shared",
-    "images": "probe.images",
+    "images": "probe.images probe.decoding",
     "influence": "networks.influence",
     "isic2017": "probe.isic2017",
     "labels": "words.vocabularies",

@@ -360,7 +360,7 @@ def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: s
 
 
 def _read_image(path: Path) -> Any:
-    from csp_engine.probe.images import decode
+    from csp_engine.probe.decoding import decode
 
     try:
         return decode(path.read_bytes())

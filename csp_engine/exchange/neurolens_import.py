@@ -21,9 +21,9 @@ from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.vocabulary import text_params
+from csp_engine.probe.decoding import decode
 from csp_engine.probe.images import (
     THUMBNAIL_SIDE,
-    decode,
     near_duplicate_groups,
     perceptual_hash,
     thumbnail,

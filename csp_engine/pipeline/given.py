@@ -13,7 +13,7 @@ from csp_engine.errors import BundleError, CspError, InputError
 from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Masks, Source, Units
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.pipeline.run import Run
-from csp_engine.probe.images import decode
+from csp_engine.probe.decoding import decode
 from csp_engine.types import Exemplars
 
 

@@ -18,7 +18,8 @@ from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
-from csp_engine.probe.images import decode, perceptual_hash, thumbnail
+from csp_engine.probe.decoding import decode
+from csp_engine.probe.images import perceptual_hash, thumbnail
 from csp_engine.probe.listing import ProbeSet
 from csp_engine.types import Encoder, Progress
 

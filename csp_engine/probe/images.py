@@ -1,32 +1,18 @@
-"""Bytes to upright RGB, thumbnails, perceptual hashes, and groups of near-duplicate images."""
+"""Thumbnails, perceptual hashes, and groups of near-duplicate images."""
 
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from jaxtyping import Int32, UInt64
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from csp_engine.errors import InputError, UnreadableImageError
-
-logger = logging.getLogger(__name__)
-
-EXTENSIONS = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pnm"
-)  # fmt: skip
-"""File name endings, lower case, that count as images."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-"""The only decoders that run. Pillow has others, some of which start programs (EPS)."""
-
-# Pillow loads its rarer decoders on demand, but not when the formats are named, as here.
-Image.init()
+from csp_engine.errors import InputError
 
 THUMBNAIL_SIDE = 160
 NEAR_DUPLICATE_DISTANCE = 4
@@ -47,91 +33,6 @@ _DECIDED_SIZE = 5.0
 _DECIDED_TERMS = 32
 _MAX_DISTANCE = 10
 _LINKS_AT_ONCE = 1_000_000
-
-
-def decode(content: bytes) -> Image.Image:
-    """Turn the bytes of an image file into a fully loaded, upright RGB image.
-
-    EXIF orientation is applied; transparency is laid on white; 16-bit grey is scaled by 1/257;
-    float grey must lie in [0, 1]. Of an animation or a multi-page file the first picture counts.
-    CMYK follows Pillow (JPEG inks are taken as inverted, as Adobe and browsers do) and embedded
-    colour profiles are not applied, so that a network sees what it saw in training.
-
-    Raises:
-        UnreadableImageError: with a short reason, for anything that does not decode completely.
-    """
-    if not content:
-        raise UnreadableImageError("The file is empty.")
-    try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-        image.load()
-        _set_upright(image)
-        return _to_rgb(image)
-    except UnreadableImageError:
-        raise
-    except UnidentifiedImageError:
-        raise UnreadableImageError(
-            "The file is not a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM image, or its start is lost."
-        ) from None
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise UnreadableImageError(f"The image has more than {limit} million pixels.") from None
-    except (
-        Exception
-    ) as error:  # Decoders raise many kinds on damaged files; all mean the same here.
-        reason = " ".join(str(error).split())[:120].rstrip(".") or type(error).__name__
-        raise UnreadableImageError(f"The image is damaged or cut off ({reason}).") from error
-
-
-def _set_upright(image: Image.Image) -> None:
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except Exception as error:  # A damaged EXIF block is no reason to lose the pixels.
-        logger.debug("EXIF orientation ignored: %s", error)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = _scale_16_bit(np.asarray(image), image.info.get("transparency"))
-    elif image.mode == "I":
-        grey = np.asarray(image)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise UnreadableImageError(
-                "The image has 32-bit pixels outside 0..65535; save it with 8 or 16 bits."
-            )
-        image = _scale_16_bit(grey.astype(np.uint16), None)
-    elif image.mode == "F":
-        grey = np.asarray(image)
-        if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= 1):
-            raise UnreadableImageError(
-                "The image has float pixels outside 0..1; save it with 8 or 16 bits."
-            )
-        image = Image.fromarray(np.rint(grey * 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        return _on_white(image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _scale_16_bit(grey: np.ndarray, transparent: object) -> Image.Image:
-    """16-bit to 8-bit grey, 65535 to 255; the value named transparent becomes white."""
-    scaled = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if isinstance(transparent, int):
-        scaled[grey == transparent] = 255
-    return Image.fromarray(scaled)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    key = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        # A 16-bit PNG: Pillow keeps the upper byte of each pixel but all 16 bits of the key colour.
-        image.info["transparency"] = tuple(part >> 8 for part in key)
-    rgba = image.convert("RGBA")
-    alpha = rgba.getchannel("A")
-    if alpha.getextrema() == (255, 255):
-        return rgba.convert("RGB")
-    white = Image.new("RGB", rgba.size, "white")
-    white.paste(rgba, mask=alpha)
-    return white
 
 
 def thumbnail(image: Image.Image, side: int = THUMBNAIL_SIDE) -> bytes:

@@ -22,7 +22,7 @@ import pandas as pd
 from csp_engine.cells import original
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.hashing import sha256_file
-from csp_engine.probe.images import EXTENSIONS
+from csp_engine.probe.formats import image_endings, is_image_name
 from csp_engine.types import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,8 @@ def _table_of_folder(root: Path) -> pd.DataFrame:
     files = image_files(root)
     if not files:
         raise InputError(
-            f"No image was found in {str(root)!r}; files that count end in {', '.join(EXTENSIONS)}."
+            f"No image was found in {str(root)!r}; "
+            f"files that count end in {', '.join(image_endings())}."
         )
     _refuse_undecodable(files)
     table = pd.DataFrame({"file": files})
@@ -224,7 +225,7 @@ def _images_below(folder: Path, prefix: str, ancestors: tuple[str, ...]) -> Iter
                 yield from _images_below(
                     Path(entry.path), f"{prefix}{entry.name}/", (*ancestors, real)
                 )
-        elif entry.is_file() and entry.name.lower().endswith(EXTENSIONS):
+        elif entry.is_file() and is_image_name(entry.name):
             yield prefix + entry.name
 
 
@@ -398,7 +399,7 @@ class _FolderListing:
         self._names[folder] = set(names)
         stems: dict[str, list[str]] = {}
         for name in sorted(names):
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+            if is_image_name(name) and not name.startswith("."):
                 stems.setdefault(name.rpartition(".")[0], []).append(name)
         self._by_stem[folder] = stems
 
@@ -491,7 +492,7 @@ def _as_masks(
         return None
     texts = [cell_text(value) for value in values]
     texts = [None if text is None or text.lower() in _MISSING else text for text in texts]
-    if not any(texts) or not all(t.lower().endswith(EXTENSIONS) for t in texts if t):
+    if not any(texts) or not all(is_image_name(t) for t in texts if t):
         return None
     paths: list[str | None] = []
     for text, file in zip(texts, files, strict=True):

@@ -129,7 +129,7 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
         CspError: as the functions of ``search`` do.
     """
     import csp_engine.search as search
-    from csp_engine.probe.images import decode
+    from csp_engine.probe.decoding import decode
 
     os.environ[TRUST] = question[TRUST]
     place = question["bundle"], question["digest"]

@@ -12,7 +12,7 @@ import csp_engine.search as search
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.pipeline import build
-from csp_engine.probe.images import decode
+from csp_engine.probe.decoding import decode
 from csp_engine.serving.encoder_process import TRUST, EncoderProcess
 from tests.worlds import toys
 

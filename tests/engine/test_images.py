@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.probe.decoding import decode
 from csp_engine.probe.images import (
     NO_INFORMATION,
-    decode,
     near_duplicate_groups,
     perceptual_hash,
     thumbnail,
@@ -285,7 +285,7 @@ class TestDecode:
         [
             (b"", "empty"),
             (b"not an image at all", "not a JPEG"),
-            (b"<html><body>404</body></html>", "not a JPEG"),
+            (b"<html><body>404</body></html>", "a web page"),
             (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a JPEG"),
             (b"\xff\xd8\xff", "cut off|not a JPEG"),
             (png(np.zeros((1, 1)), 8, 0)[:40], "cut off|not a JPEG"),

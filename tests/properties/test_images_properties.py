@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from csp_engine.errors import UnreadableImageError
-from csp_engine.probe.images import NO_INFORMATION, decode, near_duplicate_groups
+from csp_engine.probe.decoding import decode
+from csp_engine.probe.images import NO_INFORMATION, near_duplicate_groups
 
 BITS = st.integers(0, 63)
 

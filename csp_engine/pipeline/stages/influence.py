@@ -15,7 +15,7 @@ from csp_engine.networks.influence import influence
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
-from csp_engine.probe.images import decode
+from csp_engine.probe.decoding import decode
 
 
 def require_telling_names(request: BuildRequest) -> None:

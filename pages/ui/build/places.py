@@ -10,7 +10,7 @@ import streamlit as st
 
 from csp_engine import jobs
 from csp_engine.errors import CspError
-from csp_engine.probe.images import EXTENSIONS
+from csp_engine.probe.formats import is_image_name
 from csp_engine.probe.listing import TABLE_EXTENSIONS
 from pages.ui.shell import store
 
@@ -69,7 +69,7 @@ def image_sources(start: str) -> list[str]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 below.append(Path(entry.path))
-            elif name.endswith(EXTENSIONS):
+            elif is_image_name(name):
                 has_images = True
             elif name.endswith(TABLE_EXTENSIONS):
                 found.append(os.path.relpath(entry.path, start))
@@ -85,7 +85,7 @@ def image_sources(start: str) -> list[str]:
 def _holds_images(folder: Path) -> bool:
     try:
         with os.scandir(folder) as entries:
-            return any(entry.name.lower().endswith(EXTENSIONS) for entry in entries)
+            return any(is_image_name(entry.name) for entry in entries)
     except OSError:
         return False
 

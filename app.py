@@ -5,6 +5,7 @@ Run it with ``csp serve BUNDLE``, or ``streamlit run app.py`` with the environme
 folder has no ``pages/`` beside it, so a deep link as the first request runs the whole app.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,17 @@ ROOT = Path(__file__).resolve().parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+# Read once, when libraries of arithmetic load. A page asks for products so small that a second
+# thread would only wait for them, in a loop that keeps a core busy: half of what a click cost. What
+# this process starts (encoders, builds) decides for itself.
+CHOSEN = os.environ.get("OMP_NUM_THREADS")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import faiss  # noqa: E402, F401
+
 from pages.ui.shell import server  # noqa: E402
+
+if CHOSEN is None:
+    del os.environ["OMP_NUM_THREADS"]
 
 app = st.App(
     ROOT / "pages" / "ui" / "main.py",

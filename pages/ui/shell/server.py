@@ -199,12 +199,10 @@ def middleware() -> list[Middleware]:
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncGenerator[None]:
     """Import what the first visitor would wait for, then freeze it out of garbage collection."""
-    import faiss
     import pandas  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     guard_logs()
-    faiss.omp_set_num_threads(1)  # one query keeps one core busy for ten milliseconds
     for name in store.known_bundles():
         try:
             store.open_bundle(name)

@@ -27,7 +27,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks import synthetic
 from benchmarks.browser import DEMO, DEMO_NAME
-from benchmarks.served import Server, serving, summary
+from benchmarks.served import ROOT, Server, serving, summary
 
 RESULT = Path(__file__).parent / "results" / "crowd.json"
 N_PEOPLE = 20
@@ -35,6 +35,11 @@ N_SESSIONS = 40
 TARGETS = {"click_ms": 500.0, "session_mb": 5.0}
 PAGES = ("neuron", "neuron", "neuron", "search", "layer")
 """Of five people, three step through neurons, one searches and one filters a table."""
+PLAIN = ROOT / "benchmarks" / "plain_page.py"
+PLAIN_CLICKS = 30
+PLAIN_MS = 12.0
+"""A click on the plain page, on the machine of docs/benchmarks.md: worked out from another on which
+the same pages (commit 5548205) cost 105 ms a click instead of 66, and the plain page 19.5 ms."""
 
 
 @dataclass
@@ -129,8 +134,31 @@ def addresses(name: str, layer: str, place: int) -> tuple[str, str]:
     return page, urlencode(asked)
 
 
-async def crowd(server: Server, name: str, layer: str, words: list[str], seconds: float) -> dict:
-    """Milliseconds of every click of everybody."""
+async def plain_ms() -> float:
+    """Processor milliseconds of a click on a page of Streamlit's own elements, nothing behind them.
+
+    It tells how fast a machine runs what the pages stand on. One person clicks, one click after the
+    other, so that nothing waits.
+    """
+    with serving([], PLAIN) as server:
+        person = Person(server, "", "")
+        await person.open()
+        rng = random.Random(0)
+        person.page = "neuron"
+        for _ in range(5):
+            await person.act(rng, [])
+        before = server.cpu_seconds()
+        for _ in range(PLAIN_CLICKS):
+            await person.act(rng, [])
+        spent = server.cpu_seconds() - before
+        await person.socket.close()
+    return 1000 * spent / PLAIN_CLICKS
+
+
+async def crowd(
+    server: Server, name: str, layer: str, words: list[str], seconds: float, period_s: float = 1.0
+) -> tuple[dict, list[str]]:
+    """Milliseconds of every click of everybody; each clicks every ``period_s`` seconds."""
     people = [Person(server, *addresses(name, layer, place)) for place in range(N_PEOPLE)]
     for person in people:  # one after the other: the first visits are not what is measured
         await person.open()
@@ -139,12 +167,12 @@ async def crowd(server: Server, name: str, layer: str, words: list[str], seconds
 
     async def live(person: Person, seed: int) -> None:
         rng = random.Random(seed)
-        due = time.perf_counter() + rng.random()
+        due = time.perf_counter() + period_s * rng.random()
         while due < end:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             await person.act(rng, words)
             times.setdefault(person.page, []).append(1000 * (time.perf_counter() - due))
-            due += 1.0
+            due += period_s
 
     before = server.cpu_seconds()
     await asyncio.gather(*(live(person, seed) for seed, person in enumerate(people)))

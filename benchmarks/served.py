@@ -18,6 +18,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
+APP = ROOT / "app.py"
 PATIENCE_S = 90.0
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
@@ -69,14 +70,14 @@ for (const kind of ["click", "keydown"]) {
 
 
 class Server:
-    """``streamlit run app.py`` on a free port; its start counts from ``started``."""
+    """``streamlit run SCRIPT`` on a free port; its start counts from ``started``."""
 
-    def __init__(self, bundles: list[Path], **environment: str) -> None:
+    def __init__(self, bundles: list[Path], script: Path = APP, **environment: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
+        command = [sys.executable, "-m", "streamlit", "run", str(script)]
         command += ["--server.port", str(self.port), "--server.address", "127.0.0.1"]
         held = {"CSP_BUNDLES": os.pathsep.join(map(str, bundles)), "PYTHONPATH": str(ROOT)}
         self.started, self.started_at = time.perf_counter(), time.time()
@@ -124,8 +125,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(bundles: list[Path], **environment: str) -> Iterator[Server]:
-    server = Server(bundles, **environment)
+def serving(bundles: list[Path], script: Path = APP, **environment: str) -> Iterator[Server]:
+    server = Server(bundles, script, **environment)
     try:
         yield server
     finally:

@@ -24,7 +24,7 @@ from csp_engine.bundle import BundleWriter
 from csp_engine.search import build_index
 
 FOLDER = Path(tempfile.gettempdir()) / "csp-benchmarks"
-VERSION = 2  # raise it when the content changes, so that nobody measures an older one
+VERSION = 3  # raise it when the content changes, so that nobody measures an older one
 LAYER = "layer4@mean"
 N_PICTURES = 400
 N_CLASSES = 1000

@@ -84,11 +84,14 @@ def test_the_table_and_the_map_of_fifty_thousand_neurons_open(page, tmp_path):
 
 def test_twenty_people_at_once_wait_for_nothing_and_take_little_memory():
     words = list(Bundle.open(measures.DEMO).label_ids)[:40]  # other words load the encoder first
+    # A click each second is what the machine of docs/benchmarks.md holds. One on which Streamlit
+    # alone is slower is asked as much less often: else this finds out what a machine is worth.
+    period_s = max(1.0, completed(crowd.plain_ms()) / crowd.PLAIN_MS)
     waits = []
     for _ in range(3):
         with serving([measures.DEMO]) as server:
             found, errors = completed(
-                crowd.crowd(server, measures.DEMO_NAME, LAYER, words, seconds=10)
+                crowd.crowd(server, measures.DEMO_NAME, LAYER, words, 10 * period_s, period_s)
             )
             assert errors == []
             waits.append(found["all"]["p95"])

@@ -51,6 +51,8 @@ def head(view: View, n_kept: int, n_all: int) -> None:
     if n_kept < n_all:
         count = f"{numbers.count(n_kept)} of {count}"
     asked = f" by how they match {plain(title_of(view))}" if view.has_query else ""
+    if view.column and not asked:
+        asked = f" by the concept column <bdi>{plain(view.column)}</bdi>"
     show(
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"

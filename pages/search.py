@@ -11,7 +11,7 @@ from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.table.columns import COLUMNS, RANGED
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import markdown_text, show
-from pages.ui.search import asking
+from pages.ui.search import asking, by_column
 from pages.ui.search import results as outcome
 from pages.ui.shell import problems, reviewer, store
 from pages.ui.shell.page import link, opened, set_params
@@ -36,11 +36,14 @@ def main() -> None:
     view = with_method(view, methods)
     asking.boxes(bundle, view)
     asking.warm_up(view)
-    if not view.has_query:
+    if not view.is_asking:
         start(bundle, view)
         return
     with problems.caught():
-        results(bundle, view)
+        if view.has_query:
+            results(bundle, view)
+        else:
+            by_column.results(bundle, view)
 
 
 def start(bundle: Bundle, view: View) -> None:

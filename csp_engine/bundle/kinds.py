@@ -311,6 +311,23 @@ STATISTIC = StageKind(
     ),
 )
 
+COLUMNS = StageKind(
+    "columns",
+    "How strongly every unit of a layer goes with each concept column of the probe set.",
+    of=("model", "layer"),
+    needs=("activations", "probe"),
+    files=(
+        StageFile("columns.parquet", "table", "c", "`name` of every concept column, `n_known` "
+                  "images of which it says anything, and `n_positive` of them that show it"),
+        StageFile("pearson_uc.npy", "float32", "u c", "correlation of activation and column over "
+                  "those images; NaN where not defined"),
+        StageFile("auroc_uc.npy", "float32", "u c", "area under the ROC curve, ties half; NaN for "
+                  "a column that all its images show, or none"),
+        StageFile("auprc_uc.npy", "float32", "u c", "average precision; NaN likewise"),
+    ),
+    facts=("n_units", "n_columns"),
+)
+
 INDEX = StageKind(
     "index",
     "The search index over the concept vectors of one method, all layers.",
@@ -407,6 +424,7 @@ KINDS = {
         SCORES,
         AUDIT,
         STATISTIC,
+        COLUMNS,
         INDEX,
         PROJECTION,
         INFLUENCE,

@@ -12,7 +12,13 @@ import pandas as pd
 from csp_engine.bundle import kinds
 from csp_engine.bundle.files import IN_MEMORY, StageFiles
 from csp_engine.bundle.manifest import read_whole_manifest
-from csp_engine.bundle.stored import Projection, Samples, StoredInfluence, StoredTruth
+from csp_engine.bundle.stored import (
+    Projection,
+    Samples,
+    StoredColumns,
+    StoredInfluence,
+    StoredTruth,
+)
 from csp_engine.errors import MissingModelError
 from csp_engine.types import ContrastSet, Exemplars, LabelScores
 
@@ -268,6 +274,18 @@ class Bundle(StageFiles):
             int(self.fact(stage, "n_groups")),
             record.params,
             {name: self.array(stage, f"{name}_uc") for name in record.params.get("metrics", {})},
+        )
+
+    def columns(self, model: str, layer: str) -> StoredColumns | None:
+        """How strongly the units go with each concept column, or None where there are none."""
+        stage = kinds.COLUMNS.name(model, layer)
+        if not self.has(stage):
+            return None
+        return StoredColumns(
+            self.table(stage, "columns"),
+            self.array(stage, "pearson_uc"),
+            self.array(stage, "auroc_uc"),
+            self.array(stage, "auprc_uc"),
         )
 
     def classes(self) -> pd.DataFrame:

@@ -65,6 +65,19 @@ class StoredTruth:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredColumns:
+    """How strongly the units of a layer go with each concept column of the probe set.
+
+    ``columns`` has one row per column: ``name``, ``n_known`` images, ``n_positive`` of them.
+    """
+
+    columns: pd.DataFrame
+    pearson_uc: np.ndarray
+    auroc_uc: np.ndarray
+    auprc_uc: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Projection:
     """A flat map of the concept vectors of one method.
 

@@ -108,6 +108,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
                 },
                 "statistics": [c for c in opened.units(model, layer) if c in AUDITS],
                 "metrics": _metrics(opened, model, layer),
+                "columns": _columns(opened, model, layer),
             }
             for model in opened.model_names
             for layer in opened.layers(model)
@@ -151,6 +152,12 @@ def _metrics(bundle: Bundle, model: str, layer: str) -> list[str]:
 
     truth = bundle.truth(model, layer)
     return [] if truth is None else [name for name in METRICS if name in truth.units]
+
+
+def _columns(bundle: Bundle, model: str, layer: str) -> list[str]:
+    """The concept columns that a layer was compared with."""
+    held = bundle.columns(model, layer)
+    return [] if held is None else held.columns["name"].tolist()
 
 
 def _n_bytes(bundle: Bundle, *, omitted: bool) -> int:
@@ -216,6 +223,12 @@ def search(
     like: Annotated[
         str | None, typer.Option(help="A neuron, model/layer/unit, to find others like it.")
     ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            help="A concept column of the probe set, to find the neurons that go with it."
+        ),
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="Method whose concept vectors are searched.")
     ] = None,
@@ -230,10 +243,11 @@ def search(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find neurons by texts, by an image, or by another neuron.
+    """Find neurons by texts, an image, another neuron, or a concept column.
 
-    Example:
+    Examples:
         csp search resnet50.csp "striped fur" --not zebra -n 5
+        csp search resnet50.csp --column ruler
     """
     from csp_engine import search as searching
     from csp_engine.bundle import Bundle
@@ -245,11 +259,18 @@ def search(
     from csp_engine.views.table.narrowed import narrowed
 
     opened, memo = Bundle.open(bundle), Memo()
+    if sum(map(bool, (text, image, like, column))) != 1:
+        raise InputError(
+            "Search by texts, by --image, by --like or by --column: give one of the four."
+        )
+    _require_layers(opened, model, layer)
+    if column:
+        if but_not:
+            raise InputError("--not goes with texts, --image or --like; leave it with --column.")
+        _search_column(opened, memo, column, method, model, layer, n, as_json)
+        return
     method = _method(opened, method)
     searching.open_index(opened, method)  # raises the sentence that fits where it is damaged
-    _require_layers(opened, model, layer)
-    if sum(map(bool, (text, image, like))) != 1:
-        raise InputError("Search by texts, by --image or by --like: give one of the three.")
     texts, avoided = _concepts(opened, text), _concepts(opened, but_not)
     if text and not texts:
         raise InputError("The query is empty; type a word or a short description.")
@@ -285,6 +306,70 @@ def search(
     write_table(
         ("score", "neuron", "label", "reliable", *(("against chance",) if standing else ())),
         [_found_row(each, bool(standing)) for each in found],
+    )
+
+
+def _search_column(
+    bundle: Bundle,
+    memo: Memo,
+    column: str,
+    method: str | None,
+    model: str | None,
+    layer: list[str] | None,
+    n: int,
+    as_json: bool,
+) -> None:
+    """Print the neurons that go best with a concept column, by its AUROC."""
+    from csp_engine.views.address import Narrowing
+    from csp_engine.views.lists import found_neurons
+    from csp_engine.views.places import scoring_methods
+    from csp_engine.views.table.columns import COLUMNS
+    from csp_engine.views.table.concept_columns import FIGURES, concept_names
+    from csp_engine.views.table.narrowed import narrowed
+
+    names = concept_names(bundle)
+    if column not in names:
+        what = f"it has {', '.join(names)}" if names else "it was compared with none"
+        raise InputError(f"Bundle {bundle.name} has no concept column {column!r}; {what}.")
+    methods = scoring_methods(bundle)
+    if method is not None and method not in methods:
+        raise InputError(f"No layer is labelled by {method!r}; there is {', '.join(methods)}.")
+    method = method or (methods[0] if methods else "")
+    rows = found_neurons(bundle, memo, method, column=column)
+    if model:
+        rows = rows[rows["model"] == model]
+    if layer:
+        rows = rows[rows["layer"].isin(layer)]
+    best = narrowed(rows, Narrowing(sort="-column_auroc")).iloc[:n]
+    found = [
+        {
+            "neuron": f"{row['model']}/{row['layer']}/{row['unit']}",
+            **{
+                name.removeprefix("column_"): None
+                if np.isnan(row[name])
+                else round(float(row[name]), 4)
+                for name in FIGURES
+            },
+            "label": row["label"] or None,
+            "reliable": bool(row["reliable"]),
+        }
+        for row in best.to_dict("records")
+    ]
+    if as_json:
+        write_json({"column": column, "method": method, "found": found})
+        return
+    titles = [COLUMNS[name].title.removeprefix("Column ") for name in FIGURES]
+    write_table(
+        ("neuron", *titles, "label", "reliable"),
+        [
+            (
+                each["neuron"],
+                *("–" if each[key] is None else each[key] for key in ("auroc", "pearson", "auprc")),
+                each["label"] or "none",
+                "yes" if each["reliable"] else "no",
+            )
+            for each in found
+        ],
     )
 
 

@@ -41,6 +41,14 @@ def export(
     n_labels: Annotated[
         int, typer.Option("-n", min=1, help="Labels per neuron.", rich_help_panel=TABLE)
     ] = 1,
+    columns: Annotated[
+        bool,
+        typer.Option(
+            "--columns",
+            help="Instead of labels: AUROC, Pearson and AUPRC of every neuron and concept column.",
+            rich_help_panel=TABLE,
+        ),
+    ] = False,
     neuron: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,6 +70,10 @@ def export(
     from csp_engine.bundle import Bundle
 
     opened = Bundle.open(bundle)
+    if columns and (method or n_labels != 1 or neuron or file_format == "html"):
+        raise InputError(
+            "--columns writes a table without labels; leave --method, -n, --neuron and html."
+        )
     if file_format == "html":
         if method or n_labels != 1:
             raise InputError("Pages show every method and all its labels; leave --method and -n.")
@@ -71,7 +83,7 @@ def export(
             f"{summary['bytes'] / 1e6:,.1f} MB."
         )
     else:
-        from csp_engine.exchange import export_labels
+        from csp_engine.exchange import export_columns, export_labels
 
         if neuron:
             raise InputError("--neuron chooses pages; add --format html, or leave it.")
@@ -80,17 +92,13 @@ def export(
                 f"{out.name} does not say what to write: end it in .csv, .parquet or .jsonl, or "
                 "add --format html for a folder of pages."
             )
-        n_rows = export_labels(
-            opened,
-            out,
-            file_format=file_format,
-            methods=method,
-            model=model,
-            layers=layer,
-            n_labels=n_labels,
-        )
+        place: dict[str, Any] = {"file_format": file_format, "model": model, "layers": layer}
+        if columns:
+            n_rows = export_columns(opened, out, **place)
+        else:
+            n_rows = export_labels(opened, out, methods=method, n_labels=n_labels, **place)
         summary = {"file": str(out), "rows": n_rows}
-        sentence = f"{out}: {n_rows:,} labels."
+        sentence = f"{out}: {n_rows:,} {'rows' if columns else 'labels'}."
     if as_json:
         write_json(summary)
     else:

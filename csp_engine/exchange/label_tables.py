@@ -116,8 +116,17 @@ def export_labels(
         InputError: if the format is unknown, a name is not in the bundle, or the file cannot be
             written.
     """
-    write = _by_format(_WRITERS, file_format or out_path.suffix.removeprefix("."), out_path)
     rows = label_rows(bundle, methods=methods, model=model, layers=layers, n_labels=n_labels)
+    return write_rows(rows, out_path, file_format)
+
+
+def write_rows(rows: pd.DataFrame, out_path: Path, file_format: str | None = None) -> int:
+    """Write a table to a file, which is replaced only once the new one is whole.
+
+    Raises:
+        InputError: if the format is unknown or the file cannot be written.
+    """
+    write = _by_format(_WRITERS, file_format or out_path.suffix.removeprefix("."), out_path)
     temporary = out_path.with_name(f".{out_path.name}.partial")
     try:
         out_path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from csp_engine.pipeline.added.performance import add_performance
+    from csp_engine.pipeline.added.truth import add_truth
     from csp_engine.pipeline.building import build, needs_texts, relabel
     from csp_engine.pipeline.image_pass import Target
     from csp_engine.pipeline.request import BuildRequest, require_enough_images
     from csp_engine.pipeline.stages.candidates import bundle_captioner, needs_captions
-    from csp_engine.pipeline.stages.performance import add_performance
-    from csp_engine.pipeline.stages.truth import add_truth
 
 _HOMES = {
     "BuildRequest": "request",
     "Target": "image_pass",
-    "add_performance": "stages.performance",
-    "add_truth": "stages.truth",
+    "add_performance": "added.performance",
+    "add_truth": "added.truth",
     "build": "building",
     "bundle_captioner": "stages.candidates",
     "needs_captions": "stages.candidates",

@@ -116,7 +116,7 @@ def null_evidence(run: Run, asker: str, needs: Sequence[str]) -> Evidence:
 def _sources(run: Run, bundle: Bundle) -> dict[str, Source]:
     """Where to find what is the same for all units."""
     return {
-        "columns": lambda _: _columns(bundle),
+        "columns": lambda _: concept_columns(bundle),
         "masks": lambda _: _masks(bundle, run.probe_root),
         "texts": lambda _: bundle.labels()["text"].tolist(),
     }
@@ -129,7 +129,8 @@ def _rows(array_un: np.ndarray, units: Units) -> np.ndarray:
     return array_un[units]
 
 
-def _columns(bundle: Bundle) -> ConceptColumns:
+def concept_columns(bundle: Bundle) -> ConceptColumns:
+    """The concept columns of a bundle's probe set."""
     names = tuple(bundle.manifest.inputs["probe"]["concepts"])
     table = bundle.table("probe", "probe")
     return ConceptColumns(names, table[list(names)].to_numpy(np.float32))

@@ -109,15 +109,22 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Influence, ground truth, performance, imported labels and what extensions made do not come
-        from every kind of build; they stay while what they were made from does.
+        Concept columns, influence, ground truth, performance, imported labels and what extensions
+        made do not come from every kind of build; they stay while what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
         for name, record in held.items():
             if kinds.PERFORMANCE.is_of(name) and self._is_of_held_model(name, record):
                 kept[name] = record.key
-        own = (kinds.INFLUENCE, kinds.TRUTH, kinds.STATISTIC, kinds.SCORES, kinds.INDEX)
+        own = (
+            kinds.COLUMNS,
+            kinds.INFLUENCE,
+            kinds.TRUTH,
+            kinds.STATISTIC,
+            kinds.SCORES,
+            kinds.INDEX,
+        )
         unknown = sorted({stage_kind(name) for name in held} - set(kinds.KINDS))
         for prefix in (*(kind.prefix for kind in own), *unknown):
             for name, record in held.items():

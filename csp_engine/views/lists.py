@@ -21,6 +21,7 @@ from csp_engine.views.finding.standing import judged
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
 from csp_engine.views.table.columns import COLUMNS, RANGED
+from csp_engine.views.table.concept_columns import with_column
 from csp_engine.views.table.narrowed import narrowed, passes
 from csp_engine.views.table.rows import classes_of, neuron_table
 
@@ -31,6 +32,7 @@ def found_neurons(
     method: str,
     query: Query | None = None,
     review: pd.Categorical | None = None,
+    column: str = "",
 ) -> pd.DataFrame:
     """All neurons of a bundle; where there is a query, those that match it at all, and how well.
 
@@ -40,8 +42,11 @@ def found_neurons(
         method: whose labels and concept vectors count.
         query: what is searched for.
         review: what reviewers say of each, in the order of the table.
+        column: the concept column whose figures stand there; by default each neuron's best.
     """
     rows = neuron_table(bundle, memo, method)
+    if column:
+        rows = with_column(bundle, rows, column)
     if review is not None:
         rows = rows.assign(review=review)
     if query is not None:
@@ -58,16 +63,16 @@ def searched(
     review: pd.Categorical | None = None,
 ) -> pd.DataFrame:
     """``found_neurons`` of the layers that the view is about."""
-    rows = found_neurons(bundle, memo, view.method, query, review)
+    rows = found_neurons(bundle, memo, view.method, query, review, view.column)
     if not view.is_all_layers:
         rows = rows[rows["place"] == places(bundle).index((view.model, view.layer))]
     return rows
 
 
 def ordered(rows: pd.DataFrame, view: View, keep: Narrowing) -> pd.DataFrame:
-    """The rows kept, in order; matches of a query come best first unless the URL says otherwise."""
-    if view.has_query and not keep.sort:
-        keep = replace(keep, sort="-match")
+    """The rows kept, in order; the best for what was asked first unless the URL says else."""
+    if view.is_asking and not keep.sort:
+        keep = replace(keep, sort="-match" if view.has_query else "-column_auroc")
     return narrowed(rows, keep)
 
 
@@ -91,7 +96,8 @@ TITLES = {
 def title_of(view: View, keep: Narrowing) -> str:
     """A list in words, without its bundle."""
     where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
-    asked = [f"best for {title_of_query(view)} first"] if view.has_query and not keep.sort else []
+    what = title_of_query(view) if view.has_query else f"the column “{view.column}”"
+    asked = [f"best for {what} first"] if view.is_asking and not keep.sort else []
     held = [TITLES[name].format(value) for name, value in keep.params().items() if value]
     return ", ".join([f"Neurons of {where}", *asked, *held])
 
@@ -102,7 +108,7 @@ def neuron_params(
     """The address of a neuron that remembers the list it was opened from."""
     held = {key: value for key, value in keep.params().items() if value}
     scope = "layer" if held and not view.is_all_layers else ""
-    if view.has_query:
+    if view.is_asking:
         scope = "" if view.is_all_layers else "layer"
     here = view.params(model=model, layer=layer, unit=unit, scope=scope, k="", page="", find="")
     return {**here, **held}
@@ -152,7 +158,7 @@ def queue_of(
         query: that of the view, where it has one.
         review: what reviewers say of each neuron.
     """
-    is_listed = view.has_query or any(params.get(key) for key in Narrowing().params())
+    is_listed = view.is_asking or any(params.get(key) for key in Narrowing().params())
     if not is_listed:
         rows = searched(bundle, memo, replace(view, is_all_layers=False), None, review)
         return Queue(rows, view.unit, is_layer=True)

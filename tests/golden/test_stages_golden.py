@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from csp_engine.bundle import Bundle, stage_key, verify
+from csp_engine.bundle import Bundle, kinds, stage_key, verify
 from tests.worlds.everything import described, everything
+
+LATER = {"columns", "separation", "seen"}
+"""Kinds of stages that came later, of which older bundles know nothing."""
 
 GOLDEN = json.loads(Path(__file__).with_name("stages.json").read_text("utf-8"))
 
@@ -21,6 +25,11 @@ GOLDEN = json.loads(Path(__file__).with_name("stages.json").read_text("utf-8"))
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Bundle:
     return everything(tmp_path_factory.mktemp("golden"))
+
+
+def known_then(bundle: Bundle) -> dict[str, Any]:
+    found = described(bundle)
+    return {name: stage for name, stage in found.items() if kinds.stage_kind(name) not in LATER}
 
 
 def test_a_key_is_still_made_from_the_same_parts():
@@ -32,7 +41,7 @@ def test_a_key_is_still_made_from_the_same_parts():
 
 
 def test_every_stage_is_known_by_the_same_parts(bundle):
-    found = described(bundle)
+    found = known_then(bundle)
     assert list(found) == list(GOLDEN)
     for name, stage in found.items():
         params = {k: v for k, v in GOLDEN[name]["params"].items() if k != "table"}
@@ -44,7 +53,7 @@ def test_every_stage_is_known_by_the_same_parts(bundle):
 
 
 def test_every_stage_holds_the_same_files(bundle):
-    for name, stage in described(bundle).items():
+    for name, stage in known_then(bundle).items():
         shapes = {file: entry[:2] for file, entry in stage["files"].items()}
         assert shapes == {file: entry[:2] for file, entry in GOLDEN[name]["files"].items()}, name
         facts = [fact for fact in stage["facts"] if fact != "table"]
@@ -53,7 +62,7 @@ def test_every_stage_holds_the_same_files(bundle):
 
 def test_equal_inputs_have_equal_keys_and_whole_numbers(bundle):
     """Content keys hang on the bytes of the drawn images, which libraries may encode otherwise."""
-    found = described(bundle)
+    found = known_then(bundle)
     if found["images"]["inputs"] != GOLDEN["images"]["inputs"]:
         pytest.skip("this Pillow writes other PNG files than the one the golden keys are from")
     for name, stage in found.items():

@@ -25,7 +25,7 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel, load_model
 from csp_engine.pipeline import BuildRequest, Target, add_truth
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.probe.listing import read_probe_set
+from csp_engine.probe.listing import ProbeSet, read_probe_set
 from csp_engine.words.vocabularies import Vocabulary, read_vocabulary
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220), "grey": (128,) * 3}
@@ -205,3 +205,23 @@ def as_table(folder: Path, **columns: Sequence[Any]) -> Path:
     path = folder / "table.csv"
     pd.DataFrame({"file": files, **columns}).to_csv(path, index=False)
     return path
+
+
+CONCEPTS = ("reddish", "sometimes", "never")
+
+
+def with_columns(folder: Path) -> ProbeSet:
+    """The drawn images with three concept columns: whole, with gaps, and shown by none."""
+    images = folder / "images"
+    if not images.exists():
+        draw_images(images)
+    files = sorted(p.relative_to(images).as_posix() for p in images.rglob("*.png"))
+    n = len(files)
+    return read_probe_set(
+        as_table(
+            images,
+            reddish=[int(file.startswith("red")) for file in files],
+            sometimes=["" if i % 4 == 0 else int(i % 5 == 1) for i in range(n)],
+            never=[0] * n,
+        )
+    )

@@ -19,6 +19,7 @@ from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
 from csp_engine.errors import BundleError, CspError
+from csp_engine.evaluation.column_fit import column_fit
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_layer
 from csp_engine.types import Exemplars
@@ -47,6 +48,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
         for layer in bundle.layers(model):
             for check in (_exemplars, _contrast):
                 yield from _guarded(kinds.NEURONS.name(model, layer), check, bundle, model, layer)
+            yield from _guarded(kinds.COLUMNS.name(model, layer), _columns, bundle, model, layer)
             for method in bundle.methods(model, layer):
                 stage = kinds.SCORES.name(model, layer, method)
                 yield from _guarded(stage, _scores, bundle, model, layer, method)
@@ -133,6 +135,21 @@ def _contrast(bundle: Bundle, model: str, layer: str) -> Found:
             if (value_j >= contrast.threshold_u[unit]).any():
                 yield stage, f"Contrast images of unit {unit} of {stage} do not leave it quiet."
                 break
+
+
+def _columns(bundle: Bundle, model: str, layer: str) -> Found:
+    """Figures of concept columns again, for a sample of units."""
+    stage, held = kinds.COLUMNS.name(model, layer), bundle.columns(model, layer)
+    activations = kinds.ACTIVATIONS.name(model, layer)
+    if held is None or not bundle.has(activations) or bundle.stage(activations).omitted:
+        return
+    names = held.columns["name"].tolist()
+    value_nc = bundle.table(kinds.PROBE.name(), "probe")[names].to_numpy(np.float32)
+    rows = _sampled(bundle.n_units(model, layer))
+    fresh = column_fit(np.asarray(bundle.activations(model, layer)[rows]), value_nc)
+    for field in ("pearson_uc", "auroc_uc", "auprc_uc"):
+        if not _is_same(np.asarray(getattr(held, field))[rows], getattr(fresh, field)):
+            yield stage, f"{field} of {stage} is not what follows from its activations."
 
 
 def _scores(bundle: Bundle, model: str, layer: str, name: str) -> Found:

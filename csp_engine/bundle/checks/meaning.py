@@ -172,6 +172,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("projection", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
     ("influence", "outputs"): {"name": _TEXT},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
+    ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
     ("performance", "slices"): {"slice": _TEXT, "n": _COUNT, "accuracy": _NUMBER},
 }
 
@@ -236,6 +237,7 @@ def _n_rows(files: StageFiles, stage: str, kind: str, name: str) -> int | None:
         ("vocabulary", "labels"): ("text.npy", 0),
         ("influence", "outputs"): ("gradient_activation.npy", 0),
         ("truth", "concepts"): ("pearson_uc.npy", 1),
+        ("columns", "columns"): ("auroc_uc.npy", 1),
         ("projection", "rows"): ("xy.npy", 0),
     }.get((kind, name))
     entry = files.stage(stage).files.get(of_array[0]) if of_array else None

@@ -114,6 +114,7 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "images": {"n_images": _whole},
     "neurons": {"n_units": _whole, "quantile_levels": _list_of(_number)},
     "influence": {"is_predicted_class": _flag},
+    "columns": {"n_units": _whole, "n_columns": _whole},
     "truth": {"n_images": _whole, "n_groups": _whole},
     "projection": {"kind": _text},
 }

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int32
+from jaxtyping import Bool, Float32, Float64, Int, Int32
 
 SOURCES = {
     "truth": "which images show a concept: 0 or 1",
@@ -42,25 +42,34 @@ class Judged:
         self.columns = columns
 
     @cached_property
+    def order(self) -> Int[np.ndarray, "b n"]:
+        """The images of each unit from the weakest to the strongest."""
+        return np.argsort(self.activation_bn, axis=1)
+
+    @cached_property
     def ranks(self) -> tuple[Float64[np.ndarray, "b n"], Int32[np.ndarray, "b n"]]:
         """Rank upwards from 1, ties sharing their mean; and how many images are as active."""
-        values_bn = self.activation_bn
-        n = values_bn.shape[1]
-        order_bn = np.argsort(values_bn, axis=1)
-        sorted_bn = np.take_along_axis(values_bn, order_bn, axis=1)
-        is_new_bn = np.ones(values_bn.shape, bool)
+        n_units, n = self.activation_bn.shape
+        sorted_bn = np.take_along_axis(self.activation_bn, self.order, axis=1)
+        is_new_bn = np.ones(sorted_bn.shape, bool)
         is_new_bn[:, 1:] = sorted_bn[:, 1:] != sorted_bn[:, :-1]
-        place_n = np.arange(n, dtype=np.int32)
-        first_bn = np.maximum.accumulate(np.where(is_new_bn, place_n, 0), axis=1)
-        is_end_bn = np.ones(values_bn.shape, bool)
-        is_end_bn[:, :-1] = is_new_bn[:, 1:]
-        last_bn = np.where(is_end_bn, place_n, n)[:, ::-1]
-        last_bn = np.minimum.accumulate(last_bn, axis=1)[:, ::-1]
-        mean_rank_bn = np.empty(values_bn.shape, np.float64)
-        np.put_along_axis(mean_rank_bn, order_bn, (first_bn + last_bn) / 2 + 1, axis=1)
-        n_at_least_bn = np.empty(values_bn.shape, np.int32)
-        np.put_along_axis(n_at_least_bn, order_bn, (n - first_bn).astype(np.int32), axis=1)
+        # Runs of equal activations, all rows one after another; none goes on into the next row.
+        start_r = np.flatnonzero(is_new_bn)
+        length_r = np.diff(start_r, append=sorted_bn.size)
+        first_r = start_r % max(n, 1)
+        place_bn = (self.order + n * np.arange(n_units)[:, None]).ravel()
+        mean_rank_bn = np.empty(sorted_bn.shape, np.float64)
+        mean_rank_bn.ravel()[place_bn] = np.repeat(first_r + (length_r + 1) / 2, length_r)
+        n_at_least_bn = np.empty(sorted_bn.shape, np.int32)
+        n_at_least_bn.ravel()[place_bn] = np.repeat((n - first_r).astype(np.int32), length_r)
         return mean_rank_bn, n_at_least_bn
+
+    def among(self, is_in_n: Bool[np.ndarray, " n"], columns: Columns) -> Judged:
+        """The same units on some of the images, without sorting them again."""
+        some = Judged(self.activation_bn[:, is_in_n], columns)
+        kept_bm = self.order[is_in_n[self.order]].reshape(len(self.order), -1)
+        some.order = (np.cumsum(is_in_n) - 1)[kept_bm]
+        return some
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -14,6 +14,7 @@ from csp_engine.views.images.pairs import Pair, exemplar_images, images_in_pairs
 from csp_engine.views.images.tiles import Facts
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import CandidateLabels, stored
+from csp_engine.views.neuron.columns import ColumnFit, column_fits
 from csp_engine.views.neuron.influence import DrivenOutput, driven_outputs
 from csp_engine.views.neuron.label import BestLabel, Heading, best_label, heading_of
 from csp_engine.views.neuron.shared import Shared, shared
@@ -35,6 +36,7 @@ class Portrait:
     histogram: Histogram | None
     statistics: tuple[NeuronFact, ...]
     shared: Shared
+    columns: tuple[ColumnFit, ...]
     driven: tuple[DrivenOutput, ...]
     nearest: tuple[tuple[NeuronRef, BestLabel, float], ...]
 
@@ -63,6 +65,7 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
         histogram=histogram_of(bundle, neuron),
         statistics=statistics(bundle, neuron),
         shared=shared(bundle, memo, neuron),
+        columns=column_fits(bundle, neuron),
         driven=driven_outputs(bundle, neuron),
         nearest=tuple(
             (other, best_label(bundle, other, method), score)

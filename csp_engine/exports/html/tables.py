@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.images.pairs import exemplar_images
 from csp_engine.views.neuron.label import BestLabel, best_label, states_of
 from csp_engine.views.table.columns import COLUMNS, UNIT_STATISTICS, NeuronColumn
+from csp_engine.views.table.concept_columns import FIGURES, best_of_layer
 
 N_STRIP = 4
 
@@ -84,6 +86,8 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
     truths = {place: bundle.truth(*place) for place in layers}
     measured = [n for n in UNIT_STATISTICS if any(n in units[place] for place in layers)]
     has_truth = any(truth is not None for truth in truths.values())
+    fits = {place: best_of_layer(bundle, *place) for place in layers}
+    has_columns = any(bundle.columns(*place) is not None for place in layers)
     names = [
         *(["match"] if chosen.match else []),
         "score",
@@ -91,6 +95,7 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
         *measured,
         "state",
         *(["truth"] if has_truth else []),
+        *(["column", *FIGURES] if has_columns else []),
     ]
     columns = tuple(COLUMNS[name] for name in names)
     rows = []
@@ -116,6 +121,8 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
             truth = truths[place]
             concept = pd.NA if truth is None else truth.units["true_concept"].iloc[neuron.unit]
             cells.append(_text("" if pd.isna(concept) else str(concept)))
+        if has_columns:
+            cells += _column_cells(fits[place], neuron.unit)
         rows.append(
             Row(
                 neuron,
@@ -164,6 +171,13 @@ def _labels(bundle: Bundle, neuron: NeuronRef, first: str) -> tuple[tuple[str, B
         )
         for method in sorted(methods, key=lambda method: method != first)
     )
+
+
+def _column_cells(fit: Mapping[str, Any], unit: int) -> list[Cell]:
+    """The concept column that correlates best with a unit, and its figures."""
+    name = fit["column"] if fit["column"] is pd.NA else fit["column"][unit]
+    figures = [_number(float(fit[each][unit]), numbers.score) for each in FIGURES]
+    return [_text("" if pd.isna(name) else str(name)), *figures]
 
 
 def _percentile(bundle: Bundle, neuron: NeuronRef, method: str) -> float:

@@ -88,6 +88,12 @@ OF_VIEW = (
     Parameter(
         "vec", ASKING, "instead of `q`: the encoder's vector of an uploaded image, see below"
     ),
+    Parameter(
+        "column",
+        ASKING,
+        "concept column of the probe set: its figures are shown, and neurons come by its AUROC "
+        "unless `q` or `sort` says otherwise",
+    ),
     _choice(
         "find",
         ("search",),

@@ -29,11 +29,13 @@ from csp_engine.views.address.parameters import (
     Parameter,
 )
 from csp_engine.views.address.picking import pick, pick_number, pick_share, shorten
+from csp_engine.views.table.concept_columns import concept_names
 
 MAX_QUERY = 300
 MAX_PAGE = 10_000
 QUERIES = ("q", "not", "like", "image", "vec")
 """The parameters of a query; ``not`` goes with any of the others."""
+NO_COLUMNS = "This bundle has no concept columns, so neurons are not compared with one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class View:
     """What a page shows. ``layer`` is a layer of ``model``; a search may run over all of them.
 
     A query is one of ``q`` (texts), ``like`` (a neuron), ``image`` (a probe image) and ``vec`` (the
-    vector of an uploaded image). ``gamma`` is None for the one the bundle was built with.
+    vector of an uploaded image). ``column`` is a concept column, whose figures are shown beside the
+    neurons. ``gamma`` is None for the one the bundle was built with.
     ``scope`` says, on the page of one neuron, whether the list it stands in is that of its layer.
     """
 
@@ -59,6 +62,7 @@ class View:
     like: str = ""
     image: int | None = None
     vec: str = ""
+    column: str = ""
     find: str = FINDS[0]
     page: int = 1
     copies: str = COPIES[0]
@@ -75,6 +79,11 @@ class View:
     def has_query(self) -> bool:
         """Whether anything is searched for."""
         return bool(self.q or self.like or self.vec or self.image is not None)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether neurons come by a query or by a concept column."""
+        return self.has_query or bool(self.column)
 
     def query_params(self) -> dict[str, str]:
         """The query alone; what is not asked is empty."""
@@ -186,6 +195,11 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
     notes.append(note)
     vec, note = pick_vector(params.get("vec", ""), bundle)
     notes.append(note)
+    column = params.get("column", "")
+    if column:
+        names = concept_names(bundle)
+        column, note = pick("concept column", column, names) if names else ("", NO_COLUMNS)
+        notes.append(note)
     image = None
     if params.get("image"):
         image, note = pick_number("image", params.get("image"), 0, bundle.n_images - 1)
@@ -209,6 +223,7 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         like=like,
         image=image,
         vec=vec,
+        column=column,
         page=page,
         k=int(chosen.pop("k")),
         notes=tuple(note for note in notes if note),

@@ -200,6 +200,47 @@ _DECLARED = (
         is_coloured=True,
     ),
     *_METRICS,
+    NeuronColumn(
+        "column",
+        "Concept column",
+        "text",
+        "The concept column of the probe set that correlates best with the neuron; the next "
+        "three figures are for it, or for the column that you chose.",
+        "concept column",
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "column_auroc",
+        "Column AUROC",
+        "number",
+        "Chance that an image with the concept excites the neuron more than one without.",
+        "AUROC",
+        0.0,
+        1.0,
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "column_pearson",
+        "Column Pearson",
+        "number",
+        "Correlation of activation with the concept column.",
+        "Pearson correlation",
+        -1.0,
+        1.0,
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "column_auprc",
+        "Column AUPRC",
+        "number",
+        "Average precision of finding images with the concept by activation.",
+        "AUPRC",
+        0.0,
+        1.0,
+        is_ranged=True,
+    ),
 )
 COLUMNS = {column.name: column for column in _DECLARED}
 """The columns by name, in the order in which tables show them."""

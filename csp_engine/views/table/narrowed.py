@@ -52,6 +52,7 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
     name = keep.sort.removeprefix("-")
     if name:
         is_up = not keep.sort.startswith("-")
-        key = (lambda s: s.str.casefold()) if name in ("label", "others", "truth") else None
+        is_text = name in ("label", "others", "truth", "column")
+        key = (lambda s: s.str.casefold()) if is_text else None
         rows = rows.sort_values(name, ascending=is_up, kind="stable", na_position="last", key=key)
     return rows

@@ -16,6 +16,7 @@ from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
 from csp_engine.views.table.columns import TRUTH_METRICS, UNIT_STATISTICS
+from csp_engine.views.table.concept_columns import best_of_layer
 
 _STATES = (
     ("is_constant", "constant"),
@@ -98,6 +99,7 @@ def _layer_rows(
     for name in TRUTH_METRICS:
         has_it = truth is not None and name in truth.units
         columns[name] = truth.units[name].to_numpy(np.float32) if has_it else nothing
+    columns |= best_of_layer(bundle, model, layer)
     return pd.DataFrame(columns, index=range(n_units))
 
 

@@ -7,6 +7,8 @@ from csp_engine.bundle import Bundle
 from csp_engine.views.address import View
 from csp_engine.views.finding.examples import nearest
 from csp_engine.views.neuron.card import neuron_card
+from csp_engine.views.neuron.columns import N_SHOWN as N_COLUMNS
+from csp_engine.views.neuron.columns import column_fits
 from csp_engine.views.neuron.influence import driven_outputs
 from csp_engine.views.neuron.shared import N_SHOWN, by_chance, shared
 from csp_engine.views.neuron.statistics import histogram_of, statistics
@@ -26,6 +28,17 @@ def activations(bundle: Bundle, view: View) -> None:
     terms = {each.name: each.term for each in found}
     rows = [(each.name, each.text) for each in found]
     parts += [facts(rows, lambda name: named(name, terms[name])), common(bundle, view)]
+    columns = column_fits(bundle, view.neuron)
+    if columns:
+        caption = (
+            f"The {numbers.count(min(N_COLUMNS, len(columns)))} of "
+            f"{numbers.count(len(columns))} columns that correlate most. The bar is the "
+            "correlation; images: those that show it, of those of which the column says anything"
+        )
+        headings = ("column", term("AUROC"), term("Pearson correlation", "Pearson"), term("AUPRC"))
+        bars = [(each.name, each.share, each.cells) for each in columns[:N_COLUMNS]]
+        parts.append(f"<h2 class='csp-h'>{term('concept column', 'Concept columns')}</h2>")
+        parts.append(bar_table(f"{caption}.", (*headings, "images"), bars, is_markup=True))
     driven = driven_outputs(bundle, view.neuron)
     if driven:
         effect = term("gradient × activation", "effect")

@@ -92,7 +92,8 @@ def steps(bundle: Bundle, view: View) -> None:
         where(view, queue)
 
 
-EMPTY = {key: "" for key in ("model", "layer", "unit", "q", "not", "image", "vec", "scope", "k")}
+QUERY = ("q", "not", "image", "vec", "column")
+EMPTY = {key: "" for key in ("model", "layer", "unit", *QUERY, "scope", "k")}
 
 
 def where(view: View, queue: Queue) -> None:
@@ -100,6 +101,8 @@ def where(view: View, queue: Queue) -> None:
     names = []
     if view.has_query:
         names.append(f"the search for {title_of(view)}")
+    elif view.column:
+        names.append(f"the search by the concept column {view.column}")
     held = {key: st.query_params.get(key, "") for key in Narrowing().params()}
     if any(held.values()):
         names.append(
@@ -112,6 +115,6 @@ def where(view: View, queue: Queue) -> None:
     back |= {key: value for key, value in held.items() if value}
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list"):
         show(f"<p class='csp-quiet csp-list'>{at} {plain(' with '.join(names))}</p>")
-        link("search" if view.has_query else "layer", "Back to the list", back)
+        link("search" if view.is_asking else "layer", "Back to the list", back)
         out = {key: "" for key in (*EMPTY, "like", *held) if key not in ("model", "layer", "unit")}
         st.button("Leave the list", key="leave", on_click=lambda: set_params(**out))

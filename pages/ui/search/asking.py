@@ -13,11 +13,13 @@ from csp_engine.errors import CspError
 from csp_engine.views.address import MAX_QUERY, RESULT_COUNTS, View, vectors
 from csp_engine.views.finding.examples import labels_in_use
 from csp_engine.views.finding.query import title_of
+from csp_engine.views.table.concept_columns import concept_names
 from pages.ui.parts.cards import asset, base_url, plain, show
+from pages.ui.parts.words import explained
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import set_params
 
-NOTHING = {"q": "", "like": "", "image": "", "vec": "", "page": ""}
+NOTHING = {"q": "", "like": "", "image": "", "vec": "", "column": "", "page": ""}
 MAX_PASTED = 8_000_000
 _PASTE = st.components.v2.component(
     "csp_paste",
@@ -41,11 +43,14 @@ def warm_up(view: View) -> None:
 
 def boxes(bundle: Bundle, view: View) -> None:
     """The query; what the boxes hold always comes from the URL."""
-    st.session_state.update({"_q": view.q, "_not": view.but_not, "_k": view.k})
+    st.session_state.update(
+        {"_q": view.q, "_not": view.but_not, "_k": view.k, "_column": view.column or None}
+    )
 
     def changed(name: str) -> None:
         value = st.session_state[f"_{name}"]
-        others = {**NOTHING, "bundle": view.bundle} if name == "q" and value else {"page": ""}
+        is_new = name in ("q", "column") and value
+        others = {**NOTHING, "bundle": view.bundle} if is_new else {"page": ""}
         set_params(**{**others, name: value or ""})
 
     def box(name: str) -> dict:
@@ -68,12 +73,23 @@ def boxes(bundle: Bundle, view: View) -> None:
             width=220,
             **box("not"),
         )
+        names = concept_names(bundle)
+        if names:
+            st.selectbox(
+                "By concept column",
+                names,
+                placeholder="of the probe set",
+                width=190,
+                help=explained("concept column"),
+                **box("column"),
+            )
         with st.popover("By image", width=125, key="by_image"):
             uploaded(bundle, view)
         st.selectbox("Per page", RESULT_COUNTS, width=90, **box("k"))
-    if view.has_query and not view.q:
+    if view.is_asking and not view.q:
+        what = title_of(view) if view.has_query else f"the concept column {view.column}"
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            show(f"<p class='csp-asked'>Searching by <b>{plain(title_of(view))}</b></p>")
+            show(f"<p class='csp-asked'>Searching by <b>{plain(what)}</b></p>")
             st.button("Clear", key="clear_query", on_click=lambda: set_params(**NOTHING))
 
 

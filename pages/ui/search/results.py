@@ -102,11 +102,11 @@ def merged(
     bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None
 ) -> None:
     """All layers together, a page at a time."""
-    shown = rows.iloc[_window(view, len(rows))]
+    shown = rows.iloc[window(view, len(rows))]
     cards = cards_of(bundle, view, keep, shown, judged, 6)
     packs = Packs(view.bundle, bundle)
     card_list(cards, packs, label="Neurons found", key="results")
-    _pages(view, len(rows))
+    pages_of(view, len(rows))
 
 
 def by_layer(
@@ -141,7 +141,7 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
         f"<p class='csp-quiet'>{numbers.count(len(order))} probe images by their cosine with "
         f"{plain(query.title)}, nearest first. The encoder alone decides here, no neuron.</p>"
     )
-    shown = order[_window(view, len(order))].tolist()
+    shown = order[window(view, len(order))].tolist()
     facts = known_facts(bundle, store.MEMO, shown)
     tiles = []
     for image in shown:
@@ -156,12 +156,12 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
         tiles.append(Tile(f"Image {image}", (shot,)))
     packs = Packs(view.bundle, bundle)
     picked = tile_grid(tiles, packs, label="Probe images found", key="images", tile_px=130)
-    _pages(view, len(order))
+    pages_of(view, len(order))
     if picked is not None:
         go("search", view.params(**{**NOTHING, "image": picked, "find": ""}, unit=""))
 
 
-def _window(view: View, n: int) -> slice:
+def window(view: View, n: int) -> slice:
     """The rows of the page that the URL names, or of the last one."""
     page = min(view.page, _n_pages(view, n))
     return slice((page - 1) * view.k, page * view.k)
@@ -171,7 +171,8 @@ def _n_pages(view: View, n: int) -> int:
     return max(1, -(-n // view.k))
 
 
-def _pages(view: View, n: int) -> None:
+def pages_of(view: View, n: int) -> None:
+    """The way to the other pages of the results, where there are any."""
     n_pages = _n_pages(view, n)
     if n_pages > 1:
         page = min(view.page, n_pages)

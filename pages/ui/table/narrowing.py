@@ -24,9 +24,10 @@ from csp_engine.views.address import (
 )
 from csp_engine.views.places import places, scoring_methods
 from csp_engine.views.table.columns import COLUMNS
+from csp_engine.views.table.concept_columns import concept_names
 from csp_engine.views.table.rows import classes_of
 from pages.ui.parts.cards import plain, show
-from pages.ui.parts.words import about_column
+from pages.ui.parts.words import about_column, explained
 from pages.ui.shell import reviewer as reviews
 from pages.ui.shell.page import set_params
 
@@ -79,6 +80,7 @@ def controls(
             options=ONLY,
             format_func=ONLY_TITLES.__getitem__,
         )
+        column_box(bundle, view)
         classes = classes_of(rows)
         if classes:
             _box(
@@ -110,7 +112,7 @@ def controls(
             keep.sort,
             width=200,
             options=orders,
-            format_func=lambda order: order_title(order, view.has_query),
+            format_func=lambda order: order_title(order, first_of(view)),
         )
         n_set = len(keep.where)
         title = f"Ranges ({n_set})" if n_set else "Ranges"
@@ -125,10 +127,17 @@ def controls(
         show(f"<p class='csp-quiet'>{plain(trouble)}</p>")
 
 
-def order_title(order: str, is_search: bool) -> str:
+def first_of(view: View) -> str:
+    """What comes first where nobody chose an order."""
+    if view.has_query:
+        return "Best match first"
+    return "Column AUROC, high to low" if view.column else "Layer and unit"
+
+
+def order_title(order: str, usual: str) -> str:
     """An order in words."""
     if not order:
-        return "Best match first" if is_search else "Layer and unit"
+        return usual
     column = COLUMNS[order.removeprefix("-")]
     if column.kind == "text":
         return f"{column.title}, {'Z to A' if order.startswith('-') else 'A to Z'}"
@@ -161,6 +170,22 @@ def layer_box(bundle: Bundle, view: View) -> None:
         on_change=chosen,
         width=180,
     )
+
+
+def column_box(bundle: Bundle, view: View) -> None:
+    """The concept column that neurons are compared with, where the probe set has any."""
+    names = concept_names(bundle)
+    if names:
+        _box(
+            st.selectbox,
+            "Concept column",
+            "column",
+            view.column,
+            width=180,
+            options=["", *names],
+            format_func=lambda name: name or "Best of each",
+            help=explained("concept column"),
+        )
 
 
 def method_box(bundle: Bundle, view: View) -> None:

@@ -11,6 +11,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
 from csp_engine.views.table.columns import COLUMNS
+from csp_engine.views.table.concept_columns import FIGURES
 from csp_engine.views.table.rows import csv_bytes
 from pages.ui.parts import exporting
 from pages.ui.parts.strips import strip_urls
@@ -28,19 +29,25 @@ def shown_columns(
     """Columns that say something here: no empty ones, no layer where there is only one.
 
     What other methods say, and how far apart, stands there where that chooses or orders the rows.
+    The figures of a chosen concept column come first.
     """
     by_methods = {"others", "disagreement"}
     is_asked = keep.only == "disagree" or keep.sort.removeprefix("-") in by_methods
     hidden = set() if is_asked else by_methods
+    if view.column:
+        hidden.add("column")
     if rows["model"].nunique() < 2:
         hidden.add("model")
     if not view.is_all_layers:
         hidden.add("layer")
-    return [
+    shown = [
         name
         for name in COLUMNS
         if name in rows and name not in hidden and (name == "label" or rows[name].notna().any())
     ]
+    if view.column:  # what was asked for stands where nobody has to scroll for it
+        shown.sort(key=lambda name: name != "label" and 1 + (name not in FIGURES))
+    return shown
 
 
 def draw(

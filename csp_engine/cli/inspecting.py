@@ -252,6 +252,7 @@ def search(
     from csp_engine import search as searching
     from csp_engine.bundle import Bundle
     from csp_engine.views.address import Narrowing
+    from csp_engine.views.finding.by_column import going_with
     from csp_engine.views.finding.query import spelt_like
     from csp_engine.views.finding.standing import judged, judgement
     from csp_engine.views.lists import found_neurons
@@ -267,7 +268,8 @@ def search(
     if column:
         if but_not:
             raise InputError("--not goes with texts, --image or --like; leave it with --column.")
-        _search_column(opened, memo, column, method, model, layer, n, as_json)
+        found = going_with(opened, column, method, model=model, layers=layer, n=n)
+        _write_going_with(column, found, as_json)
         return
     method = _method(opened, method)
     searching.open_index(opened, method)  # raises the sentence that fits where it is damaged
@@ -309,68 +311,17 @@ def search(
     )
 
 
-def _search_column(
-    bundle: Bundle,
-    memo: Memo,
-    column: str,
-    method: str | None,
-    model: str | None,
-    layer: list[str] | None,
-    n: int,
-    as_json: bool,
-) -> None:
-    """Print the neurons that go best with a concept column, by its AUROC."""
-    from csp_engine.views.address import Narrowing
-    from csp_engine.views.lists import found_neurons
-    from csp_engine.views.places import scoring_methods
-    from csp_engine.views.table.columns import COLUMNS
-    from csp_engine.views.table.concept_columns import FIGURES, concept_names
-    from csp_engine.views.table.narrowed import narrowed
-
-    names = concept_names(bundle)
-    if column not in names:
-        what = f"it has {', '.join(names)}" if names else "it was compared with none"
-        raise InputError(f"Bundle {bundle.name} has no concept column {column!r}; {what}.")
-    methods = scoring_methods(bundle)
-    if method is not None and method not in methods:
-        raise InputError(f"No layer is labelled by {method!r}; there is {', '.join(methods)}.")
-    method = method or (methods[0] if methods else "")
-    rows = found_neurons(bundle, memo, method, column=column)
-    if model:
-        rows = rows[rows["model"] == model]
-    if layer:
-        rows = rows[rows["layer"].isin(layer)]
-    best = narrowed(rows, Narrowing(sort="-column_auroc")).iloc[:n]
-    found = [
-        {
-            "neuron": f"{row['model']}/{row['layer']}/{row['unit']}",
-            **{
-                name.removeprefix("column_"): None
-                if np.isnan(row[name])
-                else round(float(row[name]), 4)
-                for name in FIGURES
-            },
-            "label": row["label"] or None,
-            "reliable": bool(row["reliable"]),
-        }
-        for row in best.to_dict("records")
-    ]
+def _write_going_with(column: str, found: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        write_json({"column": column, "method": method, "found": found})
+        write_json({"column": column, "found": found})
         return
-    titles = [COLUMNS[name].title.removeprefix("Column ") for name in FIGURES]
-    write_table(
-        ("neuron", *titles, "label", "reliable"),
-        [
-            (
-                each["neuron"],
-                *("–" if each[key] is None else each[key] for key in ("auroc", "pearson", "auprc")),
-                each["label"] or "none",
-                "yes" if each["reliable"] else "no",
-            )
-            for each in found
-        ],
-    )
+    figures = ("auroc", "pearson", "auprc")
+    rows = []
+    for each in found:
+        shown = ["–" if each[name] is None else each[name] for name in figures]
+        trust = "yes" if each["reliable"] else "no"
+        rows.append((*shown, each["neuron"], each["label"] or "none", trust))
+    write_table(("AUROC", "Pearson", "AUPRC", "neuron", "label", "reliable"), rows)
 
 
 def doctor(

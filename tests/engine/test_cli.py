@@ -411,11 +411,11 @@ def test_search_answers_as_the_page_does(bundle, folder, capsys, monkeypatch, ar
 
 def test_search_that_cannot_be(bundle, capsys):
     for arguments, part in (
-        ([], "one of the three"),
+        ([], "one of the four"),
         ([""], "The query is empty"),
         ([" , "], "The query is empty"),
         (["red", "--model", "large"], "--model is small"),
-        (["red", "--like", "small/first@mean/1"], "one of the three"),
+        (["red", "--like", "small/first@mean/1"], "one of the four"),
         (["--like", "small/first@mean/99"], "99"),
         (["--like", "nonsense"], "nonsense"),
         (["--image", "absent.png"], "absent.png"),

@@ -1,8 +1,25 @@
 """Errors a person can act on: one sentence with the wrong value, what exists, and the next step."""
 
+MOST_CHARACTERS = 600
+"""Of a message. What it quotes may be a whole file."""
+
+
+def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
+    """A text of at most ``most`` characters: its beginning, ``…``, and its last third.
+
+    A message begins with what is wrong and ends with what to do.
+    """
+    if len(text) <= most:
+        return text
+    n_end = most // 3
+    return f"{text[: most - n_end - 1]}…{text[len(text) - n_end :]}"
+
 
 class CspError(Exception):
     """Base of every error raised on purpose; the command line prints it as one line."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
 
 
 class InputError(CspError):

@@ -20,7 +20,7 @@ from csp_engine.cli import (
     serving,
     sharing,
 )
-from csp_engine.errors import CspError
+from csp_engine.errors import CspError, shortened
 from csp_engine.printable import guard_logs, one_line
 
 app = typer.Typer(
@@ -110,4 +110,4 @@ def _require_unaltered() -> None:
 
 
 def _complain(sentence: str) -> None:
-    sys.stderr.write(f"csp: {one_line(sentence)}\n")
+    sys.stderr.write(f"csp: {one_line(shortened(sentence))}\n")

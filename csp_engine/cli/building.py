@@ -197,7 +197,9 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
 
 def _report(bundle: Bundle, as_json: bool) -> None:
     from csp_engine.bundle import kinds
+    from csp_engine.views.unused import unused_files
 
+    unused = unused_files(bundle)
     summary = {
         "bundle": str(bundle.path),
         "images": bundle.n_images,
@@ -227,13 +229,14 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         and "class" in bundle.table("probe", "probe")
     ]
     if as_json:
-        write_json({**summary, "notices": notices})
+        write_json({**summary, "notices": notices, "unused": unused})
         return
     n_neurons = sum(summary["neurons"].values())
     skipped = f", {summary['skipped']} unreadable" if summary["skipped"] else ""
     write_lines(
         [
             *notices,
+            *unused,
             f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
             f"Browse it with: csp serve {bundle.path}",
         ]

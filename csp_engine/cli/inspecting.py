@@ -82,9 +82,10 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     """
     from csp_engine.audits.registered import AUDITS
     from csp_engine.bundle import Bundle, kinds
+    from csp_engine.views.unused import unused_files
 
     opened = Bundle.open(bundle)
-    manifest = opened.manifest
+    manifest, unused = opened.manifest, unused_files(opened)
     summary: dict[str, Any] = {
         "bundle": str(bundle),
         "schema": manifest.schema,
@@ -92,6 +93,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
         "updated": manifest.updated,
         "inputs": manifest.inputs,
         "recipe": manifest.recipe,
+        "unused": unused,
         "layers": [
             {
                 "model": model,
@@ -132,6 +134,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
             f"vocabulary  {words.get('name')}: {words.get('n_labels', 0):,} labels",
         ]
     )
+    write_lines([f"            {sentence}" for sentence in unused])
     if opened.omitted:
         write_lines([f"left out    {_omitted_note(opened)}"])
     if opened.notice:

@@ -15,7 +15,8 @@ from csp_engine.bundle import refuse_strangers
 from csp_engine.errors import CspError, InputError
 from csp_engine.jobs.options import BY_FIELD, expanded
 from csp_engine.pipeline.recipe import PRESETS, named_recipe
-from csp_engine.probe.listing import TABLE_EXTENSIONS, choose_columns, read_table, walk_images
+from csp_engine.probe.folders import walk_images
+from csp_engine.probe.listing import TABLE_EXTENSIONS, choose_columns, read_table
 from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
 
 MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "open_clip/", "python:")

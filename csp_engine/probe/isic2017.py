@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from csp_engine.errors import InputError
-from csp_engine.probe.listing import ROLE_COLUMNS, cell_text, image_files, read_table
+from csp_engine.probe.folders import image_files
+from csp_engine.probe.listing import ROLE_COLUMNS, cell_text, read_table
 
 ARTEFACTS = ("dark_corner", "hair", "gel_border", "gel_bubble", "ruler", "ink", "patches")
 """What a photograph may show beside the lesion, by the names of the published annotations."""

@@ -11,9 +11,9 @@ import os
 import posixpath
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +22,8 @@ import pandas as pd
 from csp_engine.cells import original
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.hashing import sha256_file
-from csp_engine.probe.formats import image_endings, is_image_name
+from csp_engine.probe.folders import LeftOut, list_folder
+from csp_engine.probe.formats import is_image_name
 from csp_engine.types import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class ProbeSet:
     bytes ("" where the file could not be read), then ``class``, ``split``, ``group`` where known,
     then every other column of the user's table. ``concepts`` names the 0/1 columns (float, NaN
     where unknown), ``masks`` the columns that hold mask files (path below ``root``, or None).
+    ``left_out`` counts files that are no images here; ``unreadable`` says of files why they are
+    not even opened.
     """
 
     root: Path
@@ -62,6 +65,8 @@ class ProbeSet:
     name: str
     concepts: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -94,6 +99,8 @@ class ProbeSet:
             UnreadableImageError: if the file has gone or may not be read.
         """
         assert row >= 0
+        if (reason := self.unreadable.get(self._files[row])) is not None:
+            raise UnreadableImageError(reason)
         try:
             return (self.root / self._files[row]).read_bytes()
         except OSError as error:
@@ -116,8 +123,9 @@ def read_probe_set(
     """List and hash the images of a folder tree, a flat folder or a CSV/Parquet table.
 
     In a folder all images below it count, in the order of their paths; hidden files and folders
-    do not. Where there are subfolders with images, the first folder of a path is the class, and
-    images lying directly in the root have none. A table keeps its own order; its paths are
+    do not. Where there are subfolders with images, the first folder of a path is the class (or the
+    split, where it is called ``train`` or the like), and images lying directly in the root have
+    none. A table keeps its own order; its paths are
     relative to ``image_root`` (default: the table's folder) and may lack the extension.
 
     Args:
@@ -144,6 +152,7 @@ def read_probe_set(
         raise InputError(
             f"There is no folder or table at {str(source)!r}; {_neighbours(source)}check the path."
         )
+    found = None
     if source.is_dir():
         given = [f"{role} column" for role, column in asked.items() if column is not None]
         given += ["image root"] if image_root is not None else []
@@ -152,7 +161,8 @@ def read_probe_set(
                 f"{str(source)!r} is a folder, which has no {given[0]}; "
                 f"leave it out or give a .csv or .parquet table."
             )
-        root, table = source, _table_of_folder(source)
+        found = list_folder(source)
+        root, table = source, found.table
         concepts, masks = (), ()
     elif source.suffix.lower() in TABLE_EXTENSIONS:
         root = source.parent if image_root is None else Path(image_root)
@@ -169,7 +179,9 @@ def read_probe_set(
         table = table.iloc[rows].reset_index(drop=True)
     table.insert(1, "sha256", _hash_files(root, table["file"].tolist(), progress))
     name = source.resolve().name if source.is_dir() else source.stem
-    return ProbeSet(root, table, name, concepts, masks)
+    if found is None:
+        return ProbeSet(root, table, name, concepts, masks)
+    return ProbeSet(root, table, name, left_out=found.left_out, unreadable=found.unreadable)
 
 
 def _neighbours(missing: Path) -> str:
@@ -178,71 +190,6 @@ def _neighbours(missing: Path) -> str:
         return f"{str(parent)!r} does not exist either; "
     near = difflib.get_close_matches(missing.name, sorted(p.name for p in parent.iterdir()), n=3)
     return f"nearest in that folder: {', '.join(near)}; " if near else ""
-
-
-# --- folders -------------------------------------------------------------------------------------
-
-
-def _table_of_folder(root: Path) -> pd.DataFrame:
-    files = image_files(root)
-    if not files:
-        raise InputError(
-            f"No image was found in {str(root)!r}; "
-            f"files that count end in {', '.join(image_endings())}."
-        )
-    _refuse_undecodable(files)
-    table = pd.DataFrame({"file": files})
-    if any("/" in file for file in files):
-        first = [file.split("/", 1)[0] if "/" in file else None for file in files]
-        table["class"] = pd.Series(first, dtype=object)
-    return table
-
-
-def image_files(root: Path) -> list[str]:
-    """All image files below a folder as sorted relative paths; what is hidden does not count."""
-    return sorted(walk_images(root))
-
-
-def walk_images(root: Path) -> Iterator[str]:
-    """The same one by one, in the order of the disk; to look at no more of it than is needed."""
-    yield from _images_below(root, "", (os.path.realpath(root),))
-
-
-def _images_below(folder: Path, prefix: str, ancestors: tuple[str, ...]) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise InputError(
-            f"Folder {str(folder)!r} cannot be listed ({error.strerror}); check its permissions."
-        ) from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            # A link to a folder that we are inside of would never end.
-            real = os.path.realpath(entry.path)
-            if real not in ancestors:
-                yield from _images_below(
-                    Path(entry.path), f"{prefix}{entry.name}/", (*ancestors, real)
-                )
-        elif entry.is_file() and is_image_name(entry.name):
-            yield prefix + entry.name
-
-
-def _refuse_undecodable(files: Sequence[str]) -> None:
-    bad = [file for file in files if not _is_unicode(file)]
-    if bad:
-        raise InputError(
-            f"{len(bad)} file name(s) are not valid UTF-8 (first: {bad[0]!a}); rename them."
-        )
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -450,6 +397,22 @@ def _resolve_images(values: pd.Series, folders: _FolderListing, table_name: str)
         )
     _refuse_undecodable(files)
     return files
+
+
+def _refuse_undecodable(files: Sequence[str]) -> None:
+    bad = [file for file in files if not _is_unicode(file)]
+    if bad:
+        raise InputError(
+            f"{len(bad)} file name(s) are not valid UTF-8 (first: {bad[0]!a}); rename them."
+        )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _few(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.unused import unused_files
 
 
 def provenance(bundle: Bundle) -> list[tuple[str, str]]:
@@ -23,6 +24,7 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
             f"{probe.get('name', '?')} · {numbers.count(bundle.n_images)} images{skipped} · "
             f"{probe.get('content_sha256', '')[:12]}",
         ),
+        *(("Not used", sentence) for sentence in unused_files(bundle)),
         ("Encoder", f"{encoder.get('spec', '?')} · {encoder.get('fingerprint', '')[:12]}"),
         (
             "Vocabulary",

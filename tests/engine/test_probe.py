@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.probe.formats import ImageFormat, image_endings
 from csp_engine.probe.listing import read_probe_set
 
 
@@ -123,13 +125,69 @@ class TestFolder:
         draw(tmp_path, "a.png")
         refused("limit of 0", tmp_path, limit=0)
 
-    def test_names_that_are_not_utf8_are_refused(self, tmp_path):
+    def test_a_name_that_is_not_utf8_is_an_unreadable_image(self, tmp_path):
         name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+        folder = b"stra\xdfe".decode("utf-8", "surrogateescape")
         try:
-            draw(tmp_path, "a.png", name)
+            draw(tmp_path, "a.png", name, f"{folder}/b.png")
         except OSError:
             pytest.skip("this file system takes only UTF-8 names")
-        refused("not valid UTF-8", tmp_path)
+        probe = read_probe_set(tmp_path)
+        assert probe.table["file"].tolist() == ["a.png", "caf\\xe9.png", "stra\\xdfe/b.png"]
+        assert len(probe.read(0)) > 50
+        for row in (1, 2):
+            with pytest.raises(UnreadableImageError, match="not valid UTF-8; rename it"):
+                probe.read(row)
+        json.dumps(probe.table.to_dict())  # nothing that a bundle could not hold
+
+    @pytest.mark.parametrize(
+        ("files", "classes", "splits"),
+        [
+            (
+                ["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"],
+                ["cat", "dog", "cat"],
+                ["train", "train", "val"],
+            ),
+            (["test/a.png", "train/b.png"], None, ["test", "train"]),
+            (["Test_Set/cat/a.png", "Train/cat/b.png"], ["cat"] * 2, ["Test_Set", "Train"]),
+            (["train2017/x/a.png", "val2017/x/b.png"], ["x"] * 2, ["train2017", "val2017"]),
+            (["images/train/cat/a.png", "images/val/cat/b.png"], ["cat"] * 2, ["train", "val"]),
+            (["cat/train/a.png", "dog/test/b.png"], ["cat", "dog"], ["train", "test"]),
+            (["valid/cat/old/a.png", "valid/b.png"], ["cat", None], ["valid"] * 2),
+            (["bus/a.png", "train/b.png"], ["bus", "train"], None),
+            (["training day/a.png", "test/b.png"], ["training day", "test"], None),
+        ],
+    )
+    def test_folders_called_like_parts_of_a_data_set_are_the_split(
+        self, tmp_path, files, classes, splits
+    ):
+        draw(tmp_path, *files)
+        table = read_probe_set(tmp_path).table.set_index("file")
+        for column, wanted in (("class", classes), ("split", splits)):
+            if wanted is None:
+                assert column not in table
+            else:
+                assert table[column][files].tolist() == wanted
+
+    def test_files_that_are_not_looked_at_are_counted_by_ending(self, tmp_path):
+        draw(tmp_path, "a.png", "x/b.png")
+        for name in ("notes.txt", "x/c.tif.gz", "d.JP2", "x/e.jp2", "README", ".hidden.txt"):
+            (tmp_path / name).write_bytes(b"x")
+        found = {row.ending: (row.n_files, row.first) for row in read_probe_set(tmp_path).left_out}
+        assert found == {
+            ".jp2": (2, "d.JP2"),
+            ".txt": (1, "notes.txt"),
+            ".gz": (1, "x/c.tif.gz"),
+            "": (1, "README"),
+        }
+
+    def test_a_folder_of_telephone_pictures_says_what_reads_them(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(ImageFormat, "is_readable", property(lambda self: not self.module))
+        image_endings.cache_clear()
+        (tmp_path / "a.heic").write_bytes(b"x")
+        (tmp_path / "b.dcm").write_bytes(b"x")
+        refused(r"1 \.heic \(needs pillow-heif: pip install", tmp_path)
+        image_endings.cache_clear()
 
 
 class TestTable:

@@ -75,12 +75,24 @@ _FILE = {
     "dtype": _or_none(_text),
     "shape": _or_none(_list_of(_whole)),
 }
+
+
+def _is_left_out(value: Any) -> bool:
+    texts = ("ending", "first", "why")
+    return (
+        _object(value)
+        and _whole(value.get("n_files"))
+        and all(_text(value.get(name)) for name in texts)
+    )
+
+
 _INPUTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "probe": {
         "name": _or_none(_text),
         "notice": _text,
         "n_images": _whole,
         "n_skipped": _whole,
+        "left_out": _list_of(_is_left_out),
         "content_sha256": _text,
         "concepts": _list_of(_text),
     },

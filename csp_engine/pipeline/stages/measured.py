@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -314,7 +315,7 @@ def _lookup_embeddings(run: Run, request: BuildRequest, identity: Mapping[str, A
 
 def _probe_table(run: Run, request: BuildRequest) -> None:
     identity = run.key("probe", {}, ["images"], {"table": request.probe.metadata_sha256})
-    table = request.probe.table
+    table, left_out = request.probe.table, request.probe.left_out
     images = run.writer.manifest.stages["images"]
     run.described["probe"] = {
         "name": request.probe.name,
@@ -326,6 +327,7 @@ def _probe_table(run: Run, request: BuildRequest) -> None:
         "concepts": list(request.probe.concepts),
         "masks": list(request.probe.masks),
         **({"notice": request.notice} if request.notice else {}),
+        **({"left_out": [asdict(row) for row in left_out]} if left_out else {}),
     }
     if run.is_fresh("probe"):
         return

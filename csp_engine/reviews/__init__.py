@@ -26,6 +26,7 @@ from csp_engine.reviews.review import (
     lasting_id,
     latest_of,
 )
+from csp_engine.reviews.verifying import Checked
 
 __all__ = [
     "DISAGREE",
@@ -36,6 +37,7 @@ __all__ = [
     "VARIABLE",
     "VERDICTS",
     "WITHDRAWN",
+    "Checked",
     "LatestVerdicts",
     "Place",
     "Review",

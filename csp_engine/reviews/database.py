@@ -1,7 +1,8 @@
 """The database of reviews through SQLAlchemy: SQLite by default, any other by its address.
 
-The table only grows. Numbers of rows rise in the order of commits, because each is one more than
-the largest at the time and two that are equal cannot both be kept; the second writer tries again.
+The table only grows: triggers refuse everything else, and each row is chained to the one before.
+Numbers of rows rise in the order of commits, because each is one more than the largest at the time
+and two that are equal cannot both be kept; the second writer tries again.
 """
 
 from __future__ import annotations
@@ -13,23 +14,38 @@ from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from csp_engine.errors import ReviewError
-from csp_engine.reviews.place import Place
-from csp_engine.reviews.review import MAX_LABEL, Review, checked, cleaned
+from csp_engine.files import require_file_or_nothing
+from csp_engine.reviews.append_only import missing_triggers
+from csp_engine.reviews.chain import CHAINED, FIRST, link
+from csp_engine.reviews.place import VARIABLE, Place
+from csp_engine.reviews.review import (
+    MAX_LABEL,
+    VERDICTS,
+    WITHDRAWN,
+    Review,
+    checked,
+    cleaned,
+)
+from csp_engine.reviews.verifying import Checked, check
 from csp_engine.types import NeuronRef
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Schemas that this version knows, in order; each is a file of ``migrations/versions``."""
+_KNOWN = frozenset((*VERDICTS, WITHDRAWN))
 BUSY_S = 5.0
 """How long a writer waits for another; each holds the lock for milliseconds."""
 MAX_TRIES = 40
+LOCK_TRIES = 3
+"""How often a writer waits ``BUSY_S`` for one that holds the lock longer than ours ever do."""
 
 review = sa.Table(
     "review",
@@ -46,8 +62,13 @@ review = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("bundle", sa.String(64), nullable=False),
     sa.Column("given_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("chain", sa.String(64), nullable=False, server_default=""),
     sa.UniqueConstraint("model", "layer", "unit", "reviewer", "revision"),
 )
+_SAID = tuple(review.c[name] for name in CHAINED)
+"""What every schema has of an entry."""
+_STORED = sa.table("review", *map(sa.column, (*CHAINED, "chain")))
+"""The same table without types, so that a damaged value can be read and named."""
 _version = sa.table("alembic_version", sa.column("version_num"))
 
 
@@ -77,10 +98,7 @@ class Database:
             ReviewError: if it cannot be written.
         """
         reviewer, note = checked(reviewer, verdict, note)
-        mine = (*_of(neuron), review.c.reviewer == reviewer)
         row = {
-            "number": _next(review.c.number),
-            "revision": _next(review.c.revision, *mine),
             "model": neuron.model,
             "layer": neuron.layer,
             "unit": neuron.unit,
@@ -97,6 +115,7 @@ class Database:
         with self._told():
             if self.place.file is not None:
                 self.place.file.parent.mkdir(parents=True, exist_ok=True)
+            n_locked = 0
             for n_left in reversed(range(MAX_TRIES)):
                 try:
                     with self._engine.connect() as connection:
@@ -104,22 +123,26 @@ class Database:
                     if not is_ready:
                         self._upgrade()
                     with _writing(self._engine) as connection:
-                        connection.execute(sa.insert(review).values(row))
+                        connection.execute(sa.insert(review).values(_chained(connection, row)))
                     return
                 except IntegrityError:
                     if not n_left:
                         raise
                     time.sleep(0.03 * random.random())
+                except OperationalError as error:
+                    n_locked += 1
+                    if not _is_lock(error) or n_locked == LOCK_TRIES:
+                        raise
 
     def history(self, neuron: NeuronRef) -> list[Review]:
         """All that was said about a neuron, the newest first."""
-        found = self._read(sa.select(review).where(*_of(neuron)).order_by(review.c.number.desc()))
-        return [_review(row) for row in found]
+        found = self._read(sa.select(*_SAID).where(*_of(neuron)).order_by(review.c.number.desc()))
+        return [self._review(row) for row in found]
 
     def of_models(self, models: Collection[str]) -> list[Review]:
         """All that was said about the neurons of some models, the oldest first."""
-        chosen = sa.select(review).where(review.c.model.in_(models)).order_by(review.c.number)
-        return [_review(row) for row in self._read(chosen)]
+        chosen = sa.select(*_SAID).where(review.c.model.in_(models)).order_by(review.c.number)
+        return [self._review(row) for row in self._read(chosen)]
 
     def since(self, last: int) -> Sequence[tuple[int, str, str, int, str, str]]:
         """What came after a row: its number, model, layer, unit, reviewer and verdict."""
@@ -129,7 +152,31 @@ class Database:
         with self._reading() as connection:
             # From the driver's own cursor: rows of SQLAlchemy take three times as long.
             cursor = None if connection is None else connection.execute(new).cursor
-            return [] if cursor is None else cursor.fetchall()
+            found = [] if cursor is None else cursor.fetchall()
+        for row in found:
+            if row[5] not in _KNOWN or type(row[3]) is not int:
+                raise self._damaged(f"entry {row[0]} says {row[5]!r:.40} of unit {row[3]!r:.40}")
+        return found
+
+    def check(self, head: str = "") -> Checked:
+        """Compare every entry with its hash and the one before it.
+
+        Args:
+            head: the hash of an entry that must still be there; empty for none.
+
+        Raises:
+            ReviewError: if the entries are of a version that did not chain them.
+        """
+        with self._reading() as connection:
+            if connection is None:
+                return check([], [], head)
+            if _revision(connection) != REVISIONS[-1]:
+                raise ReviewError(
+                    f"The verdicts in {self.place.title} were written by an earlier version, which "
+                    "did not chain them; record one verdict with this version, and check again."
+                )
+            rows = connection.execute(sa.select(_STORED).order_by(_STORED.c.number)).mappings()
+            return check(rows, missing_triggers(connection), head)
 
     def _read(self, query: sa.Select) -> Sequence[sa.Row]:
         """The rows of a query; none where nothing was ever written."""
@@ -143,7 +190,9 @@ class Database:
             yield None
             return
         with self._told(), self._engine.connect() as connection:
-            yield connection if self._is_ready(connection) else None
+            # An older schema holds all that is asked for; the next writer brings it up to date.
+            is_there = self._is_ready(connection) or _revision(connection) is not None
+            yield connection if is_there else None
 
     def _is_ready(self, connection: sa.Connection) -> bool:
         """Whether the schema is there and up to date.
@@ -152,6 +201,11 @@ class Database:
             ReviewError: if a newer version of this program made it.
         """
         found = _revision(connection)
+        if found is None and sa.inspect(connection).has_table(review.name):
+            raise ReviewError(
+                f"{self.place.title} holds verdicts, but its table alembic_version does not say "
+                f"how they are kept; put {REVISIONS[-1]!r} into it, or bring back a copy."
+            )
         if found is not None and found not in REVISIONS:
             raise ReviewError(
                 f"The verdicts in {self.place.title} were written by a newer version of this "
@@ -184,11 +238,45 @@ class Database:
                 f"Verdicts in {self.place.title} need a package that is not here: {error.name}."
             ) from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            if _is_lock(error):
+                raise ReviewError(
+                    f"The verdicts in {self.place.title} are held by another program, and nothing "
+                    "was recorded; end it, or try again in a moment."
+                ) from None
             cause = error.orig if isinstance(error, DBAPIError) else error
-            lines = str(cause).strip().splitlines() or [type(cause).__name__]
+            said = cause.strerror if isinstance(cause, OSError) else None
+            lines = (said or str(cause)).strip().splitlines() or [type(cause).__name__]
             raise ReviewError(
                 f"The verdicts in {self.place.title} cannot be used: {lines[0].rstrip('.')}."
             ) from None
+        except (ValueError, TypeError, OverflowError) as error:
+            # What a column of this type cannot hold; SQLite holds it all the same.
+            reason = " ".join(str(error).split())[:100].rstrip(".")
+            raise self._damaged(reason) from None
+
+    def _review(self, row: sa.Row) -> Review:
+        texts = (row.model, row.layer, row.reviewer, row.note, row.method, row.label, row.bundle)
+        is_whole = type(row.unit) is int and type(row.revision) is int and row.verdict in _KNOWN
+        if not is_whole or not all(isinstance(text, str) for text in texts):
+            raise self._damaged(f"entry {row.number}")
+        at = row.given_at if row.given_at.tzinfo else row.given_at.replace(tzinfo=UTC)
+        return Review(
+            NeuronRef(row.model, row.layer, row.unit),
+            row.revision,
+            row.reviewer,
+            row.verdict,
+            row.note,
+            row.method,
+            row.label,
+            row.bundle,
+            at.astimezone(UTC),
+        )
+
+    def _damaged(self, reason: str) -> ReviewError:
+        return ReviewError(
+            f"The verdicts in {self.place.title} are damaged ({reason}); 'csp reviews BUNDLE "
+            "--verify' says which, and a copy has to be brought back."
+        )
 
 
 def _of(neuron: NeuronRef) -> tuple[sa.ColumnElement[bool], ...]:
@@ -196,37 +284,42 @@ def _of(neuron: NeuronRef) -> tuple[sa.ColumnElement[bool], ...]:
     return (c.model == neuron.model, c.layer == neuron.layer, c.unit == neuron.unit)
 
 
-def _next(column: sa.Column[int], *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
-    """One more than the largest so far, worked out within the statement that uses it."""
-    largest = sa.func.coalesce(sa.func.max(column), 0)
-    return sa.select(largest + 1).where(*where).scalar_subquery()
+def _chained(connection: sa.Connection, row: dict[str, Any]) -> dict[str, Any]:
+    """A new row with its numbers and its hash, behind the last one that the connection sees."""
+    c = review.c
+    last = connection.execute(
+        sa.select(c.number, c.chain).order_by(c.number.desc()).limit(1)
+    ).one_or_none()
+    number, before = (0, FIRST) if last is None else last
+    mine = [c[name] == row[name] for name in ("model", "layer", "unit", "reviewer")]
+    revision = connection.execute(sa.select(sa.func.max(c.revision)).where(*mine)).scalar() or 0
+    row = {**row, "number": number + 1, "revision": revision + 1}
+    return {**row, "chain": link(before, row)}
 
 
-def _review(row: sa.Row) -> Review:
-    at = row.given_at if row.given_at.tzinfo else row.given_at.replace(tzinfo=UTC)
-    return Review(
-        NeuronRef(row.model, row.layer, row.unit),
-        row.revision,
-        row.reviewer,
-        row.verdict,
-        row.note,
-        row.method,
-        row.label,
-        row.bundle,
-        at.astimezone(UTC),
-    )
+def _is_lock(error: BaseException) -> bool:
+    """Whether somebody else holds what was asked for, and asking again may do."""
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.Error):
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in (
+            sqlite3.SQLITE_BUSY,
+            sqlite3.SQLITE_LOCKED,
+        )
+    return getattr(cause, "sqlstate", None) in ("55P03", "40001", "40P01")
 
 
 def _revision(connection: sa.Connection) -> str | None:
     """The schema of a database, None where it has none yet."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    return connection.execute(sa.select(_version.c.version_num)).scalar()
+    found = connection.execute(sa.select(_version.c.version_num)).scalars().all()
+    return max(map(str, found), default=None)
 
 
 def _engine(place: Place) -> sa.Engine:
     if place.file is None:
-        return sa.create_engine(place.url, pool_size=2, max_overflow=8, pool_pre_ping=True)
+        return _server_engine(place)
+    require_file_or_nothing(place.file.resolve())
     if place.refusal and place.is_there:
         # A file that nobody can write to; without a log of changes it needs no lock either.
         is_settled = not Path(f"{place.file}-wal").exists()
@@ -245,6 +338,25 @@ def _engine(place: Place) -> sa.Engine:
         # A writer takes its lock at once: one that has read already is turned away, not made wait.
         is_writer = connection.get_execution_options().get("is_writer")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+    return engine
+
+
+def _server_engine(place: Place) -> sa.Engine:
+    try:
+        url = sa.make_url(place.url)
+    except ValueError:  # it may quote a part of the password
+        raise ReviewError(
+            f"The address in {VARIABLE} cannot be read; write it as "
+            "dialect+driver://user:password@host:port/database."
+        ) from None
+    engine = sa.create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True)
+    if engine.dialect.name == "postgresql":
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: sa.Connection) -> None:
+            # By itself it waits for a lock as long as it takes.
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_S:g}s'")
 
     return engine
 

@@ -64,7 +64,12 @@ def named_place() -> Place | None:
         return None
     start = Path(os.environ.get("CSP_START_FOLDER") or Path.cwd())  # a server runs elsewhere
     if "://" not in named:
-        return Place(file=start / Path(named).expanduser())
+        try:
+            return Place(file=start / Path(named).expanduser())
+        except RuntimeError:
+            raise InputError(
+                f"{VARIABLE} names {named!r:.80}, and there is no such user; write the whole path."
+            ) from None
     if not named.startswith("sqlite"):
         return Place(named)
     path = named.partition("://")[2].partition("?")[0].removeprefix("/")

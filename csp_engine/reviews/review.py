@@ -6,11 +6,14 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
 from csp_engine.types import NeuronRef
+
+if TYPE_CHECKING:
+    from csp_engine.reviews.verifying import Checked
 
 VERDICTS = ("valid", "spurious", "mixed", "unclear")
 """What may be said of a neuron.
@@ -77,6 +80,10 @@ class Reviews(Protocol):
 
     def of_models(self, models: Collection[str]) -> list[Review]:
         """All that was said about the neurons of some models, the oldest first."""
+        ...
+
+    def check(self, head: str = "") -> Checked:
+        """Compare every entry with its hash and the one before it."""
         ...
 
     def since(self, last: int) -> Sequence[tuple[int, str, str, int, str, str]]:

@@ -253,3 +253,12 @@ def test_the_command_prints_the_whole_history(file, small_bundle, capsys):
     assert [row["same_bundle"] for row in rows] == [False, False, True]
     read = list(csv.DictReader(io.StringIO(printed["csv"])))
     assert read == [{name: str(value) for name, value in row.items()} for row in rows]
+    with pytest.raises(SystemExit) as stop:
+        main(["reviews", str(small_bundle), "--verify", "--format", "json"])
+    assert stop.value.code == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert (checked["entries"], checked["problems"]) == (4, [])
+    for head, code in ((checked["head"], 0), ("0" * 64, 1), ("0" * 63, 2)):
+        with pytest.raises(SystemExit) as stop:
+            main(["reviews", str(small_bundle), "--verify", "--head", head])
+        assert stop.value.code == code

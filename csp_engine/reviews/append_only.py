@@ -1,0 +1,66 @@
+"""Triggers by which the database itself refuses to change or remove an entry."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+_SAYS = "verdicts are only added, never changed or removed"
+# An entry that REPLACE would remove without a trigger for it is refused before that.
+_SQLITE_ADDED = f"""
+CREATE TRIGGER review_only_added BEFORE INSERT ON review
+WHEN NEW.number IS NOT (SELECT coalesce(max(number), 0) + 1 FROM review)
+  OR length(NEW.chain) <> 64
+  OR EXISTS (
+    SELECT 1 FROM review WHERE model = NEW.model AND layer = NEW.layer AND unit = NEW.unit
+    AND reviewer = NEW.reviewer AND revision = NEW.revision
+  )
+BEGIN SELECT RAISE(ABORT, '{_SAYS}'); END
+"""
+_POSTGRESQL_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION review_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION '{_SAYS}'; END $$
+"""
+
+
+def triggers(dialect: str) -> dict[str, str]:
+    """The statements that make the triggers of a database, by name; none where it is another."""
+    if dialect == "sqlite":
+        never = f"BEGIN SELECT RAISE(ABORT, '{_SAYS}'); END"
+        return {
+            f"review_never_{verb.lower()}": (
+                f"CREATE TRIGGER review_never_{verb.lower()} BEFORE {verb} ON review {never}"
+            )
+            for verb in ("UPDATE", "DELETE")
+        } | {"review_only_added": _SQLITE_ADDED.strip()}
+    if dialect == "postgresql":
+        calls = "EXECUTE FUNCTION review_only_grows()"
+        return {
+            "": _POSTGRESQL_FUNCTION.strip(),
+            "review_never_changed": (
+                "CREATE TRIGGER review_never_changed BEFORE UPDATE OR DELETE ON review "
+                f"FOR EACH ROW {calls}"
+            ),
+            "review_never_truncated": (
+                "CREATE TRIGGER review_never_truncated BEFORE TRUNCATE ON review "
+                f"FOR EACH STATEMENT {calls}"
+            ),
+        }
+    return {}
+
+
+def missing_triggers(connection: sa.Connection) -> list[str]:
+    """Triggers that somebody took away, switched off or replaced."""
+    wanted = triggers(connection.dialect.name)
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+        found = dict(connection.execute(sa.text(query)).tuples().all())
+        return [name for name, statement in wanted.items() if found.get(name) != statement]
+    if connection.dialect.name == "postgresql":
+        query = (
+            "SELECT t.tgname, t.tgenabled = 'O' AND p.prosrc LIKE '%RAISE EXCEPTION%' "
+            "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
+            "WHERE t.tgrelid = to_regclass('review')"
+        )
+        found = dict(connection.execute(sa.text(query)).tuples().all())
+        return [name for name in wanted if name and not found.get(name)]
+    return []

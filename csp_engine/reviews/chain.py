@@ -1,0 +1,51 @@
+"""Each entry of the history is hashed together with the hash of the one before it.
+
+Whoever changes, removes, inserts or swaps entries, even with a tool of the database, has to redo
+all hashes from there on; and whoever kept the last hash of an earlier day finds that too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from csp_engine.hashing import sha256_json
+
+CHAINED = (
+    "number", "model", "layer", "unit", "reviewer", "revision", "verdict", "note", "method",
+    "label", "bundle", "given_at",
+)  # fmt: skip
+"""What is hashed of an entry, in this order."""
+FIRST = ""
+"""What stands for the hash before the first entry."""
+
+
+def link(before: Any, entry: Mapping[str, Any]) -> str:
+    """The hash of an entry: sha256 of JSON of the hash before it and the entry's fields.
+
+    Args:
+        before: the hash of the entry before, or ``FIRST``.
+        entry: the fields of ``CHAINED``; the time as a datetime, or as the database writes it.
+    """
+    return sha256_json([_plain(before), *(_plain(entry[name]) for name in CHAINED)])
+
+
+def moment(value: Any) -> datetime | None:
+    """The time of an entry in UTC, None where it is none."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; a damaged one gets a hash as well, but never that of a sound one."""
+    at = moment(value) if isinstance(value, datetime) else None
+    if at is not None:
+        return at.isoformat(timespec="microseconds")
+    return value if value is None or isinstance(value, int | str) else repr(value)

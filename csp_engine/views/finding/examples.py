@@ -25,8 +25,8 @@ def nearest(
         return []
     index, rows = index_of(bundle, memo, method)
     ranking = rank_like(index, row_of(rows, neuron), n)
-    near = rows.take(ranking.row_m)
-    places = zip(near["model"], near["layer"], near["unit"], strict=True)
+    near = (rows[name].array.take(ranking.row_m) for name in ("model", "layer", "unit"))
+    places = zip(*near, strict=True)
     return [
         (NeuronRef(model, layer, int(unit)), score)
         for (model, layer, unit), score in zip(places, ranking.score_m.tolist(), strict=True)

@@ -210,12 +210,11 @@ def paths(
 def _words(labels: pd.DataFrame, label_k: np.ndarray) -> tuple[list[str], list[str]]:
     """Texts and sources of some labels.
 
-    All at once, because a table is slow row by row; column by column, because choosing columns
-    first would copy those of the whole vocabulary.
+    All at once, because a table is slow row by row; from the arrays below the columns, because a
+    column or a table builds an index for what it takes.
     """
-    return labels["text"].take(label_k).astype(str).tolist(), labels["source"].take(
-        label_k
-    ).tolist()
+    texts, sources = (labels[name].array.take(label_k).tolist() for name in ("text", "source"))
+    return [str(text) for text in texts], sources
 
 
 def _halves(bundle: Bundle, neuron: NeuronRef, method: str) -> tuple[np.ndarray, np.ndarray]:

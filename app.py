@@ -22,11 +22,12 @@ CHOSEN = os.environ.get("OMP_NUM_THREADS")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import faiss  # noqa: E402, F401
 
-from pages.ui.shell import server  # noqa: E402
+from pages.ui.shell import access, server  # noqa: E402
 
 if CHOSEN is None:
     del os.environ["OMP_NUM_THREADS"]
 
+access.hold_token()
 app = st.App(
     ROOT / "pages" / "ui" / "main.py",
     routes=server.routes(),

@@ -42,5 +42,13 @@ class MissingModelError(CspError):
     """Weights, an encoder or an optional package are not on this machine."""
 
 
+class NotAllowedError(CspError):
+    """A visitor of a server asks for what needs a permission; the sentence says how to get it."""
+
+
+class BusyError(CspError):
+    """A server has too much to do, or has done enough for this visitor; trying later helps."""
+
+
 class ReviewError(CspError):
     """The database of verdicts cannot be read or written, or a newer version made it."""

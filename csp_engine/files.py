@@ -1,11 +1,11 @@
-"""Where the project's own files lie, and text files that are replaced as a whole."""
+"""Where the project's own files lie, which others may be read, and files replaced as a whole."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +18,36 @@ ROOT = _PACKAGE.parent if IS_CHECKOUT else _COPY
 
 The repository, or in an installed wheel a copy of them inside the package.
 """
+
+
+ALLOWED = "CSP_ALLOW"
+"""Environment variable: the only folders whose images a build may read, written as in PATH."""
+
+
+def allowed_folders() -> tuple[Path, ...] | None:
+    """The folders that ``CSP_ALLOW`` names, without links in them; None where it names none."""
+    named = os.environ.get(ALLOWED, "")
+    parts = [part for part in named.split(os.pathsep) if part]
+    return tuple(Path(part).resolve() for part in parts) or None
+
+
+def is_inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether a place lies in one of some folders, once all links are followed."""
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(folder) for folder in folders)
+
+
+def first_outside(root: Path, files: Iterable[str], folders: Iterable[Path]) -> str | None:
+    """The first of some files below a root that a link takes out of all the folders."""
+    inside = tuple(folders)
+    known: dict[Path, bool] = {}
+    for file in files:
+        path = root / file
+        if path.parent not in known:
+            known[path.parent] = is_inside(path.parent, inside)
+        if not known[path.parent] or (path.is_symlink() and not is_inside(path, inside)):
+            return file
+    return None
 
 
 def write_whole(path: Path, text: str) -> None:

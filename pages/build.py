@@ -3,6 +3,7 @@
 import streamlit as st
 
 from csp_engine import jobs
+from csp_engine.http.permissions import Permission
 from pages.ui.build import form as build_form
 from pages.ui.build import job as build_job
 from pages.ui.parts.cards import show
@@ -16,6 +17,9 @@ def main() -> None:
     """Draw the page."""
     if access.is_read_only():
         problems.read_only()
+        return
+    if not access.may(Permission.BUILD):
+        problems.not_allowed("Build a bundle", Permission.BUILD)
         return
     name = st.query_params.get("job")
     with st.container(key="build", width=860):

@@ -159,6 +159,7 @@ def main(names: list[str]) -> None:
         )
     bundle = Bundle.open(BUNDLE)
     command = [sys.executable, "-m", "csp_engine", "serve", str(BUNDLE), "--port", str(PORT)]
+    command += ["--no-token"]
     server = subprocess.Popen(command, cwd=ROOT)
     try:
         _wait_for(f"http://127.0.0.1:{PORT}/_stcore/health")

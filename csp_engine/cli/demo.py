@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csp_engine.cli.serving import serve
+from csp_engine.cli.serving import NEEDS_TOKEN, serve
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.demo.shipping.opening import SHIPPED, require_shipped
 from csp_engine.files import IS_CHECKOUT
@@ -35,6 +35,7 @@ def demo(
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
     ] = True,
+    needs_token: Annotated[bool, NEEDS_TOKEN] = True,
 ) -> None:
     """Browse the demo that comes with the project: a skin-lesion classifier with known shortcuts.
 
@@ -43,7 +44,7 @@ def demo(
     """
     if context.invoked_subcommand is not None:
         return
-    serve([require_shipped(SHIPPED)], port=port, open_browser=open_browser)
+    serve([require_shipped(SHIPPED)], port=port, open_browser=open_browser, needs_token=needs_token)
 
 
 @app.command("build")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+import tomllib
 import webbrowser
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +23,20 @@ import typer
 from csp_engine.cli.shown import write_lines
 from csp_engine.errors import InputError
 from csp_engine.files import ROOT
+from csp_engine.http import hosts, tokens
+from csp_engine.jobs.allowed import ALLOWED, named_folders
 
 APP_PATH = ROOT / "app.py"
+ALLOWED_HOSTS = "STREAMLIT_SERVER_ALLOWED_HOSTS"
+READ_ONLY = "CSP_READ_ONLY"
+PARENT = "CSP_PARENT"
+FORGET_AFTER_S = 60.0
+"""By then, a browser has read the file that led it to the address."""
+NEEDS_TOKEN = typer.Option(
+    "--token/--no-token",
+    help="Let only those build, give verdicts and use the encoder who open the printed address, "
+    "which has a token. The variable CSP_TOKEN names one of your own.",
+)
 
 
 def serve(
@@ -38,6 +57,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder that builds from the browser may read, with all below it; may be given "
+            "several times. By default the folder in which the command runs.",
+            show_default=False,
+        ),
+    ] = None,
+    needs_token: Annotated[bool, NEEDS_TOKEN] = True,
 ) -> None:
     """Serve the browser for one or more bundles.
 
@@ -62,10 +90,22 @@ def serve(
     if bundles:
         environment["CSP_BUNDLES"] = os.pathsep.join(str(path.resolve()) for path in bundles)
     if read_only is not None:
-        environment["CSP_READ_ONLY"] = "1" if read_only else "0"
+        environment[READ_ONLY] = "1" if read_only else "0"
+    if allow:
+        environment[ALLOWED] = os.pathsep.join(map(str, named_folders(allow)))
     environment["CSP_START_FOLDER"] = str(Path.cwd())  # the server runs beside its pages
-    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}"
-    write_lines([f"Browse at {url} (stop with Ctrl-C)"])
+    environment[PARENT] = str(os.getpid())
+    names = hosts.reachable(host)
+    environment.setdefault(ALLOWED_HOSTS, " ".join(dict.fromkeys([*names, *hosts.LOOPBACK[:2]])))
+    token = token_for(environment, host) if needs_token else None
+    if token is not None or not needs_token:
+        environment[tokens.VARIABLE] = token or ""
+    base = environment.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
+    urls = [tokens.with_token(hosts.written(name, port, base), token) for name in names]
+    told = [f"Browse at {urls[0]} (stop with Ctrl-C)"]
+    if host in hosts.EVERY_ADDRESS:
+        told += [f"From other machines: {url}" for url in urls[1:]]
+    write_lines(told)
     sys.stdout.flush()
     command = [sys.executable, "-m", "streamlit", "run", str(APP_PATH)]
     command += ["--server.address", host, "--server.port", str(port), "--server.headless", "true"]
@@ -74,12 +114,70 @@ def serve(
     try:
         if open_browser:
             _wait_for(host, port)
-            webbrowser.open(url)
+            _open(urls[0], is_secret=token is not None)
         code = server.wait()
     except KeyboardInterrupt:
         server.terminate()
         code = server.wait()
     raise typer.Exit(0 if code in (0, -15, -2, 130) else 1)
+
+
+def token_for(environment: Mapping[str, str], host: str) -> str | None:
+    """The token of a server: the one that is named, else a new one where it is of use.
+
+    It is of none where people sign in, or where there is nothing but to look.
+
+    Raises:
+        InputError: if the named one is too short.
+    """
+    named = environment.get(tokens.VARIABLE)
+    if asks_for_sign_in(environment):
+        return None
+    if named is not None:
+        return tokens.require_long(named) or None
+    asked = environment.get(READ_ONLY, "")
+    only_shows = asked != "0" if asked else host not in hosts.LOOPBACK
+    return None if only_shows else tokens.new_token()
+
+
+def asks_for_sign_in(environment: Mapping[str, str]) -> bool:
+    """Whether the file of secrets that the server will read has settings for signing in."""
+    named = environment.get("STREAMLIT_SECRETS_FILES", "").split()
+    usual = [Path.home() / ".streamlit" / "secrets.toml", ROOT / ".streamlit" / "secrets.toml"]
+    for path in [Path(each).expanduser() for each in named] or usual:
+        try:
+            if "auth" in tomllib.loads(path.read_text("utf-8")):
+                return True
+        except (OSError, ValueError):
+            continue  # not there, or the server says what is wrong with it
+    return False
+
+
+def _open(url: str, *, is_secret: bool) -> None:
+    """Open a page in the browser; where its address is secret, by a file that leads there.
+
+    Every account of a machine can see the arguments of a program, and so of a browser. The file
+    has a plain name in the home folder, because some browsers can read nowhere else.
+    """
+    if not is_secret:
+        webbrowser.open(url)
+        return
+    try:
+        number, name = tempfile.mkstemp(".html", "csp-open-", Path.home())
+    except OSError:
+        write_lines(["Open the address above in your browser."])
+        return
+    with os.fdopen(number, "w", encoding="utf-8") as file:
+        file.write(
+            f'<!doctype html><meta name="referrer" content="no-referrer">'
+            f'<meta http-equiv="refresh" content="0; url={escape(url)}">'
+            f'<p><a href="{escape(url)}">Open the neuron browser</a></p>\n'
+        )
+    atexit.register(Path(name).unlink, missing_ok=True)
+    webbrowser.open(Path(name).as_uri())
+    forget = threading.Timer(FORGET_AFTER_S, Path(name).unlink, kwargs={"missing_ok": True})
+    forget.daemon = True
+    forget.start()
 
 
 def _interrupt(*_: object) -> None:
@@ -88,7 +186,7 @@ def _interrupt(*_: object) -> None:
 
 def _free_port(host: str, first: int) -> int:
     for port in range(first, first + 50):
-        with socket.socket() as probe:
+        with socket.socket(_family(host)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
@@ -99,12 +197,14 @@ def _free_port(host: str, first: int) -> int:
 
 
 def _wait_for(host: str, port: int, seconds: float = 20.0) -> None:
-    import time
-
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        with socket.socket() as probe:
+        with socket.socket(_family(host)) as probe:
             probe.settimeout(0.5)
             if probe.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.1)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

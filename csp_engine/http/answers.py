@@ -28,6 +28,7 @@ MAX_PER_PACK = 200
 MAX_DIGITS = 10
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 N_SHOTS, SIDE, GAP = 4, 96, 6
+UNREADABLE = "this bundle is not there or cannot be read; its pages say why"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +60,7 @@ class Answers:
             bundle = self._known(bundle_name, digest)
             bodies = [bundle.thumbnail(int(part)) for part in parts]
         except (CspError, LookupError) as error:
-            return Response(str(error), 404, media_type="text/plain")
+            return Response(said_of(error), 404, media_type="text/plain")
         lengths = struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies))
         return Response(
             lengths + b"".join(bodies),
@@ -77,7 +78,7 @@ class Answers:
             n_shots = min(N_SHOTS, int(exemplars.count_u[unit]))
             bodies = [bundle.thumbnail(int(i)) for i in exemplars.image_uk[unit, :n_shots]]
         except (CspError, LookupError) as error:
-            return Response(str(error), 404, media_type="text/plain")
+            return Response(said_of(error), 404, media_type="text/plain")
         width = N_SHOTS * (SIDE + GAP) - GAP
         canvas = Image.new("RGBA", (width, SIDE), (0, 0, 0, 0))
         for at, body in enumerate(bodies):
@@ -97,7 +98,7 @@ class Answers:
             bundle = self._known(bundle_name, digest)
             found = points_of(bundle, self.memo)
         except (CspError, LookupError) as error:
-            return Response(str(error), 404, media_type="text/plain")
+            return Response(said_of(error), 404, media_type="text/plain")
         if found is None:
             return Response("this bundle has no map", 404, media_type="text/plain")
         body = points_body(bundle, found)
@@ -118,7 +119,7 @@ class Answers:
             row = bundle.units(model, layer).iloc[unit]
             n_images = min(N_SHOTS, int(bundle.exemplars(model, layer).count_u[unit]))
         except (CspError, LookupError) as error:
-            return Response(str(error), 404, media_type="text/plain")
+            return Response(said_of(error), 404, media_type="text/plain")
         has_score = label.text and not math.isnan(label.score)
         told = [f"{method_title(method)} {numbers.score(label.score)}"] if has_score else []
         for name in ("clarity", "density"):
@@ -149,6 +150,14 @@ class Answers:
         if not re.fullmatch(r"[0-9a-f]{16}", digest) or not bundle.digest.startswith(digest):
             raise LookupError("the bundle has changed; reload the page")
         return bundle
+
+
+def said_of(error: CspError | LookupError) -> str:
+    """What is said of an error; sentences about bundles name folders, which visitors need not know.
+
+    Pages show the same in full to those who may see it.
+    """
+    return UNREADABLE if isinstance(error, CspError) else str(error)
 
 
 def neuron_of(bundle: Bundle, address: str) -> tuple[str, str, int]:

@@ -5,6 +5,7 @@ it lies beside the bundle, in ``NAME.csp.job/``: what was asked for, the process
 what it wrote. Nothing here loads a network.
 """
 
+from csp_engine.jobs.allowed import Allowed
 from csp_engine.jobs.order import (
     MOST_COUNTED,
     BuildOrder,
@@ -29,6 +30,7 @@ from csp_engine.jobs.running import (
 __all__ = [
     "MOST_COUNTED",
     "PROGRESS_FILE",
+    "Allowed",
     "BuildOrder",
     "ImagesSeen",
     "Job",

@@ -6,19 +6,18 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle import refuse_strangers
 from csp_engine.errors import CspError, InputError
+from csp_engine.jobs.allowed import Allowed
 from csp_engine.jobs.options import BY_FIELD, expanded
 from csp_engine.pipeline.recipe import PRESETS, named_recipe
-from csp_engine.probe.beside import described_by
-from csp_engine.probe.columns import choose_columns
 from csp_engine.probe.folders import walk_images
-from csp_engine.probe.listing import TABLE_EXTENSIONS, read_table
+from csp_engine.probe.listing import TABLE_EXTENSIONS, choose_columns, read_table
 from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
 
 MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "open_clip/", "python:")
@@ -32,6 +31,10 @@ OWN_MODELS = (
     f"{_DEMO}.planted:target_model",
 )
 """Python code that comes with this project and needs no trust: the models of the demo."""
+READ_FROM = (
+    "images", "weights", "preprocessing", "class_names", "captioner", "image_root"
+)  # fmt: skip
+"""Fields that are paths to read from; vocabulary, model and encoder may be."""
 MOST_COUNTED = 50_000
 """Images of a folder that are counted before a build; a rough number is enough then."""
 
@@ -65,7 +68,7 @@ def look_at_images(source: Path) -> ImagesSeen:
     if source.suffix.lower() not in TABLE_EXTENSIONS:
         raise InputError(
             f"{source.name!r} is neither a folder nor a table; give a folder of images, "
-            f"or a file that ends in {', '.join(TABLE_EXTENSIONS)}."
+            "a .csv or a .parquet file."
         )
     given = read_table(source)
     return ImagesSeen(len(given), 0, tuple(given.columns))
@@ -143,7 +146,7 @@ class BuildOrder:
             order[name] = value
         return cls(**order)
 
-    def problems(self, folder: Path) -> dict[str, str]:
+    def problems(self, folder: Path, allowed: Allowed | None = None) -> dict[str, str]:
         """A sentence for each field that cannot be right, by the field's name.
 
         What only the networks themselves can tell is left to the build: whether a model has a
@@ -151,15 +154,16 @@ class BuildOrder:
 
         Args:
             folder: where the build will run.
+            allowed: what it may read; None for all that its account may.
         """
-        found: dict[str, str] = {}
+        found = {} if allowed is None else self._outside(folder, allowed)
         for name, option in BY_FIELD.items():
             try:
                 if not option.is_many:
                     option.check(getattr(self, name))
             except CspError as error:
                 found[name] = str(error)
-        for name, check in (
+        checks: tuple[tuple[str, Callable[[Path, str], None]], ...] = (
             ("images", self._check_images),
             ("model", self._check_model),
             ("layers", self._check_layers),
@@ -173,17 +177,45 @@ class BuildOrder:
             ("image_root", self._check_folder),
             ("name", self._check_name),
             ("device", self._check_device),
-        ):
+        )
+        for name, check in checks:
+            if name in found:
+                continue  # what lies outside is not looked at
             try:
                 check(folder, name)
             except CspError as error:
-                found.setdefault(name, str(error))
+                found[name] = str(error)
         if not {"preset", "exemplars", "gamma"} & set(found):
             try:
                 self._check_recipe()
             except CspError as error:
                 found["exemplars"] = str(error)
         return found
+
+    def _outside(self, folder: Path, allowed: Allowed) -> dict[str, str]:
+        """A sentence for each field that names a place which may not be read."""
+        found: dict[str, str] = {}
+        for name, given, path in self._places(folder):
+            try:
+                if given not in allowed.specs:
+                    allowed.require(path, given)
+            except CspError as error:
+                found.setdefault(name, str(error))
+        return found
+
+    def _places(self, folder: Path) -> Iterator[tuple[str, str, Path]]:
+        """Every place that the order reads: its field, as it was given, and where it is."""
+        for name in READ_FROM:
+            if getattr(self, name):
+                yield name, getattr(self, name), self._at(folder, name)
+        for given in self.vocabulary:
+            if given not in SHIPPED:
+                yield "vocabulary", given, folder / expanded(given)
+        for name in ("model", "encoder"):
+            spec = getattr(self, name)
+            path = _named_place(spec, folder)
+            if path is not None:
+                yield name, spec, path
 
     def _at(self, folder: Path, name: str) -> Path:
         return folder / expanded(getattr(self, name))
@@ -197,7 +229,7 @@ class BuildOrder:
         if seen.columns:
             columns = {role: column or None for role, column in asked.items()}
             choose_columns(read_table(source), columns, source.name)
-        elif self.image_root or (any(asked.values()) and described_by(source) is None):
+        elif any(asked.values()) or self.image_root:
             raise InputError(
                 f"{self.images!r} is a folder, which has no columns and no image root; clear them."
             )
@@ -298,9 +330,18 @@ def _require_trust(spec: str) -> None:
         )
 
 
-def _require_named_folder(spec: str, folder: Path) -> None:
-    """Refuse a path in a spec that leads nowhere; names of a hub look like none."""
-    rest = spec.partition("/")[2]
+def _named_place(spec: str, folder: Path) -> Path | None:
+    """The place that a spec names, or would if it were there; names of a hub look like none."""
+    if spec.startswith(("python:", "torchvision/", "timm/")):
+        return None
+    rest = re.split("[/:]", spec, maxsplit=1)[-1]
+    path = folder / expanded(rest)
     is_path = rest.startswith((".", "/", "~")) or spec.startswith("precomputed/")
-    if is_path and not spec.startswith("python:") and not (folder / expanded(rest)).is_dir():
-        raise InputError(f"There is no folder {rest!r}; check the path.")
+    return path if is_path or ".." in path.parts or path.is_dir() else None
+
+
+def _require_named_folder(spec: str, folder: Path) -> None:
+    """Refuse a path in a spec that leads nowhere."""
+    path = _named_place(spec, folder)
+    if path is not None and not path.is_dir():
+        raise InputError(f"There is no folder {spec.partition('/')[2]!r}; check the path.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Generator
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from csp_engine.bundle import is_being_written, translated_os_errors
 from csp_engine.errors import BundleError, CspError, InputError
+from csp_engine.jobs.allowed import ALLOWED, Allowed
 from csp_engine.jobs.order import BuildOrder
 from csp_engine.jobs.process import ProcessMark, complaint, end, spawn
 from csp_engine.jobs.progress import (
@@ -121,18 +123,19 @@ def read_job(folder: Path) -> Job:
     )
 
 
-def start(order: BuildOrder, folder: Path) -> Job:
+def start(order: BuildOrder, folder: Path, allowed: Allowed | None = None) -> Job:
     """Start a build, or start one again that stopped.
 
     Args:
         order: what to build.
         folder: where the command runs, and what the order's paths start from.
+        allowed: what it may read; None for all that its account may.
 
     Raises:
         InputError: with the first sentence of ``order.problems``.
         BundleError: if this bundle is being built.
     """
-    wrong = order.problems(folder)
+    wrong = order.problems(folder, allowed)
     if wrong:
         raise InputError(next(iter(wrong.values())))
     bundle = (folder / Path(order.out).expanduser()).absolute()
@@ -159,16 +162,17 @@ def start(order: BuildOrder, folder: Path) -> Job:
             write_json(home / RECORD, record)
             (home / PROGRESS).unlink(missing_ok=True)
             _mark_start(home / LOG, order, n_starts)
-            mark = spawn(
-                order.arguments(), folder, home / LOG, {PROGRESS_FILE: str(home / PROGRESS)}
-            )
+            more = {PROGRESS_FILE: str(home / PROGRESS)}
+            if allowed is not None:
+                more[ALLOWED] = os.pathsep.join(map(str, allowed.folders))
+            mark = spawn(order.arguments(), folder, home / LOG, more)
             write_json(home / RECORD, {**record, "pid": mark.pid, "began": mark.began})
     return read_job(home)
 
 
-def resume(job: Job) -> Job:
-    """Start the same build again; it goes on where it stopped."""
-    return start(job.order, job.folder)
+def resume(job: Job, allowed: Allowed | None = None) -> Job:
+    """Start the same build again; it goes on where it stopped. ``allowed`` is as for ``start``."""
+    return start(job.order, job.folder, allowed)
 
 
 def cancel(job: Job) -> Job:

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,15 +24,26 @@ from jaxtyping import Float32
 
 from csp_engine import errors
 from csp_engine.bundle import Bundle
+from csp_engine.serving.turns import Turns
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 TRUST = "CSP_TRUST_PYTHON"
+MOST_PIXELS = 32_000_000
+"""Of an image to search by. Decoding takes up to 24 bytes for each: 0.8 GB beside the encoder."""
+MOST_TIMES_LONGER = 50
+"""How much longer its longer side may be; encoders bring the shorter one to 224 pixels or so."""
+ANSWERS_WITHIN_S, LOADS_WITHIN_S = 120.0, 900.0
+"""A process that takes longer is ended: what it does would keep all others waiting."""
 
 
 class EncoderProcess:
-    """The encoders of any bundles, each loaded when it is first needed; safe between threads."""
+    """The encoders of any bundles, each loaded when it is first needed; safe between threads.
 
-    def __init__(self) -> None:
+    Questions are answered one by one, and each visitor gets a share of the time, see ``Turns``.
+    """
+
+    def __init__(self, turns: Turns | None = None) -> None:
+        self._turns = turns or Turns()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._loaded: set[str] = set()
@@ -51,21 +63,27 @@ class EncoderProcess:
 
         threading.Thread(target=load, name="encoder warm-up", daemon=True).start()
 
-    def text_vector(self, bundle: Bundle, text: str) -> Float32[np.ndarray, " d"]:
+    def text_vector(
+        self, bundle: Bundle, text: str, visitor: str = ""
+    ) -> Float32[np.ndarray, " d"]:
         """As ``search.query_vector``.
 
         Raises:
+            BusyError: if too many ask, or this visitor has asked for too much.
             CspError: what that raises, and what loading the encoder does.
         """
-        return self._ask(bundle, {"text": text})
+        return self._ask(bundle, {"text": text}, visitor=visitor)
 
-    def image_vector(self, bundle: Bundle, content: bytes) -> Float32[np.ndarray, " d"]:
+    def image_vector(
+        self, bundle: Bundle, content: bytes, visitor: str = ""
+    ) -> Float32[np.ndarray, " d"]:
         """The vector of the bytes of an image file.
 
         Raises:
-            CspError: if it is no image, or the encoder cannot be had.
+            BusyError: if too many ask, or this visitor has asked for too much.
+            CspError: if it is no image or too large a one, or the encoder cannot be had.
         """
-        return self._ask(bundle, {"image": len(content)}, content)
+        return self._ask(bundle, {"image": len(content)}, content, visitor)
 
     def close(self) -> None:
         """End the process; the next question starts another."""
@@ -81,18 +99,22 @@ class EncoderProcess:
                     pipe.close()  # what was not sent yet fails to be
         self._process, self._loaded = None, set()
 
-    def _ask(self, bundle: Bundle, question: dict[str, Any], content: bytes = b"") -> np.ndarray:
+    def _ask(
+        self, bundle: Bundle, question: dict[str, Any], content: bytes = b"", visitor: str = ""
+    ) -> np.ndarray:
         asked = {"bundle": str(bundle.path.resolve()), "digest": bundle.digest, **question}
         asked[TRUST] = os.environ.get(TRUST, "")
-        with self._lock:
+        with self._turns.turn(visitor) as turn, self._lock:
+            is_new = not self.has_loaded(bundle)
             try:
                 process = self._started()
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write(json.dumps(asked).encode() + b"\n" + content)
-                process.stdin.flush()
-                answer = json.loads(process.stdout.readline())
-                body = process.stdout.read(answer.get("bytes", 0))
+                with _ended_after(process, LOADS_WITHIN_S if is_new else ANSWERS_WITHIN_S):
+                    assert process.stdin is not None
+                    assert process.stdout is not None
+                    process.stdin.write(json.dumps(asked).encode() + b"\n" + content)
+                    process.stdin.flush()
+                    answer = json.loads(process.stdout.readline())
+                    body = process.stdout.read(answer.get("bytes", 0))
             except (OSError, ValueError):
                 self._end()
                 raise errors.MissingModelError(
@@ -102,6 +124,7 @@ class EncoderProcess:
             if "error" in answer:
                 raise getattr(errors, answer["error"], errors.CspError)(answer["message"])
             self._loaded.add(answer["fingerprint"])
+            turn.is_free = is_new  # loading is for all, not for who comes first
         return np.frombuffer(body, np.float32).copy()
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -118,6 +141,18 @@ class EncoderProcess:
                 env={**os.environ, "PYTHONPATH": path},
             )
         return self._process
+
+
+@contextlib.contextmanager
+def _ended_after(process: subprocess.Popen[bytes], seconds: float) -> Generator[None]:
+    """End a process that takes longer for what the block waits for."""
+    watch = threading.Timer(seconds, process.kill)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
 
 
 def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> tuple[str, bytes]:
@@ -148,7 +183,13 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     if "text" in question:
         vector_d = search.query_vector(bundle, question["text"], encoder)
     elif "image" in question:
-        vector_d = search.image_query_vector(bundle, decode(content), encoder)
+        image = decode(content)
+        if max(image.size) > MOST_TIMES_LONGER * min(image.size):
+            raise errors.InputError(
+                f"The image has {image.width:,} x {image.height:,} pixels; crop it until the "
+                f"longer side is at most {MOST_TIMES_LONGER} times the shorter."
+            )
+        vector_d = search.image_query_vector(bundle, image, encoder)
     return fingerprint, np.ascontiguousarray(vector_d, np.float32).tobytes()
 
 
@@ -169,8 +210,14 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
 
 def main() -> None:
     """Speak over standard input and output; what libraries print goes to standard error."""
+    import warnings
+
+    from PIL import Image
+
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # what is twice as large is refused by all decoders
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         serve(sys.stdin.buffer, answers)
 

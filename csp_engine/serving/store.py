@@ -5,6 +5,8 @@ Names are all that a URL can give, so no URL can open another path.
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,24 @@ from csp_engine.jobs import is_unfinished, job_folder
 from csp_engine.views.memo import Memo
 
 MANIFEST = "manifest.json"
+SETTLED_NS = 3_000_000_000
 
 
 def is_bundle(folder: Path) -> bool:
     """Whether a place is a bundle itself, and no folder of them."""
     return folder.suffix == ".csp" or (folder / MANIFEST).is_file()
+
+
+def _version(manifest: Path) -> tuple[object, ...]:
+    """What differs once a manifest was replaced, even by one of the same time and size.
+
+    Clocks of file systems tick every few milliseconds, some every two seconds: what was written
+    since may look the same, so of a young manifest the content counts.
+    """
+    stat = manifest.stat()
+    seen = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+    is_young = abs(time.time_ns() - stat.st_ctime_ns) < SETTLED_NS
+    return (*seen, hashlib.sha256(manifest.read_bytes()).digest()) if is_young else seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +83,7 @@ class Store:
         if path is None:
             raise BundleError(f"There is no bundle “{name[:60]}” on this server.")
         try:
-            stat = (path / MANIFEST).stat()
-            version = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
+            version = _version(path / MANIFEST)
         except OSError:
             return Bundle.open(path)  # raises the sentence that fits
         return self.memo.once(("bundle", str(path), version), lambda: Bundle.open(path))

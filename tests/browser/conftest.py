@@ -87,6 +87,7 @@ class Server:
                     **os.environ,
                     "CSP_BUNDLES": joined,
                     "CSP_TRUST_PYTHON": "1",
+                    "CSP_TOKEN": "",  # whoever comes may do all; test_token.py has one
                     "CSP_REVIEWS": str(log.with_name("reviews.sqlite")),
                     **settings,
                 },

@@ -11,16 +11,20 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from csp_engine.hashing import sha256_json
 from csp_engine.pipeline import build
+from pages.ui.shell import server
 from tests.worlds import hostile_world, toys
 from tests.worlds.hostile_world import HOSTILE
 
 __all__ = ["HOSTILE"]
 ROOT = Path(__file__).resolve().parents[2]
+HERE = "http://localhost:8501"
 MAIN = ROOT / "pages" / "ui" / "main.py"
 
 
@@ -63,6 +67,12 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setenv("CSP_BUNDLES", os.pathsep.join(map(str, paths)))
 
     return point
+
+
+def visiting(**headers: str) -> TestClient:
+    """A browser that asks our own routes, behind the gate that a server has around them."""
+    app = Starlette(routes=server.routes(), middleware=server.middleware())
+    return TestClient(app, base_url=HERE, headers=headers, follow_redirects=False)
 
 
 def open_page(page: str = "overview", /, **params: str) -> AppTest:

@@ -14,8 +14,6 @@ import streamlit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
@@ -28,9 +26,8 @@ from csp_engine.views.table import rows as rows_of
 from csp_engine.views.table.narrowed import narrowed
 from pages.ui.parts import words
 from pages.ui.parts.strips import strip_urls
-from pages.ui.shell import server
 from pages.ui.table import method_figures, neuron_rows
-from tests.pages.conftest import follow, html, open_page
+from tests.pages.conftest import follow, html, open_page, visiting
 from tests.worlds import toys
 
 LAYER = "second@mean"
@@ -334,7 +331,7 @@ def test_any_url_gives_a_narrowing_whose_own_link_gives_it_again(params):
 @pytest.fixture
 def client(serve, small_bundle):
     serve(small_bundle)
-    return TestClient(Starlette(routes=server.routes(), middleware=server.middleware()))
+    return visiting()
 
 
 def test_a_strip_shows_the_strongest_exemplars_in_order(client, small_bundle):

@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
 from csp_engine.views import address as state
@@ -19,8 +17,7 @@ from csp_engine.views import neuron_map as map_data
 from csp_engine.views.memo import Memo
 from csp_engine.views.table.rows import neuron_table
 from pages.ui.map import neuron_map
-from pages.ui.shell import server
-from tests.pages.conftest import HOSTILE, component, html, open_page, rewrite_manifest
+from tests.pages.conftest import HOSTILE, component, html, open_page, rewrite_manifest, visiting
 
 WHOLE = "0-0-65535-0-65535-65535-0-65535"
 
@@ -28,7 +25,7 @@ WHOLE = "0-0-65535-0-65535-65535-0-65535"
 @pytest.fixture
 def client(serve, small_bundle):
     serve(small_bundle)
-    return TestClient(Starlette(routes=server.routes(), middleware=server.middleware()))
+    return visiting()
 
 
 def read_points(body: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
 from csp_engine.views import random_sets
@@ -19,7 +17,7 @@ from csp_engine.views.case import audit
 from csp_engine.views.case.fate import fate
 from csp_engine.views.memo import Memo
 from pages.ui.case import charts as case_charts
-from pages.ui.shell import server, store
+from pages.ui.shell import store
 from tests.pages.conftest import (
     HOSTILE,
     ROOT,
@@ -28,6 +26,7 @@ from tests.pages.conftest import (
     html,
     open_page,
     rewrite_manifest,
+    visiting,
 )
 from tests.reference import alignment_reference as slow
 from tests.worlds import case_world
@@ -368,7 +367,7 @@ def test_an_untrained_eye_is_told_the_bars_of_chance(case_bundle):
 
 def test_documents_are_served_as_text_and_nothing_else(serve, case_bundle):
     serve(case_bundle)
-    client = TestClient(Starlette(routes=server.routes(), middleware=server.middleware()))
+    client = visiting()
     answer = client.get("/csp/docs/methods.md")
     assert answer.text == (ROOT / "docs" / "methods.md").read_text("utf-8")
     assert answer.headers["content-type"].startswith("text/plain")

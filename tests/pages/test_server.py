@@ -15,13 +15,13 @@ from csp_engine.views.address import View
 from csp_engine.views.finding.standing import judged
 from csp_engine.views.table import rows
 from pages.ui.shell import server, store
-from tests.pages.conftest import rewrite_manifest
+from tests.pages.conftest import rewrite_manifest, visiting
 
 
 @pytest.fixture
 def client(serve, small_bundle):
     serve(small_bundle)
-    return TestClient(Starlette(routes=server.routes(), middleware=server.middleware()))
+    return visiting()
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ import streamlit as st
 
 from csp_engine import jobs
 from csp_engine.errors import CspError
+from csp_engine.http.permissions import Permission
+from csp_engine.jobs.allowed import listed
 from csp_engine.jobs.options import BY_FIELD, OPTIONS
 from csp_engine.words.vocabularies import SHIPPED
 from pages.ui.build import places as builds
 from pages.ui.parts.cards import one_way, plain, show
-from pages.ui.shell import problems, store
+from pages.ui.shell import access, problems, store
 from pages.ui.shell.page import set_params
 
 MAX_TYPED = 500
@@ -44,9 +46,9 @@ def draw() -> None:
     start = store.start_folder()
     images = choice(
         "images",
-        builds.image_sources(str(start)),
-        meaning=f"{OPTIONS['images'].hint} Paths start from {one_way(str(start))}; pick one found "
-        "there, or type any.",
+        builds.places_to_read(),
+        meaning=f"{OPTIONS['images'].hint} Paths start from {one_way(str(start))}. What lies below "
+        f"{one_way(listed(builds.allowed().folders))} may be read.",
     )
     model = choice("model", models)
     with st.container(key="build_layers_slot"):
@@ -152,6 +154,13 @@ def ask_for_layers(model: str) -> None:
     if not jobs.may_run(model):
         problems.failure(CspError(f"{model} is Python code, which is not run from here."))
         return
+    weights, preprocessing = field("weights"), field("preprocessing")
+    asked = jobs.BuildOrder(model=model, weights=weights, preprocessing=preprocessing)
+    wrong = builds.problems(asked, str(store.start_folder()))
+    for name in ("model", "weights", "preprocessing"):
+        if name in wrong:
+            problems.failure(CspError(wrong[name]))
+            return
     with st.status("Loading the model to list its layers…") as status:
 
         def waiting() -> None:
@@ -161,8 +170,8 @@ def ask_for_layers(model: str) -> None:
             found = jobs.ask_for_layers(
                 model,
                 store.start_folder(),
-                weights=field("weights"),
-                preprocessing=field("preprocessing"),
+                weights=weights,
+                preprocessing=preprocessing,
                 waiting=waiting,
             )
         except CspError as error:
@@ -289,6 +298,8 @@ def finish(order: jobs.BuildOrder) -> None:
     st.code(order.shown(), language=None, wrap_lines=True)
 
     def start() -> None:
+        if not access.may(Permission.BUILD):
+            return
         builds.problems.clear()
         st.session_state["build_asked"] = True
         wrong = builds.problems(order, folder)
@@ -297,7 +308,7 @@ def finish(order: jobs.BuildOrder) -> None:
         if wrong:
             return
         try:
-            job = jobs.start(order, store.start_folder())
+            job = jobs.start(order, store.start_folder(), builds.allowed())
         except CspError as error:
             st.session_state["build_refused"] = str(error)
             return

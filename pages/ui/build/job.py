@@ -10,9 +10,11 @@ import streamlit as st
 
 from csp_engine import jobs
 from csp_engine.errors import CspError
+from csp_engine.http.permissions import Permission
 from csp_engine.jobs import Job, StageProgress
 from csp_engine.methods import method_title
 from pages.ui.build import form as build_form
+from pages.ui.build import places as builds
 from pages.ui.parts.cards import badge, facts, markdown_text, page_url, plain, show
 from pages.ui.shell import access, problems, store
 from pages.ui.shell.page import set_params
@@ -181,7 +183,7 @@ def cancel(name: str) -> None:
 
 def resume(name: str) -> None:
     """Go on where it stopped."""
-    act(lambda: jobs.resume(find(name)))
+    act(lambda: jobs.resume(find(name), builds.allowed()))
 
 
 def change(name: str) -> None:
@@ -197,8 +199,8 @@ def forget(name: str) -> None:
 
 
 def act(work: Callable[[], object]) -> None:
-    """Do what a button says, unless this server only shows."""
-    if access.is_read_only():
+    """Do what a button says, where its visitor may."""
+    if not access.may(Permission.BUILD):
         return
     try:
         work()

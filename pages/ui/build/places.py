@@ -10,6 +10,7 @@ import streamlit as st
 
 from csp_engine import jobs
 from csp_engine.errors import CspError
+from csp_engine.files import allowed_folders
 from csp_engine.probe.formats import is_image_name
 from csp_engine.probe.listing import TABLE_EXTENSIONS
 from pages.ui.shell import store
@@ -37,6 +38,24 @@ ENCODERS = (
 )
 MOST_FOLDERS, MOST_SCANNED, DEEPEST, SCAN_S = 200, 2_000, 4, 0.5
 SKIPPED = ("node_modules", "__pycache__", "site-packages")
+
+
+def allowed() -> jobs.Allowed:
+    """What builds from here may read: folders named at the start, and what our bundles name."""
+    folders = allowed_folders() or (store.start_folder().resolve(),)
+    models, encoders = bundle_specs()
+    return jobs.Allowed(folders, frozenset([*models, *encoders]))
+
+
+def places_to_read() -> list[str]:
+    """Folders of images and tables that may be read, as paths from where builds run."""
+    start = store.start_folder()
+    found: list[str] = []
+    for folder in allowed().folders:
+        is_here = folder == start.resolve()
+        near = image_sources(str(start if is_here else folder))
+        found += near if is_here else [shown_path(folder / each) for each in near]
+    return found
 
 
 def shown_path(path: Path) -> str:
@@ -90,8 +109,8 @@ def _holds_images(folder: Path) -> bool:
         return False
 
 
-def known_specs() -> tuple[list[str], list[str]]:
-    """Models and encoders to propose: those of the bundles that are here, then common ones."""
+def bundle_specs() -> tuple[dict[str, None], dict[str, None]]:
+    """Models and encoders of the bundles that are here."""
     models: dict[str, None] = {}
     encoders: dict[str, None] = {}
     for name in store.known_bundles():
@@ -103,6 +122,12 @@ def known_specs() -> tuple[list[str], list[str]]:
                 models[bundle.beside(model.get("spec", ""))] = None
         except CspError:
             continue
+    return models, encoders
+
+
+def known_specs() -> tuple[list[str], list[str]]:
+    """Models and encoders to propose: those of the bundles that are here, then common ones."""
+    models, encoders = bundle_specs()
 
     def usable(specs: dict[str, None], common: tuple[str, ...]) -> list[str]:
         specs.update(dict.fromkeys(common))
@@ -119,13 +144,14 @@ def usual_layer(model: str) -> str:
 @st.cache_data(ttl=20, show_spinner=False)
 def problems(order: jobs.BuildOrder, folder: str) -> dict[str, str]:
     """A sentence for each field that cannot be right; kept for a while, folders may be large."""
-    return order.problems(Path(folder))
+    return order.problems(Path(folder), allowed())
 
 
 @st.cache_data(ttl=20, show_spinner=False)
 def seen(source: str) -> jobs.ImagesSeen | None:
     """What lies in a folder or table of images, or None where it cannot be told."""
     try:
+        allowed().require(Path(source), source)
         return jobs.look_at_images(Path(source))
     except CspError:
         return None

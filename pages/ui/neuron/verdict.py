@@ -8,6 +8,7 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
+from csp_engine.http.permissions import Permission
 from csp_engine.reviews import (
     MAX_NOTE,
     VERDICTS,
@@ -31,7 +32,9 @@ _FAILED, _DRAWN = "_verdict_failed", "_verdict_drawn"
 
 def refusal(where: Place) -> str:
     """Why no verdict can be given here, as a sentence; empty where one can."""
-    return "This server only shows verdicts." if access.is_read_only() else where.refusal
+    if access.is_read_only():
+        return "This server only shows verdicts."
+    return where.refusal if access.may(Permission.REVIEW) else access.refusal(Permission.REVIEW)
 
 
 def can_record() -> bool:
@@ -81,6 +84,8 @@ def asked(
     last = [None if mine is None or mine.bundle != bundle.digest else (mine.verdict, mine.note)]
 
     def record() -> None:
+        if not access.may(Permission.REVIEW):
+            return
         # A click that also ends the typing of a note changes both, and is one row all the same.
         verdict = st.session_state[CHOICE] or WITHDRAWN
         row = (verdict, st.session_state[NOTE].strip() if verdict != WITHDRAWN else "")

@@ -10,13 +10,14 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
+from csp_engine.http.permissions import Permission
 from csp_engine.views.address import MAX_QUERY, RESULT_COUNTS, View, vectors
 from csp_engine.views.finding.examples import labels_in_use
 from csp_engine.views.finding.query import title_of
 from csp_engine.views.table.concept_columns import concept_names
 from pages.ui.parts.cards import asset, base_url, plain, show
 from pages.ui.parts.words import explained
-from pages.ui.shell import problems, store
+from pages.ui.shell import access, problems, store
 from pages.ui.shell.page import set_params
 
 NOTHING = {"q": "", "like": "", "image": "", "vec": "", "column": "", "page": ""}
@@ -36,6 +37,8 @@ UPLOADS = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
 
 def warm_up(view: View) -> None:
     """Have a search prepared once somebody puts the cursor into a box for words."""
+    if not access.may(Permission.ENCODE):
+        return
     path = "/".join(quote(part, safe="") for part in (view.bundle, view.method))
     with st.container(key="warm"):
         _WARM(key="warm_up", data={"url": base_url(f"csp/warm/{path}")})
@@ -95,16 +98,23 @@ def boxes(bundle: Bundle, view: View) -> None:
 
 def uploaded(bundle: Bundle, view: View) -> None:
     """An image as a query. Its vector goes to the address; the image itself is not kept."""
-    file = st.file_uploader(
-        "An image", type=UPLOADS, key="_upload", help="It stays on the machine that runs this page."
-    )
+    file, pasted = None, None
+    if access.may(Permission.ENCODE):
+        file = st.file_uploader(
+            "An image",
+            type=UPLOADS,
+            key="_upload",
+            help="It stays on the machine that runs this page.",
+        )
+        pasted = _PASTE(key="paste", on_pasted_change=lambda: None).pasted
+    else:
+        show(f"<p class='csp-quiet'>{plain(access.refusal(Permission.ENCODE))}</p>")
     st.session_state["_image"] = view.image
 
     def numbered() -> None:
         number = st.session_state["_image"]
         set_params(**{**NOTHING, "image": "" if number is None else number})
 
-    pasted = _PASTE(key="paste", on_pasted_change=lambda: None).pasted
     last = bundle.n_images - 1
     title = f"Or the number of a probe image (0 to {last:,})"
     st.number_input(title, 0, last, value=None, key="_image", on_change=numbered)
@@ -115,7 +125,7 @@ def uploaded(bundle: Bundle, view: View) -> None:
     if content is None:
         return
     with problems.caught(), st.spinner("Looking at the image…"):
-        vector_d = store.ENCODERS.image_vector(bundle, content)
+        vector_d = store.image_vector(bundle, content)
         set_params(**{**NOTHING, "bundle": view.bundle, "vec": vectors.encode(vector_d, bundle)})
         st.rerun()
 

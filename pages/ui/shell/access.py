@@ -11,11 +11,20 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import Error as StreamlitError
 
+from csp_engine.errors import NotAllowedError
+from csp_engine.http import permissions, tokens
+from csp_engine.http.hosts import LOOPBACK, asker
+from csp_engine.http.permissions import Permission
 from pages.ui.parts.cards import markdown_text, plain, show
 
 READ_ONLY = "CSP_READ_ONLY"
 REVIEWER = "CSP_REVIEWER"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TO = {
+    Permission.READ: "look",
+    Permission.ENCODE: "search by words that are not in the vocabulary, or by an image",
+    Permission.BUILD: "build from here",
+    Permission.REVIEW: "give a verdict",
+}
 UNREADABLE = (
     "Nobody can be let in: the file of secrets cannot be read, and it may ask for sign-in. "
     "The server's log says what is wrong with it."
@@ -30,6 +39,111 @@ def is_read_only() -> bool:
     return st.get_option("server.address") not in LOOPBACK
 
 
+class _Held:
+    """The token of this process, taken out of the environment that builds and encoders inherit."""
+
+    token: str | None = None
+    is_chosen = False
+
+
+def hold_token() -> None:
+    """Take the token that the environment names, else make one up; a server does so as it starts.
+
+    Raises:
+        InputError: if the named one is short enough to be guessed.
+    """
+    if _Held.token is not None:
+        return
+    named = os.environ.pop(tokens.VARIABLE, None)
+    _Held.is_chosen = named is not None
+    _Held.token = tokens.new_token() if named is None else tokens.require_long(named)
+
+
+def token() -> str | None:
+    """The token without which a visitor may only look; None where there is none.
+
+    None is made up where people sign in instead, or where the server only shows.
+    """
+    return None if not _Held.token or asks_for_sign_in() else _needed()
+
+
+def _needed() -> str | None:
+    """The token of a server where nobody signs in."""
+    if not _Held.token:
+        return None
+    return _Held.token if _Held.is_chosen or not is_read_only() else None
+
+
+def made_up_token() -> str | None:
+    """The token, if nobody but this process knows it yet."""
+    return None if _Held.is_chosen else token()
+
+
+def cookie_name() -> str:
+    """The cookie of those who opened the address with the token."""
+    return tokens.cookie_name(st.get_option("server.port"))
+
+
+def asks_for_sign_in() -> bool:
+    """Whether visitors have to sign in; also where nobody can tell."""
+    secrets = _secrets()
+    return secrets is None or "auth" in secrets
+
+
+def granted(user: Mapping[str, Any], cookies: Mapping[str, str]) -> frozenset[Permission]:
+    """What a visitor may do, by the account that is signed in and the cookies of the browser."""
+    secrets = _secrets()
+    all_of_it = permissions.SHOWING if is_read_only() else permissions.EVERYTHING
+    if secrets is None:
+        return permissions.NOTHING
+    if "auth" in secrets:
+        is_in = user.get("is_logged_in") is True and _is_listed(
+            email_of(user), secrets.get("access", {})
+        )
+        return all_of_it if is_in else permissions.NOTHING
+    needed = _needed()
+    if needed is None or tokens.has_pass(cookies, cookie_name(), needed):
+        return all_of_it
+    return permissions.LOOKING
+
+
+def may(permission: Permission) -> bool:
+    """Whether whoever looks at this page may do something."""
+    cookies = _cookies() if token() is not None else {}
+    return permission in granted(st.user.to_dict(), cookies)
+
+
+def require(permission: Permission) -> None:
+    """Raise unless whoever looks at this page may do something.
+
+    Raises:
+        NotAllowedError: saying what to do about it.
+    """
+    if not may(permission):
+        raise NotAllowedError(refusal(permission))
+
+
+def visitor() -> str:
+    """Whose share of the encoder's time is used: the account's, else that of the address."""
+    if st.user.get("is_logged_in"):
+        return str(st.user.get("sub") or email_of(st.user))
+    peer = st.context.ip_address
+    forwarded = st.context.headers.get("X-Forwarded-For")
+    return asker(None if peer is None else str(peer), forwarded)
+
+
+def refusal(permission: Permission) -> str:
+    """What a visitor is told who may not do something: why, and what to do about it."""
+    if asks_for_sign_in():
+        return "Sign in first; this server shows nothing before."
+    if is_read_only() and permission not in permissions.SHOWING:
+        return "This server only shows bundles and verdicts."
+    return (
+        f"To {TO[permission]}, open the address with ?token= that was printed in the terminal "
+        "when this server started."
+    )
+
+
 def let_in() -> bool:
     """Whether the visitor may see pages; where not, what to do about it is drawn instead."""
     secrets = _secrets()
@@ -41,7 +155,7 @@ def let_in() -> bool:
     if not st.user.get("is_logged_in"):
         _sign_in(secrets["auth"])
         return False
-    email = _email()
+    email = email_of(st.user)
     if not _is_listed(email, secrets.get("access", {})):
         _refuse("No access", f"{email or 'This account'} is not on the list of this server.")
         st.button("Sign out", on_click=st.logout, key="sign_out")
@@ -53,9 +167,9 @@ def signed_in() -> None:
     """Who is signed in and the way out; nothing where there is no sign-in."""
     if not st.user.get("is_logged_in"):
         return
-    name = str(st.user.get("name") or _email() or "Signed in")
+    name = str(st.user.get("name") or email_of(st.user) or "Signed in")
     with st.container(key="signed_in"), st.popover(markdown_text(name[:40]), width="content"):
-        show(f"<p class='csp-quiet'>Signed in as {plain(name)}<br>{plain(_email())}</p>")
+        show(f"<p class='csp-quiet'>Signed in as {plain(name)}<br>{plain(email_of(st.user))}</p>")
         st.button("Sign out", on_click=st.logout, key="sign_out")
 
 
@@ -63,7 +177,7 @@ def reviewer() -> str:
     """Whose verdicts are recorded: the account's, else ``CSP_REVIEWER``, else the system's user."""
     if st.user.get("is_logged_in"):
         name, account = st.user.get("name") or "unnamed", st.user.get("sub") or "no account"
-        return _email() or f"{name} ({account})"
+        return email_of(st.user) or f"{name} ({account})"
     named = os.environ.get(REVIEWER, "").strip()
     if named:
         return named
@@ -96,10 +210,14 @@ def _sign_in(auth: Mapping[str, Any]) -> None:
         _refuse("", f"Sign-in is not set up correctly: {str(error).strip().splitlines()[0]}")
 
 
-def _email() -> str:
-    """The address of the visitor's account, empty where its provider has not verified it."""
-    is_verified = st.user.get("email_verified", True)
-    return str(st.user.get("email") or "").lower() if is_verified else ""
+def email_of(user: Mapping[str, Any]) -> str:
+    """The address of an account, empty unless its provider says that it has verified it."""
+    is_verified = user.get("email_verified") is True  # "false", as text, would count as true
+    return str(user.get("email") or "").lower() if is_verified else ""
+
+
+def _cookies() -> Mapping[str, str]:
+    return st.context.cookies
 
 
 def _is_listed(email: str, access: Mapping[str, Any]) -> bool:

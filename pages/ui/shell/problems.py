@@ -10,8 +10,9 @@ import streamlit as st
 
 from csp_engine.errors import CspError
 from csp_engine.files import ROOT
+from csp_engine.http.permissions import Permission
 from pages.ui.parts.cards import plain, show
-from pages.ui.shell import store
+from pages.ui.shell import access, store
 
 DEMO_EXAMPLE = "python -m csp_engine demo"
 BUILD_EXAMPLE = """csp build path/to/images --out bundles/mine.csp \\
@@ -42,6 +43,12 @@ def read_only() -> None:
         "page there:"
     )
     st.code(BUILD_EXAMPLE, language="bash", wrap_lines=True)
+
+
+def not_allowed(title: str, permission: Permission) -> None:
+    """Where a page would do what its visitor may not: why, and what to do about it."""
+    st.title(title)
+    show(f"<p class='csp-lead'>{plain(access.refusal(permission))}</p>")
 
 
 def unreadable(name: str, error: CspError) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio.to_thread
 import streamlit as st
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -26,13 +27,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import CspError
 from csp_engine.files import ROOT
-from csp_engine.http.answers import Answers
+from csp_engine.http import hosts, tokens
+from csp_engine.http.answers import Answers, said_of
+from csp_engine.http.guard import Guard, Rules
 from csp_engine.http.routes import routes as routes_of
 from csp_engine.printable import guard_logs
 from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
 from pages.ui.parts.cards import base_url, page_url
-from pages.ui.shell import store
+from pages.ui.shell import access, accounts, store
+from pages.ui.shell.parent import follow_parent
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +44,22 @@ log = logging.getLogger(__name__)
 async def ready(_: Request) -> Response:
     """``/csp/ready``: 200 when every known bundle opens, else 503 with the sentences."""
     problems: dict[str, str] = {}
-    for name in store.known_bundles():
+    for name, path in store.known_bundles().items():
         try:
             store.open_bundle(name)
         except CspError as error:
-            problems[name] = str(error)
+            problems[name] = without_folders(str(error), path)
     return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
-def warm(bundle_name: str, method: str) -> Response:
+def without_folders(sentence: str, bundle: Path) -> str:
+    """A sentence about a bundle that does not say where on this machine it lies."""
+    for path in sorted({bundle, bundle.absolute(), bundle.resolve()}, key=lambda p: -len(str(p))):
+        sentence = sentence.replace(f"{path.parent}{os.sep}", "")
+    return re.sub(r"(?<![\w.:/-])/(?:[^\s/'\"“”,;()]+/)+", "", sentence)
+
+
+def warm(bundle_name: str, method: str, visitor: str = "") -> Response:
     """Begin to load the encoder of a bundle, and do meanwhile what a first search would wait for.
 
     The answer does not wait for the encoder.
@@ -57,16 +68,18 @@ def warm(bundle_name: str, method: str) -> Response:
         bundle = store.open_bundle(bundle_name)
         store.ENCODERS.warm(bundle)
         if method in searchable_methods(bundle):
-            lists.rehearse(bundle, store.MEMO, bundle_name, method, store.ENCODERS.text_vector)
+            encode = partial(store.ENCODERS.text_vector, visitor=visitor)
+            lists.rehearse(bundle, store.MEMO, bundle_name, method, encode)
     except CspError as error:
-        return Response(str(error), 404, media_type="text/plain")
+        return Response(said_of(error), 404, media_type="text/plain")
     return Response(status_code=204)
 
 
 async def warm_route(request: Request) -> Response:
     """``POST /csp/warm/{bundle}/{method}``."""
-    parts = request.path_params
-    return await anyio.to_thread.run_sync(warm, parts["bundle"], parts["method"])
+    parts, peer = request.path_params, request.client.host if request.client else None
+    visitor = hosts.asker(peer, request.headers.get("x-forwarded-for"))
+    return await anyio.to_thread.run_sync(warm, parts["bundle"], parts["method"], visitor)
 
 
 def document(name: str) -> Response:
@@ -142,8 +155,8 @@ class SafeHeaders:
 
     def __init__(self, app: ASGIApp, policy: str) -> None:
         self.app = app
+        self.policy = policy
         self.headers = [
-            (b"content-security-policy", policy.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
             (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
@@ -154,15 +167,29 @@ class SafeHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        policy = self.policy.replace(SOCKETS, own_sockets(Headers(scope=scope).get("host", "")))
+        headers = [(b"content-security-policy", policy.encode()), *self.headers]
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 held = {name.lower() for name, _ in message["headers"]}
-                extra = [(name, value) for name, value in self.headers if name not in held]
+                extra = [(name, value) for name, value in headers if name not in held]
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+SOCKETS = "{sockets}"
+
+
+def own_sockets(host: str) -> str:
+    """The WebSockets of the host that was asked, as a policy names them.
+
+    Not every browser takes ``'self'`` to mean them. What is no plain host and port adds nothing.
+    """
+    is_plain = re.fullmatch(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?", host)
+    return f"ws://{host} wss://{host}" if is_plain else ""
 
 
 def content_policy() -> str:
@@ -174,7 +201,8 @@ def content_policy() -> str:
     )
     return (
         f"default-src 'self'; script-src 'self' blob: {hashes}; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: ws: wss:; "
+        "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' blob: "
+        f"{SOCKETS}; "
         "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
         f"frame-ancestors 'self'{framing_origins()}"
     )
@@ -191,9 +219,30 @@ def framing_origins() -> str:
     return "".join(f" {each}" for each in known)
 
 
+def rules() -> Rules:
+    """What the gate goes by, as settings and environment say now."""
+    return Rules(
+        base=base_url("").strip("/"),
+        hosts=st.get_option("server.allowedHosts"),
+        origins=st.get_option("server.corsAllowedOrigins"),
+        cookie=access.cookie_name(),
+        token=access.token,
+        granted=lambda cookies: access.granted(accounts.user_of(cookies), cookies),
+        refusal=access.refusal,
+    )
+
+
 def middleware() -> list[Middleware]:
     """What runs around every answer."""
-    return [Middleware(SafeHeaders, policy=content_policy())]
+    return [Middleware(SafeHeaders, policy=content_policy()), Middleware(Guard, rules=rules)]
+
+
+def tell_address() -> None:
+    """Print the address, with the token that was made up here if any."""
+    host = hosts.reachable(st.get_option("server.address") or "")[0]
+    url = hosts.written(host, st.get_option("server.port"), st.get_option("server.baseUrlPath"))
+    url = tokens.with_token(url, access.made_up_token())
+    print(f"Browse at {url} (stop with Ctrl-C)", flush=True)  # noqa: T201
 
 
 @asynccontextmanager
@@ -203,6 +252,8 @@ async def lifespan(_: Any) -> AsyncGenerator[None]:
     import pyarrow.parquet  # noqa: F401
 
     guard_logs()
+    if not follow_parent():  # else ``csp serve`` has told
+        tell_address()
     for name in store.known_bundles():
         try:
             store.open_bundle(name)

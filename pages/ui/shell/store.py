@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float32
+
 from csp_engine.bundle import Bundle
 from csp_engine.files import IS_CHECKOUT, ROOT
+from csp_engine.http.permissions import Permission
 from csp_engine.serving.encoder_process import EncoderProcess
 from csp_engine.serving.store import Store, is_bundle
 from csp_engine.views.address import View
 from csp_engine.views.finding import query
 from csp_engine.views.finding.query import Query
 from csp_engine.views.memo import Memo
+from pages.ui.shell import access
 from pages.ui.shell.access import is_read_only
 
 MEMO = Memo()
@@ -65,7 +70,29 @@ def query_of(bundle: Bundle, view: View) -> Query | None:
     Raises:
         CspError: as ``views.finding.query.query_of``.
     """
-    return query.query_of(bundle, MEMO, view, ENCODERS.text_vector) if view.has_query else None
+    return query.query_of(bundle, MEMO, view, text_vector) if view.has_query else None
+
+
+def text_vector(bundle: Bundle, text: str) -> Float32[np.ndarray, " d"]:
+    """The encoder's vector of a text, for the visitor of this page.
+
+    Raises:
+        NotAllowedError: if the visitor may not ask the encoder.
+        CspError: as ``EncoderProcess.text_vector``.
+    """
+    access.require(Permission.ENCODE)
+    return ENCODERS.text_vector(bundle, text, access.visitor())
+
+
+def image_vector(bundle: Bundle, content: bytes) -> Float32[np.ndarray, " d"]:
+    """The encoder's vector of an image file, for the visitor of this page.
+
+    Raises:
+        NotAllowedError: if the visitor may not ask the encoder.
+        CspError: as ``EncoderProcess.image_vector``.
+    """
+    access.require(Permission.ENCODE)
+    return ENCODERS.image_vector(bundle, content, access.visitor())
 
 
 def is_quick(bundle: Bundle, view: View) -> bool:

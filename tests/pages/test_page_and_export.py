@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html as markup
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,19 @@ import pytest
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers, write_folder
 from tests.pages.conftest import component, html, open_page
+from tests.worlds import toys
 
 
 @pytest.fixture(scope="module")
-def pages(small_bundle: Path, tmp_path_factory) -> Path:
-    bundle = Bundle.open(small_bundle)
+def known(small_bundle: Path, tmp_path_factory) -> Path:
+    """The small bundle, with what some of its neurons truly respond to."""
+    copied = shutil.copytree(small_bundle, tmp_path_factory.mktemp("known") / "small.csp")
+    return toys.with_truth(Bundle.open(Path(copied))).path
+
+
+@pytest.fixture(scope="module")
+def pages(known: Path, tmp_path_factory) -> Path:
+    bundle = Bundle.open(known)
     out = tmp_path_factory.mktemp("export") / "pages"
     write_folder(bundle, of_layers(bundle), out)
     return out
@@ -38,9 +47,9 @@ def tables(code: str) -> list[str]:
 
 @pytest.mark.parametrize("layer", ["first@mean", "second@mean"])
 @pytest.mark.parametrize("unit", [0, 3, 5])
-def test_a_neuron_is_described_alike(serve, small_bundle, pages, layer, unit):
-    serve(small_bundle)
-    bundle = Bundle.open(small_bundle)
+def test_a_neuron_is_described_alike(serve, known, pages, layer, unit):
+    serve(known)
+    bundle = Bundle.open(known)
     at = bundle.layers("small").index(layer) + 1
     static = next(pages.glob(f"neurons/{at}-*/{unit}.html")).read_text("utf-8")
     page = open_page("neuron", layer=layer, unit=str(unit))
@@ -84,6 +93,7 @@ def test_a_neuron_is_described_alike(serve, small_bundle, pages, layer, unit):
     facts = re.compile(r"<dt>(.*?)</dt><dd>(.*?)</dd>", re.S)
     mine = [tuple(map(text_of, each)) for each in facts.findall(shown)]
     assert [tuple(map(text_of, each)) for each in facts.findall(static)] == mine
+    assert ("Truth" in dict(mine)) == (unit == 0)  # of these units, only the first shows a concept
     drawn = re.compile(r"aria-label=['\"](Histogram[^'\"]*)")
     assert drawn.findall(static) == drawn.findall(shown)
     for heading in ("property", "output"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pandas as pd
-
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views.finding.examples import nearest
@@ -29,7 +27,6 @@ class Portrait:
 
     neuron: NeuronRef
     heading: Heading
-    truth: str
     pairs: tuple[Pair, ...]
     n_exemplars: int
     methods: tuple[CandidateLabels, ...]
@@ -52,16 +49,14 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
     Raises:
         BundleError: if a file that is needed is missing or damaged.
     """
-    layer = (neuron.model, neuron.layer)
-    truth = bundle.truth(*layer)
-    concept = pd.NA if truth is None else truth.units["true_concept"].iloc[neuron.unit]
     return Portrait(
         neuron=neuron,
         heading=heading_of(bundle, neuron, method),
-        truth="" if pd.isna(concept) else str(concept),
         pairs=pairs_in_brief(bundle, memo, neuron),
         n_exemplars=len(exemplar_images(bundle, neuron)),
-        methods=tuple(stored(bundle, neuron, name) for name in bundle.methods(*layer)),
+        methods=tuple(
+            stored(bundle, neuron, name) for name in bundle.methods(neuron.model, neuron.layer)
+        ),
         histogram=histogram_of(bundle, neuron),
         statistics=statistics(bundle, neuron),
         shared=shared(bundle, memo, neuron),

@@ -1,4 +1,4 @@
-"""The numbers of one neuron with what they rest on, and how its activations spread."""
+"""The facts of one neuron with what they rest on, and how its activations spread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from csp_engine.types import NeuronRef
 
 @dataclass(frozen=True, slots=True)
 class NeuronFact:
-    """A number of a neuron, or a few that belong together by column, and the same in words.
+    """A fact of a neuron, or a few that belong together by column, and the same in words.
 
     ``term`` is what the glossary calls it, or empty where the name says it all.
     """
@@ -31,7 +31,7 @@ class NeuronFact:
 
 
 def statistics(bundle: Bundle, neuron: NeuronRef) -> tuple[NeuronFact, ...]:
-    """Numbers of one neuron; those that the bundle lacks are left out."""
+    """Facts of one neuron; those that the bundle lacks are left out."""
     row = bundle.units(neuron.model, neuron.layer).iloc[neuron.unit]
     exemplars = bundle.exemplars(neuron.model, neuron.layer)
     count = int(exemplars.count_u[neuron.unit])
@@ -39,6 +39,7 @@ def statistics(bundle: Bundle, neuron: NeuronRef) -> tuple[NeuronFact, ...]:
     n_quiet = int(contrast.pool_u[neuron.unit])
     threshold = float(contrast.threshold_u[neuron.unit])
     found = [
+        *_truth(bundle, neuron),
         NeuronFact(
             "Mean ± sd",
             f"{numbers.activation(row['mean'])} ± {numbers.activation(row['std'])}",
@@ -65,6 +66,15 @@ def statistics(bundle: Bundle, neuron: NeuronRef) -> tuple[NeuronFact, ...]:
     ]
     found += audits(row)
     return tuple(found)
+
+
+def _truth(bundle: Bundle, neuron: NeuronRef) -> list[NeuronFact]:
+    """The concept that the neuron responds to, where that was measured and is clear."""
+    truth = bundle.truth(neuron.model, neuron.layer)
+    concept = pd.NA if truth is None else truth.units["true_concept"].iloc[neuron.unit]
+    if pd.isna(concept):
+        return []
+    return [NeuronFact("Truth", str(concept), {"true_concept": str(concept)}, "ground truth")]
 
 
 def _exemplars(activation_k: np.ndarray) -> NeuronFact:

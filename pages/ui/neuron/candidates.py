@@ -49,7 +49,9 @@ def by_method(found: list[CandidateLabels]) -> str:
     for each in found:
         title = f"<th scope='row'>{plain(method_title(each.method))}</th>"
         if not each.rows:
-            rows.append(f"<tr class='quiet'>{title}<td class='text'>no label</td>{'<td></td>' * 3}")
+            rows.append(
+                f"<tr class='quiet'>{title}<td class='text'>no label</td>{'<td></td>' * 3}</tr>"
+            )
             continue
         best = each.rows[0]
         kind = "good" if each.is_reliable else ""

@@ -34,6 +34,10 @@ class BundleError(CspError):
     """A bundle is missing, damaged, incomplete, or from a newer schema."""
 
 
+class LeftOutError(BundleError):
+    """This copy of a bundle is slim: it leaves out the stage that was asked for."""
+
+
 class StaleError(CspError):
     """Two things that must belong together do not, such as an encoder and stored vectors."""
 

@@ -20,7 +20,7 @@ from csp_engine.bundle.checks.later import found_altered, hash_later, is_known, 
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.bundle.manifest import MANIFEST_NAME, FileRecord, Manifest, StageRecord
-from csp_engine.errors import BundleError
+from csp_engine.errors import BundleError, LeftOutError
 
 IN_MEMORY = 1 << 22
 """Bytes up to which an array is read and hashed at once, and then held in memory."""
@@ -111,11 +111,12 @@ class StageFiles:
         """What the manifest says of one file.
 
         Raises:
-            BundleError: if it does not list it, or this copy leaves it out.
+            BundleError: if it does not list it.
+            LeftOutError: if this copy leaves it out.
         """
         record = self.stage(stage)
         if record.omitted:
-            raise BundleError(self.left_out(stage))
+            raise LeftOutError(self.left_out(stage))
         entry = record.files.get(name)
         if entry is None:
             raise BundleError(

@@ -220,3 +220,12 @@ def test_another_encoder_beside_a_bundle_is_refused(toy_world, slim):
     other = Bundle(slim.path, replace(slim.manifest, inputs=inputs), slim.digest)
     with pytest.raises(StaleError, match="did not make"):
         search.bundle_encoder(other)
+
+
+def test_a_copy_without_any_kind_of_stage_is_whole(whole, tmp_path):
+    """What was left out is no damage, whichever kind it is."""
+    kinds = sorted({name.split(":")[0] for name in whole.manifest.stages})
+    assert len(kinds) >= 10, kinds
+    for kind in kinds:
+        copy = copy_slim(whole, tmp_path / f"{kind}.csp", omit=(kind,))
+        assert (kind, verify(copy)) == (kind, [])

@@ -18,7 +18,7 @@ import numpy as np
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
-from csp_engine.errors import BundleError, CspError
+from csp_engine.errors import BundleError, CspError, LeftOutError
 from csp_engine.evaluation.column_fit import column_fit
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_layer
@@ -59,8 +59,10 @@ def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
 def _guarded(stage: str, check: Any, *about: Any) -> Found:
     try:
         yield from check(*about)
+    except LeftOutError:
+        return  # a slim copy is whole without it
     except (CspError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        yield stage, f"Stage {stage} cannot be followed: {str(error).rstrip('.')}."
+        yield stage, f"Stage {stage} cannot be checked: {str(error).rstrip('.')}."
 
 
 def _meaning(bundle: Bundle, stage: str, whole: bool) -> Found:

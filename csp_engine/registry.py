@@ -12,6 +12,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,18 +68,24 @@ def discover(package: str, kind: type[T], what: str) -> dict[str, T]:
     places.extend(folder for folder in added if folder not in places)
     found: dict[str, tuple[Any, str]] = {}
     for name, origin in _modules(places):
-        module = _imported(f"{package}.{name}", origin if str(Path(origin).parent) in added else "")
-        for thing in vars(module).values():
-            if not isinstance(thing, kind):
-                continue
+        is_added = str(Path(origin).parent) in added
+        module = _imported(f"{package}.{name}", origin if is_added else "")
+        things = [thing for thing in vars(module).values() if isinstance(thing, kind)]
+        if is_added and not things and not name.startswith("_"):
+            warnings.warn(
+                f"Extension {origin} declares no {what}, so it adds nothing; declare one, or begin "
+                "the name of a helper with '_'.",
+                stacklevel=2,
+            )
+        for thing in things:
             held, place = found.setdefault(thing.name, (thing, origin))
             if held is not thing:
                 raise InputError(
                     f"Two {what}s are called {thing.name!r}: one in {place}, one in {origin}; "
                     "rename one of them."
                 )
-    things = sorted((thing for thing, _ in found.values()), key=lambda t: (t.order, t.name))
-    return {thing.name: thing for thing in things}
+    every = sorted((thing for thing, _ in found.values()), key=lambda t: (t.order, t.name))
+    return {thing.name: thing for thing in every}
 
 
 def _modules(places: Iterable[str]) -> Iterator[tuple[str, str]]:

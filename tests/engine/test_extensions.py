@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -355,6 +356,16 @@ def test_what_cannot_be_added_is_told(room, name, text, words):
     (room[1] / f"{name}.py").write_text(text)
     with pytest.raises(InputError, match=words):
         found(room)
+
+
+def test_a_module_that_adds_nothing_is_told_unless_it_is_a_helper(room):
+    (room[1] / "_helper.py").write_text("HALF = 0.5\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(found(room)) == ["one"]
+    (room[1] / "forgotten.py").write_text("def score():\n    return 1\n")
+    with pytest.warns(UserWarning, match=r"forgotten\.py declares no thing, so it adds nothing"):
+        assert list(found(room)) == ["one"]
 
 
 def test_a_folder_that_is_not_there_is_told(room, monkeypatch, tmp_path):

@@ -172,7 +172,7 @@ def test_filters_are_drawn_once_they_are_opened_and_stay_while_one_is_set(serve,
 def test_a_method_without_random_sets_claims_nothing(serve, small_bundle):
     serve(small_bundle)
     at = open_page("search", q="red", method="clip_dissect")
-    assert "has no random image sets to compare with" in html(at)
+    assert "keeps no random image sets to compare with" in html(at)
     assert {card["mark"] for card in cards(at)} == {""}
 
 

@@ -107,7 +107,7 @@ def judgement(query: Query, method: str, found: Judged | None) -> Judgement:
     if found is None:
         if query.kind == "neuron":
             return Judgement("", "Scores are cosines between concept vectors.")
-        return Judgement("", f"{method_title(method)} has no random image sets to compare with.")
+        return Judgement("", f"{method_title(method)} keeps no random image sets to compare with.")
     best = "label" if query.kind == "text" else "image"
     sets = f"of {numbers.count(found.n_draws)} random image sets"
     if found.best == "clear":

@@ -26,7 +26,7 @@ def summary(compared: Comparison, method: str) -> None:
         f" A match must have a similarity above {numbers.score(compared.bar)}, which 95 % "
         f"of {words.term('random image set', 'random image sets')} do not reach."
         if compared.bar is not None
-        else f" {plain(method_title(method))} has no random image sets to compare with."
+        else f" {plain(method_title(method))} keeps no random image sets to compare with."
     )
     show(
         f"<p class='csp-lead'>Of {numbers.count(len(compared.rows))} neurons, "

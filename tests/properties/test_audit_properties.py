@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csp_engine.audits.registered import AUDITS
 from csp_engine.types import Exemplars
 from tests.worlds import small_layers
 
@@ -44,6 +45,11 @@ def test_ranges_and_counts(layer, n_score):
     defined = ~np.isnan(columns["redundancy"])
     assert (np.abs(columns["redundancy"][defined]) <= 1 + 1e-5).all()
     assert (columns["nearest_unit"][defined] != np.flatnonzero(defined)).all()
+    for name in set(AUDITS) & set(columns):
+        known = columns[name][~np.isnan(columns[name])]
+        low, high = AUDITS[name].low, AUDITS[name].high
+        assert (known >= (-np.inf if low is None else low - 1e-5)).all(), name
+        assert (known <= (np.inf if high is None else high + 1e-5)).all(), name
 
 
 @EVERYDAY

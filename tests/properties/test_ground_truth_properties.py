@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csp_engine.evaluation import ground_truth
+from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.stats import intervals
 
 EVERYDAY = settings(max_examples=40, deadline=None)
@@ -27,6 +28,16 @@ def worlds(draw):
 
 def figures(found):
     return found.pearson_uc, found.auroc_uc, found.auprc_uc
+
+
+@EVERYDAY
+@given(worlds())
+def test_metrics_keep_the_range_that_they_declare(world):
+    names = ("pearson", "auroc", "auprc")
+    for name, found_uc in zip(names, figures(ground_truth.association(*world)), strict=True):
+        known = found_uc[~np.isnan(found_uc)]
+        assert (known >= METRICS[name].low - 1e-5).all(), name
+        assert (known <= METRICS[name].high + 1e-5).all(), name
 
 
 @EVERYDAY

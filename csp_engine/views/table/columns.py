@@ -19,10 +19,9 @@ class NeuronColumn:
     """One column of the table of neurons.
 
     ``kind`` is text, number, figure (three digits, whatever its size), count, share (0 to 1, shown
-    in percent) or flag. ``term`` is the word of the glossary that tells more. ``lowest`` and
-    ``highest`` bound its values, None where nothing does. Any column may order the rows; those that
-    are ``is_ranged`` may be narrowed to a range, and ``is_coloured`` ones colour the map, there
-    under ``colour_title`` where that differs.
+    in percent) or flag. ``term`` is the word of the glossary that tells more. Any column
+    may order the rows; those that are ``is_ranged`` may be narrowed to a range, and ``is_coloured``
+    ones colour the map, there under ``colour_title`` where that differs.
     """
 
     name: str
@@ -30,8 +29,6 @@ class NeuronColumn:
     kind: Kind
     meaning: str
     term: str
-    lowest: int | float | None = None
-    highest: int | float | None = None
     is_ranged: bool = False
     is_coloured: bool = False
     colour_title: str = ""
@@ -55,8 +52,6 @@ def _measured(owner: Statistic | Metric) -> NeuronColumn:
         owner.kind,
         owner.meaning,
         owner.term,
-        owner.low,
-        owner.high,
         is_ranged=True,
         is_coloured=True,
     )
@@ -89,8 +84,6 @@ _DECLARED = (
         "How far apart the encoder places the reliable labels of different methods at "
         f"most, from 0 to 2; up to {1 - SAME_AT:g} they count as the same in other words.",
         "disagreement",
-        0.0,
-        2.0,
     ),
     NeuronColumn(
         "review", "Review", "text", "What reviewers say about it, or that they disagree.", "verdict"
@@ -104,17 +97,13 @@ _DECLARED = (
         "layer",
         is_coloured=True,
     ),
-    NeuronColumn(
-        "unit", "Unit", "count", "Number of the neuron within its layer.", "unit", lowest=0.0
-    ),
+    NeuronColumn("unit", "Unit", "count", "Number of the neuron within its layer.", "unit"),
     NeuronColumn(
         "match",
         "Match",
         "number",
         "Cosine of the query and the neuron's concept vector.",
         "concept vector",
-        -1.0,
-        1.0,
         is_ranged=True,
         is_coloured=True,
     ),
@@ -124,8 +113,6 @@ _DECLARED = (
         "share",
         "Share of random image sets that match the query less well.",
         "percentile",
-        0.0,
-        1.0,
     ),
     NeuronColumn(
         "score",
@@ -141,7 +128,6 @@ _DECLARED = (
         "number",
         "Score of the best label minus that of the second.",
         "margin",
-        lowest=0.0,
         is_ranged=True,
     ),
     NeuronColumn(
@@ -150,8 +136,6 @@ _DECLARED = (
         "share",
         "Share of random image sets whose best label scores lower.",
         "percentile",
-        0.0,
-        1.0,
         is_ranged=True,
         is_coloured=True,
     ),
@@ -169,8 +153,6 @@ _DECLARED = (
         "share",
         "Share of probe images on which the neuron is active.",
         "density",
-        0.0,
-        1.0,
         is_ranged=True,
         is_coloured=True,
     ),
@@ -215,8 +197,6 @@ _DECLARED = (
         "number",
         "Chance that an image with the concept excites the neuron more than one without.",
         "AUROC",
-        0.0,
-        1.0,
         is_ranged=True,
         is_coloured=True,
     ),
@@ -226,8 +206,6 @@ _DECLARED = (
         "number",
         "Correlation of activation with the concept column.",
         "Pearson correlation",
-        -1.0,
-        1.0,
         is_ranged=True,
         is_coloured=True,
     ),
@@ -237,8 +215,6 @@ _DECLARED = (
         "number",
         "Average precision of finding images with the concept by activation.",
         "AUPRC",
-        0.0,
-        1.0,
         is_ranged=True,
     ),
 )

@@ -76,9 +76,7 @@ def images(bundle: Bundle, view: View) -> None:
             key="_show",
             required=True,
             label_visibility="collapsed",
-            on_change=lambda: set_params(
-                show="" if st.session_state["_show"] == SHOWS[0] else st.session_state["_show"]
-            ),
+            on_change=lambda: set_params(show=st.session_state["_show"]),
         )
         st.toggle(
             "Hide near-duplicates",

@@ -14,7 +14,7 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
-from csp_engine.views.address import View, pick, read_view
+from csp_engine.views.address import PARAMETERS, VERSION, View, pick, read_view
 from pages.ui.parts.cards import asset, base_url, markdown_text, page_url, plain, show
 from pages.ui.shell import problems, store
 
@@ -85,6 +85,8 @@ def link(page: str, label: str, params: Mapping[str, str]) -> None:
 
 
 def set_params(**changes: str | int) -> None:
-    """Change the URL of this page, as one step of the browser's history; empty values go."""
-    merged = {**st.query_params.to_dict(), **{k: str(v) for k, v in changes.items()}, "v": "1"}
-    st.query_params.from_dict({key: value for key, value in merged.items() if value})
+    """Change the URL of this page, as one step of the browser's history; defaults are left out."""
+    merged = st.query_params.to_dict() | {key: str(value) for key, value in changes.items()}
+    defaults = {name: parameter.default for name, parameter in PARAMETERS.items()}
+    kept = {key: value for key, value in merged.items() if value not in ("", defaults.get(key))}
+    st.query_params.from_dict({**kept, "v": VERSION})

@@ -15,7 +15,6 @@ from csp_engine.views.address import (
     ALL_LAYERS,
     MAX_QUERY,
     ONLY,
-    PARAMETERS,
     REVIEWS,
     Narrowing,
     Range,
@@ -209,7 +208,7 @@ def _box(widget: Any, label: str, name: str, value: str, **looks: Any) -> None:
 
     def changed() -> None:
         held = st.session_state[f"_{name}"] or ""
-        set_params(**{name: "" if held == PARAMETERS[name].default else held})
+        set_params(**{name: held})
 
     widget(label, key=f"_{name}", on_change=changed, **looks)
 

@@ -11,13 +11,10 @@ from csp_engine.cli.declared import takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.jobs.options import OPTIONS
+from csp_engine.methods import METHODS
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
-
-
-MOST_CUT = 0.1
-"""Share of an image that preprocessing may cut away without a word."""
 
 
 @takes(OPTIONS.values())
@@ -117,7 +114,7 @@ def label(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="csp, semanticlens, clip_dissect; replaces the bundle's methods."),
+        typer.Option(help=f"{', '.join(METHODS)}; replaces the bundle's methods."),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Start from a preset instead of the bundle's recipe.")

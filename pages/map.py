@@ -54,7 +54,7 @@ def main() -> None:
         colour, note = pick("colour", st.query_params.get("colour") or default, columns)
         area, area_note = read_area(st.query_params)
         problems.notes(tuple(n for n in (note, area_note) if n))
-        head(bundle, view, laid, len(rows))
+        head(view, laid, len(rows))
         controls(bundle, view, columns, colour)
         picked, drawn = neuron_map.draw(bundle, view, rows, colour, area)
         if picked is not None:
@@ -77,7 +77,7 @@ def without_map(view: View) -> None:
     link("layer", "All neurons as a table", {"bundle": view.bundle, "v": "1"})
 
 
-def head(bundle: Bundle, view: View, laid: Projection, n_points: int) -> None:
+def head(view: View, laid: Projection, n_points: int) -> None:
     """What the map shows, and how far it can be trusted."""
     how = "UMAP" if laid.kind == "umap" else "Principal components"
     kept = ""

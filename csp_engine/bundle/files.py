@@ -139,20 +139,6 @@ class StageFiles:
             )
         return record.facts[name]
 
-    def param(self, stage: str, name: str) -> Any:
-        """A parameter that a stage was made with.
-
-        Raises:
-            BundleError: if the manifest does not say.
-        """
-        record = self.stage(stage)
-        if name not in record.params:
-            raise BundleError(
-                f"Bundle {self.name} is damaged: its {MANIFEST_NAME} does not say with which "
-                f"{name} stage {stage!r} was made; restore it from a copy, or build it again."
-            )
-        return record.params[name]
-
     def opened(self, stage: str, name: str) -> BinaryIO:
         """One file of a stage, open, of the size that the manifest lists.
 

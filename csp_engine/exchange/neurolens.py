@@ -196,7 +196,7 @@ def _read_run(folder: Path, target: str, image_set: str, encoder: str) -> NeuroL
         contrast,
         _text_paths(encoder_path / "text_embds"),
     )
-    _check_against_arrays(found, activations)
+    _check_against_arrays(found)
     return found
 
 
@@ -282,12 +282,12 @@ def _paired(
     return exemplars, contrast
 
 
-def _check_against_arrays(found: NeuroLensOutput, activations: Any) -> None:
+def _check_against_arrays(found: NeuroLensOutput) -> None:
     """Compare tables with arrays and fill in how many quiet images each listed unit has."""
     scale = 0.0
     worst = 0.0
     image_uk, partner_uk = found.exemplars.image_uk, found.contrast.image_ukj[:, :, 0]
-    for first, block in _column_blocks(activations, found):
+    for first, block in _column_blocks(found):
         rows = slice(first, first + block.shape[1])
         scale = max(scale, float(np.abs(block).max(initial=0)))
         real_uk = np.arange(image_uk.shape[1]) < found.exemplars.count_u[rows, None]
@@ -319,7 +319,7 @@ def _check_against_arrays(found: NeuroLensOutput, activations: Any) -> None:
 
 
 def _column_blocks(
-    activations: Any, found: NeuroLensOutput, block_bytes: int = 1 << 28
+    found: NeuroLensOutput, block_bytes: int = 1 << 28
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Columns of the listed units; each pass over the store takes as many as fit."""
     per_block = max(1, block_bytes // max(1, 4 * found.n_images))

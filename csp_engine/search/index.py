@@ -99,7 +99,7 @@ def build_index(
     index.add_with_ids(kept_md, row_m)
     if kind == "ivf":
         inner.make_direct_map()
-    recall = 1.0 if kind == "flat" else _recall_at_10(index, kept_md, row_m, seed)
+    recall = 1.0 if kind == "flat" else _recall_at_10(index, kept_md, seed)
     return BuiltIndex(index, recall, kind)
 
 
@@ -262,7 +262,7 @@ def _rank_rows(index: Any, query_d: np.ndarray, row_m: np.ndarray, n: int) -> Ne
     return NearestRows(row_m[order], score_m[order])
 
 
-def _recall_at_10(index: Any, kept_md: np.ndarray, row_m: np.ndarray, seed: int) -> float:
+def _recall_at_10(index: Any, kept_md: np.ndarray, seed: int) -> float:
     """Share of the true ten nearest that the index finds; an equally near vector counts too."""
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(len(kept_md), min(RECALL_QUERIES, len(kept_md)), replace=False))

@@ -18,7 +18,6 @@ from csp_engine.demo.simulator.captions import (
     WORDINGS,
     Caption,
     caption,
-    is_true,
     vocabulary,
 )
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table, draw_cases
@@ -26,6 +25,16 @@ from csp_engine.demo.training import encoder
 
 NEGATIONS = {"no", "not", "none", "never", "without", "absent", "absence", "lacks", "lacking",
              "free", "missing", "nothing", "un", "non"}  # fmt: skip
+
+
+def is_true(captions, concepts):
+    """Which caption is true of which photograph, from the table of ``concept_table``."""
+    column = {name: concepts[name].to_numpy(bool) for name in CONCEPTS}
+    true_nt = np.ones((len(concepts), len(captions)), bool)
+    for t, each in enumerate(captions):
+        for name in each.concepts:
+            true_nt[:, t] &= column[name]
+    return true_nt
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Bool
 
-from csp_engine.demo.simulator.cases import CONCEPTS, PATCH_COLOURS
+from csp_engine.demo.simulator.cases import PATCH_COLOURS
 
 _COLOUR_WORDS = {
     "blue": ("blue", "azure", "bright blue"),
@@ -222,16 +220,6 @@ def caption(
         filler = FILLERS[int(rng.integers(len(FILLERS)))]
         text = f"{filler}, {text}" if rng.random() < 0.5 else f"{text}, {filler}"
     return Caption(text, said)
-
-
-def is_true(captions: Sequence[Caption], concepts: pd.DataFrame) -> Bool[np.ndarray, "n t"]:
-    """Which caption is true of which photograph, from the table of ``concept_table``."""
-    column = {name: concepts[name].to_numpy(bool) for name in CONCEPTS}
-    true_nt = np.ones((len(concepts), len(captions)), bool)
-    for t, each in enumerate(captions):
-        for name in each.concepts:
-            true_nt[:, t] &= column[name]
-    return true_nt
 
 
 def vocabulary() -> list[str]:

@@ -74,7 +74,7 @@ def _truth(bundle: Bundle, neuron: NeuronRef) -> list[NeuronFact]:
     concept = pd.NA if truth is None else truth.units["true_concept"].iloc[neuron.unit]
     if pd.isna(concept):
         return []
-    return [NeuronFact("Truth", str(concept), {"true_concept": str(concept)}, "ground truth")]
+    return [NeuronFact("Truth", str(concept), {"true_concept": str(concept)}, "true concept")]
 
 
 def _exemplars(activation_k: np.ndarray) -> NeuronFact:

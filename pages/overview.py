@@ -13,6 +13,7 @@ from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.neuron.label import BestLabel, best_label
 from csp_engine.views.places import places
+from csp_engine.views.sentence import listed
 from pages.ui.overview import layers
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import Packs, facts, plain, show, tile_grid
@@ -32,7 +33,7 @@ def main() -> None:
     method = methods[0] if methods else view.method
     with st.container(horizontal=True, vertical_alignment="bottom"):
         with st.container():
-            models = ", ".join(bundle.model_names)
+            models = listed(bundle.model_names)
             n_neurons = sum(
                 bundle.n_units(m, layer) for m in bundle.model_names for layer in bundle.layers(m)
             )

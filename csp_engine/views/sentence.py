@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Some names or phrases in a row: "a, b and c"."""
+    *before, last = parts or [""]
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 @dataclass(frozen=True, slots=True)

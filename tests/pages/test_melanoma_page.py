@@ -84,8 +84,8 @@ def test_accuracy_is_what_the_bundle_holds_with_its_interval(serve, case_bundle)
             assert f"{model} · {row['slice']}" in shown
             assert f"{100 * row['low']:.0f} % to {100 * row['high']:.0f} %" in shown
     assert "92 % of <i>artefact</i>" in shown
-    assert "48 % of <i>counter-artefact</i> images: 44 points lower" in shown
-    assert "4 points lower (95 % interval of the fall: −" in shown
+    assert "48 % of <i>counter-artefact</i> images, a change of −44 percentage points" in shown
+    assert "a change of −4 percentage points (95 % interval: −" in shown
 
 
 def test_every_neuron_has_the_alignment_of_the_formula(case_bundle):

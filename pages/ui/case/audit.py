@@ -24,6 +24,7 @@ from csp_engine.views.case.audit import (
 from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.neuron.label import best_label
 from csp_engine.views.neuron.shared import shared
+from csp_engine.views.sentence import listed
 from csp_engine.views.table.rows import neuron_ids
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, theme
@@ -108,7 +109,10 @@ def alignment(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
 
 def counts(view: View, case: Case) -> None:
     """How many of each kind, and the unexpected ones by name."""
-    each = [f"<b>{numbers.count(len(case.of_kind(kind)))}</b> {kind}" for kind in case.kinds]
+    first, *rest = [
+        (f"<b>{numbers.count(len(case.of_kind(kind)))}</b>", kind) for kind in case.kinds
+    ]
+    each = [f"{first[0]} are {first[1]}", *(f"{n} {kind}" for n, kind in rest)]
     rows = case.of_kind("unexpected").head(N_UNEXPECTED)
     links = []
     for _, row in rows.iterrows():
@@ -118,7 +122,7 @@ def counts(view: View, case: Case) -> None:
             f"({plain(signed_share(row['share']))})"
         )
     named = f" The most influential unexpected ones: {', '.join(links)}." if links else ""
-    lead(f"Of these neurons, {each[0]}, {each[1]} and {each[2]}.{named}{true_of_unexpected(case)}")
+    lead(f"Of these neurons, {listed(each)}.{named}{true_of_unexpected(case)}")
 
 
 def true_of_unexpected(case: Case) -> str:
@@ -128,14 +132,13 @@ def true_of_unexpected(case: Case) -> str:
         return ""
     found = rows["truth"].value_counts()
     parts = [
-        f"{numbers.count(n)} to {plain(name) if name else 'no known concept clearly'}"
+        f"{plain(name) if name else 'none'} ({numbers.count(n)})"
         for name, n in found.head(3).items()
     ]
     n_other = int(found.iloc[3:].sum())
-    parts += [f"{numbers.count(n_other)} to others"] if n_other else []
+    parts += [f"others ({numbers.count(n_other)})"] if n_other else []
     return (
-        f" By their {words.term('true concept', 'true concepts')}, the unexpected ones "
-        f"respond: {', '.join(parts)}."
+        f" {words.term('true concept', 'True concepts')} of the unexpected ones: {listed(parts)}."
     )
 
 
@@ -321,7 +324,7 @@ def neuron(bundle: Bundle, view: View, case: Case, row: pd.Series, at: int) -> N
 def recorded(bundle: Bundle, found: NeuronRef) -> list[str]:
     """What is recorded about the exemplars more often than chance would have it, in words."""
     named = [
-        f"{row.name} {numbers.share(row.share)} (of all {numbers.share(row.base)})"
+        f"{row.name} {numbers.share(row.share)} (all images {numbers.share(row.base)})"
         for row in shared(bundle, store.MEMO, found).striking[:N_SHARED]
     ]
-    return [f"recorded of its exemplars: {', '.join(named)}"] if named else []
+    return [f"its exemplars show {', '.join(named)}"] if named else []

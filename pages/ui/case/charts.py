@@ -40,7 +40,7 @@ def lead(text: str) -> None:
 
 def points(share: float) -> str:
     """A difference of shares in percentage points."""
-    return f"{100 * share:.0f}".replace("-", "−")
+    return f"{round(100 * share)}".replace("-", "−")
 
 
 def figure_text(text: object, limit: int = 60) -> str:

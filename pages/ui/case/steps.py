@@ -67,13 +67,12 @@ def fallen(tables: dict[str, pd.DataFrame]) -> list[str]:
     """How far each classifier falls between the best and the worst slice of the first, as HTML."""
     told = []
     for fall in falls(tables):
-        n_points = round(abs(100 * fall.gap))
         told.append(
             f"<b>{plain(fall.model)}</b> is right on {numbers.share(fall.high.share)} of "
             f"<i>{plain(fall.best)}</i> images and on {numbers.share(fall.low.share)} of "
-            f"<i>{plain(fall.worst)}</i> images: {n_points} point{'' if n_points == 1 else 's'} "
-            f"{'lower' if fall.gap >= 0 else 'higher'} (95 % interval of the fall: "
-            f"{points(fall.least)} to {points(fall.most)})."
+            f"<i>{plain(fall.worst)}</i> images, a change of "
+            f"{points(-fall.gap)} percentage points (95 % interval: {points(-fall.most)} to "
+            f"{points(-fall.least)})."
         )
     n_slices = len(next(iter(tables.values())))
     if told and n_slices > N_FEW_SLICES:

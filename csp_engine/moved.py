@@ -69,7 +69,7 @@ MOVED = {
     "pipeline.truth": "pipeline.added.truth",
     "preprocessing": "networks.loading.preprocessing",
     "projection": "search.projection",
-    "provenance": "views.provenance",
+    "provenance": "views.overview.provenance",
     "recipe": "pipeline.recipe",
     "sae": "networks.sae",
     "scoring": "methods",

@@ -6,12 +6,13 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers
 from csp_engine.methods import method_title
-from csp_engine.views import glossary, provenance
+from csp_engine.views import glossary
 from csp_engine.views.address import View
 from csp_engine.views.finding.examples import example_queries, showcase
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.neuron.label import BestLabel, best_label
+from csp_engine.views.overview import provenance
 from csp_engine.views.places import places
 from csp_engine.views.sentence import listed
 from pages.ui.overview import layers

@@ -194,7 +194,7 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
 
 def _report(bundle: Bundle, as_json: bool) -> None:
     from csp_engine.bundle import kinds
-    from csp_engine.views.unused import unused_files
+    from csp_engine.views.overview.unused import unused_files
 
     unused = unused_files(bundle)
     summary = {

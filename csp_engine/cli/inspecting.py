@@ -82,7 +82,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     """
     from csp_engine.audits.registered import AUDITS
     from csp_engine.bundle import Bundle, kinds
-    from csp_engine.views.unused import unused_files
+    from csp_engine.views.overview.unused import unused_files
 
     opened = Bundle.open(bundle)
     manifest, unused = opened.manifest, unused_files(opened)

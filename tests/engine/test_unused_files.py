@@ -11,8 +11,8 @@ from csp_engine.bundle import Bundle, verify
 from csp_engine.cli import main
 from csp_engine.cli.building import _report
 from csp_engine.errors import BundleError, CspError, InputError, shortened
-from csp_engine.views.provenance import provenance
-from csp_engine.views.unused import unused_files
+from csp_engine.views.overview.provenance import provenance
+from csp_engine.views.overview.unused import unused_files
 from tests.worlds import toys
 
 

@@ -12,8 +12,8 @@ import pytest
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
 from csp_engine.views.finding.examples import example_queries
-from csp_engine.views.layers import layer_states
 from csp_engine.views.memo import Memo
+from csp_engine.views.overview.layers import layer_states
 from pages.ui.shell import store
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.worlds.hostile_world import HOSTILE, LONG

@@ -19,7 +19,7 @@ from csp_engine.types import NeuronRef, Progress, silent
 from csp_engine.views.images.choices import NO_EXEMPLARS
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.shared import N_SHOWN, by_chance
-from csp_engine.views.provenance import provenance
+from csp_engine.views.overview.provenance import provenance
 
 if TYPE_CHECKING:
     from jinja2 import Environment

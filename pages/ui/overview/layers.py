@@ -6,7 +6,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views.address import View
-from csp_engine.views.layers import FLAGS, layer_states
+from csp_engine.views.overview.layers import FLAGS, layer_states
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import reviewer as reviews

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.views.unused import unused_files
+from csp_engine.views.overview.unused import unused_files
 
 
 def provenance(bundle: Bundle) -> list[tuple[str, str]]:

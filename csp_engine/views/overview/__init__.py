@@ -1,0 +1,1 @@
+"""What the overview says of a whole bundle: its layers, how it was made, what it left out."""

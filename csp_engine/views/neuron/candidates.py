@@ -66,7 +66,7 @@ class CandidateLabels:
         return "reliable" if self.is_reliable else "not reliable"
 
     @property
-    def above_null(self) -> str:
+    def percentile_of_best(self) -> str:
         """The percentile of the first label as the best of all labels, or a dash."""
         return self._percentile(self.best_percentile)
 

@@ -59,7 +59,7 @@ def by_method(found: list[CandidateLabels]) -> str:
             f"<tr{'' if each.is_reliable else ' class=quiet'}>{title}<td class='text'>"
             f"<span dir='auto'>{plain(best.text)}</span> {badge(each.trust, kind)}</td>"
             f"<td>{numbers.score(best.score)}</td><td>{numbers.score(best.margin)}</td>"
-            f"<td>{each.above_null}</td></tr>"
+            f"<td>{each.percentile_of_best}</td></tr>"
         )
     head = (
         f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best "

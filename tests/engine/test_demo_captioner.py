@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from csp_engine.captioners import load_captioner
-from csp_engine.demo.training.captioner import (
-    KINDS,
-    NOTHING,
-    NeuronSimulator,
-    measure_captioner,
-    train_captioner,
-)
+from csp_engine.demo.training.captioner import NOTHING, measure_captioner, train_captioner
+from csp_engine.demo.training.simulated_neurons import KINDS, NeuronSimulator
 from csp_engine.errors import InputError
 
 PHRASES = {

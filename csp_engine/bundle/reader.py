@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -300,14 +301,24 @@ class Bundle(StageFiles):
         """The FAISS index over concept vectors of one method."""
         return self.file(kinds.INDEX.name(method), "index.faiss")
 
-    def index_content(self, method: str, most: int = 1 << 28) -> bytes | None:
-        """The bytes of that index, or None where they are too many to hold in memory."""
+    def index(self, method: str, most: int = 1 << 28) -> Any:
+        """That index as FAISS reads it; memory-mapped where it is too large to hold in memory.
+
+        Raises:
+            RuntimeError: if FAISS does not know it as an index; MemoryError and AttributeError too.
+        """
+        import faiss
+
         stage, name = kinds.INDEX.name(method), "index.faiss"
         n_bytes = self.listed(stage, name).bytes
         if n_bytes <= IN_MEMORY:
-            return self.content(stage, name)
-        handle = self.kept_open(stage, name)
-        return os.pread(handle.fileno(), n_bytes, 0) if n_bytes <= most else None
+            content = self.content(stage, name)
+        else:
+            handle = self.kept_open(stage, name)
+            if n_bytes > most:
+                return faiss.read_index(str(self.index_path(method)), faiss.IO_FLAG_MMAP)
+            content = os.pread(handle.fileno(), n_bytes, 0)
+        return faiss.deserialize_index(np.frombuffer(content, np.uint8))
 
     def index_rows(self, method: str) -> pd.DataFrame:
         """Model, layer and unit of each row of the index."""

@@ -166,12 +166,8 @@ def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
         BundleError: if the bundle has no such index, or its file is not an index.
     """
     rows = bundle.index_rows(method)
-    content = bundle.index_content(method)
     try:
-        if content is None:
-            index = faiss.read_index(str(bundle.index_path(method)), faiss.IO_FLAG_MMAP)
-        else:
-            index = faiss.deserialize_index(np.frombuffer(content, np.uint8))
+        index = bundle.index(method)
         fault = _fault_of_index(bundle, method, index, rows)
     except (RuntimeError, MemoryError, OverflowError, AttributeError):
         fault = "is no FAISS index"

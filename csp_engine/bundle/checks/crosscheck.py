@@ -235,14 +235,9 @@ def _labels(stage: str, held: Any, fresh: Any, rows: np.ndarray) -> Found:
 def _index(bundle: Bundle, method: str) -> Found:
     """Every vector of the search index."""
     stage = kinds.INDEX.name(method)
-    content = bundle.index_content(method)
     try:
-        if content is None:
-            index = faiss.read_index(str(bundle.index_path(method)), faiss.IO_FLAG_MMAP)
-        else:
-            index = faiss.deserialize_index(np.frombuffer(content, np.uint8))
-        held: Any = index
-        id_m = faiss.vector_to_array(held.id_map)
+        index = bundle.index(method)
+        id_m = faiss.vector_to_array(index.id_map)
     except (RuntimeError, MemoryError, AttributeError) as error:
         raise BundleError(f"index.faiss is no FAISS index ({type(error).__name__})") from None
     rows = bundle.index_rows(method)

@@ -33,11 +33,12 @@ def _made_from(statistics: Sequence[Statistic], model: str, layer: str) -> list[
 
 def _make(run: Run, statistics: Sequence[Statistic], model: str, layer: str) -> Made:
     needs = _all_needs(statistics)
+    what = "audit" if statistics is TOGETHER else statistics[0].name
     columns, arrays = measure_units(
         list(statistics),
         layer_evidence(run, model, layer, f"Statistic {statistics[0].name!r}", needs),
         run.recipe.n_score,
-        progress=lambda _, done, total: run.progress(f"audit of {layer}", done, total),
+        progress=lambda _, done, total: run.progress(f"{what} of {layer}", done, total),
     )
     return Made(tables={"units": pd.DataFrame(columns)}, arrays=arrays)
 

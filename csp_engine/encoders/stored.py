@@ -83,15 +83,19 @@ class PrecomputedEncoder:
             raise InputError(
                 f"Image name {twice!r} stands twice in {folder}; names must be unique."
             )
+        self._image_names = image_names
         self._short_row = _unique(
             [(Path(n).name, r) for r, n in enumerate(image_names)]
             + [(Path(n).stem, r) for r, n in enumerate(image_names) if Path(n).suffix]
         )
         self._text_names = text_names
         self._text_row = {name: row for row, name in reversed(list(enumerate(text_names)))}
-        self._key_row = {
-            _text_key(name): row for row, name in reversed(list(enumerate(text_names)))
-        }
+        for row, name in enumerate(text_names):
+            if not np.array_equal(self._text_td[row], self._text_td[self._text_row[name]]):
+                raise InputError(
+                    f"Text {name!r} stands twice in {folder} with different vectors; keep one."
+                )
+        self._key_row = self._rows_of_keys(text_names)
         self.description: dict[str, Any] = {
             "kind": "precomputed",
             "source": f"folder {folder.name}",
@@ -103,6 +107,17 @@ class PrecomputedEncoder:
             "dim": self.dim,
         }
         self.fingerprint = fingerprint(self.description)
+
+    def _rows_of_keys(self, text_names: Sequence[str]) -> dict[str, int]:
+        """Texts in any case, unless several with different vectors are spelt alike."""
+        rows: dict[str, list[int]] = {}
+        for row, name in enumerate(text_names):
+            rows.setdefault(_text_key(name), []).append(row)
+        return {
+            key: found[0]
+            for key, found in rows.items()
+            if all(np.array_equal(self._text_td[row], self._text_td[found[0]]) for row in found)
+        }
 
     @staticmethod
     def _read(role: str, files: Mapping[str, Path | list[str]]) -> tuple[np.ndarray, list[str]]:
@@ -152,16 +167,21 @@ class PrecomputedEncoder:
         raise InputError(f"{self.spec} holds stored vectors and cannot embed a new image.")
 
     def lookup_images(
-        self, files: Sequence[str], sha256: Sequence[str] | None = None
+        self,
+        files: Sequence[str],
+        sha256: Sequence[str] | None = None,
+        among: Sequence[str] | None = None,
     ) -> Float32[np.ndarray, "n d"]:
         """The stored vectors of these images.
 
         Args:
             files: paths as the probe set lists them.
             sha256: their content hashes; tried where a path is not listed.
+            among: all paths that the probe set lists, unreadable ones too: a file name that
+                several of them share says nothing.
 
         Raises:
-            InputError: if an image has no vector.
+            InputError: if an image has no vector, or one vector would serve different images.
         """
         rows, absent = [], []
         for i, file in enumerate(files):
@@ -180,7 +200,36 @@ class PrecomputedEncoder:
                 f"{absent[0]!r}; {len(self._image_row)} exist, near it: "
                 f"{nearest(absent[0], list(self._image_row))}."
             )
+        self._require_one_image_each(files, sha256, among, rows)
         return self._image_nd[rows]
+
+    def _require_one_image_each(
+        self,
+        files: Sequence[str],
+        sha256: Sequence[str] | None,
+        among: Sequence[str] | None,
+        rows: Sequence[int],
+    ) -> None:
+        """Refuse a vector that different images are named by; exact copies may share one."""
+        users: dict[int, dict[str, str]] = {}
+        for i, (file, row) in enumerate(zip(files, rows, strict=True)):
+            users.setdefault(row, {}).setdefault(file if sha256 is None else sha256[i], file)
+        others = set(among or ()) - set(files)
+        by_name: dict[str, str] = {}
+        for other in sorted(others, reverse=True):
+            by_name[Path(other).name] = by_name[Path(other).stem] = other
+        for file, row in zip(files, rows, strict=True):
+            found = list(users[row].values())
+            is_by_name = self._image_names[row] not in (file, *users[row])
+            if len(found) == 1 and is_by_name:
+                twin = by_name.get(Path(file).name, by_name.get(Path(file).stem))
+                found += [] if twin is None else [twin]
+            if len(found) > 1:
+                raise InputError(
+                    f"One stored vector, named {self._image_names[row]!r}, fits "
+                    f"{found[0]!r} and {found[1]!r}, which are different images; "
+                    "name vectors by the images' paths or sha256."
+                )
 
     def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "t d"]:
         """The stored vectors of these texts, in any case.

@@ -6,7 +6,7 @@ units and treats each unit by itself, so results do not depend on how a layer is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -56,7 +56,11 @@ class UnitStatistics:
 
 
 def rank_exemplars(
-    acts_un: Float32[np.ndarray, "u n"], n_exemplars: int, *, first_unit: int = 0
+    acts_un: Float32[np.ndarray, "u n"],
+    n_exemplars: int,
+    *,
+    first_unit: int = 0,
+    copy_of_n: Int32[np.ndarray, " n"] | None = None,
 ) -> Exemplars:
     """The images that activate each unit most, strongest first, ties to the lower image id.
 
@@ -67,12 +71,21 @@ def rank_exemplars(
         acts_un: activations of a run of units.
         n_exemplars: ranks per unit; rows with fewer qualifying images have a smaller ``count_u``.
         first_unit: number of the first row within its layer, for messages.
+        copy_of_n: for each image the lowest with the same content; of such copies only that one
+            qualifies. Without it all do, as in the published code.
 
     Raises:
         InputError: if ``n_exemplars`` < 1, there is no image, or an activation is not finite.
     """
     if n_exemplars < 1:
         raise InputError(f"{n_exemplars} exemplars per unit is too few; ask for at least 1.")
+    if copy_of_n is not None:
+        first_m = np.flatnonzero(copy_of_n == np.arange(len(copy_of_n))).astype(np.int32)
+        if len(first_m) < len(copy_of_n):
+            among = rank_exemplars(acts_un[:, first_m], n_exemplars, first_unit=first_unit)
+            is_there_uk = np.arange(n_exemplars) < among.count_u[:, None]
+            image_uk = np.where(is_there_uk, first_m[among.image_uk], 0).astype(np.int32)
+            return replace(among, image_uk=image_uk)
     n_units, n_images = acts_un.shape
     _require_images(n_images)
     image_uk = np.zeros((n_units, n_exemplars), np.int32)

@@ -18,9 +18,10 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.layer_names import chosen_layers, layer_path
-from csp_engine.cells import csv_text, original
+from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.files import replacing
+from csp_engine.tables import key_of, read_table
 from csp_engine.types import LayerId, NeuronRef
 
 COLUMNS = (
@@ -164,15 +165,8 @@ def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
         raise InputError(
             f"There is no label table at {path}; give a CSV, TSV, JSONL or Parquet file."
         )
-    read = _by_format(_READERS, path.suffix.removeprefix("."), path)
-    try:
-        raw = read(path)
-    except (ValueError, OSError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path.name} cannot be read as {path.suffix.removeprefix('.').upper()} ({reason})."
-        ) from error
-    raw.columns = [str(c).strip().lower().replace(" ", "_") for c in raw.columns]
+    raw = read_table(path).rows
+    raw.columns = [key_of(str(c)) for c in raw.columns]
     rows = _long_rows(raw, path.name, layer)
     rows["rank"] = _ranks(rows, path.name)
     kept = ["layer", "unit", "rank", "description", "score"]
@@ -229,29 +223,10 @@ def _write_parquet(rows: pd.DataFrame, path: Path) -> None:
     rows.to_parquet(path, index=False)
 
 
-def _read_delimited(path: Path, delimiter: str) -> pd.DataFrame:
-    # Everything as text: "null", "nan" and "none" are labels like any other.
-    read = pd.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    return read.map(original)
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    rows = [json.loads(line) for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("each line must be one JSON object")
-    return pd.DataFrame(rows)
-
-
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
     "csv": _write_csv,
     "parquet": _write_parquet,
     "jsonl": _write_jsonl,
-}
-_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    "csv": lambda path: _read_delimited(path, ","),
-    "tsv": lambda path: _read_delimited(path, "\t"),
-    "jsonl": _read_jsonl,
-    "parquet": pd.read_parquet,
 }
 
 

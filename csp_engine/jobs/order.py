@@ -16,8 +16,10 @@ from csp_engine.errors import CspError, InputError
 from csp_engine.jobs.allowed import Allowed
 from csp_engine.jobs.options import BY_FIELD, expanded
 from csp_engine.pipeline.recipe import PRESETS, named_recipe
+from csp_engine.probe.beside import described_by
+from csp_engine.probe.columns import choose_columns
 from csp_engine.probe.folders import walk_images
-from csp_engine.probe.listing import TABLE_EXTENSIONS, choose_columns, read_table
+from csp_engine.probe.listing import TABLE_EXTENSIONS, read_table
 from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
 
 MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "open_clip/", "python:")
@@ -68,7 +70,7 @@ def look_at_images(source: Path) -> ImagesSeen:
     if source.suffix.lower() not in TABLE_EXTENSIONS:
         raise InputError(
             f"{source.name!r} is neither a folder nor a table; give a folder of images, "
-            "a .csv or a .parquet file."
+            f"or a file that ends in {', '.join(TABLE_EXTENSIONS)}."
         )
     given = read_table(source)
     return ImagesSeen(len(given), 0, tuple(given.columns))
@@ -229,7 +231,7 @@ class BuildOrder:
         if seen.columns:
             columns = {role: column or None for role, column in asked.items()}
             choose_columns(read_table(source), columns, source.name)
-        elif any(asked.values()) or self.image_root:
+        elif self.image_root or (any(asked.values()) and described_by(source) is None):
             raise InputError(
                 f"{self.images!r} is a folder, which has no columns and no image root; clear them."
             )

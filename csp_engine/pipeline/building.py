@@ -12,6 +12,7 @@ from pathlib import Path
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.bundle.checks.crosscheck import contradictions
 from csp_engine.captioners import Captioner, require_encoder
+from csp_engine.pipeline.copies import require_different_images
 from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.request import BuildRequest, require_columns, require_enough_images
@@ -40,6 +41,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     n_listed = len(request.probe.table)
     require_enough_images(n_listed, request.recipe, "lists")
     require_columns(request.recipe, request.probe)
+    require_different_images(request.probe, request.recipe)
     require_telling_names(request)
     captioner, encoder = request.captioner, request.encoder
     if captioner is not None:

@@ -6,6 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
+from csp_engine.bundle import kinds
 from csp_engine.captioners import Captioner
 from csp_engine.errors import InputError
 from csp_engine.pipeline.registered import STAGES
@@ -49,10 +50,23 @@ def _is_of_layer(stage: Stage) -> bool:
     return stage.kind.of[:2] == ("model", "layer")
 
 
+def _look_the_same(run: Run, n_images: int) -> bool:
+    """Whether all images are near-duplicates, or the same once they are small."""
+    groups = run.bundle.table(kinds.IMAGES.name(), "images")["duplicate_group"]
+    if groups.nunique() == 1:
+        return True
+    return len({run.bundle.thumbnail(image) for image in range(n_images)}) == 1
+
+
 def _require_telling_vectors(run: Run) -> None:
     """Refuse an encoder that cannot tell images apart; all that follows would mean nothing."""
     sample_nd = np.asarray(run.bundle.image_vectors()[:256])
     if len(sample_nd) > 1 and float(np.ptp(sample_nd, axis=0).max()) < 1e-6:
+        if _look_the_same(run, len(sample_nd)):
+            raise InputError(
+                f"The images of {run.described.get('probe', {}).get('name', 'the probe set')} all "
+                "look the same, so nothing can be told about neurons; give images that differ."
+            )
         raise InputError(
             "The encoder gives the same vector for every image; check its weights and "
             "preprocessing, or choose another with --encoder."

@@ -25,7 +25,8 @@ class Recipe:
             ``quantile:q`` or ``max:f`` (fraction of the neuron's maximum).
         n_partners: contrast images per exemplar.
         reuse: whether one image may be the partner of several exemplars of a neuron.
-        exclude_near_duplicates: never pair an exemplar with a near copy of itself.
+        exclude_near_duplicates: never pair an exemplar with a near copy of itself, and count exact
+            copies of an image once among the exemplars.
         exclude_same_group: never pair images of the same group id (lesion, patient).
         gamma: share of the contrast projection that CSP removes, in [0, 1].
         weighting: of exemplars in CSP: ``none``, ``raw`` (activation), ``clamp0`` or ``rank``.

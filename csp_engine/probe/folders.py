@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from csp_engine.errors import InputError
+from csp_engine.probe.beside import NAMES
 from csp_engine.probe.formats import image_endings, is_image_name, lacking
 
 SPLIT_NAME = re.compile(
@@ -54,7 +55,8 @@ def list_folder(root: Path) -> Folder:
     """
     images, others = [], []
     for file, is_image in _files_below(root, "", (os.path.realpath(root),)):
-        (images if is_image else others).append(file)
+        if is_image or PurePosixPath(file).name not in NAMES:
+            (images if is_image else others).append(file)
     left_out = _by_ending(others)
     if not images:
         there = f"; it holds {count_in_words(left_out)}" if left_out else ""

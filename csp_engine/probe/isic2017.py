@@ -10,8 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from csp_engine.errors import InputError
+from csp_engine.probe.columns import ROLE_COLUMNS
 from csp_engine.probe.folders import image_files
-from csp_engine.probe.listing import ROLE_COLUMNS, cell_text, read_table
+from csp_engine.probe.listing import read_table
+from csp_engine.tables import cell_text, key_of
 
 ARTEFACTS = ("dark_corner", "hair", "gel_border", "gel_bubble", "ruler", "ink", "patches")
 """What a photograph may show beside the lesion, by the names of the published annotations."""
@@ -132,15 +134,15 @@ class _Known:
     def add_table(self, path: Path, required: Sequence[str]) -> int:
         """Take a table in; how many of its rows are photographs that are here."""
         table = read_table(path)
-        by_lower = {column.lower(): column for column in table.columns}
-        ids = next((by_lower[name] for name in ROLE_COLUMNS["path"] if name in by_lower), None)
+        by_key = {key_of(column): column for column in table.columns}
+        ids = next((by_key[name] for name in ROLE_COLUMNS["path"] if name in by_key), None)
         if ids is None:
             raise InputError(
                 f"Table {path.name!r} has no column of image names such as 'image_id'; "
                 f"it has {', '.join(table.columns)}."
             )
         columns = {
-            name: next((by_lower[alias] for alias in aliases if alias in by_lower), None)
+            name: next((by_key[alias] for alias in aliases if alias in by_key), None)
             for name, aliases in NAMES.items()
         }
         missing = [name for name in required if columns[name] is None]

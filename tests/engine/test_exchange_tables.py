@@ -232,11 +232,10 @@ def test_missing_unknown_and_undecodable_files(tmp_path):
     with pytest.raises(InputError, match=r"no label table at .*gone\.csv"):
         read_label_table(tmp_path / "gone.csv")
     (tmp_path / "labels.xlsx").write_bytes(b"PK")
-    with pytest.raises(InputError, match="csv, tsv, jsonl, parquet"):
+    with pytest.raises(InputError, match=r"csv, tsv, .*jsonl, .*parquet"):
         read_label_table(tmp_path / "labels.xlsx")
     (tmp_path / "latin.csv").write_bytes("layer,unit,description\nfc,1,grün\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"latin\.csv cannot be read as CSV"):
-        read_label_table(tmp_path / "latin.csv")
+    assert read_label_table(tmp_path / "latin.csv")["description"].tolist() == ["grün"]
     (tmp_path / "cut.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"cut\.parquet cannot be read as PARQUET"):
+    with pytest.raises(InputError, match=r"'cut\.parquet' cannot be read as PARQUET"):
         read_label_table(tmp_path / "cut.parquet")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.pipeline.stages.contrast import group_numbers
+from csp_engine.probe.columns import RESERVED
 from csp_engine.probe.formats import ImageFormat, image_endings
 from csp_engine.probe.listing import read_probe_set
 
@@ -415,3 +418,143 @@ class TestRealPhotographs:
         flat = read_probe_set(shared_data / "images" / "imagenet_sample_1000")
         assert list(flat.table.columns) == ["file", "sha256"]
         assert len(flat) == 1000
+
+
+class TestTablesOfOtherComputers:
+    @pytest.mark.parametrize(
+        ("on_disk", "listed"),
+        [
+            ("NFD", "NFC"), ("NFC", "NFD"), ("NFC", "NFC"), ("NFD", "NFD"),
+        ],
+    )  # fmt: skip
+    def test_unicode_forms_of_files_and_folders(self, tmp_path, on_disk, listed):
+        name = "Läsion/é/Köpfe_07.jpg"
+        draw(tmp_path, unicodedata.normalize(on_disk, name), "b.png")
+        text = f"path,dx\n{unicodedata.normalize(listed, name)},A\nb.png,B\n"
+        probe = read_probe_set(write_table(tmp_path / "t.csv", text))
+        assert probe.table["file"].tolist() == [unicodedata.normalize(on_disk, name), "b.png"]
+        assert all(probe.read(row) for row in range(2))
+        bare = write_table(tmp_path / "t.csv", text.replace(".jpg", ""))
+        assert read_probe_set(bare).content_sha256 == probe.content_sha256
+
+    @pytest.mark.parametrize("listed", ["a.JPG", "a.Jpg", "a.jpg", "a"])
+    def test_suffixes_in_other_letters(self, tmp_path, listed):
+        draw(tmp_path, "a.jpg", "A.png", "b.JPG")
+        source = write_table(tmp_path / "t.csv", f"path\n{listed}\nb.jpg\n")
+        assert read_probe_set(source).table["file"].tolist() == ["a.jpg", "b.JPG"]
+
+    def test_two_files_of_one_name_but_for_its_suffix_are_not_guessed_between(self, tmp_path):
+        draw(tmp_path, "a.jpg", "a.JPG")
+        assert read_probe_set(write_table(tmp_path / "t.csv", "path\na.JPG\n"))
+        refused("more than one file", write_table(tmp_path / "t.csv", "path\na.Jpg\n"))
+
+    @pytest.mark.parametrize("word", ["", "NA", "n/a", "NaN", "null", "None", "unknown", "-", "?"])
+    def test_a_missing_group_is_a_group_of_its_own(self, tmp_path, word):
+        draw(tmp_path, *(f"{i}.png" for i in range(4)))
+        rows = [f"{i}.png,{'p1' if i < 2 else word}" for i in range(4)]
+        probe = read_probe_set(write_table(tmp_path / "t.csv", "\n".join(["path,Group", *rows])))
+        assert probe.table["group"].tolist() == ["p1", "p1", None, None]
+        number = group_numbers(probe.table["group"])
+        assert number[0] == number[1]
+        assert len(set(number.tolist())) == 3
+
+    def test_words_for_nothing_in_every_kind_of_column(self, tmp_path):
+        words = ["", "NA", "n/a", "NaN", "null", "#N/A", "<NA>"]
+        names = [f"{i}.png" for i in range(len(words) + 1)]
+        draw(tmp_path, *names, "m/0.png")
+        rows = ["0.png,mel,train,p,1,m/0.png,5.5,back"]
+        rows += [",".join([name, *[word] * 7]) for name, word in zip(names[1:], words, strict=True)]
+        header = "path,class,split,group,hair,mask,age,site"
+        probe = read_probe_set(write_table(tmp_path / "t.csv", "\n".join([header, *rows]) + "\n"))
+        assert probe.concepts == ("hair",)
+        assert probe.masks == ("mask",)
+        assert probe.table["age"].dtype.kind == "f"
+        rest = probe.table.drop(columns=["file", "sha256"])
+        assert rest.iloc[0].tolist() == ["mel", "train", "p", 1, "m/0.png", 5.5, "back"]
+        assert rest.iloc[1:].isna().all(axis=None)
+
+    def test_none_is_a_class_and_no_number(self, tmp_path):
+        draw(tmp_path, "a.png", "b.png", "c.png")
+        source = write_table(
+            tmp_path / "t.csv",
+            "path,class,hair,age\na,none,unknown,-\nb,mel,1,70\nc,nv,0,unknown\n",
+        )
+        table = read_probe_set(source).table
+        assert table["class"].tolist() == ["none", "mel", "nv"]
+        assert table["hair"].isna().tolist() == [True, False, False]
+        assert table["age"].isna().tolist() == [True, False, True]
+
+    def test_every_name_of_the_bundles_own_is_kept_apart(self, tmp_path):
+        draw(tmp_path, "a.png")
+        own = [name for name in RESERVED if name not in ("file", "class", "split", "group")]
+        header = ",".join(["path", *own, "table_width"])
+        source = write_table(tmp_path / "t.csv", f"{header}\na{',7' * (len(own) + 1)}\n")
+        probe = read_probe_set(source)
+        named = [f"table_{name}" for name in own if name != "width"] + ["table_table_width"]
+        assert set(named) < set(probe.table.columns)
+        assert probe.table["table_width"].tolist() == [7]
+        assert list(probe.table.columns).count("table_width") == 1
+
+    def test_semicolons_come_with_decimal_commas(self, tmp_path):
+        draw(tmp_path, "a.png", "b.png")
+        source = write_table(tmp_path / "t.csv", "path;size;code\na;0,5;1,2,3\nb;12;x\n")
+        table = read_probe_set(source).table
+        assert table["size"].tolist() == [0.5, 12]
+        assert table["code"].tolist() == ["1,2,3", "x"]
+
+    @pytest.mark.parametrize("asked", ["Patient ID", "patient_id", "PATIENT-ID"])
+    def test_a_column_is_asked_for_in_any_spelling(self, tmp_path, asked):
+        draw(tmp_path, "a.png")
+        source = write_table(tmp_path / "t.csv", "Image ID;Patient ID;DX (coarse)\na.png;7;nv\n")
+        row = read_probe_set(source, group_column=asked).table.iloc[0]
+        assert (row["file"], row["group"], row["class"]) == ("a.png", "7", "nv")
+
+
+class TestMetadataBesideImages:
+    def test_it_is_joined_by_file(self, tmp_path):
+        draw(tmp_path, "cat/a.png", "cat/b.png", "dog/c.png", "d.png")
+        write_table(tmp_path / "metadata.csv", "file_name,age,hair\ndog/c.png,5,1\ncat/a,7,0\n")
+        probe = read_probe_set(tmp_path)
+        assert probe.table["file"].tolist() == ["cat/a.png", "cat/b.png", "d.png", "dog/c.png"]
+        assert probe.table["class"].tolist() == ["cat", "cat", None, "dog"]
+        assert probe.concepts == ("hair",)
+        assert probe.table["age"].fillna(-1).tolist() == [7, -1, -1, 5]
+        assert probe.table["hair"].fillna(-1).tolist() == [0, -1, -1, 1]
+
+    def test_its_class_wins_and_asked_columns_are_those_of_it(self, tmp_path):
+        draw(tmp_path, "train/a.png", "train/b.png", "test/c.png")
+        write_table(tmp_path / "train" / "metadata.csv", "file_name,Label,who\na.png,x,1\n")
+        write_table(tmp_path / "test" / "metadata.jsonl", '{"file_name": "c.png", "label": "y"}\n')
+        probe = read_probe_set(tmp_path, group_column=None)
+        assert probe.table["file"].tolist() == ["test/c.png", "train/a.png", "train/b.png"]
+        assert probe.table["class"].tolist() == ["y", "x", None]
+        assert probe.table["split"].tolist() == ["test", "train", "train"]
+        assert probe.left_out == ()
+
+    def test_csv_and_parquet_say_the_same(self, tmp_path):
+        frame = pd.DataFrame({"image": ["a", "b"], "age": [1.5, None], "hair": [True, None]})
+        for ending in ("csv", "parquet"):
+            draw(tmp_path / ending, "a.png", "b.png")
+        frame.to_csv(tmp_path / "csv" / "metadata.csv", index=False)
+        frame.to_parquet(tmp_path / "parquet" / "Metadata.parquet")
+        one, two = (read_probe_set(tmp_path / ending) for ending in ("csv", "parquet"))
+        assert one.concepts == two.concepts == ("hair",)
+        pd.testing.assert_frame_equal(one.table, two.table)
+
+    def test_rows_of_images_that_are_not_there_are_counted(self, tmp_path, caplog):
+        draw(tmp_path, "a.png")
+        write_table(tmp_path / "metadata.csv", "image,age\na,5\nb,6\n../x,7\n")
+        assert read_probe_set(tmp_path).table["age"].tolist() == [5]
+        assert "2 of 3 row(s)" in caplog.text
+
+    def test_an_image_named_twice_is_refused(self, tmp_path):
+        draw(tmp_path, "a.png")
+        write_table(tmp_path / "metadata.csv", "image,age\na,5\na.png,6\n")
+        refused("more than once", tmp_path)
+
+    def test_a_table_of_something_else_is_left_with_a_word(self, tmp_path, caplog):
+        draw(tmp_path, "a.png")
+        write_table(tmp_path / "metadata.csv", "camera,made\nx,1999\n")
+        assert list(read_probe_set(tmp_path).table.columns) == ["file", "sha256"]
+        assert "no column with image paths" in caplog.text
+        refused("no column 'dx' for the class", tmp_path, class_column="dx")

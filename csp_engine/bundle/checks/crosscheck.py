@@ -88,6 +88,10 @@ def _exemplars(bundle: Bundle, model: str, layer: str) -> Found:
     activations = kinds.ACTIVATIONS.name(model, layer)
     units = bundle.units(model, layer)
     has_activations = bundle.has(activations) and not bundle.stage(activations).omitted
+    may_be_shown_n = np.ones(bundle.n_images, bool)
+    if bundle.stage(stage).params.get("copies") == "once":
+        first_n = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy()
+        may_be_shown_n = first_n == np.arange(len(first_n))
     for unit in _sampled(len(exemplars.count_u)).tolist():
         count = int(exemplars.count_u[unit])
         image_k = exemplars.image_uk[unit, :count]
@@ -101,7 +105,9 @@ def _exemplars(bundle: Bundle, model: str, layer: str) -> Found:
         own_n = np.asarray(bundle.activations(model, layer)[unit])
         if not np.array_equal(own_n[image_k], value_k):
             yield stage, f"The exemplars of unit {unit} of {stage} do not have its activations."
-        elif count and not np.array_equal(np.sort(own_n)[::-1][:count], value_k):
+        elif not may_be_shown_n[image_k].all():
+            yield stage, f"The exemplars of unit {unit} of {stage} hold copies of one image."
+        elif count and not np.array_equal(np.sort(own_n[may_be_shown_n])[::-1][:count], value_k):
             yield stage, f"The exemplars of unit {unit} of {stage} are not its strongest images."
         samples = bundle.samples(model, layer)
         for image_s, value_s in (

@@ -37,6 +37,7 @@ def noise_evidence(
     duplicate_group_n: Int32[np.ndarray, " n"] | None = None,
     group_n: Int32[np.ndarray, " n"] | None = None,
     n_paired: int | None = None,
+    copy_of_n: Int32[np.ndarray, " n"] | None = None,
     progress: Progress = silent,
 ) -> Evidence:
     """Exemplars and contrast images of units whose activations are noise.
@@ -56,6 +57,7 @@ def noise_evidence(
         n_paired: mine contrast images for the first ``n_paired`` exemplars only, which is enough
             when no method scores more. Ignored where the rule forbids reuse, because there every
             exemplar bears on the others' partners.
+        copy_of_n: the first copy of each image, where copies count once.
         progress: called with the draws done.
 
     Raises:
@@ -68,7 +70,7 @@ def noise_evidence(
     parts: list[Evidence] = []
     for start in range(0, n_draws, block):
         noise_rn = noise_activations(n_images, start, min(block, n_draws - start), seed)
-        exemplars = rank_exemplars(noise_rn, n_exemplars)
+        exemplars = rank_exemplars(noise_rn, n_exemplars, copy_of_n=copy_of_n)
         paired = exemplars
         if n_paired is not None and rule.reuse:
             paired = first_exemplars(exemplars, n_paired)

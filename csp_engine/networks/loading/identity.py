@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,25 +60,81 @@ LIBRARIES = {"torch", "torchvision", "timm", "transformers", "open_clip", "csp_e
 
 
 def code_sha256(network: nn.Module) -> str | None:
-    """A sha256 over the files that define a network's own classes.
+    """A sha256 over the code that a network's own classes run, and over their plain settings.
 
-    None where all its classes come from libraries; empty where a file cannot be read, so that
-    nobody can know whether its forward pass is still the same.
+    The code is the files of its classes, of functions put in place of a forward pass or hooked to
+    it, and of modules beside them that these import. Settings are numbers and words that its
+    modules keep outside of their tensors, such as a factor.
+
+    None where all of it comes from libraries; empty where a file cannot be read, so that nobody
+    can know whether its forward pass is still the same.
     """
-    files: dict[str, bytes] = {}
-    for kind in {type(module) for module in network.modules()}:
-        for base in kind.__mro__:
-            package = base.__module__.partition(".")[0]
-            if package in LIBRARIES or package in sys.stdlib_module_names:
-                continue
-            try:
-                path = inspect.getsourcefile(base)
-                files[base.__module__] = Path(path or "").read_bytes()
-            except (OSError, TypeError):  # typed into a console, or compiled
-                return ""
-    if not files:
+    defined: list[Any] = []
+    settings: list[str] = []
+    for name, module in network.named_modules():
+        own = [base for base in type(module).__mro__ if _is_own(base.__module__)]
+        put_in = [vars(module)[key] for key in ("forward",) if key in vars(module)]
+        put_in += [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        put_in = [inspect.unwrap(getattr(each, "__func__", each)) for each in put_in]
+        defined += own + [each for each in put_in if _is_own(getattr(each, "__module__", "") or "")]
+        if own:
+            settings += [f"{name}.{key}={value!r}" for key, value in _plain(vars(module))]
+    if not defined:
         return None
+    files: dict[str, bytes] = {}
+    for each in {id(each): each for each in defined}.values():
+        try:
+            path = inspect.getsourcefile(each if inspect.isroutine(each) else _class_of(each))
+            files[each.__module__] = Path(path or "").read_bytes()
+        except (AttributeError, OSError, TypeError):  # typed into a console, or compiled
+            return ""
+    _add_imported(files)
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}:{len(files[name])}:".encode() + files[name])
+    digest.update("\n".join(sorted(settings)).encode())
     return digest.hexdigest()
+
+
+def _is_own(module: str) -> bool:
+    package = module.partition(".")[0]
+    return package not in LIBRARIES and package not in sys.stdlib_module_names
+
+
+def _class_of(each: Any) -> type:
+    return each if isinstance(each, type) else type(each)
+
+
+def _plain(attributes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Numbers and words among attributes, and lists of them; paths are of one machine only."""
+
+    def is_plain(value: Any) -> bool:
+        if isinstance(value, tuple | list):
+            return all(map(is_plain, value))
+        if isinstance(value, str):
+            return not {"/", "\\"} & set(value)
+        return isinstance(value, bool | int | float | None)
+
+    return [
+        (key, value)
+        for key, value in attributes.items()
+        if is_plain(value) and key != "training" and not key.startswith("__")
+    ]
+
+
+def _add_imported(files: dict[str, bytes]) -> None:
+    """Add the files of own modules that those of ``files`` import, and so on; no packages."""
+    waiting = list(files)
+    while waiting:
+        held = sys.modules.get(waiting.pop())
+        for value in list(vars(held).values()) if held is not None else []:
+            name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+            if not isinstance(name, str) or name in files or not _is_own(name):
+                continue
+            path = getattr(sys.modules.get(name), "__file__", None) or ""
+            if path.endswith(".py") and not {"site-packages", "dist-packages"} & set(
+                Path(path).parts
+            ):
+                with suppress(OSError):  # imported from an archive
+                    files[name] = Path(path).read_bytes()
+                    waiting.append(name)

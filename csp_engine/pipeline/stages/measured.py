@@ -308,7 +308,10 @@ def _lookup_embeddings(run: Run, request: BuildRequest, identity: Mapping[str, A
     assert isinstance(request.encoder, PrecomputedEncoder)
     listed = run.bundle.table("images", "images")["listed"].to_numpy()
     chosen = request.probe.table.iloc[listed]
-    vectors = request.encoder.lookup_images(list(chosen["file"]), list(chosen["sha256"]))
+    listed_files = list(request.probe.table["file"])
+    vectors = request.encoder.lookup_images(
+        list(chosen["file"]), list(chosen["sha256"]), listed_files
+    )
     with run.writing("embeddings", identity, _of(run, "encoder")) as folder:
         folder.array("image", np.asarray(vectors, np.float32))
 

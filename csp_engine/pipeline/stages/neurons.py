@@ -11,6 +11,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import BundleError
 from csp_engine.evidence import exemplars
+from csp_engine.pipeline.copies import copies_params, copy_of
 from csp_engine.pipeline.request import require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
@@ -33,7 +34,8 @@ _UNIT_COLUMNS = (
 
 def _params(run: Run, model: str, layer: str) -> dict[str, Any]:
     recipe = run.recipe
-    return {"n_exemplars": recipe.n_exemplars, "dense_at": run.dense_at, "seed": recipe.seed}
+    own = {"n_exemplars": recipe.n_exemplars, "dense_at": run.dense_at, "seed": recipe.seed}
+    return {**own, **copies_params(run)}
 
 
 def _needs(run: Run, model: str, layer: str) -> list[str]:
@@ -57,11 +59,14 @@ def _make(run: Run, model: str, layer: str) -> Made:
     bundle = run.bundle
     n_units, n_images = bundle.array(kinds.ACTIVATIONS.name(model, layer), "activation").shape
     require_enough_images(n_images, recipe, "has")
+    copy_of_n = copy_of(run)
     columns: dict[str, list[np.ndarray]] = {}
     arrays: dict[str, list[np.ndarray]] = {}
     stratum = np.zeros(0, np.int32)
     for units, values_un in _blocks(run, model, layer):
-        ranked = exemplars.rank_exemplars(values_un, recipe.n_exemplars, first_unit=units.start)
+        ranked = exemplars.rank_exemplars(
+            values_un, recipe.n_exemplars, first_unit=units.start, copy_of_n=copy_of_n
+        )
         statistics = exemplars.unit_statistics(
             values_un, dense_at=run.dense_at, first_unit=units.start
         )

@@ -1,0 +1,55 @@
+"""Files that are exact copies of one another, which count as one image among exemplars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from csp_engine.bundle import kinds
+from csp_engine.errors import InputError
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.pipeline.run import Run
+from csp_engine.probe.listing import ProbeSet
+
+
+def copies_params(run: Run) -> dict[str, Any]:
+    """What enters the keys of exemplars where copies count once; nothing where there are none.
+
+    So bundles without copies keep their keys. Recipes that pair an exemplar with its own copy, as
+    the published code does, also show all copies. What a finished bundle did is kept when it is
+    labelled again, for its activations may have been left out.
+    """
+    if run.probe_root is None:
+        held = run.held_params(kinds.NEURONS.prefix).get("copies")
+        return {} if held is None else {"copies": held}
+    facts = run.writer.manifest.stages[kinds.IMAGES.name()].facts
+    if not run.recipe.exclude_near_duplicates or not facts.get("n_exact_duplicates"):
+        return {}
+    return {"copies": "once"}
+
+
+def copy_of(run: Run) -> np.ndarray | None:
+    """The first copy of each image, where copies count once."""
+    if not copies_params(run):
+        return None
+    return run.bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
+
+
+def require_different_images(probe: ProbeSet, recipe: Recipe) -> None:
+    """Refuse probe sets that are mostly copies, before anything is measured.
+
+    Raises:
+        InputError: if there are fewer different images than exemplars, or only one.
+    """
+    known = probe.table["sha256"][probe.table["sha256"] != ""]
+    n_different = known.nunique()
+    n_needed = recipe.n_exemplars if recipe.exclude_near_duplicates else 2
+    if n_different == len(known) or n_different >= n_needed:
+        return
+    different = "copies of one" if n_different == 1 else f"copies of only {n_different} images"
+    fewer = "" if n_different == 1 else f", or ask for fewer exemplars: --exemplars {n_different}"
+    raise InputError(
+        f"The {len(known)} readable files of {probe.name} are {different}, and copies count once "
+        f"among the {recipe.n_exemplars} exemplars asked for per neuron; add other images{fewer}."
+    )

@@ -1,0 +1,202 @@
+"""Columns of a user's table: which says what, and what each holds."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from csp_engine.errors import InputError
+from csp_engine.probe.formats import is_image_name
+from csp_engine.probe.paths import FolderListing
+from csp_engine.tables import MISSING, NOT_KNOWN, Table, key_of, known_text
+
+logger = logging.getLogger(__name__)
+
+ROLE_COLUMNS = {
+    "path": (
+        "file", "path", "image", "file_path", "filepath", "image_path", "filename", "file_name",
+        "image_name", "image_file", "image_id", "isic_id", "img", "img_path",
+    ),
+    "class": ("class", "class_name", "label", "category", "diagnosis", "dx"),
+    "split": ("split", "subset", "partition"),
+    "group": ("group", "group_id", "lesion_id", "patient_id", "subject_id", "case_id"),
+}  # fmt: skip
+"""Column names taken for a role when the caller names none; the first that the table has wins.
+Letters may be capital ones, and blanks, hyphens or points stand in for ``_``."""
+
+RESERVED = (
+    "file", "sha256", "class", "split", "group", "listed", "width", "height", "perceptual_hash",
+    "duplicate_of", "duplicate_group", "thumb_bytes",
+)  # fmt: skip
+"""Names with a fixed meaning in a bundle; other columns so named get the prefix ``table_``."""
+
+
+def choose_columns(
+    given: pd.DataFrame, asked: Mapping[str, str | None], table_name: str
+) -> dict[str, str]:
+    """The column of each role: the one asked for, else the first that is called like it.
+
+    Raises:
+        InputError: if a column does not exist or has two roles, or none holds image paths.
+    """
+    existing = ", ".join(given.columns)
+    chosen: dict[str, str] = {}
+    for role, column in asked.items():
+        if column is not None:
+            found = _named(column, list(given.columns))
+            if found is None:
+                raise InputError(
+                    f"Table {table_name!r} has no column {column!r} for the {role}; "
+                    f"it has {existing}."
+                )
+            if found in chosen.values():
+                raise InputError(f"Column {found!r} cannot be both the {role} and another role.")
+            chosen[role] = found
+    for role, names in ROLE_COLUMNS.items():
+        if role in chosen:
+            continue
+        by_key: dict[str, str] = {}
+        for column in given.columns:
+            if column not in chosen.values():
+                by_key.setdefault(key_of(column), column)
+        found = next((by_key[name] for name in names if name in by_key), None)
+        if found is None:  # "dx, coarse", "Patient ID (anonymised)"
+            remarked = [c for c in by_key.values() if key_of(re.split(r"[,;:(\[]", c)[0]) in names]
+            found = remarked[0] if len(remarked) == 1 else None
+        if found is not None:
+            chosen[role] = found
+    if "path" not in chosen:
+        raise InputError(
+            f"Table {table_name!r} has no column with image paths: it has {existing}. "
+            f"Name one of them as the path column."
+        )
+    return chosen
+
+
+def _named(asked: str, columns: Sequence[str]) -> str | None:
+    """The column of that very name, else the only one that is called like it."""
+    if asked in columns:
+        return asked
+    alike = [column for column in columns if key_of(column) == key_of(asked)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def metadata(
+    table: Table, roles: Mapping[str, str], files: Sequence[str], folders: FolderListing
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """What a table says about its images, by the names and types of a bundle.
+
+    Args:
+        table: with one row for each file.
+        roles: column of each role; that of the paths is left out.
+        files: of the rows.
+        folders: where masks are looked for.
+
+    Returns:
+        ``file``, ``class``, ``split``, ``group``, then every other column; the names of the
+        columns of flags; those of the columns of masks.
+    """
+    given = table.rows
+    held: dict[str, pd.Series] = {"file": pd.Series(list(files))}
+    for role in ("class", "split", "group"):
+        if role in roles:
+            missing = NOT_KNOWN if role == "group" else MISSING
+            held[role] = _as_texts(given[roles[role]], missing)
+    concepts, masks = [], []
+    taken = set(given.columns) | set(RESERVED)
+    for column in given.columns:
+        if column in roles.values():
+            continue
+        name = column
+        if column in RESERVED:
+            while name in taken:
+                name = f"table_{name}"
+            taken.add(name)
+        values = given[column]
+        flags = _as_flags(values)
+        if flags is not None:
+            held[name] = flags
+            concepts.append(name)
+        elif (paths := _as_masks(column, values, files, folders)) is not None:
+            held[name] = pd.Series(paths, dtype=object)
+            masks.append(name)
+        else:
+            held[name] = _as_metadata(values, table.has_decimal_commas)
+    return pd.DataFrame(held), tuple(concepts), tuple(masks)
+
+
+def _as_flags(values: pd.Series) -> pd.Series | None:
+    """A column of 0, 1, true, false and missing cells as float with NaN; None if it is not one."""
+    known = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
+    nan = float("nan")
+    flags: list[float] = []
+    for value in values:
+        text = known_text(value, NOT_KNOWN)
+        flag = nan if text is None else known.get(text.lower())
+        if flag is None:
+            return None
+        flags.append(flag)
+    column = pd.Series(flags, dtype="float32")
+    return column if column.notna().any() else None
+
+
+def _as_masks(
+    column: str, values: pd.Series, files: Sequence[str], folders: FolderListing
+) -> list[str | None] | None:
+    """Mask files of a column whose name says mask and whose cells are image names; else None.
+
+    A cell is looked up below the root, then in a folder named like the column (or its plural),
+    there also under the image's own name, because exported tables often name an older file.
+    """
+    if not re.search(r"(^|[_ -])masks?($|[_ -])", column, re.IGNORECASE):
+        return None
+    texts = [known_text(value, NOT_KNOWN) for value in values]
+    if not any(texts) or not all(is_image_name(t) for t in texts if t):
+        return None
+    paths: list[str | None] = []
+    for text, file in zip(texts, files, strict=True):
+        stem = posixpath.splitext(posixpath.basename(file))[0]
+        tries = [text, *(f"{f}/{n}" for f in (column, f"{column}s") for n in (text, stem))]
+        found = next((hit for t in tries if text and (hit := _one_file(t or "", folders))), None)
+        paths.append(found)
+    n_lost = sum(t is not None and p is None for t, p in zip(texts, paths, strict=True))
+    if n_lost:
+        logger.warning("%d mask file(s) of column %r were not found", n_lost, column)
+    return paths if any(paths) else None
+
+
+def _one_file(text: str, folders: FolderListing) -> str | None:
+    relative = folders.relative(text)
+    found = folders.find(relative) if relative is not None else []
+    return found[0] if len(found) == 1 else None
+
+
+def _as_metadata(values: pd.Series, has_decimal_commas: bool) -> pd.Series:
+    """Numbers where every known cell is one, text otherwise; missing cells stay missing."""
+    values = values.reset_index(drop=True)
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return values
+    as_numbers = [known_text(value, NOT_KNOWN) for value in values]
+    if has_decimal_commas:
+        as_numbers = [_with_point(text) for text in as_numbers]
+    known = [text for text in as_numbers if text is not None]
+    # Codes such as 007 are names, and so are numbers too long for a float to hold.
+    if known and all(re.fullmatch(r"-?(0|[1-9]\d{0,14})?(\.\d+)?", text) for text in known):
+        return pd.to_numeric(pd.Series(as_numbers, dtype=object))
+    return _as_texts(values, MISSING)
+
+
+def _as_texts(values: pd.Series, missing: frozenset[str]) -> pd.Series:
+    """Texts in one Unicode form, so that the same word is the same word; None where missing."""
+    texts = [known_text(value, missing) for value in values]
+    composed = [None if t is None else unicodedata.normalize("NFC", t) for t in texts]
+    return pd.Series(composed, dtype=object)
+
+
+def _with_point(text: str | None) -> str | None:
+    return text if text is None or not re.fullmatch(r"-?\d*,\d+", text) else text.replace(",", ".")

@@ -1,0 +1,150 @@
+"""Files copied over and over: one image among the exemplars, and no fault of the weights."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from csp_engine import pipeline
+from csp_engine.bundle import Bundle, verify
+from csp_engine.errors import InputError
+from csp_engine.evidence.exemplars import rank_exemplars
+from tests.worlds import toys
+
+
+@pytest.fixture(scope="module")
+def with_copies(tmp_path_factory):
+    """A folder with 28 images, and 26 copies of the strongest for some neuron."""
+    folder = tmp_path_factory.mktemp("copies")
+    toys.draw_images(folder / "images")
+    plain = pipeline.build(toys.request(folder, folder / "plain.csp"))
+    strongest = plain.images()["file"][plain.exemplars("small", "first@mean").image_uk[0, 0]]
+    content = (folder / "images" / strongest).read_bytes()
+    for i in range(26):
+        (folder / "images" / "red" / f"copy{i:02d}.png").write_bytes(content)
+    bundle = pipeline.build(toys.request(folder, folder / "copies.csp"))
+    return folder, plain, bundle
+
+
+def shown(bundle: Bundle, layer: str = "first@mean") -> list[list[str]]:
+    """Content hashes of the exemplars of each unit."""
+    sha256 = bundle.images()["sha256"].to_numpy()
+    exemplars = bundle.exemplars("small", layer)
+    return [
+        sha256[row[:count]].tolist()
+        for row, count in zip(exemplars.image_uk, exemplars.count_u, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("layer", ["first@mean", "second@mean"])
+def test_the_exemplars_are_those_of_the_set_without_copies(with_copies, layer):
+    _, plain, bundle = with_copies
+    assert bundle.stage("images").facts["n_exact_duplicates"] == 26
+    assert shown(bundle, layer) == shown(plain, layer)
+    assert all(len(set(row)) == len(row) for row in shown(bundle, layer))
+
+
+def test_random_image_sets_hold_no_copies_either(with_copies):
+    _, _, bundle = with_copies
+    sha256 = bundle.images()["sha256"].to_numpy()
+    image_rk = bundle.array("null", "exemplar_image")
+    assert image_rk.shape == (30, 6)
+    assert all(len(set(sha256[row])) == 6 for row in image_rk)
+
+
+def test_the_bundle_is_whole_and_only_copies_change_its_keys(with_copies):
+    _, plain, bundle = with_copies
+    assert verify(bundle) == []
+    for stage in ("neurons:small/first@mean", "null"):
+        assert "copies" not in plain.stage(stage).params
+        assert bundle.stage(stage).params["copies"] == "once"
+
+
+def test_labelled_again_the_exemplars_stay(with_copies):
+    _, _, bundle = with_copies
+    before = {name: record.key for name, record in bundle.manifest.stages.items()}
+    again = pipeline.relabel(bundle.path, replace(toys.SMALL, gamma=0.5))
+    for name in ("neurons:small/first@mean", "null"):
+        assert again.manifest.stages[name].key == before[name]
+    assert verify(again) == []
+
+
+def test_the_published_recipe_shows_every_copy(with_copies, tmp_path):
+    folder, _, _ = with_copies
+    recipe = replace(toys.SMALL, exclude_near_duplicates=False)
+    bundle = pipeline.build(toys.request(folder, tmp_path / "paper.csp", recipe=recipe))
+    assert len(set(shown(bundle)[0])) == 1
+    assert verify(bundle) == []
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), min_size=1, max_size=14),
+    st.integers(1, 8),
+)
+def test_ranking_equals_taking_the_copies_out_by_hand(images, n):
+    value_of: dict[int, int] = {}
+    for content, value in images:
+        value_of.setdefault(content, value)
+    first: dict[int, int] = {}
+    for place, (content, _) in enumerate(images):
+        first.setdefault(content, place)
+    copy_of_n = np.array([first[content] for content, _ in images], np.int32)
+    acts_un = np.array([[value_of[content] for content, _ in images]], np.float32)
+    found = rank_exemplars(acts_un, n, copy_of_n=copy_of_n)
+    lowest = min(value_of.values())
+    wanted = sorted(
+        (place for content, place in first.items() if value_of[content] > lowest),
+        key=lambda place: (-acts_un[0, place], place),
+    )[:n]
+    assert found.image_uk[0, : found.count_u[0]].tolist() == wanted
+    assert found.activation_uk[0, : found.count_u[0]].tolist() == acts_un[0, wanted].tolist()
+
+
+class TestOnlyCopies:
+    def build(self, folder, contents, **changes):
+        (folder / "images").mkdir()
+        for i, content in enumerate(contents):
+            (folder / "images" / f"{i:02d}.png").write_bytes(content)
+        return pipeline.build(toys.request(folder, folder / "a.csp", **changes))
+
+    def drawn(self, seed: int, **options) -> bytes:
+        pixels = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", **options)
+        return buffer.getvalue()
+
+    def test_one_image_thirty_times(self, tmp_path):
+        with pytest.raises(InputError, match="30 readable files of images are copies of one"):
+            self.build(tmp_path, [self.drawn(0)] * 30)
+
+    def test_fewer_different_images_than_exemplars(self, tmp_path):
+        with pytest.raises(InputError, match=r"copies of only 4 images.*--exemplars 4"):
+            self.build(tmp_path, [self.drawn(i % 4) for i in range(30)])
+
+    def test_unreadable_files_are_no_copies(self, tmp_path):
+        contents = [self.drawn(i) for i in range(12)] + [b"broken"] * 9
+        assert self.build(tmp_path, contents).n_images == 12
+
+    @pytest.mark.parametrize(
+        "recipe", [toys.SMALL, replace(toys.SMALL, exclude_near_duplicates=False)]
+    )
+    def test_one_picture_saved_in_thirty_ways_blames_the_images(self, tmp_path, recipe):
+        contents = [self.drawn(0, compress_level=i % 10, dpi=(i + 1, 1)) for i in range(30)]
+        with pytest.raises(InputError, match="images of images all look the same") as caught:
+            self.build(tmp_path, contents, recipe=recipe)
+        assert "weights" not in str(caught.value)
+
+    def test_blank_pages_blame_the_images(self, tmp_path):
+        blank = []
+        for i in range(8):
+            buffer = io.BytesIO()
+            Image.new("RGB", (40, 40), "white").save(buffer, "PNG", dpi=(i + 1, 1))
+            blank.append(buffer.getvalue())
+        with pytest.raises(InputError, match="look the same"):
+            self.build(tmp_path, blank)

@@ -21,7 +21,7 @@ from csp_engine.bundle.layer_names import chosen_layers, layer_path
 from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.files import replacing
-from csp_engine.tables import key_of, read_table
+from csp_engine.reading.tables import key_of, read_table
 from csp_engine.types import LayerId, NeuronRef
 
 COLUMNS = (

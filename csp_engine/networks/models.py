@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import importlib
 import json
 import logging
@@ -43,6 +42,7 @@ from csp_engine.networks.loading.preprocessing import (
 )
 from csp_engine.networks.outputs import OutputReader
 from csp_engine.networks.steadiness import Steadiness, calm, quieten
+from csp_engine.reading.names import read_names
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ def _python(rest: str) -> TargetModel | Loaded:
 
 
 def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str, ...]:
-    """Class names from a list or from a file with one name a line.
+    """Class names from a list, or from a file as ``csp_engine.reading.names`` reads it.
 
     A first line ``background`` is dropped when there is exactly one name too many.
 
@@ -218,15 +218,12 @@ def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str,
     """
     if isinstance(source, str | Path):
         path = Path(source)
-        try:
-            names = [line.strip() for line in _text(path).splitlines()]
-        except (OSError, UnicodeError) as error:
+        if not path.is_file():
             raise InputError(
-                f"The class names {path} cannot be read ({short_reason(error)}); "
+                f"The class names {path} cannot be read (there is no such file); "
                 "give a text file with one name a line."
-            ) from None
-        while names and not names[-1]:
-            names.pop()
+            )
+        names = [name.text for name in read_names(path, what="List of class names")]
     else:
         names = [str(name) for name in source]
     if len(names) == n_outputs + 1 and names[0].lower() == "background":
@@ -238,13 +235,6 @@ def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str,
     if "" in names:
         raise InputError(f"Class name {names.index('') + 1} of {n_outputs} is empty; name it.")
     return tuple(unicodedata.normalize("NFC", name) for name in names)
-
-
-def _text(path: Path) -> str:
-    """A text file as editors save it: UTF-8 with or without its mark, or UTF-16 with one."""
-    content = path.read_bytes()
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if is_wide else "utf-8-sig")
 
 
 def require_hooks(network: Any, name: str) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from csp_engine.errors import InputError
 from csp_engine.probe.columns import choose_columns, metadata
 from csp_engine.probe.paths import FolderListing, few, refuse_doubled
-from csp_engine.tables import Table, cell_text, known_text, read_table
+from csp_engine.reading.tables import Table, cell_text, known_text, read_table
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import pandas as pd
 from csp_engine.errors import InputError
 from csp_engine.probe.formats import is_image_name
 from csp_engine.probe.paths import FolderListing
-from csp_engine.tables import MISSING, NOT_KNOWN, Table, key_of, known_text
+from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, key_of, known_text
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from csp_engine.errors import InputError
 from csp_engine.probe.columns import ROLE_COLUMNS
 from csp_engine.probe.folders import image_files
 from csp_engine.probe.listing import read_table
-from csp_engine.tables import cell_text, key_of
+from csp_engine.reading.tables import cell_text, key_of
 
 ARTEFACTS = ("dark_corner", "hair", "gel_border", "gel_bubble", "ruler", "ink", "patches")
 """What a photograph may show beside the lesion, by the names of the published annotations."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from csp_engine import tables
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.files import ALLOWED, allowed_folders, first_outside
 from csp_engine.hashing import sha256_file
@@ -21,7 +20,8 @@ from csp_engine.probe.beside import metadata_beside
 from csp_engine.probe.columns import choose_columns, metadata
 from csp_engine.probe.folders import LeftOut, list_folder
 from csp_engine.probe.paths import FolderListing, resolve_images
-from csp_engine.tables import Table
+from csp_engine.reading import tables
+from csp_engine.reading.tables import Table
 from csp_engine.types import Progress, silent
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
@@ -111,7 +111,7 @@ def read_probe_set(
     the extension.
 
     Args:
-        source: folder, or table as ``csp_engine.tables`` reads it.
+        source: folder, or table as ``csp_engine.reading.tables`` reads it.
         image_root: folder that the paths of a table start from.
         path_column: column of a table with the image paths; default see ``ROLE_COLUMNS``.
         class_column: column with the class.
@@ -204,7 +204,7 @@ def _table_of_table(
 
 
 def read_table(source: Path) -> pd.DataFrame:
-    """The rows of a table of images, in any form of ``csp_engine.tables``; text stays text.
+    """The rows of a table of images, in any form of ``csp_engine.reading.tables``; text stays text.
 
     Raises:
         InputError: if it cannot be read, is empty, or names a column twice.

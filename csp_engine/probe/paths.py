@@ -12,7 +12,7 @@ from pathlib import Path
 
 from csp_engine.errors import InputError
 from csp_engine.probe.formats import is_image_name
-from csp_engine.tables import Table, known_text
+from csp_engine.reading.tables import Table, known_text
 
 
 class FolderListing:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from csp_engine.errors import InputError
 from csp_engine.files import ROOT
+from csp_engine.reading.names import read_names
 
 MAX_LABEL_LENGTH = 200
 
@@ -97,12 +98,12 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
     Labels equal but for case count once: the first spelling stays and the sources are joined.
 
     Args:
-        sources: names in ``SHIPPED`` or paths of text files, one label a line; lines that start
-            with '#' are comments. UTF-8 (with or without byte order mark), UTF-16 with one, or
-            Latin-1.
+        sources: names in ``SHIPPED`` or paths of lists as ``csp_engine.reading.names`` reads them:
+            one label a line (lines that start with '#' are comments), JSON, a table with a column
+            of labels, or lines with numbers or synset ids in front.
 
     Raises:
-        InputError: if a source does not exist or is not text, a label is longer than 200
+        InputError: if a source does not exist or is no list, a label is longer than 200
             characters, or fewer than two labels remain (a margin needs a runner-up).
     """
     if isinstance(sources, str):
@@ -118,13 +119,13 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
         path = _find(source)
         origin = (source if source in SHIPPED else path.name).replace(";", ",")
         names.append(source if source in SHIPPED else path.stem)
-        for number, line in enumerate(_read_lines(path), start=1):
-            label = "" if line.lstrip().startswith("#") else clean_label(line)
+        for name in read_names(path, what="Vocabulary"):
+            label = clean_label(name.text)
             if not label:
                 continue
             if len(label) > MAX_LABEL_LENGTH:
                 raise InputError(
-                    f"Line {number} of {path.name!r} has {len(label)} characters "
+                    f"{name.place} of {path.name!r} has {len(label)} characters "
                     f"({label[:30]!r}...); a label may have {MAX_LABEL_LENGTH}, one label a line."
                 )
             key = _same(label)
@@ -221,24 +222,3 @@ def _find(source: str) -> Path:
         f"There is no vocabulary {source!r}: it is no text file, and the shipped ones are "
         f"{', '.join(SHIPPED)}.{hint}"
     )
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"Vocabulary {str(path)!r} cannot be read ({error.strerror}); check its permissions."
-        ) from None
-    try:
-        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            text = content.decode("utf-16")
-        else:
-            text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    if "\0" in text:
-        raise InputError(
-            f"Vocabulary {path.name!r} is not a text file; save it as plain text, one label a line."
-        )
-    return re.split(r"\r\n|\r|\n", text)

@@ -128,7 +128,7 @@ def test_files_of_class_names_as_editors_save_them(content, tmp_path):
 def test_an_empty_class_name_is_refused(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("a\n\nb\n")
-    with pytest.raises(InputError, match="Class name 2 of 3 is empty"):
+    with pytest.raises(InputError, match="2 class names for 3 outputs"):
         read_class_names(path, 3)
 
 

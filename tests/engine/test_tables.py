@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from csp_engine.cells import original
 from csp_engine.errors import InputError
-from csp_engine.tables import NOT_KNOWN, key_of, known_text, parse_delimited, read_table
+from csp_engine.reading.tables import NOT_KNOWN, key_of, known_text, parse_delimited, read_table
 
 ROWS = [["im1", "nv", "flat"], ["im2", "mel", "a, b; c"], ["im3", "nv", 'wide "ruler"']]
 HEADER = ["image", "dx", "note"]

@@ -1,0 +1,1 @@
+"""Tables and lists that people hand over, in whatever form they have them."""

@@ -86,6 +86,19 @@ def replacing(path: Path, temporary: Path) -> Generator[Path]:
         raise
 
 
+def given_bytes(path: Path) -> bytes:
+    """What a file that a person named holds.
+
+    Raises:
+        OSError: if it cannot be read, or is a pipe or a device, which may never end.
+    """
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "a device or pipe"
+        raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
+    return path.read_bytes()
+
+
 def require_file_or_nothing(path: Path) -> None:
     """Refuse to write where something other than a file is.
 

@@ -97,8 +97,8 @@ class BundleWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         with translated_os_errors(path):
+            refuse_strangers(path)
             path.mkdir(parents=True, exist_ok=True)
-        refuse_strangers(path)
         self._whole: set[str] = set()
         self._lock = FileLock(path / ".lock")
         try:
@@ -273,10 +273,20 @@ def refuse_strangers(path: Path) -> None:
     """
     if path.name == ".csp":
         raise InputError(f"{path} has no name before the dot; write it as NAME.csp.")
+    if not path.name.isprintable():
+        raise InputError(
+            f"{path.name!r:.80} has characters in it that cannot be written; write it as NAME.csp."
+        )
+    if not path.exists():
+        around = next((p for p in path.absolute().parents if (p / MANIFEST_NAME).exists()), None)
+        if around is not None:
+            raise InputError(f"{path} would lie in the bundle {around}; choose another place.")
     if not path.exists() or (path / MANIFEST_NAME).exists():
         return
     if not path.is_dir():
-        raise InputError(f"{path} is a file; choose another output folder.")
+        raise InputError(
+            f"Cannot write to {path}, which is no folder; choose another output folder."
+        )
     strangers = [p.name for p in path.iterdir() if p.name[0] != "." and not _is_ours(p)]
     if strangers:
         raise InputError(

@@ -26,6 +26,7 @@ def build(given: Any, as_json: bool) -> None:
         open_clip/ViT-B-32/laion2b_s34b_b79k --out resnet50.csp
     """
     from csp_engine import pipeline
+    from csp_engine.bundle import refuse_strangers
     from csp_engine.captioners import load_captioner
     from csp_engine.encoders import load_encoder
     from csp_engine.networks.layers import select_layers
@@ -35,6 +36,7 @@ def build(given: Any, as_json: bool) -> None:
     from csp_engine.words.templates import TEMPLATES
     from csp_engine.words.vocabularies import read_vocabulary
 
+    refuse_strangers(given.out)  # before images are read and models loaded
     recipe = named_recipe(given.preset, given.exemplars, _assignments(given.set_))
     OPTIONS["on_unreadable"].check(given.on_unreadable)
     words = read_vocabulary(given.vocabulary)

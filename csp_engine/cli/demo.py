@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csp_engine.cli.serving import NEEDS_TOKEN, serve
+from csp_engine.cli.serving import MOST_PORT, NEEDS_TOKEN, serve
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.demo.shipping.opening import SHIPPED, require_shipped
 from csp_engine.files import IS_CHECKOUT
@@ -31,7 +31,9 @@ MINUTES = 90
 @app.callback(invoke_without_command=True)
 def demo(
     context: Context,
-    port: Annotated[int, typer.Option(help="Port to serve the demo on.")] = 8501,
+    port: Annotated[
+        int, typer.Option(min=1, max=MOST_PORT, help="Port to serve the demo on.")
+    ] = 8501,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
     ] = True,

@@ -10,6 +10,7 @@ import typer
 
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.files import given_bytes
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
@@ -402,7 +403,7 @@ def _read_image(path: Path) -> Any:
     from csp_engine.probe.decoding import decode
 
     try:
-        return decode(path.read_bytes())
+        return decode(given_bytes(path))
     except OSError as error:
         raise InputError(f"Cannot read image {path} ({error.strerror}).") from None
 

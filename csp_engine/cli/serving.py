@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import signal
 import socket
@@ -27,6 +28,9 @@ from csp_engine.http import hosts, tokens
 from csp_engine.jobs.allowed import ALLOWED, named_folders
 
 APP_PATH = ROOT / "app.py"
+MOST_PORT = 65535
+N_PORTS = 50
+"""How many ports are tried, from the one that was asked for."""
 ALLOWED_HOSTS = "STREAMLIT_SERVER_ALLOWED_HOSTS"
 READ_ONLY = "CSP_READ_ONLY"
 PARENT = "CSP_PARENT"
@@ -44,7 +48,9 @@ def serve(
         list[Path] | None, typer.Argument(help="Bundles, or folders of bundles.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; if it is busy, the next free one.")] = 8501,
+    port: Annotated[
+        int, typer.Option(min=1, max=MOST_PORT, help="Port; if it is busy, the next free one.")
+    ] = 8501,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the default browser.")
     ] = False,
@@ -185,15 +191,31 @@ def _interrupt(*_: object) -> None:
 
 
 def _free_port(host: str, first: int) -> int:
-    for port in range(first, first + 50):
+    try:
+        found = socket.getaddrinfo(host, first, _family(host), socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found = []
+    if not host or not found:
+        raise _no_address(host)
+    last = min(first + N_PORTS - 1, MOST_PORT)
+    for port in range(first, last + 1):
         with socket.socket(_family(host)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise _no_address(host) from None
                 continue
             return port
-    raise InputError(f"No free port from {first} to {first + 49} on {host}; name one with --port.")
+    raise InputError(f"No free port from {first} to {last} on {host}; name one with --port.")
+
+
+def _no_address(host: str) -> InputError:
+    return InputError(
+        f"--host {host!r:.80} is no address of this machine; give one such as 127.0.0.1, or "
+        "0.0.0.0 for all of them."
+    )
 
 
 def _wait_for(host: str, port: int, seconds: float = 20.0) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 
 from csp_engine.encoders.base import fingerprint, first_line, nearest, read_json
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.files import given_bytes
 from csp_engine.hashing import sha256_array, sha256_unescaped_json
 from csp_engine.vectors import normalise_rows
 
@@ -125,7 +126,7 @@ class PrecomputedEncoder:
         assert isinstance(path, Path)
         if isinstance(names, Path):
             try:
-                lines = names.read_text(encoding="utf-8-sig").splitlines()
+                lines = given_bytes(names).decode("utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(
                     f"{names} is no text file of names ({type(error).__name__}); write one name a "

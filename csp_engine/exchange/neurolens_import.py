@@ -16,6 +16,7 @@ from PIL import Image
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, kinds
 from csp_engine.errors import InputError, StaleError
 from csp_engine.exchange.neurolens import NeuroLensOutput
+from csp_engine.files import given_bytes
 from csp_engine.hashing import sha256_json
 from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
@@ -307,7 +308,7 @@ def _write_activations(folder: StageFolder, found: NeuroLensOutput, run: Run) ->
 def _write_texts(run: Run, found: NeuroLensOutput, texts_path: Path, text_set: str) -> None:
     """The vocabulary stage, as ``derive`` would write it, from NeuroLens' own text vectors."""
     try:
-        lines = texts_path.read_text("utf-8-sig").splitlines()
+        lines = given_bytes(texts_path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{texts_path} cannot be read as UTF-8 text ({error}).") from error
     vector_td = found.text_vectors(text_set)

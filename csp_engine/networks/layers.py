@@ -225,7 +225,8 @@ def _split(text: str) -> tuple[str, str | None]:
         return text, None
     if pooling not in POOLINGS:
         raise InputError(
-            f"Pooling {pooling!r} does not exist; choose one of {', '.join(POOLINGS)}."
+            f"Pooling {pooling!r:.60} does not exist; choose one of {', '.join(POOLINGS)} with "
+            "--pooling."
         )
     return module, pooling
 
@@ -284,7 +285,10 @@ def select_layers(
             another number of inputs than the layer has channels.
     """
     if layout is not None and layout not in LAYOUTS:
-        raise InputError(f"Layout {layout!r} does not exist; choose one of {', '.join(LAYOUTS)}.")
+        raise InputError(
+            f"Layout {layout!r:.60} does not exist; choose one of {', '.join(LAYOUTS)} with "
+            "--layout."
+        )
     if not patterns and not saes:
         raise InputError("No layer is chosen; name at least one, such as layer4 or features.*.")
     observed = observe(model)

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 from csp_engine.errors import InputError
+from csp_engine.files import given_bytes
 from csp_engine.networks.loading.checkpoints import (
     read_checkpoint,
     short_reason,
@@ -230,10 +231,14 @@ def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str,
         names = names[1:]
     if len(names) != n_outputs:
         raise InputError(
-            f"There are {len(names)} class names for {n_outputs} outputs; give one name per output."
+            f"There are {len(names)} class names for {n_outputs} outputs; give --class-names a "
+            "file with one name per output."
         )
     if "" in names:
-        raise InputError(f"Class name {names.index('') + 1} of {n_outputs} is empty; name it.")
+        raise InputError(
+            f"Class name {names.index('') + 1} of {n_outputs} is empty; name it in the file of "
+            "--class-names."
+        )
     return tuple(unicodedata.normalize("NFC", name) for name in names)
 
 
@@ -277,7 +282,8 @@ def target_model(
     require_hooks(network, name)
     if precision not in PRECISIONS:
         raise InputError(
-            f"Precision {precision!r} does not exist; choose one of {', '.join(PRECISIONS)}."
+            f"Precision {precision!r:.60} does not exist; choose one of {', '.join(PRECISIONS)} "
+            "with --precision."
         )
     if preprocess is None:
         preprocessing = pixel_recipe(preprocessing)
@@ -314,14 +320,17 @@ def _read_override(preprocessing: Mapping[str, Any] | Path | str | None) -> dict
         return dict(preprocessing or {})
     path = Path(preprocessing)
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(given_bytes(path).decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"The preprocessing {path} cannot be read as JSON ({short_reason(error)}); see the "
-            "docs for its keys."
+            f"The preprocessing {path} cannot be read as JSON ({short_reason(error)}); give "
+            '--preprocessing a JSON file, such as {"resize": 256}.'
         ) from None
     if not isinstance(content, dict):
-        raise InputError(f"The preprocessing {path} is not a JSON object; see the docs.")
+        raise InputError(
+            f"The preprocessing {path} is not a JSON object; give --preprocessing one such as "
+            '{"resize": 256}.'
+        )
     return content
 
 
@@ -446,10 +455,10 @@ def load_model(
 def _place(device: str) -> torch.device:
     try:
         place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=place).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, ValueError) as error:
         raise InputError(
-            f"The device {device!r} cannot be used ({short_reason(error)}); use 'cpu'."
+            f"The device {device!r:.60} cannot be used ({short_reason(error)}); use 'cpu'."
         ) from None
     return place
 

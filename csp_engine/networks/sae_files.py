@@ -92,7 +92,7 @@ def read_sae_file(path: Path) -> SaeFile:
     for key, text in metadata.items():
         try:
             settings[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             settings[key] = text
     if not tensors:
         raise InputError(f"{path.name} holds no tensors; save the autoencoder's state_dict in it.")
@@ -123,7 +123,7 @@ def _torch(path: Path) -> tuple[dict[str, Any] | None, Mapping[Any, Any]]:
         line, _, content = content.partition(b"\n")
         try:
             header = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"The first line of {path.name} is no JSON ({error}).") from None
     loaded = load_tensors(io.BytesIO(content), path.name)
     if not isinstance(loaded, Mapping):

@@ -21,6 +21,7 @@ import pandas as pd
 
 from csp_engine.cells import original
 from csp_engine.errors import InputError
+from csp_engine.files import given_bytes
 
 MISSING = frozenset({"", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-nan", "null", "nat"})
 """Words that stand for nothing in any column, in lower case."""
@@ -102,7 +103,7 @@ def read_text(path: Path, *, what: str) -> str:
         InputError: if it cannot be read or is no text.
     """
     try:
-        content = path.read_bytes()
+        content = given_bytes(path)
     except OSError as error:
         raise InputError(
             f"{what} {str(path)!r} cannot be read ({error.strerror}); check its permissions."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from csp_engine.errors import InputError
-from csp_engine.files import ROOT
+from csp_engine.files import ROOT, given_bytes
 
 Tag = Literal["valid", "spurious", "neutral"]
 TAGS: tuple[Tag, ...] = ("valid", "spurious", "neutral")
@@ -81,7 +81,7 @@ def read_concept_set(path: Path) -> ConceptSet:
         InputError: if it is missing, no TOML, or lacks a part; the sentence says which.
     """
     try:
-        content = path.read_bytes()
+        content = given_bytes(path)
         held = tomllib.loads(content.decode("utf-8"))
         groups = [
             ConceptGroup(
@@ -101,7 +101,7 @@ def read_concept_set(path: Path) -> ConceptSet:
         )
     except OSError:
         raise InputError(f"There is no concept set at {str(path)!r}; name a TOML file.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path.name} is not TOML: {error}.") from None
     except KeyError as error:
         raise InputError(

@@ -229,7 +229,7 @@ def missing_model(what: str, reason: str, next_step: str) -> MissingModelError:
     return MissingModelError(f"{what} are not on this machine ({reason}); {next_step}.")
 
 
-NEXT_STEP = "run once with a network, or give a local file with the weights option"
+NEXT_STEP = "run once with a network connection, or give a local file with --weights FILE"
 
 
 @contextmanager

@@ -35,6 +35,8 @@ from csp_engine.networks.loading.preprocessing import (
 from csp_engine.networks.loading.settings import is_plain, refuse_code
 
 logger = logging.getLogger(__name__)
+REPOSITORY = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}(@[\w./-]+)?", re.ASCII)
+"""What the hub calls a model, and perhaps a revision of it."""
 
 
 @dataclass
@@ -174,8 +176,8 @@ def from_timm(
         _require_known_to_timm(rest, weights)
     what = f"The weights of {rest if is_hub else f'timm/{rest}'}"
     repository = rest.removeprefix("hf-hub:")
-    if is_hub and ("/" not in repository or repository[0] in "./~"):
-        raise InputError(f"{rest} names no repository; write hf-hub:ORG/NAME.")
+    if is_hub and not REPOSITORY.fullmatch(repository):
+        raise InputError(f"{rest!r:.120} names no repository; write hf-hub:ORG/NAME.")
     create: Any = timm.create_model
     if is_offline():
         files, source = ["config.json"] if is_hub else [], repository

@@ -94,16 +94,19 @@ def pixel_recipe(given: Mapping[str, Any], base: Mapping[str, Any] | None = None
     if missing:
         raise InputError(
             f"Preprocessing lacks {', '.join(missing)}; how the network was trained cannot be "
-            'guessed, so state it, such as {"resize": 256, "crop": 224, "interpolation": '
-            '"bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}.'
+            'guessed; state it with --preprocessing FILE, JSON such as {"resize": 256, "crop": '
+            '224, "interpolation": "bilinear", "mean": [0.485, 0.456, 0.406], "std": [0.229, '
+            "0.224, 0.225]}."
         )
     resize, crop = recipe["resize"], recipe["crop"]
     if not (resize is None or _side(resize) or _pair(resize)):
         raise InputError(
-            f"Preprocessing 'resize' is {resize!r}; use a side, [height, width] or null."
+            f"Preprocessing 'resize' is {resize!r:.80}; use a side, [height, width] or null."
         )
     if not (crop is None or _side(crop) or _pair(crop)):
-        raise InputError(f"Preprocessing 'crop' is {crop!r}; use a side, [height, width] or null.")
+        raise InputError(
+            f"Preprocessing 'crop' is {crop!r:.80}; use a side, [height, width] or null."
+        )
     if crop is None and not _pair(resize):
         raise InputError(
             f"Preprocessing with resize {resize!r} and no crop leaves images of different sizes; "

@@ -11,6 +11,7 @@ from csp_engine.views.address import View
 from csp_engine.views.finding.examples import example_queries, showcase
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.images.pairs import pair_tiles
+from csp_engine.views.images.seen import cut_notices
 from csp_engine.views.neuron.label import BestLabel, best_label
 from csp_engine.views.overview import provenance
 from csp_engine.views.places import places
@@ -139,6 +140,8 @@ def named(name: str) -> str:
 def made_from(bundle: Bundle) -> None:
     """What everything here was made from."""
     show("<h2 class='csp-h'>Made from</h2>")
+    for notice in cut_notices(bundle):
+        show(f"<p class='csp-note'>{plain(notice)}</p>")
     show(facts(provenance.provenance(bundle), named))
     n_neurons = sum(bundle.n_units(*place) for place in places(bundle))
     exporting.pages_button(

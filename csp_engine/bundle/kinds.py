@@ -249,6 +249,19 @@ VOCABULARY = StageKind(
     facts=("n_labels",),
 )
 
+SEPARATION = StageKind(
+    "separation",
+    "Whether the encoder's texts separate these images, or say nothing about them.",
+    needs=("embeddings", "probe", "vocabulary"),
+    files=(
+        StageFile("names.parquet", "table", "", "for every concept column and class whose name is "
+                  "a text: its `name`, `kind` (`column` or `class`), the `auroc` with which the "
+                  "name tells its images from the others, and `shuffled`, the mean of other "
+                  "texts; NaN where not defined"),
+    ),
+    facts=("is_separated", "n_named", "spread", "spread_p", "auroc", "shuffled", "auroc_p"),
+)
+
 SCORES = StageKind(
     "scores",
     "The best labels of every unit of a layer by one label method.",
@@ -421,6 +434,7 @@ KINDS = {
         CONTRAST,
         CANDIDATES,
         VOCABULARY,
+        SEPARATION,
         SCORES,
         AUDIT,
         STATISTIC,

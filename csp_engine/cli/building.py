@@ -196,6 +196,8 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
 
 def _report(bundle: Bundle, as_json: bool) -> None:
     from csp_engine.bundle import kinds
+    from csp_engine.views.images.seen import cut_notices
+    from csp_engine.views.images.separation import texts_in_words
     from csp_engine.views.overview.unused import unused_files
 
     unused = unused_files(bundle)
@@ -219,6 +221,7 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         for name, model in bundle.manifest.inputs.get("models", {}).items()
         for notice in model.get("notices", ())
     ]
+    notices += cut_notices(bundle)
     notices += [
         f"{'/'.join(kinds.INFLUENCE.parts(name))}: influence is measured on predicted "
         "classes, because not every class of the images is the name of an output."
@@ -227,8 +230,9 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         and record.facts.get("is_predicted_class")
         and "class" in bundle.table("probe", "probe")
     ]
+    texts = texts_in_words(bundle)
     if as_json:
-        write_json({**summary, "notices": notices, "unused": unused})
+        write_json({**summary, "notices": notices, "unused": unused, "texts": texts})
         return
     n_neurons = sum(summary["neurons"].values())
     skipped = f", {summary['skipped']} unreadable" if summary["skipped"] else ""
@@ -236,6 +240,7 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         [
             *notices,
             *unused,
+            *([texts] if texts else []),
             f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
             f"Browse it with: csp serve {bundle.path}",
         ]

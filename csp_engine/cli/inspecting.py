@@ -83,6 +83,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     """
     from csp_engine.audits.registered import AUDITS
     from csp_engine.bundle import Bundle, kinds
+    from csp_engine.views.images.separation import texts_in_words
     from csp_engine.views.overview.unused import unused_files
 
     opened = Bundle.open(bundle)
@@ -138,6 +139,8 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     write_lines([f"            {sentence}" for sentence in unused])
     if opened.omitted:
         write_lines([f"left out    {_omitted_note(opened)}"])
+    if texts_in_words(opened):
+        write_lines([f"texts       {texts_in_words(opened)}"])
     if opened.notice:
         write_lines([f"notice      {opened.notice}"])
     for name, model in inputs.get("models", {}).items():
@@ -259,6 +262,7 @@ def search(
     from csp_engine.views.finding.by_column import going_with
     from csp_engine.views.finding.query import spelt_like
     from csp_engine.views.finding.standing import judged, judgement
+    from csp_engine.views.images.separation import doubt
     from csp_engine.views.lists import found_neurons
     from csp_engine.views.memo import Memo
     from csp_engine.views.table.narrowed import narrowed
@@ -306,7 +310,7 @@ def search(
         whole = {"standing": None if chance is None else chance.best, "words": str(said)}
         write_json({"method": method, "judgement": whole, "did_you_mean": near, "found": found})
         return
-    write_lines([str(said), ""])
+    write_lines([*filter(None, [doubt(opened)]), str(said), ""])
     if near:
         write_lines([f"Did you mean {', '.join(near)}?", ""])
     write_table(

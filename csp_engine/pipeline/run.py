@@ -109,8 +109,9 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Concept columns, influence, ground truth, performance, imported labels and what extensions
-        made do not come from every kind of build; they stay while what they were made from does.
+        Separation, concept columns, influence, ground truth, performance, imported labels and what
+        extensions made do not come from every kind of build; they stay while what they were made
+        from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
@@ -118,6 +119,7 @@ class Run:
             if kinds.PERFORMANCE.is_of(name) and self._is_of_held_model(name, record):
                 kept[name] = record.key
         own = (
+            kinds.SEPARATION,
             kinds.COLUMNS,
             kinds.INFLUENCE,
             kinds.TRUTH,

@@ -172,6 +172,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("projection", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
     ("influence", "outputs"): {"name": _TEXT},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
+    ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
     ("performance", "slices"): {"slice": _TEXT, "n": _COUNT, "accuracy": _NUMBER},
 }

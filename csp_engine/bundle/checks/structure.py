@@ -126,6 +126,11 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "images": {"n_images": _whole},
     "neurons": {"n_units": _whole, "quantile_levels": _list_of(_number)},
     "influence": {"is_predicted_class": _flag},
+    "separation": {
+        "is_separated": _or_none(_flag),
+        "n_named": _whole,
+        **dict.fromkeys(("spread", "spread_p", "auroc", "shuffled", "auroc_p"), _or_none(_number)),
+    },
     "columns": {"n_units": _whole, "n_columns": _whole},
     "truth": {"n_images": _whole, "n_groups": _whole},
     "projection": {"kind": _text},

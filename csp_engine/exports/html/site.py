@@ -17,6 +17,7 @@ from csp_engine.exports.html.tables import NeuronTable, first_method, labels_in,
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef, Progress, silent
 from csp_engine.views.images.choices import NO_EXEMPLARS
+from csp_engine.views.images.separation import doubt
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.shared import N_SHOWN, by_chance
 from csp_engine.views.overview.provenance import provenance
@@ -139,6 +140,7 @@ class Site:
                 policy=POLICY,
                 rows_at_once=ROWS_AT_ONCE,
                 bundle=self.bundle,
+                doubt=doubt(self.bundle),
                 method=method_title(self.method),
                 image_url=lambda image: up + image_path(image),
                 neuron_url=lambda neuron: up + self._paths[neuron] if neuron in self._paths else "",

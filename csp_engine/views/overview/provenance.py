@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views.images.separation import texts_in_words
 from csp_engine.views.overview.unused import unused_files
 
 
@@ -12,6 +13,7 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
     inputs, recipe = bundle.manifest.inputs, bundle.manifest.recipe
     probe, encoder = inputs.get("probe", {}), inputs.get("encoder", {})
     vocabulary = inputs.get("vocabulary", {})
+    texts = texts_in_words(bundle)
     rows = [
         (f"Model {name}", f"{model.get('spec', '?')} · {model.get('fingerprint', '')[:12]}")
         for name, model in inputs.get("models", {}).items()
@@ -31,6 +33,7 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
             f"{vocabulary.get('name', '?')} · {numbers.count(vocabulary.get('n_labels', 0))} "
             f"labels · {vocabulary.get('sha256', '')[:12]}",
         ),
+        *([("Texts", texts)] if texts else []),
         (
             "Contrast images",
             f"quiet below {recipe.get('threshold', '?')}, γ = {recipe.get('gamma')}",

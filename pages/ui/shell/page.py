@@ -15,6 +15,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.views.address import PARAMETERS, VERSION, View, pick, read_view
+from csp_engine.views.images.separation import doubt
 from pages.ui.parts.cards import asset, base_url, markdown_text, page_url, plain, show
 from pages.ui.shell import problems, store
 
@@ -44,6 +45,8 @@ def opened() -> tuple[Bundle, View] | None:
     st.session_state["last_bundle"] = name
     if bundle.notice:
         show(f"<p class='csp-quiet'>{plain(bundle.notice)}</p>")
+    if doubt(bundle):
+        show(f"<p class='csp-note' role='status'>{plain(doubt(bundle))}</p>")
     problems.notes(((note,) if note else ()) + view.notes)
     return bundle, view
 

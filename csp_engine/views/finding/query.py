@@ -13,6 +13,7 @@ from csp_engine.errors import InputError
 from csp_engine.search import combine, prompts, query_vector, stored_label
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, split_texts, vectors
+from csp_engine.views.finding.unread import unread_words
 from csp_engine.views.memo import Memo
 
 TextEncoder = Callable[[Bundle, str], np.ndarray]
@@ -28,7 +29,8 @@ class Query:
 
     ``kind`` is ``text``, ``neuron`` or ``image``. The prompts are exactly what the encoder saw.
     ``neuron`` is the one that others are to be like, which is no match of itself. A difference
-    ("this but not that") shares nothing with all labels any more.
+    ("this but not that") shares nothing with all labels any more. ``unread`` are words that the
+    encoder cannot read.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Query:
     negative_prompts: tuple[str, ...] = ()
     neuron: NeuronRef | None = None
     is_difference: bool = False
+    unread: tuple[str, ...] = ()
 
 
 def text_vector(bundle: Bundle, memo: Memo, text: str, encode: TextEncoder) -> np.ndarray:
@@ -142,6 +145,12 @@ def text_query(
         CspError: what loading an encoder can raise.
     """
     positive_qd = np.stack([text_vector(bundle, memo, text, encode) for text in texts])
+    odd = [text for text in (*texts, *but_not) if stored_label(bundle, text) is None]
+
+    def embed(word: str) -> np.ndarray:
+        return text_vector(bundle, memo, word, encode)
+
+    unread = [word for text in odd for word in unread_words(bundle, memo, text, embed)]
     return Query(
         "text",
         title,
@@ -149,6 +158,7 @@ def text_query(
         tuple(p for text in texts for p in prompts(bundle, text)),
         tuple(p for text in but_not for p in prompts(bundle, text)),
         is_difference=bool(but_not),
+        unread=tuple(dict.fromkeys(unread)),
     )
 
 

@@ -94,6 +94,8 @@ def judged(
     rate_u = query_null.chance_rates(strength_u, nulls)
     first = np.argsort(-rows["match"].to_numpy(np.float64), kind="stable")[:RANKED]
     found = query_null.standings(score_u[first], rate_u[first], bar_u[first], half_u[first])
+    if query.unread:  # what stands out does so for the words that are left
+        found = ["unsure" if each == "clear" else each for each in found]
     return Judged(
         dict(zip(rows.index[first].tolist(), found, strict=True)),
         int(np.count_nonzero(rate_u[first] <= query_null.RATE_AT)),
@@ -118,6 +120,12 @@ def judgement(query: Query, method: str, found: Judged | None) -> Judgement:
             f"{many} {verb} out",
             f"for {query.title}: {whose} exemplars show more of it than chance gives, and it "
             f"scores higher than the best {best}s of 95 % {sets}.",
+        )
+    if found.best == "unsure" and query.unread:
+        words = " and ".join(f"“{word}”" for word in query.unread)
+        return Judgement(
+            f"Cannot tell whether any neuron responds to {query.title}.",
+            f"The encoder does not know {words}, so that only the rest was searched for.",
         )
     if found.best == "unsure":
         lead = f"Cannot tell whether any neuron responds to {query.title}."

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +14,17 @@ from PIL import Image
 
 import csp_engine.search as search
 from csp_engine.bundle import Bundle
-from csp_engine.errors import InputError, MissingModelError
+from csp_engine.errors import (
+    BusyError,
+    InputError,
+    MissingModelError,
+    UnreadableImageError,
+)
 from csp_engine.pipeline import build
 from csp_engine.probe.decoding import decode
-from csp_engine.serving.encoder_process import TRUST, EncoderProcess
+from csp_engine.serving import encoder_process
+from csp_engine.serving.encoder_process import MOST_PIXELS, TRUST, EncoderProcess
+from csp_engine.serving.turns import Limits, Turns
 from tests.worlds import toys
 
 
@@ -54,6 +65,78 @@ def test_errors_arrive_as_they_are_and_the_next_question_is_answered(bundle, enc
         encoders.text_vector(bundle, " _ ")
     with pytest.raises(InputError):
         encoders.image_vector(bundle, b"no image, but two lines\n{}\n")
+    assert encoders.text_vector(bundle, "a bright thing").shape == (16,)
+
+
+def png(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_image_that_would_fill_the_memory_is_refused_and_costs_nothing(bundle, encoders):
+    assert 5700**2 > MOST_PIXELS > 5600**2
+    for size in ((5700, 5700), (13_300, 13_300), (30_000, 30_000)):
+        content = png(*size)
+        assert len(content) < 1_000_000
+        with pytest.raises(UnreadableImageError, match="more than 32 million pixels"):
+            encoders.image_vector(bundle, content)
+    for size in ((1, 51), (2_000_000, 1)):  # the shorter side would be brought to 224 pixels
+        with pytest.raises(InputError, match="at most 50 times the shorter"):
+            encoders.image_vector(bundle, png(*size))
+    assert encoders.image_vector(bundle, png(1, 50)).shape == (16,)
+    assert encoders.has_loaded(bundle)  # nothing of it had to be ended
+
+
+DECODES = """
+import io, sys
+from PIL import Image
+from csp_engine.probe.decoding import decode
+
+def peak():
+    line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+content = open(sys.argv[1], "rb").read()
+small = io.BytesIO()
+Image.new("RGBA", (9, 9)).save(small, "WEBP")
+decode(small.getvalue())
+before = peak()
+size = decode(content).size
+print((peak() - before) / (size[0] * size[1]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize(("mode", "kind"), [("RGBA", "WEBP"), ("I", "TIFF"), ("RGBA", "PNG")])
+def test_what_a_pixel_takes_is_what_the_limit_was_made_for(tmp_path, mode, kind):
+    file = tmp_path / "image"
+    Image.new(mode, (3000, 3000), 7 if mode == "I" else (9, 99, 200, 7)).save(file, kind)
+    command = [sys.executable, "-c", DECODES, str(file)]
+    taken = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert 3 < float(taken) <= 24
+
+
+def test_questions_go_in_turns_and_each_visitor_has_a_share(bundle):
+    apart = EncoderProcess(Turns(Limits(n_of_one=0)))
+    for ask in (
+        lambda: apart.text_vector(bundle, "red", "a"),
+        lambda: apart.image_vector(bundle, b""),
+    ):
+        with pytest.raises(BusyError):
+            ask()
+    assert apart._process is None
+    apart.close()
+
+
+def test_a_question_that_never_ends_is_ended(bundle, encoders, monkeypatch):
+    encoders.text_vector(bundle, "a bright thing")
+    monkeypatch.setattr(encoder_process, "ANSWERS_WITHIN_S", 0.05)
+    encoders._process.send_signal(signal.SIGSTOP)
+    with pytest.raises(MissingModelError, match="try again"):
+        encoders.text_vector(bundle, "a bright thing")
+    monkeypatch.undo()
+    monkeypatch.setenv(TRUST, "1")
     assert encoders.text_vector(bundle, "a bright thing").shape == (16,)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,22 @@ def test_a_bundle_that_changed_on_disk_is_opened_again(serve, copied):
     assert store.open_bundle("small") is first
     recipe = json.loads((copied / "manifest.json").read_text())["recipe"]
     rewrite_manifest(copied, recipe={**recipe, "note": "changed on disk"})
+    assert store.open_bundle("small").digest != first.digest
+
+
+def test_a_bundle_of_equal_time_size_and_inode_is_another_all_the_same(serve, copied, monkeypatch):
+    serve(copied)
+    path = copied / "manifest.json"
+    recipe = json.loads(path.read_text())["recipe"]
+    rewrite_manifest(copied, recipe={**recipe, "note": "one"})
+    # A clock that does not tick between the two, and an inode that is used again.
+    seen, stat = path.stat(), Path.stat
+    monkeypatch.setattr(
+        Path, "stat", lambda self, **how: seen if self == path else stat(self, **how)
+    )
+    first = store.open_bundle("small")
+    assert store.open_bundle("small") is first
+    rewrite_manifest(copied, recipe={**recipe, "note": "two"})
     assert store.open_bundle("small").digest != first.digest
 
 

@@ -36,6 +36,7 @@ class Rules:
         token: the token, None where there is none.
         granted: what the visitor with some cookies may do.
         refusal: what a visitor is told who may not do something.
+        too_much: why a session may upload no more now, as a sentence; empty where it may.
     """
 
     base: str
@@ -45,6 +46,7 @@ class Rules:
     token: Callable[[], str | None]
     granted: Callable[[Mapping[str, str]], frozenset[Permission]]
     refusal: Callable[[Permission], str]
+    too_much: Callable[[str], str]
 
 
 class Guard:
@@ -83,6 +85,10 @@ class Guard:
         need = needed(parts)
         if need is not None and need not in rules.granted(HTTPConnection(scope).cookies):
             return PlainTextResponse(rules.refusal(need), 401, {"Cache-Control": "no-store"})
+        match parts:
+            case ["_stcore", "upload_file", session, *_] if scope["method"] == "PUT":
+                sentence = rules.too_much(session)
+                return PlainTextResponse(sentence, 429) if sentence else None
         return None
 
 

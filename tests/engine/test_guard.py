@@ -61,6 +61,7 @@ def client(
         token=lambda: token,
         granted=granted,
         refusal=lambda permission: f"needs {permission}",
+        too_much=lambda session: "too much" if session == "full" else "",
     )
     methods = ["GET", "POST", "PUT", "DELETE"]
     app = Starlette(
@@ -145,6 +146,14 @@ def test_no_other_cookie_is_the_pass(held):
     asked = client()
     headers = {"cookie": f"pass={held}".encode()}
     assert asked.post("/csp/warm/b/m", headers=headers).status_code == 401
+
+
+def test_a_page_that_has_uploaded_enough_is_told_so():
+    asked = client(EVERYTHING)
+    full, other = "/_stcore/upload_file/full/f", "/_stcore/upload_file/s/f"
+    assert (asked.put(full).status_code, asked.put(full).text) == (429, "too much")
+    assert asked.delete(full).status_code == asked.put(other).status_code == 200
+    assert client().put(full).status_code == 401
 
 
 def test_a_token_nobody_asks_for_is_taken_out_all_the_same():

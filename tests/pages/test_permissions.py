@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from streamlit.runtime.secrets import secrets_singleton
@@ -233,6 +234,34 @@ def test_ready_and_refusals_tell_no_folder(serve, copied, tmp_path):
     for text in texts:
         assert str(tmp_path) not in text
         assert "/" not in text, text
+
+
+def test_pages_tell_folders_to_those_who_may_build_there_and_to_no_others(
+    serve, copied, with_pass, monkeypatch
+):
+    (copied / "manifest.json").unlink()
+    serve(copied)
+    assert str(copied.parent) in html(open_page())
+    monkeypatch.setattr(access, "_cookies", dict)
+    at = open_page()
+    assert "small cannot be opened" in html(at)
+    assert str(copied.parent) not in html(at)
+    serve(copied.parent / "empty")
+    assert str(copied.parent) not in html(open_page())
+
+
+def test_uploads_are_held_up_to_a_limit(monkeypatch):
+    held = {"many": dict.fromkeys(range(4), SimpleNamespace(data=b"x")), "few": {}}
+    manager = SimpleNamespace(file_storage=held)
+    monkeypatch.setattr(server.runtime, "exists", lambda: True)
+    monkeypatch.setattr(
+        server.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=manager)
+    )
+    assert "uploaded 4 images" in server.uploads_too_much("many")
+    assert server.uploads_too_much("few") == server.uploads_too_much("unknown") == ""
+    monkeypatch.setattr(server, "MOST_UPLOADED", 3)
+    assert "as many images as it can" in server.uploads_too_much("few")
+    assert visiting().put("/_stcore/upload_file/few/f").status_code == 429
 
 
 def test_the_policy_names_our_own_sockets_and_no_others():

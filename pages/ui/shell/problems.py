@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import os
+import re
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +33,8 @@ def no_bundle() -> None:
     )
     st.code(DEMO_EXAMPLE, language="bash")
     st.code(BUILD_EXAMPLE, language="bash", wrap_lines=True)
+    if not access.may(Permission.BUILD):
+        return
     folders = [_short(folder) for folder in store.searched_folders()]
     show(f"<p class='csp-quiet'>Looked in: {', '.join(plain(folder) for folder in folders)}</p>")
 
@@ -58,8 +62,19 @@ def unreadable(name: str, error: CspError) -> None:
 
 
 def failure(error: CspError) -> None:
-    """One sentence, as text."""
-    show(f"<p class='csp-problem' role='alert'>{plain(str(error))}</p>")
+    """One sentence, as text; where things lie is told to those who may build there."""
+    told = str(error)
+    if not access.may(Permission.BUILD):
+        told = without_folders(told, store.known_bundles().values())
+    show(f"<p class='csp-problem' role='alert'>{plain(told)}</p>")
+
+
+def without_folders(sentence: str, bundles: Iterable[Path]) -> str:
+    """A sentence about bundles that does not say where on this machine they lie."""
+    places = {place for path in bundles for place in (path, path.absolute(), path.resolve())}
+    for place in sorted({str(place.parent) for place in places}, key=len, reverse=True):
+        sentence = sentence.replace(f"{place}{os.sep}", "")
+    return re.sub(r"(?<![\w.:/-])/(?:[^\s/'\"“”,;()]+/)+", "", sentence)
 
 
 def notes(sentences: tuple[str, ...]) -> None:

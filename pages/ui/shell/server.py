@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import runtime
 
 from csp_engine.errors import CspError
 from csp_engine.files import ROOT
@@ -35,7 +36,7 @@ from csp_engine.printable import guard_logs
 from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
 from pages.ui.parts.cards import base_url, page_url
-from pages.ui.shell import access, accounts, store
+from pages.ui.shell import access, accounts, problems, store
 from pages.ui.shell.parent import follow_parent
 
 log = logging.getLogger(__name__)
@@ -43,20 +44,13 @@ log = logging.getLogger(__name__)
 
 async def ready(_: Request) -> Response:
     """``/csp/ready``: 200 when every known bundle opens, else 503 with the sentences."""
-    problems: dict[str, str] = {}
+    found: dict[str, str] = {}
     for name, path in store.known_bundles().items():
         try:
             store.open_bundle(name)
         except CspError as error:
-            problems[name] = without_folders(str(error), path)
-    return JSONResponse({"ready": not problems, "problems": problems}, 503 if problems else 200)
-
-
-def without_folders(sentence: str, bundle: Path) -> str:
-    """A sentence about a bundle that does not say where on this machine it lies."""
-    for path in sorted({bundle, bundle.absolute(), bundle.resolve()}, key=lambda p: -len(str(p))):
-        sentence = sentence.replace(f"{path.parent}{os.sep}", "")
-    return re.sub(r"(?<![\w.:/-])/(?:[^\s/'\"“”,;()]+/)+", "", sentence)
+            found[name] = problems.without_folders(str(error), [path])
+    return JSONResponse({"ready": not found, "problems": found}, 503 if found else 200)
 
 
 def warm(bundle_name: str, method: str, visitor: str = "") -> Response:
@@ -219,6 +213,24 @@ def framing_origins() -> str:
     return "".join(f" {each}" for each in known)
 
 
+MOST_UPLOADS, MOST_UPLOADED = 4, 400_000_000
+"""Files of one page that are held in memory, and bytes of all pages. A page uses the last file."""
+
+
+def uploads_too_much(session: str) -> str:
+    """Why a page may upload no more now; empty where it may."""
+    if not runtime.exists():
+        return ""
+    held = getattr(runtime.get_instance().uploaded_file_mgr, "file_storage", {})
+    if len(held.get(session, {})) >= MOST_UPLOADS:
+        return f"This page has uploaded {MOST_UPLOADS} images; remove one, or reload the page."
+    if sum(len(file.data) for files in list(held.values()) for file in list(files.values())) > (
+        MOST_UPLOADED
+    ):
+        return "The server holds as many images as it can; try again in a few minutes."
+    return ""
+
+
 def rules() -> Rules:
     """What the gate goes by, as settings and environment say now."""
     return Rules(
@@ -229,6 +241,7 @@ def rules() -> Rules:
         token=access.token,
         granted=lambda cookies: access.granted(accounts.user_of(cookies), cookies),
         refusal=access.refusal,
+        too_much=uploads_too_much,
     )
 
 

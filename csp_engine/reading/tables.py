@@ -21,7 +21,7 @@ import pandas as pd
 
 from csp_engine.cells import original
 from csp_engine.errors import InputError
-from csp_engine.files import given_bytes
+from csp_engine.files import ALLOWED, allowed_folders, given_bytes, is_inside
 
 MISSING = frozenset({"", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-nan", "null", "nat"})
 """Words that stand for nothing in any column, in lower case."""
@@ -70,6 +70,12 @@ def read_table(path: Path) -> Table:
     Raises:
         InputError: if it cannot be read as that, with the line where there is one.
     """
+    allowed = allowed_folders()
+    if allowed is not None and not is_inside(path, allowed):
+        raise InputError(
+            f"{path.name!r} lies outside of the folders that may be read ({ALLOWED}); start the "
+            "server with --allow FOLDER to add the one that it leads to."
+        )
     ending = path.suffix.lower().removeprefix(".")
     try:
         read = _READERS[ending]

@@ -113,7 +113,7 @@ def test_a_build_that_was_stopped_is_not_resumed_beyond_what_may_be_read(world, 
         jobs.resume(jobs.read_job(home), jobs.Allowed((world.resolve() / "inside",)))
 
 
-@pytest.mark.parametrize("kind", ["folder", "file", "listed"])
+@pytest.mark.parametrize("kind", ["folder", "file", "listed", "beside"])
 def test_links_among_the_images_are_found_by_the_build_itself(world, monkeypatch, kind):
     images = world / "inside" / "images"
     source = images
@@ -122,6 +122,10 @@ def test_links_among_the_images_are_found_by_the_build_itself(world, monkeypatch
     elif kind == "file":
         there = next((world / "outside" / "images").rglob("*.png"))
         (images / "there.png").symlink_to(there)
+    elif kind == "beside":
+        there = next(images.rglob("*.png")).relative_to(images).as_posix()
+        (world / "outside" / "secrets.csv").write_text(f"file,said\n{there},hidden\n")
+        (images / "metadata.csv").symlink_to(world / "outside" / "secrets.csv")
     else:
         (images / "deep").symlink_to(world / "outside" / "images")
         there = next((world / "outside" / "images").rglob("*.png"))
@@ -129,7 +133,7 @@ def test_links_among_the_images_are_found_by_the_build_itself(world, monkeypatch
         file = there.relative_to(world / "outside" / "images").as_posix()
         source.write_text(f"file\ndeep/{file}\n")
     monkeypatch.setenv(files.ALLOWED, str(world / "inside"))
-    with pytest.raises(InputError, match="lies outside of the folders that may be read"):
+    with pytest.raises(InputError, match="outside of the folders that may be read"):
         read_probe_set(source)
     monkeypatch.setenv(files.ALLOWED, os.pathsep.join(map(str, (world / "inside", world))))
     assert len(read_probe_set(source))

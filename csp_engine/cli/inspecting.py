@@ -337,6 +337,14 @@ def doctor(
         list[str] | None,
         typer.Option("--encoder", "-e", help="Encoders to check; by default a common one."),
     ] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test",
+            help="Try instead what this program promises of hostile and odd files, in about a "
+            "minute, offline, in a temporary folder; exit code 1 if anything does not hold.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what is installed, which models are on this machine, and what would be downloaded.
@@ -344,8 +352,12 @@ def doctor(
     Example:
         csp doctor --encoder open_clip/ViT-B-32/laion2b_s34b_b79k
     """
-    from csp_engine.cli.installation import diagnose
+    from csp_engine.cli.installation import diagnose, try_promises
 
+    if self_test:
+        if not try_promises(as_json):
+            raise typer.Exit(1)
+        return
     report = diagnose(encoder or [USUAL_ENCODER])
     if as_json:
         write_json(report)

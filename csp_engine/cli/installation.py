@@ -7,10 +7,12 @@ import os
 import platform
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle import ENGINE_VERSION, SCHEMA
+from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.words.vocabularies import SHIPPED
 
 PACKAGES = (
@@ -47,6 +49,27 @@ def diagnose(encoder_specs: list[str]) -> dict[str, dict[str, Any]]:
         "encoders": {spec: _availability(spec) for spec in encoder_specs},
         "vocabularies": {name: str(path) for name, path in SHIPPED.items()},
     }
+
+
+def try_promises(as_json: bool) -> bool:
+    """Run the self-test, print its table, and say whether everything holds."""
+    from csp_engine.cli.selftest import kinds, verdicts
+
+    n, found = len(kinds()), []
+    with progress_bars() as progress:
+        for verdict in verdicts():
+            found.append(verdict)
+            progress("self-test", len(found), n)
+    n_wrong = sum(not verdict.holds for verdict in found)
+    if as_json:
+        write_json({"cases": [asdict(verdict) for verdict in found], "wrong": n_wrong})
+    else:
+        write_table(
+            ("area", "what", "verdict", "found"),
+            [(v.area, v.title, "holds" if v.holds else "WRONG", v.found) for v in found],
+        )
+        write_lines(["", f"{n - n_wrong} of {n} hold."])
+    return not n_wrong
 
 
 def _version(package: str) -> str:

@@ -107,8 +107,9 @@ def expanded(path: str) -> str:
 _DECLARED = (
     BuildOption(
         name="images",
-        kind=Path,
-        help="Folder of images (class folders or flat), or a CSV/Parquet table.",
+        may_be_path=True,
+        help="Folder of images (class folders or flat), table or list of paths, Parquet or tar "
+        "files that hold images, or an address such as s3://bucket/folder.",
         flags=(),
         is_needed=True,
         order="images",

@@ -17,9 +17,11 @@ from csp_engine.jobs.allowed import Allowed
 from csp_engine.jobs.options import BY_FIELD, expanded
 from csp_engine.pipeline.recipe import PRESETS, named_recipe
 from csp_engine.probe.beside import described_by
+from csp_engine.probe.columnar import holds_images
 from csp_engine.probe.columns import choose_columns
 from csp_engine.probe.folders import walk_images
-from csp_engine.probe.listing import TABLE_EXTENSIONS, read_table
+from csp_engine.probe.listing import TABLE_EXTENSIONS, list_images, read_table
+from csp_engine.probe.lists import LIST_EXTENSIONS
 from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
 
 MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "open_clip/", "python:")
@@ -62,11 +64,14 @@ def look_at_images(source: Path) -> ImagesSeen:
     if source.is_dir():
         files = list(itertools.islice(walk_images(source), MOST_COUNTED))
         if not files:
-            raise InputError(f"No image was found in {str(source)!r}; choose another folder.")
+            return _seen_inside(source)
         classes = {file.partition("/")[0] for file in files if "/" in file}
         return ImagesSeen(len(files), len(classes))
     if not source.exists():
         raise InputError(f"There is no folder or table at {str(source)!r}; check the path.")
+    is_packed = source.suffix.lower() == ".parquet" and holds_images(source)
+    if is_packed or source.suffix.lower() in (*LIST_EXTENSIONS, ".tar", ".arrow"):
+        return _seen_inside(source)
     if source.suffix.lower() not in TABLE_EXTENSIONS:
         raise InputError(
             f"{source.name!r} is neither a folder nor a table; give a folder of images, "
@@ -74,6 +79,13 @@ def look_at_images(source: Path) -> ImagesSeen:
         )
     given = read_table(source)
     return ImagesSeen(len(given), 0, tuple(given.columns))
+
+
+def _seen_inside(source: Path) -> ImagesSeen:
+    """The images of a list of paths, or inside of files."""
+    listed = list_images(source)
+    n_classes = listed.table["class"].nunique() if "class" in listed.table else 0
+    return ImagesSeen(len(listed), n_classes)
 
 
 @dataclass(frozen=True, slots=True)

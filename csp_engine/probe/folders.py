@@ -70,7 +70,7 @@ def list_folder(root: Path) -> Folder:
         text: NOT_UNICODE for name, text in zip(names, shown, strict=True) if name != text
     }
     table = pd.DataFrame({"file": shown})
-    for column, values in _said_by_folders(shown).items():
+    for column, values in said_by_folders(shown).items():
         table[column] = pd.Series(values, dtype=object)
     return Folder(table, left_out, unreadable)
 
@@ -145,7 +145,7 @@ def count_in_words(left_out: Sequence[LeftOut], most: int = 6) -> str:
 # --- what folders say ----------------------------------------------------------------------------
 
 
-def _said_by_folders(files: Sequence[str]) -> dict[str, list[str | None]]:
+def said_by_folders(files: Sequence[str]) -> dict[str, list[str | None]]:
     """Class and split of each file, by the folders that it lies in.
 
     The first folder is the class, unless the folders of that depth are all called like parts of a

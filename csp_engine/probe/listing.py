@@ -5,26 +5,34 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import posixpath
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.files import ALLOWED, allowed_folders, first_outside
 from csp_engine.hashing import sha256_file
+from csp_engine.probe.archives import packed_tars
 from csp_engine.probe.beside import metadata_beside
+from csp_engine.probe.columnar import holds_images, packed_columns, saved_shards
 from csp_engine.probe.columns import choose_columns, metadata
-from csp_engine.probe.folders import LeftOut, list_folder
+from csp_engine.probe.contents import Contents, Packed, expand, local_shards
+from csp_engine.probe.folders import LeftOut, list_folder, said_by_folders, walk_images
+from csp_engine.probe.lists import FILE, LIST_EXTENSIONS, common_root, read_list, table_of_paths
 from csp_engine.probe.paths import FolderListing, resolve_images
+from csp_engine.probe.remote import is_address, packed_address
 from csp_engine.reading import tables
 from csp_engine.reading.tables import Table
 from csp_engine.types import Progress, silent
 
-TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet")
+TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+NOTHING_ASKED = MappingProxyType(dict.fromkeys(("path", "class", "split", "group")))
 _N_THREADS = 4
 _BLOCK = 1024
 
@@ -38,7 +46,7 @@ class ProbeSet:
     then every other column of the user's table. ``concepts`` names the 0/1 columns (float, NaN
     where unknown), ``masks`` the columns that hold mask files (path below ``root``, or None).
     ``left_out`` counts files that are no images here; ``unreadable`` says of files why they are
-    not even opened.
+    not even opened. ``contents`` gives the bytes of images that are no files below ``root``.
     """
 
     root: Path
@@ -48,6 +56,7 @@ class ProbeSet:
     masks: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    contents: Contents | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -83,6 +92,8 @@ class ProbeSet:
         if (reason := self.unreadable.get(self._files[row])) is not None:
             raise UnreadableImageError(reason)
         try:
+            if self.contents is not None:
+                return self.contents.read(self._files[row])
             return (self.root / self._files[row]).read_bytes()
         except OSError as error:
             raise UnreadableImageError(
@@ -91,7 +102,7 @@ class ProbeSet:
 
 
 def read_probe_set(
-    source: Path,
+    source: Path | str | Sequence[Path | str],
     *,
     image_root: Path | None = None,
     path_column: str | None = None,
@@ -101,19 +112,24 @@ def read_probe_set(
     limit: int | None = None,
     progress: Progress = silent,
 ) -> ProbeSet:
-    """List and hash the images of a folder tree, a flat folder or a CSV/Parquet table.
+    """List and hash the images of a folder, a table, a list, or of files that hold many images.
 
     In a folder all images below it count, in the order of their paths; hidden files and folders
     do not. Where there are subfolders with images, the first folder of a path is the class (or the
     split, where it is called ``train`` or the like), and images lying directly in the root have
     none. A table called ``metadata`` in a folder of images says more about them. A table keeps its
     own order; its paths are relative to ``image_root`` (default: the table's folder) and may lack
-    the extension.
+    the extension. So are those of a list of paths, a text file of one path a line.
+
+    Images may also be inside of files: Parquet with a column of images, what Hugging Face
+    ``datasets`` saved to a folder, tar files as WebDataset keeps them (one, a folder of them, or
+    ``name-{000..012}.tar``). An address such as ``s3://bucket/folder`` is read through fsspec.
 
     Args:
-        source: folder, or table as ``csp_engine.reading.tables`` reads it.
-        image_root: folder that the paths of a table start from.
-        path_column: column of a table with the image paths; default see ``ROLE_COLUMNS``.
+        source: as above; also a sequence of paths.
+        image_root: folder that the paths of a table or list start from.
+        path_column: column of a table with the image paths or images; default see
+            ``ROLE_COLUMNS``.
         class_column: column with the class.
         split_column: column with the split.
         group_column: column with what images share, such as one lesion or one patient.
@@ -124,7 +140,6 @@ def read_probe_set(
         InputError: if the source or an image listed in it is missing, nothing is found, a column
             does not exist, or a path is empty, doubled or outside the root.
     """
-    source = Path(source)
     asked = {
         "path": path_column,
         "class": class_column,
@@ -133,52 +148,160 @@ def read_probe_set(
     }
     if limit is not None and limit < 1:
         raise InputError(f"A limit of {limit} images leaves nothing; give 1 or more.")
-    if not source.exists():
-        raise InputError(
-            f"There is no folder or table at {str(source)!r}; {_neighbours(source)}check the path."
-        )
-    found = None
-    if source.is_dir():
-        if image_root is not None:
-            raise InputError(
-                f"{str(source)!r} is a folder, which has no image root; "
-                f"leave it out or give a .csv or .parquet table."
-            )
-        root, found = source, list_folder(source)
-        table, concepts, masks = metadata_beside(source, found.table, asked)
-    elif source.suffix.lower() in TABLE_EXTENSIONS:
-        root = source.parent if image_root is None else Path(image_root)
-        if not root.is_dir():
-            raise InputError(f"The image root {str(root)!r} is not a folder; check the path.")
-        table, concepts, masks = _table_of_table(source, root, asked)
+    if isinstance(source, str | Path):
+        listed = list_images(source, image_root, asked)
     else:
-        raise InputError(
-            f"{source.name!r} is neither a folder nor a table; give a folder of images, "
-            f"or a file that ends in {', '.join(TABLE_EXTENSIONS)}."
-        )
+        listed = _of_paths(table_of_paths(source), image_root, Path(), asked)
+    table = listed.table
     if limit is not None and limit < len(table):
         rows = [i * len(table) // limit for i in range(limit)]
         table = table.iloc[rows].reset_index(drop=True)
-    _refuse_outside(root, table, masks)
-    table.insert(1, "sha256", _hash_files(root, table["file"].tolist(), progress))
+    if listed.contents is None:
+        for column in ("file", *listed.masks):
+            _refuse_outside(listed.root, table[column].dropna().tolist())
+    files = table["file"].tolist()
+    table.insert(1, "sha256", _hash_files(listed.root, listed.contents, files, progress))
+    return replace(listed, table=table)
+
+
+def list_images(
+    source: Path | str,
+    image_root: Path | None = None,
+    asked: Mapping[str, str | None] = NOTHING_ASKED,
+) -> ProbeSet:
+    """The same without reading any image: ``sha256`` is missing. ``asked`` gives roles' columns.
+
+    Raises:
+        InputError: as ``read_probe_set``.
+    """
+    text = str(source)
+    if is_address(text):
+        _require_no_root(text, image_root)
+        if allowed_folders() is not None:
+            raise InputError(
+                f"{text!r} is an address, and only some folders may be read here ({ALLOWED}); "
+                "build from it with 'csp build' in a terminal."
+            )
+        name = posixpath.basename(text.rstrip("/")) or text
+        return _of_packed(packed_address(text, asked["path"]), Path(), name, asked)
+    source = Path(source)
+    if not source.exists():
+        shards = expand(text)
+        if shards:
+            _require_no_root(text, image_root)
+            return _of_packed(
+                _unpacked(shards, source.parent, asked), source.parent, source.stem, asked
+            )
+        raise InputError(
+            f"There is no folder or table at {text!r}; {_neighbours(source)}check the path."
+        )
     name = source.resolve().name if source.is_dir() else source.stem
-    if found is None:
-        return ProbeSet(root, table, name, concepts, masks)
-    return ProbeSet(root, table, name, concepts, masks, found.left_out, found.unreadable)
+    packed = _packed_in(source, asked)
+    if packed is not None:
+        _require_no_root(text, image_root)
+        root = source if source.is_dir() else source.parent
+        return _of_packed(packed, root, name, asked)
+    if source.is_dir():
+        _require_no_root(text, image_root)
+        found = list_folder(source)
+        table, concepts, masks = metadata_beside(source, found.table, asked)
+        return ProbeSet(source, table, name, concepts, masks, found.left_out, found.unreadable)
+    root = source.parent if image_root is None else Path(image_root)
+    if not root.is_dir():
+        raise InputError(f"The image root {str(root)!r} is not a folder; check the path.")
+    ending = source.suffix.lower()
+    if ending in LIST_EXTENSIONS and (paths := read_list(source)) is not None:
+        return _of_paths(paths, image_root, source.parent, asked)
+    if ending.removeprefix(".") not in tables.TABLE_ENDINGS:
+        raise InputError(
+            f"{source.name!r} is neither a folder nor a table; give a folder of images, or a file "
+            f"that ends in {', '.join([*TABLE_EXTENSIONS, *LIST_EXTENSIONS, '.tar'])}."
+        )
+    return ProbeSet(root, *_named(_table_of_table(source, root, asked), source.stem))
 
 
-def _refuse_outside(root: Path, table: pd.DataFrame, masks: Sequence[str]) -> None:
+def _named(
+    said: tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]], name: str
+) -> tuple[pd.DataFrame, str, tuple[str, ...], tuple[str, ...]]:
+    return said[0], name, said[1], said[2]
+
+
+def _require_no_root(source: str, image_root: Path | None) -> None:
+    if image_root is not None:
+        raise InputError(
+            f"{source!r} holds its images, so it has no image root; leave that out, or give a "
+            "table of paths (.csv or .parquet)."
+        )
+
+
+# --- images inside of files ----------------------------------------------------------------------
+
+
+def _packed_in(source: Path, asked: Mapping[str, str | None]) -> Packed | None:
+    """The images that are inside of a file, or of files in a folder without images; else None."""
+    if not source.is_dir():
+        ending = source.suffix.lower()
+        is_packed = ending in (".tar", ".arrow") or (
+            ending == ".parquet" and holds_images(source, asked["path"])
+        )
+        return _unpacked([source], source.parent, asked) if is_packed else None
+    saved = saved_shards(source)
+    if saved is not None:
+        _refuse_outside(source, [shard.name for shard in saved])
+        return packed_columns(saved, asked["path"], source)
+    if next(walk_images(source), None) is not None:
+        return None
+    for ending in ("parquet", "tar"):
+        paths = sorted(source.rglob(f"*.{ending}"))
+        if paths and (ending == "tar" or holds_images(paths[0], asked["path"])):
+            return _unpacked(paths, source, asked)
+    return None
+
+
+def _unpacked(paths: Sequence[Path], root: Path, asked: Mapping[str, str | None]) -> Packed:
+    shards = local_shards(paths, root)
+    _refuse_outside(root, [shard.name for shard in shards])
+    if paths[0].suffix.lower() == ".tar":
+        return packed_tars(shards)
+    return packed_columns(shards, asked["path"], root)
+
+
+def _of_packed(packed: Packed, root: Path, name: str, asked: Mapping[str, str | None]) -> ProbeSet:
+    rows = packed.rows.reset_index(drop=True)
+    table = Table(name, rows.assign(**{FILE: packed.files}))
+    columns = choose_columns(table.rows, {**asked, "path": FILE}, name)
+    said = metadata(table, columns, packed.files, FolderListing(root))
+    return ProbeSet(root, *_named(said, name), contents=packed.contents)
+
+
+def _of_paths(
+    table: Table, image_root: Path | None, usual: Path, asked: Mapping[str, str | None]
+) -> ProbeSet:
+    """The images of a list of paths."""
+    if not len(table.rows):
+        raise InputError("A list of no paths holds no image; give at least one.")
+    root = common_root(table, usual) if image_root is None else Path(image_root)
+    folders = FolderListing(root)
+    files = resolve_images(table, FILE, folders)
+    _refuse_undecodable(files)
+    columns = choose_columns(table.rows, {**asked, "path": FILE}, table.name)
+    if "class" not in columns:
+        for column, values in said_by_folders(files).items():
+            table.rows[column] = pd.Series(values, dtype=object)
+            columns[column] = column
+    said = metadata(table, columns, files, folders)
+    return ProbeSet(root, *_named(said, Path(table.name).stem))
+
+
+def _refuse_outside(root: Path, files: Sequence[str]) -> None:
     """Where only some folders may be read, no link leads out of them."""
     allowed = allowed_folders()
-    if allowed is None:
-        return
-    for column in ("file", *masks):
-        found = first_outside(root, table[column].dropna().tolist(), allowed)
-        if found is not None:
-            raise InputError(
-                f"{found!r} lies outside of the folders that may be read ({ALLOWED}); "
-                "start the server with --allow FOLDER to add the one that it leads to."
-            )
+    found = None if allowed is None else first_outside(root, files, allowed)
+    if found is not None:
+        raise InputError(
+            f"{found!r} lies outside of the folders that may be read ({ALLOWED}); "
+            "start the server with --allow FOLDER to add the one that it leads to."
+        )
 
 
 def _neighbours(missing: Path) -> str:
@@ -238,19 +361,22 @@ def _is_unicode(text: str) -> bool:
 # --- hashing -------------------------------------------------------------------------------------
 
 
-def _hash_files(root: Path, files: Sequence[str], progress: Progress) -> list[str]:
+def _hash_files(
+    root: Path, contents: Contents | None, files: Sequence[str], progress: Progress
+) -> list[str]:
     digests: list[str] = []
     progress("hash images", 0, len(files))
+
+    def digest(file: str) -> str:
+        try:
+            if contents is not None:
+                return hashlib.sha256(contents.read(file)).hexdigest()
+            return sha256_file(root / file)
+        except (OSError, UnreadableImageError):
+            return ""
+
     with ThreadPoolExecutor(_N_THREADS) as pool:
         for start in range(0, len(files), _BLOCK):
-            block = files[start : start + _BLOCK]
-            digests += pool.map(_hash_file, [root / file for file in block])
+            digests += pool.map(digest, files[start : start + _BLOCK])
             progress("hash images", len(digests), len(files))
     return digests
-
-
-def _hash_file(path: Path) -> str:
-    try:
-        return sha256_file(path)
-    except OSError:
-        return ""

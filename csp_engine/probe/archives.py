@@ -1,0 +1,130 @@
+"""Images in tar files, as WebDataset keeps its samples: files of one stem belong together."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import tarfile
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.probe.contents import Packed, Shard
+from csp_engine.probe.folders import as_shown, said_by_folders
+from csp_engine.probe.formats import is_image_name
+
+_MOST_TEXT = 1 << 20
+_TEXTS = {"cls": "class", "txt": "text", "caption": "text"}
+
+
+def packed_tars(shards: Sequence[Shard]) -> Packed:
+    """The images of tar files, with what other members of the same stem say about them.
+
+    ``.cls`` and ``.txt`` are text, ``.json`` a record of columns. Without a class of that kind,
+    folders inside of the archive are classes, as folders on disk are.
+
+    Raises:
+        InputError: if a file is no plain tar file, or holds no image.
+    """
+    files: list[str] = []
+    inner: list[str] = []
+    said: list[dict[str, Any]] = []
+    places: dict[str, tuple[_Tar, int, int]] = {}
+    for shard in shards:
+        tar = _Tar(shard)
+        images, words = tar.members()
+        for name, offset, size in images:
+            file = name if len(shards) == 1 else f"{posixpath.splitext(shard.name)[0]}/{name}"
+            if file in places:
+                raise InputError(f"{shard.name!r} holds {name!r} twice; pack it again.")
+            places[file] = (tar, offset, size)
+            files.append(file)
+            inner.append(name)
+            said.append(words.get(_stem(name), {}))
+    if not files:
+        raise InputError(f"No image was found in {shards[0].name!r}; it must hold image files.")
+    rows = pd.DataFrame(said, index=range(len(files)))
+    if "class" not in rows:
+        for column, values in said_by_folders(inner).items():
+            if column not in rows:
+                rows[column] = pd.Series(values, dtype=object)
+    return Packed(files, rows, _InTars(places))
+
+
+def _stem(name: str) -> str:
+    """What members of one sample share: all before the first point of the file's own name."""
+    folder, own = posixpath.split(name)
+    return posixpath.join(folder, own.split(".", 1)[0])
+
+
+class _Tar:
+    """One tar file, read at any place."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.name = shard.name
+        self._lock = threading.Lock()
+        self._handle = shard.open()
+
+    def members(self) -> tuple[list[tuple[str, int, int]], dict[str, dict[str, Any]]]:
+        """Name, place and size of each image; and by stem what other members say."""
+        images: list[tuple[str, int, int]] = []
+        words: dict[str, dict[str, Any]] = {}
+        try:
+            with tarfile.open(fileobj=self._handle, mode="r:") as archive:
+                for member in archive:
+                    name = as_shown(posixpath.normpath(member.name))
+                    if not member.isreg() or posixpath.basename(name).startswith("."):
+                        continue
+                    if is_image_name(name):
+                        images.append((name, member.offset_data, member.size))
+                    elif member.size <= _MOST_TEXT:
+                        kind = name.rpartition(".")[2].lower()
+                        if kind in _TEXTS or kind == "json":
+                            content = self.read(member.offset_data, member.size)
+                            words.setdefault(_stem(name), {}).update(_words(kind, content))
+        except tarfile.TarError as error:
+            raise InputError(
+                f"{self.name!r} cannot be read as a tar file ({error}); if it is compressed, "
+                "unpack it first."
+            ) from error
+        return images, words
+
+    def read(self, offset: int, size: int) -> bytes:
+        """A part of the file; its position stays."""
+        with self._lock:
+            before = self._handle.tell()
+            self._handle.seek(offset)
+            content = self._handle.read(size)
+            self._handle.seek(before)
+        return content
+
+
+def _words(kind: str, content: bytes) -> dict[str, Any]:
+    text = content.decode("utf-8", "replace").strip()
+    if kind != "json":
+        return {_TEXTS[kind]: text}
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    plain = (str, int, float, bool)
+    items = record.items() if isinstance(record, dict) else ()
+    return {str(key): value for key, value in items if isinstance(value, plain)}
+
+
+class _InTars:
+    """Contents of members."""
+
+    def __init__(self, places: dict[str, tuple[_Tar, int, int]]) -> None:
+        self._places = places
+
+    def read(self, file: str) -> bytes:
+        """The bytes of a member."""
+        tar, offset, size = self._places[file]
+        content = tar.read(offset, size)
+        if len(content) < size:
+            raise UnreadableImageError(f"{tar.name} is cut off.")
+        return content

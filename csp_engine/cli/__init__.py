@@ -55,6 +55,9 @@ INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 0 means done, 1 a negative finding, 2 unusable input."""
     guard_logs()
+    # Bars of libraries would run through our own progress, and into logs where a bar is a line.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not os.environ.get("CSP_DEBUG"):
         # Libraries warn about odd EXIF blocks and the like, image after image.

@@ -20,6 +20,8 @@ SCHEMA = 1
 """Version of the layout that docs/bundle.md describes; readers refuse any other."""
 
 MANIFEST_NAME = "manifest.json"
+UNFINISHED = ".unfinished"
+"""File beside the manifest while a build has more to add."""
 
 LARGEST_MANIFEST = 1 << 28
 """Bytes; a bundle of a thousand layers stays far below."""

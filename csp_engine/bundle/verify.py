@@ -6,7 +6,7 @@ import hashlib
 
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.inside import NotInside, open_plain
-from csp_engine.bundle.manifest import stage_key
+from csp_engine.bundle.manifest import UNFINISHED, stage_key
 from csp_engine.bundle.reader import Bundle
 from csp_engine.types import Progress, silent
 
@@ -32,6 +32,11 @@ def unfinished(bundle: Bundle) -> list[str]:
     found = []
     if (bundle.path / ".pass").exists():
         found.append(f"A pass over the images was interrupted; {again}.")
+    elif (bundle.path / UNFINISHED).exists() or not bundle.manifest.recipe:
+        found.append(
+            "A build or labelling was begun and did not end; run the same command again and it "
+            "goes on."
+        )
     described = bundle.manifest.inputs.get("models", {})
     for model, about in described.items():
         for layer in about.get("layers", []):

@@ -22,6 +22,7 @@ from csp_engine.bundle.checks.inside import open_plain
 from csp_engine.bundle.manifest import (
     MANIFEST_NAME,
     SCHEMA,
+    UNFINISHED,
     FileRecord,
     Manifest,
     StageRecord,
@@ -133,6 +134,19 @@ class BundleWriter:
     def pass_folder(self) -> Path:
         """Where an unfinished pass over the images keeps its rows."""
         return self.path / ".pass"
+
+    def begin(self) -> None:
+        """Mark the bundle as unfinished, before it is changed, until ``end``.
+
+        Each stage is committed whole, so a bundle that lacks some looks like one of a smaller
+        build.
+        """
+        with translated_os_errors(self.path):
+            (self.path / UNFINISHED).touch()
+
+    def end(self) -> None:
+        """All that was asked for is in the bundle."""
+        (self.path / UNFINISHED).unlink(missing_ok=True)
 
     def is_fresh(self, name: str, key: str) -> bool:
         """Whether the stage is committed with this key and its files are what they were.

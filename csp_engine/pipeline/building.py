@@ -60,7 +60,10 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
 def _drop_damaged(writer: BundleWriter) -> None:
     """Forget stages that ``verify`` would find fault with, so that they are made again."""
     held = Bundle(writer.path, writer.manifest, "")
-    writer.drop(sorted({stage for stage, _ in contradictions(held, whole=False)}))
+    damaged = sorted({stage for stage, _ in contradictions(held, whole=False)})
+    if damaged:
+        writer.begin()
+        writer.drop(damaged)
 
 
 def relabel(

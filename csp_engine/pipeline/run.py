@@ -78,6 +78,7 @@ class Run:
     ) -> Generator[StageFolder]:
         """Write one registered stage; ``describe`` enters the manifest's inputs with it."""
         log.info("stage %s", name)
+        self.writer.begin()
         with self.writer.stage(name, **identity, describe=describe) as folder:
             yield folder
 
@@ -137,6 +138,7 @@ class Run:
                     kept[name] = record.key
         self.writer.drop([name for name in held if name not in kept])
         self.writer.describe(recipe=self.recipe.to_json(), inputs=self.described)
+        self.writer.end()
 
     def _is_of_held_model(self, name: str, record: StageRecord) -> bool:
         (model,) = kinds.PERFORMANCE.parts(name)

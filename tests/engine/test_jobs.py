@@ -274,7 +274,7 @@ def test_the_command_shown_is_one_that_the_command_line_takes(folder):
     assert words == ["csp", *full.arguments()]
     command = typer.main.get_command(app).commands["build"]
     given = command.make_context("build", words[2:]).params
-    assert str(given["images"]) == "-my images; rm -rf $HOME"
+    assert Path(given["images"]) == Path("-my images; rm -rf $HOME")
     assert given["layer"] == ["first", "second"]
     assert given["set_"] == ["gamma=0.5"]
     assert given["exemplars"] == 6

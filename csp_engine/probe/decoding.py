@@ -174,19 +174,20 @@ def _without_long_texts(png: bytes) -> bytes:
 
     They are never shown. Short texts stay, for programs keep EXIF in them.
     """
-    kept, at, n_left = [png[:8]], 8, 32 * _MOST_TEXT
+    dropped: list[tuple[int, int]] = []
+    at, n_left = 8, 32 * _MOST_TEXT
     while at + 12 <= len(png):
         (size,) = struct.unpack_from(">I", png, at)
         name, end = png[at + 4 : at + 8], at + 12 + size
-        is_text = name in (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
-        if is_text:
+        if name in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
             size = _unpacked_size(png[at + 8 : end - 4], name)
             n_left -= size
-        if not is_text or (size < _MOST_TEXT and n_left > 0):
-            kept.append(png[at:end])
+            if size >= _MOST_TEXT or n_left <= 0:
+                dropped.append((at, end))
         at = end
-    # What follows the last whole chunk stays, so that a cut file is still found to be one.
-    return png if len(kept) == 1 else b"".join([*kept, png[at:]])
+    for first, last in reversed(dropped):
+        png = png[:first] + png[last:]
+    return png
 
 
 def _unpacked_size(chunk: bytes, name: bytes) -> int:

@@ -148,3 +148,26 @@ def advice(_: World) -> str:
     from csp_engine.networks.loading.preprocessing import pixel_recipe
 
     return refused(lambda: pixel_recipe({"resize": 8}), "--preprocessing FILE")
+
+
+@kind(OWN, "an encoder that knows nothing of the images is noticed")
+def separation(_: World) -> str:
+    """Vectors of images around the texts of their classes, and around nothing."""
+    from csp_engine.evaluation.separation import is_separated, naming, spread
+
+    rng = np.random.default_rng(0)
+    class_n = rng.integers(0, 4, 200)
+    value_nc = (class_n[:, None] == np.arange(4)).astype(np.float32)
+    text_td = _unit(rng.normal(size=(20, 32)))
+    is_other_tc = np.arange(20)[:, None] != np.arange(4)
+    verdicts = []
+    for near in (1.0, 0.0):
+        image_nd = _unit(rng.normal(size=(200, 32)) / 6 + near * text_td[class_n])
+        found = spread(image_nd, text_td)
+        named = naming(image_nd, text_td, value_nc, is_other_tc)
+        verdicts.append(is_separated(found, named))
+    return require(verdicts == [True, False], f"separated: {verdicts}")
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

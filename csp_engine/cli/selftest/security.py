@@ -11,6 +11,7 @@ import sqlite3
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 from csp_engine.cli.selftest import NotHeldError, kind, refused, require
 from csp_engine.cli.selftest.world import World
@@ -174,3 +175,52 @@ def reviews(world: World) -> str:
         connection.close()
     problems = database.check().problems
     return require(any("Entry 1" in problem for problem in problems), problems[-1])
+
+
+@kind(AREA, "without the token a visitor looks, and no more")
+def gate(_: World) -> str:
+    """Requests through the gate of the server: a look, a costly one, two from elsewhere."""
+    import asyncio
+
+    from csp_engine.http.guard import Guard, Rules
+    from csp_engine.http.permissions import LOOKING
+
+    rules = Rules(
+        base="",
+        hosts=["localhost"],
+        origins=(),
+        cookie="pass",
+        token=lambda: "t" * 32,
+        granted=lambda _: LOOKING,
+        refusal=lambda need: f"needs {need}",
+        too_much=lambda _: "",
+    )
+
+    async def page(_scope: object, _receive: object, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def status(method: str, path: str, **headers: str) -> int:
+        given = {"host": "localhost:8501", **headers}
+        scope = {
+            "type": "http", "method": method, "path": path, "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        }  # fmt: skip
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(Guard(page, lambda: rules)(scope, receive, send))
+        return sent[0]["status"]
+
+    found = [
+        status("GET", "/csp/thumb/a/0"),
+        status("POST", "/csp/warm/a"),
+        status("POST", "/csp/thumb/a/0", origin="http://evil.example"),
+        status("GET", "/csp/thumb/a/0", host="evil.example"),
+    ]
+    return require(found == [200, 401, 403, 403], f"answered {found}")

@@ -49,7 +49,9 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     with BundleWriter(request.out) as writer:
         _drop_damaged(writer)
         run = Run(writer, request.recipe, progress)
-        run.described["captioner"] = None if captioner is None else describe_captioner(captioner)
+        run.described["captioner"] = (
+            None if captioner is None else describe_captioner(captioner, request.out)
+        )
         measure(run, request)
         derive(run, request.vocabulary, encoder, request.dense_at, captioner)
         influences(run, request)
@@ -95,7 +97,7 @@ def relabel(
         run = Run(writer, recipe, progress)
         run.adopt()
         if captioner is not None:
-            run.described["captioner"] = describe_captioner(captioner)
+            run.described["captioner"] = describe_captioner(captioner, path)
         elif "captioner" in writer.manifest.inputs:
             run.described["captioner"] = writer.manifest.inputs["captioner"]
         dense_at = run.held_params("neurons").get("dense_at", 0.99)

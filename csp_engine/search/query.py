@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from csp_engine.bundle import Bundle
-from csp_engine.errors import InputError, MissingModelError, StaleError
+from csp_engine.bundle.folders import specs_to_try
+from csp_engine.errors import CspError, InputError, MissingModelError, StaleError
 from csp_engine.types import Encoder, TextRecipe
 from csp_engine.vectors import normalise_rows
 from csp_engine.words.templates import embed_labels, fill_templates
@@ -113,7 +114,8 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
 
     Args:
         bundle: whose encoder is wanted.
-        spec: where it is now; by default where the bundle says it was, ``./`` being beside it.
+        spec: where it is now; by default where the bundle says it was, seen from the bundle or as
+            a whole path, ``./`` being beside it.
 
     Raises:
         MissingModelError: if it is Python code nobody named, or is not on this machine.
@@ -127,13 +129,21 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
             f"The encoder of {bundle.name} is Python code ({held}), which runs only if you say so: "
             f"name it with --encoder {held}, or set CSP_TRUST_PYTHON=1."
         )
-    encoder = load_encoder(
-        spec or bundle.beside(held),
-        expected=_wanted(bundle),
-        files=bundle.manifest.inputs["encoder"].get("files"),
-    )
-    require_same_encoder(bundle, encoder)
-    return encoder
+    first: CspError | None = None
+    for each in [spec] if spec else specs_to_try(bundle, "encoder"):
+        try:
+            encoder = load_encoder(
+                each,
+                expected=_wanted(bundle),
+                files=bundle.manifest.inputs["encoder"].get("files"),
+            )
+            require_same_encoder(bundle, encoder)
+        except CspError as error:  # perhaps another folder of that name
+            first = first or error
+        else:
+            return encoder
+    assert first is not None, "there is always a spec to try"
+    raise first
 
 
 def _wanted(bundle: Bundle) -> dict[str, Any] | None:

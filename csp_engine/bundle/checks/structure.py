@@ -102,6 +102,7 @@ _INPUTS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "dim": _whole,
         "description": _or_none(_object),
         "files": _object,
+        "places": _list_of(_text),
     },
     "vocabulary": {
         "name": _or_none(_text),
@@ -111,7 +112,7 @@ _INPUTS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "subtract_empty": _flag,
         "sha256": _text,
     },
-    "captioner": {"spec": _text, "fingerprint": _text},
+    "captioner": {"spec": _text, "fingerprint": _text, "places": _list_of(_text)},
 }
 _NEEDED = {"encoder": ("spec", "fingerprint")}
 _MODEL: dict[str, Callable[[Any], bool]] = {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle, kinds
+from csp_engine.bundle.folders import places_of, specs_to_try
 from csp_engine.captioners import (
     MODES,
     Captioner,
@@ -47,14 +49,16 @@ def described_encoder(run: Run) -> dict[str, Any]:
     return run.described.get("encoder") or run.writer.manifest.inputs["encoder"]
 
 
-def describe_captioner(captioner: Captioner) -> dict[str, Any]:
-    """What the manifest says of a captioner."""
+def describe_captioner(captioner: Captioner, bundle: Path) -> dict[str, Any]:
+    """What the manifest of a bundle says of a captioner."""
+    places = places_of(captioner.spec, bundle)
     return {
         "spec": captioner.spec,
         "fingerprint": captioner.fingerprint,
         "encoder_fingerprint": captioner.encoder_fingerprint,
         "n_images": captioner.n_images,
         "description": captioner.description,
+        **({"places": places} if places else {}),
     }
 
 
@@ -210,7 +214,7 @@ def bundle_captioner(bundle: Bundle) -> Captioner:
         StaleError: if another is there.
     """
     held = bundle.manifest.inputs["captioner"]
-    captioner = load_captioner(bundle.beside(held["spec"]))
+    captioner = load_captioner(specs_to_try(bundle, "captioner")[0])
     if captioner.fingerprint != held["fingerprint"]:
         raise StaleError(
             f"The captioner {captioner.spec} (fingerprint {captioner.fingerprint[:12]}) is not the "

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import PassJournal, kinds
+from csp_engine.bundle.folders import places_of
 from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError, StaleError
 from csp_engine.networks.layers import LayerTap
@@ -46,11 +47,13 @@ def measure(run: Run, request: BuildRequest) -> None:
                 name, _description(tap), ["images"], {"model": target.model.fingerprint}
             )
     _adopt_other_models(run, request)
+    places = places_of(encoder.spec, run.writer.path)
     run.described["encoder"] = {
         "spec": encoder.spec,
         "fingerprint": encoder.fingerprint,
         "dim": encoder.dim,
         "description": encoder.description,
+        **({"places": places} if places else {}),
     }
     files = getattr(encoder, "files", None)  # encoders of Python code may have none
     if files:

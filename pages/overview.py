@@ -1,9 +1,11 @@
 """Overview: what is being looked at, the state of each layer, and where to start."""
 
+import base64
+
 import streamlit as st
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.exports.html import of_layers
 from csp_engine.methods import method_title
 from csp_engine.views import glossary
@@ -142,10 +144,28 @@ def made_from(bundle: Bundle) -> None:
     show("<h2 class='csp-h'>Made from</h2>")
     for notice in cut_notices(bundle):
         show(f"<p class='csp-note'>{plain(notice)}</p>")
+    for model in bundle.model_names:
+        sheet(bundle, model)
     show(facts(provenance.provenance(bundle), named))
     n_neurons = sum(bundle.n_units(*place) for place in places(bundle))
     exporting.pages_button(
         bundle, n_neurons, lambda: of_layers(bundle), what="all neurons", key="export_pages"
+    )
+
+
+def sheet(bundle: Bundle, model: str) -> None:
+    """What a model and the encoder get of a few images, beside the images."""
+    picture = bundle.seen(model)
+    if picture is None:
+        return
+    n_rows = bundle.fact(kinds.SEEN.name(model), "n_rows")
+    rows = f"above, images of the probe set; below them, what {model} gets of each"
+    rows += "; in the last row, what the encoder gets" if n_rows == 3 else ""
+    source = base64.b64encode(picture).decode()
+    show(
+        f"<figure class='csp-seen'><img src='data:image/webp;base64,{source}' "
+        f"alt='{plain(rows.capitalize())}'><figcaption class='csp-quiet'>"
+        f"What the networks see: {plain(rows)}.</figcaption></figure>"
     )
 
 

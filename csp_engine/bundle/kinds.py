@@ -408,6 +408,18 @@ TRUTH = StageKind(
     facts=("n_units", "n_images", "n_groups", "n_concepts", "n_true", "n_planted"),
 )
 
+SEEN = StageKind(
+    "seen",
+    "What a model and the encoder get of a few images, beside the images themselves.",
+    of=("model",),
+    needs=("images",),
+    files=(
+        StageFile("sheet.webp", "bytes", "", "one picture; a column for each image: the image, the "
+                  "model's input and, if it takes pixels, the encoder's"),
+    ),
+    facts=("n_images", "n_rows"),
+)
+
 PERFORMANCE = StageKind(
     "performance",
     "How often a target model is right, where somebody measured it.",
@@ -443,6 +455,7 @@ KINDS = {
         PROJECTION,
         INFLUENCE,
         TRUTH,
+        SEEN,
         PERFORMANCE,
     )
 }

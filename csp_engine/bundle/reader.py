@@ -244,6 +244,11 @@ class Bundle(StageFiles):
         stage = kinds.PERFORMANCE.name(model)
         return self.table(stage, "slices") if self.has(stage) else None
 
+    def seen(self, model: str) -> bytes | None:
+        """A WebP picture of what a model and the encoder get of a few images, or None."""
+        stage = kinds.SEEN.name(model)
+        return self.content(stage, "sheet.webp") if self.has(stage) else None
+
     def influence(self, model: str, layer: str) -> StoredInfluence | None:
         """Which outputs the units drive, or None where the model is no classifier."""
         stage = kinds.INFLUENCE.name(model, layer)

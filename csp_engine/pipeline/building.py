@@ -17,6 +17,7 @@ from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.request import BuildRequest, require_columns, require_enough_images
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.seeing import see
 from csp_engine.pipeline.stages.candidates import (
     describe_captioner,
 )
@@ -55,6 +56,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
         measure(run, request)
         derive(run, request.vocabulary, encoder, request.dense_at, captioner)
         influences(run, request)
+        see(run, request)
         run.finish()
     return Bundle.open(request.out)
 

@@ -117,7 +117,8 @@ class Run:
         held = self.writer.manifest.stages
         kept = dict(self.keys)
         for name, record in held.items():
-            if kinds.PERFORMANCE.is_of(name) and self._is_of_held_model(name, record):
+            is_of_model = kinds.PERFORMANCE.is_of(name) or kinds.SEEN.is_of(name)
+            if is_of_model and self._is_of_held_model(name, record):
                 kept[name] = record.key
         own = (
             kinds.SEPARATION,
@@ -141,9 +142,9 @@ class Run:
         self.writer.end()
 
     def _is_of_held_model(self, name: str, record: StageRecord) -> bool:
-        (model,) = kinds.PERFORMANCE.parts(name)
+        (model,) = kinds.KINDS[stage_kind(name)].parts(name)
         described = {
             **self.writer.manifest.inputs.get("models", {}),
             **self.described.get("models", {}),
         }
-        return record.inputs["model"] == described[model]["fingerprint"]
+        return record.inputs["model"] == described.get(model, {}).get("fingerprint")

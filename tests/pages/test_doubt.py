@@ -32,3 +32,10 @@ def test_pages_and_exports_warn_once(serve, blind, small_bundle, tmp_path):
     serve(small_bundle)
     assert "doubtful" not in html(open_page("neuron"))
     assert "mean AUROC" in html(open_page("overview"))
+
+
+def test_the_overview_shows_what_the_networks_see(serve, small_bundle):
+    serve(small_bundle)
+    text = html(open_page("overview"))
+    assert "What the networks see" in text
+    assert text.count("data:image/webp;base64,") == 1

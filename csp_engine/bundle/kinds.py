@@ -295,10 +295,13 @@ SCORES = StageKind(
         StageFile("null_size.npy", "int32", "r", "CSP only: exemplars behind each null "
                   "row", is_optional=True),
         StageFile("labels.parquet", "table", "", "where labels were imported, or the method writes "
-                  "its own: their `text` and `source`, in which `label_uk` counts",
+                  "its own: their `text` and `source`, in which `label_uk` counts; imported ones "
+                  "may have a `form` (`formula`) and a `group` of units",
                   is_optional=True),
+        StageFile("weight_uk.npy", "float32", "u l", "where imported labels are concepts of a sum: "
+                  "their weights", is_optional=True),
     ),
-    facts=("n_units", "n_reliable", "n_without_evidence", "table"),
+    facts=("n_units", "n_reliable", "n_without_evidence", "table", "score_name"),
 )
 
 AUDIT = StageKind(

@@ -168,6 +168,12 @@ class Bundle(StageFiles):
             return self.table(stage, "labels")
         return self.labels()
 
+    def imported_weights(self, model: str, layer: str, method: str) -> np.ndarray | None:
+        """The weights of labels that are concepts of an imported sum, ``(u, l)``; else None."""
+        stage = kinds.SCORES.name(model, layer, method)
+        has_any = "weight_uk.npy" in self.stage(stage).files
+        return self.array(stage, "weight_uk") if has_any else None
+
     def candidates(self, model: str, layer: str) -> pd.DataFrame | None:
         """What a captioner proposed for each unit, or None if none was asked.
 

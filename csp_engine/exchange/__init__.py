@@ -2,7 +2,8 @@
 
 from csp_engine.exchange.column_tables import column_rows, export_columns
 from csp_engine.exchange.label_import import import_labels
-from csp_engine.exchange.label_tables import export_labels, label_rows, read_label_table
+from csp_engine.exchange.label_reading import read_label_table
+from csp_engine.exchange.label_tables import export_labels, label_rows
 from csp_engine.exchange.neurolens import NeuroLensOutput, read_neurolens
 from csp_engine.exchange.neurolens_import import import_neurolens
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle, BundleWriter, kinds
+from csp_engine.bundle.layer_names import layer_path
 from csp_engine.errors import InputError
-from csp_engine.exchange.label_tables import layer_path, read_label_table
+from csp_engine.exchange.label_reading import is_formula, read_label_table
 from csp_engine.hashing import sha256_file
 from csp_engine.search import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
@@ -31,7 +32,7 @@ def import_labels(
 
     Imported labels carry the scores of their table, and no percentile: there is nothing to judge
     them against. With the encoder the best label's text vector becomes the neuron's concept vector,
-    so that imported labels can be searched; without it they are shown only.
+    so that imported labels can be searched; without it, and for formulas, they are shown only.
 
     Args:
         table_path: see ``read_label_table``.
@@ -63,7 +64,7 @@ def import_labels(
     n_neurons = 0
     with BundleWriter(bundle_path) as writer:
         for (model_name, layer_id), own in targets.items():
-            scores, labels = _scores_of(bundle, model_name, layer_id, own, table_path.name, encoder)
+            scores, labels, weight_uk = _scores_of(bundle, model_name, layer_id, own, encoder)
             neurons = kinds.NEURONS.name(model_name, layer_id)
             inputs = {"table": sha256} | ({"encoder": encoder.fingerprint} if encoder else {})
             with writer.stage(
@@ -75,6 +76,8 @@ def import_labels(
             ) as folder:
                 for field in LabelScores.__dataclass_fields__:
                     folder.array(field, getattr(scores, field))
+                if weight_uk is not None:
+                    folder.array("weight_uk", weight_uk)
                 labels["source"] = name
                 folder.table("labels", labels.astype("string"))
                 n_labelled = int((scores.count_u > 0).sum())
@@ -84,6 +87,8 @@ def import_labels(
                     n_reliable=0,
                     n_without_evidence=len(scores.count_u) - n_labelled,
                 )
+                if own["score_name"].iloc[0] != "score":
+                    folder.facts["score_name"] = str(own["score_name"].iloc[0])
             n_neurons += n_labelled
         if encoder is not None:
             _index_imported(writer, method)
@@ -138,29 +143,32 @@ def _match_layers(
 
 
 def _scores_of(
-    bundle: Bundle,
-    model: str,
-    layer: str,
-    rows: pd.DataFrame,
-    source: str,
-    encoder: Encoder | None,
-) -> tuple[LabelScores, pd.DataFrame]:
+    bundle: Bundle, model: str, layer: str, rows: pd.DataFrame, encoder: Encoder | None
+) -> tuple[LabelScores, pd.DataFrame, np.ndarray | None]:
+    """Scores in the form of a method's, the labels they count in, and weights where there are."""
     n_units, width = bundle.n_units(model, layer), int(rows["rank"].max())
-    texts = list(dict.fromkeys(rows["description"]))
-    number = {text: place for place, text in enumerate(texts)}
+    said = list(zip(rows["description"], rows["group"], strict=True))
+    each = list(dict.fromkeys(said))
+    number = {one: at for at, one in enumerate(each)}
+    texts = [text for text, _ in each]
+    formula_t = np.array([is_formula(text) for text in texts])
     place = (rows["unit"].to_numpy(), rows["rank"].to_numpy() - 1)
     label_uk = np.zeros((n_units, width), np.int32)
-    label_uk[place] = rows["description"].map(number).to_numpy(np.int32)
-    score_uk = np.full((n_units, width), np.nan, np.float32)
-    score_uk[place] = rows["score"].to_numpy(np.float32)
+    label_uk[place] = [number[one] for one in said]
     unknown_uk = np.full((n_units, width), np.nan, np.float32)
-    margin_uk = unknown_uk.copy()
-    margin_uk[:, :-1] = score_uk[:, :-1] - score_uk[:, 1:]
+    score_uk, weight_uk, margin_uk = (unknown_uk.copy() for _ in range(3))
+    score_uk[place] = rows["score"].to_numpy(np.float32)
+    weight_uk[place] = rows["weight"].to_numpy(np.float32)
+    has_weights = bool(np.isfinite(weight_uk).any())
+    if not has_weights:  # concepts of a sum share the score of the whole
+        margin_uk[:, :-1] = score_uk[:, :-1] - score_uk[:, 1:]
+        margin_uk[margin_uk < 0] = np.nan  # not in the order of their scores
     count_u = np.bincount(rows["unit"], minlength=n_units).astype(np.int32)
     vector_ud = np.zeros((n_units, bundle.image_vectors().shape[1]), np.float32)
     if encoder is not None:
         vectors = embed_labels(encoder.embed_texts, texts, text_recipe(bundle))
         vector_td = normalise_rows(vectors)
+        vector_td[formula_t] = 0  # "a AND NOT b" would lie beside b
         vector_ud = np.where(count_u[:, None] > 0, vector_td[label_uk[:, 0]], np.float32(0))
     none_u = np.zeros(n_units, np.int32)
     unknown_u = np.full(n_units, np.nan, np.float32)
@@ -179,7 +187,12 @@ def _scores_of(
         pool_u=none_u,
         reuse_u=unknown_u,
     )
-    return scores, pd.DataFrame({"text": texts, "source": source})
+    labels = pd.DataFrame({"text": texts, "source": ""})
+    if formula_t.any():
+        labels["form"] = np.where(formula_t, "formula", "")
+    if any(group for _, group in each):
+        labels["group"] = [group for _, group in each]
+    return scores, labels, weight_uk if has_weights else None
 
 
 def _index_imported(writer: BundleWriter, method: str) -> None:

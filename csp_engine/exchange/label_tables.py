@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.bundle.layer_names import chosen_layers, layer_path
 from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.files import replacing
-from csp_engine.reading.tables import key_of, read_table
 from csp_engine.types import LayerId, NeuronRef
 
 COLUMNS = (
@@ -38,10 +36,15 @@ COLUMNS = (
     "percentile",
     "best_percentile",
     "reliable",
+    "weight",
+    "group",
+    "score_name",
 )
 """Columns of an exported table. ``layer`` is the module path (with ``+name`` for an autoencoder),
 ``neuron`` is ``model/layer/unit`` as in the address of its page, ``rank`` counts from 1, and
-``reliable`` says whether the neuron's best label beats labels of random image sets."""
+``reliable`` says whether the neuron's best label beats labels of random image sets. ``weight``,
+``group`` and ``score_name`` are what imported labels bring: the weight of a concept in a sum, the
+neurons that a label is of, and what the scores are called there."""
 
 
 def label_rows(
@@ -140,45 +143,14 @@ def write_rows(rows: pd.DataFrame, out_path: Path, file_format: str | None = Non
     return len(rows)
 
 
-def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
-    """Read labels that another tool, or ``export_labels``, wrote.
-
-    Understood are CSV, TSV, JSON lines and Parquet with the columns ``layer,unit,description`` and
-    perhaps ``score`` or ``similarity`` (MILAN, CLIP-Dissect), or ``Neuron ID`` with ``label`` or
-    ``Label 1``, ``Label 2``, … (Describe-and-Dissect). Ranks come from a ``rank`` column, else from
-    falling scores, else from the order of the rows.
-
-    Args:
-        path: the table.
-        layer: the layer of all rows, for tables that do not say it.
-
-    Returns:
-        Columns ``layer`` (str), ``unit`` (int64), ``rank`` (int64, from 1), ``description`` (str),
-        ``score`` (float64, NaN where unknown), and ``model``, ``pooling``, ``method`` where the
-        table has them; sorted by layer, unit and rank.
-
-    Raises:
-        InputError: if the file cannot be read, or a row lacks a layer, a unit or a description;
-            the sentence names the row.
-    """
-    if not path.is_file():
-        raise InputError(
-            f"There is no label table at {path}; give a CSV, TSV, JSONL or Parquet file."
-        )
-    raw = read_table(path).rows
-    raw.columns = [key_of(str(c)) for c in raw.columns]
-    rows = _long_rows(raw, path.name, layer)
-    rows["rank"] = _ranks(rows, path.name)
-    kept = ["layer", "unit", "rank", "description", "score"]
-    kept += [c for c in ("model", "pooling", "method") if c in rows.columns]
-    return rows[kept].sort_values(["layer", "unit", "rank"], kind="stable", ignore_index=True)
-
-
 def _method_rows(
     bundle: Bundle, model: str, layer: str, method: str, n_labels: int
 ) -> pd.DataFrame:
     scores = bundle.scores(model, layer, method)
-    texts = bundle.method_labels(model, layer, method)["text"].to_numpy()
+    labels = bundle.method_labels(model, layer, method)
+    texts = labels["text"].to_numpy()
+    weight_uk = bundle.imported_weights(model, layer, method)
+    facts = bundle.stage(kinds.SCORES.name(model, layer, method)).facts
     width = min(n_labels, scores.label_uk.shape[1])
     shown_uk = np.arange(width) < np.asarray(scores.count_u)[:, None]
     unit_r, rank_r = np.nonzero(shown_uk)
@@ -197,6 +169,9 @@ def _method_rows(
         "percentile": scores.percentile_uk[here],
         "best_percentile": scores.best_percentile_u[unit_r],
         "reliable": scores.reliable_u[unit_r],
+        "weight": np.nan if weight_uk is None else weight_uk[here],
+        "group": labels["group"].to_numpy()[scores.label_uk[here]] if "group" in labels else "",
+        "score_name": facts.get("score_name", "score"),
     }
     return pd.DataFrame(values, columns=list(COLUMNS))
 
@@ -237,106 +212,3 @@ def _by_format(table: dict[str, Callable[..., Any]], name: str, path: Path) -> C
         raise InputError(
             f"{name or path.name!r} is not a table format; use one of {', '.join(table)}."
         ) from None
-
-
-def _long_rows(raw: pd.DataFrame, name: str, layer: str | None) -> pd.DataFrame:
-    """One row per description, whatever the shape of the table."""
-    unit_column = next((c for c in ("unit", "neuron_id") if c in raw.columns), None)
-    ranked = sorted(
-        (c for c in raw.columns if re.fullmatch(r"label_\d+", c)), key=lambda c: int(c[6:])
-    )
-    text_columns = [c for c in ("description", "label") if c in raw.columns][:1] or ranked
-    if unit_column is None or not text_columns:
-        raise InputError(
-            f"{name} has the columns {', '.join(raw.columns) or 'none'}; it needs 'layer', 'unit' "
-            "and 'description' (or 'Neuron ID' and 'Label 1')."
-        )
-    if raw.empty:
-        raise InputError(f"{name} has no rows; give a table with at least one description.")
-    if "layer" not in raw.columns:
-        if layer is None:
-            raise InputError(
-                f"{name} does not say which layer its units belong to; name it with --layer."
-            )
-        raw = raw.assign(layer=layer)
-    score_column = next((c for c in ("score", "similarity") if c in raw.columns), None)
-    several = len(text_columns) > 1
-    parts = []
-    for place, column in enumerate(text_columns):
-        part = pd.DataFrame(
-            {
-                "line": np.arange(len(raw)) + 1,
-                "place": place,
-                "layer": raw["layer"].map(_text),
-                "unit": _units(raw[unit_column], name),
-                "description": raw[column].map(_text),
-                "score": np.nan
-                if score_column is None or several
-                else _numbers(raw[score_column], name, score_column),
-            }
-        )
-        for extra in ("rank", "model", "pooling", "method"):
-            if extra in raw.columns and not several:
-                part[extra] = (
-                    _numbers(raw[extra], name, extra) if extra == "rank" else raw[extra].map(_text)
-                )
-        # A blank in 'Label 2' is a unit with fewer labels; a blank in the first is a mistake.
-        parts.append(part[part["description"] != ""] if place else part)
-    rows = pd.concat(parts, ignore_index=True).sort_values(["line", "place"], ignore_index=True)
-    for column in ("layer", "description"):
-        blank = rows.loc[rows[column] == "", "line"]
-        if len(blank):
-            raise InputError(
-                f"Row {blank.iloc[0]} of {name} has no {column}; fill it in or remove it."
-            )
-    return rows
-
-
-def _text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(value).strip()
-
-
-def _units(column: pd.Series, name: str) -> np.ndarray:
-    texts = column.map(_text)
-    bad = ~texts.str.fullmatch(r"\d{1,9}(\.0+)?", case=True)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"Row {row + 1} of {name} has the unit {texts.iloc[row]!r}; "
-            "a unit is a whole number from 0 up."
-        )
-    return texts.str.partition(".")[0].astype("int64").to_numpy()
-
-
-def _numbers(column: pd.Series, name: str, what: str) -> np.ndarray:
-    texts = column.map(_text)
-    numbers = pd.to_numeric(texts.where(texts != "", "nan"), errors="coerce")
-    bad = numbers.isna() & (texts != "") & (texts.str.lower() != "nan")
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"Row {row + 1} of {name} has the {what} {texts.iloc[row]!r}, which is not a number."
-        )
-    return numbers.to_numpy(np.float64)
-
-
-def _ranks(rows: pd.DataFrame, name: str) -> np.ndarray:
-    """Ranks from 1 within each layer and unit."""
-    keys = ["layer", "unit", *(c for c in ("model", "pooling") if c in rows.columns)]
-    if "method" in rows.columns and rows["method"].nunique() > 1:
-        several = ", ".join(sorted(rows["method"].unique()))
-        raise InputError(
-            f"{name} holds labels of several methods ({several}); keep one method per table."
-        )
-    by = "rank" if "rank" in rows.columns and rows["rank"].notna().all() else "score"
-    ordered = rows.sort_values(by, ascending=by == "rank", kind="stable", na_position="last")
-    doubled = ordered.duplicated([*keys, "rank"]) if by == "rank" else pd.Series(dtype=bool)
-    if doubled.any():
-        row = ordered[doubled].iloc[0]
-        raise InputError(
-            f"{name} has two descriptions of rank {row['rank']:g} for unit {row['unit']} of layer "
-            f"{row['layer']!r}; give each its own rank."
-        )
-    return (ordered.groupby(keys, sort=False).cumcount() + 1).sort_index().to_numpy("int64")

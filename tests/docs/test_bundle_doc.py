@@ -9,6 +9,7 @@ import pytest
 
 from csp_engine.bundle import SCHEMA, Bundle, FileRecord, Manifest, StageRecord
 from csp_engine.bundle.kinds import KINDS, stage_kind
+from csp_engine.exchange import import_labels
 from tests.worlds import toys
 from tests.worlds.everything import everything
 from tools import bundle_tables
@@ -38,7 +39,11 @@ def names(heading: str) -> set[str]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Bundle:
     folder = tmp_path_factory.mktemp("doc")
-    return everything(folder, probe=toys.with_columns(folder))
+    bundle = everything(folder, probe=toys.with_columns(folder))
+    table = folder / "sums.csv"
+    table.write_text("layer,unit,weight0,concept0,similarity\nfirst,0,-0.5,red,0.25\n", "utf-8")
+    import_labels(table, bundle.path, model="small")
+    return Bundle.open(bundle.path)
 
 
 def test_schema_number():

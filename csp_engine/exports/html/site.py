@@ -202,6 +202,7 @@ def _environment() -> Environment:
     environment.filters["shorten"] = _shorten
     environment.filters["share"] = numbers.share
     environment.filters["score"] = numbers.score
+    environment.filters["signed"] = numbers.signed
     environment.filters["activation"] = numbers.activation
     environment.filters["title"] = method_title
     environment.filters["chance"] = numbers.chance

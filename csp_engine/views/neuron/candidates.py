@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import NullComponents, move_labels, score_paths
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
@@ -21,6 +21,9 @@ from csp_engine.words.vocabularies import is_proposed
 
 STEP = 0.05
 N_SHOWN = 10
+N_IMPORTED = 50
+"""Labels of other tools are all shown: some say a neuron in sixteen words, or in a sum of ten."""
+
 N_PATHS = 5
 
 
@@ -30,6 +33,8 @@ class CandidateLabel:
 
     Numbers that are not known are NaN; ``percentile`` is None where there are no random image sets
     to compare with. ``is_proposed``: a captioner proposed it, and no vocabulary holds it.
+    ``weight`` is that of a concept in an imported sum; ``note`` says what else an imported label
+    is: a formula, or one of a group of units.
     """
 
     text: str
@@ -39,6 +44,8 @@ class CandidateLabel:
     margin: float
     percentile: float | None
     is_proposed: bool
+    weight: float = math.nan
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class CandidateLabels:
     best_percentile: float | None
     is_reliable: bool
     not_judged: str = "No random image sets to compare with."
+    score_name: str = "score"
 
     @property
     def trust(self) -> str:
@@ -64,6 +72,11 @@ class CandidateLabels:
         if self.best_percentile is None:
             return "not judged"
         return "reliable" if self.is_reliable else "not reliable"
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the labels are concepts of a sum, each with its weight."""
+        return any(not math.isnan(row.weight) for row in self.rows)
 
     @property
     def percentile_of_best(self) -> str:
@@ -98,8 +111,11 @@ class CandidateLabels:
     def shares(self) -> list[tuple[float, float | None]]:
         """Score and raw score of each label as places in [0, 1] on one scale that holds zero.
 
-        A score that is not known has no bar.
+        A score that is not known has no bar; concepts of a sum have one for their weight.
         """
+        if self.has_weights:
+            most = max(abs(r.weight) for r in self.rows if not math.isnan(r.weight)) or 1.0
+            return [(0.0 if math.isnan(r.weight) else r.weight / most, None) for r in self.rows]
         has_raw = self.gamma is not None
         every = [0.0, *(row.score for row in self.rows)]
         every += [row.raw for row in self.rows] if has_raw else []
@@ -120,11 +136,16 @@ def built_gamma(bundle: Bundle, neuron: NeuronRef, method: str) -> float | None:
 
 def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN) -> CandidateLabels:
     """What the build found."""
+    stage = kinds.SCORES.name(neuron.model, neuron.layer, method)
     scores = bundle.scores(neuron.model, neuron.layer, method)
     labels = bundle.method_labels(neuron.model, neuron.layer, method)
     n_draws, unit = n_drawn(bundle), neuron.unit
+    if bundle.stage(stage).params.get("imported"):
+        limit = max(limit, N_IMPORTED)
     label_k = np.asarray(scores.label_uk[unit, : min(limit, int(scores.count_u[unit]))])
     texts, sources = _words(labels, label_k)
+    weight_uk = bundle.imported_weights(neuron.model, neuron.layer, method)
+    notes = _notes(labels, label_k)
     rows = tuple(
         CandidateLabel(
             texts[k],
@@ -134,6 +155,8 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
             float(scores.margin_uk[unit, k]),
             _known(scores.percentile_uk[unit, k]) if n_draws else None,
             is_proposed(sources[k]),
+            math.nan if weight_uk is None else float(weight_uk[unit, k]),
+            notes[k],
         )
         for k in range(len(label_k))
     )
@@ -145,8 +168,20 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
         n_draws,
         _known(scores.best_percentile_u[unit]) if n_draws and rows else None,
         bool(scores.reliable_u[unit]),
-        *([not_judged(bundle, neuron, method)] if n_draws else []),
+        not_judged(bundle, neuron, method),
+        bundle.stage(stage).facts.get("score_name", "score"),
     )
+
+
+def _notes(labels: pd.DataFrame, label_k: np.ndarray) -> list[str]:
+    """What else imported labels are."""
+    notes = [""] * len(label_k)
+    for column, words in (("form", "{}"), ("group", "group of units {}")):
+        if column in labels:
+            for k, value in enumerate(labels[column].take(label_k).tolist()):
+                if isinstance(value, str) and value:
+                    notes[k] = "; ".join(filter(None, [notes[k], words.format(value)]))
+    return notes
 
 
 def _known(value: SupportsFloat) -> float | None:

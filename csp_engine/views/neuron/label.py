@@ -89,6 +89,8 @@ def not_judged(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
     if record.params.get("imported"):
         table = record.facts.get("table", "another tool")
         return f"Imported from {table}: how reliable its labels are was not tested."
+    if not bundle.has(kinds.NULL.name()):
+        return "No random image sets to compare with."
     return f"No random image sets judge the scores of {method_title(method)}."
 
 

@@ -118,12 +118,17 @@ def listed(found: CandidateLabels) -> None:
         cells.append(found.percentile(row))
         if row.raw_place is not None:
             cells.insert(1, _moved(row.raw_place, place))
-        rows.append((row.text, share, cells))
-    columns = ["label", term("score"), term("margin"), term("percentile")]
+        if found.has_weights:
+            cells.insert(0, numbers.signed(row.weight))
+        rows.append((f"{row.text} ({row.note})" if row.note else row.text, share, cells))
+    score = plain(found.score_name) if found.score_name != "score" else term("score")
+    columns = ["label", score, term("margin"), term("percentile")]
     if has_raw:
         columns[1] = f"{term('raw score', 'raw')} → {term('score')}"
     if has_moved:
         columns.insert(2, term("moved"))
+    if found.has_weights:
+        columns.insert(1, "weight")
     marks = [raw for _, raw in shares if raw is not None] if has_raw else None
     show(bar_table(_verdict(found), columns, rows, marks=marks, is_markup=True))
     proposed = ", ".join(f"“{plain(row.text)}”" for row in found.rows if row.is_proposed)

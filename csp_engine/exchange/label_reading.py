@@ -1,0 +1,340 @@
+"""Label tables of other tools as rows: one for each description of a neuron.
+
+What the methods of this field publish differs in its columns, and says different things: several
+labels in order, formulas, concepts with weights, words of a group of neurons. All of that is kept.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.errors import InputError
+from csp_engine.reading.tables import NOT_KNOWN, Table, cell_text, key_of, known_text, read_table
+
+UNIT = (
+    "unit", "neuron_id", "neuron", "neuron_idx", "neuron_index", "unit_id", "feature", "feature_id",
+    "feature_idx", "channel", "component", "latent",
+)  # fmt: skip
+UNITS = ("feature_group", "group", "units", "neurons", "features")
+"""Columns that may name several units at once; the first is taken where none of ``UNIT`` is."""
+TEXT = ("description", "label", "concept", "explanation", "concept_name", "caption", "annotation",
+        "text", "name")  # fmt: skip
+SCORE = ("score", "similarity", "sim_correlation", "metric", "auroc", "auc", "iou", "correlation",
+         "mean_activation", "val_correlation", "confidence")  # fmt: skip
+"""Names of columns, in the spelling of ``tables.key_of``; the first that a table has is taken."""
+
+_NUMBERED = re.compile(r"(label|description|concept|explanation)_?(\d+)")
+_WORDS = re.compile(r"\b(AND|OR|NOT)\b")
+_SIGNS = re.compile(r"[~¬∧∨]|\(.*\s[&|]\s.*\)")
+_MOST_LITERAL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One thing a cell says, with what stands beside it."""
+
+    text: str
+    score: float = math.nan
+    weight: float = math.nan
+
+
+def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
+    """Read labels that another tool, or ``export_labels``, wrote.
+
+    Any form of ``csp_engine.reading.tables``. A row names a unit (or a group of units) and says
+    something about it: one description; several in numbered columns, perhaps with a weight each; or
+    a list of them, perhaps with a score each. Ranks come from a ``rank`` column, else from falling
+    scores, else from the order of columns and rows; weighted and numbered ones keep their order.
+
+    Args:
+        path: the table.
+        layer: the layer of all rows, for tables that do not say it, or call their only one
+            otherwise.
+
+    Returns:
+        Columns ``layer`` (str), ``unit`` (int64), ``rank`` (int64, from 1), ``description`` (str),
+        ``score`` and ``weight`` (float64, NaN where unknown), ``group`` (str, "" where none),
+        ``score_name`` (str, what the scores are), and ``model``, ``pooling``, ``method`` where the
+        table has them; sorted by layer, unit and rank.
+
+    Raises:
+        InputError: if the file cannot be read, or a row lacks a layer, a unit or a description;
+            the sentence names the row.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"There is no label table at {path}; give a CSV, TSV, JSONL or Parquet file."
+        )
+    table = read_table(path)
+    table.rows.columns = pd.Index([key_of(str(column)) for column in table.rows.columns])
+    rows = _long_rows(table, layer)
+    rows["rank"] = _ranks(rows, path.name)
+    kept = ["layer", "unit", "rank", "description", "score", "weight", "group", "score_name"]
+    kept += [c for c in ("model", "pooling", "method") if c in rows.columns]
+    return rows[kept].sort_values(["layer", "unit", "rank"], kind="stable", ignore_index=True)
+
+
+def is_formula(text: str) -> bool:
+    """Whether a description joins concepts by a rule (``a AND NOT b``), rather than being one."""
+    return bool((_WORDS.search(text) and text != text.upper()) or _SIGNS.search(text))
+
+
+# --- columns -------------------------------------------------------------------------------------
+
+
+def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
+    """One row per description, whatever the shape of the table."""
+    raw, name = table.rows, table.name
+    unit = _first(raw, UNIT) or _first(raw, UNITS)
+    texts = _text_columns(raw)
+    if unit is None or not texts:
+        raise InputError(
+            f"{name} has the columns {', '.join(raw.columns)[:200] or 'none'}; it needs 'layer', "
+            "'unit' and 'description' (or 'Neuron ID' and 'Label 1', or 'neuron' and 'concept')."
+        )
+    if raw.empty:
+        raise InputError(f"{name} has no rows; give a table with at least one description.")
+    layers = _layers(raw, name, layer)
+    groups = (
+        [_text(value) for value in raw["group"]]
+        if "group" in raw.columns and unit != "group"
+        else [""] * len(raw)
+    )
+    score = _first(raw, SCORE)
+    cells = {column: raw[column].tolist() for column in raw.columns}
+    scores = [None] * len(raw) if score is None else cells[score]
+    extras = [c for c in ("rank", "model", "pooling", "method") if c in raw.columns]
+    numbered = len(texts) > 1 and _NUMBERED.fullmatch(texts[0]) is not None
+    found = []
+    for row in range(len(raw)):
+        said = _said(cells, row, name, texts, scores[row], score or "score")
+        if not said and not numbered:
+            raise InputError(
+                f"Row {row + 1} of {name} has no description; fill it in or remove it."
+            )
+        members = _units(cells[unit][row], row, name, several=unit in UNITS)
+        group = groups[row] if len(members) == 1 else ", ".join(map(str, members))
+        for place, each in enumerate(said):
+            for member in members:
+                found.append(
+                    {
+                        "line": row + 1,
+                        "place": place,
+                        "layer": layers[row],
+                        "unit": member,
+                        "description": each.text,
+                        "score": each.score,
+                        "weight": each.weight,
+                        "group": group,
+                        **{extra: cells[extra][row] for extra in extras},
+                    }
+                )
+    if not found:
+        raise InputError(f"{name} has no description in any row; is it the right table?")
+    rows = pd.DataFrame(found)
+    for extra in extras:
+        if extra == "rank":
+            rows[extra] = [
+                _number(v, r, name, extra) for v, r in zip(rows[extra], rows["line"], strict=True)
+            ]
+        else:
+            rows[extra] = rows[extra].map(_text)
+    rows["is_ordered"] = numbered
+    rows["score_name"] = _score_name(raw, score)
+    return rows
+
+
+def _first(raw: pd.DataFrame, names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in raw.columns), None)
+
+
+def _text_columns(raw: pd.DataFrame) -> list[str]:
+    """The columns of descriptions: one by its name, those with numbers, or FALCON's two lists."""
+    one = _first(raw, TEXT)
+    if one is not None:
+        return [one]
+    numbered = [(m[1], int(m[2]), c) for c in raw.columns if (m := _NUMBERED.fullmatch(c))]
+    stems = {stem for stem, _, _ in numbered}
+    if len(stems) == 1:
+        return [column for _, _, column in sorted(numbered, key=lambda each: each[1])]
+    return [column for column in raw.columns if column.startswith("concept_set")]
+
+
+def _score_name(raw: pd.DataFrame, score: str | None) -> str:
+    """What the scores are, in words; INVERT's metric is the area under the ROC curve."""
+    if "score_name" in raw.columns:
+        named = {_text(value) for value in raw["score_name"]} - {""}
+        return named.pop() if len(named) == 1 else "score"
+    if score == "metric" and "concept" in raw.columns:
+        return "AUROC"
+    return (
+        "score"
+        if score is None
+        else {"auroc": "AUROC", "iou": "IoU"}.get(score, score.replace("_", " "))
+    )
+
+
+def _layers(raw: pd.DataFrame, name: str, layer: str | None) -> list[str]:
+    if "layer" not in raw.columns:
+        if layer is None:
+            raise InputError(
+                f"{name} does not say which layer its units belong to; name it with --layer."
+            )
+        return [layer] * len(raw)
+    layers = [_text(value) for value in raw["layer"]]
+    if "" in layers:
+        raise InputError(
+            f"Row {layers.index('') + 1} of {name} has no layer; fill it in or remove it."
+        )
+    if layer is None:
+        return layers
+    if len(set(layers)) > 1:
+        raise InputError(
+            f"{name} names several layers ({', '.join(sorted(set(layers))[:5])}), so --layer "
+            f"{layer} cannot stand for all; leave it out, or write the layers as the bundle does."
+        )
+    return [layer] * len(raw)
+
+
+# --- cells ---------------------------------------------------------------------------------------
+
+
+def _said(
+    cells: Mapping[str, list[Any]],
+    row: int,
+    name: str,
+    texts: Sequence[str],
+    score: Any,
+    score_column: str,
+) -> list[_Said]:
+    """What one row says, in the order of its columns; columns that are empty say nothing."""
+    found: list[_Said] = []
+    for column in texts:
+        match = _NUMBERED.fullmatch(column)
+        number = match[2] if match else ""
+        weight = math.nan
+        for spelling in (f"weight{number}", f"weight_{number}") if number else ("weight",):
+            if spelling in cells:
+                weight = _number(cells[spelling][row], row + 1, name, spelling)
+        cell = cells[column][row]
+        listed = _listed(cell)
+        if listed is not None:
+            many = _listed(score)
+            values = [each[0] for each in many] if many and len(many) == len(listed) else []
+            for at, (text, own) in enumerate(listed):
+                value = own if own is not None else (values[at] if values else score)
+                found.append(_Said(text, _number(value, row + 1, name, score_column), weight))
+            continue
+        text = _text(cell)
+        # Files of weighted concepts fill their columns up with 0.
+        if not text or (number and weight == 0):
+            continue
+        own = score
+        for spelling in (f"score{number}", f"score_{number}", f"similarity_{number}"):
+            if number and spelling in cells:
+                own = cells[spelling][row]
+        found.append(_Said(text, _number(own, row + 1, name, score_column), weight))
+    if len(texts) > 1 and texts[0].startswith("concept_set"):
+        found.sort(key=lambda each: -each.score if not math.isnan(each.score) else math.inf)
+    return [each for each in found if each.text]
+
+
+def _listed(cell: Any) -> list[tuple[str, Any]] | None:
+    """A cell that is a list: texts, or pairs of a text and a score; None if it is none."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if not (text.startswith("[") and text.endswith("]")) or len(text) > _MOST_LITERAL:
+            return None
+        try:
+            cell = json.loads(text)
+        except (ValueError, RecursionError):
+            try:
+                cell = ast.literal_eval(text)
+            except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+                return None
+    if not isinstance(cell, list | tuple | np.ndarray):
+        return None
+    found: list[tuple[str, Any]] = []
+    for each in cell:
+        if isinstance(each, list | tuple | np.ndarray) and len(each) == 2:
+            found.append((_text(each[0]), each[1]))
+        elif isinstance(each, str | int | float | np.number):
+            found.append((_text(each), None))
+        else:
+            return None
+    return found
+
+
+def _text(value: Any) -> str:
+    """A cell as text; "null" and "none" are labels like any other."""
+    return unicodedata.normalize("NFC", cell_text(value) or "")
+
+
+def _units(value: Any, row: int, name: str, *, several: bool) -> list[int]:
+    texts: Iterable[str] = [_text(value)]
+    if several:
+        inside = _listed(value)
+        texts = (
+            [text for text, _ in inside]
+            if inside is not None
+            else [part for part in re.split(r"[\s,;+_]+", _text(value).strip("()[]")) if part]
+        )
+    units = []
+    for text in texts or [""]:
+        if not re.fullmatch(r"\d{1,9}(\.0+)?", text):
+            raise InputError(
+                f"Row {row + 1} of {name} has the unit {text!r}; "
+                "a unit is a whole number from 0 up."
+            )
+        units.append(int(text.partition(".")[0]))
+    if not units:
+        raise InputError(f"Row {row + 1} of {name} names no unit; fill it in or remove it.")
+    return list(dict.fromkeys(units))
+
+
+def _number(value: Any, row: int, name: str, what: str) -> float:
+    text = known_text(value, NOT_KNOWN)
+    if text is None:
+        return math.nan
+    if re.fullmatch(r"[-−]?\d*,\d+", text):
+        text = text.replace(",", ".")
+    try:
+        return float(text.replace("−", "-"))
+    except ValueError:
+        raise InputError(
+            f"Row {row} of {name} has the {what.replace('_', ' ')} {text!r}, which is not a number."
+        ) from None
+
+
+def _ranks(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """Ranks from 1 within each layer and unit."""
+    keys = ["layer", "unit", *(c for c in ("model", "pooling") if c in rows.columns)]
+    if "method" in rows.columns and rows["method"].nunique() > 1:
+        several = ", ".join(sorted(rows["method"].unique()))
+        raise InputError(
+            f"{name} holds labels of several methods ({several}); keep one method per table."
+        )
+    has_order = bool(rows["is_ordered"].any()) or bool(rows["weight"].notna().any())
+    by = "rank" if "rank" in rows.columns and rows["rank"].notna().all() else "score"
+    if by == "score" and has_order:
+        return (rows.groupby(keys, sort=False).cumcount() + 1).to_numpy("int64")
+    ordered = rows.sort_values(by, ascending=by == "rank", kind="stable", na_position="last")
+    doubled = ordered.duplicated([*keys, "rank"]) if by == "rank" else pd.Series(dtype=bool)
+    if doubled.any():
+        row = ordered[doubled].iloc[0]
+        raise InputError(
+            f"{name} has two descriptions of rank {row['rank']:g} for unit {row['unit']} of layer "
+            f"{row['layer']!r}; give each its own rank."
+        )
+    return (ordered.groupby(keys, sort=False).cumcount() + 1).sort_index().to_numpy("int64")

@@ -1,0 +1,258 @@
+"""Label tables in the forms that methods of this field publish, each with what must survive."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from csp_engine.bundle import Bundle, verify
+from csp_engine.errors import InputError
+from csp_engine.exchange import export_labels, import_labels, label_rows, read_label_table
+from csp_engine.exchange.label_reading import is_formula
+from csp_engine.exports.html import of_layers, write_folder
+from csp_engine.pipeline import build
+from csp_engine.types import NeuronRef
+from csp_engine.views.neuron.candidates import stored
+from tests.worlds import toys
+
+LINEAR = [
+    ["layer", "unit", "val correlation", "weight0", "concept0", "weight1", "concept1", "weight2",
+     "concept2", "weight3", "concept3", "bias", "sim correlation"],
+    ["first", "0", "0.14", "0.0492", "pantry", "0.0397", "kindergarten, indoor", "-0.0403",
+     "aquarium", "0.0", "0", "0.36", "0.1715"],
+    ["first", "1", "0.05", "0.0530", "fish pond", "0.0", "0", "0.0", "0", "0", "0", "0.35",
+     "0.0875"],
+    ["first", "2", "0", "0.0", "0", "0.0", "0", "0", "0", "0", "0", "0.1", ""],
+]  # fmt: skip
+FALCON = [
+    ["group", "Unnamed: 0", "concept_set_words", "concept_set_noun_phrases"],
+    ["3", "3", "[('water', 0.12), ('shark', 0.067)]",
+     "[('water web', 0.045), ('asian carp', 0.9)]"],
+    ["1,4", "7", '[("gas", 0.2), ("flame", 0.1)]', "[]"],
+]  # fmt: skip
+FORMS: dict[str, list[list[str]]] = {
+    "clip_dissect": [
+        ["layer", "unit", "description", "similarity"],
+        ["first", "2", "red", "0.61"], ["first", "5", "polka, dotted", "0.2"],
+    ],
+    "milan": [["layer", "unit", "description"], ["first", "2", "edges of objects"]],
+    "describe_and_dissect": [
+        ["Neuron ID", "Label 1", "Label 2", "Label 3"],
+        ["6", "black and white patterns", "", ""], ["1", "sky", "cloud", "sky"],
+    ],
+    "invert": [
+        ["neuron", "concept", "concept_id", "metric"],
+        ["0", "web site", "n06359193", "0.909"],
+        ["1", "(dog OR cat) AND NOT web site", "n02084071", "0.8932"],
+    ],
+    "falcon": FALCON,
+    "linear": LINEAR,
+    "prism": [
+        ["layer", "unit", "description", "mean_activation", "highlights"],
+        ["first", "7", "Locations, often \"outdoor\"", "11.18", "['Text #1: Vegas (4.1)']"],
+        ["first", "7", "Names of people", "16.28", "['Text #2: campaign (24.6)', 'x']"],
+        ["first", "7", "Words for age", "11.87", "[]"],
+    ],
+    "cosy": [["neuron", "concept"], ["0", "crane"], ["3", "crane"]],
+    "evaluation": [["unit", "description", "sim correlation"], ["0", "green color", "-0.0104"]],
+    "netdissect": [
+        ["unit", "category", "label", "score", "color-label"],
+        ["1", "color", "green-c", "0.01", "green-c"],
+    ],
+}  # fmt: skip
+EXPECTED = {  # (unit, rank, description, score, weight, group), by hand from the rows above
+    "clip_dissect": [(2, 1, "red", 0.61, None, ""), (5, 1, "polka, dotted", 0.2, None, "")],
+    "milan": [(2, 1, "edges of objects", None, None, "")],
+    "describe_and_dissect": [
+        (1, 1, "sky", None, None, ""), (1, 2, "cloud", None, None, ""),
+        (1, 3, "sky", None, None, ""), (6, 1, "black and white patterns", None, None, ""),
+    ],
+    "invert": [
+        (0, 1, "web site", 0.909, None, ""),
+        (1, 1, "(dog OR cat) AND NOT web site", 0.8932, None, ""),
+    ],
+    "falcon": [
+        (1, 1, "gas", 0.2, None, "1, 4"), (1, 2, "flame", 0.1, None, "1, 4"),
+        (3, 1, "asian carp", 0.9, None, ""), (3, 2, "water", 0.12, None, ""),
+        (3, 3, "shark", 0.067, None, ""), (3, 4, "water web", 0.045, None, ""),
+        (4, 1, "gas", 0.2, None, "1, 4"), (4, 2, "flame", 0.1, None, "1, 4"),
+    ],
+    "linear": [
+        (0, 1, "pantry", 0.1715, 0.0492, ""),
+        (0, 2, "kindergarten, indoor", 0.1715, 0.0397, ""),
+        (0, 3, "aquarium", 0.1715, -0.0403, ""),
+        (1, 1, "fish pond", 0.0875, 0.0530, ""),
+    ],
+    "prism": [
+        (7, 1, "Names of people", 16.28, None, ""),
+        (7, 2, "Words for age", 11.87, None, ""),
+        (7, 3, 'Locations, often "outdoor"', 11.18, None, ""),
+    ],
+    "cosy": [(0, 1, "crane", None, None, ""), (3, 1, "crane", None, None, "")],
+    "evaluation": [(0, 1, "green color", -0.0104, None, "")],
+    "netdissect": [(1, 1, "green-c", 0.01, None, "")],
+}  # fmt: skip
+SCORE_NAMES = {
+    "clip_dissect": "similarity", "milan": "score", "describe_and_dissect": "score",
+    "invert": "AUROC", "falcon": "score", "linear": "sim correlation", "prism": "mean activation",
+    "cosy": "score", "evaluation": "sim correlation", "netdissect": "score",
+}  # fmt: skip
+FIELDS = ["unit", "rank", "description", "score", "weight", "group"]
+
+
+def write_form(folder: Path, form: str) -> Path:
+    out = io.StringIO()
+    csv.writer(out).writerows(FORMS[form])
+    path = folder / f"{form}.csv"
+    path.write_text(out.getvalue(), "utf-8")
+    return path
+
+
+def plain(rows: pd.DataFrame, fields: list[str] = FIELDS) -> list[tuple]:
+    """Rows as tuples, with None for what is missing and scores as text shows them."""
+    return [
+        tuple(
+            None if isinstance(v, float) and math.isnan(v)
+            else float(f"{v:.5g}") if isinstance(v, float) else v
+            for v in row
+        )
+        for row in rows[fields].itertuples(index=False)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("others")
+    return build(toys.request(folder, folder / "own.csp")).path
+
+
+@pytest.fixture(scope="module")
+def imported(built, tmp_path_factory) -> Bundle:
+    """A bundle with the tables of all methods."""
+    folder = tmp_path_factory.mktemp("imported")
+    path = Path(shutil.copytree(built, folder / "own.csp"))
+    for form in FORMS:
+        import_labels(write_form(folder, form), path, layer="first")
+    return Bundle.open(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_published_form_is_read_as_what_it_is(tmp_path, form):
+    rows = read_label_table(write_form(tmp_path, form), layer="first")
+    assert plain(rows) == EXPECTED[form]
+    assert set(rows["score_name"]) == {SCORE_NAMES[form]}
+    assert set(rows["layer"]) == {"first"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_survives_bundle_export_and_a_second_import(imported, tmp_path, form):
+    rows = label_rows(imported, methods=[f"imported-{form}"], n_labels=20)
+    rows = rows.astype({"score": float, "weight": float})
+    assert plain(rows) == EXPECTED[form]
+    assert set(rows["score_name"]) == {SCORE_NAMES[form]}
+    for ending in ("csv", "jsonl", "parquet"):
+        path = tmp_path / f"again.{ending}"
+        export_labels(imported, path, methods=[f"imported-{form}"], n_labels=20)
+        again = read_label_table(path)
+        assert plain(again) == EXPECTED[form]
+        assert set(again["score_name"]) == {SCORE_NAMES[form]}
+
+
+def test_the_bundle_is_whole(imported):
+    assert verify(imported) == []
+
+
+def test_the_neuron_page_has_weights_formulas_and_groups(imported):
+    def said(form: str, unit: int):
+        return stored(imported, NeuronRef("small", "first@mean", unit), f"imported-{form}")
+
+    linear = said("linear", 0)
+    assert [round(row.weight, 4) for row in linear.rows] == [0.0492, 0.0397, -0.0403]
+    assert linear.has_weights
+    assert [share for share, _ in linear.shares()] == pytest.approx(
+        [1, 0.0397 / 0.0492, -0.0403 / 0.0492], abs=1e-5
+    )
+    assert linear.score_name == "sim correlation"
+    assert said("invert", 1).rows[0].note == "formula"
+    assert said("invert", 0).rows[0].note == ""
+    assert said("falcon", 4).rows[1].note == "group of units 1, 4"
+    assert not said("linear", 2).rows
+
+
+def test_the_exported_pages_show_them(imported, tmp_path):
+    write_folder(imported, of_layers(imported, layers=["first"]), tmp_path / "pages")
+    (page,) = (tmp_path / "pages").glob("neurons/1-*/0.html")
+    text = re.sub(r"<[^>]+>", " ", page.read_text("utf-8"))
+    assert "−0.0403" in text
+    assert "+0.0492" in text
+    assert "AUROC" in text
+    (page,) = (tmp_path / "pages").glob("neurons/1-*/1.html")
+    assert "(dog OR cat) AND NOT web site" in page.read_text("utf-8")
+    assert "group of units 1, 4" in page.read_text("utf-8")
+
+
+def test_formulas_have_no_vector_and_their_parts_do(built, tmp_path):
+    path = Path(shutil.copytree(built, tmp_path / "own.csp"))
+    table = write_form(tmp_path, "invert")
+    import_labels(table, path, layer="first", encoder=toys.ColourEncoder())
+    vector_ud = Bundle.open(path).scores("small", "first@mean", "imported-invert").vector_ud
+    assert np.any(vector_ud[0])
+    assert not np.any(vector_ud[1])
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "parquet"])
+def test_lists_in_json_and_parquet_are_several_labels(tmp_path, ending):
+    rows = [
+        {"unit": 1, "labels": ["red", "blue"], "score": [0.25, 0.5]},
+        {"unit": 0, "labels": ["grey"], "score": [1.0]},
+    ]
+    rows = [{"unit": r["unit"], "label": r["labels"], "score": r["score"]} for r in rows]
+    path = tmp_path / f"t.{ending}"
+    if ending == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        dumped = [json.dumps(row) for row in rows]
+        path.write_text(f"[{','.join(dumped)}]" if ending == "json" else "\n".join(dumped))
+    assert plain(read_label_table(path, layer="first"))[1:] == [
+        (1, 1, "blue", 0.5, None, ""), (1, 2, "red", 0.25, None, "")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["", "NA", "nan", "null", "-", "None", "#N/A"])
+def test_words_for_nothing_are_no_scores(tmp_path, word):
+    path = tmp_path / "t.csv"
+    path.write_text(f"Layer;Unit;Description;Score\nfc;1;null;{word}\nfc;1;none;0,5\n", "utf-8")
+    rows = read_label_table(path)
+    assert rows["description"].tolist() == ["none", "null"]
+    assert rows["score"].tolist()[0] == 0.5
+    assert math.isnan(rows["score"][1])
+
+
+def test_a_layer_that_is_asked_for_stands_for_the_tables_only_one(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("layer,unit,description\n1,0,Spotted slugs.\n1,1,Tiny houses\n", "utf-8")
+    assert set(read_label_table(path, layer="layer1@mean")["layer"]) == {"layer1@mean"}
+    path.write_text("layer,unit,description\n1,0,slugs\n2,1,houses\n", "utf-8")
+    with pytest.raises(InputError, match="several layers"):
+        read_label_table(path, layer="layer1")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("a AND NOT b", True), ("(a | b) & ~c", True), ("black & white", False),
+        ("AND", False), ("BLACK AND WHITE", False), ("black and white", False),
+        ("dog (or cat)", False), ("¬red", True),
+    ],
+)  # fmt: skip
+def test_what_counts_as_a_formula(text, is_one):
+    assert is_formula(text) is is_one

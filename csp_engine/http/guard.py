@@ -76,7 +76,7 @@ class Guard:
         # Those who only ask whether the server lives know its address, not its name.
         if not hosts.is_known(host, rules.hosts) and parts != ["_stcore", "health"]:
             return PlainTextResponse(UNKNOWN_HOST, 403)
-        if _is_foreign(scope["type"], headers, rules.origins):
+        if _is_foreign(headers, rules.origins):
             return PlainTextResponse(FOREIGN, 403)
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
             rest, given = tokens.taken_out(scope["query_string"].decode("latin-1"))
@@ -98,17 +98,16 @@ def _parts(path: str, base: str) -> list[str]:
     return parts[len(above) :] if parts[: len(above)] == above else parts
 
 
-def _is_foreign(kind: str, headers: Headers, allowed: Sequence[str]) -> bool:
+def _is_foreign(headers: Headers, allowed: Sequence[str]) -> bool:
     """Whether a page of another site asks.
 
-    Browsers state the origin of every WebSocket and of all that changes something. Of the rest
-    they say how it was asked for; links from other sites are welcome.
+    Browsers state the origin of every WebSocket and of all that changes something, so what states
+    none is no page: a program, which needs the cookie like anybody else. Of the rest browsers say
+    how it was asked for; links from other sites are welcome.
     """
     origin = headers.get("origin")
     if origin is not None:
         return origin not in allowed and not hosts.is_own(origin, headers.get("host"))
-    if kind == "websocket":
-        return True
     is_elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site")
     return is_elsewhere and headers.get("sec-fetch-mode") != "navigate"
 

@@ -164,7 +164,7 @@ def sheet(bundle: Bundle, model: str) -> None:
     source = base64.b64encode(picture).decode()
     show(
         f"<figure class='csp-seen'><img src='data:image/webp;base64,{source}' "
-        f"alt='{plain(rows.capitalize())}'><figcaption class='csp-quiet'>"
+        f"alt='{plain(rows)}'><figcaption class='csp-quiet'>"
         f"What the networks see: {plain(rows)}.</figcaption></figure>"
     )
 

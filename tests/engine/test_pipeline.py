@@ -17,7 +17,7 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
 from csp_engine.pipeline import image_pass
 from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
-from csp_engine.probe import images as images_module
+from csp_engine.probe import decoding
 from csp_engine.probe.listing import read_probe_set
 from tests.worlds import toys
 
@@ -70,7 +70,7 @@ def test_each_image_is_decoded_once(world, tmp_path, monkeypatch):
 
     def counting(content):
         decoded.append(len(content))
-        return images_module.decode(content)
+        return decoding.decode(content)
 
     monkeypatch.setattr(image_pass, "decode", counting)
     request = toys.request(world, tmp_path / "a.csp", n_influence_images=0)
@@ -223,7 +223,7 @@ def test_unreadable_images(tmp_path, stop):
 def test_no_readable_image(tmp_path):
     for i in range(8):
         (tmp_path / "images").mkdir(exist_ok=True)
-        (tmp_path / "images" / f"{i}.png").write_bytes(b"nothing")
+        (tmp_path / "images" / f"{i}.png").write_bytes(b"nothing %d" % i)
     with pytest.raises(InputError, match="None of the 8 images"):
         pipeline.build(toys.request(tmp_path, tmp_path / "a.csp"))
     with pytest.raises(BundleError):

@@ -19,8 +19,11 @@ from csp_engine.bundle import Bundle, kinds
 from csp_engine.bundle.layer_names import chosen_layers, layer_path
 from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
+from csp_engine.exchange.label_reading import read_label_table
 from csp_engine.files import replacing
 from csp_engine.types import LayerId, NeuronRef
+
+__all__ = ["COLUMNS", "export_labels", "label_rows", "read_label_table", "write_rows"]
 
 COLUMNS = (
     "layer",

@@ -48,8 +48,11 @@ def is_own(origin: str, host: str | None) -> bool:
 
     The scheme may differ: a proxy speaks https to the browser and http to us.
     """
-    asking, asked = urlsplit(origin), split_host(host or "")
-    usual = DEFAULT_PORTS.get(asking.scheme)
+    try:
+        asking = urlsplit(origin)
+    except ValueError:
+        return False
+    asked, usual = split_host(host or ""), DEFAULT_PORTS.get(asking.scheme)
     found = split_host(asking.netloc)
     if usual is None or asked is None or found is None:
         return False

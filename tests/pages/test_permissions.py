@@ -103,7 +103,12 @@ def test_a_stranger_may_look_and_the_encoder_is_not_theirs(token, asked):
 
 def test_foreign_hosts_and_pages_get_nothing_even_with_the_pass(token, asked):
     cookie = f"{access.cookie_name()}={tokens.pass_of(TOKEN)}"
-    for headers in ({"host": "evil.com"}, {"origin": "http://evil.com"}, {"origin": "null"}):
+    for headers in (
+        {"host": "evil.com"},
+        {"origin": "http://evil.com"},
+        {"origin": "null"},
+        {"origin": "http://["},
+    ):
         assert asked(cookie=cookie, **headers) == [403] * len(FOUND)
     assert asked(cookie=cookie, origin=HERE) == FOUND
 

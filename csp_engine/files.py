@@ -33,7 +33,10 @@ def allowed_folders() -> tuple[Path, ...] | None:
 
 def is_inside(path: Path, folders: Iterable[Path]) -> bool:
     """Whether a place lies in one of some folders, once all links are followed."""
-    real = Path(os.path.realpath(path))
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError:  # no place has a zero byte in its name
+        return False
     return any(real.is_relative_to(folder) for folder in folders)
 
 

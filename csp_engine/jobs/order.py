@@ -211,7 +211,8 @@ class BuildOrder:
         found: dict[str, str] = {}
         for name, given, path in self._places(folder):
             try:
-                if given not in allowed.specs:
+                is_of_a_bundle = name in ("model", "encoder") and given in allowed.specs
+                if not is_of_a_bundle:
                     allowed.require(path, given)
             except CspError as error:
                 found.setdefault(name, str(error))
@@ -345,13 +346,16 @@ def _require_trust(spec: str) -> None:
 
 
 def _named_place(spec: str, folder: Path) -> Path | None:
-    """The place that a spec names, or would if it were there; names of a hub look like none."""
+    """The place that a spec names, or would if it were there; names of a hub look like none.
+
+    Files count as well: transformers takes one for a configuration.
+    """
     if spec.startswith(("python:", "torchvision/", "timm/")):
         return None
     rest = re.split("[/:]", spec, maxsplit=1)[-1]
     path = folder / expanded(rest)
     is_path = rest.startswith((".", "/", "~")) or spec.startswith("precomputed/")
-    return path if is_path or ".." in path.parts or path.is_dir() else None
+    return path if is_path or ".." in path.parts or path.exists() else None
 
 
 def _require_named_folder(spec: str, folder: Path) -> None:

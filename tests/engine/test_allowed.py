@@ -145,3 +145,26 @@ def test_a_folder_to_allow_has_to_be_there(world):
     assert named_folders([world / "inside" / "way"]) == [world.resolve() / "outside"]
     with pytest.raises(InputError, match="--allow"):
         named_folders([world / "nowhere"])
+
+
+def test_what_a_bundle_names_as_its_model_is_allowed_as_a_model_alone(world):
+    """A bundle comes from anywhere, and could name a file to be read as words or weights."""
+    inside, words = world.resolve() / "inside", str(world.resolve() / "outside" / "words.txt")
+    allowed = jobs.Allowed((inside,), frozenset({words}))
+    for field, value in (("vocabulary", (words,)), ("weights", words), ("images", words)):
+        order = replace(ORDER, out="a.csp", exemplars=6, **{field: value})
+        assert "--allow" in order.problems(inside, allowed)[field]
+
+
+def test_a_model_that_is_a_file_beside_the_allowed_folders_is_outside(world):
+    """``transformers`` reads a file of that name as a configuration."""
+    inside = world.resolve() / "inside"
+    allowed = jobs.Allowed((inside / "images",))
+    for field in ("model", "encoder"):
+        order = replace(ORDER, out="a.csp", exemplars=6, **{field: "transformers/pixels.json"})
+        assert "--allow" in order.problems(inside, allowed)[field]
+
+
+def test_a_name_that_no_place_can_have_lies_outside(world):
+    for field in ("images", "weights", "captioner"):
+        assert "--allow" in wrong(world, **{field: "images\0"})[field]

@@ -180,7 +180,8 @@ def _without_long_texts(png: bytes) -> bytes:
         (size,) = struct.unpack_from(">I", png, at)
         name, end = png[at + 4 : at + 8], at + 12 + size
         if name in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            size = _unpacked_size(png[at + 8 : end - 4], name)
+            # Once they are too much together, no more is unpacked: thousands fit into a small file.
+            size = _unpacked_size(png[at + 8 : end - 4], name) if n_left > 0 else 0
             n_left -= size
             if size >= _MOST_TEXT or n_left <= 0:
                 dropped.append((at, end))

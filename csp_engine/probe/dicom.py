@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from csp_engine.errors import UnreadableImageError
+from csp_engine.probe.tiff import MOST_BYTES
+
+_DEFLATED, _HEAD = b"1.2.840.10008.1.2.1.99", 4096
+"""The name of the one compression of whole files, and within how many bytes it stands."""
+_LENGTH_OF_HEADER = b"\2\0\0\0UL"
 
 
 def first_picture(content: bytes) -> Image.Image:
@@ -23,6 +29,7 @@ def first_picture(content: bytes) -> Image.Image:
     import pydicom
     from pydicom.pixels import apply_color_lut, pixel_array
 
+    _require_modest(content)
     data = pydicom.dcmread(io.BytesIO(content))
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise UnreadableImageError("The DICOM file holds no picture.")
@@ -45,6 +52,22 @@ def first_picture(content: bytes) -> Image.Image:
     if data.PhotometricInterpretation == "MONOCHROME1":
         share = 1 - share
     return Image.fromarray(np.rint(share * 255).astype(np.uint8)).convert("RGB")
+
+
+def _require_modest(content: bytes) -> None:
+    """Refuse a deflated file that holds far more than a picture: pydicom unpacks all of it first.
+
+    Raises:
+        UnreadableImageError: as said.
+    """
+    if _DEFLATED not in content[:_HEAD]:
+        return
+    if content[132:138] != _LENGTH_OF_HEADER:
+        raise UnreadableImageError("The DICOM file is damaged or cut off (its header has no size).")
+    at, limit = 144 + int.from_bytes(content[140:144], "little"), 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    most = MOST_BYTES * limit
+    if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[at:], most + 1)) > most:
+        raise UnreadableImageError(f"The image has more than {limit // 1_000_000} million pixels.")
 
 
 def _shown(stored: np.ndarray, data: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,10 @@ _COMPRESSIONS = {
     32773: "PackBits", 32946: "Deflate", 50000: "Zstd",
 }  # fmt: skip
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
+MOST_BYTES = 8
+"""Unpacked, of each of the pixels that an image may have: four samples of 16 bits."""
+_AT_ONCE = 1 << 22
+"""Samples that are worked on together; what that takes is many times what they take."""
 _MOST_VALUES = 1 << 22  # of one tag: an image of 89 million pixels has fewer strips
 _TAGS = {
     256: "width", 257: "height", 258: "bits", 259: "compression", 262: "photometric",
@@ -171,6 +176,12 @@ def unpack(content: bytes, tags: TiffTags) -> Image.Image:
         raise UnreadableImageError("The image is damaged or cut off (tiles of no size).")
     across, down = -(-width // block_width), -(-height // block_height)
     n_planes, n_inside = (n_samples, 1) if tags.is_planar else (1, n_samples)
+    row_bytes = -(-block_width * n_inside * max(tags.bits) // 8)
+    if n_planes * across * down * block_height * row_bytes > MOST_BYTES * limit:
+        raise UnreadableImageError(
+            f"The TIFF holds {tags}, in all more than {MOST_BYTES * limit // 1_000_000} MB; "
+            "save it with 8 or 16 bits."
+        )
     offsets, sizes = tags.values.get("offsets", ()), tags.values.get("sizes", ())
     if len(offsets) < n_planes * across * down or len(sizes) < len(offsets):
         raise UnreadableImageError("The image is damaged or cut off (strips are missing).")
@@ -190,7 +201,10 @@ def unpack(content: bytes, tags: TiffTags) -> Image.Image:
                 place = out[y : y + n_rows, x : x + block_width, first : first + n_inside]
                 place[...] = block[: place.shape[0], : place.shape[1]]
     assert out is not None
-    image = _as_image(_to_8_bits(out, tags), tags)
+    seen = np.empty(out.shape, np.uint8)
+    for rows in _few_rows(height, width * n_samples):
+        seen[rows] = _to_8_bits(out[rows], tags)
+    image = _as_image(seen, tags)
     turn = _TURNS.get(tags.one("orientation", 1))
     return image if turn is None else image.transpose(turn)
 
@@ -226,9 +240,12 @@ def _block(packed: bytes, tags: TiffTags, shape: tuple[int, int, int]) -> np.nda
     is_float = tags.one("sample_format", _UNSIGNED) == _FLOAT
     predictor = tags.one("predictor", 1)
     if bits not in (8, 16, 32, 64):  # packed tightly, the highest bit first in either byte order
-        flags = np.unpackbits(raw, axis=1, count=width * n_inside * bits)
         weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint32)
-        return (flags.reshape(n_rows, width, n_inside, bits) @ weights).astype(np.uint16)
+        samples = np.empty(shape, np.uint16)
+        for rows in _few_rows(n_rows, width * n_inside * bits):
+            flags = np.unpackbits(raw[rows], axis=1, count=width * n_inside * bits)
+            samples[rows] = flags.reshape(-1, width, n_inside, bits) @ weights
+        return samples
     if predictor == 3:  # planes of bytes, the most significant first, each a difference
         step = raw.reshape(n_rows, -1, n_inside)
         summed = np.cumsum(step, axis=1, dtype=np.uint8)
@@ -239,6 +256,12 @@ def _block(packed: bytes, tags: TiffTags, shape: tuple[int, int, int]) -> np.nda
     if predictor == 2:
         whole = np.cumsum(whole, axis=1, dtype=whole.dtype)
     return whole.view(f"=f{bits // 8}") if is_float else whole
+
+
+def _few_rows(n_rows: int, n_in_row: int) -> Iterator[slice]:
+    """All rows, as few at a time as fit in the memory that is meant for it."""
+    step = max(1, _AT_ONCE // n_in_row)
+    return (slice(at, at + step) for at in range(0, n_rows, step))
 
 
 def _to_8_bits(samples: np.ndarray, tags: TiffTags) -> np.ndarray:

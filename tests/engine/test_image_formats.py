@@ -403,3 +403,92 @@ class TestClinics:
             struct.pack_into("<H", content, content.index(tag) + 8, 65535)
         with pytest.raises(UnreadableImageError, match="million pixels"):
             decode(bytes(content))
+
+
+class TestSmallFilesThatUnpackToMuch:
+    """With a limit of 200,000 pixels; a file says less of its size than it unpacks to."""
+
+    @pytest.fixture(autouse=True)
+    def few_pixels(self, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100_000)
+
+    @staticmethod
+    def refused(content: bytes) -> str:
+        tracemalloc.start()
+        try:
+            with pytest.raises(UnreadableImageError) as told:
+                decode(content)
+            assert tracemalloc.get_traced_memory()[1] < 8_000_000
+        finally:
+            tracemalloc.stop()
+        return str(told.value)
+
+    @pytest.mark.parametrize("dtype", ["f4", "f8"])
+    def test_a_tiff_of_many_samples_is_refused_before_it_is_unpacked(self, dtype):
+        content = tiff(np.zeros((60, 60, 400), dtype), photometric="minisblack",
+                       planarconfig="contig", compression="zlib")  # fmt: skip
+        assert len(content) < 100_000
+        assert "400 float samples" in self.refused(content)
+
+    def test_a_tiff_whose_tiles_are_larger_than_its_image_is_refused(self):
+        content = tiff(np.zeros((16, 16), "f8"), tile=(2048, 2048), compression="zlib",
+                       photometric="minisblack")  # fmt: skip
+        assert len(content) < 100_000
+        assert "in all more than 1 MB" in self.refused(content)
+        usual = np.full((16, 16), 1, "f8")
+        content = tiff(usual, tile=(256, 256), compression="zlib", photometric="minisblack")
+        assert (shown(content) == 1).all()
+
+    def test_twelve_bits_take_few_bytes_a_pixel(self, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2_000_000)
+        packed = zlib.compress(bytes([0x80, 0x08]) * (2000 * 2000 * 9 // 4))
+        entries = ((256, 4, 2000), (257, 4, 2000), (258, 3, 12), (259, 3, 8), (262, 3, 2),
+                   (273, 4, 134), (277, 3, 3), (278, 4, 2000), (279, 4, len(packed)),
+                   (284, 3, 1))  # fmt: skip
+        head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+        directory = b"".join(struct.pack("<HHII", tag, kind, 1, v) for tag, kind, v in entries)
+        tracemalloc.start()
+        image = decode((head + directory).ljust(134, b"\0") + packed)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert image.size == (2000, 2000)
+        assert peak < 30 * 2000 * 2000
+
+    def test_texts_of_a_png_are_not_unpacked_beyond_what_is_kept(self, monkeypatch):
+        from csp_engine.probe import decoding
+
+        body = b"a\0\0" + zlib.compress(bytes((1 << 20) - 1), 9)
+        text = struct.pack(">I", len(body)) + b"zTXt" + body
+        text += struct.pack(">I", zlib.crc32(b"zTXt" + body))
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
+        png = buffer.getvalue()
+        unpacked, measure = [], decoding._unpacked_size
+        monkeypatch.setattr(
+            decoding, "_unpacked_size", lambda *chunk: unpacked.append(1) or measure(*chunk)
+        )
+        assert decode(png[:33] + 100 * text + png[33:]).getpixel((4, 4)) == (255, 0, 0)
+        assert len(unpacked) == 33  # 32 MB are kept at most
+
+    @pytest.mark.parametrize(("n_more", "is_read"), [(1000, True), (8_000_000, False)])
+    def test_a_deflated_dicom_is_unpacked_as_far_as_pictures_go(self, n_more, is_read):
+        pydicom = pytest.importorskip("pydicom")
+        data = pydicom.dataset.Dataset()
+        data.Rows, data.Columns, data.SamplesPerPixel = 8, 8, 1
+        data.BitsAllocated = data.BitsStored = 8
+        data.HighBit, data.PixelRepresentation = 7, 0
+        data.PhotometricInterpretation = "MONOCHROME2"
+        data.add_new(0x00091010, "OB", bytes(n_more))
+        data.PixelData = bytes([255]) * 64
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        data.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+        data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+        buffer = io.BytesIO()
+        data.save_as(buffer, enforce_file_format=True)
+        content = buffer.getvalue()
+        assert len(content) < 20_000
+        if is_read:
+            assert (shown(content) == 1).all()
+        else:
+            assert "million pixels" in self.refused(content)

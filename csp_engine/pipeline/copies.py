@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from csp_engine.bundle import kinds
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
+from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import ProbeSet
 
 
@@ -43,13 +44,25 @@ def require_different_images(probe: ProbeSet, recipe: Recipe) -> None:
         InputError: if there are fewer different images than exemplars, or only one.
     """
     known = probe.table["sha256"][probe.table["sha256"] != ""]
-    n_different = known.nunique()
     n_needed = recipe.n_exemplars if recipe.exclude_near_duplicates else 2
-    if n_different == len(known) or n_different >= n_needed:
+    if known.nunique() == len(known) or known.nunique() >= n_needed:
         return
+    firsts = known.drop_duplicates()
+    known = known[known.isin(firsts[[_is_readable(probe, row) for row in firsts.index]])]
+    n_different = known.nunique()
+    if n_different == len(known):
+        return  # nothing to blame copies for; the pass over the images names what is wrong
     different = "copies of one" if n_different == 1 else f"copies of only {n_different} images"
     fewer = "" if n_different == 1 else f", or ask for fewer exemplars: --exemplars {n_different}"
     raise InputError(
         f"The {len(known)} readable files of {probe.name} are {different}, and copies count once "
         f"among the {recipe.n_exemplars} exemplars asked for per neuron; add other images{fewer}."
     )
+
+
+def _is_readable(probe: ProbeSet, row: int) -> bool:
+    try:
+        decode(probe.read(row))
+    except UnreadableImageError:
+        return False
+    return True

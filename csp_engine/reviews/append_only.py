@@ -48,6 +48,20 @@ def triggers(dialect: str) -> dict[str, str]:
     return {}
 
 
+def strange_triggers(connection: sa.Connection) -> list[str]:
+    """Triggers of entries that are not ours: they can keep new entries out, or change what is."""
+    queries = {
+        "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'review'",
+        "postgresql": "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass('review') "
+        "AND NOT tgisinternal",
+    }
+    dialect = connection.dialect.name
+    if dialect not in queries:
+        return []
+    found = connection.execute(sa.text(queries[dialect])).scalars().all()
+    return sorted(set(found) - set(triggers(dialect)))
+
+
 def missing_triggers(connection: sa.Connection) -> list[str]:
     """Triggers that somebody took away, switched off or replaced."""
     wanted = triggers(connection.dialect.name)

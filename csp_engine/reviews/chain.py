@@ -48,4 +48,5 @@ def _plain(value: Any) -> Any:
     at = moment(value) if isinstance(value, datetime) else None
     if at is not None:
         return at.isoformat(timespec="microseconds")
-    return value if value is None or isinstance(value, int | str) else repr(value)
+    is_sound = value is None or isinstance(value, int | str)
+    return value if is_sound else {"damaged": repr(value)}  # a text may look like any repr

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from csp_engine.errors import ReviewError
 from csp_engine.files import require_file_or_nothing
-from csp_engine.reviews.append_only import missing_triggers
+from csp_engine.reviews.append_only import missing_triggers, strange_triggers
 from csp_engine.reviews.chain import CHAINED, FIRST, link
 from csp_engine.reviews.place import VARIABLE, Place
 from csp_engine.reviews.review import (
@@ -176,7 +176,8 @@ class Database:
                     "did not chain them; record one verdict with this version, and check again."
                 )
             rows = connection.execute(sa.select(_STORED).order_by(_STORED.c.number)).mappings()
-            return check(rows, missing_triggers(connection), head)
+            strange = strange_triggers(connection)
+            return check(rows, missing_triggers(connection), head, strange=strange)
 
     def _read(self, query: sa.Select) -> Sequence[sa.Row]:
         """The rows of a query; none where nothing was ever written."""

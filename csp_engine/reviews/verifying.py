@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +22,28 @@ class Checked:
     problems: tuple[str, ...]
 
 
-def check(entries: Iterable[Mapping[str, Any]], missing: list[str], head: str = "") -> Checked:
+def check(
+    entries: Iterable[Mapping[str, Any]],
+    missing: list[str],
+    head: str = "",
+    *,
+    strange: Sequence[str] = (),
+) -> Checked:
     """Compare every entry with its hash, its number and the one before it.
 
     Args:
         entries: rows by number, with their ``chain``, as the database holds them.
         missing: triggers that are not there.
         head: a hash that an earlier check gave; empty where none was kept.
+        strange: triggers that are there and should not be.
     """
     problems = [
         f"The trigger {name} is not as it was made: the database no longer refuses changes."
         for name in missing
+    ]
+    problems += [
+        f"The trigger {name:.60} was added by somebody else: it can keep new verdicts out."
+        for name in strange
     ]
     before, expected, is_known = FIRST, 1, not head
     last_revision: dict[tuple[Any, ...], Any] = {}

@@ -165,6 +165,21 @@ def test_a_trigger_that_was_taken_away_or_replaced_is_found(place, name):
     assert open_reviews(place).check().problems == (problem,)
 
 
+@pytest.mark.parametrize("does", ["select raise(ignore)", "delete from alembic_version"])
+def test_a_trigger_that_somebody_added_is_found(place, does):
+    change(place, f"create trigger eve before insert on review begin {does}; end")
+    (problem,) = open_reviews(place).check().problems
+    assert problem.startswith("The trigger eve was added by somebody else")
+
+
+def test_bytes_in_place_of_a_text_that_looks_like_them_are_found(place):
+    neuron = NeuronRef(MODEL, LAYER, 0)
+    open_reviews(place).add(neuron, reviewer="ada", verdict="valid", note="b'n'")
+    assert open_reviews(place).check().problems == ()
+    change(place, "update review set note = x'6e' where number = 7")
+    assert "Entry 7 is not" in open_reviews(place).check().problems[0]
+
+
 def test_what_is_gone_from_the_end_is_found_by_a_hash_that_was_kept(place):
     kept = open_reviews(place).check().head
     change(place, "delete from review where number > 4")

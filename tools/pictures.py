@@ -127,7 +127,7 @@ PICTURES = {
     ),
     "groups": Picture(
         "neuron",
-        "The scored exemplars split in two",
+        "The scored exemplars, split in two",
         lambda b: neuron_view(split_neuron(b), show="groups"),
     ),
     "table": Picture(

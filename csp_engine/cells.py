@@ -26,16 +26,23 @@ _RUNS = (
 _UNSEEN = r"[\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]"
 _AT_RISK = re.compile(f"'*(?:[\\t\\r\\n\\x00]|{_UNSEEN}*{_RUNS})")
 """Apostrophes in front belong to it, so that a text which has them already comes back as it was."""
+_ENDS = "[;\\t\\r\\n]"
+_LATER = f"(?='*(?:(?!{_ENDS}){_UNSEEN})*{_RUNS})"
+_LATER_AT_RISK = re.compile(f"(?<={_ENDS}){_LATER}")
+_LATER_MARKED = re.compile(f"(?<={_ENDS})'{_LATER}")
+"""Where a spreadsheet that ends cells at semicolons or tabs begins one within a text of ours."""
 
 
 def neutral(text: str) -> str:
     """A text as a cell that no spreadsheet runs."""
+    text = _LATER_AT_RISK.sub("'", text)
     return f"'{text}" if _AT_RISK.match(text) else text
 
 
 def original(cell: str) -> str:
     """The text that ``neutral`` was given, or what a person meant by an apostrophe."""
-    return cell[1:] if cell.startswith("'") and _AT_RISK.match(cell) else cell
+    cell = cell[1:] if cell.startswith("'") and _AT_RISK.match(cell) else cell
+    return _LATER_MARKED.sub("", cell)
 
 
 def csv_text(table: pd.DataFrame) -> str:

@@ -99,7 +99,7 @@ def read_table(path: Path) -> Table:
 
 
 def read_text(path: Path, *, what: str) -> str:
-    """A text file in any usual encoding,, lines ending as on Unix.
+    """A text file in any usual encoding, lines ending as on Unix.
 
     Args:
         path: of the file.

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from csp_engine.cells import csv_text, neutral, original
+from csp_engine.errors import InputError
 from csp_engine.exchange import read_label_table
 from csp_engine.probe.listing import read_table
 
@@ -24,9 +25,25 @@ RUN = [
     "=cmd|' /C calc'!A0",
     "＝1+1", "＋1", "－1", "＠x", "﹦1", "﹢1", "﹣1", "﹫x", "−1", " =1",
     "\u00a0=1", "\u200b=1", "\ufeff=1",
+    "a;=1", "a; +1", "a\n=1", "a\t＝1", "a;'=1", " \t=1", "a;-1", "=1;\x00@x",
     "\x00=1", "'=1", "''=1", "-", "=\r=", '="a","b"', "=1;=2", "\u3000＝1",
 ]  # fmt: skip
-SHOWN = ["", "red", "a=b", "a-b", "e@mail", "'tis", "''", "1+1", "(-1)", "x\ry", "a\n=1", "–", "#1"]
+SHOWN = [
+    "",
+    "red",
+    "a=b",
+    "a-b",
+    "e@mail",
+    "'tis",
+    "''",
+    "1+1",
+    "(-1)",
+    "x\ry",
+    "a;b",
+    "a\nb",
+    "–",
+    "#1",
+]
 alphabet = st.text(alphabet="'=+-@ \t\r\n＝－−\u200babc,;\"|", max_size=8)
 
 
@@ -36,9 +53,12 @@ def cells(text: str) -> list[list[str]]:
 
 def is_run(cell: str) -> bool:
     """By another road than the code's: what is left of a cell once blanks and widths are gone."""
-    folded = unicodedata.normalize("NFKC", cell)
-    seen = "".join(c for c in folded if unicodedata.category(c)[0] != "C" and not c.isspace())
-    return cell[:1] in ("\t", "\r", "\n") or seen[:1] in ("=", "+", "-", "@", "\u2212")
+    return cell[:1] in ("\t", "\r", "\n") or any(
+        "".join(c for c in part if unicodedata.category(c)[0] != "C" and not c.isspace())[:1]
+        in ("=", "+", "-", "@", "\u2212")
+        # A spreadsheet may separate cells by semicolons or tabs, whatever quotes say.
+        for part in re.split("[;\t\r\n]", unicodedata.normalize("NFKC", cell))
+    )
 
 
 @pytest.mark.parametrize("text", RUN)
@@ -51,9 +71,14 @@ def test_no_cell_runs_and_each_comes_back(text, tmp_path):
     assert not any(is_run(cell) for cell in row[:-1])
     assert float(row[-1]) == -0.5
     assert original(row[2]) == text
+    if "\0" in text:  # no reader takes this for text
+        with pytest.raises(InputError, match="not a text file"):
+            read_label_table(path)
+        return
+    read_as = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     (read,) = read_label_table(path)["description"]
-    assert read == text.strip()
-    assert read_table(path)["description"].iloc[0].strip() == text.strip()
+    assert read == read_as
+    assert read_table(path)["description"].iloc[0].strip() == read_as
 
 
 @pytest.mark.parametrize("text", SHOWN)
@@ -66,7 +91,7 @@ def test_a_text_that_no_spreadsheet_runs_is_left_alone(text):
 def test_every_text_comes_back_and_none_runs(text):
     assert original(neutral(text)) == text
     assert not is_run(neutral(text))
-    assert neutral(text) in (text, f"'{text}")
+    assert neutral(text).replace("'", "") == text.replace("'", "")
 
 
 @given(st.lists(st.tuples(alphabet, alphabet), min_size=1, max_size=4))

@@ -150,9 +150,20 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
             ]
         else:
             rows[extra] = rows[extra].map(_text)
+    if _counts_from_one(raw) and rows["unit"].min() > 0:
+        rows["unit"] -= 1
     rows["is_ordered"] = numbered
     rows["score_name"] = _score_name(raw, score)
     return rows
+
+
+def _counts_from_one(raw: pd.DataFrame) -> bool:
+    """Whether this is a table of Network Dissection, whose first unit is 1.
+
+    It has the best label with its category, and then the best label of every category.
+    """
+    own = {"unit", "category", "label", "score"} <= set(raw.columns)
+    return own and any(str(column).endswith("_label") for column in raw.columns)
 
 
 def _first(raw: pd.DataFrame, names: Sequence[str]) -> str | None:

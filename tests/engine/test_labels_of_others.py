@@ -99,7 +99,7 @@ EXPECTED = {  # (unit, rank, description, score, weight, group), by hand from th
     ],
     "cosy": [(0, 1, "crane", None, None, ""), (3, 1, "crane", None, None, "")],
     "evaluation": [(0, 1, "green color", -0.0104, None, "")],
-    "netdissect": [(1, 1, "green-c", 0.01, None, "")],
+    "netdissect": [(0, 1, "green-c", 0.01, None, "")],  # its first unit is 1
 }  # fmt: skip
 SCORE_NAMES = {
     "clip_dissect": "similarity", "milan": "score", "describe_and_dissect": "score",

@@ -30,7 +30,7 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import load_model
 from csp_engine.pipeline import BuildRequest, Target, build
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.probe.images import decode
+from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.words.templates import TEMPLATES
 from csp_engine.words.vocabularies import read_vocabulary

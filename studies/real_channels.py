@@ -24,7 +24,7 @@ import pandas as pd
 from csp_engine.evaluation.ground_truth import association
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers
-from csp_engine.probe.images import decode
+from csp_engine.probe.decoding import decode
 from csp_engine.probe.isic2017 import ARTEFACTS
 from studies import dermoscopy_models
 from studies.dermoscopy_models import melanoma

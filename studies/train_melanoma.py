@@ -29,7 +29,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 
 from csp_engine.networks.models import TargetModel
-from csp_engine.probe.images import decode, near_duplicate_groups, perceptual_hash
+from csp_engine.probe.decoding import decode
+from csp_engine.probe.images import near_duplicate_groups, perceptual_hash
 from studies.dermoscopy_models import MELANOMA_CLASSES, imagenet
 from studies.surrogate import ROOT, shared_folder
 

@@ -191,7 +191,7 @@ def _write_jsonl(rows: pd.DataFrame, path: Path) -> None:
 
 
 def _json_value(value: Any) -> Any:
-    if isinstance(value, np.floating):
+    if isinstance(value, (float, np.floating)):
         # Through the text, so that a float32 keeps its short spelling; NaN has none in JSON.
         return float(str(value)) if math.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value

@@ -13,8 +13,8 @@ import pandas as pd
 
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.probe.contents import Packed, Shard
+from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import as_shown, said_by_folders
-from csp_engine.probe.formats import is_image_name
 
 _MOST_TEXT = 1 << 20
 _TEXTS = {"cls": "class", "txt": "text", "caption": "text"}

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from csp_engine.errors import InputError
-from csp_engine.probe.formats import is_image_name
+from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.paths import FolderListing
 from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, key_of, known_text
 

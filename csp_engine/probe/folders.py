@@ -13,7 +13,7 @@ import pandas as pd
 
 from csp_engine.errors import InputError
 from csp_engine.probe.beside import NAMES
-from csp_engine.probe.formats import image_endings, is_image_name, lacking
+from csp_engine.probe.decoding.formats import image_endings, is_image_name, lacking
 
 SPLIT_NAME = re.compile(
     r"(train|training|val|valid|validation|dev|test|testing|eval|holdout)([_-]?(set|\d{4}))?",

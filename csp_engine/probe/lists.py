@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from csp_engine.errors import InputError
-from csp_engine.probe.formats import is_image_name
+from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.reading.tables import Table, read_text
 
 LIST_EXTENSIONS = (".txt", ".lst", ".list")

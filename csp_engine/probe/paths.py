@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from csp_engine.errors import InputError
-from csp_engine.probe.formats import is_image_name
+from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.reading.tables import Table, known_text
 
 

@@ -12,8 +12,8 @@ from csp_engine.errors import InputError
 from csp_engine.probe.archives import packed_tars
 from csp_engine.probe.columnar import packed_columns
 from csp_engine.probe.contents import Packed, Shard
+from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import said_by_folders
-from csp_engine.probe.formats import is_image_name
 
 
 def is_address(source: str) -> bool:

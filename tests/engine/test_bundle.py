@@ -39,6 +39,7 @@ def test_stage_round_trip(tmp_path):
         key = write(writer)
         assert writer.is_fresh("images", key)
         assert not writer.is_fresh("images", "0" * 64)
+        writer.describe(recipe={"preset": "default"}, inputs={})
     bundle = Bundle.open(tmp_path / "a.csp")
     np.testing.assert_array_equal(bundle.array("images", "x"), np.ones((3, 2), np.float32))
     assert list(bundle.table("images", "rows")["a"]) == [1, 2]
@@ -132,6 +133,7 @@ def test_cut_off_manifest_is_noticed(tmp_path, keep):
 def test_verify_names_the_altered_file(tmp_path):
     with BundleWriter(tmp_path / "a.csp") as writer:
         write(writer)
+        writer.describe(recipe={"preset": "default"}, inputs={})
     bundle = Bundle.open(tmp_path / "a.csp")
     path = bundle.file("images", "x.npy")
     content = bytearray(path.read_bytes())

@@ -18,8 +18,7 @@ import tifffile
 from PIL import Image, PngImagePlugin
 
 from csp_engine.errors import UnreadableImageError
-from csp_engine.probe import formats
-from csp_engine.probe.decoding import decode
+from csp_engine.probe.decoding import decode, formats
 from csp_engine.probe.listing import read_probe_set
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(40, axis=0)  # black on the left, white on the right
@@ -455,7 +454,7 @@ class TestSmallFilesThatUnpackToMuch:
         assert peak < 30 * 2000 * 2000
 
     def test_texts_of_a_png_are_not_unpacked_beyond_what_is_kept(self, monkeypatch):
-        from csp_engine.probe import decoding
+        from csp_engine.probe.decoding import picture as decoding
 
         body = b"a\0\0" + zlib.compress(bytes((1 << 20) - 1), 9)
         text = struct.pack(">I", len(body)) + b"zTXt" + body

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from csp_engine.errors import MissingModelError
-from csp_engine.probe.images import decode
+from csp_engine.probe.decoding import decode
 from studies import dermoscopy_models, real_channels, real_dermoscopy, train_melanoma
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ import streamlit as st
 from csp_engine import jobs
 from csp_engine.errors import CspError
 from csp_engine.files import allowed_folders
-from csp_engine.probe.formats import is_image_name
+from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.listing import TABLE_EXTENSIONS
 from pages.ui.shell import store
 

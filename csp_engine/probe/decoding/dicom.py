@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from csp_engine.errors import UnreadableImageError
-from csp_engine.probe.tiff import MOST_BYTES
+from csp_engine.probe.decoding.tiff import MOST_BYTES
 
 _DEFLATED, _HEAD = b"1.2.840.10008.1.2.1.99", 4096
 """The name of the one compression of whole files, and within how many bytes it stands."""

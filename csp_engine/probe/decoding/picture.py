@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from csp_engine.errors import UnreadableImageError
-from csp_engine.probe import dicom
-from csp_engine.probe.formats import DICOM, HEIF, ImageFormat
-from csp_engine.probe.tiff import read_tags, unpack, with_black_as_zero
+from csp_engine.probe.decoding import dicom
+from csp_engine.probe.decoding.formats import DICOM, HEIF, ImageFormat
+from csp_engine.probe.decoding.tiff import read_tags, unpack, with_black_as_zero
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ from csp_engine.views.address import FINDS, View, with_method
 from csp_engine.views.finding import standing
 from csp_engine.views.finding.examples import example_queries
 from csp_engine.views.finding.index import searchable_methods
-from csp_engine.views.table.columns import COLUMNS, RANGED
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.search import asking, by_column
@@ -90,16 +89,7 @@ def results(bundle: Bundle, view: View) -> None:
     whole = lists.searched(bundle, store.MEMO, view, query, reviewer.column(bundle))
     keep = lists.narrowing_of(st.query_params, whole)
     problems.notes(keep.notes)
-    is_set = any(keep.params().values())
-    # Its sixteen controls are half of the page: drawn only where somebody opens it.
-    filters = st.expander(
-        "Filters and order", expanded=is_set, key=f"filters_{is_set}", on_change="rerun"
-    )
-    if filters.open:
-        with filters:
-            columns = [name for name in COLUMNS if name in whole]
-            ranged = [name for name in RANGED if name in whole]
-            narrowing.controls(bundle, view, whole, keep, columns, ranged)
+    narrowing.folded(bundle, view, whole, keep)
     rows = lists.ordered(whole, view, keep)
     if rows.empty:
         st.text(

@@ -11,7 +11,6 @@ from csp_engine.types import NeuronRef
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
 from csp_engine.views.neuron.card import NeuronCard, neuron_card
-from csp_engine.views.table.columns import COLUMNS, RANGED
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import Packs, card_list, plain, show
 from pages.ui.parts.words import term
@@ -29,15 +28,7 @@ def results(bundle: Bundle, view: View) -> None:
     whole = lists.searched(bundle, store.MEMO, view, None, reviewer.column(bundle))
     keep = lists.narrowing_of(st.query_params, whole)
     problems.notes(keep.notes)
-    is_set = any(keep.params().values())
-    filters = st.expander(
-        "Filters and order", expanded=is_set, key=f"filters_{is_set}", on_change="rerun"
-    )
-    if filters.open:
-        with filters:
-            columns = [name for name in COLUMNS if name in whole]
-            ranged = [name for name in RANGED if name in whole]
-            narrowing.controls(bundle, view, whole, keep, columns, ranged)
+    narrowing.folded(bundle, view, whole, keep)
     rows = lists.ordered(whole, view, keep)
     if rows.empty:
         st.text("No neuron passes these filters; widen or clear one of them.")

@@ -22,7 +22,7 @@ from csp_engine.views.address import (
     where_text,
 )
 from csp_engine.views.places import places, scoring_methods
-from csp_engine.views.table.columns import COLUMNS
+from csp_engine.views.table.columns import COLUMNS, RANGED
 from csp_engine.views.table.concept_columns import concept_names
 from csp_engine.views.table.rows import classes_of
 from pages.ui.parts.cards import plain, show
@@ -46,6 +46,22 @@ REVIEW_TITLES = {
     "unreviewed": "Not reviewed",
     "disagree": "Reviewers disagree",
 }
+
+
+def folded(bundle: Bundle, view: View, rows: pd.DataFrame, keep: Narrowing) -> None:
+    """All controls in a box that stands open while one of them narrows anything.
+
+    They are half of a page of cards: drawn only where somebody opens the box.
+    """
+    is_set = any(keep.params().values())
+    filters = st.expander(
+        "Filters and order", expanded=is_set, key=f"filters_{is_set}", on_change="rerun"
+    )
+    if filters.open:
+        with filters:
+            sortable = [name for name in COLUMNS if name in rows]
+            ranged = [name for name in RANGED if name in rows]
+            controls(bundle, view, rows, keep, sortable, ranged)
 
 
 def controls(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,12 @@ def test_nothing_is_left_behind_and_nothing_of_the_tests_is_needed(tmp_path, mon
     folder = Path(selftest.__file__).parent
     for path in folder.glob("*.py"):
         assert not re.search(r"^\s*(from|import) tests\b", path.read_text("utf-8"), re.MULTILINE)
+
+
+def test_the_gate_is_tried_where_a_loop_runs_already():
+    async def within() -> selftest.Verdict:
+        return one("without the token a visitor looks")
+
+    with ThreadPoolExecutor(1) as pool:
+        verdict = pool.submit(asyncio.run, within()).result()
+    assert verdict.holds, verdict.found

@@ -181,6 +181,7 @@ def reviews(world: World) -> str:
 def gate(_: World) -> str:
     """Requests through the gate of the server: a look, a costly one, two from elsewhere."""
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     from csp_engine.http.guard import Guard, Rules
     from csp_engine.http.permissions import LOOKING
@@ -200,6 +201,8 @@ def gate(_: World) -> str:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
+    guarded: Any = Guard(page, lambda: rules)
+
     def status(method: str, path: str, **headers: str) -> int:
         given = {"host": "localhost:8501", **headers}
         scope = {
@@ -214,7 +217,9 @@ def gate(_: World) -> str:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        asyncio.run(Guard(page, lambda: rules)(scope, receive, send))
+        # A thread of its own: the caller's may have a loop running, as in a notebook.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: asyncio.run(guarded(scope, receive, send))).result()
         return sent[0]["status"]
 
     found = [

@@ -17,9 +17,10 @@ REFERENCE_PATH = ROOT / "docs" / "cli.md"
 
 INTRODUCTION = """# Commands
 
-`csp COMMAND --help` shows the same. Exit codes: 0 done; 1 a negative finding, an interruption or
-a fault of the program; 2 input that cannot be used, with one sentence that says why and what to do.
-`CSP_DEBUG=1` shows the traceback of a fault. Written by `make docs`; do not edit.
+`csp COMMAND --help` shows the same. Exit codes: 0 means done; 1, a negative finding, an
+interruption or a fault in the program; 2, input that cannot be used, with one sentence that says
+why and what to do. `CSP_DEBUG=1` shows the traceback of a fault. `make docs` writes this page; do
+not edit it.
 """
 
 

@@ -128,7 +128,7 @@ ACTIVATIONS = StageKind(
 
 PROBE = StageKind(
     "probe",
-    "What the user says of the images.",
+    "What the user's table or folders say about the images.",
     needs=("images",),
     is_measured=True,
     files=(
@@ -298,8 +298,8 @@ SCORES = StageKind(
                   "its own: their `text` and `source`, in which `label_uk` counts; imported ones "
                   "may have a `form` (`formula`) and a `group` of units",
                   is_optional=True),
-        StageFile("weight_uk.npy", "float32", "u l", "where imported labels are concepts of a sum: "
-                  "their weights", is_optional=True),
+        StageFile("weight_uk.npy", "float32", "u l", "where imported labels are terms of a "
+                  "weighted sum: their weights", is_optional=True),
     ),
     facts=("n_units", "n_reliable", "n_without_evidence", "table", "score_name"),
 )
@@ -413,7 +413,7 @@ TRUTH = StageKind(
 
 SEEN = StageKind(
     "seen",
-    "What a model and the encoder get of a few images, beside the images themselves.",
+    "A few images, each beside what a model and the encoder see of it.",
     of=("model",),
     needs=("images",),
     files=(

@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 def audit(
     bundle: BundlePath,
     concepts: Annotated[
-        str, typer.Option(help="A TOML file of valid and spurious concepts, or melanoma.")
+        str,
+        typer.Option(
+            help="A TOML file of valid and spurious concepts (docs/methods.md), or melanoma, "
+            "which comes with the project."
+        ),
     ] = "melanoma",
     model: Annotated[
-        str | None, typer.Option(help="The classifier; by default the first with such an output.")
+        str | None,
+        typer.Option(
+            help="The classifier; by default the first with an output that the concepts are for."
+        ),
     ] = None,
     layer: Annotated[
         list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")

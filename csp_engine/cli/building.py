@@ -104,19 +104,23 @@ def label(
         typer.Option(
             "--vocabulary",
             "-v",
-            help="New labels: the name of a shipped vocabulary, or a text file.",
+            help="New labels: the name of a shipped vocabulary or a file, as for 'csp build'; may "
+            "be given several times.",
         ),
     ] = None,
     gamma: Annotated[
         float | None,
         typer.Option(
-            help="How much of what exemplars share with their contrast images CSP takes away, 0 "
-            "to 1."
+            help="How much of what exemplars share with their contrast images CSP takes away, "
+            "from 0 to 1."
         ),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help=f"{', '.join(METHODS)}; replaces the bundle's methods."),
+        typer.Option(
+            help=f"Label method to use instead of the bundle's: {', '.join(METHODS)}; may be given "
+            "several times."
+        ),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Start from a preset instead of the bundle's recipe.")

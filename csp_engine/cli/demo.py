@@ -60,9 +60,10 @@ def build(
     ] = WORK_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
-    """Make every part of the demo from a seed: photographs, networks, bundle; then ship them.
+    """Make every part of the demo from a seed: photographs, networks, bundle; then put it in place.
 
-    Takes at most an hour and a half on two cores, and 2 GB of disk. Run again, it resumes.
+    Takes at most an hour and a half on two cores, and 2 GB of disk. If it is stopped, run it again
+    to resume.
 
     Example:
         csp demo build
@@ -93,10 +94,10 @@ def draw(
         bool, typer.Option("--masks", help="Also write where each object is, pixel by pixel.")
     ] = False,
 ) -> None:
-    """Draw simulated photographs, with tables of all that is known of them, into a new folder.
+    """Draw simulated photographs into a new folder, with tables of all that they show.
 
-    cases.csv holds every control, probe.csv is a probe table for 'csp build'. The folder appears
-    when all is drawn; until then it is called OUT.part, and the same command continues there.
+    cases.csv holds every control; probe.csv is a probe table for 'csp build'. The folder appears
+    when everything is drawn. Until then it is called OUT.part; the same command continues there.
 
     Example:
         csp demo draw lesions --scenario counter --count 200 --masks
@@ -124,10 +125,10 @@ def verify(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the demo: its files, and that photographs and tables follow from its seed bit by bit.
+    """Check the demo: its files, and that its seed gives the same photographs and tables again.
 
-    Weights are trained, so they are compared with a second training, by --against. Exit code 1 if
-    anything does not match.
+    Photographs are compared bit by bit. Weights come from training, so --against compares them with
+    those of a second build. Exit code 1 if anything does not match.
 
     Example:
         csp demo verify

@@ -30,7 +30,7 @@ def layers(
         Path | None, typer.Option(help="Local checkpoint (safetensors or .pt).")
     ] = None,
     preprocessing: Annotated[
-        Path | None, typer.Option(help="JSON file that replaces the model's own preprocessing.")
+        Path | None, typer.Option(help="JSON file, or whole, as for 'csp build'.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -221,8 +221,8 @@ def search(
     text: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Texts to search for, separate or with commas between them; neurons nearest to "
-            "their mean come first."
+            help="Texts to search for, as separate arguments or with commas between them; neurons "
+            "nearest to their mean come first."
         ),
     ] = None,
     but_not: Annotated[list[str] | None, typer.Option("--not", help="Texts to avoid.")] = None,
@@ -341,8 +341,8 @@ def doctor(
         bool,
         typer.Option(
             "--self-test",
-            help="Try instead what this program promises of hostile and odd files, in about a "
-            "minute, offline, in a temporary folder; exit code 1 if anything does not hold.",
+            help="Test instead that this program treats hostile and odd files as it promises: in "
+            "about a minute, offline, in a temporary folder; exit code 1 if a promise is broken.",
         ),
     ] = False,
     as_json: AsJson = False,

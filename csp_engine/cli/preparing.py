@@ -30,7 +30,7 @@ def isic2017(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
 ) -> None:
-    """Write the probe table of ISIC 2017 photographs you downloaded, ready for 'csp build'.
+    """Make a table of the ISIC 2017 photographs you downloaded, ready for 'csp build'.
 
     Example:
         csp isic2017 ISIC2017 --labels isic_bias.csv --out isic2017.csv

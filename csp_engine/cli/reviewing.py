@@ -39,16 +39,16 @@ def reviews(
     head: Annotated[
         str | None,
         typer.Option(
-            help="With --verify: the hash that an earlier check gave; what was removed from the "
-            "end since then is noticed by it."
+            help="With --verify: the hash that an earlier check printed, so that entries removed "
+            "from the end since then are noticed."
         ),
     ] = None,
 ) -> None:
     """Print every verdict on a bundle's neurons, oldest first.
 
     Verdicts belong to a model, so those given on another build of the bundle are listed too, and
-    marked. They are read from the database that CSP_REVIEWS names, else from `reviews.sqlite`
-    beside the bundle or in the folder `bundles`.
+        marked. They are read from the database that CSP_REVIEWS names, or otherwise from
+    `reviews.sqlite` beside the bundle or in the folder `bundles`.
 
     Examples:
         csp reviews resnet50.csp --format json

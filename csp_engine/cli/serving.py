@@ -38,8 +38,8 @@ FORGET_AFTER_S = 60.0
 """By then, a browser has read the file that led it to the address."""
 NEEDS_TOKEN = typer.Option(
     "--token/--no-token",
-    help="Let only those build, give verdicts and use the encoder who open the printed address, "
-    "which has a token. The variable CSP_TOKEN names one of your own.",
+    help="Ask for the token in the printed address before anyone may build, give verdicts or use "
+    "the encoder. The variable CSP_TOKEN sets a token of your own.",
 )
 
 
@@ -58,16 +58,16 @@ def serve(
         bool | None,
         typer.Option(
             "--read-only/--no-read-only",
-            help="Only show bundles, and build none from the browser; the default if other "
-            "machines can reach the address.",
+            help="Only show bundles: no builds from the browser, no new verdicts. The default if "
+            "other machines can reach the address.",
             show_default=False,
         ),
     ] = None,
     allow: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder that builds from the browser may read, with all below it; may be given "
-            "several times. By default the folder in which the command runs.",
+            help="Folder that builds from the browser may read, with everything below it; may be "
+            "given several times. By default, the folder in which the command runs.",
             show_default=False,
         ),
     ] = None,

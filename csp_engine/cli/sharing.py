@@ -154,7 +154,7 @@ def import_(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name for the method of these labels; by default the file's name.",
+            help="Name under which these labels are shown; by default the file's name.",
             rich_help_panel=TABLE,
         ),
     ] = None,
@@ -167,8 +167,8 @@ def import_(
         typer.Option(
             "--layer",
             "-l",
-            help="Layer, such as layer4@mean, if a table does not say; always needed for "
-            "NeuroLens.",
+            help="The one layer that all rows are about, such as layer4@mean: needed if the table "
+            "does not say, or calls the layer by another name. Always needed for NeuroLens.",
         ),
     ] = None,
     encoder: Annotated[
@@ -189,7 +189,10 @@ def import_(
     ] = None,
     text_set: Annotated[
         str | None,
-        typer.Option(help="Which of NeuroLens' text sets they are.", rich_help_panel=NEUROLENS),
+        typer.Option(
+            help="Which of NeuroLens' text sets --texts holds, if there are several.",
+            rich_help_panel=NEUROLENS,
+        ),
     ] = None,
     vocabulary: Annotated[
         list[str] | None,

@@ -114,8 +114,8 @@ _DECLARED = (
         is_needed=True,
         order="images",
         label="Images",
-        hint="A folder of images, of class folders, or a table with a column of paths (CSV or "
-        "Parquet).",
+        hint="A folder of images or of class folders, a table or list of paths, or Parquet or tar "
+        "files that hold images.",
         example="choose or type a folder",
     ),
     BuildOption(
@@ -171,8 +171,8 @@ _DECLARED = (
     ),
     BuildOption(
         name="vocabulary",
-        help="general, textures, colours, dermoscopy, or a text file with one label per line; "
-        "may be given several times.",
+        help="general, textures, colours, dermoscopy, or a file of labels: one per line, JSON or a "
+        "table (docs/tables.md); may be given several times.",
         flags=("--vocabulary", "-v"),
         panel=LABELS,
         default=("general",),
@@ -180,8 +180,9 @@ _DECLARED = (
         may_be_path=True,
         order="vocabulary",
         label="Words to try as labels",
-        hint="Lists that come with the project, or text files of your own with one label per line.",
-        example="choose a list or type the path of a text file",
+        hint="Lists that come with the project, or files of your own: one label per line, JSON or "
+        "a table with a column of labels.",
+        example="choose a list or type the path of a file",
     ),
     BuildOption(
         name="captioner",
@@ -195,7 +196,7 @@ _DECLARED = (
     BuildOption(
         name="weights",
         kind=Path,
-        help="Local checkpoint (safetensors or .pt).",
+        help="Local checkpoint (.safetensors, .pt, .pth, .bin or .ckpt).",
         panel=MODEL,
         order="weights",
         label="Checkpoint",
@@ -208,15 +209,15 @@ _DECLARED = (
     ),
     BuildOption(
         name="name",
-        help="Short name of the model in ids.",
+        help="Short name for the model, with which the ids of its neurons begin.",
         panel=MODEL,
         order="name",
         label="Short name of the model",
-        hint="How ids of neurons begin.",
+        hint="The ids of its neurons begin with it.",
     ),
     BuildOption(
         name="pooling",
-        help=f"{', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}, if a layer does not say.",
+        help=f"Pooling of layers given without one: {', '.join(POOLINGS[:-1])} or {POOLINGS[-1]}.",
         panel=MODEL,
         choices=POOLINGS,
         order="pooling",
@@ -224,15 +225,17 @@ _DECLARED = (
     ),
     BuildOption(
         name="sae",
-        help="LAYER=FILE (or folder): latents of a sparse autoencoder on top of a layer, as saev, "
-        "SAELens, Prisma, dictionary_learning, sparsify, Overcomplete or MSAE save it.",
+        help="LAYER=FILE (or folder): a sparse autoencoder on top of a layer, whose latents become "
+        "neurons, as saved by saev, SAELens, Prisma, dictionary_learning, sparsify, Overcomplete, "
+        "MSAE or OpenAI.",
         panel=MODEL,
         is_many=True,
     ),
     BuildOption(
         name="preprocessing",
         kind=Path,
-        help="JSON file that replaces the model's own, or whole: the whole image without a crop.",
+        help="JSON file that replaces the model's own preprocessing, or 'whole', which squeezes "
+        "the whole image in instead of cropping it.",
         panel=MODEL,
         order="preprocessing",
         label="Preprocessing",
@@ -241,15 +244,16 @@ _DECLARED = (
     BuildOption(
         name="class_names",
         kind=Path,
-        help="Text file with one output name per line.",
+        help="File with the names of the outputs, in their order or with their numbers: one per "
+        "line, JSON or a table (docs/tables.md).",
         panel=MODEL,
         order="class_names",
         label="Names of the outputs",
-        hint="Text file with one name per line.",
+        hint="File with the names in the order of the outputs: one per line, JSON or a table.",
     ),
     BuildOption(
         name="output",
-        help="Output to ask for influence on, by name or number; may be given several times.",
+        help="Output to measure influence on, by name or number; may be given several times.",
         panel=MODEL,
         is_many=True,
     ),
@@ -262,7 +266,8 @@ _DECLARED = (
     BuildOption(
         name="prefix_tokens",
         kind=int,
-        help="Class and register tokens before the patches, if they cannot be counted.",
+        help="How many class and register tokens come before the patches, if they cannot be "
+        "counted.",
         panel=MODEL,
         least=0,
     ),
@@ -315,14 +320,14 @@ _DECLARED = (
     ),
     BuildOption(
         name="on_unreadable",
-        help="skip or stop.",
+        help="What to do when an image cannot be read: skip it or stop.",
         panel=PROBE,
         default="skip",
         choices=("skip", "stop"),
     ),
     BuildOption(
         name="preset",
-        help="default or paper.",
+        help="Parameters to start from: default, or paper for CSP as published.",
         panel=LABELS,
         default="default",
         choices=tuple(PRESETS),
@@ -373,23 +378,23 @@ _DECLARED = (
     BuildOption(
         name="influence_images",
         kind=int,
-        help="How many images to take gradients for; 0 for none.",
+        help="How many images to compute gradients for, which give influence; 0 for none.",
         panel=RUN,
         default=512,
         least=0,
         order="influence_images",
-        label="Images to take gradients for",
+        label="Images to compute gradients for",
     ),
     BuildOption(
         name="precision",
-        help="float32, bfloat16 or float16 for the products of the model's passes.",
+        help="Precision of the model's matrix products: float32, bfloat16 or float16.",
         panel=RUN,
         default="float32",
         choices=("float32", "bfloat16", "float16"),
     ),
     BuildOption(
         name="device",
-        help="cpu, cuda, mps.",
+        help="cpu, cuda, cuda:1 or mps.",
         panel=RUN,
         default="cpu",
         order="device",

@@ -152,7 +152,7 @@ def _require_same_code(run: Run, model: TargetModel, held: Mapping[str, Any]) ->
 
 
 def _median_cut(model: TargetModel, rows: list[Mapping[str, Any]]) -> float:
-    """The share of a middling image that a model does not see, of the images that were read."""
+    """The share of a typical image that a model does not see, of the images that were read."""
     cuts = [
         share_cut(model.preprocessing, row["width"], row["height"])
         for row in rows

@@ -26,13 +26,29 @@ NAME_COLUMNS = (
 """Columns that hold the names, in the spelling of ``tables.key_of``; the first wins."""
 
 ID_COLUMNS = ("id", "index", "idx", "number", "class_id", "class_index", "label_id")
-"""Columns that say which place a name has."""
+"""Columns that say which place a name has; so does any other that counts the rows."""
 
-_INSIDE = ("id2label", "categories", "names", "classes", "labels", "class_names")
+_MAY_COUNT = (*NAME_COLUMNS, "category_id", "target", "class_idx", "label_idx", "unnamed:_0", "")
+_INSIDE = (
+    "id2label", "categories", "names", "classes", "labels", "class_names", "class_to_idx",
+    "label2id",
+)  # fmt: skip
+_CODE = (".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".pbtxt", ".py", ".js")
+"""Endings of files of settings or code, whose lines are no names unless they count or list them."""
 _SYNSET = re.compile(r"n\d{8}")
 _WITH_SYNSET = re.compile(r"n\d{8}[\s,;:]+(?=\S)")
 _WORDNET = re.compile(r"(\S+?)\.[nvars]\.\d\d")
-_NUMBERED = re.compile(r"[\"']?(\d{1,9})[\"']?(\s*[,;:\t]\s*|\s+)(?=\S)")
+_NUMBERED = re.compile(
+    r"[\"']?(\d{1,9})[\"']?(\s*[,;:=\t]\s*|[.)]\s+|\s+[-\u2013\u2014]\s+|\s+)(?=\S)"
+)
+_NUMBER_LAST = re.compile(r"(?<=\S)(\s*[,;:=\t]\s*|\s+)[\"']?(\d{1,9})[\"']?\s*,?$")
+_BULLET = re.compile(r"[-*\u2022\u2013\u2014\u00b7]\s+(?=\S)")
+_QUOTED = re.compile(r"([\"'])(.*\S.*)\1\s*,?")
+_ASSIGNED = re.compile(
+    r"\A\s*((const|let|var|export)\s+)*[A-Za-z_][\w.]*\s*(:\s*\w+)?\s*=\s*(?=[\[{(])"
+)
+_HEADING = re.compile(r"^(names|classes|class_names|labels|id2label)\s*:[ \t]*", re.MULTILINE)
+_INVISIBLE = " \t\r\n\f\v\u00a0\u200b\u2060\ufeff"
 _FORMS = "one name a line, a JSON list of names, or a table with a column 'label'"
 
 
@@ -56,13 +72,24 @@ def read_names(path: Path, *, what: str) -> list[Name]:
     Raises:
         InputError: if it is no list of names, in one sentence.
     """
+    names = _read(path, what)
+    texts = [each.text for each in names]
+    if texts and all(_SYNSET.fullmatch(each) for each in texts):
+        raise _no_list(path, what, f"it holds synset ids such as {texts[0]!r} without their words")
+    return names
+
+
+def _read(path: Path, what: str) -> list[Name]:
     ending = path.suffix.lower()
     if ending in (".parquet", ".jsonl", ".ndjson"):
         return _of_table(read_table(path).rows, path, what)
     text = read_text(path, what=what)
     body = re.sub(r"\A(\s*#[^\n]*\n|\s*\n)+", "", text)
-    if ending == ".json" or body.lstrip()[:1] in ("[", "{"):
-        return _of_json(body, path, what)
+    assigned = _ASSIGNED.match(body)
+    if ending == ".json" or assigned or body.lstrip()[:1] in ("[", "{"):
+        return _of_json(body[assigned.end() :].rstrip(" \n;") if assigned else body, path, what)
+    if ending in (".yaml", ".yml") and (heading := _HEADING.search(body)):
+        return _of_yaml(body[heading.end() :], path, what)
     if ending in (".csv", ".tsv") or _has_name_column(body):
         found = _of_csv(body, path, what)
         if found is not None:
@@ -75,30 +102,42 @@ def read_names(path: Path, *, what: str) -> list[Name]:
 
 def _of_lines(text: str, path: Path, what: str) -> list[Name]:
     names = [
-        Name(line.strip(), f"Line {number}")
+        Name(line.strip(_INVISIBLE), f"Line {number}")
         for number, line in enumerate(text.split("\n"), start=1)
-        if line.strip() and not line.lstrip().startswith("#")
+        if line.strip(_INVISIBLE) and not line.lstrip().startswith("#")
     ]
     if names and re.fullmatch(r"[\w-]+:", names[0].text):
         rest = [each.text for each in names[1:]]
         if rest and all(_NUMBERED.match(each) or each.startswith("- ") for each in rest):
             names = names[1:]
-    if names and re.match(r"<(\?xml|!doctype|html)\b", names[0].text, re.IGNORECASE):
-        raise _no_list(path, what, "it is XML or HTML")
-    for each in names:
-        if re.match(r"([\"'])[^\"']*\1\s*:", each.text):
-            raise _no_list(path, what, f"{each.place} ({each.text[:40]!r}) is no name")
+    _refuse_other_forms(names, path, what)
     texts = [each.text for each in names]
-    if texts and all(_SYNSET.fullmatch(each) for each in texts):
-        raise _no_list(path, what, f"it holds synset ids such as {texts[0]!r} without their words")
     starts = [_WITH_SYNSET.match(each) for each in texts]
     if sum(map(bool, starts)) * 2 > len(starts):
         return [Name(_after(_WITH_SYNSET, each, path, what), each.place) for each in names]
     if texts and all(_WORDNET.fullmatch(each) for each in texts):
         return [Name(_WORDNET.sub(r"\1", each.text), each.place) for each in names]
-    if _is_numbered(texts):
-        return [Name(_NUMBERED.sub("", each.text, count=1), each.place) for each in names]
-    return names
+    is_marked = len(texts) > 1 and all(map(_BULLET.match, texts))
+    if is_marked:
+        names = [Name(_BULLET.sub("", each.text, count=1), each.place) for each in names]
+    in_order = _numbered(names)
+    if in_order is None and path.suffix.lower() in _CODE and not is_marked:
+        raise _no_list(path, what, f"it is a {path.suffix} file without a list of names")
+    return _without_quotes(names if in_order is None else in_order)
+
+
+def _refuse_other_forms(names: Sequence[Name], path: Path, what: str) -> None:
+    """Lines that are surely no names, so that the rest of the file is none either."""
+    if names and re.match(r"<(\?xml|!doctype|html)\b", names[0].text, re.IGNORECASE):
+        raise _no_list(path, what, "it is XML or HTML")
+    if len(names) == 1 and re.search(r"[^,]+,\s*[^,\s]", names[0].text):
+        raise _no_list(path, what, "it is one line with commas")
+    for each in names:
+        is_entry = re.match(r"([\"'])[^\"']*\1\s*:", each.text)
+        is_code = re.search(r"[{\[(]$", each.text) or re.fullmatch(r"[\]\[{}(),;]+", each.text)
+        is_rule = re.fullmatch(r"\|[\s:|-]+\|", each.text)
+        if is_entry or is_code or is_rule:
+            raise _no_list(path, what, f"{each.place} ({each.text[:40]!r}) is no name")
 
 
 def _after(start: re.Pattern[str], name: Name, path: Path, what: str) -> str:
@@ -109,19 +148,47 @@ def _after(start: re.Pattern[str], name: Name, path: Path, what: str) -> str:
     return start.sub("", name.text, count=1)
 
 
-def _is_numbered(texts: Sequence[str]) -> bool:
-    """Whether numbers in front count the names, or a mark sets them apart in every line."""
-    starts = [_NUMBERED.match(each) for each in texts]
-    if len(texts) < 2 or not all(starts):
-        return False
-    found = [start for start in starts if start is not None]
-    numbers = [int(start[1]) for start in found]
-    if all(start[2].strip() or "\t" in start[2] for start in found):
-        return True
-    # "1 euro, 2 euro" is counted as well, and the numbers are all that tells them apart.
-    bare = {_NUMBERED.sub("", text, count=1) for text in texts}
-    is_counted = numbers in (list(range(len(texts))), list(range(1, len(texts) + 1)))
-    return is_counted and len(texts) > 2 and len(bare) == len(texts)
+def _numbered(names: Sequence[Name]) -> list[Name] | None:
+    """Names by the numbers before or behind them; None if there are none.
+
+    A mark sets numbers in front apart, in every line; others must count the names.
+    """
+    for pattern, mark, number in ((_NUMBERED, 2, 1), (_NUMBER_LAST, 1, 2)):
+        found = [match for each in names if (match := pattern.search(each.text))]
+        if len(found) < max(2, len(names)) or (number == 1 and any(m.start() for m in found)):
+            continue
+        numbers = [int(match[number]) for match in found]
+        bare = [pattern.sub("", each.text, count=1) for each in names]
+        has_marks = all(match[mark].strip() or "\t" in match[mark] for match in found)
+        # "1 euro, 2 euro" is counted as well, and the numbers are all that tells them apart.
+        is_counted = _counts(numbers) and (has_marks or len(names) > 2)
+        if (number == 1 and has_marks) or (is_counted and len(set(bare)) == len(bare)):
+            order = sorted(range(len(names)), key=numbers.__getitem__)
+            return [Name(bare[at], names[at].place) for at in order]
+    return None
+
+
+def _counts(numbers: Sequence[int]) -> bool:
+    """Whether each of so many numbers is there once, from 0 or from 1."""
+    first = min(numbers, default=0)
+    return first in (0, 1) and sorted(numbers) == list(range(first, first + len(numbers)))
+
+
+def _without_quotes(names: list[Name]) -> list[Name]:
+    """Names without quotation marks and commas around them, if every one has those."""
+    found = [_QUOTED.fullmatch(each.text) for each in names]
+    if not names or not all(found):
+        return names
+    return [Name(match[2], each.place) for match, each in zip(found, names, strict=True) if match]
+
+
+def _of_yaml(rest: str, path: Path, what: str) -> list[Name]:
+    """What stands after a heading such as ``names:``, in its line or below it."""
+    if rest[:1] in ("[", "{"):
+        return _of_json(rest[: rest.rfind("]" if rest[0] == "[" else "}") + 1], path, what)
+    lines = rest.split("\n")[1:]
+    n_own = next((at for at, line in enumerate(lines) if re.match(r"[^\s#-]", line)), len(lines))
+    return _of_lines("\n".join(lines[:n_own]), path, what)
 
 
 # --- JSON and Python -----------------------------------------------------------------------------
@@ -159,6 +226,11 @@ def _names_in(held: Any) -> list[str] | None:
         return [str(v) for v in values] if all(map(_SYNSET.fullmatch, keys)) else None
     if not isinstance(held, list | tuple) or not held:
         return None
+    if all(isinstance(each, list | tuple) and len(each) == 2 for each in held):
+        for at in (0, 1):
+            numbers = [each[at] for each in held]
+            if all(type(number) is int for number in numbers) and _counts(numbers):
+                return _names_in({str(each[at]): each[1 - at] for each in held})
     if all(isinstance(each, Mapping) for each in held):
         rows = pd.DataFrame(list(held))
         column = _name_column(rows)
@@ -194,6 +266,9 @@ def _of_csv(text: str, path: Path, what: str) -> list[Name] | None:
     """Names of a CSV; None where it is one column without a heading, or numbers and names."""
     if re.match(r'\s*["\']?(\d+|n\d{8})["\']?\s*[,;\t|]', text):
         return None
+    lines = [line for line in text.split("\n") if line.strip()]
+    if all(_NUMBER_LAST.search(line) for line in lines):
+        return None
     table = parse_delimited(text, path.name)
     if len(table.rows.columns) == 1 and key_of(str(table.rows.columns[0])) not in NAME_COLUMNS:
         return None
@@ -224,16 +299,30 @@ def _name_column(rows: pd.DataFrame) -> Any:
 
 
 def _in_order(rows: pd.DataFrame, column: Any) -> list[str]:
-    """The cells of a column, by the numbers of another where each row has one of its own."""
+    """The cells of a column, by the numbers of another where each row has one of its own.
+
+    That is a column called like one of ``ID_COLUMNS``, else one that counts the rows, whatever it
+    is called: ``label`` in a table of ``label`` and ``name``, or none.
+    """
     texts = [cell_text(value) or "" for value in rows[column]]
-    for key in ID_COLUMNS:
-        other = next((c for c in rows.columns if key_of(str(c)) == key and c != column), None)
-        if other is None:
-            continue
-        numbers = [cell_text(value) or "" for value in rows[other]]
-        if all(number.isdecimal() for number in numbers) and len(set(numbers)) == len(numbers):
-            order = sorted(range(len(texts)), key=lambda at: int(numbers[at]))
-            return [texts[at] for at in order]
+    numbers_of: dict[str, list[int]] = {}
+    for other in rows.columns:
+        found = [
+            re.fullmatch(r"(\d{1,9})([.,]0+)?", cell_text(value) or "") for value in rows[other]
+        ]
+        numbers = [int(match[1]) for match in found if match]
+        if other != column and len(numbers) == len(texts) == len(set(numbers)):
+            numbers_of.setdefault(key_of(str(other)), numbers)
+    named = [key for key in ID_COLUMNS if key in numbers_of]
+    # Two rows of 0 and 1 may be a flag; of more, no flag has every number once.
+    counting = [
+        key
+        for key, numbers in numbers_of.items()
+        if _counts(numbers) and (len(numbers) > 2 or key in _MAY_COUNT)
+    ]
+    for key in (*named, *counting):
+        numbers = numbers_of[key]
+        return [texts[at] for at in sorted(range(len(texts)), key=numbers.__getitem__)]
     return texts
 
 

@@ -43,6 +43,24 @@ FORMS = {
     "synsets.tsv": "\n".join(f"{i}\t{n}" for i, n in zip(IDS, NAMES, strict=True)),
     "numbered.txt": "\n".join(f"{i}: {n}" for i, n in enumerate(NAMES)),
     "quoted.txt": "\n".join(f"{i}\t{n}" for i, n in enumerate(NAMES, start=7)),
+    "turned numbers.txt": "\n".join(f"{i}: {NAMES[i]}" for i in (3, 0, 4, 2, 1)),
+    "turned numbers.csv": "\n".join(f"{i},{NAMES[i]}" for i in (3, 0, 4, 2, 1)),
+    "points.txt": "\n".join(f"{i}. {n}" for i, n in enumerate(NAMES, start=1)),
+    "brackets.txt": "\n".join(f"{i}) {n}" for i, n in enumerate(NAMES)),
+    "dashes.txt": "\n".join(f"{i} - {n}" for i, n in enumerate(NAMES)),
+    "properties.ini": "\n".join(f"{i}={n}" for i, n in enumerate(NAMES)),
+    "bullets.txt": "\n".join(f"* {n}" for n in NAMES),
+    "bullets.yml": "# ours\n" + "\n".join(f"- '{n}'" for n in NAMES),
+    "quoted lines.txt": ",\n".join(f'"{n}"' for n in NAMES),
+    "code.py": "CLASSES = [\n" + "".join(f"    {n!r},\n" for n in NAMES) + "]\n",
+    "code.js": "const NAMES = " + json.dumps(NAMES) + ";\n",
+    "data.yaml": f"path: ../x  # here\nnc: 5\nnames: {NAMES!r}\ntest: y\n",
+    "data below.yaml": "nc: 5\nnames:\n" + "\n".join(f"  - {n}" for n in NAMES) + "\nval: x\n",
+    "called label.csv": "label,name\n" + "\n".join(f"{i},{NAMES[i]}" for i in (3, 0, 4, 2, 1)),
+    "no heading.csv": ",label\n" + "\n".join(f"{i},{NAMES[i]}" for i in (3, 0, 4, 2, 1)),
+    "target.csv": "target;class_name\n" + "\n".join(f"{i},0;{NAMES[i]}" for i in (3, 0, 4, 2, 1)),
+    "pairs.json": json.dumps([[i, NAMES[i]] for i in (3, 0, 4, 2, 1)]),
+    "pairs turned.json": json.dumps([[NAMES[i], i] for i in (3, 0, 4, 2, 1)]),
     "yolo.yaml": "names:\n" + "\n".join(f"  {i}: {n}" for i, n in enumerate(NAMES)),
 }
 
@@ -68,6 +86,28 @@ def test_numbers_set_the_order_and_not_the_lines(tmp_path):
     assert read_class_names(path, 3) == ("a", "b", "c")
 
 
+PLACES = ["/a/airfield", "/a/airplane cabin", "b, c", "dog"]
+
+
+@pytest.mark.parametrize("line", ["{name} {i}", "{name},{i}", "{name}: {i}", "{name}\t{i}"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_behind_names_set_the_order_too(tmp_path, line, first):
+    lines = [line.format(name=name, i=i) for i, name in enumerate(PLACES, start=first)]
+    for ending in (".txt", ".csv"):
+        path = save(tmp_path / f"v{ending}", "\n".join(lines[i] for i in (2, 0, 3, 1)))
+        assert read_class_names(path, 4) == tuple(PLACES)
+
+
+def test_to_index_inside_of_a_file_of_settings(tmp_path):
+    path = save(tmp_path / "v.json", json.dumps({"class_to_idx": {"dog": 1, "cat": 0}, "a": "b"}))
+    assert read_class_names(path, 2) == ("cat", "dog")
+
+
+def test_a_flag_of_two_classes_is_no_order(tmp_path):
+    path = save(tmp_path / "v.csv", "label,malignant\nmelanoma,1\nnaevus,0\n")
+    assert read_class_names(path, 2) == ("melanoma", "naevus")
+
+
 def test_parquet(tmp_path):
     pd.DataFrame({"id": range(5), "name": NAMES}).to_parquet(tmp_path / "v.parquet")
     assert [n.text for n in read_names(tmp_path / "v.parquet", what="List")] == NAMES
@@ -84,6 +124,11 @@ def test_parquet(tmp_path):
         ["label", "text"],
         ["dog.n.o1", "n0144076", "night"],
         ["<b>bold</b>", "a {brace}", "50% [off]"],
+        ["type 1", "type 2", "type 3"],
+        ["apollo 11", "boeing 747", "airbus a380"],
+        ["'s-Hertogenbosch", "'t Zand", "rock 'n' roll"],
+        ["3.5 mm plug", "2.1 m door", "x = y"],
+        ["-40 degrees", "+1", "* star"],
     ],
 )
 def test_what_only_looks_like_another_form_stays_as_it_is(tmp_path, names):
@@ -110,6 +155,11 @@ def test_wordnet_names_lose_their_part_of_speech(tmp_path):
         ("v.txt", '"tench": 0,\n"goldfish": 1\n', "Line 1 .* is no name"),
         ("v.csv", "made,colour\nx,red\ny,blue\n", "columns made, colour"),
         ("v.csv", "id,label\n0,1\n1,2\n", "columns id, label"),
+        ("v.txt", "item {\n  id: 1\n  name: 'cat'\n}\n", r"Line 1 \('item {'\) is no name"),
+        ("v.txt", "| id | label |\n|---|---|\n| 0 | cat |\n", "Line 2 .* is no name"),
+        ("v.txt", "cat, dog, eel\n", "one line with commas"),
+        ("v.yaml", "path: ../x\nnc: 2\n", "a .yaml file without a list of names"),
+        ("v.json", json.dumps({each: i for i, each in enumerate(IDS)}), "without their words"),
         ("v.xml", "<?xml version='1.0'?><a>b</a>", "XML or HTML"),
         ("v.txt", "dog\0cat\n", "not a text file"),
     ],
@@ -140,8 +190,12 @@ def test_names_survive_every_writer(tmp_path_factory, names, separator):
     out = io.StringIO()
     writer = csv.writer(out, delimiter=separator)
     writer.writerows([["id", "label"], *enumerate(names)])
+    turned = list(enumerate(names))[::-1]
     for name, text in (
         ("a.csv", out.getvalue()),
+        ("e.txt", "\n".join(f"{number}{separator}{each}" for number, each in turned)),
+        ("f.txt", "\n".join(f"{each}{separator}{number}" for number, each in turned)),
+        ("g.csv", f"{separator}name\n" + "\n".join(f"{i}{separator}{n}" for i, n in turned)),
         ("b.json", json.dumps(names)),
         ("c.json", json.dumps(dict(enumerate(names)))),
         ("d.txt", repr(dict(enumerate(names)))),

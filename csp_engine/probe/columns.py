@@ -13,7 +13,8 @@ import pandas as pd
 from csp_engine.errors import InputError
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.paths import FolderListing
-from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, key_of, known_text
+from csp_engine.reading.numbers import as_flags, as_numbers, has_grouping_points
+from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, cell_text, key_of, known_text
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +72,14 @@ def choose_columns(
         if found is not None:
             chosen[role] = found
     if "path" not in chosen:
+        if any(is_image_name(column) for column in given.columns):
+            raise InputError(
+                f"Table {table_name!r} begins with an image ({existing[:80]}), and its first line "
+                "must name its columns; add one such as file,class."
+            )
         raise InputError(
-            f"Table {table_name!r} has no column with image paths: it has {existing}. "
-            f"Name one of them as the path column."
+            f"Table {table_name!r} has no column with image paths: it has {existing[:200]}; "
+            "name one of them with --path-column."
         )
     return chosen
 
@@ -109,6 +115,10 @@ def metadata(
             held[role] = _as_texts(given[roles[role]], missing)
     concepts, masks = [], []
     taken = set(given.columns) | set(RESERVED)
+    has_commas = table.has_decimal_commas
+    has_points = has_commas and has_grouping_points(
+        text for column in given for value in given[column] if (text := cell_text(value))
+    )
     for column in given.columns:
         if column in roles.values():
             continue
@@ -118,7 +128,7 @@ def metadata(
                 name = f"table_{name}"
             taken.add(name)
         values = given[column]
-        flags = _as_flags(values)
+        flags = _as_flags(values, has_commas)
         if flags is not None:
             held[name] = flags
             concepts.append(name)
@@ -126,23 +136,15 @@ def metadata(
             held[name] = pd.Series(paths, dtype=object)
             masks.append(name)
         else:
-            held[name] = _as_metadata(values, table.has_decimal_commas)
+            held[name] = _as_metadata(values, has_commas, has_points)
     return pd.DataFrame(held), tuple(concepts), tuple(masks)
 
 
-def _as_flags(values: pd.Series) -> pd.Series | None:
-    """A column of 0, 1, true, false and missing cells as float with NaN; None if it is not one."""
-    known = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
-    nan = float("nan")
-    flags: list[float] = []
-    for value in values:
-        text = known_text(value, NOT_KNOWN)
-        flag = nan if text is None else known.get(text.lower())
-        if flag is None:
-            return None
-        flags.append(flag)
-    column = pd.Series(flags, dtype="float32")
-    return column if column.notna().any() else None
+def _as_flags(values: pd.Series, has_decimal_commas: bool) -> pd.Series | None:
+    """A column of flags and missing cells as float with NaN; None if it is not one."""
+    texts = [known_text(value, NOT_KNOWN) for value in values]
+    flags = as_flags(texts, decimal_commas=has_decimal_commas)
+    return None if flags is None else pd.Series(flags, dtype="float32")
 
 
 def _as_masks(
@@ -176,18 +178,20 @@ def _one_file(text: str, folders: FolderListing) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _as_metadata(values: pd.Series, has_decimal_commas: bool) -> pd.Series:
+def _as_metadata(
+    values: pd.Series, has_decimal_commas: bool, has_grouping_points: bool
+) -> pd.Series:
     """Numbers where every known cell is one, text otherwise; missing cells stay missing."""
     values = values.reset_index(drop=True)
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return values
-    as_numbers = [known_text(value, NOT_KNOWN) for value in values]
-    if has_decimal_commas:
-        as_numbers = [_with_point(text) for text in as_numbers]
-    known = [text for text in as_numbers if text is not None]
-    # Codes such as 007 are names, and so are numbers too long for a float to hold.
-    if known and all(re.fullmatch(r"-?(0|[1-9]\d{0,14})?(\.\d+)?", text) for text in known):
-        return pd.to_numeric(pd.Series(as_numbers, dtype=object))
+    numbers = as_numbers(
+        [known_text(value, NOT_KNOWN) for value in values],
+        decimal_commas=has_decimal_commas,
+        grouping_points=has_grouping_points,
+    )
+    if numbers is not None:
+        return pd.to_numeric(pd.Series(numbers, dtype=object))
     return _as_texts(values, MISSING)
 
 
@@ -196,7 +200,3 @@ def _as_texts(values: pd.Series, missing: frozenset[str]) -> pd.Series:
     texts = [known_text(value, missing) for value in values]
     composed = [None if t is None else unicodedata.normalize("NFC", t) for t in texts]
     return pd.Series(composed, dtype=object)
-
-
-def _with_point(text: str | None) -> str | None:
-    return text if text is None or not re.fullmatch(r"-?\d*,\d+", text) else text.replace(",", ".")

@@ -160,5 +160,6 @@ def refuse_doubled(name: str, files: Sequence[str]) -> None:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first three names."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    """The first three names, long ones cut."""
+    shown = [name if len(name) <= 100 else f"{name[:99]}…" for name in names[:3]]
+    return ", ".join(shown) + (", ..." if len(names) > 3 else "")

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from csp_engine.cells import original
 from csp_engine.errors import InputError
 from csp_engine.files import ALLOWED, allowed_folders, given_bytes, is_inside
+from csp_engine.reading.numbers import has_decimal_commas
 
 MISSING = frozenset({"", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-nan", "null", "nat"})
 """Words that stand for nothing in any column, in lower case."""
@@ -47,7 +49,7 @@ class Table:
     Cells of text tables are text without white space around them, "" where empty, and without an
     apostrophe that only keeps a spreadsheet from running them (``csp_engine.cells``); those of
     Parquet and JSON keep their types. ``lines`` is empty where rows have no lines of their own.
-    ``has_decimal_commas``: numbers are written as 0,5, as they are where semicolons separate cells.
+    ``has_decimal_commas``: numbers are written as 0,5 (``numbers.has_decimal_commas``).
     """
 
     name: str
@@ -168,6 +170,9 @@ def key_of(name: str) -> str:
 
 def cell_text(value: object) -> str | None:
     """One cell as text, None where it is empty; whole floats lose their '.0'."""
+    if isinstance(value, list | tuple | dict | np.ndarray):  # cells of Parquet and JSON
+        held = value.tolist() if isinstance(value, np.ndarray) else value
+        return str(held) if held else None
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
     if isinstance(value, float) and value.is_integer():
@@ -222,7 +227,8 @@ def parse_delimited(text: str, name: str, separator: str | None = None) -> Table
     rows = pd.DataFrame(
         cells, columns=pd.Index([original(name) for name in header], dtype=object), dtype=object
     )
-    return Table(name, rows, tuple(line for line, _ in body), separator == ";")
+    has_commas = has_decimal_commas((cell for row in cells for cell in row), separator)
+    return Table(name, rows, tuple(line for line, _ in body), has_commas)
 
 
 _SPELT = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -355,6 +361,12 @@ def _read_jsonl(path: Path) -> Table:
 
 def _read_json(path: Path) -> Table:
     held = json.loads(read_text(path, what="Table"))
+    if isinstance(held, Mapping):
+        if {"columns", "data"} <= set(held):  # as pandas writes with orient="split"
+            return Table(path.name, pd.DataFrame(held["data"], columns=held["columns"]))
+        parts = list(held.values())
+        if parts and all(isinstance(p, Mapping) and p.keys() == parts[0].keys() for p in parts):
+            return Table(path.name, pd.DataFrame(held).reset_index(drop=True))  # and without it
     return _of_objects(path, held if isinstance(held, list) else [held], ())
 
 
@@ -368,7 +380,10 @@ def _of_objects(path: Path, rows: Sequence[Any], lines: tuple[int, ...]) -> Tabl
 
 
 def _read_parquet(path: Path) -> Table:
-    return Table(path.name, pd.read_parquet(path))
+    rows = pd.read_parquet(path)
+    # pandas keeps what a table was indexed by, which may be the column of images.
+    named = [name for name in rows.index.names if name is not None]
+    return Table(path.name, rows.reset_index() if named else rows.reset_index(drop=True))
 
 
 _READERS: dict[str, Callable[[Path], Table]] = {

@@ -1,0 +1,90 @@
+"""Numbers and flags as spreadsheets of several languages write them, column by column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+PAIRS = (
+    ("no", "yes"), ("n", "y"), ("f", "t"), ("falsch", "wahr"), ("nein", "ja"), ("faux", "vrai"),
+    ("non", "oui"), ("falso", "verdadero"), ("no", "si"), ("no", "sí"),
+)  # fmt: skip
+"""Words for no and yes; a column of only one of them may mean something else."""
+
+# Codes such as 007 are names, and so are numbers too long for a float to hold.
+_NUMBER = re.compile(
+    r"-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)(e[-+]\d{1,3})?|-?\d\.\d*e\d{1,3}", re.IGNORECASE
+)
+_WITH_COMMA = re.compile(r"-?\d*,\d+(e[-+]?\d{1,3})?", re.IGNORECASE)
+_GROUPED_COMMAS = re.compile(r"-?[1-9]\d{0,2}(,\d{3})+")
+_GROUPED_POINTS = re.compile(r"-?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
+_WITH_POINT = re.compile(r"-?\d*\.\d+")
+
+
+def has_decimal_commas(cells: Iterable[str], separator: str) -> bool:
+    """Whether a table writes 0,5 for a half: always where semicolons separate its cells.
+
+    Where commas separate them, never. Otherwise some cell must say so, because 1,234 alone may be
+    a thousand; and no cell may have a point where others have a comma.
+    """
+    if separator in (",", ";"):
+        return separator == ";"
+    says_so = False
+    for cell in cells:
+        if _WITH_POINT.fullmatch(cell) and not _GROUPED_POINTS.fullmatch(cell):
+            return False
+        says_so = says_so or bool(
+            _WITH_COMMA.fullmatch(cell) and not _GROUPED_COMMAS.fullmatch(cell)
+        )
+    return says_so
+
+
+def has_grouping_points(cells: Iterable[str]) -> bool:
+    """Whether a table with decimal commas uses some, so that its 1.234 is more than a thousand."""
+    return any(_WITH_COMMA.fullmatch(cell) for cell in cells)
+
+
+def as_numbers(
+    texts: Sequence[str | None], *, decimal_commas: bool = False, grouping_points: bool = False
+) -> list[int | float | None] | None:
+    """The numbers of a column, None where a cell is empty; None if it is not one of numbers.
+
+    Args:
+        texts: of the column's cells.
+        decimal_commas: whether its table writes 0,5.
+        grouping_points: whether its table has such numbers, so that 1.234 may be a thousand.
+    """
+    plain = [None if text is None else text.replace("−", "-") for text in texts]
+    known = [text for text in plain if text is not None]
+    has_comma = decimal_commas and any("," in text for text in known)
+    if has_comma or (grouping_points and any("." in text for text in known)):
+        pointed = [text for text in known if "." in text]
+        if all(map(_GROUPED_POINTS.fullmatch, pointed)):
+            plain = [t and t.replace(".", "").replace(",", ".") for t in plain]
+        elif has_comma:
+            return None  # both 1.5 and 2,5
+    known = [text for text in plain if text is not None]
+    if not known or not all(map(_NUMBER.fullmatch, known)):
+        return None
+    if all(re.fullmatch(r"-?\d+", text) for text in known):
+        return [None if text is None else int(text) for text in plain]
+    return [None if text is None else float(text) for text in plain]
+
+
+def as_flags(
+    texts: Sequence[str | None], *, decimal_commas: bool = False
+) -> list[float | None] | None:
+    """A column of 0 and 1, true and false, yes and no; None if it is not one."""
+    words = [None if text is None else text.casefold() for text in texts]
+    known = {word for word in words if word is not None}
+    whole = {word: re.sub(r"^([01])[.,]0*$", r"\1", word) for word in known}
+    if not decimal_commas:
+        whole = {word: re.sub(r"^([01])\.0*$", r"\1", word) for word in known}
+    if all(each in FLAGS for each in whole.values()):
+        value = {word: FLAGS[each] for word, each in whole.items()}
+    elif (pair := next((p for p in PAIRS if known == set(p)), None)) is not None:
+        value = {pair[0]: 0.0, pair[1]: 1.0}
+    else:
+        return None
+    return [None if word is None else value[word] for word in words] if known else None

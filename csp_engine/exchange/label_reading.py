@@ -29,7 +29,7 @@ UNIT = (
 UNITS = ("feature_group", "group", "units", "neurons", "features")
 """Columns that may name several units at once; the first is taken where none of ``UNIT`` is."""
 TEXT = ("description", "label", "concept", "explanation", "concept_name", "caption", "annotation",
-        "text", "name")  # fmt: skip
+        "text", "label_name", "class_name", "name")  # fmt: skip
 SCORE = ("score", "similarity", "sim_correlation", "metric", "auroc", "auc", "iou", "correlation",
          "mean_activation", "val_correlation", "confidence")  # fmt: skip
 """Names of columns, in the spelling of ``tables.key_of``; the first that a table has is taken."""
@@ -38,6 +38,7 @@ _NUMBERED = re.compile(r"(label|description|concept|explanation)_?(\d+)")
 _WORDS = re.compile(r"\b(AND|OR|NOT)\b")
 _SIGNS = re.compile(r"[~¬∧∨]|\(.*\s[&|]\s.*\)")
 _MOST_LITERAL = 1_000_000
+_MOST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
             f"There is no label table at {path}; give a CSV, TSV, JSONL or Parquet file."
         )
     table = read_table(path)
-    table.rows.columns = pd.Index([key_of(str(column)) for column in table.rows.columns])
+    table.rows.columns = _keys(table)
     rows = _long_rows(table, layer)
     rows["rank"] = _ranks(rows, path.name)
     kept = ["layer", "unit", "rank", "description", "score", "weight", "group", "score_name"]
@@ -91,6 +92,20 @@ def is_formula(text: str) -> bool:
 
 
 # --- columns -------------------------------------------------------------------------------------
+
+
+def _keys(table: Table) -> pd.Index:
+    """Names of columns as they are compared; two that are one then are refused."""
+    names = [str(column) for column in table.rows.columns]
+    by_key: dict[str, str] = {}
+    for name in names:
+        other = by_key.setdefault(key_of(name), name)
+        if other != name:
+            raise InputError(
+                f"{table.name} has the columns {other!r} and {name!r}, which are one name here; "
+                "rename or remove one."
+            )
+    return pd.Index(list(by_key), dtype=object)
 
 
 def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
@@ -171,15 +186,22 @@ def _first(raw: pd.DataFrame, names: Sequence[str]) -> str | None:
 
 
 def _text_columns(raw: pd.DataFrame) -> list[str]:
-    """The columns of descriptions: one by its name, those with numbers, or FALCON's two lists."""
-    one = _first(raw, TEXT)
-    if one is not None:
-        return [one]
+    """The columns of descriptions: one by its name, those with numbers, or FALCON's two lists.
+
+    Where one holds nothing but numbers (of classes, of concepts), the next has their words.
+    """
+    called = [name for name in TEXT if name in raw.columns]
+    if called:
+        return [next((name for name in called if _has_words(raw[name])), called[0])]
     numbered = [(m[1], int(m[2]), c) for c in raw.columns if (m := _NUMBERED.fullmatch(c))]
     stems = {stem for stem, _, _ in numbered}
     if len(stems) == 1:
         return [column for _, _, column in sorted(numbered, key=lambda each: each[1])]
     return [column for column in raw.columns if column.startswith("concept_set")]
+
+
+def _has_words(cells: pd.Series) -> bool:
+    return any(re.search(r"[^\W\d]", _text(cell)) for cell in cells)
 
 
 def _score_name(raw: pd.DataFrame, score: str | None) -> str:
@@ -252,9 +274,10 @@ def _said(
         if not text or (number and weight == 0):
             continue
         own = score
-        for spelling in (f"score{number}", f"score_{number}", f"similarity_{number}"):
-            if number and spelling in cells:
-                own = cells[spelling][row]
+        for stem in ("score", "similarity", "sim"):
+            for spelling in (f"{stem}{number}", f"{stem}_{number}"):
+                if number and spelling in cells:
+                    own = cells[spelling][row]
         found.append(_Said(text, _number(own, row + 1, name, score_column), weight))
     if len(texts) > 1 and texts[0].startswith("concept_set"):
         found.sort(key=lambda each: -each.score if not math.isnan(each.score) else math.inf)
@@ -262,10 +285,13 @@ def _said(
 
 
 def _listed(cell: Any) -> list[tuple[str, Any]] | None:
-    """A cell that is a list: texts, or pairs of a text and a score; None if it is none."""
+    """A cell that holds several texts, perhaps with a score each; None if it does not.
+
+    That is a list of texts, of pairs or of records of both, or a record of scores by text.
+    """
     if isinstance(cell, str):
         text = cell.strip()
-        if not (text.startswith("[") and text.endswith("]")) or len(text) > _MOST_LITERAL:
+        if text[:1] + text[-1:] not in ("[]", "{}") or len(text) > _MOST_LITERAL:
             return None
         try:
             cell = json.loads(text)
@@ -274,6 +300,13 @@ def _listed(cell: Any) -> list[tuple[str, Any]] | None:
                 cell = ast.literal_eval(text)
             except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
                 return None
+    if isinstance(cell, Mapping):
+        one = _of_record(cell)
+        if one is not None:
+            return [one]
+        scores = [(_text(key), value) for key, value in cell.items() if value is not None]
+        is_scored = scores and all(isinstance(v, int | float | np.number) for _, v in scores)
+        return scores if is_scored else None
     if not isinstance(cell, list | tuple | np.ndarray):
         return None
     found: list[tuple[str, Any]] = []
@@ -282,9 +315,20 @@ def _listed(cell: Any) -> list[tuple[str, Any]] | None:
             found.append((_text(each[0]), each[1]))
         elif isinstance(each, str | int | float | np.number):
             found.append((_text(each), None))
+        elif isinstance(each, Mapping) and (one := _of_record(each)) is not None:
+            found.append(one)
         else:
             return None
     return found
+
+
+def _of_record(record: Mapping[Any, Any]) -> tuple[str, Any] | None:
+    """The text and the score of one record, by the names that columns have."""
+    held = {key_of(str(key)): value for key, value in record.items()}
+    text = next((held[name] for name in TEXT if isinstance(held.get(name), str)), None)
+    if text is None:
+        return None
+    return _text(text), next((held[name] for name in SCORE if name in held), None)
 
 
 def _text(value: Any) -> str:
@@ -303,12 +347,12 @@ def _units(value: Any, row: int, name: str, *, several: bool) -> list[int]:
         )
     units = []
     for text in texts or [""]:
-        if not re.fullmatch(r"\d{1,9}(\.0+)?", text):
+        if not re.fullmatch(r"\d{1,9}([.,]0+)?", text):
             raise InputError(
                 f"Row {row + 1} of {name} has the unit {text!r}; "
                 "a unit is a whole number from 0 up."
             )
-        units.append(int(text.partition(".")[0]))
+        units.append(int(re.split("[.,]", text)[0]))
     if not units:
         raise InputError(f"Row {row + 1} of {name} names no unit; fill it in or remove it.")
     return list(dict.fromkeys(units))
@@ -321,11 +365,15 @@ def _number(value: Any, row: int, name: str, what: str) -> float:
     if re.fullmatch(r"[-−]?\d*,\d+", text):
         text = text.replace(",", ".")
     try:
-        return float(text.replace("−", "-"))
+        number = float(text.replace("−", "-"))
     except ValueError:
+        number = math.inf
+    if abs(number) > _MOST:
         raise InputError(
-            f"Row {row} of {name} has the {what.replace('_', ' ')} {text!r}, which is not a number."
-        ) from None
+            f"Row {row} of {name} has the {what.replace('_', ' ')} {text[:80]!r}, which is not a "
+            "number that can be kept; correct it or leave it empty."
+        )
+    return number
 
 
 def _ranks(rows: pd.DataFrame, name: str) -> np.ndarray:

@@ -256,3 +256,74 @@ def test_a_layer_that_is_asked_for_stands_for_the_tables_only_one(tmp_path):
 )  # fmt: skip
 def test_what_counts_as_a_formula(text, is_one):
     assert is_formula(text) is is_one
+
+
+# --- tables that nobody published ----------------------------------------------------------------
+
+
+def rows_of(path: Path, text: str | list) -> list[tuple]:
+    path.write_text(text if isinstance(text, str) else json.dumps(text), "utf-8")
+    table = read_label_table(path, layer="first")
+    kept = table[["unit", "rank", "description", "score"]].itertuples(index=False)
+    return [(u, r, d, None if math.isnan(s) else s) for u, r, d, s in kept]
+
+
+BOTH = [(0, 1, "dog", 0.5), (0, 2, "cat", 0.25)]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        {"cat": 0.25, "dog": 0.5},
+        "{'cat': 0.25, 'dog': 0.5}",
+        [{"text": "cat", "score": 0.25}, {"text": "dog", "score": 0.5}],
+        [{"Description": "cat", "Similarity": 0.25}, {"Description": "dog", "Similarity": 0.5}],
+        [["cat", 0.25], ["dog", 0.5]],
+    ],
+)
+def test_records_in_cells_are_labels_with_scores(tmp_path, cell):
+    assert rows_of(tmp_path / "t.json", [{"unit": 0, "description": cell}]) == BOTH
+
+
+@pytest.mark.parametrize(
+    "columns", ["label,class_name", "concept,concept_name", "label,text", "concept,name"]
+)
+def test_numbers_of_classes_are_no_words(tmp_path, columns):
+    found = rows_of(tmp_path / "t.csv", f"unit,{columns}\n0,17,cat\n1,5,dog\n")
+    assert [row[2] for row in found] == ["cat", "dog"]
+
+
+def test_numbers_alone_are_the_labels(tmp_path):
+    assert [row[2] for row in rows_of(tmp_path / "t.csv", "unit,label\n0,17\n")] == ["17"]
+
+
+@pytest.mark.parametrize("stem", ["score", "score_", "Similarity ", "sim", "sim_"])
+def test_numbered_labels_keep_their_scores(tmp_path, stem):
+    text = f"unit,label1,{stem}1,label2,{stem}2\n0,dog,0.5,cat,0.25\n"
+    assert rows_of(tmp_path / "t.csv", text) == BOTH
+
+
+def test_units_with_decimal_commas(tmp_path):
+    found = rows_of(tmp_path / "t.csv", "unit;label;score\n2,0;cat;0,25\n")
+    assert found == [(2, 1, "cat", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("Neuron ID,neuron_id,label\n0,1,cat\n", "'Neuron ID' and 'neuron_id', which are one"),
+        ("unit,label,Score,score\n0,cat,1,2\n", "'Score' and 'score', which are one"),
+        ("unit,label,score\n0,cat,inf\n", "score 'inf', which is not a number that can be kept"),
+        ("unit,label,score\n0,cat,1e40\n", "score '1e40', which is not a number"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_in_one_sentence(tmp_path, text, named):
+    with pytest.raises(InputError, match=named):
+        rows_of(tmp_path / "t.csv", text)
+
+
+def test_a_list_where_one_score_should_be(tmp_path):
+    held = pd.DataFrame({"unit": [0], "description": ["cat"], "score": [[0.2, 0.4]]})
+    held.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"score '\[0.2, 0.4\]', which is not a number"):
+        read_label_table(tmp_path / "t.parquet", layer="first")

@@ -198,7 +198,8 @@ class Encoder(Protocol):
     """An image-text model. Rows that come out are unit length, float32.
 
     ``fingerprint`` is a sha256 over weights, preprocessing and tokenizer; ``description`` is the
-    JSON-ready record behind it. ``spec`` is what ``load_encoder`` needs to find it again.
+    JSON-ready record behind it. ``spec`` is what ``load_encoder`` needs to find it again. A build
+    on several devices also calls ``on(device)``, which returns a copy that embeds images there.
     """
 
     spec: str

@@ -29,6 +29,7 @@ def build(given: Any, as_json: bool) -> None:
     from csp_engine.bundle import refuse_strangers
     from csp_engine.captioners import load_captioner
     from csp_engine.encoders import load_encoder
+    from csp_engine.networks.devices import read_devices, require_devices
     from csp_engine.networks.layers import select_layers
     from csp_engine.networks.models import load_model
     from csp_engine.pipeline.recipe import changed, named_recipe
@@ -39,6 +40,8 @@ def build(given: Any, as_json: bool) -> None:
     refuse_strangers(given.out)  # before images are read and models loaded
     recipe = named_recipe(given.preset, given.exemplars, _assignments(given.set_))
     OPTIONS["on_unreadable"].check(given.on_unreadable)
+    devices = read_devices(given.device)
+    require_devices(devices)
     words = read_vocabulary(given.vocabulary)
     with progress_bars() as progress:
         probe = read_probe_set(
@@ -59,13 +62,13 @@ def build(given: Any, as_json: bool) -> None:
             name=given.name,
             preprocessing=given.preprocessing,
             class_names=given.class_names,
-            device=given.device,
+            device=devices[0],
             weights_key=given.weights_key,
             precision=given.precision,
         )
         progress("load model", 1, 1)
         progress("load encoder", 0, 1)
-        loaded = load_encoder(given.encoder, device=given.device)
+        loaded = load_encoder(given.encoder, device=devices[0])
         progress("load encoder", 1, 1)
         if not getattr(loaded, "needs_pixels", True):
             # Stored text vectors have names; prompts made from templates are not among them.
@@ -86,12 +89,13 @@ def build(given: Any, as_json: bool) -> None:
             vocabulary=words,
             recipe=recipe,
             batch_size=given.batch_size,
+            devices=devices if len(devices) > 1 else (),
             stop_on_unreadable=given.on_unreadable == "stop",
             n_influence_images=given.influence_images,
             outputs=tuple(int(o) if o.isdigit() else o for o in given.output or ()),
             captioner=None
             if given.captioner is None
-            else load_captioner(given.captioner, device=given.device),
+            else load_captioner(given.captioner, device=devices[0]),
         )
         bundle = pipeline.build(request, progress)
     _report(bundle, as_json)

@@ -86,7 +86,7 @@ def _availability(spec: str) -> str:
 
 
 def _accelerators() -> dict[str, str]:
-    from csp_engine.networks.models import accelerators
+    from csp_engine.networks.devices import accelerators
 
     return accelerators()
 

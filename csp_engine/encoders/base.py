@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import json
 import logging
@@ -18,6 +19,7 @@ from PIL import Image
 
 from csp_engine.errors import InputError, MissingModelError, StaleError
 from csp_engine.hashing import sha256_file, sha256_unescaped_json
+from csp_engine.networks.devices import copied, current
 from csp_engine.vectors import normalise_rows
 
 logger = logging.getLogger(__name__)
@@ -222,7 +224,7 @@ class NetworkEncoder:
         description: dict[str, Any],
         network: torch.nn.Module,
         preprocess: Callable[[Image.Image], np.ndarray],
-        image_rows: Callable[[torch.Tensor], torch.Tensor],
+        image_rows: Callable[[Any, torch.Tensor], torch.Tensor],
         text_rows: Callable[[Sequence[str]], Iterator[tuple[list[int], torch.Tensor]]],
         device: str,
         files: Mapping[str, str] | None = None,
@@ -238,6 +240,17 @@ class NetworkEncoder:
         self._text_rows = text_rows
         self._device = device
 
+    def on(self, device: str) -> NetworkEncoder:
+        """A copy that embeds images on another device; texts stay with the first.
+
+        Raises:
+            InputError: the network cannot be copied.
+        """
+        twin = copy.copy(self)
+        twin.network = copied(self.network, device, f"Encoder {self.spec}")
+        twin._device = device
+        return twin
+
     def preprocess(self, image: Any) -> np.ndarray:
         """One RGB Pillow image to one float32 array; safe to call from several threads."""
         return self._preprocess(image if image.mode == "RGB" else image.convert("RGB"))
@@ -246,8 +259,8 @@ class NetworkEncoder:
         self, pixels: Float32[np.ndarray, "n channel height width"]
     ) -> Float32[np.ndarray, "n d"]:
         """A batch of preprocessed images to unit rows."""
-        with torch.inference_mode():
-            rows = self._image_rows(torch.from_numpy(pixels).to(self._device))
+        with torch.inference_mode(), current(self._device):
+            rows = self._image_rows(self.network, torch.from_numpy(pixels).to(self._device))
         return normalise_rows(rows.float().cpu().numpy())
 
     def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "t d"]:

@@ -328,9 +328,10 @@ def load_open_clip(
         token_tl = tokenizer(texts).to(device) if texts else torch.zeros((0, 1), dtype=torch.long)
         yield from text_rows_by_length(network, token_tl)
 
-    return NetworkEncoder(
-        spec, description, network, pixels, network.encode_image, text_rows, device, files
-    )
+    def image_rows(network: Any, batch: torch.Tensor) -> torch.Tensor:
+        return network.encode_image(batch)
+
+    return NetworkEncoder(spec, description, network, pixels, image_rows, text_rows, device, files)
 
 
 def _architecture(model_cfg: Mapping[str, Any]) -> dict[str, Any]:

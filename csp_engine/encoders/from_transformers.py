@@ -223,7 +223,7 @@ def _load(
         "libraries": {"transformers": transformers.__version__},
     }
 
-    def image_rows(batch: torch.Tensor) -> torch.Tensor:
+    def image_rows(network: Any, batch: torch.Tensor) -> torch.Tensor:
         if not is_flexible:
             return _pooled(network.get_image_features(pixel_values=batch))
         shape_n2 = batch[:, 0, 0, :2].long()

@@ -394,12 +394,13 @@ _DECLARED = (
     ),
     BuildOption(
         name="device",
-        help="cpu, cuda, cuda:1 or mps.",
+        help="cpu, cuda, cuda:1 or mps; several of one kind, such as cuda:0,cuda:1, take turns "
+        "with the batches.",
         panel=RUN,
         default="cpu",
         order="device",
         label="Device",
-        hint="cpu, cuda, cuda:1 or mps.",
+        hint="cpu, cuda, cuda:1 or mps; or several of one kind, such as cuda:0,cuda:1.",
     ),
 )
 

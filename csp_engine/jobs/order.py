@@ -15,6 +15,7 @@ from csp_engine.bundle import refuse_strangers
 from csp_engine.errors import CspError, InputError
 from csp_engine.jobs.allowed import Allowed
 from csp_engine.jobs.options import BY_FIELD, expanded
+from csp_engine.networks.devices import read_devices
 from csp_engine.pipeline.recipe import PRESETS, named_recipe
 from csp_engine.probe.beside import described_by
 from csp_engine.probe.columnar import holds_images
@@ -306,8 +307,9 @@ class BuildOrder:
             )
 
     def _check_device(self, folder: Path, name: str) -> None:
-        if self.device and not DEVICE.fullmatch(self.device):
-            raise InputError(f"{self.device!r} is no device; write cpu, cuda, cuda:1 or mps.")
+        for device in read_devices(self.device) if self.device else ():
+            if not DEVICE.fullmatch(device):
+                raise InputError(f"{device!r} is no device; write cpu, cuda, cuda:1 or mps.")
 
     def _check_recipe(self) -> None:
         values = {} if self.gamma is None else {"gamma": self.gamma}

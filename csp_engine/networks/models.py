@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import nn
 
 from csp_engine.errors import InputError
 from csp_engine.files import given_bytes
+from csp_engine.networks.devices import copied, current, usable
 from csp_engine.networks.loading.checkpoints import (
     read_checkpoint,
     short_reason,
@@ -50,7 +52,6 @@ logger = logging.getLogger(__name__)
 __all__ = [
     "PRECISIONS",
     "TargetModel",
-    "accelerators",
     "load_model",
     "read_class_names",
     "state_sha256",
@@ -92,10 +93,18 @@ class TargetModel:
     code: str | None = None
     steadiness: Steadiness = field(default_factory=Steadiness, repr=False)
 
+    def on(self, device: str) -> TargetModel:
+        """A copy on another device; what is known of the network's conduct is shared.
+
+        Raises:
+            InputError: the network cannot be copied.
+        """
+        return replace(self, network=copied(self.network, device, self.name))
+
     @property
     def device(self) -> torch.device:
         """Where the network runs."""
-        for tensor in [*self.network.parameters(), *self.network.buffers()]:
+        for tensor in chain(self.network.parameters(), self.network.buffers()):
             return tensor.device
         return torch.device("cpu")
 
@@ -118,6 +127,7 @@ class TargetModel:
     def run(self, pixels: torch.Tensor) -> Any:
         """What the network returns, in the precision and with the calm it was taken in with."""
         with ExitStack() as stack:
+            stack.enter_context(current(self.device))
             stack.enter_context(calm(self.steadiness))
             if self.precision != "float32":
                 kind = getattr(torch, self.precision)
@@ -397,7 +407,7 @@ def load_model(
         raise InputError(f"{spec!r} does not name a model; write {SPECS}.")
     if name is not None and not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name):
         raise InputError(f"{name!r} is not a model name; use letters, digits, '.', '_' and '-'.")
-    place = _place(device)
+    place = usable(device)
     is_whole = isinstance(preprocessing, str | Path) and str(preprocessing) == "whole"
     override = {} if is_whole else _read_override(preprocessing)
     rest = spec.removeprefix(prefix)
@@ -452,17 +462,6 @@ def load_model(
     return replace(model, class_names=read_class_names(class_names, logits.shape[1]))
 
 
-def _place(device: str) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.zeros(1, device=place).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError, ValueError) as error:
-        raise InputError(
-            f"The device {device!r:.60} cannot be used ({short_reason(error)}); use 'cpu'."
-        ) from None
-    return place
-
-
 def _pixels(
     loaded: Loaded, override: Mapping[str, Any], is_whole: bool
 ) -> tuple[dict[str, Any], Preprocess | None]:
@@ -486,14 +485,3 @@ def _is_complete(override: Mapping[str, Any]) -> bool:
     except InputError:
         return False
     return True
-
-
-def accelerators() -> dict[str, str]:
-    """Devices that networks can run on beside the processor: name to description."""
-    found = {
-        f"cuda:{i}": torch.cuda.get_device_name(i)
-        for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-    }
-    if torch.backends.mps.is_available():
-        found["mps"] = "Apple GPU"
-    return found

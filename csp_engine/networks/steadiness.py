@@ -144,18 +144,14 @@ class _Ramp(TorchFunctionMode):
         return drawn
 
 
-def _whole(masking: Callable[..., Any]) -> Callable[..., Any]:
+def _keep_all(masking: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A ``random_masking`` method that masks nothing and keeps the order of the patches."""
-
-    def keep_all(*args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(masking).bind(*args, **kwargs)
-        for name in ("mask_ratio", "ratio"):
-            if name in inspect.signature(masking).parameters:
-                bound.arguments[name] = 0.0
-        with _Ramp():
-            return masking(*bound.args, **bound.kwargs)
-
-    return keep_all
+    bound = inspect.signature(masking).bind(*args, **kwargs)
+    for name in ("mask_ratio", "ratio"):
+        if name in inspect.signature(masking).parameters:
+            bound.arguments[name] = 0.0
+    with _Ramp():
+        return masking(*bound.args, **bound.kwargs)
 
 
 def quieten(network: nn.Module) -> list[str]:
@@ -181,7 +177,8 @@ def quieten(network: nn.Module) -> list[str]:
         for holder in (module, config, getattr(network, "config", None)):
             if isinstance(getattr(holder, "mask_ratio", None), float):
                 vars(holder)["mask_ratio"] = 0.0
-        vars(module)["random_masking"] = _whole(method)
+        # Not a function that closes over the method: a copy of the network has to call its own.
+        vars(module)["random_masking"] = partial(_keep_all, method)
         masking.append(name or "the network")
     if masking:
         notices.append(f"Random masking of patches in {_some(masking)} was switched off.")

@@ -7,17 +7,18 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from csp_engine.bundle import PassJournal, translated_os_errors
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
+from csp_engine.pipeline.spreading import Station, spread, stations, try_copies
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.images import perceptual_hash, thumbnail
 from csp_engine.probe.listing import ProbeSet
@@ -46,6 +47,7 @@ class Pass:
     thumbnail_side: int
     batch_size: int
     stop_on_unreadable: bool
+    devices: tuple[str, ...] = ()
     streams: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,20 +86,11 @@ def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
     total = len(work.probe.table)
     progress("images", journal.n_listed, total)
     with ExitStack() as stack:
-        recorders = [
-            stack.enter_context(ActivationRecorder(target.model, target.taps))
-            for target in work.targets
-        ]
-        for batch in _prepared_batches(work, journal.n_listed):
-            failed = next((p for p in batch if p.reason), None)
-            if failed is not None and work.stop_on_unreadable:
-                file = work.probe.table["file"].iloc[failed.listed]
-                raise InputError(
-                    f"{file} cannot be read: {failed.reason}; mend or remove it, "
-                    "or build with --on-unreadable skip."
-                )
+        places = stations(work.targets, work.encoder, work.devices, stack)
+        batches = _prepared_batches(work, journal.n_listed)
+        measured = spread(batches, places, partial(_measure, work), _try_copies)
+        for batch, parts in stack.enter_context(closing(measured)):
             whole = [p for p in batch if not p.reason]
-            parts = _measure(work, recorders, whole)
             parts["rows"] = "".join(json.dumps(p.row) + "\n" for p in batch).encode()
             parts["thumbs"] = b"".join(p.thumb for p in whole)
             with translated_os_errors(journal.folder.parent):
@@ -105,24 +98,48 @@ def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
             progress("images", journal.n_listed, total)
 
 
-def _measure(
-    work: Pass, recorders: list[ActivationRecorder], whole: list[_Prepared]
-) -> dict[str, bytes]:
+def _measure(work: Pass, place: Station, batch: list[_Prepared]) -> dict[str, bytes]:
+    failed = next((p for p in batch if p.reason), None)
+    if failed is not None and work.stop_on_unreadable:
+        file = work.probe.table["file"].iloc[failed.listed]
+        raise InputError(
+            f"{file} cannot be read: {failed.reason}; mend or remove it, "
+            "or build with --on-unreadable skip."
+        )
     parts: dict[str, bytes] = dict.fromkeys(work.streams, b"")
+    whole = [p for p in batch if not p.reason]
     if not whole:
         return parts
-    if work.encoder is not None:
-        pixels = np.stack([p.encoder_pixels for p in whole if p.encoder_pixels is not None])
-        vectors = work.encoder.embed_images(pixels)
+    if place.encoder is not None:
+        vectors = place.encoder.embed_images(_for_encoder(whole))
         _require_finite(vectors, "the encoder", work.probe, whole)
         parts["embeddings"] = np.ascontiguousarray(vectors, np.float32).tobytes()
-    for i, (target, recorder) in enumerate(zip(work.targets, recorders, strict=True)):
-        recorded = recorder(np.stack([p.target_pixels[i] for p in whole]))
+    for i, (target, recorder) in enumerate(zip(work.targets, place.recorders, strict=True)):
+        recorded = recorder(_for_target(whole, i))
         for j, tap in enumerate(target.taps):
             values_nu = recorded[str(tap.id)]
             _require_finite(values_nu, f"layer {tap.id}", work.probe, whole)
             parts[f"layer-{i}-{j}"] = np.ascontiguousarray(values_nu, np.float32).tobytes()
     return parts
+
+
+def _try_copies(places: list[Station], batch: list[_Prepared]) -> bool:
+    """Refuse copies that do not do what the first does; False if the batch has no image for it."""
+    few = [p for p in batch if not p.reason][:2]
+    if not few:
+        return False
+    n_targets = len(places[0].recorders)
+    for_encoder = None if places[0].encoder is None else _for_encoder(few)
+    try_copies(places, for_encoder, [_for_target(few, i) for i in range(n_targets)])
+    return True
+
+
+def _for_encoder(whole: list[_Prepared]) -> np.ndarray:
+    return np.stack([p.encoder_pixels for p in whole if p.encoder_pixels is not None])
+
+
+def _for_target(whole: list[_Prepared], number: int) -> np.ndarray:
+    return np.stack([p.target_pixels[number] for p in whole])
 
 
 def _require_finite(

@@ -24,6 +24,9 @@ class BuildRequest:
         out: the bundle's folder.
         targets: models with their layers; other models already in the bundle stay.
         batch_size: images per forward pass; activations may differ in the last bit between sizes.
+        devices: where the passes run that take in every image: first the device that the networks
+            were loaded to, then those that get copies of them; () for where they are. Gradients,
+            texts and candidates stay with the first.
         thumbnail_side: longest side of thumbnails, in pixels.
         notice: what everyone who looks at the images must know, in one line on every page.
         near_duplicate_distance: differing bits (of 64) up to which two images are near copies.
@@ -51,6 +54,7 @@ class BuildRequest:
     outputs: tuple[int | str, ...] = ()
     dense_at: float = 0.99
     captioner: Captioner | None = None
+    devices: tuple[str, ...] = ()
 
 
 def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:

@@ -102,8 +102,10 @@ def test_a_model_that_is_none(capsys, monkeypatch, spec):
 
 @pytest.mark.parametrize(
     "device",
-    ["foo", "meta", "privateuseone", "cuda:99", "cuda:-1", "", "/dev/null", "\udcff", "xla"],
-)
+    ["foo", "meta", "privateuseone", "cuda:99", "cuda:-1", "", "/dev/null", "\udcff", "xla",
+     "cuda:98,cuda:99", "cuda:0,cuda:0,", "cpu,", ",", "cpu:x", "cpu,cpu:x", "mps,cuda", "cpu,cuda",
+     "mps,mps", "cuda,cuda:0", "meta,meta:1", "cpu;cpu"],
+)  # fmt: skip
 def test_a_device_that_is_none(folder, capsys, device):
     assert "device" in refused(capsys, *build(folder, device=device))
 

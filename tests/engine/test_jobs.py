@@ -234,6 +234,10 @@ def test_a_record_from_elsewhere_cannot_bring_code_with_it(folder, monkeypatch):
         ({"weights": "w.pt"}, "weights", "no file 'w.pt'"),
         ({"name": "a b"}, "name", "is not a model name"),
         ({"device": "gpu; rm -rf"}, "device", "is no device"),
+        ({"device": "cuda:0,cuda:x"}, "device", "'cuda:x' is no device"),
+        ({"device": "cuda:0,cuda:0"}, "device", "names cuda:0 twice"),
+        ({"device": "mps,cuda"}, "device", "mixes mps and cuda"),
+        ({"device": " "}, "device", "has an empty name"),
         ({"preset": "papre"}, "preset", "--preset is 'papre'; choose default or paper"),
         ({"gamma": 1.5}, "gamma", "gamma is 1.5"),
         ({"batch_size": 0}, "batch_size", "batch_size is 0"),
@@ -268,7 +272,7 @@ def test_the_command_shown_is_one_that_the_command_line_takes(folder):
         limit=10,
         preset="paper",
         gamma=0.5,
-        device="cuda:1",
+        device="cuda:0,cuda:1",
     )
     words = shlex.split(full.shown())
     assert words == ["csp", *full.arguments()]
@@ -280,7 +284,7 @@ def test_the_command_shown_is_one_that_the_command_line_takes(folder):
     assert given["exemplars"] == 6
     assert str(given["weights"]) == str(Path.home() / "w.pt")
     assert given["class_column"] == "a b"
-    assert given["device"] == "cuda:1"
+    assert given["device"] == "cuda:0,cuda:1"
 
 
 def test_an_order_survives_being_written():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from csp_engine.cli.selftest import kind, refused, require
@@ -167,6 +169,27 @@ def separation(_: World) -> str:
         named = naming(image_nd, text_td, value_nc, is_other_tc)
         verdicts.append(is_separated(found, named))
     return require(verdicts == [True, False], f"separated: {verdicts}")
+
+
+@kind(OWN, "several devices give the digests of one")
+def devices(world: World) -> str:
+    """Two copies on one processor, and the bundle of one network."""
+    from csp_engine.pipeline import build as run_build
+
+    request = world.request(world.folder / "two.csp", devices=("cpu", "cpu"), batch_size=4)
+    two, one = (
+        run_build(each)
+        for each in (request, replace(request, devices=(), out=world.folder / "one.csp"))
+    )
+    digests = [
+        {
+            f"{name}/{file}": entry.sha256
+            for name, record in bundle.manifest.stages.items()
+            for file, entry in record.files.items()
+        }
+        for bundle in (one, two)
+    ]
+    return require(digests[0] == digests[1], f"{len(digests[0])} files of one digest each")
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

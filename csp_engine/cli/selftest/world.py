@@ -63,6 +63,10 @@ class ColourEncoder:
         self.description: dict[str, Any] = {"kind": "self-test"}
         self.fingerprint = hashlib.sha256(b"self-test").hexdigest()
 
+    def on(self, device: str) -> ColourEncoder:
+        """A copy, which needs no device."""
+        return ColourEncoder()
+
     def preprocess(self, image: Any) -> np.ndarray:
         """The mean colours of nine fields."""
         small = image.resize((3, 3), Image.Resampling.BOX)

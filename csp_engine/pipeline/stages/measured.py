@@ -202,6 +202,7 @@ def _pass(
         request.thumbnail_side,
         request.batch_size,
         request.stop_on_unreadable,
+        request.devices,
     )
     streams = {
         kinds.ACTIVATIONS.name(target.model.name, str(tap.id)): f"layer-{i}-{j}"

@@ -252,6 +252,7 @@ VOCABULARY = StageKind(
 SEPARATION = StageKind(
     "separation",
     "Whether the encoder's texts separate these images, or say nothing about them.",
+    version=2,
     needs=("embeddings", "probe", "vocabulary"),
     files=(
         StageFile("names.parquet", "table", "", "for every concept column and class whose name is "
@@ -259,7 +260,10 @@ SEPARATION = StageKind(
                   "name tells its images from the others, and `shuffled`, the mean of other "
                   "texts; NaN where not defined"),
     ),
-    facts=("is_separated", "n_named", "spread", "spread_p", "auroc", "shuffled", "auroc_p"),
+    facts=(
+        "is_separated", "n_named", "lean", "lean_p", "n_images", "n_texts", "auroc", "shuffled",
+        "auroc_p",
+    ),
 )
 
 SCORES = StageKind(

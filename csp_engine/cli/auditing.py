@@ -52,6 +52,7 @@ def audit(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.views.case.audit import examine
+    from csp_engine.views.images.separation import doubt
     from csp_engine.views.memo import Memo
     from csp_engine.words.concepts import find_concept_set
 
@@ -63,8 +64,9 @@ def audit(
     if isinstance(case, str):
         raise InputError(case)
     if as_json:
-        write_json(_as_json(case))
+        write_json({"doubt": doubt(opened) or None, **_as_json(case)})
         return
+    write_lines(list(filter(None, [doubt(opened)])))
     counts = ", ".join(f"{len(case.of_kind(kind)):,} {kind}" for kind in case.kinds)
     write_lines(
         [f"{len(case.influential):,} neurons of {model} carry half of the influence on "

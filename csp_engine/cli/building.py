@@ -205,7 +205,7 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
 def _report(bundle: Bundle, as_json: bool) -> None:
     from csp_engine.bundle import kinds
     from csp_engine.views.images.seen import cut_notices
-    from csp_engine.views.images.separation import texts_in_words
+    from csp_engine.views.images.separation import doubt, texts_in_words
     from csp_engine.views.overview.unused import unused_files
 
     unused = unused_files(bundle)
@@ -240,7 +240,8 @@ def _report(bundle: Bundle, as_json: bool) -> None:
     ]
     texts = texts_in_words(bundle)
     if as_json:
-        write_json({**summary, "notices": notices, "unused": unused, "texts": texts})
+        told = {"notices": notices, "unused": unused, "texts": texts}
+        write_json({**summary, **told, "doubt": doubt(bundle) or None})
         return
     n_neurons = sum(summary["neurons"].values())
     skipped = f", {summary['skipped']} unreadable" if summary["skipped"] else ""
@@ -248,7 +249,7 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         [
             *notices,
             *unused,
-            *([texts] if texts else []),
+            texts,
             f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
             f"Browse it with: csp serve {bundle.path}",
         ]

@@ -83,7 +83,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     """
     from csp_engine.audits.registered import AUDITS
     from csp_engine.bundle import Bundle, kinds
-    from csp_engine.views.images.separation import texts_in_words
+    from csp_engine.views.images.separation import doubt, texts_in_words
     from csp_engine.views.overview.unused import unused_files
 
     opened = Bundle.open(bundle)
@@ -96,6 +96,8 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
         "inputs": manifest.inputs,
         "recipe": manifest.recipe,
         "unused": unused,
+        "texts": texts_in_words(opened),
+        "doubt": doubt(opened) or None,
         "layers": [
             {
                 "model": model,
@@ -139,8 +141,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     write_lines([f"            {sentence}" for sentence in unused])
     if opened.omitted:
         write_lines([f"left out    {_omitted_note(opened)}"])
-    if texts_in_words(opened):
-        write_lines([f"texts       {texts_in_words(opened)}"])
+    write_lines([f"texts       {texts_in_words(opened)}"])
     if opened.notice:
         write_lines([f"notice      {opened.notice}"])
     for name, model in inputs.get("models", {}).items():
@@ -277,7 +278,7 @@ def search(
         if but_not:
             raise InputError("--not goes with texts, --image or --like; leave it with --column.")
         found = going_with(opened, column, method, model=model, layers=layer, n=n)
-        _write_going_with(column, found, as_json)
+        _write_going_with(column, found, doubt(opened), as_json)
         return
     method = _method(opened, method)
     searching.open_index(opened, method)  # raises the sentence that fits where it is damaged
@@ -308,7 +309,8 @@ def search(
     ]
     if as_json:
         whole = {"standing": None if chance is None else chance.best, "words": str(said)}
-        write_json({"method": method, "judgement": whole, "did_you_mean": near, "found": found})
+        answer = {"method": method, "doubt": doubt(opened) or None, "judgement": whole}
+        write_json({**answer, "did_you_mean": near, "found": found})
         return
     write_lines([*filter(None, [doubt(opened)]), str(said), ""])
     if near:
@@ -319,10 +321,12 @@ def search(
     )
 
 
-def _write_going_with(column: str, found: list[dict[str, Any]], as_json: bool) -> None:
+def _write_going_with(column: str, found: list[dict[str, Any]], doubt: str, as_json: bool) -> None:
     if as_json:
-        write_json({"column": column, "found": found})
+        write_json({"column": column, "doubt": doubt or None, "found": found})
         return
+    if doubt:
+        write_lines([doubt, ""])
     figures = ("auroc", "pearson", "auprc")
     rows = []
     for each in found:

@@ -68,6 +68,7 @@ def export(
         csp export resnet50.csp resnet50-pages --format html --layer layer4
     """
     from csp_engine.bundle import Bundle
+    from csp_engine.views.images.separation import doubt
 
     opened = Bundle.open(bundle)
     if columns and (method or n_labels != 1 or neuron or file_format == "html"):
@@ -99,10 +100,11 @@ def export(
             n_rows = export_labels(opened, out, methods=method, n_labels=n_labels, **place)
         summary = {"file": str(out), "rows": n_rows}
         sentence = f"{out}: {n_rows:,} {'rows' if columns else 'labels'}."
+    notice = "" if columns else doubt(opened)
     if as_json:
-        write_json(summary)
+        write_json({**summary, "doubt": notice or None})
     else:
-        write_lines([sentence])
+        write_lines([*filter(None, [notice]), sentence])
 
 
 def _export_pages(

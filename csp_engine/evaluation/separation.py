@@ -1,9 +1,7 @@
 """Whether an encoder's texts separate the images at hand, or say nothing about them.
 
-Two questions. Do texts spread the images further than directions that mean nothing would? An
-encoder that learnt nothing fails here. And, where somebody says which images show what: does the
-name of a column or class tell its images from the others? Only that shows that an encoder that
-knows other images knows these too.
+Two questions. Where somebody says which images show what: does the name of a column or class tell
+its images from the others? And where nobody does: do the texts' scores lean, see ``lean``?
 """
 
 from __future__ import annotations
@@ -14,23 +12,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from csp_engine.evaluation.column_fit import column_fit
+from csp_engine.evaluation.lean import LEAST_IMAGES, LEAST_TEXTS, Lean
 
 CHANCE_AT = 0.05
 """Texts count as shuffled ones would if at least this share of draws does as well."""
 AUROC_MIN = 0.6
 """Below this mean AUROC names hardly tell images apart, however sure that is."""
-N_ROTATIONS, N_DRAWS = 39, 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How far texts spread the images: variance of scores, over that of shuffled texts.
-
-    ``p`` is the share of shuffled draws that spread them as far. NaN where nothing varies.
-    """
-
-    ratio: float
-    p: float
+N_DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,40 +46,6 @@ class Naming:
         """Mean AUROC by other texts."""
         known_c = self.shuffled_c[np.isfinite(self.shuffled_c)]
         return float(known_c.mean()) if len(known_c) else float("nan")
-
-
-def spread(
-    image_nd: Float[np.ndarray, "n d"],
-    text_td: Float[np.ndarray, "t d"],
-    n_draws: int = N_ROTATIONS,
-    seed: int = 0,
-) -> Spread:
-    """Compare the spread of images along texts with that along shuffled ones.
-
-    Texts less their mean are T = U S V'. A shuffled draw is U S Q' with Q an orthonormal frame at
-    random: as many directions, as long and as far apart as the texts, that mean nothing. The spread
-    is the mean variance of the images' products with them.
-    """
-    image_nd = image_nd - image_nd.mean(axis=0)
-    text_td = (text_td - text_td.mean(axis=0)).astype(np.float64)
-    _, size_r, frame_rd = np.linalg.svd(text_td, full_matrices=False)
-    kept = size_r > 1e-6 * max(float(size_r.max(initial=0)), 1e-9)
-    size_r, frame_rd = size_r[kept], frame_rd[kept]
-    covariance_dd = (image_nd.T @ image_nd).astype(np.float64)
-    total = float(np.trace(covariance_dd))
-    if not len(size_r) or total <= 1e-9 * max(1, len(image_nd)):
-        return Spread(float("nan"), float("nan"))
-
-    def along(frame_rd: np.ndarray) -> float:
-        return float(((frame_rd @ covariance_dd) * frame_rd).sum(axis=1) @ size_r**2)
-
-    own, rng = along(frame_rd), np.random.default_rng(seed)
-    drawn = [
-        along(np.linalg.qr(rng.normal(size=(image_nd.shape[1], len(size_r))))[0].T)
-        for _ in range(n_draws)
-    ]
-    n_as_far = sum(each >= own for each in drawn)
-    return Spread(own / float(np.mean(drawn)), (1 + n_as_far) / (1 + n_draws))
 
 
 def naming(
@@ -135,11 +89,14 @@ def naming(
     return Naming(own_c, shuffled_c, max((1 + n_as_high) / (1 + n_draws), least), least)
 
 
-def is_separated(found: Spread, named: Naming) -> bool | None:
+def is_separated(found: Lean, named: Naming) -> bool | None:
     """Whether texts separate the images; None where nothing can be said.
 
-    By the names of columns and classes where there are any, else by the spread.
+    By the names of columns and classes where there are any, else by how texts lean.
     """
     if np.isfinite(named.mean):
         return bool(named.mean >= AUROC_MIN and named.p <= max(CHANCE_AT, named.p_least))
-    return None if np.isnan(found.p) else bool(found.p <= CHANCE_AT)
+    if found.p <= CHANCE_AT:
+        return True
+    is_enough = found.n_images >= LEAST_IMAGES and found.n_texts >= LEAST_TEXTS
+    return False if is_enough and np.isfinite(found.p) else None

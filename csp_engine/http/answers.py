@@ -19,6 +19,7 @@ from csp_engine.errors import CspError
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.images.separation import doubt
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label
 from csp_engine.views.neuron_map import points_body, points_of
@@ -126,6 +127,8 @@ class Answers:
             if name in row and pd.notna(row[name]):
                 write = numbers.share if name == "density" else numbers.score
                 told.append(f"{name} {write(float(row[name]))}")
+        if label.text and doubt(bundle):
+            told.append("doubtful")
         view = View(bundle_name, model, layer, unit, method)
         return JSONResponse(
             {

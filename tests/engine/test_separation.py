@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ortho_group
+from scipy.stats import skew
 from sklearn.metrics import roc_auc_score
 
 from csp_engine.bundle import Bundle, kinds, verify
-from csp_engine.evaluation.separation import is_separated, naming, spread
+from csp_engine.evaluation import separation
+from csp_engine.evaluation.lean import Lean, lean
+from csp_engine.evaluation.separation import is_separated, naming
+from csp_engine.http.answers import Answers
 from csp_engine.pipeline import build, relabel
 from csp_engine.pipeline.recipe import Recipe, changed
 from csp_engine.views.images import seen
 from csp_engine.views.images.separation import DOUBT, doubt, texts_in_words
+from csp_engine.views.memo import Memo
 from tests.engine.test_cli import run
 from tests.worlds import toys
 
@@ -46,29 +51,38 @@ def unit(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_spread_is_the_variance_along_texts_over_that_along_rotated_ones():
-    rng = np.random.default_rng(0)
-    image_nd = rng.normal(size=(300, 8)) * [5, 4, 1, 1, 1, 1, 1, 1]
-    text_td = np.zeros((6, 8))
-    text_td[:, :2] = rng.normal(size=(6, 2))
-    found = spread(image_nd, text_td, n_draws=99)
+def shown_few(rng, n_images, n_texts, dim, near):
+    """Images of which each shows three of the texts, and those texts; ``near`` 0 shows nothing."""
+    text_td = unit(rng.normal(size=(n_texts, dim)) + rng.normal(size=dim))
+    image_nd = rng.normal(size=(n_images, dim)) * np.linspace(2, 0.2, dim)
+    for image_d in image_nd:
+        image_d += near * text_td[rng.choice(n_texts, 3, replace=False)].sum(axis=0)
+    return unit(image_nd + 5 * rng.normal(size=dim)), text_td
 
-    def slowly(text_td):
-        text_td = text_td - text_td.mean(axis=0)
-        return np.mean([(image_nd @ text_d).var() for text_d in text_td])
 
-    drawn = [slowly(text_td @ ortho_group.rvs(8, random_state=seed)) for seed in range(300)]
-    assert found.ratio == pytest.approx(slowly(text_td) / np.mean(drawn), rel=0.1)
+def test_lean_is_the_skewness_of_the_scores_of_texts():
+    image_nd, text_td = shown_few(np.random.default_rng(0), 120, 60, 24, 3)
+    found = lean(image_nd, text_td)
+    score_tn = (text_td - text_td.mean(axis=0)) @ image_nd.T
+    assert found.mean == pytest.approx(skew(score_tn, axis=1).mean(), abs=1e-9)
     assert found.p == 0.01
-    assert spread(image_nd, text_td[:, ::-1].copy()).p > 0.5
+    assert (found.n_images, found.n_texts) == (120, 60)
+    turned = lean(image_nd, -text_td)
+    assert turned.mean == pytest.approx(-found.mean, abs=1e-9)
+    assert turned.p == 1
+
+
+def test_a_text_that_scores_all_images_alike_leans_no_way():
+    image_nd = np.random.default_rng(0).normal(size=(60, 4)) * [1, 1, 1, 0]
+    assert lean(image_nd, np.array([[0, 0, 0, 1.0], [0, 0, 0, -1.0]])).mean == 0
 
 
 @pytest.mark.parametrize(
     ("images", "texts"), [(np.ones((9, 4)), np.eye(4)), (np.eye(9, 4), np.ones((5, 4)))]
 )
 def test_where_nothing_varies_nothing_is_said(images, texts):
-    found = spread(images, texts)
-    assert np.isnan([found.ratio, found.p]).all()
+    found = lean(images, texts)
+    assert np.isnan([found.mean, found.p]).all()
     nothing = naming(images, texts, np.zeros((9, 0), np.float32), np.zeros((len(texts), 0), bool))
     assert is_separated(found, nothing) is None
 
@@ -90,21 +104,54 @@ def test_names_are_judged_by_the_area_and_by_other_texts():
     )
     assert found.mean > 0.8
     assert found.p < 0.01
-    assert is_separated(spread(image_nd, text_td), found)
+    assert is_separated(lean(image_nd, text_td), found)
     blind = naming(image_nd, np.roll(text_td, 7, axis=0), value_nc, other)
     assert blind.p > 0.05
-    assert is_separated(spread(image_nd, text_td), blind) is False
+    assert is_separated(lean(image_nd, text_td), blind) is False
 
 
-def test_encoders_that_know_nothing_rarely_pass():
-    """Of a hundred, about five may by chance."""
+def outliers(rng, n):
+    return rng.normal(size=(n, 20)) * (1 + 20 * (rng.random((n, 1)) < 0.05))
+
+
+def clusters(rng, n):
+    return np.eye(20)[rng.integers(0, 3, n)] + 0.1 * rng.normal(size=(n, 20))
+
+
+KINDS_OF_IMAGES = {
+    "alike on all sides": lambda rng, n: rng.normal(size=(n, 20)),
+    "flat": lambda rng, n: rng.normal(size=(n, 6)) @ rng.normal(size=(6, 20)),
+    "long-tailed": lambda rng, n: rng.exponential(size=(n, 20)) ** 2,
+    "with outliers": outliers,
+    "in clusters": clusters,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_IMAGES)
+def test_encoders_that_know_nothing_rarely_pass(kind):
+    """Of a hundred, about five may by chance; texts share a direction, as real ones do."""
     n_passed = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
-        image_nd = unit(rng.normal(size=(80, 6)) @ rng.normal(size=(6, 20)))
-        text_td = unit(rng.normal(size=(25, 20)))
-        n_passed += spread(image_nd, text_td).p <= 0.05
-    assert n_passed <= 12
+        image_nd = unit(KINDS_OF_IMAGES[kind](rng, 80))
+        text_td = unit(rng.normal(size=(60, 20)) * np.linspace(3, 0.1, 20) + rng.normal(size=20))
+        text_td = text_td @ np.linalg.qr(rng.normal(size=(20, 20)))[0]
+        n_passed += lean(image_nd, text_td, n_draws=19, seed=seed).p <= 0.05
+    assert n_passed <= 12  # 0.1 % of such tests would have more
+
+
+def test_encoders_that_know_the_images_pass():
+    """Also where texts spread the images no further than at random, as with real encoders."""
+    for seed in range(20):
+        image_nd, text_td = shown_few(np.random.default_rng(seed), 60, 50, 64, 6)
+        assert lean(image_nd, text_td, n_draws=19).p == 0.05, seed
+
+
+def test_of_few_images_or_texts_nothing_bad_is_said():
+    nobody = naming(np.eye(9, 4), np.eye(4), np.zeros((9, 0), np.float32), np.zeros((4, 0), bool))
+    for n_images, n_texts, verdict in ((50, 50, False), (49, 50, None), (50, 49, None)):
+        assert is_separated(Lean(0.0, 0.5, n_images, n_texts), nobody) is verdict
+        assert is_separated(Lean(0.5, 0.01, n_images, n_texts), nobody) is True
 
 
 def test_a_build_says_whether_texts_separate_its_images(folder, capsys):
@@ -129,6 +176,77 @@ def test_a_build_says_whether_texts_separate_its_images(folder, capsys):
     assert "doubtful" not in out
 
 
+def without_classes(folder: Path):
+    probe = toys.request(folder, folder / "no.csp").probe
+    return type(probe)(probe.root, probe.table.drop(columns="class"), probe.name)
+
+
+@pytest.mark.parametrize("encoder", [toys.ColourEncoder, KnowsNothing])
+def test_without_columns_or_classes_texts_are_measured_all_the_same(
+    tmp_path, capsys, monkeypatch, encoder
+):
+    made = {"probe": without_classes(tmp_path), "encoder": encoder()}
+    few = build(toys.request(tmp_path, tmp_path / "few.csp", **made))
+    facts = few.stage(kinds.SEPARATION.name()).facts
+    assert (facts["n_images"], facts["n_texts"], facts["auroc"]) == (28, 10, None)
+    assert facts["is_separated"] is None or facts["lean_p"] <= 0.05
+    monkeypatch.setattr(separation, "LEAST_IMAGES", 28)
+    monkeypatch.setattr(separation, "LEAST_TEXTS", 10)
+    bundle = build(toys.request(tmp_path, tmp_path / "a.csp", **made))
+    facts = bundle.stage(kinds.SEPARATION.name()).facts
+    assert facts["is_separated"] is (encoder is toys.ColourEncoder)
+    assert bool(doubt(bundle)) is (encoder is KnowsNothing)
+    assert verify(bundle) == []
+    _, out, _ = run(capsys, "info", bundle.path)
+    said = "more sharply" if encoder is toys.ColourEncoder else "no more sharply"
+    assert f"{said} than directions that mean nothing" in out.replace("\n", " ")
+    assert "Not measured" not in out
+
+
+def test_too_few_images_without_names_are_said(tmp_path, capsys):
+    made = {"probe": without_classes(tmp_path), "encoder": KnowsNothing()}
+    bundle = build(toys.request(tmp_path, tmp_path / "a.csp", **made))
+    assert doubt(bundle) == ""
+    _, out, _ = run(capsys, "info", bundle.path)
+    assert "28 images, 10 labels and no concept columns or classes" in out.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["knows", "blind"])
+def test_the_doubt_stands_in_every_answer_to_programs(folder, tmp_path, capsys, name):
+    path = folder / f"{name}.csp"
+    wanted = DOUBT if name == "blind" else None
+    bundle = Bundle.open(path)
+    method = bundle.methods("small", bundle.layers("small")[0])[0]
+    row = bundle.index_rows(method).iloc[0]
+    neuron = f"{row['model']}/{row['layer']}/{row['unit']}"
+    for arguments in (
+        ("search", path, "red"),
+        ("search", path, "--like", neuron),
+        ("info", path),
+        ("export", path, tmp_path / "labels.csv"),
+        ("export", path, tmp_path / "pages", "--format", "html"),
+        ("label", path),
+    ):
+        code, out, error = run(capsys, *arguments, "--json")
+        assert code == 0, error
+        assert json.loads(out)["doubt"] == wanted, arguments
+    _, out, _ = run(capsys, "export", path, tmp_path / "again.csv")
+    assert (DOUBT in out.replace("\n", " ")) is (name == "blind")
+    card = Answers(lambda _: bundle, Memo(), str).card("b", bundle.digest[:16], method, "0-0")
+    assert ("doubtful" in json.loads(card.body)["facts"]) is (name == "blind")
+
+
+def test_searching_by_column_and_auditing_say_the_doubt_too(tmp_path, capsys):
+    made = {"probe": toys.with_columns(tmp_path), "encoder": KnowsNothing()}
+    bundle = build(toys.request(tmp_path, tmp_path / "a.csp", **made))
+    assert doubt(bundle) == DOUBT
+    column = bundle.table("separation", "names")["name"].iloc[0]
+    _, out, _ = run(capsys, "search", bundle.path, "--column", column, "--json")
+    assert json.loads(out)["doubt"] == DOUBT
+    _, out, _ = run(capsys, "search", bundle.path, "--column", column)
+    assert DOUBT in out.replace("\n", " ")
+
+
 def test_columns_count_beside_classes_and_numbers_are_no_names(tmp_path):
     probe = toys.with_columns(tmp_path)
     table = probe.table.assign(**{"2": [float(i % 2) for i in range(28)]})
@@ -147,14 +265,28 @@ def test_labelling_without_the_encoder_keeps_what_was_measured(folder, tmp_path)
     assert toys.content(path)["separation"] == before
 
 
-def test_bundles_without_the_stage_say_nothing(folder, tmp_path):
+def test_bundles_without_the_stage_say_that_nothing_was_measured(folder, tmp_path):
     from csp_engine.bundle import BundleWriter
 
     path = Path(shutil.copytree(folder / "blind.csp", tmp_path / "a.csp"))
     with BundleWriter(path) as writer:
         writer.drop(["separation"])
     older = Bundle.open(path)
-    assert texts_in_words(older) == doubt(older) == ""
+    assert texts_in_words(older).startswith("Not measured")
+    assert doubt(older) == ""
+
+
+def test_the_first_version_of_the_stage_counts_for_names_alone(folder, monkeypatch):
+    bundle = Bundle.open(folder / "blind.csp")
+    first = {"is_separated": False, "n_named": 4, "spread": 1.0, "spread_p": 0.5, "auroc": 0.5}
+    facts = bundle.stage(kinds.SEPARATION.name()).facts
+    facts.clear()
+    facts.update(first, shuffled=0.5, auroc_p=0.6)
+    assert "only 0.500" in texts_in_words(bundle)
+    assert doubt(bundle) == DOUBT
+    facts.update(n_named=0, auroc=None, shuffled=None, auroc_p=None)
+    assert texts_in_words(bundle).startswith("Not measured")
+    assert doubt(bundle) == ""
 
 
 def test_cut_borders_are_said_above_a_tenth(folder, monkeypatch):

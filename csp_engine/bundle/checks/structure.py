@@ -130,7 +130,9 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "separation": {
         "is_separated": _or_none(_flag),
         "n_named": _whole,
-        **dict.fromkeys(("spread", "spread_p", "auroc", "shuffled", "auroc_p"), _or_none(_number)),
+        "n_images": _whole,
+        "n_texts": _whole,
+        **dict.fromkeys(("lean", "lean_p", "auroc", "shuffled", "auroc_p"), _or_none(_number)),
     },
     "columns": {"n_units": _whole, "n_columns": _whole},
     "truth": {"n_images": _whole, "n_groups": _whole},

@@ -154,21 +154,24 @@ def advice(_: World) -> str:
 
 @kind(OWN, "an encoder that knows nothing of the images is noticed")
 def separation(_: World) -> str:
-    """Vectors of images around the texts of their classes, and around nothing."""
-    from csp_engine.evaluation.separation import is_separated, naming, spread
+    """Images around the texts that they show, and around nothing; with names and without."""
+    from csp_engine.evaluation.lean import lean
+    from csp_engine.evaluation.separation import is_separated, naming
 
     rng = np.random.default_rng(0)
-    class_n = rng.integers(0, 4, 200)
+    class_n = rng.integers(0, 60, 400)
     value_nc = (class_n[:, None] == np.arange(4)).astype(np.float32)
-    text_td = _unit(rng.normal(size=(20, 32)))
-    is_other_tc = np.arange(20)[:, None] != np.arange(4)
+    text_td = _unit(rng.normal(size=(60, 64)))
+    is_other_tc = np.arange(60)[:, None] != np.arange(4)
     verdicts = []
     for near in (1.0, 0.0):
-        image_nd = _unit(rng.normal(size=(200, 32)) / 6 + near * text_td[class_n])
-        found = spread(image_nd, text_td)
-        named = naming(image_nd, text_td, value_nc, is_other_tc)
-        verdicts.append(is_separated(found, named))
-    return require(verdicts == [True, False], f"separated: {verdicts}")
+        image_nd = _unit(rng.normal(size=(400, 64)) / 8 + near * text_td[class_n])
+        leaning = lean(image_nd, text_td, n_draws=39)
+        for n_named in (4, 0):
+            of = slice(n_named)
+            named = naming(image_nd, text_td, value_nc[:, of], is_other_tc[:, of])
+            verdicts.append(is_separated(leaning, named))
+    return require(verdicts == [True, True, False, False], f"separated: {verdicts}")
 
 
 @kind(OWN, "several devices give the digests of one")

@@ -10,14 +10,17 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.evaluation import separation
+from csp_engine.evaluation.lean import lean
 from csp_engine.pipeline.given import concept_columns
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Of, Stage
 from csp_engine.words.templates import embed_labels
 from csp_engine.words.vocabularies import clean_label
 
-N_IMAGES, N_TEXTS, N_SPREAD, N_NAMES = 4000, 500, 100, 200
-"""Most images, labels, labels whose spread is measured, and names that are looked at."""
+N_IMAGES, N_TEXTS, N_NAMES = 4000, 500, 200
+"""Most images, labels and names that are looked at."""
+N_LEAN_IMAGES, N_LEAN_TEXTS = 1000, 100
+"""Most images and labels that are looked at again for each shuffled draw."""
 
 
 def _places(run: Run) -> list[Of]:
@@ -80,7 +83,10 @@ def _make(run: Run) -> Made:
     labels = bundle.labels()["text"].tolist()
     drawn = np.sort(rng.choice(len(labels), min(N_TEXTS, len(labels)), replace=False))
     label_td = np.asarray(bundle.label_vectors())[drawn]
-    spread = separation.spread(image_nd, label_td[rng.permutation(len(drawn))[:N_SPREAD]])
+    leaning = lean(
+        image_nd[rng.permutation(len(rows))[:N_LEAN_IMAGES]],
+        label_td[rng.permutation(len(drawn))[:N_LEAN_TEXTS]],
+    )
     whole, value_nc = named_columns(bundle)
     chosen, name_cd = _name_vectors(run, [as_text(name) for name, _ in whole])
     whole, value_nc = [whole[at] for at in chosen], value_nc[rows][:, chosen]
@@ -101,10 +107,12 @@ def _make(run: Run) -> Made:
         }
     )
     facts: dict[str, Any] = {
-        "is_separated": separation.is_separated(spread, named),
+        "is_separated": separation.is_separated(leaning, named),
         "n_named": int(np.isfinite(named.auroc_c).sum()),
-        "spread": _known(spread.ratio),
-        "spread_p": _known(spread.p),
+        "lean": _known(leaning.mean),
+        "lean_p": _known(leaning.p),
+        "n_images": leaning.n_images,
+        "n_texts": leaning.n_texts,
         "auroc": _known(named.mean),
         "shuffled": _known(named.shuffled),
         "auroc_p": _known(named.p),

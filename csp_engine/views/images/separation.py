@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, kinds
+from csp_engine.evaluation.lean import LEAST_IMAGES, LEAST_TEXTS
 
 DOUBT = (
     "Labels here are doubtful: the encoder's texts hardly separate these images (see Texts on the "
@@ -13,39 +16,69 @@ _REMEDY = "Labels may mean nothing: judge by the images, or choose another --enc
 
 
 def texts_in_words(bundle: Bundle) -> str:
-    """What was measured, in a sentence or two; empty for bundles of which nothing was."""
-    stage = kinds.SEPARATION.name()
-    if not bundle.has(stage):
-        return ""
-    facts = bundle.stage(stage).facts
-    is_separated, auroc = facts.get("is_separated"), facts.get("auroc")
-    if is_separated is None:
-        return "Nothing can be said of how texts separate these images: all are alike."
-    if auroc is not None:
-        n_named = numbers.count(facts["n_named"])
-        what = "name of 1 column or class" if n_named == "1" else f"names of {n_named} columns and "
-        what += "" if n_named == "1" else "classes"
-        tell = "tells its images" if n_named == "1" else "tell their images"
-        only = "" if is_separated else "only "
-        said = (
-            f"The {what} {tell} from the others with a mean AUROC of {only}"
-            f"{numbers.score(auroc)}, other texts with {numbers.score(facts['shuffled'])}."
-        )
-        return said if is_separated else f"{said} {_REMEDY}"
-    if not is_separated:
+    """What was measured, in a sentence or two, or why nothing was."""
+    facts = _measured(bundle)
+    if facts is None:
         return (
-            "Labels spread these images no further than directions that mean nothing: the encoder "
-            f"knows nothing of them. {_REMEDY}"
+            "Not measured whether texts separate these images: no encoder was at hand when this "
+            "bundle was labelled, or an earlier version labelled it. csp build, with the options "
+            "that made it, measures it."
+        )
+    if facts.get("auroc") is not None:
+        return _by_names(facts)
+    if facts["lean_p"] is None:
+        return (
+            "Not measured whether texts separate these images: the vectors of all images, or of "
+            "all labels, are alike."
+        )
+    how = f"p = {numbers.chance(facts['lean_p'])}, without names of columns or classes"
+    if facts["is_separated"] is None:
+        there = f"{_several(facts['n_images'], 'image')}, {_several(facts['n_texts'], 'label')}"
+        return (
+            f"Not measured whether texts separate these images: {there} and no concept columns or "
+            f"classes whose names are words; it takes such names, or {LEAST_IMAGES} images and "
+            f"{LEAST_TEXTS} labels."
+        )
+    if facts["is_separated"]:
+        return (
+            "Labels pick out some of these images more sharply than directions that mean nothing "
+            f"({how})."
         )
     return (
-        f"Labels spread these images {facts['spread']:.1f} times as far as directions that mean "
-        "nothing; whether they say what the images show was not tested, for want of concept "
-        "columns or classes."
+        "Labels pick out images no more sharply than directions that mean nothing "
+        f"({how}): the encoder seems to know nothing of these images. {_REMEDY}"
     )
+
+
+def _by_names(facts: dict[str, Any]) -> str:
+    n_named, is_separated = numbers.count(facts["n_named"]), facts["is_separated"]
+    what = "name of 1 column or class" if n_named == "1" else f"names of {n_named} columns and "
+    what += "" if n_named == "1" else "classes"
+    tell = "tells its images" if n_named == "1" else "tell their images"
+    only = "" if is_separated else "only "
+    said = (
+        f"The {what} {tell} from the others with a mean AUROC of {only}"
+        f"{numbers.score(facts['auroc'])}, other texts with {numbers.score(facts['shuffled'])}."
+    )
+    return said if is_separated else f"{said} {_REMEDY}"
 
 
 def doubt(bundle: Bundle) -> str:
     """One short notice where texts do not separate the images; else empty."""
+    facts = _measured(bundle)
+    return DOUBT if facts is not None and facts.get("is_separated") is False else ""
+
+
+def _measured(bundle: Bundle) -> dict[str, Any] | None:
+    """The facts of the stage; None where there are none.
+
+    Its first version, without ``lean``, also measured how far texts spread images. It took good
+    encoders for bad ones, so nothing of it is shown; what it says of names holds.
+    """
     stage = kinds.SEPARATION.name()
-    fails = bundle.has(stage) and bundle.stage(stage).facts.get("is_separated") is False
-    return DOUBT if fails else ""
+    facts = dict(bundle.stage(stage).facts) if bundle.has(stage) else {}
+    return facts if "lean_p" in facts or facts.get("auroc") is not None else None
+
+
+def _several(n: int, what: str) -> str:
+    return f"{numbers.count(n)} {what}{'' if n == 1 else 's'}"

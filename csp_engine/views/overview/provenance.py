@@ -13,7 +13,6 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
     inputs, recipe = bundle.manifest.inputs, bundle.manifest.recipe
     probe, encoder = inputs.get("probe", {}), inputs.get("encoder", {})
     vocabulary = inputs.get("vocabulary", {})
-    texts = texts_in_words(bundle)
     rows = [
         (f"Model {name}", f"{model.get('spec', '?')} · {model.get('fingerprint', '')[:12]}")
         for name, model in inputs.get("models", {}).items()
@@ -33,7 +32,7 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
             f"{vocabulary.get('name', '?')} · {numbers.count(vocabulary.get('n_labels', 0))} "
             f"labels · {vocabulary.get('sha256', '')[:12]}",
         ),
-        *([("Texts", texts)] if texts else []),
+        ("Texts", texts_in_words(bundle)),
         (
             "Contrast images",
             f"quiet below {recipe.get('threshold', '?')}, γ = {recipe.get('gamma')}",

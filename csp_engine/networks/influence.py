@@ -113,12 +113,12 @@ class _Pass:
         if logits is not None and len(logits) != len(x):
             raise InputError(
                 f"{self._model.name} gives outputs for {len(logits)} rows of a batch of {len(x)} "
-                "images; build without influence, or with another --batch-size."
+                "images; build with --influence-images 0, or with another --batch-size."
             )
         if logits is None:
             raise InputError(
-                f"{self._model.name} is not a classifier, so it has no outputs to drive; "
-                "build without influence."
+                f"{self._model.name} is not a classifier, so it has no outputs to drive; leave "
+                "out --output and --class-names, or add --influence-images 0."
             )
         return logits
 
@@ -172,7 +172,8 @@ def influence(
     classifier on the layer, the units of an image add up to its logit.
 
     Autoencoder latents are left out, with a log message: without running the network on the
-    reconstruction no gradient reaches them.
+    reconstruction no gradient reaches them. So are layers that the outputs depend on in ways that
+    have no gradient.
 
     Args:
         model: a classifier.
@@ -197,13 +198,14 @@ def influence(
         return {}
     modules = list(dict.fromkeys(tap.id.module for tap in usable))
     tap_of = {tap.id.module: tap for tap in usable}
-    linear = [m for m in model.network.modules() if isinstance(m, nn.Linear)]
     sum_cu: dict[str, torch.Tensor] = {}
     checks: dict[str, list[_HeadCheck]] = {}
     chosen: list[int] = []
     n_image_c = np.zeros(0, np.int64)
     n_outputs = 0
     is_predicted: bool | None = None
+    reached: set[str] = set()
+    few = np.zeros((0, *model.input_shape), np.float32)
 
     for pixels, class_n in batches:
         if is_predicted is not None and is_predicted != (class_n is None):
@@ -225,14 +227,7 @@ def influence(
                 name: torch.zeros(len(chosen), tap_of[name].n_units, dtype=torch.float64)
                 for name in modules
             }
-            checks = {
-                str(tap.id): [
-                    _HeadCheck(m, model.resolution)
-                    for m in linear
-                    if (m.out_features, m.in_features) == (n_outputs, tap.n_units)
-                ]
-                for tap in usable
-            }
+            checks = {str(tap.id): _head_checks(model, tap, n_outputs) for tap in usable}
         fixed = logits.detach()[: len(pixels)]
         for tap in usable:
             pooled = pool(step.tapped[tap.id.module], tap)[: len(pixels)]
@@ -241,30 +236,69 @@ def influence(
         row_n, image_n = _rows(model, fixed, class_n, chosen)
         n_image_c += np.bincount(row_n.cpu().numpy(), minlength=len(chosen))
         picked = logits[image_n, torch.as_tensor(chosen, device=logits.device)[row_n]].sum()
+        few = pixels[:2]
         if not picked.requires_grad or not len(row_n):
             continue
         for name, product_nu in _products(picked, step.tapped, tap_of).items():
+            reached.add(name)
             sum_cu[name].index_add_(0, row_n.cpu(), product_nu[image_n].cpu().double())
 
     if is_predicted is None:
         raise InputError("There is no image to measure influence on; give at least one batch.")
+    cut_off = {name for name in set(modules) - reached if _reads(model, tap_of[name], few)}
     names = model.class_names
-    output_names = tuple(names[c] if names else str(c) for c in chosen)
-    count_c1 = np.maximum(n_image_c, 1)[:, None]
     result = {}
     for tap in usable:
-        proven = [c.head for c in checks[str(tap.id)] if c.is_seen and not c.is_refuted]
-        weight_cu = None
-        if proven:
-            weight_cu = proven[-1].weight.detach().float().cpu().numpy()[chosen]
+        if tap.id.module in cut_off:
+            logger.warning(
+                "no influence for %s: the outputs depend on it, but no gradient reaches it "
+                "(torch.no_grad or detach in the network's forward pass)",
+                tap.id,
+            )
+            continue
+        mean_cu = sum_cu[tap.id.module].numpy() / np.maximum(n_image_c, 1)[:, None]
         result[str(tap.id)] = Influence(
-            gradient_activation_cu=(sum_cu[tap.id.module].numpy() / count_c1).astype(np.float32),
+            gradient_activation_cu=mean_cu.astype(np.float32),
             n_image_c=n_image_c.astype(np.int32),
-            direct_weight_cu=weight_cu,
-            output_names=output_names,
+            direct_weight_cu=_proven_weight(checks[str(tap.id)], chosen),
+            output_names=tuple(names[c] if names else str(c) for c in chosen),
             is_predicted=is_predicted,
         )
     return result
+
+
+def _head_checks(model: TargetModel, tap: LayerTap, n_outputs: int) -> list[_HeadCheck]:
+    return [
+        _HeadCheck(module, model.resolution)
+        for module in model.network.modules()
+        if isinstance(module, nn.Linear)
+        and (module.out_features, module.in_features) == (n_outputs, tap.n_units)
+    ]
+
+
+def _proven_weight(checks: Sequence[_HeadCheck], chosen: Sequence[int]) -> np.ndarray | None:
+    proven = [check for check in checks if check.is_seen and not check.is_refuted]
+    if not proven:
+        return None
+    return proven[-1].head.weight.detach().float().cpu().numpy()[list(chosen)]
+
+
+def _reads(model: TargetModel, tap: LayerTap, few: np.ndarray) -> bool:
+    """Whether the outputs for a few images change with what a layer gives."""
+
+    def moved(module: nn.Module, args: Any, output: Any) -> Any:
+        tensor = first_tensor(output)
+        assert tensor is not None
+        ramp = torch.linspace(-1, 1, tensor.numel(), device=tensor.device).reshape(tensor.shape)
+        return _with_first(output, tensor + (ramp * (1 + tensor.abs().amax())).to(tensor.dtype))
+
+    if not len(few):
+        return False
+    with torch.inference_mode():
+        before = model.logits(model.run(to_device(few, model)))
+        with hooks_on(model, {tap.id.module: moved}):
+            after = model.logits(model.run(to_device(few, model)))
+    return before is not None and after is not None and not torch.equal(before, after)
 
 
 def _require_steady_outputs(model: TargetModel, pixels: np.ndarray) -> None:

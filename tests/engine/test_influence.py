@@ -240,6 +240,33 @@ def test_a_layer_beside_the_path_to_the_logits_has_no_influence(pixels):
     assert not only["side@mean"].gradient_activation_cu.any()
 
 
+class NoGradient(nn.Module):
+    """A frozen body, as fine-tuning recipes write it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.beside = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        with torch.no_grad():
+            feature = self.conv(x).relu().mean((2, 3))
+        self.beside(x)
+        return self.fc(feature)
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_a_layer_that_no_gradient_reaches_has_unknown_influence_and_not_none(pixels, caplog, n):
+    model = wrapped(NoGradient())
+    taps = select_layers(model, ["conv@mean", "beside@mean", "fc"])
+    result = influence(model, taps, [(pixels[:n], CLASSES[:n])])
+    assert set(result) == {"beside@mean", "fc@none"}
+    assert not result["beside@mean"].gradient_activation_cu.any()
+    assert "no influence for conv@mean: the outputs depend on it" in caplog.text
+
+
 def test_autoencoder_latents_are_left_out(pixels, tmp_path, caplog):
     model = wrapped(Net())
     save_file({"W_enc": torch.randn(4, 6)}, tmp_path / "s.safetensors")

@@ -244,6 +244,68 @@ def test_a_linear_layer_inside_a_sequence_is_a_head(tmp_path):
     assert any("taken for dropout" in notice for notice in model.steadiness.notices)
 
 
+HEADS = {
+    "in place of a sequence": lambda n: setattr(n, "classifier", nn.Linear(n.last_channel, 3)),
+    "alone in a sequence": lambda n: setattr(
+        n, "classifier", nn.Sequential(nn.Linear(n.last_channel, 3))
+    ),
+    "without a bias": lambda n: setattr(n.classifier, "1", nn.Linear(n.last_channel, 3, False)),
+    "inside of its place": lambda n: setattr(
+        n.classifier, "1", nn.Sequential(nn.Dropout(), nn.Linear(n.last_channel, 3))
+    ),
+}
+
+
+@pytest.mark.parametrize("change", HEADS)
+def test_one_linear_layer_is_a_head_wherever_recipes_put_it(change, tmp_path):
+    def changed(network):
+        HEADS[change](network)
+        return network
+
+    model = fine_tuned("torchvision/mobilenet_v2", tmp_path, changed)
+    assert any(notice.startswith("The head 'classifier") for notice in model.steadiness.notices)
+
+
+def test_a_head_kept_apart_from_its_body(tmp_path):
+    network = made(seed=3)
+    own = network.state_dict()
+    apart = {("head." if k.startswith("fc") else "backbone.") + k: v for k, v in own.items()}
+    torch.save({"meta": {}, "state_dict": apart}, tmp_path / "w.pth")
+    other = made(seed=4)
+    notices = fit_weights(other, read_checkpoint(tmp_path / "w.pth"), "w.pth")
+    assert all(torch.equal(v, own[k]) for k, v in other.state_dict().items())
+    assert notices == ["The head of w.pth is the one under 'head'."]
+    second = {f"teacher.{k}": v + 1 for k, v in own.items()}
+    body = {k: v for k, v in apart.items() if not k.startswith("head.")}
+    torch.save(body | second, tmp_path / "w.pth")  # whose head is another network's
+    fit_weights(other, read_checkpoint(tmp_path / "w.pth"), "w.pth")
+    assert torch.equal(other.conv.weight, own["conv.weight"] + 1)
+
+
+def test_a_body_without_a_head_is_said_to_be_one(tmp_path):
+    body = {k: v for k, v in made().state_dict().items() if not k.startswith("fc")}
+    torch.save(body, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"it has no head, so build the network without one"):
+        fit_weights(made(), read_checkpoint(tmp_path / "w.pt"), "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda t: (100 * t).to(torch.int8), "int8"),
+        (lambda t: t.to(torch.complex64), "complex64"),
+        (lambda t: torch.quantize_per_tensor(t, 0.01, 0, torch.qint8), "qint8"),
+        (lambda t: t > 0, "bool"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_weights_of_another_kind_do_not_go_in(change, kind, tmp_path):
+    state = made().state_dict() | {"conv.weight": change(made().conv.weight.detach())}
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=f"holds conv.weight as {kind}, and the network"):
+        fit_weights(made(), read_checkpoint(tmp_path / "w.pt"), "w.pt")
+
+
 def test_a_head_whose_middle_the_weights_do_not_tell_is_refused(tmp_path):
     def change(network):
         width = network.fc.in_features

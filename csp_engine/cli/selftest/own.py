@@ -91,7 +91,7 @@ def fine_tuned(_: World) -> str:
     """Seven outputs where the architecture has three."""
     import torch
 
-    from csp_engine.networks.loading.fitting import n_outputs_in
+    from csp_engine.networks.loading.heads import n_outputs_in
 
     tensors = {
         **network().state_dict(),

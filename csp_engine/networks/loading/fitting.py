@@ -33,17 +33,22 @@ TRAINING_ONLY = re.compile(r"^(criterion|criteria|loss|losses|loss_fn|loss_func|
 
 
 @dataclass
-class _Match:
-    """How the tensors under one prefix compare with what a network wants."""
+class Match:
+    """How the tensors under one prefix compare with what a network wants.
+
+    ``other`` is the prefix of those that the file keeps apart, such as its head.
+    """
 
     prefix: str
     tensors: dict[str, torch.Tensor]
+    other: str = ""
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
+        """Whether every tensor of the network is there with its shape."""
         return not (self.missing or self.mismatched)
 
 
@@ -84,20 +89,20 @@ def _prefixes(wanted: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> lis
     return sorted(counts, key=lambda prefix: (-counts[prefix], len(prefix)))
 
 
-def _matches(
-    wanted: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
-) -> list[_Match]:
+def matches(wanted: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> list[Match]:
     """The file's tensors under each prefix that names of the network have there."""
     ties = _ties(wanted)
     found = []
-    for prefix in _prefixes(list(wanted), tensors):
+    prefixes = _prefixes(list(wanted), tensors)
+    for prefix in prefixes:
         under = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
         for name in wanted:
             if name not in under:
                 twin = next((n for n in ties.get(name, ()) if n in under), None)
                 if twin is not None:
                     under[name] = under[twin]
-        match = _Match(prefix, under)
+        match = Match(prefix, under)
+        _add_head_kept_apart(match, wanted, tensors, prefixes)
         match.missing = [k for k in wanted if k not in under and not MAY_LACK.search(k)]
         match.mismatched = [k for k in wanted if k in under and under[k].shape != wanted[k].shape]
         match.unexpected = [k for k in under if k not in wanted and not COUNTER.search(k)]
@@ -105,7 +110,27 @@ def _matches(
     return found
 
 
-def _named(
+def _add_head_kept_apart(
+    match: Match,
+    wanted: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
+    prefixes: Sequence[str],
+) -> None:
+    """Some trainers save a body under one prefix and its last layer under another."""
+    lacking = [name for name in wanted if name not in match.tensors and not MAY_LACK.search(name)]
+    if not lacking or len(lacking) == len(wanted):
+        return
+    apart = []
+    for prefix in prefixes:
+        held = {k[len(prefix) :] for k in tensors if k.startswith(prefix)} & set(wanted)
+        if held == set(lacking):  # and no more: a second whole network is no head
+            apart.append(prefix)
+    if len(apart) == 1 and len({name.rpartition(".")[0] for name in lacking}) == 1:
+        match.other = apart[0]
+        match.tensors |= {name: tensors[match.other + name] for name in lacking}
+
+
+def named(
     network: nn.Module, tensors: Mapping[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
     """Both sides without wrappers' parts in their names, and the network's full names."""
@@ -140,11 +165,11 @@ def fit_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], source:
         InputError: keys are missing, unexpected or of another shape, or two different sets of
             weights fit.
     """
-    wanted, given, full = _named(network, tensors)
-    matches = _matches(wanted, given)
-    whole = [m for m in matches if m.is_whole]
+    wanted, given, full = named(network, tensors)
+    found = matches(wanted, given)
+    whole = [m for m in found if m.is_whole]
     if not whole:
-        raise InputError(_misfit(network, wanted, given, matches, source))
+        raise InputError(_misfit(network, wanted, given, found, source))
     chosen, notices = _one_of(whole, wanted, source)
     others = [m.prefix for m in whole if m is not chosen and m.prefix]
     strange = [
@@ -156,11 +181,15 @@ def fit_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], source:
     if strange:
         chosen.unexpected = strange
         raise InputError(_misfit(network, wanted, given, [chosen], source))
+    _refuse_other_kinds(wanted, chosen, source)
+    if chosen.other:
+        notices.append(f"The head of {source} is the one under {chosen.other.rstrip('.')!r}.")
+    taken = {chosen.prefix + name for name in wanted} | {chosen.other + name for name in wanted}
     left = sorted(
         {
             key.split(".")[0] if "." in key else key
             for key in given
-            if not (key.startswith(chosen.prefix) and key[len(chosen.prefix) :] in wanted)
+            if key not in taken
             and not COUNTER.search(key)
             and not any(key.startswith(other) for other in others)
         }
@@ -173,8 +202,8 @@ def fit_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], source:
 
 
 def _one_of(
-    whole: Sequence[_Match], wanted: Mapping[str, torch.Tensor], source: str
-) -> tuple[_Match, list[str]]:
+    whole: Sequence[Match], wanted: Mapping[str, torch.Tensor], source: str
+) -> tuple[Match, list[str]]:
     """The one set of weights to take: the only one, or the plain one beside averaged copies."""
     different = [whole[0]]
     for match in whole[1:]:
@@ -196,7 +225,7 @@ def _one_of(
     ]
 
 
-def _is_same(one: _Match, other: _Match, wanted: Mapping[str, torch.Tensor]) -> bool:
+def _is_same(one: Match, other: Match, wanted: Mapping[str, torch.Tensor]) -> bool:
     return all(
         torch.equal(one.tensors[name], other.tensors[name])
         for name in wanted
@@ -212,13 +241,13 @@ def _misfit(
     network: nn.Module,
     wanted: Mapping[str, torch.Tensor],
     given: Mapping[str, torch.Tensor],
-    matches: Sequence[_Match],
+    matches: Sequence[Match],
     source: str,
 ) -> str:
     name = type(network).__name__
     if not matches:
         lacking = [k for k in wanted if not MAY_LACK.search(k)]
-        matches = [_Match("", dict(given), lacking, list(given))]
+        matches = [Match("", dict(given), missing=lacking, unexpected=list(given))]
     best = min(matches, key=lambda m: len(m.missing) + len(m.mismatched) + len(m.unexpected))
     tensors = best.tensors
 
@@ -240,6 +269,11 @@ def _misfit(
     if best.mismatched and not best.missing and not best.unexpected:
         if set(best.mismatched) <= heads:
             hint = f"give n_classes={tensors[last].shape[0]} if only the number of classes differs"
+    elif not best.unexpected and not best.mismatched and _lacks_head(network, best):
+        hint = (
+            "it has no head, so build the network without one in Python (torch.nn.Identity in its "
+            "place) and name it as python:module:function"
+        )
     elif _is_long_head(best):
         hint = (
             "its head has several layers, and what stands between them is not in the weights, so "
@@ -249,62 +283,29 @@ def _misfit(
     return f"{source} does not fit {name}{where}: {', '.join(parts)}; {hint}."
 
 
-def _is_long_head(match: _Match) -> bool:
+def _refuse_other_kinds(wanted: Mapping[str, torch.Tensor], match: Match, source: str) -> None:
+    """Whole numbers copied into weights would be taken for their values, without a word."""
+    for name, tensor in match.tensors.items():
+        here = wanted.get(name)
+        if here is None or not here.is_floating_point():
+            continue
+        if tensor.is_quantized or not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(
+                f"{source} holds {name} as {kind}, and the network computes with it as a float; "
+                "save the weights as they were before they were quantised or converted."
+            )
+
+
+def _lacks_head(network: nn.Module, match: Match) -> bool:
+    """Whether all that is missing is the last linear layer."""
+    linear = [name for name, m in network.named_modules() if isinstance(m, nn.Linear)]
+    paths = {key.rpartition(".")[0] for key in match.missing}
+    return len(paths) == 1 and bool(linear) and linear[-1].endswith(next(iter(paths)))
+
+
+def _is_long_head(match: Match) -> bool:
     """Whether what is too much are linear layers of a longer head."""
     numbered = [re.fullmatch(r"(.+)\.\d+\.(weight|bias)", key) for key in match.unexpected]
     heads = {found.group(1) for found in numbered if found}
     return bool(numbered) and all(numbered) and len(heads) == 1
-
-
-# --- what the weights tell of the head ------------------------------------------------------------
-
-
-def n_outputs_in(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> int | None:
-    """How many outputs a checkpoint of this architecture has, where that is all that differs."""
-    wanted, given, _ = _named(network, tensors)
-    for match in _matches(wanted, given):
-        if match.missing or not match.mismatched:
-            continue
-        pairs = [(match.tensors[k].shape, wanted[k].shape) for k in match.mismatched]
-        if any(len(a) != len(b) or not len(a) or a[1:] != b[1:] for a, b in pairs):
-            continue
-        sizes = {(a[0], b[0]) for a, b in pairs}
-        if len(sizes) == 1:
-            return sizes.pop()[0]
-    return None
-
-
-def take_head(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """Give a network the head of its checkpoint: one linear layer inside a sequence.
-
-    Fine-tuning recipes put ``Sequential(Dropout, Linear)`` where the architecture has a linear
-    layer. Dropout has no weights and does nothing in evaluation.
-    """
-    wanted, given, full = _named(network, tensors)
-    for match in _matches(wanted, given):
-        heads = {key.rpartition(".")[0] for key in match.missing}
-        if len(heads) != 1 or match.mismatched:
-            continue
-        head = heads.pop()
-        places = {
-            found.group(1)
-            for key in match.unexpected
-            if (found := re.fullmatch(re.escape(head) + r"\.(\d+)\.(?:weight|bias)", key))
-        }
-        if len(places) != 1 or full.get(f"{head}.weight", "") == "":
-            continue
-        place = places.pop()
-        weight = match.tensors.get(f"{head}.{place}.weight")
-        path = full[f"{head}.weight"].removesuffix(".weight")
-        old = network.get_submodule(path)
-        if weight is None or weight.ndim != 2 or not isinstance(old, nn.Linear):
-            continue
-        if weight.shape[1] != old.in_features:
-            continue
-        has_bias = f"{head}.{place}.bias" in match.tensors
-        layers: list[nn.Module] = [nn.Identity() for _ in range(int(place))]
-        layers.append(nn.Linear(weight.shape[1], weight.shape[0], bias=has_bias))
-        network.set_submodule(path, nn.Sequential(*layers))
-        before = "; what stands before it has no weights and is taken for dropout"
-        return [f"The head {head!r} is a linear layer at place {place}{before}."]
-    return []

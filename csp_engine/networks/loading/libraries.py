@@ -25,7 +25,8 @@ from csp_engine.networks.loading.checkpoints import (
     read_checkpoint,
     short_reason,
 )
-from csp_engine.networks.loading.fitting import fit_weights, n_outputs_in, take_head
+from csp_engine.networks.loading.fitting import fit_weights
+from csp_engine.networks.loading.heads import n_outputs_in, take_head
 from csp_engine.networks.loading.preprocessing import (
     Preprocess,
     pixel_recipe,

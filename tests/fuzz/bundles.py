@@ -1,14 +1,16 @@
 """Mutates a small bundle by a seed and tries every way to read it: nothing may be silently wrong.
 
     python -m tests.fuzz.bundles --n 10000 --seed 0
+    python -m tests.fuzz.bundles --first 1234 --n 1 --seed 0
 
-Each case copies a toy bundle, changes its manifest or one or two of its files, redoes the hashes in
-half of the cases, and then opens it and runs what people run. What each gives is compared with the
-same of the undamaged bundle. Counted are tracebacks (any exception that is no ``CspError``), deaths
-of the process, hangs, and *wrong*: results that differ without an error. Where hashes were redone
-the bundle says of itself that it is whole, so results that differ are looked up in ``verify``:
-those that it tells of are counted as *forged, told by verify*, the others as *forged, told by
-nobody*: nothing else in the bundle determines them, such as the text of a label.
+The second line tries one of these again. Each case copies a toy bundle, changes its manifest or
+one or two of its files, redoes the hashes in half of the cases, and then opens it and runs what
+people run. What each gives is compared with the same of the undamaged bundle. Counted are
+tracebacks (any exception that is no ``CspError``), deaths of the process, hangs, and *wrong*:
+results that differ without an error. Where hashes were redone the bundle says of itself that it is
+whole, so results that differ are looked up in ``verify``: those that it tells of are counted as
+*forged, told by verify*, the others as *forged, told by nobody*: nothing else in the bundle
+determines them, such as the text of a label.
 """
 
 from __future__ import annotations
@@ -361,16 +363,16 @@ def _chunk(whole: Path, truth: dict[str, str], seed: int, numbers: range, out: A
     out.join_thread()
 
 
-def fuzz(n: int, seed: int, chunk: int = 100) -> tuple[Counter[str], list[str]]:
+def fuzz(n: int, seed: int, first: int = 0, chunk: int = 100) -> tuple[Counter[str], list[str]]:
     """Run many cases in processes of their own, so that one that dies is counted."""
     counts: Counter[str] = Counter()
     examples: list[str] = []
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory(prefix="csp-fuzz-") as folder:
         whole, truth = make_world(Path(folder))
-        start = 0
-        while start < n:
-            numbers = range(start, min(n, start + chunk))
+        start, stop = first, first + n
+        while start < stop:
+            numbers = range(start, min(stop, start + chunk))
             results = context.Queue()
             worker = context.Process(target=_chunk, args=(whole, truth, seed, numbers, results))
             worker.start()
@@ -380,7 +382,7 @@ def fuzz(n: int, seed: int, chunk: int = 100) -> tuple[Counter[str], list[str]]:
                 counts["death"] += 1
                 examples.append(f"death: case {start}")
                 start += 1
-            sys.stderr.write(f"{start}/{n} {dict(counts)}\n")
+            sys.stderr.write(f"{start}/{stop} {dict(counts)}\n")
     return counts, examples
 
 
@@ -410,8 +412,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="case to begin with")
     options = parser.parse_args()
-    counts, examples = fuzz(options.n, options.seed)
+    counts, examples = fuzz(options.n, options.seed, options.first)
     for line in examples:
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(json.dumps(dict(sorted(counts.items())), indent=1) + "\n")

@@ -184,8 +184,8 @@ NEURONS = StageKind(
                   "weakest band first"),
         StageFile("stratified_activation.npy", "float32", "u s", "their activations"),
         StageFile("stratum.npy", "int32", "s", "band of each column, 0 the weakest"),
-        StageFile("random_image.npy", "int32", "u s", "images drawn at random"),
-        StageFile("random_activation.npy", "float32", "u s", "their activations"),
+        StageFile("random_image.npy", "int32", "u m", "images drawn at random"),
+        StageFile("random_activation.npy", "float32", "u m", "their activations"),
         StageFile("quantile.npy", "float32", "u q", "activation quantiles; levels in the facts"),
         StageFile("histogram.npy", "int32", "u b", "counts in equal bins from the unit's min to "
                   "its max"),

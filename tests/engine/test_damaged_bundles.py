@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from csp_engine.bundle import Bundle, copy_slim, verify
+from csp_engine.bundle import Bundle, copy_slim, kinds, verify
 from csp_engine.bundle.checks.later import settle
 from csp_engine.cli import main
 from csp_engine.errors import BundleError, CspError
@@ -517,3 +517,33 @@ def test_a_slim_copy_stays_in_its_place(path: Path, tmp_path: Path) -> None:
 def test_a_bundle_needs_a_name(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(CspError, match="no name before the dot"):
         build(toys.request(whole.parent, tmp_path / ".csp"))
+
+
+def _arrays_of_each_kind(path: Path) -> list[tuple[str, str, int]]:
+    """One stage of each kind with its arrays, and their axes."""
+    stages = body_of(path)["stages"]
+    first = {kinds.stage_kind(stage): stage for stage in reversed(stages)}
+    return [
+        (stage, file.removesuffix(".npy"), axis)
+        for stage in first.values()
+        for file, entry in stages[stage]["files"].items()
+        for axis in range(len(entry.get("shape") or ()))
+        if axis or len(entry["shape"]) == 1  # rows are units or images, which others count
+    ]
+
+
+def test_an_array_that_is_a_column_short_is_told(whole: Path, tmp_path: Path) -> None:
+    """Whatever the array and the axis: by opening, by reading, or at least by verify."""
+    silent = []
+    for stage, name, axis in _arrays_of_each_kind(whole):
+        path = Path(shutil.copytree(whole, tmp_path / "b.csp"))
+        change_array(path, stage, name, lambda values, axis=axis: np.delete(values, -1, axis))
+        try:
+            bundle = Bundle.open(path)
+            read_all(bundle)
+            if not verify(bundle):
+                silent.append(f"{name} of {stage}, axis {axis}")
+        except BundleError:
+            pass
+        shutil.rmtree(path)
+    assert not silent

@@ -82,6 +82,11 @@ def fault_of_array(
         return f"counts {part.min()} to {part.max()} where {n_places} have place"
     if name in _NEVER_NEGATIVE and part.min() < 0:
         return f"counts {part.min()}"
+    if name == "histogram" and kind == kinds.NEURONS.prefix and part.ndim == 2:
+        n_images = files.fact(stage, "n_images")
+        counted = part.sum(axis=1, dtype=np.int64)
+        if (counted != n_images).any():
+            return f"counts {counted[counted != n_images][0]} of {n_images} images"
     if part.dtype.kind != "f":
         return ""
     must_be = name in _FINITE or (name in _SCORES and not files.stage(stage).params.get("imported"))

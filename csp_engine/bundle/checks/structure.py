@@ -235,11 +235,28 @@ def require_shapes(stages: Mapping[str, Any]) -> None:
             neurons = stages.get(kinds.NEURONS.name(*kind.parts(name)[:2]))
             if neurons is not None and "n_units" in neurons.facts:
                 known["u"] = neurons.facts["n_units"]
+        known |= _own_sizes(kind, record, stages)
         for file in kind.files:
             entry = record.files.get(file.name)
             if entry is None or not file.name.endswith(".npy"):
                 continue
             _require_shape(known, f"{file.name} of stage {name[:80]}", file, entry)
+
+
+def _own_sizes(kind: kinds.StageKind, record: Any, stages: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes that follow from a stage's own facts and parameters."""
+    if kind is kinds.PROJECTION:
+        return {"x": 2}
+    levels = record.facts.get("quantile_levels")
+    if kind is kinds.NEURONS and isinstance(levels, list):
+        return {"q": len(levels)}
+    n_score = record.params.get("n_score")
+    if kind is kinds.AUDIT and isinstance(n_score, int):
+        for needed in record.needs:
+            ranked = stages[needed].files.get("exemplar_image.npy") if needed in stages else None
+            if ranked is not None and ranked.shape is not None and len(ranked.shape) == 2:
+                return {"k": min(n_score, ranked.shape[1])}
+    return {}
 
 
 def _everywhere(stages: Mapping[str, Any]) -> dict[str, int]:
@@ -265,8 +282,6 @@ def _require_shape(known: dict[str, int], what: str, file: kinds.StageFile, entr
     if entry.shape is None or len(entry.shape) != len(letters):
         raise Malformed(f"gives {what} the shape {entry.shape} instead of ({file.axes})")
     for letter, size in zip(letters, entry.shape, strict=True):
-        if letter == "s":
-            continue  # samples by band and at random are as many as there are of each
         name, _, more = letter.partition("+")
         wanted = known.setdefault(name, size - int(more or 0)) + int(more or 0)
         if size != wanted:

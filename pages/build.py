@@ -30,7 +30,7 @@ def main() -> None:
         show(
             "<p class='csp-lead'>A build takes your images and a model and shows what excites each "
             "neuron, which look-alikes do not, and which labels fit. It keeps running when this "
-            "page is closed, and a stopped build continues where it was.</p>"
+            "page is closed, and a stopped build can continue where it left off.</p>"
         )
         earlier()
         build_form.draw()

@@ -159,8 +159,8 @@ def sheet(bundle: Bundle, model: str) -> None:
     if picture is None:
         return
     n_rows = bundle.fact(kinds.SEEN.name(model), "n_rows")
-    rows = f"above, images of the probe set; below them, what {model} gets of each"
-    rows += "; in the last row, what the encoder gets" if n_rows == 3 else ""
+    rows = f"above, images of the probe set; below them, what {model} sees of each"
+    rows += "; in the last row, what the encoder sees" if n_rows == 3 else ""
     source = base64.b64encode(picture).decode()
     show(
         f"<figure class='csp-seen'><img src='data:image/webp;base64,{source}' "

@@ -299,7 +299,7 @@ def refuse_strangers(path: Path) -> None:
         return
     if not path.is_dir():
         raise InputError(
-            f"Cannot write to {path}, which is no folder; choose another output folder."
+            f"Cannot write to {path}, which is not a folder; choose another output folder."
         )
     strangers = [p.name for p in path.iterdir() if p.name[0] != "." and not _is_ours(p)]
     if strangers:

@@ -61,8 +61,8 @@ def reviews(
 
     if head is not None and not (verify and re.fullmatch(r"[0-9a-f]{64}", head)):
         raise InputError(
-            f"--head {head!r:.80} is no hash of an entry; copy the 64 characters that --verify "
-            "printed, and give --verify too."
+            f"--head {head!r:.80} is not the hash of an entry; copy the 64 characters that "
+            "--verify printed, and give --verify too."
         )
     opened = Bundle.open(bundle)
     place = place_for(bundle)

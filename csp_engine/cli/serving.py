@@ -213,7 +213,7 @@ def _free_port(host: str, first: int) -> int:
 
 def _no_address(host: str) -> InputError:
     return InputError(
-        f"--host {host!r:.80} is no address of this machine; give one such as 127.0.0.1, or "
+        f"--host {host!r:.80} is not an address of this machine; give one such as 127.0.0.1, or "
         "0.0.0.0 for all of them."
     )
 

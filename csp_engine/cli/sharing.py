@@ -142,7 +142,9 @@ def _lines(text: str) -> list[str]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no text file of neurons ({type(error).__name__}).") from None
+        raise InputError(
+            f"{path} is not a text file of neurons ({type(error).__name__})."
+        ) from None
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -129,8 +129,8 @@ class PrecomputedEncoder:
                 lines = given_bytes(names).decode("utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(
-                    f"{names} is no text file of names ({type(error).__name__}); write one name a "
-                    "line, in UTF-8."
+                    f"{names} is not a text file of names ({type(error).__name__}); write one name "
+                    "per line, in UTF-8."
                 ) from None
             names = [line.strip() for line in lines if line.strip()]
         try:

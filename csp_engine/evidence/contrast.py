@@ -355,8 +355,8 @@ def _parse_threshold(rule: str) -> tuple[str, float]:
     ):
         return kind, amount
     raise InputError(
-        f"{rule!r} is no threshold for quiet images; use 'mean', 'quantile:Q' with Q between 0 and "
-        "1, or 'max:F' with F above 0 and up to 1, such as quantile:0.25."
+        f"{rule!r} is not a threshold for quiet images; use 'mean', 'quantile:Q' with Q between 0 "
+        "and 1, or 'max:F' with F above 0 and up to 1, such as quantile:0.25."
     )
 
 

@@ -215,7 +215,7 @@ def _read_samples(
     missing = [c for c in CSV_COLUMNS if c not in rows.columns]
     if missing:
         raise InputError(
-            f"{path.name} lacks the columns {', '.join(missing)}; it is no NeuroLens table."
+            f"{path.name} lacks the columns {', '.join(missing)}; it is not a NeuroLens table."
         )
     if rows.empty or set(rows["sample_type"]) != {kind}:
         raise InputError(

@@ -309,7 +309,7 @@ class BuildOrder:
     def _check_device(self, folder: Path, name: str) -> None:
         for device in read_devices(self.device) if self.device else ():
             if not DEVICE.fullmatch(device):
-                raise InputError(f"{device!r} is no device; write cpu, cuda, cuda:1 or mps.")
+                raise InputError(f"{device!r} is not a device; write cpu, cuda, cuda:1 or mps.")
 
     def _check_recipe(self) -> None:
         values = {} if self.gamma is None else {"gamma": self.gamma}

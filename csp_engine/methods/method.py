@@ -254,8 +254,8 @@ class Method:
     def __post_init__(self) -> None:
         if self.depth and self.depth not in self.params:
             raise InputError(
-                f"Method {self.name!r} has depth {self.depth!r}, which is none of its parameters; "
-                "give it that parameter, or depth='' where it does not look at exemplars."
+                f"Method {self.name!r} has depth {self.depth!r}, which is not one of its "
+                "parameters; give it that parameter, or depth='' where it looks at no exemplars."
             )
 
     @property

@@ -75,7 +75,7 @@ def read_sae_file(path: Path) -> SaeFile:
         tensors = {}
     else:
         raise InputError(
-            f"{path.name} is no file of an autoencoder; use .safetensors or "
+            f"{path.name} is not a file of an autoencoder; use .safetensors or "
             f"{', '.join(TORCH_SUFFIXES)}."
         )
     settings = _beside(path)
@@ -124,7 +124,7 @@ def _torch(path: Path) -> tuple[dict[str, Any] | None, Mapping[Any, Any]]:
         try:
             header = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"The first line of {path.name} is no JSON ({error}).") from None
+            raise InputError(f"The first line of {path.name} is not JSON ({error}).") from None
     loaded = load_tensors(io.BytesIO(content), path.name)
     if not isinstance(loaded, Mapping):
         raise InputError(f"{path.name} holds a {type(loaded).__name__}, not a state_dict.")

@@ -91,8 +91,8 @@ def _constant(
     n_patches = n_tokens - n_prefix - n_suffix
     if len(moving) != n_patches:
         return TokenCount(
-            question=f"has {n_tokens} tokens, of which {int(still.sum())} are no patches and stand "
-            "among them"
+            question=f"has {n_tokens} tokens, of which {int(still.sum())} are not patches and "
+            "stand among them"
         )
     says = getattr(model.network, "num_prefix_tokens", None)
     if isinstance(says, int) and not isinstance(says, bool) and says != n_prefix:
@@ -173,7 +173,7 @@ def _by_grid(
     )
     if is_free or _may_be_grid(n_tokens, model.input_shape):
         return TokenCount()  # nothing that could be a token of its own
-    return TokenCount(question=f"has {n_tokens} tokens, which is no grid of patches")
+    return TokenCount(question=f"has {n_tokens} tokens, which do not make a grid of patches")
 
 
 def _may_be_grid(n_tokens: int, input_shape: tuple[int, int, int]) -> bool:
@@ -197,5 +197,5 @@ def _pooled(first: torch.Tensor | None, n_tokens: int, n_extra: int) -> TokenCou
                     return count
     return TokenCount(
         question=f"has {n_tokens} tokens, {n_extra} more than its grid of {n_tokens - n_extra}, "
-        "and which are no patches cannot be told"
+        "and which of them are not patches cannot be told"
     )

@@ -137,7 +137,7 @@ def _refuse_other_forms(names: Sequence[Name], path: Path, what: str) -> None:
         is_code = re.search(r"[{\[(]$", each.text) or re.fullmatch(r"[\]\[{}(),;]+", each.text)
         is_rule = re.fullmatch(r"\|[\s:|-]+\|", each.text)
         if is_entry or is_code or is_rule:
-            raise _no_list(path, what, f"{each.place} ({each.text[:40]!r}) is no name")
+            raise _no_list(path, what, f"{each.place} ({each.text[:40]!r}) is not a name")
 
 
 def _after(start: re.Pattern[str], name: Name, path: Path, what: str) -> str:
@@ -201,10 +201,10 @@ def _of_json(text: str, path: Path, what: str) -> list[Name]:
         try:
             held = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            raise _no_list(path, what, "it begins like JSON and is none") from None
+            raise _no_list(path, what, "it begins like JSON but is not") from None
     names = _names_in(held)
     if names is None:
-        raise _no_list(path, what, "its JSON is no list of names")
+        raise _no_list(path, what, "its JSON is not a list of names")
     return [Name(text, f"Entry {at}") for at, text in enumerate(names, start=1)]
 
 

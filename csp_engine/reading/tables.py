@@ -352,7 +352,7 @@ def _read_jsonl(path: Path) -> Table:
             held = json.loads(line)
         except ValueError as error:
             raise InputError(
-                f"Table {path.name!r} cannot be read: line {number} is no JSON ({error})."
+                f"Table {path.name!r} cannot be read: line {number} is not JSON ({error})."
             ) from None
         lines.append(number)
         rows.append(held)

@@ -104,7 +104,7 @@ def checked(reviewer: str, verdict: str, note: str) -> tuple[str, str]:
         InputError: for an unknown verdict, no reviewer, or a text that is too long.
     """
     if verdict not in (*VERDICTS, WITHDRAWN):
-        raise InputError(f"{verdict[:40]!r} is no verdict; choose one of {', '.join(VERDICTS)}.")
+        raise InputError(f"{verdict[:40]!r} is not a verdict; choose one of {', '.join(VERDICTS)}.")
     reviewer, note = cleaned(reviewer), cleaned(note)
     if not reviewer:
         raise InputError("A verdict needs the name of who gives it.")

@@ -170,7 +170,7 @@ def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
         index = bundle.index(method)
         fault = _fault_of_index(bundle, method, index, rows)
     except (RuntimeError, MemoryError, OverflowError, AttributeError):
-        fault = "is no FAISS index"
+        fault = "is not a FAISS index"
     if fault:
         raise BundleError(
             f"Bundle {bundle.name} is damaged: index.faiss of method {method} {fault}; "

@@ -219,6 +219,6 @@ def _find(source: str) -> Path:
     near = difflib.get_close_matches(source, SHIPPED, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise InputError(
-        f"There is no vocabulary {source!r}: it is no text file, and the shipped ones are "
+        f"There is no vocabulary {source!r}: it is not a text file, and the shipped ones are "
         f"{', '.join(SHIPPED)}.{hint}"
     )

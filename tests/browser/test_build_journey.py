@@ -76,7 +76,7 @@ def test_a_build_is_started_reloaded_cancelled_resumed_and_opened(workshop, open
     page.screenshot(path=SCREENSHOTS / "build-form.png", full_page=True)
 
     page.get_by_role("button", name="Start build").click()
-    going = page.get_by_text(re.compile(r"Images through model and encoder.* of 40"))
+    going = page.get_by_text(re.compile(r"Running model and encoder on the images.* of 40"))
     expect(going).to_be_visible(timeout=60_000)
     assert "job=mine" in address(page)
     page.reload()

@@ -196,7 +196,7 @@ def test_a_fraction_of_a_maximum_that_is_not_positive_calls_nothing_quiet():
 def test_unknown_rules_are_refused(rule):
     with pytest.raises(InputError, match="quantile:Q"):
         ContrastRule(threshold=rule)
-    with pytest.raises(InputError, match="no threshold for quiet images"):
+    with pytest.raises(InputError, match="not a threshold for quiet images"):
         thresholds(rows([1, 2]), rule)
 
 

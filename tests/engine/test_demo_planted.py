@@ -257,7 +257,7 @@ def test_what_cannot_be_planted_is_told(world, change, words):
 
 
 def test_a_class_needs_a_unit(world):
-    with pytest.raises(InputError, match="'acne' is no concept"):
+    with pytest.raises(InputError, match="'acne' is not a concept"):
         planted.PlantedNetwork.of(world[3], ["acne"])
 
 

@@ -217,7 +217,7 @@ def test_weights_are_compared_in_three_steps(world, demo, tmp_path):
 
 
 def test_only_a_finished_build_of_the_same_settings_can_be_compared(world, demo, tmp_path):
-    with pytest.raises(InputError, match="no work folder"):
+    with pytest.raises(InputError, match="not a work folder"):
         verifying.verify_shipped(demo, against=tmp_path)
     record = world.record
     (tmp_path / "world.json").write_text(json.dumps({**record, "settings": {"seed": 5}}))

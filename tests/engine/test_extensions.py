@@ -395,5 +395,5 @@ def test_a_command_says_in_one_sentence_what_cannot_be_added(tmp_path, text):
 
 
 def test_a_method_whose_depth_is_no_parameter_is_refused():
-    with pytest.raises(InputError, match="depth 'n_score', which is none of its parameters"):
+    with pytest.raises(InputError, match="depth 'n_score', which is not one of its parameters"):
         Method(name="deep", title="", summary="", version=1, parameters=(), score=print)

@@ -139,7 +139,7 @@ def test_the_longest_label_allowed(tmp_path):
 def test_unknown_sources_name_the_shipped_ones(tmp_path):
     with pytest.raises(InputError, match=r"general, textures, colours, dermoscopy.*mean 'colours'"):
         read_vocabulary(["colors"])
-    with pytest.raises(InputError, match="no text file"):
+    with pytest.raises(InputError, match="not a text file"):
         read_vocabulary([str(tmp_path)])
     with pytest.raises(InputError, match="No vocabulary was given"):
         read_vocabulary([])

@@ -106,7 +106,7 @@ def table(**columns):
         ({"phrases": {"red": "red", "square": ["box"], "stripe": ["stripe"]}}, "not one text"),
         ({"groups": [1, 2]}, "Groups are given for 2 images"),
         ({"planted": table(unit=[99])}, "unit 99 is not among the 12"),
-        ({"planted": table(concepts=[["violet"]])}, "'violet', which is no concept"),
+        ({"planted": table(concepts=[["violet"]])}, "'violet', which is not a concept"),
         ({"planted": {("small", LAYER): pd.DataFrame({"unit": [0]})}}, "no column 'kind'"),
         ({"planted": {("other", LAYER): pd.DataFrame()}}, "other/second@mean, activations only"),
     ],

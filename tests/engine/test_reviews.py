@@ -193,8 +193,8 @@ def test_any_text_comes_back_as_it_was(place):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"verdict": "good"}, "no verdict; choose one of valid"),
-        ({"verdict": ""}, "no verdict"),
+        ({"verdict": "good"}, "not a verdict; choose one of valid"),
+        ({"verdict": ""}, "not a verdict"),
         ({"reviewer": " \x00"}, "needs the name"),
         ({"reviewer": "x" * 201}, "longer than 200"),
         ({"note": "x" * 501}, "longer than 500"),

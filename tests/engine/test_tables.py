@@ -180,7 +180,7 @@ def test_what_cannot_be_told_is_refused_with_its_line(text, named):
         ("t.csv", b"a,b\n\0,2\n", "not a text file"),
         ("t.csv", b"a,a\n1,2\n", "two columns named 'a'"),
         ("t.csv", b"a, a \n1,2\n", "two columns named 'a'"),
-        ("t.jsonl", b'{"a": 1}\n{"a": \n', "line 2 is no JSON"),
+        ("t.jsonl", b'{"a": 1}\n{"a": \n', "line 2 is not JSON"),
         ("t.jsonl", b"[1]\n", "each row must be one JSON object"),
         ("t.json", b"[" * 100_000, "cannot be read as JSON"),
         ("t.json", b"3", "each row must be one JSON object"),

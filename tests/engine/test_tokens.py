@@ -191,7 +191,7 @@ def test_numbers_that_nothing_explains_are_asked_for():
             return self.mix(t + t.mean(1, keepdim=True))
 
     model = wrapped(Blind())
-    with pytest.raises(InputError, match=r"19 tokens, which is no grid.*--prefix-tokens N"):
+    with pytest.raises(InputError, match=r"19 tokens, which do not make a grid.*--prefix-tokens N"):
         select_layers(model, ["mix"])
     (tap,) = select_layers(model, ["mix@token_mean"], prefix_tokens=3)
     assert tap.n_prefix_tokens == 3

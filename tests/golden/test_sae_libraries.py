@@ -498,10 +498,10 @@ def test_folders_and_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="holds no autoencoder"):
         load_sae(tmp_path)
     (tmp_path / "x.npz").write_bytes(b"PK")
-    with pytest.raises(InputError, match="is no file of an autoencoder"):
+    with pytest.raises(InputError, match="is not a file of an autoencoder"):
         load_sae(tmp_path / "x.npz")
     (tmp_path / "y.pt").write_bytes(b"{no json\n1")
-    with pytest.raises(InputError, match=r"first line of y.pt is no JSON"):
+    with pytest.raises(InputError, match=r"first line of y.pt is not JSON"):
         load_sae(tmp_path / "y.pt")
     (tmp_path / "cfg.json").write_text("[1]")
     save_file({"W_enc": torch.ones(2, 3)}, tmp_path / "z.safetensors")

@@ -155,7 +155,7 @@ def test_a_running_build_shows_its_step_and_the_time_left(workshop, monkeypatch)
         at = open_page("build", job="going")
         assert not at.exception
         assert "Running" in html(at)
-        assert "so far · this step about" in html(at)
+        assert "so far · about" in html(at)
         assert "Loading the model" in html(at)
         assert "images: 7/28" in at.code[0].value
         at.button(key="cancel").click().run()

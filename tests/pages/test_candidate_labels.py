@@ -148,7 +148,7 @@ def test_labels_that_only_a_captioner_proposed_say_so(serve, tmp_path):
         source = dict(zip(bundle.labels()["text"], bundle.labels()["source"], strict=True))
         rows = [row[0] for row in table_rows(page)]
         proposed = [text for text in rows if source[text].startswith("captioner: ")]
-        found = re.search(r"on no list: (.*?)</p>", html(page))
+        found = re.search(r"not on any list: (.*?)</p>", html(page))
         assert (found is not None) == bool(proposed)
         if found is not None:
             assert re.findall("“(.*?)”", found[1]) == proposed
@@ -177,5 +177,5 @@ def test_why_a_label_scores_is_shown_pair_by_pair_and_sums_to_its_score(serve, s
 def test_why_of_no_label_is_said(serve, small_bundle):
     serve(small_bundle)
     at = open_page("neuron", layer=LAYER, unit=str(UNIT), why="<b>none")
-    assert "“&lt;b&gt;none” is no label of this bundle." in html(at)
+    assert "“&lt;b&gt;none” is not a label of this bundle." in html(at)
     assert at.selectbox(key="_why").value is None

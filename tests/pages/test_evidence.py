@@ -122,7 +122,9 @@ def test_an_image_says_what_it_is_and_how_strong(marked_bundle):
     assert facts["site"] == row["site"]
     assert facts["age"] == str(row["age"])
     assert facts["file"] == row["file"]
-    assert facts["shows"] == ("dark corner" if row["dark_corner"] else "none of what is marked")
+    assert facts["shows"] == (
+        "dark corner" if row["dark_corner"] else "none of the concepts in the table"
+    )
     below = int(np.sum(activation_n < activation_n[image]))
     assert facts["stronger than"].startswith(f"{100 * below / len(activation_n):.1f} %")
     strongest = int(np.argmax(activation_n))

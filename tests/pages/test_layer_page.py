@@ -122,9 +122,9 @@ def test_a_text_that_cancels_itself_is_a_sentence(serve, small_bundle):
         ({"sort": "nonsense"}, "column to sort by"),
         ({"only": "everything"}, "choice"),
         ({"where": "<script>:1..2"}, "&lt;script&gt;"),
-        ({"where": "clarity:a..b"}, "no range"),
-        ({"where": "unit:1..2"}, "no range"),
-        ({"where": "clarity:nan..inf"}, "no range"),
+        ({"where": "clarity:a..b"}, "is not a range"),
+        ({"where": "unit:1..2"}, "is not a range"),
+        ({"where": "clarity:nan..inf"}, "is not a range"),
     ],
 )
 def test_nonsense_is_left_out_and_named(serve, small_bundle, params, said):

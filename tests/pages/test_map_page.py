@@ -183,7 +183,7 @@ def test_inside_counts_crossings_of_a_ray(corners, at):
 def test_an_area_that_is_none_is_left_out_with_a_note(text):
     area, note = state.read_area({"area": text})
     assert area == ()
-    assert "no area" in note
+    assert "not an area" in note
 
 
 def test_an_area_comes_back_from_its_own_link():

@@ -264,7 +264,7 @@ def test_a_vector_of_another_encoder_is_refused_in_a_sentence(bundle):
     ("params", "said"),
     [
         ({"like": "small/second@mean/500"}, "no neuron “small/second@mean/500”"),
-        ({"like": "../../etc"}, "is no neuron (model/layer/unit)"),
+        ({"like": "../../etc"}, "is not a neuron (model/layer/unit)"),
         ({"like": "other/second@mean/1"}, "showing what is like small/second@mean/1"),
         ({"like": "small/secnd@mean/99"}, "showing what is like small/second@mean/11"),
         ({"image": "28"}, "no image 28 (0–27)"),

@@ -245,7 +245,7 @@ def _index(bundle: Bundle, method: str) -> Found:
         index = bundle.index(method)
         id_m = faiss.vector_to_array(index.id_map)
     except (RuntimeError, MemoryError, AttributeError) as error:
-        raise BundleError(f"index.faiss is no FAISS index ({type(error).__name__})") from None
+        raise BundleError(f"index.faiss is not a FAISS index ({type(error).__name__})") from None
     rows = bundle.index_rows(method)
     places: dict[Any, Any] = rows.groupby(["model", "layer"], sort=False).indices
     named = {(model, layer) for model in bundle.model_names for layer in bundle.layers(model)}

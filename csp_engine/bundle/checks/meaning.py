@@ -93,7 +93,7 @@ def fault_of_array(
     if name in _PERCENTILES and np.isnan(part).all():
         return ""  # of a method whose scores no random image sets judge
     if must_be and not np.isfinite(part).all():
-        return "holds values that are no numbers"
+        return "holds values that are not numbers"
     if name in _SHARES and ((part < -1e-6) | (part > 1 + 1e-6)).any():
         return "holds shares outside of 0 to 1"
     if name in _UNIT_ROWS and part.ndim == 2:

@@ -158,13 +158,13 @@ def require_types(body: Mapping[str, Any]) -> None:
     for name, record in body["stages"].items():
         where = f"stage {name[:80]}"
         if not isinstance(record, dict):
-            raise Malformed(f"has a {where} that is no record")
+            raise Malformed(f"has a {where} that is not a record")
         _check(record, _RECORD, where, tuple(_RECORD))
         if not isinstance(record.get("omitted", False), bool):
             raise Malformed(f"has omitted {record['omitted']!r} in {where}")
         for which in ("needs", "inputs"):
             if not all(isinstance(value, str) for value in record[which].values()):
-                raise Malformed(f"has {which} that are no hashes in {where}")
+                raise Malformed(f"has {which} that are not hashes in {where}")
         for file, entry in record["files"].items():
             if PLAIN_NAME.fullmatch(file) is None:
                 raise Malformed(f"names a file outside of its folder, {file[:80]!r}, in {where}")

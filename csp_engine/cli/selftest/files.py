@@ -48,7 +48,7 @@ def stray_quote(world: World) -> str:
     return refused(lambda: read_table(path), "ine 3")
 
 
-@kind(TABLES, "G: a vocabulary in JSON is read, an unknown form refused")
+@kind(TABLES, "G: a vocabulary in JSON is read, an unknown form is refused")
 def vocabulary(world: World) -> str:
     """A list, and an object of lists."""
     from csp_engine.words.vocabularies import read_vocabulary
@@ -61,7 +61,7 @@ def vocabulary(world: World) -> str:
     return refused(lambda: read_vocabulary([str(bad)]))
 
 
-@kind(TABLES, "G: our own export reads back as it was")
+@kind(TABLES, "G: our own export reads back unchanged")
 def own_export(world: World) -> str:
     """Labels that begin like formulas among them."""
     import pandas as pd
@@ -94,7 +94,7 @@ def sixteen_bits(_: World) -> str:
     return require(far <= 1, f"off by {far} of 255")
 
 
-@kind(IMAGES, "H: a TIFF whose white is zero is turned round")
+@kind(IMAGES, "H: a TIFF in which white is zero is inverted")
 def white_is_zero(_: World) -> str:
     """Photometric interpretation 0, written by hand."""
     from csp_engine.probe.decoding import decode
@@ -108,14 +108,14 @@ def white_is_zero(_: World) -> str:
     return require(found == [255, 0], f"read as {found}")
 
 
-@kind(IMAGES, "H: transparency lies on white")
+@kind(IMAGES, "H: transparent images lie on white")
 def transparent(_: World) -> str:
     """A PNG that is invisible throughout."""
     found = _decoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0)), "PNG")
     return require(found.min() == 255, "white")
 
 
-@kind(IMAGES, "H: what is no image here is counted and named")
+@kind(IMAGES, "H: files that are no images are counted and named")
 def left_out(world: World) -> str:
     """Files of two other kinds beside images."""
     from csp_engine.probe.listing import read_probe_set
@@ -128,7 +128,7 @@ def left_out(world: World) -> str:
     return require(len(found) == 6 and n == 3, f"{len(found)} images, {n} files left out")
 
 
-@kind(IMAGES, "H: a damaged image is no picture")
+@kind(IMAGES, "H: a damaged image is not shown as a picture")
 def damaged(_: World) -> str:
     """A PNG cut in half."""
     from csp_engine.probe.decoding import decode

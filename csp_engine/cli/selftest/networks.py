@@ -62,7 +62,7 @@ def _built(world: World, net: nn.Module) -> Any:
     return build(world.request(world.folder / "b.csp", targets=(Target(target, taps),)))
 
 
-@kind(AREA, "B: dropout that stays on is switched off and said so")
+@kind(AREA, "B: dropout that stays on is switched off, and the build says so")
 def dropout(world: World) -> str:
     """Functional dropout with training=True."""
     said = _built(world, _Noisy()).manifest.inputs["models"]["small"].get("notices", [])
@@ -126,7 +126,7 @@ def _sae(world: World, **settings: Any) -> Any:
     return tensors, load_sae(world.folder / "sae.pt")
 
 
-@kind(AREA, "D: autoencoder codes follow its own rule")
+@kind(AREA, "D: autoencoder latents follow the library's own rule")
 def codes(world: World) -> str:
     """Top-k, against a sort."""
     tensors, sae = _sae(world, k=3, activation="topk")
@@ -146,7 +146,7 @@ def unknown_setting(world: World) -> str:
     return refused(lambda: _sae(world, k=3, activation="topk", sparkle=2), "sparkle")
 
 
-@kind(AREA, "E: checkpoints as trainers save them")
+@kind(AREA, "E: checkpoints are read as trainers save them")
 def trainers(world: World) -> str:
     """A prefix, a nesting, a counter, a criterion beside the network, an averaged copy."""
     from csp_engine.networks.loading.checkpoints import read_checkpoint
@@ -188,7 +188,7 @@ def logits(_: World) -> str:
     return require(found is not None and torch.equal(found, out[1]["logits"]), "the 3 of 8 columns")
 
 
-@kind(AREA, "F: class names with a byte order mark, and too few of them")
+@kind(AREA, "F: class names: a byte order mark is ignored, too few are refused")
 def class_names(world: World) -> str:
     """A list as Windows saves it."""
     from csp_engine.networks.models import read_class_names
@@ -199,7 +199,7 @@ def class_names(world: World) -> str:
     return refused(lambda: read_class_names(path, 4), "3 class names for 4 outputs")
 
 
-@kind(AREA, "J: a scripted network is refused with the remedy")
+@kind(AREA, "J: a scripted network is refused, with the remedy")
 def scripted(_: World) -> str:
     """TorchScript, whose layers cannot be listened to."""
     traced = torch.jit.trace(network().eval(), torch.zeros(1, 3, 32, 32))

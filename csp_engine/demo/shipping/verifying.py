@@ -234,7 +234,7 @@ def _finished(folder: Path, settings: Mapping[str, Any]) -> Path:
         parts = record["parts"]
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
-            f"{folder} is no work folder of 'csp demo build' ({RECORD} cannot be read)."
+            f"{folder} is not a work folder of 'csp demo build' ({RECORD} cannot be read)."
         ) from None
     if not is_same:
         raise InputError(f"{folder} was made with other settings than the shipped demo.")

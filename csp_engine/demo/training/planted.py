@@ -212,7 +212,7 @@ class PlantedNetwork(nn.Module):
         }
         missing = [name for name in class_names if name not in own]
         if missing:
-            raise InputError(f"Class {missing[0]!r} is no concept, so no planted unit tells it.")
+            raise InputError(f"Class {missing[0]!r} is not a concept, so no planted unit tells it.")
         n_images, n_units = planted.value_nu.shape
         network = cls(n_images, planted.fingerprint_nf.shape[1], n_units, len(class_names))
         weight = torch.zeros(len(class_names), n_units)

@@ -45,7 +45,7 @@ def from_open_clip(
         MissingModelError: weights would have to be downloaded and cannot be.
     """
     if n_classes is not None:
-        raise InputError(f"open_clip/{rest} is no classifier; leave n_classes out.")
+        raise InputError(f"open_clip/{rest} is not a classifier; leave n_classes out.")
     folder = Path(rest).expanduser()
     if folder.is_dir():
         config = _config(folder)
@@ -126,7 +126,7 @@ def _tower(settings: Any, rest: str) -> nn.Module:
         )
     name = vision.get("timm_model_name")
     if name is not None and not re.fullmatch(r"[\w.]+", str(name)):
-        raise InputError(f"open_clip/{rest} names the timm model {name!r}, which is none.")
+        raise InputError(f"open_clip/{rest} names the timm model {name!r}, which does not exist.")
     taken: dict[str, Any] = {**vision, "timm_model_pretrained": False}
     try:
         return _build_vision_tower(

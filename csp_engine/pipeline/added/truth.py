@@ -206,7 +206,7 @@ def _planted(table: pd.DataFrame, n_units: int, names: Sequence[str]) -> pd.Data
             raise InputError(f"Planted unit {unit} is not among the {n_units} of the layer.")
         unknown = [concept for concept in concepts if concept not in names]
         if unknown:
-            raise InputError(f"Planted unit {unit} names {unknown[0]!r}, which is no concept.")
+            raise InputError(f"Planted unit {unit} names {unknown[0]!r}, which is not a concept.")
         columns["planted"][unit] = formula
         columns["planted_kind"][unit] = kind
         columns["planted_concepts"][unit] = json.dumps(list(concepts), ensure_ascii=False)

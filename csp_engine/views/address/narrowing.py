@@ -80,7 +80,7 @@ def read_narrowing(
     for part in filter(None, params.get("where", "")[:1000].split(",")):
         match = re.fullmatch(rf"([a-z_]+):({_NUMBER})?\.\.({_NUMBER})?", part)
         if match is None or match[1] not in ranged:
-            notes.append(f"“{shorten(part)}” is no range of a column here, so it is left out.")
+            notes.append(f"“{shorten(part)}” is not a range of a column here, so it is left out.")
             continue
         low, high = (None if text is None else float(text) for text in match.group(2, 3))
         where[match[1]] = (low, high)
@@ -101,7 +101,7 @@ def read_area(params: Mapping[str, str]) -> tuple[tuple[int, ...], str | None]:
         corners = tuple(int(part) for part in text.split("-"))
         if len(corners) % 2 == 0 and max(corners) <= MAP_GRID:
             return corners, None
-    return (), f"“{shorten(text)}” is no area of the map, so no neurons are selected."
+    return (), f"“{shorten(text)}” is not an area of the map, so no neurons are selected."
 
 
 def area_text(area: Sequence[int]) -> str:

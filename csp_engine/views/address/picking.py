@@ -25,7 +25,7 @@ def pick_number(kind: str, asked: str | None, lowest: int, highest: int) -> tupl
     if asked is None or asked == "":
         return lowest, None
     if not re.fullmatch(r"-?[0-9]{1,30}", asked):
-        return lowest, f"“{shorten(asked)}” is no {kind} number; showing {lowest} instead."
+        return lowest, f"“{shorten(asked)}” is not a {kind} number; showing {lowest} instead."
     number = min(max(int(asked), lowest), highest)
     if number == int(asked):
         return number, None
@@ -40,7 +40,7 @@ def pick_share(
         return default, None
     if not re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,9})?", asked, re.ASCII):
         shown = "the one of this bundle" if default is None else f"{default:g}"
-        return default, f"“{shorten(asked)}” is no {kind} (0 to 1); showing {shown} instead."
+        return default, f"“{shorten(asked)}” is not a {kind} (0 to 1); showing {shown} instead."
     number = min(max(float(asked), 0.0), 1.0)
     note = f"There is no {kind} {shorten(asked)} (0 to 1); showing {number:g}."
     return round(number, 2), None if number == float(asked) else note

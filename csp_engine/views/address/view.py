@@ -131,7 +131,7 @@ def pick_neuron(asked: str, bundle: Bundle) -> tuple[str, str | None]:
     except CspError:
         return (
             "",
-            f"“{shorten(asked)}” is no neuron (model/layer/unit), so none is searched for.",
+            f"“{shorten(asked)}” is not a neuron (model/layer/unit), so it is not searched for.",
         )
     model, _ = pick("model", neuron.model, bundle.model_names)
     layer, _ = pick("layer", neuron.layer, bundle.layers(model))

@@ -33,7 +33,7 @@ def going_with(
     """
     names, methods = concept_names(bundle), scoring_methods(bundle)
     if column not in names:
-        what = f"it has {', '.join(names)}" if names else "its neurons were compared with none"
+        what = f"it has {', '.join(names)}" if names else "its neurons were not compared with any"
         raise InputError(f"Bundle {bundle.name} has no concept column {column!r}; {what}.")
     if method is not None and method not in methods:
         raise InputError(f"No layer is labelled by {method!r}; there is {', '.join(methods)}.")

@@ -125,7 +125,7 @@ def judgement(query: Query, method: str, found: Judged | None) -> Judgement:
         words = " and ".join(f"“{word}”" for word in query.unread)
         return Judgement(
             f"Cannot tell whether any neuron responds to {query.title}.",
-            f"The encoder does not know {words}, so that only the rest was searched for.",
+            f"The encoder does not know {words}, so only the rest was searched for.",
         )
     if found.best == "unsure":
         lead = f"Cannot tell whether any neuron responds to {query.title}."

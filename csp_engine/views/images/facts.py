@@ -174,7 +174,7 @@ def _facts_of(row: Mapping[str, Any], flags: frozenset[str], image: int) -> Fact
     first = [(name, str(row[name])) for name in ("class", "group", "split") if _has(row, name)]
     present = [_words(name) for name in row if name in flags and row[name] == 1]
     if flags:
-        first.append(("shows", ", ".join(present) or "none of what is marked"))
+        first.append(("shows", ", ".join(present) or "none of the concepts in the table"))
     done = OWN_COLUMNS | flags | {"class", "group", "split"}
     others = [
         (_words(name), str(row[name])) for name in row if name not in done and _has(row, name)

@@ -81,8 +81,8 @@ _DECLARED = (
         "disagreement",
         "Disagreement",
         "number",
-        "How far apart the encoder places the reliable labels of different methods at "
-        f"most, from 0 to 2; up to {1 - SAME_AT:g} they count as the same in other words.",
+        "The largest distance, for the encoder, between reliable labels of different methods, from "
+        f"0 to 2; up to {1 - SAME_AT:g} they count as the same thing in other words.",
         "disagreement",
     ),
     NeuronColumn(

@@ -47,8 +47,8 @@ def draw() -> None:
     images = choice(
         "images",
         builds.places_to_read(),
-        meaning=f"{OPTIONS['images'].hint} Paths start from {one_way(str(start))}. What lies below "
-        f"{one_way(listed(builds.allowed().folders))} may be read.",
+        meaning=f"{OPTIONS['images'].hint} Paths are relative to {one_way(str(start))}. What is "
+        f"below {one_way(listed(builds.allowed().folders))} may be read.",
     )
     model = choice("model", models)
     with st.container(key="build_layers_slot"):
@@ -209,7 +209,7 @@ def more(images: str) -> None:
 
 def or_usual(value: str) -> str:
     """A choice, where none is the usual one."""
-    return value or "as the layer is usually pooled"
+    return value or "the layer's usual pooling"
 
 
 def typed(name: str) -> None:

@@ -30,7 +30,7 @@ STEPS = {
     "hash images": "Listing images",
     "load model": "Loading the model",
     "load encoder": "Loading the encoder",
-    "images": "Images through model and encoder",
+    "images": "Running model and encoder on the images",
     "labels": "Embedding the words",
     "random image sets": "Random image sets, to compare with",
     "map": "Drawing the map",
@@ -114,7 +114,7 @@ def now(job: Job) -> None:
             text=markdown_text(f"{step(stage.name)}: {told(stage)}"),
         )
         rest = stage.seconds_left
-        left = "" if rest is None else f" · this step about {duration(rest)} more"
+        left = "" if rest is None else f" · about {duration(rest)} left in this step"
     show(f"<p class='csp-quiet'>{duration(seconds)} so far{left}</p>")
 
 

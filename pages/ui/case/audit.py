@@ -184,7 +184,7 @@ def twin(bundle: Bundle, view: View, case: Case) -> None:
                 "Influence",
                 format="%+.2f %%",
                 help=words.tooltip(
-                    f"Share of its layer's; + towards {markdown_text(case.output)}.",
+                    f"Share of its layer's influence; + is towards {markdown_text(case.output)}.",
                     "gradient × activation",
                 ),
             ),
@@ -247,7 +247,7 @@ def spurious(bundle: Bundle, view: View, layers: tuple[str, ...]) -> None:
         return
     rows = case.of_kind("spurious")
     if rows.empty:
-        lead("No influential neuron aligns with an artefact more than chance would have it.")
+        lead("No influential neuron aligns with an artefact better than chance would.")
         return
     first = min(N_SPURIOUS, len(rows))
     lead(

@@ -87,7 +87,7 @@ def accuracy_plot(tables: Mapping[str, pd.DataFrame], theme: str) -> tuple[Any, 
     )
     return (
         figure,
-        f"Share of test images classified rightly, with 95 % intervals. {'; '.join(said)}.",
+        f"Share of test images classified correctly, with 95 % intervals. {'; '.join(said)}.",
     )
 
 

@@ -144,7 +144,7 @@ def pairs(bundle: Bundle, view: View, found: Fate) -> None:
             "cosine": kinds.NumberColumn(
                 "Cosine",
                 format="%.3f",
-                help=words.tooltip("Of the two concept vectors.", "concept vector"),
+                help=words.tooltip("Cosine of the two concept vectors.", "concept vector"),
             ),
             "match_share": kinds.NumberColumn("Its influence", format="%+.2f %%"),
         },

@@ -62,7 +62,7 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
     rows = compared.rows[compared.kept(kind)]
     rows = rows.sort_values("similarity", ascending=False, kind="stable", na_position="last")
     if rows.empty:
-        st.text("No neuron is of this kind; choose another under “Show”.")
+        st.text("There is no neuron of this kind; choose another under “Show”.")
         return
     theirs = pd.DataFrame({name: rows[f"{name}_b"] for name in ("place", "unit")})
     shown = pd.DataFrame(

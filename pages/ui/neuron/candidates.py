@@ -134,7 +134,8 @@ def listed(found: CandidateLabels) -> None:
     proposed = ", ".join(f"“{plain(row.text)}”" for row in found.rows if row.is_proposed)
     if proposed:
         show(
-            f"<p class='csp-quiet'>Proposed by the {term('captioner')}, on no list: {proposed}</p>"
+            f"<p class='csp-quiet'>Proposed by the {term('captioner')}, not on any list: "
+            f"{proposed}</p>"
         )
 
 

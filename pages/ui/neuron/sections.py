@@ -33,7 +33,7 @@ def activations(bundle: Bundle, view: View) -> None:
         caption = (
             f"The {numbers.count(min(N_COLUMNS, len(columns)))} of "
             f"{numbers.count(len(columns))} columns that correlate most. The bar is the "
-            "correlation; images: how many show the concept, of those the column marks"
+            "correlation; images: how many show the concept, of those where it is known"
         )
         headings = ("column", term("AUROC"), term("Pearson correlation", "Pearson"), term("AUPRC"))
         bars = [(each.name, each.share, each.cells) for each in columns[:N_COLUMNS]]

@@ -26,7 +26,7 @@ def section(bundle: Bundle, view: View, texts: list[str], gamma: float) -> None:
     asked = st.query_params.get("why", "").strip()[:MAX_QUERY]
     label = stored_label(bundle, asked) if asked else None
     if asked and label is None:
-        show(f"<p class='csp-quiet'>“{plain(shorten(asked))}” is no label of this bundle.</p>")
+        show(f"<p class='csp-quiet'>“{plain(shorten(asked))}” is not a label of this bundle.</p>")
     text = None if label is None else str(bundle.labels()["text"].iloc[label])
     options = [*texts, *([text] if text and text not in texts else [])]
     st.session_state["_why"] = text

@@ -57,7 +57,7 @@ def summary(view: View, n_kept: int, n_all: int, is_known: bool) -> None:
     show(
         f"<p class='csp-quiet csp-left'>{count}. Each card shows the {term('AUROC')}: how well "
         "the activation alone tells probe images with the concept from those without. No label "
-        "and no encoder takes part.</p>"
+        "or encoder is involved.</p>"
     )
 
 

@@ -139,7 +139,7 @@ def images(bundle: Bundle, view: View, query: Query) -> None:
     order = np.argsort(-score_n, kind="stable")
     show(
         f"<p class='csp-quiet'>{numbers.count(len(order))} probe images by their cosine with "
-        f"{plain(query.title)}, nearest first. The encoder alone decides here, no neuron.</p>"
+        f"{plain(query.title)}, nearest first. Only the encoder decides here; no neuron does.</p>"
     )
     shown = order[window(view, len(order))].tolist()
     facts = known_facts(bundle, store.MEMO, shown)
@@ -200,6 +200,6 @@ def asked(view: View, query: Query) -> None:
         )
         show(
             (f"<p class='csp-quiet'>Averaged:</p><ul>{lines}</ul>" if lines else "")
-            + (f"<p class='csp-quiet'>Taken away:</p><ul>{minus}</ul>" if minus else "")
+            + (f"<p class='csp-quiet'>Subtracted:</p><ul>{minus}</ul>" if minus else "")
             + f"<p class='csp-quiet'>Compared by cosine with {with_what}.</p>"
         )

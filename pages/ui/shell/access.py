@@ -135,7 +135,7 @@ def visitor() -> str:
 def refusal(permission: Permission) -> str:
     """What a visitor is told who may not do something: why, and what to do about it."""
     if asks_for_sign_in():
-        return "Sign in first; this server shows nothing before."
+        return "Sign in first; until then, this server shows nothing."
     if is_read_only() and permission not in permissions.SHOWING:
         return "This server only shows bundles and verdicts."
     return (

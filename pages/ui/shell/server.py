@@ -209,7 +209,9 @@ def framing_origins() -> str:
         each for each in asked if re.fullmatch(r"https?://[A-Za-z0-9.*-]+(:[0-9]{1,5})?", each)
     ]
     for each in set(asked) - set(known):
-        log.warning("CSP_FRAME_ANCESTORS: %r is no origin such as https://wiki.example.org", each)
+        log.warning(
+            "CSP_FRAME_ANCESTORS: %r is not an origin such as https://wiki.example.org", each
+        )
     return "".join(f" {each}" for each in known)
 
 

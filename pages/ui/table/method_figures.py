@@ -30,8 +30,8 @@ def section(bundle: Bundle) -> None:
         show(claims_table(bundle))
         if figures is None:
             show(
-                "<p class='csp-quiet'>Which of them is right cannot be said here, because what "
-                f"the neurons truly respond to is not known ({term('ground truth')}).</p>"
+                "<p class='csp-quiet'>Which of them is right cannot be said here, because it "
+                f"is not known what the neurons truly respond to ({term('ground truth')}).</p>"
             )
         else:
             show(accuracy_table(figures))
@@ -64,7 +64,7 @@ def accuracy_table(figures: dict[str, Any]) -> str:
     caption = (
         f"Best label right, for the {numbers.count(figures['n_with_truth'])} neurons with a known "
         f"{term('true concept')}, {n_concepts} concepts in all.{chance} By concept: the mean over "
-        f"concepts, bounded by {numbers.count(N_RESAMPLES)} draws of concepts (seed 0)."
+        f"concepts, its interval from {numbers.count(N_RESAMPLES)} draws of concepts (seed 0)."
     )
     columns = ["method", "right", "95 % interval", "n", f"in {TOP}", "by concept", "95 % interval"]
     return bar_table(caption, columns, rows, is_markup=True)

@@ -29,6 +29,7 @@ from csp_engine.networks.models import target_model
 from csp_engine.networks.steadiness import quieten
 from csp_engine.pipeline import Target
 from csp_engine.pipeline.spreading import AHEAD, Station, spread
+from tests.engine.test_encoders_open_clip import save_encoder
 from tests.engine.test_encoders_transformers import save_clip, save_siglip2
 from tests.worlds import toys
 
@@ -194,10 +195,11 @@ def test_errors_are_those_of_one_device(world, tmp_path, changes):
 
 def test_tiny_encoders_of_libraries_are_copied(tmp_path):
     rng = np.random.default_rng(0)
-    for name, save in {"clip": save_clip, "siglip2": save_siglip2}.items():
+    makers = {"transformers": [save_clip, save_siglip2], "open_clip": [save_encoder]}
+    for kind, save in [(kind, save) for kind, all_ in makers.items() for save in all_]:
         torch.manual_seed(0)
-        save(tmp_path / name)
-        encoder: Any = load_encoder(f"transformers/{tmp_path / name}")
+        save(tmp_path / save.__name__)
+        encoder: Any = load_encoder(f"{kind}/{tmp_path / save.__name__}")
         twin = encoder.on("cpu")
         images = [Image.fromarray(rng.integers(0, 255, (40, 50, 3), np.uint8)) for _ in range(3)]
         pixels = np.stack([encoder.preprocess(image) for image in images])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -251,6 +252,6 @@ def _report(bundle: Bundle, as_json: bool) -> None:
             *unused,
             texts,
             f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
-            f"Browse it with: csp serve {bundle.path}",
+            f"Browse it with: csp serve {quote(str(bundle.path))}",
         ]
     )

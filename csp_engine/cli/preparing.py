@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,7 +47,7 @@ def isic2017(
     table = isic2017_table(folder, labels or [])
     write_whole(out, csv_text(table))
     summary = _summary(table)
-    root = "" if out.parent.resolve() == folder.resolve() else f" --image-root {folder}"
+    root = "" if out.parent.resolve() == folder.resolve() else f" --image-root {quote(str(folder))}"
     if as_json:
         write_json({"table": str(out), "photographs": len(table), "columns": summary})
         return
@@ -59,7 +60,7 @@ def isic2017(
                 if "group" not in table
                 else []
             ),
-            f"Next: csp build {out}{root} --vocabulary dermoscopy --model ...",
+            f"Next: csp build {quote(str(out))}{root} --vocabulary dermoscopy --model ...",
         ]
     )
 

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,8 @@ def label_rows(
     ]
     if not parts:
         raise InputError(
-            f"Bundle {bundle.name} has no labels to export; make some with: csp label {bundle.path}"
+            f"Bundle {bundle.name} has no labels to export; "
+            f"make some with: csp label {quote(str(bundle.path))}"
         )
     return pd.concat(parts, ignore_index=True)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import posixpath
 import tarfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,9 @@ from csp_engine.probe.contents import Packed, Shard
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import as_shown, said_by_folders
 
+logger = logging.getLogger(__name__)
+
+_Place = tuple[str, int, int]
 _MOST_TEXT = 1 << 20
 _TEXTS = {"cls": "class", "txt": "text", "caption": "text"}
 
@@ -36,6 +40,7 @@ def packed_tars(shards: Sequence[Shard]) -> Packed:
     for shard in shards:
         tar = _Tar(shard)
         images, words = tar.members()
+        images = _one_of_each_sample(shard.name, images, words)
         for name, offset, size in images:
             file = name if len(shards) == 1 else f"{posixpath.splitext(shard.name)[0]}/{name}"
             if file in places:
@@ -52,6 +57,28 @@ def packed_tars(shards: Sequence[Shard]) -> Packed:
             if column not in rows:
                 rows[column] = pd.Series(values, dtype=object)
     return Packed(files, rows, _InTars(places))
+
+
+def _one_of_each_sample(
+    archive: str, images: list[_Place], words: Mapping[str, Any]
+) -> list[_Place]:
+    """Images without the masks and the like of their samples: of x.jpg and x.seg.png the first.
+
+    Only where other members say something about a sample: elsewhere a point is part of a name.
+    """
+
+    def is_plain(name: str) -> bool:
+        return posixpath.basename(name).count(".") == 1
+
+    plain = {_stem(name) for name, _, _ in images if is_plain(name)} & set(words)
+    kept = [each for each in images if is_plain(each[0]) or _stem(each[0]) not in plain]
+    if len(kept) < len(images):
+        lost = next(name for name, _, _ in images if not is_plain(name) and _stem(name) in plain)
+        logger.warning(
+            "%s: %d further image(s) of its samples are left out (first: %s)",
+            archive, len(images) - len(kept), lost,
+        )  # fmt: skip
+    return kept
 
 
 def _stem(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -153,7 +154,8 @@ def said_by_folders(files: Sequence[str]) -> dict[str, list[str | None]]:
     may also lie one folder deeper (``cats/train``), or below one folder that holds everything
     (``images/train/cats``).
     """
-    folders = [file.split("/")[:-1] for file in files]
+    # macOS takes letters apart, and the same word is the same class wherever it was written.
+    folders = [unicodedata.normalize("NFC", file).split("/")[:-1] for file in files]
     depth = _split_depth(folders)
     if depth is None:
         said = {"class": [parts[0] if parts else None for parts in folders]}

@@ -23,6 +23,7 @@ from csp_engine.probe.beside import metadata_beside
 from csp_engine.probe.columnar import holds_images, packed_columns, saved_shards
 from csp_engine.probe.columns import choose_columns, metadata
 from csp_engine.probe.contents import Contents, Packed, expand, local_shards
+from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import LeftOut, list_folder, said_by_folders, walk_images
 from csp_engine.probe.lists import FILE, LIST_EXTENSIONS, common_root, read_list, table_of_paths
 from csp_engine.probe.paths import FolderListing, resolve_images
@@ -33,6 +34,7 @@ from csp_engine.types import Progress, silent
 
 TABLE_EXTENSIONS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 NOTHING_ASKED = MappingProxyType(dict.fromkeys(("path", "class", "split", "group")))
+_PACKED = ({".parquet"}, {".arrow"}, {".tar"})
 _N_THREADS = 4
 _BLOCK = 1024
 
@@ -187,6 +189,13 @@ def list_images(
     source = Path(source)
     if not source.exists():
         shards = expand(text)
+        if shards and all(is_image_name(path.name) for path in shards):
+            return _of_paths(table_of_paths(shards), image_root, Path(), asked)
+        if shards and {path.suffix.lower() for path in shards} not in _PACKED:
+            raise InputError(
+                f"{text!r} fits {len(shards)} files, such as {shards[0].name!r}; it must fit "
+                "images only, or Parquet files, or tar files."
+            )
         if shards:
             _require_no_root(text, image_root)
             return _of_packed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -10,10 +11,13 @@ import pandas as pd
 
 from csp_engine.errors import InputError
 from csp_engine.probe.archives import packed_tars
+from csp_engine.probe.beside import NAMES
 from csp_engine.probe.columnar import packed_columns
 from csp_engine.probe.contents import Packed, Shard
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import said_by_folders
+
+logger = logging.getLogger(__name__)
 
 
 def is_address(source: str) -> bool:
@@ -48,6 +52,13 @@ def packed_address(address: str, asked: str | None = None) -> Packed:
     by_name = dict(zip(names, found, strict=True))
     images = [name for name in names if is_image_name(name) and not _is_hidden(name)]
     if images:
+        beside = next((name for name in names if posixpath.basename(name) in NAMES), None)
+        if beside is not None:
+            logger.warning(
+                "%s at %s is not used: tables beside images are read in local folders",
+                beside,
+                address,
+            )
         rows = pd.DataFrame(index=range(len(images)))
         for column, values in said_by_folders(images).items():
             rows[column] = pd.Series(values, dtype=object)

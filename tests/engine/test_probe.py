@@ -437,6 +437,13 @@ class TestTablesOfOtherComputers:
         bare = write_table(tmp_path / "t.csv", text.replace(".jpg", ""))
         assert read_probe_set(bare).content_sha256 == probe.content_sha256
 
+    def test_a_folders_name_is_one_class_in_every_unicode_form(self, tmp_path):
+        for part, form in (("train", "NFC"), ("val", "NFD")):
+            draw(tmp_path, f"{part}/{unicodedata.normalize(form, 'Käfer')}/{part}.png")
+        table = read_probe_set(tmp_path).table
+        assert table["class"].tolist() == [unicodedata.normalize("NFC", "Käfer")] * 2
+        assert table["split"].tolist() == ["train", "val"]
+
     @pytest.mark.parametrize("listed", ["a.JPG", "a.Jpg", "a.jpg", "a"])
     def test_suffixes_in_other_letters(self, tmp_path, listed):
         draw(tmp_path, "a.jpg", "A.png", "b.JPG")

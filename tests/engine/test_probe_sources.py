@@ -425,3 +425,42 @@ def test_a_bundle_of_packed_images_equals_that_of_their_folder(tmp_path):
     assert verify(other) == []
     keys = [{name: r.key for name, r in b.manifest.stages.items()} for b in (plain, other)]
     assert keys[0] == keys[1]
+
+
+# --- what only looks like something else ---------------------------------------------------------
+
+
+def test_a_pattern_of_images_is_a_list_of_them(tmp_path):
+    for number, content in enumerate(TEN[:4]):
+        place = tmp_path / ("cat" if number % 2 else "dog")
+        place.mkdir(exist_ok=True)
+        (place / f"{number}.png").write_bytes(content)
+    holds(read_probe_set(str(tmp_path / "*" / "*.png")), [TEN[i] for i in (1, 3, 0, 2)])
+    assert read_probe_set(str(tmp_path / "*" / "*.png")).table["class"].tolist()[0] == "cat"
+    (tmp_path / "cat" / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"fits 3 files, such as '1.png'; it must fit images only"):
+        read_probe_set(str(tmp_path / "cat" / "*"))
+
+
+@pytest.mark.parametrize("has_words", [True, False])
+def test_masks_of_a_sample_are_no_images_of_their_own(tmp_path, caplog, has_words):
+    members = {"x.seg.png": TEN[1], "x.jpg": TEN[0], "y.jpg": TEN[2], "z.1.png": TEN[3]}
+    if has_words:
+        members |= {f"{stem}.cls": b"1" for stem in "xyz"}
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    files = read_probe_set(tmp_path / "s.tar").table["file"].tolist()
+    expected = ["x.jpg", "y.jpg", "z.1.png"]
+    assert files == (expected if has_words else ["x.seg.png", *expected])
+    assert ("left out (first: x.seg.png)" in caplog.text) == has_words
+
+
+def test_a_table_at_an_address_is_said_to_be_passed_over(caplog):
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/beside/0.png", TEN[0])
+    fsspec.filesystem("memory").pipe("/beside/metadata.csv", b"file_name,a\n0.png,1\n")
+    holds(read_probe_set("memory://beside"), TEN[:1])
+    assert "metadata.csv at memory://beside is not used" in caplog.text

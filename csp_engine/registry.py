@@ -11,9 +11,11 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +26,62 @@ ROOMS = ("methods", "audits", "metrics", "stages", "pages")
 """Sub-folders that an extension may have."""
 
 
+_NAME = re.compile("[a-z][a-z0-9_]*")
 T = TypeVar("T")
+
+
+def require_declared(what: str, name: str, **said: str) -> None:
+    """Refuse a declaration whose name cannot stand in files and addresses, or that says nothing.
+
+    Args:
+        what: it is, in words, such as "label method".
+        name: of it.
+        said: what people are to read, by the name of the field.
+
+    Raises:
+        InputError: naming the declaration and the field.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            f"A {what} is called {name!r}; a name is small letters, digits and '_', after a letter."
+        )
+    for field, text in said.items():
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"The {what} {name!r} has the {field} {text!r}; give it words.")
+
+
+def blamed(error: BaseException) -> InputError | None:
+    """An error that comes from an extension's file in a sentence; None for any other."""
+    folders = _named_folders()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if any(Path(frame.filename).is_relative_to(folder) for folder in folders)
+    ]
+    if not frames:
+        return None
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return InputError(
+        f"Extension {frames[-1].filename} fails in line {frames[-1].lineno} ({reason}); mend it, "
+        f"or take its folder out of {EXTENSIONS}."
+    )
+
+
+def require_shapes(
+    what: str, found: Mapping[str, Any], wanted: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuse arrays that code has given in another shape than it must; None is no array.
+
+    A shape may end early: ``(3,)`` asks for three rows of anything.
+
+    Raises:
+        InputError: naming the array, its shape and the one that it must have.
+    """
+    for name, shape in wanted.items():
+        held = getattr(found[name], "shape", None)
+        if found[name] is not None and (held is None or held[: len(shape)] != shape):
+            of = f"of shape {held}" if held is not None else "that is no array"
+            raise InputError(f"{what} gives {name} {of}; it must be of shape {shape}.")
 
 
 def extensions() -> list[Path]:
@@ -33,7 +90,7 @@ def extensions() -> list[Path]:
     Raises:
         InputError: if one does not exist, or holds no room.
     """
-    folders = [Path(part) for part in os.environ.get(EXTENSIONS, "").split(os.pathsep) if part]
+    folders = _named_folders()
     for folder in folders:
         if not any((folder / room).is_dir() for room in ROOMS):
             state = "has none of the folders" if folder.is_dir() else "does not exist; it needs"
@@ -42,6 +99,10 @@ def extensions() -> list[Path]:
                 "unset it."
             )
     return folders
+
+
+def _named_folders() -> list[Path]:
+    return [Path(part) for part in os.environ.get(EXTENSIONS, "").split(os.pathsep) if part]
 
 
 def extension_folders(room: str) -> list[Path]:
@@ -92,10 +153,16 @@ def _modules(places: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Names and files of the modules in some folders.
 
     Raises:
-        InputError: if two folders have a module of one name, since only one could be imported.
+        InputError: if a name is none that can be imported, or two folders have a module of one.
     """
     seen: dict[str, str] = {}
     for folder in places:
+        for path in sorted(Path(folder).glob("*.py")):
+            if not path.stem.isidentifier():
+                raise InputError(
+                    f"{path} cannot be imported under its name; name it with letters, digits and "
+                    "'_' only."
+                )
         for module in pkgutil.iter_modules([folder]):
             origin = str(Path(folder) / f"{module.name}.py")
             if module.ispkg:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from csp_engine.audits.statistic import Seen, Statistic
+from csp_engine.audits.statistic import Measured, Seen, Statistic
+from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import Evidence
+from csp_engine.registry import require_shapes
 from csp_engine.types import Exemplars, Progress, silent
 
 
@@ -38,16 +40,34 @@ def measure_units(
         block = evidence.block(slice(start, start + unit_block))
         seen = Seen(block, *scored_embeddings(block.exemplars, block.image_nd, n_score))
         for statistic, own in zip(statistics, found, strict=True):
-            for name, values in statistic.measure(seen).items():
-                own.setdefault(name, []).append(values)
+            for name, values in (statistic.measure(seen) or {}).items():
+                own.setdefault(name, []).append(np.asarray(values))
         progress("audit", min(start + unit_block, n_units), n_units)
     columns: dict[str, np.ndarray] = {}
     arrays: dict[str, np.ndarray] = {}
     for statistic, own in zip(statistics, found, strict=True):
         whole = statistic.across({name: np.concatenate(parts) for name, parts in own.items()})
+        _require_whole(statistic, whole, n_units)
         columns |= {name: values for name, values in whole.items() if name in statistic.columns}
         arrays |= {name: values for name, values in whole.items() if name in statistic.arrays}
     return columns, arrays
+
+
+def _require_whole(statistic: Statistic, whole: Measured, n_units: int) -> None:
+    """Refuse a statistic that leaves out something it declares, or whose rows are not the units.
+
+    Raises:
+        InputError: naming what is missing, or has another shape.
+    """
+    what = f"Statistic {statistic.name!r}"
+    declared = (*statistic.columns, *statistic.arrays)
+    if missing := [name for name in declared if name not in whole]:
+        raise InputError(
+            f"{what} gives no {missing[0]!r}; it gives {', '.join(whole) or 'nothing'}."
+        )
+    require_shapes(what, whole, dict.fromkeys(declared, (n_units,)))
+    if deep := [name for name in statistic.columns if whole[name].ndim > 1]:
+        raise InputError(f"{what} gives {deep[0]} of {whole[deep[0]].ndim} axes; a column has one.")
 
 
 def scored_embeddings(

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from csp_engine.evidence.evidence import Evidence
+from csp_engine.evidence.evidence import Evidence, require_needs
+from csp_engine.registry import require_declared
 
 Measured = Mapping[str, np.ndarray]
 """Arrays by name, one row for each unit."""
@@ -84,6 +85,10 @@ class Statistic:
     is_column: bool = True
     is_together: bool = False
     section: str = ""
+
+    def __post_init__(self) -> None:
+        require_declared("statistic", self.name, title=self.title, meaning=self.meaning)
+        require_needs(f"Statistic {self.name!r}", self.needs)
 
     @property
     def columns(self) -> tuple[str, ...]:

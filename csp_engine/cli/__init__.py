@@ -22,6 +22,7 @@ from csp_engine.cli import (
 )
 from csp_engine.errors import CspError, shortened
 from csp_engine.printable import guard_logs, one_line
+from csp_engine.registry import blamed
 
 app = typer.Typer(
     name="csp",
@@ -86,15 +87,19 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _complain(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.")
         code = 2
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if os.environ.get("CSP_DEBUG"):
             raise
+        blame = blamed(error)
+        if blame is None and isinstance(error, SystemExit):
+            raise
         first_line = (str(error).splitlines() or [""])[0]
-        _complain(
+        bug = (
             f"unexpected {type(error).__name__}: {first_line} "
             "This is a bug; run again with CSP_DEBUG=1 for the traceback and please report it."
         )
-        code = 1
+        _complain(str(blame or bug))
+        code = 2 if blame else 1
     if code == INTERRUPTED:
         _complain("interrupted; run the same command again and it continues where it stopped.")
         code = 1

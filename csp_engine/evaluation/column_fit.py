@@ -58,6 +58,6 @@ def column_fit(
         for is_known_n, own_c, columns in groups:
             judged = whole.among(is_known_n, columns)
             for metric, figure_uc in found.items():
-                figure_uc[start : start + unit_block, own_c] = metric.compute(judged)
+                figure_uc[start : start + unit_block, own_c] = metric.figures(judged)
         progress("columns", min(start + unit_block, n_units), n_units)
     return Association(found[PEARSON], found[AUROC], found[AUPRC])

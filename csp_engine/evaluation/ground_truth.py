@@ -128,7 +128,7 @@ def association(
     for units in _blocks(n_units, unit_block):
         judged = Judged(activation_un[units], columns)
         for metric, figure_uc in found.items():
-            figure_uc[units, wanted_c] = metric.compute(judged)
+            figure_uc[units, wanted_c] = metric.figures(judged)
         progress("truth", min(units.stop, n_units), n_units)
     basic = (found.pop(metric) for metric in (PEARSON, AUROC, AUPRC))
     return Association(*basic, {metric.name: figure_uc for metric, figure_uc in found.items()})

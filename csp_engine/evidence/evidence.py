@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from csp_engine.errors import InputError
 from csp_engine.types import ContrastSet, Exemplars
 
 NEEDS = {
@@ -32,8 +33,21 @@ Source = Callable[[Units], Any]
 """Gives what is needed, for the units of the layer with these numbers."""
 
 
-class UndeclaredNeedError(Exception):
+class UndeclaredNeedError(InputError):
     """A method reads what it did not declare; a mistake in the method's code."""
+
+
+def require_needs(asker: str, needs: Sequence[str]) -> None:
+    """Refuse needs that do not exist.
+
+    Raises:
+        InputError: naming the need and those that there are.
+    """
+    if isinstance(needs, str):
+        raise InputError(f"{asker} has the needs {needs!r}; write ({needs!r},), with its comma.")
+    for need in needs:
+        if need not in NEEDS:
+            raise InputError(f"{asker} needs {need!r}; what can be needed is {', '.join(NEEDS)}.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,11 +133,12 @@ class Evidence:
         self, asker: str, needs: Sequence[str], sources: Mapping[str, Source] | None = None
     ) -> Evidence:
         """The same with what an asker declared; ``sources`` say where it comes from."""
+        at_hand = self.given.sources if sources is None else sources
         given = replace(
             self.given,
             asker=asker,
             needs=tuple(needs),
-            sources=self.given.sources if sources is None else dict(sources),
+            sources={name: source for name, source in at_hand.items() if name in needs},
             kept={},
         )
         return replace(self, given=given)

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from csp_engine.errors import InputError
-from csp_engine.evidence.evidence import Evidence
+from csp_engine.evidence.evidence import Evidence, require_needs
+from csp_engine.registry import require_declared, require_shapes
 
 Params = Mapping[str, Any]
 
@@ -252,11 +253,48 @@ class Method:
     section: str = ""
 
     def __post_init__(self) -> None:
+        require_declared("label method", self.name, title=self.title, summary=self.summary)
+        require_needs(f"Label method {self.name!r}", self.needs)
+        if len(self.params) < len(self.parameters):
+            raise InputError(
+                f"Label method {self.name!r} has two parameters of one name; rename one."
+            )
         if self.depth and self.depth not in self.params:
             raise InputError(
                 f"Method {self.name!r} has depth {self.depth!r}, which is not one of its "
                 "parameters; give it that parameter, or depth='' where it looks at no exemplars."
             )
+
+    def said(self, evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Params) -> Any:
+        """What ``score`` says of a block of units: ``Scored``, or ``Written`` if it ``writes``.
+
+        Raises:
+            InputError: if it says something else.
+        """
+        what = f"Label method {self.name!r}"
+        said = self.score(evidence, label_td, params)
+        form = Written if self.writes else Scored
+        if not isinstance(said, form):
+            raise InputError(
+                f"{what} gives {type(said).__name__}; it has writes={self.writes} and must give "
+                f"{form.__name__}."
+            )
+        n, (t, d) = evidence.n_units, label_td.shape
+        if isinstance(said, Written):
+            wanted = {"vector_ud": (n, d), "percentile_u": (n,), "reliable_u": (n,)}
+            _require_labels(what, said, n)
+        else:
+            wanted = {"score_ut": (n, t), "has_label_u": (n,), "offset_u": (n,)}
+            wanted |= {"vector_ud": (n, d), "raw_vector_ud": (n, d)}
+        require_shapes(what, {name: getattr(said, name) for name in wanted}, wanted)
+        require_shapes(what, said.extra, dict.fromkeys(said.extra, (n,)))
+        if undeclared := sorted(set(said.extra) ^ set(self.stores.arrays)):
+            kept = ", ".join(self.stores.arrays) or "nothing"
+            raise InputError(
+                f"{what} must give the arrays that it stores as extra; it stores {kept}, and "
+                f"differs in {undeclared[0]}."
+            )
+        return said
 
     @property
     def params(self) -> Params:
@@ -272,6 +310,24 @@ class Method:
     def heading(self) -> str:
         """Of its section in docs/methods.md."""
         return self.section or self.name
+
+
+def _require_labels(what: str, said: Written, n_units: int) -> None:
+    """Refuse written labels that are not one list for each unit, or no texts with a score.
+
+    Raises:
+        InputError: as said.
+    """
+    if len(said.labels) != n_units:
+        raise InputError(
+            f"{what} gives labels of {len(said.labels)} units; it was given {n_units}."
+        )
+    for label in (label for labels in said.labels for label in labels):
+        if not isinstance(label.text, str) or not np.isfinite(label.score):
+            raise InputError(
+                f"{what} gives the label {label.text!r:.80} the score {label.score}; give a text, "
+                "and a number."
+            )
 
 
 def resolve_params(method: Method, params: Params) -> Params:

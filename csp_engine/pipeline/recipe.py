@@ -103,6 +103,11 @@ class Recipe:
     def method_params(self, method: str) -> dict[str, Any]:
         """The parameters of a label method: its own defaults, with this recipe's on top."""
         declared = METHODS[method]
+        if lost := [p for p in declared.parameters if p.recipe and not hasattr(self, p.recipe)]:
+            raise InputError(
+                f"Parameter {lost[0].name!r} of label method {method!r} is set by "
+                f"{lost[0].recipe!r}, which is no field of the recipe; leave its recipe out."
+            )
         own = {p.name: getattr(self, p.recipe) for p in declared.parameters if p.recipe}
         for name, value in self.parameters:
             owner, _, parameter = name.partition(".")

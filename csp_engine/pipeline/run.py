@@ -12,7 +12,7 @@ from typing import Any
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StageRecord, kinds, stage_key
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.captioners import Captioner
-from csp_engine.errors import BundleError
+from csp_engine.errors import BundleError, InputError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import Vocabulary, label_table
@@ -58,7 +58,14 @@ class Run:
         """Register a stage as part of this build and return the arguments that identify it.
 
         The version is that of its kind, which a stage of an extension brings.
+
+        Raises:
+            InputError: if it needs what is not part of this build.
         """
+        if lacking := [need for need in needs if need not in self.keys]:
+            raise InputError(
+                f"Stage {name!r} needs {lacking[0]!r}, which this build does not make."
+            )
         identity = {
             "version": kinds.KINDS[stage_kind(name)].version if version is None else version,
             "params": dict(params),

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle.kinds import KINDS, StageKind
+from csp_engine.errors import InputError
 from csp_engine.pipeline.run import Run
+from csp_engine.registry import require_declared
 
 Of = tuple[str, ...]
 """What one stage is of, such as model and layer; see ``StageKind.of``."""
@@ -47,6 +49,11 @@ def everywhere(run: Run, kind: StageKind) -> Iterable[Of]:
         ("model", "layer"): run.layers,
         ("method",): [(method,) for method in methods],
     }
+    if kind.of not in whole:
+        raise InputError(
+            f"Stage {kind.prefix!r} is of {', '.join(kind.of)}; say by places what its stages "
+            "are of, or let it be of model, layer and method."
+        )
     return whole[kind.of]
 
 
@@ -81,6 +88,9 @@ class Stage:
     require: Callable[[Run], None] = nothing_to_refuse
     when_held: Callable[[Run], None] = nothing_to_refuse
 
+    def __post_init__(self) -> None:
+        require_declared("stage", self.kind.prefix, meaning=self.kind.meaning)
+
     @property
     def name(self) -> str:
         """What names of its stages begin with."""
@@ -113,6 +123,7 @@ class Stage:
             self.when_held(run)
             return
         made = self.make(run, *of)
+        self._require_declared_files(made)
         with run.writing(name, identity, made.describe) as folder:
             for array, values in made.arrays.items():
                 folder.array(array, values)
@@ -121,3 +132,34 @@ class Stage:
             for file, write in made.files.items():
                 write(folder.path / file)
             folder.facts.update(made.facts)
+
+    def _require_declared_files(self, made: object) -> None:
+        """Refuse a stage that holds other files than its kind declares.
+
+        Label methods and statistics bring arrays of their own, so only kinds of extensions, which
+        have none, are held to their list.
+
+        Raises:
+            InputError: naming the first file.
+        """
+        if not isinstance(made, Made):
+            raise InputError(f"Stage {self.name!r} gives {type(made).__name__}; it must give Made.")
+        if self.name in KINDS:
+            return
+        held = [f"{name}.npy" for name in made.arrays]
+        held += [f"{name}.parquet" for name in made.tables] + list(made.files)
+        declared = {file.name: file.is_optional for file in self.kind.files}
+        missing = [name for name, is_optional in declared.items() if not is_optional]
+        differing = sorted(set(held) - set(declared)) + sorted(set(missing) - set(held))
+        if differing:
+            raise InputError(
+                f"Stage {self.name!r} declares {', '.join(declared) or 'no files'} and gives "
+                f"{', '.join(held) or 'none'}; they differ in {differing[0]}."
+            )
+        for file in self.kind.files:
+            values = made.arrays.get(file.name.removesuffix(".npy"))
+            if values is not None and values.dtype != file.holds:
+                raise InputError(
+                    f"Stage {self.name!r} declares {file.name} of {file.holds} and gives "
+                    f"{values.dtype}."
+                )

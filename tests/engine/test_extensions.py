@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,13 +17,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from csp_engine.bundle import Bundle, KeptScores, copy_slim
+from csp_engine import cli
+from csp_engine.audits.measuring import measure_units
+from csp_engine.audits.registered import AUDITS
+from csp_engine.audits.statistic import Statistic
+from csp_engine.bundle import Bundle, KeptScores, copy_slim, kinds
 from csp_engine.errors import BundleError, InputError
-from csp_engine.evidence.evidence import NEEDS, UndeclaredNeedError
-from csp_engine.methods import METHODS, Method, OwnLabel, Parameter, Written, label_layer
-from csp_engine.pipeline import build, given, relabel
+from csp_engine.evaluation.metrics.metric import Columns, Judged, Metric
+from csp_engine.evidence.evidence import NEEDS, UndeclaredNeedError, require_needs
+from csp_engine.methods import METHODS, Method, OwnLabel, Parameter, Scored, Written, label_layer
+from csp_engine.pipeline import build, deriving, given, relabel
 from csp_engine.pipeline.recipe import Recipe, changed, named_recipe
-from csp_engine.registry import discover
+from csp_engine.pipeline.registered import STAGES
+from csp_engine.pipeline.stage import Made, Stage
+from csp_engine.pipeline.stages.statistics import require_own_columns
+from csp_engine.registry import blamed, discover
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label
@@ -396,4 +406,231 @@ def test_a_command_says_in_one_sentence_what_cannot_be_added(tmp_path, text):
 
 def test_a_method_whose_depth_is_no_parameter_is_refused():
     with pytest.raises(InputError, match="depth 'n_score', which is not one of its parameters"):
-        Method(name="deep", title="", summary="", version=1, parameters=(), score=print)
+        Method(name="deep", title="Deep", summary="Deep.", version=1, parameters=(), score=print)
+
+
+# ---------------------------------------------------------------- what is declared wrongly
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "a/b"}, "called 'a/b'; a name is small letters"),
+        ({"name": "../b"}, "called '../b'; a name"),
+        ({"name": "My method"}, "called 'My method'; a name"),
+        ({"name": ""}, "called ''; a name"),
+        ({"title": " "}, "'reader' has the title ' '; give it words"),
+        ({"summary": ""}, "'reader' has the summary ''"),
+    ],
+)
+def test_a_name_that_can_stand_in_no_file_and_missing_words_are_refused(changes, words):
+    with pytest.raises(InputError, match=words):
+        written(("exemplars",), print, **changes)
+
+
+def test_needs_that_do_not_exist_are_refused():
+    words = "needs 'magic'; what can be needed is exemplars, contrast, activations"
+    with pytest.raises(InputError, match=words):
+        written(("magic",), print)
+    with pytest.raises(InputError, match=words):
+        Statistic(name="x", title="X", meaning="X.", measure=lambda seen: {}, needs=("magic",))
+    with pytest.raises(InputError, match=r"has the needs 'masks'; write \('masks',\)"):
+        require_needs("it", "masks")
+
+
+def test_what_is_not_declared_is_not_at_hand_either():
+    """Whoever takes the sources by hand instead of asking the evidence finds no others."""
+    rng = np.random.default_rng(0)
+    evidence = small_layers.awkward(rng, 5, 30, 6, 4, 1)
+    sources = dict.fromkeys(NEEDS, lambda units: units)
+    asked = evidence.asked_by("it", ("texts",), sources)
+    assert list(asked.given.sources) == ["texts"]
+    assert list(asked.asked_by("another", ()).given.sources) == []
+
+
+def flat(n_units, n_labels):
+    """Scores in which every label is as good as any other."""
+    return np.zeros((n_units, n_labels), np.float32)
+
+
+def all_of(n_units):
+    return np.ones(n_units, bool)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (lambda e, t, p: None, "gives NoneType; .* must give Scored"),
+        (lambda e, t, p: Written([]), "gives Written; it has writes=False and must give Scored"),
+        (lambda e, t, p: Scored(flat(2, 9), all_of(2)), r"gives score_ut of shape \(2, 9\); it"),
+        (
+            lambda e, t, p: Scored(flat(e.n_units, len(t)), all_of(e.n_units), flat(e.n_units, 2)),
+            r"gives vector_ud of shape \(\d+, 2\); it must be of shape \(\d+, 6\)",
+        ),
+        (
+            lambda e, t, p: Scored(
+                flat(e.n_units, len(t)), all_of(e.n_units), extra={"zz": all_of(e.n_units)}
+            ),
+            "stores nothing, and differs in zz",
+        ),
+        (
+            lambda e, t, p: Scored(flat(e.n_units, len(t)) * np.nan, all_of(e.n_units)),
+            "scores that are no finite numbers",
+        ),
+        (
+            lambda e, t, p: Scored(flat(e.n_units, len(t)) - np.inf, all_of(e.n_units)),
+            "scores that are no finite numbers",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_a_method_gives_wrongly_is_told_before_it_is_kept(score, words):
+    rng = np.random.default_rng(0)
+    evidence = small_layers.awkward(rng, 5, 30, 6, 4, 1)
+    null = small_layers.noise(rng, evidence.image_nd, 20)
+    method = replace(written(("exemplars",), print), writes=False, score=score)
+    with pytest.raises(InputError, match=words):
+        label_layer(method, evidence, null, np.eye(6, dtype=np.float32), {})
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([], r"gives labels of 0 units; it was given"),
+        ([[OwnLabel("x", float("nan"))]] * 99, "gives the label 'x' the score nan"),
+    ],
+)
+def test_labels_that_a_method_writes_wrongly_are_told(labels, words):
+    rng = np.random.default_rng(0)
+    evidence = small_layers.awkward(rng, 5, 30, 6, 4, 1)
+    null = small_layers.noise(rng, evidence.image_nd, 20)
+    method = replace(
+        written(("exemplars",), print), score=lambda e, t, p: Written(labels[: e.n_units])
+    )
+    with pytest.raises(InputError, match=words):
+        label_layer(method, evidence, null, np.eye(6, dtype=np.float32), {})
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        (lambda seen: None, "gives no 'mine'; it gives nothing"),
+        (lambda seen: {"other": all_of(seen.evidence.n_units)}, "gives no 'mine'; it gives other"),
+        (
+            lambda seen: {"mine": np.ones(1)},
+            r"gives mine of shape \(1,\); it must be of shape \(5,",
+        ),
+        (lambda seen: {"mine": np.ones((5, 2))}, "gives mine of 2 axes; a column has one"),
+    ],
+)
+def test_what_a_statistic_gives_wrongly_is_told(measure, words):
+    evidence = small_layers.awkward(np.random.default_rng(0), 5, 30, 6, 4, 1)
+    statistic = Statistic(name="mine", title="Mine", meaning="Mine.", measure=measure)
+    with pytest.raises(InputError, match=words):
+        measure_units([statistic], evidence)
+
+
+@pytest.mark.parametrize("name", ["mean", "clarity"])
+def test_a_statistic_of_the_name_of_another_column_is_refused(name):
+    mine = Statistic(name=name, title="Mine", meaning="Mine.", measure=lambda seen: {}, order=200)
+    with pytest.raises(InputError, match=f"'{name}' has the column '{name}', which"):
+        require_own_columns([*AUDITS.values(), mine])
+
+
+def test_a_metric_of_another_shape_is_told():
+    metric = Metric(name="mine", title="Mine", meaning="Mine.", compute=lambda judged: np.ones(3))
+    judged = Judged(np.ones((4, 9), np.float32), Columns(np.eye(9)[:, :2]))
+    with pytest.raises(InputError, match=r"'mine' gives figures of shape \(3,\); .* \(4, 2\)"):
+        metric.figures(judged)
+
+
+NUMBERS = (kinds.StageFile("number.npy", "int32", "u", "a number"),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"make": lambda run, *of: None}, "'mine' gives NoneType; it must give Made"),
+        ({"make": lambda run, *of: Made()}, "declares number.npy and gives none"),
+        (
+            {"make": lambda run, *of: Made(arrays={"other": np.ones(2, np.int32)})},
+            "gives other.npy; they differ in other.npy",
+        ),
+        (
+            {"make": lambda run, *of: Made(arrays={"number": np.ones(2)})},
+            "declares number.npy of int32 and gives float64",
+        ),
+        (
+            {"needs": lambda run, *of: ["nothing"]},
+            "needs 'nothing', which this build does not make",
+        ),
+    ],
+)
+def test_what_a_stage_gives_wrongly_is_told(tmp_path, monkeypatch, arguments, words):
+    kind = kinds.StageKind("mine", "Mine.", of=("model", "layer"), files=NUMBERS)
+    plain = {"params": lambda run, *of: {}, "needs": lambda run, *of: [], "make": print}
+    monkeypatch.setattr(deriving, "STAGES", [*STAGES, Stage(kind=kind, **plain | arguments)])
+    with pytest.raises(InputError, match=words):
+        build(toys.request(tmp_path, tmp_path / "a.csp"))
+
+
+def test_a_stage_of_something_else_says_how_its_places_are_found(tmp_path, monkeypatch):
+    kind = kinds.StageKind("mine", "Mine.", of=("planet",))
+    stage = Stage(kind=kind, params=print, needs=print, make=print)
+    monkeypatch.setattr(deriving, "STAGES", [*STAGES, stage])
+    with pytest.raises(InputError, match="'mine' is of planet; say by places"):
+        build(toys.request(tmp_path, tmp_path / "a.csp"))
+
+
+# ---------------------------------------------------------------- what fails while it runs
+
+
+def failing(folder, text):
+    """The error of a module that lies in an extension."""
+    (folder / "methods").mkdir()
+    file = folder / "methods" / "mine.py"
+    file.write_text(f"def score():\n    {text}\n")
+    try:
+        runpy.run_path(str(file))["score"]()
+    except (Exception, SystemExit) as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise ValueError('one\\ntwo')", r"ValueError: one\)"),
+        ("raise SystemExit(0)", r"SystemExit: 0\)"),
+        ("import json; json.loads('no')", r"JSONDecodeError: Expecting value.*\)"),
+    ],
+)
+def test_what_fails_in_an_extension_is_told_with_its_line(tmp_path, monkeypatch, text, reason):
+    monkeypatch.setenv("CSP_EXTENSIONS", str(tmp_path))
+    error = failing(tmp_path, text)
+    file = re.escape(str(tmp_path / "methods" / "mine.py"))
+    assert re.search(rf"Extension {file} fails in line 2 \({reason}; mend it", str(blamed(error)))
+    monkeypatch.setenv("CSP_EXTENSIONS", str(tmp_path / "another"))
+    assert blamed(error) is None
+
+
+@pytest.mark.parametrize("text", ["raise ValueError('boom')", "raise SystemExit(0)"])
+def test_a_command_blames_the_extension_and_not_itself(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.setenv("CSP_EXTENSIONS", str(tmp_path))
+    error = failing(tmp_path, text)
+
+    def stopped(*arguments, **named):
+        raise error
+
+    monkeypatch.setattr(cli, "app", stopped)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["info"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("csp: Extension ")
+    assert said.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_imported_by_its_name_is_told(room):
+    (room[1] / "my method.py").write_text("")
+    with pytest.raises(InputError, match=r"my method\.py cannot be imported under its name"):
+        found(room)

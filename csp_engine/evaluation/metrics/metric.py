@@ -10,6 +10,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int32
 
+from csp_engine.errors import InputError
+from csp_engine.registry import require_declared, require_shapes
+
 SOURCES = {
     "truth": "which images show a concept: 0 or 1",
     "prediction": "what a label predicts for each image: any number",
@@ -107,6 +110,24 @@ class Metric:
     order: int = 100
     is_always_kept: bool = False
     section: str = ""
+
+    def __post_init__(self) -> None:
+        require_declared("metric", self.name, title=self.title, meaning=self.meaning)
+        if unknown := [each for each in self.takes if each not in SOURCES]:
+            raise InputError(
+                f"Metric {self.name!r} takes {unknown[0]!r}; choose from {', '.join(SOURCES)}."
+            )
+
+    def figures(self, judged: Judged) -> Float64[np.ndarray, "b j"]:
+        """The figures of a block of units.
+
+        Raises:
+            InputError: if they are of another shape.
+        """
+        figure_bj = self.compute(judged)
+        shape = (len(judged.activation_bn), judged.columns.value_nj.shape[1])
+        require_shapes(f"Metric {self.name!r}", {"figures": figure_bj}, {"figures": shape})
+        return figure_bj
 
     @property
     def heading(self) -> str:

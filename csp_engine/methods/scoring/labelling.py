@@ -141,7 +141,7 @@ class _Layer:
 
     def said(self, evidence: Evidence) -> Any:
         """What the method says about some evidence."""
-        return self.method.score(evidence, self.label_td, self.params)
+        return self.method.said(evidence, self.label_td, self.params)
 
 
 def _scored(
@@ -186,6 +186,11 @@ def _scored(
         for rows, scored in blocks(np.flatnonzero(layer.size_u == size)):
             _take_prior(scored, prior_t)
             ranks = rank_labels(scored.score_ut, scored.has_label_u, null_scores, n_labels)
+            if not np.isfinite(ranks.score_uk).all():
+                raise InputError(
+                    f"Label method {method.name!r} gives scores that are no finite numbers; give "
+                    "units with nothing to go by has_label_u false."
+                )
             vector_ud = scored.vector_ud
             if vector_ud is None:
                 best_ud = directions(label_td[ranks.label_uk[:, 0]])

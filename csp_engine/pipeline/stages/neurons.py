@@ -19,7 +19,7 @@ from csp_engine.pipeline.stage import Made, Stage
 BLOCK_BYTES = 1 << 26
 """How much of an activation array is in memory at a time."""
 
-_UNIT_COLUMNS = (
+UNIT_COLUMNS = (
     "mean",
     "std",
     "min",
@@ -30,6 +30,7 @@ _UNIT_COLUMNS = (
     "is_constant",
     "never_positive",
 )
+"""Columns of the table of units, beside ``n_exemplars``."""
 
 
 def _params(run: Run, model: str, layer: str) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _make(run: Run, model: str, layer: str) -> Made:
         random_image, random_activation = exemplars.random_samples(
             values_un, seed=recipe.seed, first_unit=units.start
         )
-        for name in _UNIT_COLUMNS:
+        for name in UNIT_COLUMNS:
             columns.setdefault(name, []).append(getattr(statistics, f"{name}_u"))
         columns.setdefault("n_exemplars", []).append(ranked.count_u)
         for name, values in {

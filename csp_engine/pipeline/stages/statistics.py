@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,12 +12,33 @@ from csp_engine.audits.measuring import measure_units
 from csp_engine.audits.registered import AUDITS
 from csp_engine.audits.statistic import Statistic
 from csp_engine.bundle import kinds
+from csp_engine.errors import InputError
 from csp_engine.pipeline.given import layer_evidence, stages_for, what_lacks
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Of, Stage
+from csp_engine.pipeline.stages.neurons import UNIT_COLUMNS
 
 log = logging.getLogger(__name__)
 
+
+def require_own_columns(statistics: Iterable[Statistic]) -> None:
+    """Refuse statistics with a column of the name of another: both stand in one table.
+
+    Raises:
+        InputError: naming the statistic and the column.
+    """
+    taken = dict.fromkeys((*UNIT_COLUMNS, "n_exemplars"), "every neuron has")
+    for statistic in statistics:
+        for column in statistic.columns:
+            if column in taken:
+                raise InputError(
+                    f"Statistic {statistic.name!r} has the column {column!r}, which "
+                    f"{taken[column]} already; rename one of them."
+                )
+            taken[column] = f"statistic {statistic.name!r} has"
+
+
+require_own_columns(AUDITS.values())
 TOGETHER = [statistic for statistic in AUDITS.values() if statistic.is_together]
 APART = [statistic for statistic in AUDITS.values() if not statistic.is_together]
 

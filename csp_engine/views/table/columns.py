@@ -7,6 +7,7 @@ from typing import Literal
 
 from csp_engine.audits.registered import AUDITS
 from csp_engine.audits.statistic import Statistic
+from csp_engine.errors import InputError
 from csp_engine.evaluation.metrics.metric import Metric
 from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.views.controls import SAME_AT
@@ -218,6 +219,11 @@ _DECLARED = (
         is_ranged=True,
     ),
 )
+for _owner in (*_STATISTICS, *_METRICS):
+    if sum(column.name == _owner.name for column in _DECLARED) > 1:
+        raise InputError(
+            f"{_owner.title!r} has the name of another column, {_owner.name!r}; rename it."
+        )
 COLUMNS = {column.name: column for column in _DECLARED}
 """The columns by name, in the order in which tables show them."""
 

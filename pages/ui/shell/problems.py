@@ -13,6 +13,7 @@ import streamlit as st
 from csp_engine.errors import CspError
 from csp_engine.files import ROOT
 from csp_engine.http.permissions import Permission
+from csp_engine.registry import blamed
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import access, store
 
@@ -91,6 +92,11 @@ def caught() -> Generator[None]:
         yield
     except CspError as error:
         failure(error)
+    except Exception as error:
+        blame = blamed(error)
+        if blame is None:
+            raise
+        failure(blame)
 
 
 def _short(folder: Path) -> str:

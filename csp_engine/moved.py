@@ -22,6 +22,7 @@ MOVED = {
     "alignment": "audits.alignment",
     "assignment": "evidence.pairing",
     "audit": "audits.measuring audits.clarity audits.polysemanticity audits.redundancy",
+    "bundle.verify": "bundle.verifying.whole",
     "chance": "stats.query_null",
     "checkpoints": "networks.loading.checkpoints",
     "concepts": "words.concepts",
@@ -37,7 +38,7 @@ MOVED = {
     "demo.dermoscopy.lesion": "demo.simulator.lesion",
     "demo.dermoscopy.parts": "demo.shipping.parts",
     "demo.dermoscopy.photographs": "demo.simulator.photographs",
-    "demo.dermoscopy.quality": "demo.training.quality",
+    "demo.dermoscopy.quality": "demo.shipping.quality",
     "demo.dermoscopy.render": "demo.simulator.render",
     "demo.dermoscopy.shipping": "demo.shipping.packing demo.shipping.verifying",
     "demo.dermoscopy.training": "demo.training.steps demo.training.pictures demo.workers",
@@ -124,6 +125,12 @@ class _Loader(importlib.abc.Loader):
         self.own_spec = module.__spec__ or spec
         return module
 
+    def get_code(self, fullname: str) -> types.CodeType | None:
+        """What ``python -m`` runs under a former name."""
+        home = importlib.util.find_spec(self.homes[0])
+        loader: Any = None if home is None else home.loader
+        return None if loader is None else loader.get_code(self.homes[0])
+
     def exec_module(self, module: types.ModuleType) -> None:
         module.__spec__ = self.own_spec  # it has run already, under its own name
 
@@ -141,7 +148,9 @@ class _Finder(importlib.abc.MetaPathFinder):
             now = " and ".join(homes)
             message = f"{fullname} is now {now}; import it from there."
             warnings.warn(message, FutureWarning, stacklevel=2)
-        return importlib.machinery.ModuleSpec(fullname, _Loader(homes))
+        home = importlib.util.find_spec(homes[0])
+        origin = None if home is None else home.origin  # what ``python -m`` calls the program
+        return importlib.machinery.ModuleSpec(fullname, _Loader(homes), origin=origin)
 
 
 def homes_of(fullname: str) -> list[str]:

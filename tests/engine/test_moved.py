@@ -77,6 +77,13 @@ print(csp_engine.audit.clarity.__name__, training.train.__name__, best_label.__n
     assert in_a_process_of_its_own(code) == "clarity train best_label"
 
 
+def test_a_former_name_runs_as_a_program():
+    command = [sys.executable, "-m", "csp_engine.encoder_process"]
+    done = subprocess.run(command, input="{", capture_output=True, text=True, check=False)
+    assert "is now csp_engine.serving.encoder_process" in done.stderr
+    assert "JSONDecodeError" in done.stderr  # it has read what is no request
+
+
 def test_what_never_existed_is_not_found():
     with pytest.raises(ModuleNotFoundError, match="nothing"):
         importlib.import_module("csp_engine.scoring.nothing")

@@ -19,7 +19,7 @@ from csp_engine.bundle.reader import (
     read_contrast,
 )
 from csp_engine.bundle.slim import copy_slim
-from csp_engine.bundle.verify import verify
+from csp_engine.bundle.verifying.whole import verify
 from csp_engine.bundle.writer import (
     ENGINE_VERSION,
     BundleWriter,

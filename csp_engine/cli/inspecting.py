@@ -260,7 +260,7 @@ def search(
     from csp_engine import search as searching
     from csp_engine.bundle import Bundle
     from csp_engine.views.address import Narrowing
-    from csp_engine.views.finding.by_column import going_with
+    from csp_engine.views.column_search import going_with
     from csp_engine.views.finding.query import spelt_like
     from csp_engine.views.finding.standing import judged, judgement
     from csp_engine.views.images.separation import doubt

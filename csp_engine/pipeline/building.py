@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
-from csp_engine.bundle.checks.crosscheck import contradictions
+from csp_engine.bundle.verifying.crosscheck import contradictions
 from csp_engine.captioners import Captioner, require_encoder
 from csp_engine.pipeline.copies import require_different_images
 from csp_engine.pipeline.deriving import derive

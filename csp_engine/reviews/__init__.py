@@ -19,6 +19,7 @@ from csp_engine.reviews.review import (
     MAX_NOTE,
     VERDICTS,
     WITHDRAWN,
+    Checked,
     Review,
     Reviews,
     agreed,
@@ -26,7 +27,6 @@ from csp_engine.reviews.review import (
     lasting_id,
     latest_of,
 )
-from csp_engine.reviews.verifying import Checked
 
 __all__ = [
     "DISAGREE",

@@ -31,11 +31,12 @@ from csp_engine.reviews.review import (
     MAX_LABEL,
     VERDICTS,
     WITHDRAWN,
+    Checked,
     Review,
     checked,
     cleaned,
 )
-from csp_engine.reviews.verifying import Checked, check
+from csp_engine.reviews.verifying import check
 from csp_engine.types import NeuronRef
 
 REVISIONS = ("0001", "0002")

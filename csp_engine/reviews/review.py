@@ -6,14 +6,11 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
 from csp_engine.types import NeuronRef
-
-if TYPE_CHECKING:
-    from csp_engine.reviews.verifying import Checked
 
 VERDICTS = ("valid", "spurious", "mixed", "unclear")
 """What may be said of a neuron.
@@ -54,6 +51,15 @@ class Review:
     label: str
     bundle: str
     given_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of the history found; ``head`` is the last entry's hash, empty without any."""
+
+    n_entries: int
+    head: str
+    problems: tuple[str, ...]
 
 
 @runtime_checkable

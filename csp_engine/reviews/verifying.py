@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from csp_engine.reviews.chain import FIRST, link, moment
-from csp_engine.reviews.review import VERDICTS, WITHDRAWN
+from csp_engine.reviews.review import VERDICTS, WITHDRAWN, Checked
 
 MAX_PROBLEMS = 20
 """A sentence for each of these many; then only how many more there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What was found; ``head`` is the hash of the last entry, empty where there is none."""
-
-    n_entries: int
-    head: str
-    problems: tuple[str, ...]
 
 
 def check(

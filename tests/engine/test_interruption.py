@@ -17,7 +17,7 @@ import pytest
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
-from csp_engine.bundle.verify import altered
+from csp_engine.bundle.verifying.whole import altered
 from csp_engine.errors import CspError, InputError
 from tests.worlds import toys
 

@@ -6,15 +6,12 @@ all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
-
-if TYPE_CHECKING:
-    from csp_engine.bundle.files import StageFiles
 
 LOOKED_AT = 1 << 20
 SAMPLED = 1 << 18
@@ -56,8 +53,31 @@ _UNIT_ROWS = frozenset({"image", "vector_ud"})
 _SHARES = _PERCENTILES | {"reuse_u"}
 
 
+@runtime_checkable
+class Files(Protocol):
+    """What is asked of the files of a bundle (``StageFiles``)."""
+
+    manifest: Any
+
+    def has(self, stage: str) -> bool:
+        """Whether a stage is committed."""
+        ...
+
+    def stage(self, name: str) -> Any:
+        """Its record in the manifest."""
+        ...
+
+    def fact(self, stage: str, name: str) -> Any:
+        """One of the small results of a stage."""
+        ...
+
+    def table(self, stage: str, name: str) -> pd.DataFrame:
+        """One of its tables."""
+        ...
+
+
 def fault_of_array(
-    files: StageFiles, stage: str, name: str, values: np.ndarray, *, whole: bool = False
+    files: Files, stage: str, name: str, values: np.ndarray, *, whole: bool = False
 ) -> str:
     """What is wrong with an array, as the end of "NAME.npy of STAGE …"; empty if nothing is.
 
@@ -110,11 +130,11 @@ def _sample(values: np.ndarray) -> np.ndarray:
     return np.asarray(values[:: -(-values.size // SAMPLED)])
 
 
-def _n_images(files: StageFiles) -> int | None:
+def _n_images(files: Files) -> int | None:
     return files.fact(kinds.IMAGES.name(), "n_images") if files.has(kinds.IMAGES.name()) else None
 
 
-def _n_labels(files: StageFiles, stage: str) -> int | None:
+def _n_labels(files: Files, stage: str) -> int | None:
     if "labels.parquet" in files.stage(stage).files:
         return len(files.table(stage, "labels"))
     held = files.manifest.stages.get(kinds.VOCABULARY.name())
@@ -122,7 +142,7 @@ def _n_labels(files: StageFiles, stage: str) -> int | None:
     return entry.shape[0] if entry is not None and entry.shape else None
 
 
-def _fault_of_offsets(files: StageFiles, stage: str, offset: np.ndarray) -> str:
+def _fault_of_offsets(files: Files, stage: str, offset: np.ndarray) -> str:
     entry = files.stage(stage).files.get("thumbs.bin")
     if entry is None:
         return ""
@@ -183,7 +203,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
 }
 
 
-def fault_of_table(files: StageFiles, stage: str, name: str, rows: pd.DataFrame) -> str:
+def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> str:
     """What is wrong with a table, as the end of "NAME.parquet of STAGE …"; empty if nothing is.
 
     Raises:
@@ -204,7 +224,7 @@ def fault_of_table(files: StageFiles, stage: str, name: str, rows: pd.DataFrame)
     return ""
 
 
-def _fault_of_column(files: StageFiles, stage: str, values: pd.Series, what: str) -> str:
+def _fault_of_column(files: Files, stage: str, values: pd.Series, what: str) -> str:
     if not len(values):
         return ""
     if what == _TEXT:
@@ -228,13 +248,13 @@ def _fault_of_column(files: StageFiles, stage: str, values: pd.Series, what: str
     return ""
 
 
-def _n_units(files: StageFiles, stage: str) -> int | None:
+def _n_units(files: Files, stage: str) -> int | None:
     kind = kinds.KINDS[kinds.stage_kind(stage)]
     neurons = kinds.NEURONS.name(*kind.parts(stage)[:2])
     return files.fact(neurons, "n_units") if files.has(neurons) else None
 
 
-def _n_rows(files: StageFiles, stage: str, kind: str, name: str) -> int | None:
+def _n_rows(files: Files, stage: str, kind: str, name: str) -> int | None:
     if (kind, name) in (("images", "images"), ("probe", "probe")):
         return _n_images(files)
     if name == "units" and kind in ("neurons", "audit", "truth"):
@@ -250,7 +270,7 @@ def _n_rows(files: StageFiles, stage: str, kind: str, name: str) -> int | None:
     return entry.shape[of_array[1]] if of_array and entry is not None and entry.shape else None
 
 
-def _fault_of_rows(files: StageFiles, rows: pd.DataFrame) -> str:
+def _fault_of_rows(files: Files, rows: pd.DataFrame) -> str:
     """A table of neurons names those that there are, each once."""
     for place, group in rows.groupby(["model", "layer"], sort=False):
         model, layer = (str(part) for part in cast("tuple[Any, Any]", place))

@@ -22,13 +22,13 @@ from csp_engine.demo.shipping.bundling import (
     load_demo_encoder,
 )
 from csp_engine.demo.shipping.parts import FULL, Plan, World, sole_builder
+from csp_engine.demo.shipping.quality import quality
 from csp_engine.demo.simulator import captions
 from csp_engine.demo.simulator.cases import concept_table, draw_cases
 from csp_engine.demo.simulator.drawing import draw
 from csp_engine.demo.simulator.photographs import shares_of, strengths
 from csp_engine.demo.training import captioner, classifiers, encoder, planted
 from csp_engine.demo.training.pictures import Pictures
-from csp_engine.demo.training.quality import quality
 from csp_engine.demo.training.steps import keep_freed_memory
 from csp_engine.types import Progress, silent
 

@@ -29,7 +29,7 @@ from csp_engine.views.address.parameters import (
     Parameter,
 )
 from csp_engine.views.address.picking import pick, pick_number, pick_share, shorten
-from csp_engine.views.table.concept_columns import concept_names
+from csp_engine.views.places import concept_names
 
 MAX_QUERY = 300
 MAX_PAGE = 10_000

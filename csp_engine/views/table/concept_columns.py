@@ -14,16 +14,6 @@ FIGURES = ("column_auroc", "column_pearson", "column_auprc")
 """Columns of the table of neurons, in the order in which people read them."""
 
 
-def concept_names(bundle: Bundle) -> tuple[str, ...]:
-    """Every concept column that some layer was compared with, in the order of the probe set."""
-    found: dict[str, None] = {}
-    for place in places(bundle):
-        held = bundle.columns(*place)
-        if held is not None:
-            found.update(dict.fromkeys(held.columns["name"].tolist()))
-    return tuple(found)
-
-
 def figures_of(held: StoredColumns, column_u: np.ndarray) -> dict[str, np.ndarray]:
     """The three figures of every unit with the column whose number is given for it."""
     unit_u = np.arange(len(column_u))

@@ -14,7 +14,7 @@ from csp_engine.http.permissions import Permission
 from csp_engine.views.address import MAX_QUERY, RESULT_COUNTS, View, vectors
 from csp_engine.views.finding.examples import labels_in_use
 from csp_engine.views.finding.query import title_of
-from csp_engine.views.table.concept_columns import concept_names
+from csp_engine.views.places import concept_names
 from pages.ui.parts.cards import asset, base_url, plain, show
 from pages.ui.parts.words import explained
 from pages.ui.shell import access, problems, store

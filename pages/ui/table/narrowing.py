@@ -21,9 +21,8 @@ from csp_engine.views.address import (
     View,
     where_text,
 )
-from csp_engine.views.places import places, scoring_methods
+from csp_engine.views.places import concept_names, places, scoring_methods
 from csp_engine.views.table.columns import COLUMNS, RANGED
-from csp_engine.views.table.concept_columns import concept_names
 from csp_engine.views.table.rows import classes_of
 from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import about_column, explained

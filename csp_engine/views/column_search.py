@@ -12,8 +12,8 @@ from csp_engine.errors import InputError
 from csp_engine.views.address import Narrowing
 from csp_engine.views.lists import found_neurons
 from csp_engine.views.memo import Memo
-from csp_engine.views.places import scoring_methods
-from csp_engine.views.table.concept_columns import FIGURES, concept_names
+from csp_engine.views.places import concept_names, scoring_methods
+from csp_engine.views.table.concept_columns import FIGURES
 from csp_engine.views.table.narrowed import narrowed
 
 

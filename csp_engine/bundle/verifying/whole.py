@@ -20,7 +20,7 @@ def verify(bundle: Bundle, progress: Progress = silent) -> list[str]:
     Returns:
         Sentences that name the file or stage; none if the bundle is whole.
     """
-    from csp_engine.bundle.checks.crosscheck import contradictions
+    from csp_engine.bundle.verifying.crosscheck import contradictions
 
     problems = [*unfinished(bundle), *altered(bundle, progress)]
     return problems or [sentence for _, sentence in contradictions(bundle)]

@@ -17,6 +17,7 @@ from csp_engine.cli import (
     inspecting,
     preparing,
     reviewing,
+    searching,
     serving,
     sharing,
 )
@@ -39,7 +40,7 @@ app.command("layers")(inspecting.layers)
 app.command("info")(inspecting.info)
 app.command("verify")(inspecting.verify)
 app.command("label")(building.label)
-app.command("search")(inspecting.search)
+app.command("search")(searching.search)
 app.command("audit")(auditing.audit)
 app.command("export")(sharing.export)
 app.command("import")(sharing.import_)

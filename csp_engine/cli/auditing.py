@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csp_engine.cli.inspecting import AsJson, BundlePath
+from csp_engine.cli.declared import AsJson, BundlePath
 from csp_engine.cli.shown import write_json, write_lines, write_table
 from csp_engine.errors import InputError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csp_engine.cli.declared import takes
+from csp_engine.cli.declared import SummaryAsJson, takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.jobs.options import OPTIONS
@@ -144,7 +144,7 @@ def label(
             "unless this is another captioner."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    as_json: SummaryAsJson = False,
 ) -> None:
     """Label a finished bundle again with another vocabulary, gamma or method, without its images.
 

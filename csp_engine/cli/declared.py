@@ -1,16 +1,21 @@
-"""A command whose options are declared elsewhere, as typer wants to see them."""
+"""Options as typer wants to see them: those of several commands, and those declared for builds."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
 
 from csp_engine.jobs.options import BuildOption
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SummaryAsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
+BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")]
 
 
 def takes(
@@ -21,7 +26,6 @@ def takes(
     The command gets them as attributes of one object; what stands for ``--json`` comes after it.
     """
     declared = [option for option in options if not option.parameter]
-    as_json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
 
     def decorate(command: Callable[[Any, bool], None]) -> Callable[..., None]:
         def run(*, as_json: bool, **given: Any) -> None:
@@ -33,7 +37,7 @@ def takes(
             )
             for o in declared
         ]
-        parameters.append(_parameter("as_json", as_json, False))
+        parameters.append(_parameter("as_json", SummaryAsJson, False))
         run.__signature__ = inspect.Signature(parameters)  # ty: ignore[missing-attribute]
         return functools.update_wrapper(run, command)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from csp_engine.cli.declared import AsJson
 from csp_engine.cli.serving import MOST_PORT, NEEDS_TOKEN, serve
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.demo.shipping.opening import SHIPPED, require_shipped
@@ -123,7 +124,7 @@ def verify(
         bool,
         typer.Option("--quick", help="Only check the hashes of the files; draw nothing again."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check the demo: its files, and that its seed gives the same photographs and tables again.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from csp_engine.cells import csv_text
+from csp_engine.cli.declared import SummaryAsJson
 from csp_engine.cli.shown import write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
@@ -29,7 +30,7 @@ def isic2017(
             "or patient ids; may be given several times."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    as_json: SummaryAsJson = False,
 ) -> None:
     """Make a table of the ISIC 2017 photographs you downloaded, ready for 'csp build'.
 

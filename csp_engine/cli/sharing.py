@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from csp_engine.cli.declared import SummaryAsJson
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.types import NeuronRef
@@ -57,7 +58,7 @@ def export(
             rich_help_panel=PAGES,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    as_json: SummaryAsJson = False,
 ) -> None:
     """Write labels as a table (layer, unit, description, score and more), or neurons as pages.
 
@@ -227,7 +228,7 @@ def import_(
             rich_help_panel=NEUROLENS,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    as_json: SummaryAsJson = False,
 ) -> None:
     """Add labels that another tool wrote, or make a bundle from NeuroLens output.
 

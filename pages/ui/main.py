@@ -19,6 +19,11 @@ st.set_page_config(
 )
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
 
+rows = {}
+with problems.caught():  # an extension may bring a page that cannot be added
+    rows = every_page()
+if not rows:
+    st.stop()
 pages = {
     name: st.Page(
         row.file,
@@ -27,7 +32,7 @@ pages = {
         default=row.is_default,
         visibility="visible" if row.is_listed() else "hidden",
     )
-    for name, row in every_page().items()
+    for name, row in rows.items()
 }
 st.session_state["pages"] = pages
 is_let_in = access.let_in()

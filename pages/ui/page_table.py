@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csp_engine.errors import InputError
-from csp_engine.registry import extension_folders
+from csp_engine.registry import extension_folders, require_declared
 from pages.ui.shell.access import is_read_only
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -55,11 +55,12 @@ def every_page() -> dict[str, PageRow]:
     """All pages by name. A page of an extension is called as its file: ``of_mine.py``, "Of mine".
 
     Raises:
-        InputError: if an extension's page has the name of another page.
+        InputError: if an extension's page has the name of another page, or none for an address.
     """
     rows = {row.name: row for row in PAGES}
     for folder in extension_folders("pages"):
-        for file in sorted(folder.glob("[a-z]*.py")):
+        for file in sorted(folder.glob("[!_]*.py")):
+            require_declared("page", file.stem)
             if file.stem in rows:
                 raise InputError(f"{file} has the name of {rows[file.stem].file}; rename it.")
             title = file.stem.replace("_", " ").capitalize()

@@ -102,14 +102,10 @@ def _own(found: SaeFile) -> Encoding:
         dict(found.tensors),
         activation=str(settings.get("activation") or ""),
         k=settings.get("k"),
-        subtract=_flag(settings.get("apply_b_dec_to_input")),
+        subtract=settings.get("apply_b_dec_to_input"),
         normalise=_normalisation(found, settings.get("normalize_activations")),
         soft_cap=settings.get("soft_cap"),
     )
-
-
-def _flag(value: Any) -> bool | None:
-    return None if value is None else bool(value)
 
 
 def _normalisation(found: SaeFile, asked: Any) -> str:

@@ -46,6 +46,13 @@ class SaeFile:
     header: dict[str, Any] | None = None
 
 
+FLAGS = frozenset(
+    {"apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "is_transcoder", "transcode", "signed",
+     "normalize_decoder"}
+)  # fmt: skip
+"""Settings that are true or false and change codes."""
+
+
 def read_sae_file(path: Path) -> SaeFile:
     """Read the file, or the folder, of an autoencoder.
 
@@ -99,7 +106,19 @@ def read_sae_file(path: Path) -> SaeFile:
     prefixes = {key.partition(".")[0] for key in tensors}
     if len(prefixes) == 1 and prefixes <= {"module", "_orig_mod", "sae", "autoencoder"}:
         tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
+    settings = {key: _flag(key, value, path.name) for key, value in settings.items()}
     return SaeFile(path.name, name, tensors, settings, header)
+
+
+def _flag(key: str, value: Any, file: str) -> Any:
+    """A setting, flags as True or False: metadata hold text, and Python writes it with capitals."""
+    if key not in FLAGS or value is None:
+        return value
+    words = {"true": True, "1": True, "false": False, "0": False, "none": None, "null": None}
+    text = str(value).strip().casefold()
+    if text not in words:
+        raise InputError(f"{file} has {key}={str(value)[:40]!r}; use true or false.")
+    return words[text]
 
 
 def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -82,6 +82,20 @@ def test_input_bias_is_subtracted_unless_the_file_says_otherwise(tmp_path):
     torch.testing.assert_close(stored(tmp_path, tensors)(X), (X @ W + B).relu())
 
 
+@pytest.mark.parametrize("text", ["False", "false", "0", "FALSE"])
+@pytest.mark.parametrize("more", [{}, {"architecture": "standard", "hook_name": "x"}])
+def test_flags_written_as_text_are_flags(tmp_path, text, more):
+    tensors = {"W_enc": W, "b_enc": B, "b_dec": torch.tensor([1.0, 2, 3]), "W_dec": W.T}
+    told = {"apply_b_dec_to_input": text} | (more or {"activation": "relu"})
+    torch.testing.assert_close(stored(tmp_path, tensors, told)(X), (X @ W + B).relu())
+    told["apply_b_dec_to_input"] = "True"
+    expected = ((X - tensors["b_dec"]) @ W + B).relu()
+    torch.testing.assert_close(stored(tmp_path, tensors, told)(X), expected)
+    told["apply_b_dec_to_input"] = "perhaps"
+    with pytest.raises(InputError, match="apply_b_dec_to_input='perhaps'; use true or false"):
+        stored(tmp_path, tensors, told)
+
+
 def test_threshold_and_top_k(tmp_path):
     pre = X @ W + B
     theta = torch.tensor([0.1, 5.0, 0.0, 2.0])

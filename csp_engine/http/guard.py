@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from csp_engine.http import hosts, tokens
+from csp_engine.http import hosts, sockets, tokens
 from csp_engine.http.permissions import Permission, needed
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ class Rules:
         granted: what the visitor with some cookies may do.
         refusal: what a visitor is told who may not do something.
         too_much: why a session may upload no more now, as a sentence; empty where it may.
+        visitor: whose pages are counted together, the account or the address.
+        most_pages: how many of them may be open at a time.
     """
 
     base: str
@@ -47,6 +49,8 @@ class Rules:
     granted: Callable[[Mapping[str, str]], frozenset[Permission]]
     refusal: Callable[[Permission], str]
     too_much: Callable[[str], str]
+    visitor: Callable[[HTTPConnection], str]
+    most_pages: int
 
 
 class Guard:
@@ -55,22 +59,37 @@ class Guard:
     def __init__(self, app: ASGIApp, rules: Callable[[], Rules]) -> None:
         self.app = app
         self.rules = rules
+        self.sockets = sockets.Sockets()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, where it may be asked."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        refused = self._answer(scope)
-        if refused is None:
+        rules = self.rules()
+        refused = self._answer(scope, rules)
+        if refused is not None:
+            await _refuse(refused, scope, receive, send)
+        elif scope["type"] == "http":
             await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
         else:
-            await refused(scope, receive, send)
+            await self._open(rules, scope, receive, send)
 
-    def _answer(self, scope: Scope) -> Response | None:
-        rules, headers = self.rules(), Headers(scope=scope)
+    async def _open(self, rules: Rules, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket, for as long as it lasts, unless its visitor has too many."""
+        visitor, most = rules.visitor(HTTPConnection(scope)), rules.most_pages
+        if not self.sockets.enter(visitor, most):
+            log.warning("refused a page of a visitor who has %d open", most)
+            answer = PlainTextResponse(sockets.too_many(most), 429)
+            await _refuse(answer, scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.sockets.leave(visitor)
+
+    def _answer(self, scope: Scope, rules: Rules) -> Response | None:
+        headers = Headers(scope=scope)
         parts = _parts(scope["path"], rules.base)
         host = headers.get("host")
         # Those who only ask whether the server lives know its address, not its name.
@@ -90,6 +109,14 @@ class Guard:
                 sentence = rules.too_much(session)
                 return PlainTextResponse(sentence, 429) if sentence else None
         return None
+
+
+async def _refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Give an answer instead; a WebSocket gets it where its server can, else is closed."""
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        await answer(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
 
 
 def _parts(path: str, base: str) -> list[str]:

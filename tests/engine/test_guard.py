@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from streamlit.web.server.starlette import starlette_websocket
 
 from csp_engine.errors import InputError
-from csp_engine.http import hosts, tokens
+from csp_engine.http import hosts, sockets, tokens
 from csp_engine.http.guard import Guard, Rules
 from csp_engine.http.permissions import EVERYTHING, LOOKING, NOTHING, Permission, needed
+from pages.ui.shell import server
 
 TOKEN = "a token of our own, with ü & = signs"
 HERE = "http://localhost:8501"
@@ -41,7 +44,7 @@ async def anything(request) -> PlainTextResponse:
 async def echo(websocket: WebSocket) -> None:
     await websocket.accept()
     await websocket.send_text("let in")
-    await websocket.close()
+    await websocket.receive()  # until it is closed
 
 
 def client(
@@ -62,6 +65,8 @@ def client(
         granted=granted,
         refusal=lambda permission: f"needs {permission}",
         too_much=lambda session: "too much" if session == "full" else "",
+        visitor=lambda asking: asking.headers.get("x-visitor", "somebody"),
+        most_pages=3,
     )
     methods = ["GET", "POST", "PUT", "DELETE"]
     app = Starlette(
@@ -81,6 +86,65 @@ def let_in(asked: TestClient, **headers: str) -> bool:
             return socket.receive_text() == "let in"
     except WebSocketDisconnect:
         return False
+
+
+def test_a_visitor_has_no_more_pages_open_than_allowed():
+    asked = client()
+    with ExitStack() as pages:
+
+        def opened(visitor: str):
+            headers = {"host": "localhost:8501", "x-visitor": visitor}
+            return asked.websocket_connect("/_stcore/stream", headers=headers)
+
+        for _ in range(2):
+            pages.enter_context(opened("ada"))
+        for _ in range(2):  # the first of these has left when the second comes
+            with opened("ada"):
+                pass
+        pages.enter_context(opened("ada"))
+        with pytest.raises(WebSocketDenialResponse) as refused, opened("ada"):
+            pass
+        assert refused.value.status_code == 429
+        assert refused.value.text == sockets.too_many(3)
+        pages.enter_context(opened("bob"))
+    for _ in range(5):  # all have left
+        assert let_in(asked, **{"x-visitor": "ada"})
+
+
+def test_a_page_that_fails_is_counted_no_longer():
+    held = sockets.Sockets()
+    assert [held.enter("ada", 2) for _ in range(3)] == [True, True, False]
+    assert held.enter("bob", 2)
+    held.leave("ada")
+    assert [held.enter("ada", 2) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("stated", "most"),
+    [("", 200), ("7", 7), ("0", 200), ("-3", 200), ("many", 200), (" 900 ", 900)],
+)
+def test_how_many_pages_may_be_open_is_set_by_the_environment(monkeypatch, stated, most):
+    monkeypatch.setenv(sockets.VARIABLE, stated)
+    assert sockets.most_pages() == most
+
+
+def test_pages_are_counted_by_account_else_by_address(monkeypatch):
+    def whose(address: str, cookies: str = "", **headers: str) -> str:
+        told = [(b"cookie", cookies.encode())]
+        told += [
+            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+        ]
+        return server.visitor_of(
+            HTTPConnection({"type": "websocket", "client": (address, 1), "headers": told})
+        )
+
+    monkeypatch.setattr(
+        server.accounts, "user_of", lambda cookies: {"sub": "7"} if "user" in cookies else {}
+    )
+    assert whose("10.0.0.1") == "10.0.0.1"
+    assert whose("127.0.0.1", x_forwarded_for="10.0.0.2") == "10.0.0.2"
+    assert whose("10.0.0.1", x_forwarded_for="10.0.0.2") == "10.0.0.1"
+    assert whose("10.0.0.1", "user=1") == whose("10.0.0.9", "user=1") == "7"
 
 
 def test_without_the_token_one_looks_and_asks_for_nothing_that_costs():

@@ -20,7 +20,7 @@ import anyio.to_thread
 import streamlit as st
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,7 +28,7 @@ from streamlit import runtime
 
 from csp_engine.errors import CspError
 from csp_engine.files import ROOT
-from csp_engine.http import hosts, tokens
+from csp_engine.http import hosts, sockets, tokens
 from csp_engine.http.answers import Answers, said_of
 from csp_engine.http.guard import Guard, Rules
 from csp_engine.http.routes import routes as routes_of
@@ -71,8 +71,7 @@ def warm(bundle_name: str, method: str, visitor: str = "") -> Response:
 
 async def warm_route(request: Request) -> Response:
     """``POST /csp/warm/{bundle}/{method}``."""
-    parts, peer = request.path_params, request.client.host if request.client else None
-    visitor = hosts.asker(peer, request.headers.get("x-forwarded-for"))
+    parts, visitor = request.path_params, visitor_of(request)
     return await anyio.to_thread.run_sync(warm, parts["bundle"], parts["method"], visitor)
 
 
@@ -244,6 +243,17 @@ def rules() -> Rules:
         granted=lambda cookies: access.granted(accounts.user_of(cookies), cookies),
         refusal=access.refusal,
         too_much=uploads_too_much,
+        visitor=visitor_of,
+        most_pages=sockets.most_pages(),
+    )
+
+
+def visitor_of(asking: HTTPConnection) -> str:
+    """Whom a request counts for: the account that is signed in, else the address."""
+    user = accounts.user_of(asking.cookies)
+    peer = asking.client.host if asking.client else None
+    return str(user.get("sub") or access.email_of(user)) or hosts.asker(
+        peer, asking.headers.get("x-forwarded-for")
     )
 
 

@@ -1,7 +1,17 @@
 """Errors a person can act on: one sentence with the wrong value, what exists, and the next step."""
 
+import re
+
 MOST_CHARACTERS = 600
 """Of a message. What it quotes may be a whole file."""
+MOST_OF_A_VALUE = 160
+"""Of what it repeats: a path, a name, an address, a label."""
+_LONG = MOST_OF_A_VALUE + 1
+_VALUE = re.compile(
+    rf"(?<!\w)'(?=\S)[^']{{{_LONG},}}'|\"(?=\S)[^\"]{{{_LONG},}}\"|“[^”]{{{_LONG},}}”"
+    rf"|[^\s'\"“”]{{{_LONG},}}"
+)
+"""What stands in quotes, or without a space in it."""
 
 
 def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
@@ -15,11 +25,26 @@ def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
     return f"{text[: most - n_end - 1]}…{text[len(text) - n_end :]}"
 
 
+def brief(sentence: str) -> str:
+    """A sentence in which what it repeats is shortened, so that its own words can be read.
+
+    Whatever somebody gave may be of any length.
+    """
+    return shortened(_VALUE.sub(lambda found: _inside(found[0]), sentence))
+
+
+def _inside(value: str) -> str:
+    """A long value, shortened within its quotes."""
+    if value[0] in "'\"“":
+        return f"{value[0]}{shortened(value[1:-1], MOST_OF_A_VALUE)}{value[-1]}"
+    return shortened(value, MOST_OF_A_VALUE)
+
+
 class CspError(Exception):
     """Base of every error raised on purpose; the command line prints it as one line."""
 
     def __str__(self) -> str:
-        return shortened(super().__str__())
+        return brief(super().__str__())
 
 
 class InputError(CspError):

@@ -146,7 +146,8 @@ def made_from(bundle: Bundle) -> None:
         show(f"<p class='csp-note'>{plain(notice)}</p>")
     for model in bundle.model_names:
         sheet(bundle, model)
-    show(facts(provenance.provenance(bundle), named))
+    made_from = [(what, problems.told(said)) for what, said in provenance.provenance(bundle)]
+    show(facts(made_from, named))
     n_neurons = sum(bundle.n_units(*place) for place in places(bundle))
     exporting.pages_button(
         bundle, n_neurons, lambda: of_layers(bundle), what="all neurons", key="export_pages"

@@ -21,7 +21,7 @@ from csp_engine.cli import (
     serving,
     sharing,
 )
-from csp_engine.errors import CspError, shortened
+from csp_engine.errors import CspError, brief
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
 
@@ -119,4 +119,4 @@ def _require_unaltered() -> None:
 
 
 def _complain(sentence: str) -> None:
-    sys.stderr.write(f"csp: {one_line(shortened(sentence))}\n")
+    sys.stderr.write(f"csp: {one_line(brief(sentence))}\n")

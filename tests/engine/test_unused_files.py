@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.cli import main
 from csp_engine.cli.building import _report
-from csp_engine.errors import BundleError, CspError, InputError, shortened
+from csp_engine.errors import BundleError, CspError, InputError, brief, shortened
 from csp_engine.views.overview.provenance import provenance
 from csp_engine.views.overview.unused import unused_files
 from tests.worlds import toys
@@ -84,6 +87,43 @@ class TestMessages:
     @pytest.mark.parametrize("n", range(1, 40))
     def test_the_bound_is_exact(self, n):
         assert len(shortened("x" * 40, n)) == n
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "/" + "/".join(["folder"] * 700),
+            "https://example.org/" + "a" * 5000,
+            "a label of words " * 300,
+            "{" + '"key": 1, ' * 500 + "}",
+            "it's " * 900,
+            "ü" * 5000,
+            "tab\tnew\n" * 900,
+        ],
+    )
+    @pytest.mark.parametrize("quote", ["{!r}", "“{}”", "{}"])
+    def test_what_a_message_repeats_leaves_room_for_its_own_words(self, value, quote):
+        said = str(
+            InputError(
+                f"{quote.format(value)} is not below /srv/a, and nothing else is read; use --to."
+            )
+        )
+        assert said.endswith(" is not below /srv/a, and nothing else is read; use --to.") or (
+            quote == "{}" and " " in value  # no mark says where it ends
+        )
+        assert len(said) <= (600 if quote == "{}" else 250)
+
+    @settings(max_examples=200)
+    @given(st.text(st.sampled_from("ab '\"“”/\n"), max_size=500))
+    def test_messages_of_short_values_are_never_changed(self, text):
+        runs = re.split(r"\s", text)
+        is_short = len(text) <= 600 and all(len(run) <= 160 for run in runs)
+        if is_short and not set(text) & set("'\"“”"):
+            assert str(CspError(text)) == text
+        assert len(str(CspError(text))) <= 600
+
+    def test_apostrophes_are_no_quotes(self):
+        said = "The encoder's texts " + "hardly separate these images " * 12 + "of the model's."
+        assert brief(said) == said
 
     def test_raw_bytes_given_as_anything_end_in_a_short_line(self, tmp_path, capsys):
         (tmp_path / "raw.csv").write_bytes(bytes(range(256)) * 800)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import NotAllowedError
 from csp_engine.http import tokens
 from csp_engine.http.permissions import EVERYTHING, LOOKING, NOTHING, SHOWING, Permission
-from pages.ui.shell import access, server, store
+from pages.ui.shell import access, problems, server, store
 from tests.engine.test_jobs import a_past_job
 from tests.pages.conftest import HERE, html, open_page, rewrite_manifest, visiting
 
@@ -283,3 +284,54 @@ def test_every_sentence_of_refusal_says_what_to_do(token, monkeypatch):
         assert "open the address with ?token= that was printed" in access.refusal(permission)
     monkeypatch.setenv("CSP_READ_ONLY", "1")
     assert access.refusal(Permission.BUILD) == "This server only shows bundles and verdicts."
+
+
+def test_folders_with_spaces_and_databases_are_told_to_no_strangers(tmp_path):
+    folder = tmp_path / "our models" / "of 2026"
+    (folder / "enc").mkdir(parents=True)
+    for said, told in (
+        (
+            f"The encoder {folder}/enc is gone; build again.",
+            "The encoder enc is gone; build again.",
+        ),
+        (f"'{folder}/none.json' is missing.", "'none.json' is missing."),
+        (f"sqlite:///{folder}/r.db cannot be opened (locked).", "r.db cannot be opened (locked)."),
+        (f"Open file://{folder}/a.html or {folder}/b c.html.", "Open a.html or b c.html."),
+        (f"python:{folder}/net.py:Net", "python:net.py:Net"),
+        ("/nowhere at/all/x.npy is cut off", "/nowhere at/all/x.npy is cut off"),
+        ("/nowhere/at/all/x.npy is cut off", "x.npy is cut off"),
+        ("See https://example.org/a/b and either/or, 1/2.", None),
+        ("open_clip/ViT-B-32/laion2b and model/layer/3", None),
+    ):
+        found = problems.without_folders(said, [])
+        assert found.removeprefix("sqlite:") == (said if told is None else told), said
+
+
+@pytest.mark.usefixtures("without")
+def test_strangers_are_not_told_where_the_encoder_lies(serve, small_bundle, tmp_path):
+    moved = tmp_path / "our bundles" / "b.csp"
+    shutil.copytree(small_bundle, moved)
+    folder = tmp_path / "our models" / "enc"
+    folder.mkdir(parents=True)
+    inputs = dict(Bundle.open(moved).manifest.inputs)
+    inputs["encoder"] = {**inputs["encoder"], "spec": str(folder)}
+    inputs["probe"] = {**inputs["probe"], "notice": f"Read from {folder}/x.csv."}
+    rewrite_manifest(moved, inputs=inputs)
+    serve(moved)
+    for page in ("overview", "search", "neuron", "layer"):
+        text = html(open_page(page, q="red")) if page == "search" else html(open_page(page))
+        assert "our models" not in text, page
+        assert "our bundles" not in text, page
+        assert "Read from x.csv." in text, page
+
+
+@pytest.mark.usefixtures("without")
+def test_strangers_are_not_told_where_verdicts_lie(small_bundle, tmp_path, monkeypatch):
+    folder = tmp_path / "our verdicts"
+    folder.mkdir()
+    (folder / "r.sqlite").write_bytes(b"no database at all" * 300)
+    monkeypatch.setenv("CSP_REVIEWS", str(folder / "r.sqlite"))
+    for page in ("neuron", "layer"):
+        text = html(open_page(page))
+        assert "r.sqlite" in text, page
+        assert "our verdicts" not in text, page

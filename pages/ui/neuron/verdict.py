@@ -102,7 +102,7 @@ def asked(
                 bundle=bundle.digest,
             )
         except CspError as error:
-            st.session_state[_FAILED] = str(error)
+            st.session_state[_FAILED] = problems.told(error)
         else:
             last[0] = row
 

@@ -44,7 +44,7 @@ def opened() -> tuple[Bundle, View] | None:
         return None
     st.session_state["last_bundle"] = name
     if bundle.notice:
-        show(f"<p class='csp-quiet'>{plain(bundle.notice)}</p>")
+        show(f"<p class='csp-quiet'>{plain(problems.told(bundle.notice))}</p>")
     if doubt(bundle):
         show(f"<p class='csp-note' role='status'>{plain(doubt(bundle))}</p>")
     problems.notes(((note,) if note else ()) + view.notes)

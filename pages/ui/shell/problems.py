@@ -10,7 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from csp_engine.errors import CspError
+from csp_engine.errors import CspError, brief
 from csp_engine.files import ROOT
 from csp_engine.http.permissions import Permission
 from csp_engine.registry import blamed
@@ -63,25 +63,41 @@ def unreadable(name: str, error: CspError) -> None:
 
 
 def failure(error: CspError) -> None:
-    """One sentence, as text; where things lie is told to those who may build there."""
-    told = str(error)
-    if not access.may(Permission.BUILD):
-        told = without_folders(told, store.known_bundles().values())
-    show(f"<p class='csp-problem' role='alert'>{plain(told)}</p>")
+    """One sentence, as text."""
+    show(f"<p class='csp-problem' role='alert'>{plain(told(error))}</p>")
+
+
+def told(sentence: object) -> str:
+    """What the visitor is told; where things lie is for those who may read paths."""
+    if access.may(Permission.BUILD):
+        return brief(str(sentence))
+    # Whole: the end of a folder cannot be told from what was shortened.
+    text = Exception.__str__(sentence) if isinstance(sentence, CspError) else str(sentence)
+    return brief(without_folders(text, store.known_bundles().values()))
 
 
 def without_folders(sentence: str, bundles: Iterable[Path]) -> str:
-    """A sentence about bundles that does not say where on this machine they lie."""
+    """A sentence that names files without saying where on this machine they lie.
+
+    Folders may have spaces in their names, so those that are there are found by looking.
+    """
     places = {place for path in bundles for place in (path, path.absolute(), path.resolve())}
     for place in sorted({str(place.parent) for place in places}, key=len, reverse=True):
         sentence = sentence.replace(f"{place}{os.sep}", "")
+    sentence = re.sub(r"\b(?:file|sqlite):/{2,3}(?=/)", "", sentence)
+    for found in reversed(list(re.finditer(r"(?<![\w.-])/", sentence))):
+        start, rest = found.start(), sentence[found.start() :]
+        ends = [at.start() for at in re.finditer(r"(?<=[^/])/", rest)]
+        ends = [end for end in ends if Path(rest[:end]).is_dir()]
+        if ends:
+            sentence = sentence[:start] + rest[ends[-1] + 1 :]
     return re.sub(r"(?<![\w.:/-])/(?:[^\s/'\"“”,;()]+/)+", "", sentence)
 
 
 def notes(sentences: tuple[str, ...]) -> None:
     """What had to be changed about the URL to show anything."""
     if sentences:
-        items = "".join(f"<li>{plain(sentence)}</li>" for sentence in sentences)
+        items = "".join(f"<li>{plain(told(sentence))}</li>" for sentence in sentences)
         show(f"<div class='csp-note' role='status'><ul>{items}</ul></div>")
 
 

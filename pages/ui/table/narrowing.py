@@ -26,6 +26,7 @@ from csp_engine.views.table.columns import COLUMNS, RANGED
 from csp_engine.views.table.rows import classes_of
 from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import about_column, explained
+from pages.ui.shell import problems
 from pages.ui.shell import reviewer as reviews
 from pages.ui.shell.page import set_params
 
@@ -138,7 +139,7 @@ def controls(
             st.button("Clear", key="clear", on_click=lambda: set_params(**nothing))
     trouble = reviews.trouble()
     if trouble:
-        show(f"<p class='csp-quiet'>{plain(trouble)}</p>")
+        show(f"<p class='csp-quiet'>{plain(problems.told(trouble))}</p>")
 
 
 def first_of(view: View) -> str:

@@ -353,11 +353,8 @@ def _count(k: Any, n_latents: int, rule: str, file: str) -> int | None:
         if rule.startswith("topk") or rule == "groupmax":
             raise InputError(f"{file} is a top-k autoencoder and lacks k; state it in a cfg.json.")
         return None
-    try:
-        is_count = float(k) == int(k) and 1 <= int(k) <= n_latents
-    except (TypeError, ValueError):
-        is_count = False
-    if not is_count:
+    is_number = isinstance(k, int | float) and not isinstance(k, bool)
+    if not is_number or not 1 <= k <= n_latents or k != int(k):
         raise InputError(f"{file} has k={k!r}; use a number from 1 to {n_latents}.")
     if rule == "groupmax" and n_latents % int(k):
         raise InputError(f"{file} has {n_latents} latents, which are not {k} equal groups.")

@@ -1,14 +1,13 @@
 """Files of sparse autoencoders: where the tensors lie and what is said about them.
 
-Libraries save a safetensors or PyTorch file with a ``cfg.json`` or ``config.json`` beside it, or
-(saev) one line of JSON before the PyTorch bytes. Read is what lies there and nothing is run.
+Libraries save a safetensors or PyTorch file with a ``cfg.json`` or ``config.json`` beside it (some
+write YAML), or (saev) one line of JSON before the PyTorch bytes. Read is what lies there, and
+nothing is run.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 
 from csp_engine.errors import InputError
 from csp_engine.networks.loading.checkpoints import load_tensors
+from csp_engine.networks.sae_settings import beside, from_metadata, joined, strict_json
 
 WEIGHT_FILES = (
     "sae_weights.safetensors",
@@ -28,7 +28,12 @@ WEIGHT_FILES = (
     "weights.pt",
 )
 """What the libraries call the file of weights in a folder, the usual first."""
-SETTINGS_FILES = ("cfg.json", "config.json")
+SETTINGS_FILES = (
+    *("cfg.json", "config.json"),
+    *("cfg.yaml", "cfg.yml", "config.yaml", "config.yml"),
+)
+MOST_HEADER = 100_000_000
+"""Bytes of a safetensors header; its library allows no more."""
 TORCH_SUFFIXES = (".pt", ".pth", ".th", ".bin", ".ckpt")
 
 
@@ -85,7 +90,7 @@ def read_sae_file(path: Path) -> SaeFile:
             f"{path.name} is not a file of an autoencoder; use .safetensors or "
             f"{', '.join(TORCH_SUFFIXES)}."
         )
-    settings = _beside(path)
+    settings = beside(path, SETTINGS_FILES)
     if content:
         inner = next(
             (content[k] for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)),
@@ -93,14 +98,13 @@ def read_sae_file(path: Path) -> SaeFile:
         )
         tensors = {str(k): v for k, v in inner.items() if isinstance(v, torch.Tensor)}
         told = {**content, **(inner if inner is not content else {})}
-        for key, value in told.items():
-            if value is not inner and not isinstance(value, torch.Tensor):
-                settings[str(key)] = value
-    for key, text in metadata.items():
-        try:
-            settings[key] = json.loads(text)
-        except (ValueError, RecursionError):
-            settings[key] = text
+        stated = {
+            str(key): value
+            for key, value in told.items()
+            if value is not inner and not isinstance(value, torch.Tensor)
+        }
+        settings = joined(settings, stated, path.name)
+    settings = joined(settings, from_metadata(metadata, path.name), path.name)
     if not tensors:
         raise InputError(f"{path.name} holds no tensors; save the autoencoder's state_dict in it.")
     prefixes = {key.partition(".")[0] for key in tensors}
@@ -125,13 +129,19 @@ def _safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        with path.open("rb") as raw:
+            size = int.from_bytes(raw.read(8), "little")
+            head = raw.read(min(size, MOST_HEADER))
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path.name} cannot be read as safetensors ({error}); save the autoencoder again."
         ) from None
+    # The library keeps the last of two alike.
+    strict_json(head.decode("utf-8", "replace"), f"The header of {path.name}")
+    return tensors, metadata
 
 
 def _torch(path: Path) -> tuple[dict[str, Any] | None, Mapping[Any, Any]]:
@@ -140,71 +150,8 @@ def _torch(path: Path) -> tuple[dict[str, Any] | None, Mapping[Any, Any]]:
     content = path.read_bytes()
     if content[:1] == b"{":
         line, _, content = content.partition(b"\n")
-        try:
-            header = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"The first line of {path.name} is not JSON ({error}).") from None
+        header = strict_json(line.decode("utf-8", "replace"), f"The first line of {path.name}")
     loaded = load_tensors(io.BytesIO(content), path.name)
     if not isinstance(loaded, Mapping):
         raise InputError(f"{path.name} holds a {type(loaded).__name__}, not a state_dict.")
     return header, loaded
-
-
-def _beside(path: Path) -> dict[str, Any]:
-    """What the settings file beside the weights says."""
-    for name in SETTINGS_FILES:
-        beside = path.with_name(name)
-        if not beside.is_file():
-            continue
-        try:
-            settings = json.loads(beside.read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"{beside} cannot be read as JSON ({error}); mend or remove it."
-            ) from None
-        if not isinstance(settings, dict):
-            raise InputError(f"{beside} is not a JSON object; mend or remove it.")
-        if name == "config.json" and ("model_type" in settings or "architectures" in settings):
-            continue  # of a transformers model that lies in the same folder
-        return settings
-    return {}
-
-
-HARMLESS = re.compile(
-    r"name|format|d_in|d_sae|d_model|d_vit|d_out|dtype|device|seed|metadata|commit|lib|schema|"
-    r"version|model_\w+|hook_\w+|hookpoint|layer|layers|layer_\w+|prepend_bos|context_size|"
-    r"seqpos_slice|neuronpedia\w*|sae_lens\w*|dataset\w*|from_pretrained_path|is_dataset_tokenized|"
-    r"streaming|use_cached_activations|cached_activations_path|exp_factor|expansion_factor|"
-    r"num_latents|n_latents|n_inputs|dict_size|activation_dim|l0\w*|l1\w*|lp_norm|lr\w*|adam_\w+|"
-    r"mse_loss\w*|aux\w*|use_ghost_grads|ghost_grads|dead_\w+|feature_sampling\w*|resample\w*|"
-    r"train\w*|n_batches\w*|n_eval\w*|eval\w*|store_batch\w*|batch_size\w*|wandb\w*|log\w*|"
-    r"checkpoint\w*|n_checkpoints|save_path|b_dec_init_method|initiali[sz]ation\w*|init_\w+|"
-    r"decoder_orthogonal_init|decoder_heuristic_init\w*|decoder_init_norm|"
-    r"normalize_sae_decoder|scale_sparsity_penalty_by_decoder_norm|noise_scale|mse\w*|"
-    r"finetuning\w*|tokens_per_buffer|act_store_device|autocast\w*|compile\w*|sparsity\w*|"
-    r"remove_parallel_grads|normalize_w_dec|n_reinit_samples|reinit\w*|normalize_decoder|"
-    r"multi_topk|skip_connection|tied|bias_init|relative_importance|matryoshka_widths|"
-    r"use_sparse_activations|topk_threshold_lr|jumprelu_\w+|pre_act_loss\w*|bandwidth|"
-    r"cls_token_only|use_patches_only|return_out_only|is_training|_?device|verbose|"
-    r"num_\w+|max_\w+|image_size|patch_size|architecture|type|sae_lens_version|total_\w+|"
-    r"warmup\w*|decay\w*|steps|buffer|submodule_name|lm_name|trainer_class|k_anneal\w*|"
-    r"threshold_(beta|start_step)|group_(fractions|weights)|top_k_aux|ema\w*|epoch\w*|step|"
-    r"optimizer\w*|scheduler\w*|cfg|ctx_len|io|refresh\w*|n_ctxs|data\w*|run_name|sharded\w*|"
-    r"distribute\w*|hub\w*|push\w*|hf_\w+|loss_fn|grad_\w+|micro_\w+|weight_decay|clip_\w*"
-)
-"""Settings of training and bookkeeping that change no code of a trained autoencoder."""
-
-
-def require_known(settings: Mapping[str, Any], known: set[str], file: str) -> None:
-    """Refuse settings that might change the codes and are not understood.
-
-    Raises:
-        InputError: naming the first.
-    """
-    for key, value in settings.items():
-        if key in known or HARMLESS.fullmatch(key) or value in (None, False):
-            continue
-        raise InputError(
-            f"The settings of {file} have {key}={str(value)[:60]!r}, which may change the latents "
-            "and is not understood; fold it into the weights and take it out."
-        )

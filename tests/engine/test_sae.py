@@ -150,6 +150,123 @@ def test_what_is_not_understood_is_refused(tmp_path, tensors, metadata, words):
         stored(tmp_path, tensors, metadata)
 
 
+PLAIN = {"W_enc": W, "b_enc": B}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("k", '{"k": 3'),
+        ("cfg", "{'k': 2}"),
+        ("k", "[1, 2"),
+        ("activation", '"relu'),
+        ("k", "NaN"),
+        ("k", "Infinity"),
+        ("soft_cap", "-inf"),
+        ("metadata", '{"a": NaN}'),
+        ("lr", '{"a": 1, "a": 2}'),
+    ],
+)
+def test_metadata_that_begins_as_json_and_is_none_is_refused(tmp_path, key, text):
+    with pytest.raises(InputError, match=f"{key!r}"):
+        stored(tmp_path, PLAIN, {"activation": "relu", key: text})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("k", "2", "whole number"),
+        ("k", True, "whole number"),
+        ("k", [2], "whole number"),
+        ("k", 2.5, "whole number"),
+        ("k", {"value": 2}, "whole number"),
+        ("activation", ["relu"], "a word"),
+        ("activation", True, "a word"),
+        ("activation", "RELU6", "activation 'RELU6'"),
+        ("apply_b_dec_to_input", "false", "true or false"),
+        ("apply_b_dec_to_input", 0, "true or false"),
+        ("soft_cap", "10", "a number"),
+        ("soft_cap", True, "a number"),
+        ("encoder_layout", ["inputs_latents"], "a word"),
+        ("normalize_activations", True, "not supported"),
+        ("normalize_activations", ["layer_norm"], "not supported"),
+        ("spin", 0, "not understood"),
+        ("spin", "", "not understood"),
+        ("spin", [], "not understood"),
+    ],
+)
+def test_settings_of_another_type_are_refused(tmp_path, key, value, words):
+    stated = {"activation": "relu", key: value}
+    (tmp_path / "cfg.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match=words) as refused:
+        stored(tmp_path, PLAIN)
+    assert key.partition("_")[0][:7] in str(refused.value)
+
+
+def test_what_python_writes_for_true_and_false_is_understood(tmp_path):
+    tensors = {**PLAIN, "b_dec": torch.ones(3)}
+    x = torch.arange(6.0).reshape(2, 3)
+    for text, taken in (("False", 0), ("false", 0), ("True", 1), ("true", 1), ("None", 1)):
+        found = stored(tmp_path, tensors, {"activation": "relu", "apply_b_dec_to_input": text})
+        torch.testing.assert_close(found(x), ((x - taken) @ W + B).relu())
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cfg.json", '{"k": 2, "k": 3}'),
+        ("config.json", '{"activation": "topk", "k": NaN}'),
+        ("cfg.json", '{"activation": "topk", "k": 1e999}'),
+        ("cfg.json", '{"k": 2'),
+        ("cfg.json", "[2]"),
+        ("config.yaml", "k: 2\nk: 3\n"),
+        ("cfg.yml", "k: [2\n"),
+        ("cfg.yaml", "- k\n"),
+        ("cfg.yaml", "k: !!python/object/apply:os.getcwd []\n"),
+        ("config.yaml", "k: .nan\n"),
+        ("config.yaml", "k: '2'\n"),
+    ],
+)
+def test_settings_beside_the_weights_are_read_strictly(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError):
+        stored(tmp_path, PLAIN)
+
+
+@pytest.mark.parametrize("name", ["cfg.json", "config.json", "cfg.yaml", "config.yml"])
+def test_two_places_may_state_the_same_and_nothing_else(tmp_path, name):
+    stated = {"k": 2, "activation": "topk", "seed": 1, "device": "cpu"}
+    (tmp_path / name).write_text(json.dumps(stated))  # JSON is YAML, too
+    alone = stored(tmp_path, PLAIN)
+    assert (alone.k, alone.rule) == (2, "topk")
+    assert stored(tmp_path, PLAIN, {"k": "2", "seed": "7"}).fingerprint == alone.fingerprint
+    for key, text in (("k", "3"), ("k", "true"), ("k", "null"), ("activation", "relu")):
+        with pytest.raises(InputError, match="Two places state the settings"):
+            stored(tmp_path, PLAIN, {key: text})
+    torch.save({**PLAIN, "k": 3}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="Two places state the settings"):
+        load_sae(tmp_path / "other.pt")
+
+
+def test_two_files_beside_the_weights_must_agree(tmp_path):
+    (tmp_path / "cfg.json").write_text('{"k": 2}')
+    (tmp_path / "config.yaml").write_text("k: 3\n")
+    with pytest.raises(InputError, match=r"k=2.*k=3"):
+        stored(tmp_path, PLAIN)
+
+
+def test_a_header_that_states_a_key_twice_is_refused(tmp_path):
+    stored(tmp_path, PLAIN, {"activation": "topk", "k": "1"})
+    path = tmp_path / "my sae.safetensors"
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    head = content[8 : 8 + size].replace(b'"k":"1"', b'"k":"1","k":"2"')
+    assert len(head) > size
+    path.write_bytes(len(head).to_bytes(8, "little") + head + content[8 + size :])
+    with pytest.raises(InputError, match="'k' twice"):
+        load_sae(path)
+
+
 def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         load_sae(tmp_path / "none.safetensors")

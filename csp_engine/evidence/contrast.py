@@ -95,6 +95,7 @@ def mine_contrast(
     *,
     duplicate_group_n: Int32[np.ndarray, " n"] | None = None,
     group_n: Int32[np.ndarray, " n"] | None = None,
+    copy_of_n: Int32[np.ndarray, " n"] | None = None,
     unit_block: int = 256,
     list_length: int | None = None,
     progress: Progress = silent,
@@ -120,6 +121,8 @@ def mine_contrast(
         rule: what counts as a contrast image.
         duplicate_group_n: near-duplicate group of each image.
         group_n: group of each image; an image without one needs a number of its own.
+        copy_of_n: for each image the lowest with the same content; of such copies only that one
+            may be a contrast image. All of them count where quiet images are counted.
         unit_block: units handled at once; changes no result.
         list_length: neighbours looked at per exemplar before all images are; chosen from a sample
             of exemplars if not given; changes no result.
@@ -156,6 +159,8 @@ def mine_contrast(
         for unit, quiet_n in enumerate(quiet_bn, start):
             np.less(acts_un[unit], out.threshold_u[unit], out=quiet_n)
         out.pool_u[units] = quiet_bn.sum(axis=1)
+        if copy_of_n is not None:
+            quiet_bn &= copy_of_n == np.arange(n_images)
         search = _nearest_quiet if rule.reuse else _assigned_quiet
         found = search(space, lists, exemplars.block(units), quiet_bn, n_partners)
         out.image_ukj[units], out.similarity_ukj[units], out.n_partner_uk[units] = found

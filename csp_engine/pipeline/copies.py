@@ -1,4 +1,4 @@
-"""Files that are exact copies of one another, which count as one image among exemplars."""
+"""Files that are exact copies of one another, which count as one image."""
 
 from __future__ import annotations
 
@@ -21,19 +21,33 @@ def copies_params(run: Run) -> dict[str, Any]:
     the published code does, also show all copies. What a finished bundle did is kept when it is
     labelled again, for its activations may have been left out.
     """
-    if run.probe_root is None:
-        held = run.held_params(kinds.NEURONS.prefix).get("copies")
-        return {} if held is None else {"copies": held}
-    facts = run.writer.manifest.stages[kinds.IMAGES.name()].facts
-    if not run.recipe.exclude_near_duplicates or not facts.get("n_exact_duplicates"):
-        return {}
-    return {"copies": "once"}
+    return {"copies": "once"} if _count_once(run, kinds.NEURONS.prefix, "copies") else {}
+
+
+def partner_copies_params(run: Run) -> dict[str, Any]:
+    """The same of contrast images, for whom the rule came later."""
+    counts = _count_once(run, kinds.CONTRAST.prefix, "partner_copies")
+    return {"partner_copies": "once"} if counts else {}
 
 
 def copy_of(run: Run) -> np.ndarray | None:
-    """The first copy of each image, where copies count once."""
-    if not copies_params(run):
-        return None
+    """The first copy of each image, where copies count once among exemplars."""
+    return _first_copies(run) if copies_params(run) else None
+
+
+def partner_copy_of(run: Run) -> np.ndarray | None:
+    """The first copy of each image, where copies count once among contrast images."""
+    return _first_copies(run) if partner_copies_params(run) else None
+
+
+def _count_once(run: Run, kind: str, name: str) -> bool:
+    if run.probe_root is None:
+        return run.held_params(kind).get(name) == "once"
+    facts = run.writer.manifest.stages[kinds.IMAGES.name()].facts
+    return run.recipe.exclude_near_duplicates and bool(facts.get("n_exact_duplicates"))
+
+
+def _first_copies(run: Run) -> np.ndarray:
     return run.bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
 
 

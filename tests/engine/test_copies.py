@@ -7,14 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import InputError
+from csp_engine.evidence.contrast import ContrastRule, mine_contrast
 from csp_engine.evidence.exemplars import rank_exemplars
+from csp_engine.pipeline import copies
+from csp_engine.pipeline.stages import contrast
 from tests.worlds import toys
 
 
@@ -58,12 +61,88 @@ def test_random_image_sets_hold_no_copies_either(with_copies):
     assert all(len(set(sha256[row])) == 6 for row in image_rk)
 
 
+@pytest.mark.parametrize("layer", ["first@mean", "second@mean"])
+def test_no_exemplar_has_two_copies_for_partners(with_copies, layer):
+    _, _, bundle = with_copies
+    sha256 = bundle.images()["sha256"].to_numpy()
+    for stage in (f"contrast:small/{layer}", "null"):
+        partner_ukj = bundle.array(stage, "contrast_image")
+        n_partner_uk = bundle.array(stage, "n_partner")
+        assert n_partner_uk.max() == 2, stage
+        first_n = bundle.images()["duplicate_of"].to_numpy()
+        for unit, rank in zip(*np.nonzero(n_partner_uk), strict=True):
+            own = partner_ukj[unit, rank, : n_partner_uk[unit, rank]]
+            assert len(set(sha256[own])) == len(own), stage
+            assert (first_n[own] == own).all(), stage
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from([0, 10, 20, 33, 50, 70])),
+        min_size=2,
+        max_size=16,
+    ),
+    st.integers(1, 3),
+    st.booleans(),
+)
+@settings(deadline=None)
+def test_partners_are_those_of_the_set_without_copies(images, n_partners, reuse):
+    """An image is its activation and its angle; images that agree in both are copies."""
+    kept = list(dict.fromkeys(images))
+    copy_of_n = np.array([images.index(image) for image in images], np.int32)
+
+    def mined(images, **copies):
+        acts = np.array([[value for value, _ in images]], np.float32)
+        angles = np.deg2rad([angle for _, angle in images])
+        image_nd = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+        strongest = rank_exemplars(acts, 2, copy_of_n=copies.get("copy_of_n"))
+        rule = ContrastRule(n_partners=n_partners, reuse=reuse, threshold="max:0.5")
+        found = mine_contrast(acts, strongest, image_nd, rule, **copies)
+        n_k = found.n_partner_uk[0]
+        return [
+            [(images[i], round(float(s), 5)) for i, s in zip(row[:n], of[:n], strict=True)]
+            for row, of, n in zip(found.image_ukj[0], found.similarity_ukj[0], n_k, strict=True)
+        ]
+
+    without, once = mined(kept), mined(images, copy_of_n=copy_of_n)
+    total = [sum(s for row in found for _, s in row) for found in (without, once)]
+    if reuse:
+        assert once == without
+    else:  # of assignments with equal totals any one is right
+        assert total[0] == pytest.approx(total[1], abs=1e-4)
+        assert [len(row) for row in once] == [len(row) for row in without]
+        chosen = [image for row in once for image, _ in row]
+        assert len(set(chosen)) == len(chosen)
+
+
+def test_labelled_again_an_older_bundle_keeps_its_partners(with_copies, tmp_path, monkeypatch):
+    folder, _, _ = with_copies
+    monkeypatch.setattr(copies, "partner_copies_params", lambda run: {})
+    monkeypatch.setattr(contrast, "partner_copies_params", lambda run: {})
+    older = pipeline.build(toys.request(folder, tmp_path / "older.csp"))
+    monkeypatch.undo()
+    names = ("contrast:small/first@mean", "null")
+    assert all("partner_copies" not in older.stage(name).params for name in names)
+    before = {name: older.stage(name).key for name in names}
+    assert verify(older) == []
+    again = pipeline.relabel(older.path, replace(toys.SMALL, gamma=0.5))
+    assert {name: again.stage(name).key for name in names} == before
+    rebuilt = pipeline.build(toys.request(folder, older.path))
+    assert all(rebuilt.stage(name).params["partner_copies"] == "once" for name in names)
+    assert (
+        rebuilt.stage("neurons:small/first@mean").key == again.stage("neurons:small/first@mean").key
+    )
+
+
 def test_the_bundle_is_whole_and_only_copies_change_its_keys(with_copies):
     _, plain, bundle = with_copies
     assert verify(bundle) == []
     for stage in ("neurons:small/first@mean", "null"):
         assert "copies" not in plain.stage(stage).params
         assert bundle.stage(stage).params["copies"] == "once"
+    for stage in ("contrast:small/first@mean", "null"):
+        assert "partner_copies" not in plain.stage(stage).params
+        assert bundle.stage(stage).params["partner_copies"] == "once"
 
 
 def test_labelled_again_the_exemplars_stay(with_copies):

@@ -38,6 +38,7 @@ def noise_evidence(
     group_n: Int32[np.ndarray, " n"] | None = None,
     n_paired: int | None = None,
     copy_of_n: Int32[np.ndarray, " n"] | None = None,
+    partner_copy_of_n: Int32[np.ndarray, " n"] | None = None,
     progress: Progress = silent,
 ) -> Evidence:
     """Exemplars and contrast images of units whose activations are noise.
@@ -57,7 +58,8 @@ def noise_evidence(
         n_paired: mine contrast images for the first ``n_paired`` exemplars only, which is enough
             when no method scores more. Ignored where the rule forbids reuse, because there every
             exemplar bears on the others' partners.
-        copy_of_n: the first copy of each image, where copies count once.
+        copy_of_n: the first copy of each image, where copies count once among exemplars.
+        partner_copy_of_n: the same, where copies count once among contrast images.
         progress: called with the draws done.
 
     Raises:
@@ -81,6 +83,7 @@ def noise_evidence(
             rule,
             duplicate_group_n=duplicate_group_n,
             group_n=group_n,
+            copy_of_n=partner_copy_of_n,
         )
         parts.append(
             Evidence(exemplars, _pad_ranks(contrast, exemplars.image_uk.shape[1]), image_nd)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.evidence.contrast import mine_contrast
+from csp_engine.pipeline.copies import partner_copies_params, partner_copy_of
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.types import ContrastSet
@@ -24,6 +25,7 @@ def mining_params(run: Run) -> dict[str, Any]:
         "reuse": recipe.reuse,
         "exclude_near_duplicates": recipe.exclude_near_duplicates,
         "exclude_same_group": recipe.exclude_same_group,
+        **partner_copies_params(run),
     }
 
 
@@ -83,6 +85,7 @@ def _make(run: Run, model: str, layer: str) -> Made:
         bundle.exemplars(model, layer),
         bundle.image_vectors(),
         **mining(run),
+        copy_of_n=partner_copy_of(run),
         progress=lambda step, done, total: run.progress(f"{step} of {layer}", done, total),
     )
     return Made(arrays=contrast_arrays(mined))

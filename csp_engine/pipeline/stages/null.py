@@ -6,7 +6,7 @@ from typing import Any
 
 from csp_engine.bundle import kinds
 from csp_engine.methods import noise_evidence
-from csp_engine.pipeline.copies import copies_params, copy_of
+from csp_engine.pipeline.copies import copies_params, copy_of, partner_copy_of
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.pipeline.stages.contrast import (
@@ -38,6 +38,7 @@ def _make(run: Run) -> Made:
         seed=recipe.seed,
         n_paired=recipe.n_score,
         copy_of_n=copy_of(run),
+        partner_copy_of_n=partner_copy_of(run),
         progress=lambda _, done, total: run.progress("random image sets", done, total),
         **mining(run),
     )

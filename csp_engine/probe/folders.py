@@ -14,7 +14,7 @@ import pandas as pd
 
 from csp_engine.errors import InputError
 from csp_engine.probe.beside import NAMES
-from csp_engine.probe.decoding.formats import image_endings, is_image_name, lacking
+from csp_engine.probe.decoding.formats import image_endings, is_image_name, why_not_read
 
 SPLIT_NAME = re.compile(
     r"(train|training|val|valid|validation|dev|test|testing|eval|holdout)([_-]?(set|\d{4}))?",
@@ -128,8 +128,7 @@ def _by_ending(files: Iterable[str]) -> tuple[LeftOut, ...]:
         )
     rows = []
     for ending, names in found.items():
-        kind = lacking(names[0])
-        rows.append(LeftOut(ending, len(names), names[0], "" if kind is None else kind.remedy))
+        rows.append(LeftOut(ending, len(names), names[0], why_not_read(names[0])))
     return tuple(sorted(rows, key=lambda row: (-bool(row.why), -row.n_files, row.ending)))
 
 

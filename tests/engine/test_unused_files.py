@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import struct
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.cli import main
 from csp_engine.cli.building import _report
 from csp_engine.errors import BundleError, CspError, InputError, brief, shortened
+from csp_engine.probe.decoding import decode
+from csp_engine.probe.decoding.formats import why_not_read
 from csp_engine.views.overview.provenance import provenance
 from csp_engine.views.overview.unused import unused_files
 from tests.worlds import toys
@@ -36,8 +43,8 @@ def test_both_sentences_count_and_name(bundle):
     assert unreadable.startswith("2 of 30 images cannot be read: red/cut.png (")
     assert "red/empty.jpg (The file is empty)" in unreadable
     assert left_out == (
-        "3 files are left out, not counted as images: 2 .svs (such as a.svs); "
-        "1 without an ending (LICENSE)."
+        "3 files are left out, not counted as images: 2 .svs, which is not read (whole slide): "
+        "cut it into tiles and save them as PNG (such as a.svs); 1 without an ending (LICENSE)."
     )
     assert verify(bundle) == []
 
@@ -70,6 +77,66 @@ def test_a_list_of_another_form_is_refused_at_opening(bundle, tmp_path, harm):
     (tmp_path / "manifest.json").write_text(json.dumps(body), "utf-8")
     with pytest.raises(BundleError):
         Bundle.open(tmp_path)
+
+
+class TestFormsThatAreNotRead:
+    """Each is counted and named with the reason and what to do, wherever a bundle is described."""
+
+    @pytest.fixture(scope="class")
+    def bundle(self, tmp_path_factory) -> Bundle:
+        folder = tmp_path_factory.mktemp("forms")
+        images = toys.draw_images(folder / "images") / "red"
+        deep = np.zeros((9, 8, 3), "u4")
+        tifffile.imwrite(images / "deep.tif", deep, photometric="rgb", metadata=None)
+        out = io.BytesIO()
+        tifffile.imwrite(out, deep.astype("f4"), photometric="rgb", metadata=None)
+        packed = bytearray(out.getvalue())
+        at = packed.index(struct.pack("<HHI", 259, 3, 1))  # the tag that says how it is packed
+        packed[at + 8] = 5
+        (images / "packed.tif").write_bytes(packed)
+        for name in ("a.jp2", "b.jp2", "c.j2k"):
+            (images / name).write_bytes(b"\x00\x00\x00\x0cjP  \r\n\x87\n")
+        (images / "named.png").write_bytes(b"\x00\x00\x00\x0cjP  \r\n\x87\n")
+        return pipeline.build(toys.request(folder, folder / "a.csp"))
+
+    def test_everywhere(self, bundle, capsys):
+        wanted = (
+            "3 of 31 images cannot be read",
+            "deep.tif (The TIFF holds 3 samples of 32 bits, which cannot be read; save it "
+            "with 8 or 16 bits)",
+            "packed.tif (The TIFF holds 3 float samples of 32 bits, LZW, which cannot be read; "
+            "save it with 8 or 16 bits)",
+            "named.png (The file is not an image but JPEG 2000; save it as PNG)",
+            "3 files are left out",
+            "2 .jp2, which is not read (JPEG 2000): save it as PNG",
+            "1 .j2k, which is not read (JPEG 2000): save it as PNG",
+        )
+        _report(bundle, as_json=False)
+        built = capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            main(["info", str(bundle.path)])
+        told = capsys.readouterr().out
+        overview = " ".join(said for _, said in provenance(bundle))
+        for sentence in wanted:
+            for where in (built, told, overview):
+                assert sentence in " ".join(where.split()), sentence
+
+    def test_float_grey_that_is_packed_is_read(self):
+        grey = np.linspace(0, 1, 72, dtype="f4").reshape(9, 8)
+        out = io.BytesIO()
+        Image.fromarray(grey).save(out, "TIFF", compression="tiff_lzw")
+        found = np.asarray(decode(out.getvalue()))[..., 0]
+        assert np.array_equal(found, np.rint(grey * 255).astype(np.uint8))
+
+    @pytest.mark.parametrize(
+        "name", ["x.JP2", "x.jxl", "x.dng", "x.exr", "x.svs", "x.nii", "x.psd"]
+    )
+    def test_every_kind_says_what_to_do(self, name):
+        assert re.fullmatch(r"is not read \([\w ]+\): .*(PNG|JPEG).*", why_not_read(name))
+
+    @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.txt", "jp2", "x.jp2.txt", "x"])
+    def test_and_of_no_other(self, name):
+        assert why_not_read(name) == ""
 
 
 class TestMessages:

@@ -52,6 +52,25 @@ IMAGE_FORMATS = (
 )
 
 
+NOT_READ = {
+    "JPEG 2000": ((".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"), "save it as PNG"),
+    "JPEG XL": ((".jxl",), "save it as PNG"),
+    "raw file of a camera": (
+        (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+        "develop it to JPEG or PNG",
+    ),
+    "high dynamic range": ((".exr", ".hdr"), "map it to 8 bits and save it as PNG"),
+    "whole slide": (
+        (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".bif"),
+        "cut it into tiles and save them as PNG",
+    ),
+    "NIfTI": ((".nii",), "save its slices as PNG"),
+    "Photoshop": ((".psd", ".psb"), "save it as PNG"),
+    "drawing": ((".svg", ".eps", ".ai"), "draw it as PNG"),
+}
+"""Images that nothing here reads, by name: their endings, and what to do instead."""
+
+
 @lru_cache(maxsize=1)
 def image_endings() -> tuple[str, ...]:
     """File name endings, lower case, that count as images here."""
@@ -63,9 +82,15 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(image_endings())
 
 
-def lacking(name: str) -> ImageFormat | None:
-    """The kind of image that a file so named would be, if what reads it were installed."""
+def why_not_read(name: str) -> str:
+    """What keeps a file so named from being read as the image that it is, and what to do.
+
+    Empty for readable ones and for what is no image.
+    """
     for each in IMAGE_FORMATS:
         if name.lower().endswith(each.endings) and not each.is_readable:
-            return each
-    return None
+            return each.remedy
+    for what, (endings, instead) in NOT_READ.items():
+        if name.lower().endswith(endings):
+            return f"is not read ({what}): {instead}"
+    return ""

@@ -143,7 +143,7 @@ def _yaml(text: str, path: Path) -> Any:
     class Loader(yaml.SafeLoader):
         pass
 
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, once)
+    Loader.add_constructor("tag:yaml.org,2002:map", once)
     try:
         return yaml.load(text, Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from csp_engine.cli.selftest import kind, refused, require
+from csp_engine.cli.selftest import NotHeldError, kind, refused, require
 from csp_engine.cli.selftest.world import Network, World, model, network
 
 AREA = "networks"
@@ -144,6 +144,37 @@ def codes(world: World) -> str:
 def unknown_setting(world: World) -> str:
     """A setting of no library."""
     return refused(lambda: _sae(world, k=3, activation="topk", sparkle=2), "sparkle")
+
+
+@kind(AREA, "D: an autoencoder's settings are read strictly")
+def strict_settings(world: World) -> str:
+    """No JSON, another type, no number, a key twice, two places that contradict each other."""
+    import json
+
+    from safetensors.torch import save_file
+
+    from csp_engine.networks.sae import load_sae
+
+    path, beside = world.folder / "sae.safetensors", world.folder / "cfg.json"
+    tensors = {"W_enc": torch.eye(4)[:3].contiguous(), "b_enc": torch.zeros(4)}
+    cases: dict[str, tuple[dict[str, str], str]] = {
+        "no JSON": ({"k": '{"k": 2'}, "{}"),
+        "a text": ({}, '{"k": "2"}'),
+        "true": ({}, '{"k": true}'),
+        "NaN": ({}, '{"k": NaN}'),
+        "twice": ({}, '{"k": 2, "k": 3}'),
+        "contradiction": ({"k": "3"}, '{"k": 2}'),
+    }
+    for name, (metadata, settings) in cases.items():
+        save_file(tensors, path, metadata=metadata)
+        beside.write_text(settings)
+        try:
+            refused(lambda: load_sae(path))
+        except NotHeldError as error:
+            raise NotHeldError(f"{name}: {error}") from None
+    save_file(tensors, path, metadata={"k": "2"})
+    beside.write_text(json.dumps({"k": 2, "activation": "topk"}))
+    return require(load_sae(path).k == 2, f"{len(cases)} refused, and k = 2 where both agree")
 
 
 @kind(AREA, "E: checkpoints are read as trainers save them")

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
+from PIL import Image
 
 from csp_engine.cli.selftest import kind, refused, require
 from csp_engine.cli.selftest.world import PIXELS, World, draw, network
 
 LABELS, OWN = "label tables", "own data"
-TABLES = {
-    "MILAN": "layer,unit,description\nsecond,0,red things\nsecond,1,a corner\n",
-    "CLIP-Dissect": "layer,unit,description,similarity\nsecond,0,red,0.2\nsecond,1,dark,0.1\n",
-    "Describe-and-Dissect": "Neuron ID,Label 1,Label 2\n0,red,dark\n1,blue,\n",
-}
-
-
-@kind(LABELS, "tables of other methods are read as what they are")
-def others(world: World) -> str:
-    """Three forms; of one the second labels too."""
-    from csp_engine.exchange import read_label_table
-
-    for name, text in TABLES.items():
-        path = world.folder / "labels.csv"
-        path.write_text(text)
-        rows = read_label_table(path, layer="second")
-        require(rows.groupby("unit").ngroups == 2, f"{name}: {len(rows)} rows")
-    require(len(rows) == 3, f"{len(rows)} labels of 3")
-    return ", ".join(TABLES)
 
 
 @kind(LABELS, "imported labels without percentiles are shown and exported")
@@ -40,7 +23,7 @@ def imported(world: World) -> str:
     from csp_engine.views.table.rows import neuron_table
 
     path, out = world.folder / "milan.csv", world.folder / "out.csv"
-    path.write_text(TABLES["MILAN"])
+    path.write_text("layer,unit,description\nsecond,0,red things\nsecond,1,a corner\n")
     bundle = world.bundle()
     import_labels(path, bundle.path, name="milan")
     opened = Bundle.open(bundle.path)
@@ -141,7 +124,45 @@ def copies(world: World) -> str:
     rows = np.asarray(exemplars.image_uk)
     count = np.asarray(exemplars.count_u)
     most = max(len(r[:n]) - len(set(sha[r[:n]])) for r, n in zip(rows, count, strict=True))
-    return require(most == 0, f"{most} copies among the exemplars of a neuron")
+    contrast = bundle.contrast("small", bundle.layers("small")[0])
+    pairs = zip(
+        contrast.image_ukj.reshape(-1, contrast.image_ukj.shape[2]),
+        contrast.n_partner_uk.ravel(),
+        strict=True,
+    )
+    again = max(len(r[:n]) - len(set(sha[r[:n]])) for r, n in pairs)
+    found = f"{most} among the exemplars of a neuron, {again} among the partners of one"
+    return require(most == again == 0, found)
+
+
+@kind(OWN, "images at an address are a probe set")
+def address(_: World) -> str:
+    """A folder in memory, as ``s3://`` would be."""
+    import fsspec
+
+    from csp_engine.probe.listing import read_probe_set
+
+    memory = fsspec.filesystem("memory")
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(out, "PNG")
+    try:
+        for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+            memory.pipe(f"/csp-self-test/{name}", out.getvalue())
+        found = read_probe_set("memory://csp-self-test")
+        classes = found.table["class"].tolist()
+    finally:
+        memory.rm("/csp-self-test", recursive=True)
+    return require(classes == ["cat", "cat", "dog"], f"{len(found)} images of {classes}")
+
+
+@kind(OWN, "a long value is shortened where a message repeats it")
+def long_values(_: World) -> str:
+    """A path of 5,000 characters."""
+    from csp_engine.errors import InputError
+
+    said = str(InputError(f"{'/folder' * 700} is no folder of images; check --image-root."))
+    is_whole = said.endswith(" is no folder of images; check --image-root.")
+    return require(is_whole and len(said) < 250, f"{len(said)} characters")
 
 
 @kind(OWN, "advice names the option that helps")

@@ -12,6 +12,7 @@ import struct
 import zlib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from csp_engine.cli.selftest import NotHeldError, kind, refused, require
 from csp_engine.cli.selftest.world import World
@@ -195,6 +196,8 @@ def gate(_: World) -> str:
         granted=lambda _: LOOKING,
         refusal=lambda need: f"needs {need}",
         too_much=lambda _: "",
+        visitor=lambda _: "somebody",
+        most_pages=1,
     )
 
     async def page(_scope: object, _receive: object, send: Any) -> None:
@@ -229,3 +232,29 @@ def gate(_: World) -> str:
         status("GET", "/csp/thumb/a/0", host="evil.example"),
     ]
     return require(found == [200, 401, 403, 403], f"answered {found}")
+
+
+@kind(AREA, "a visitor has no more pages open than allowed")
+def pages(_: World) -> str:
+    """One more than allowed, another visitor, and one more after a page was closed."""
+    from csp_engine.http.sockets import Sockets, too_many
+
+    held = Sockets()
+    found = [held.enter("ada", 2), held.enter("ada", 2), held.enter("ada", 2), held.enter("bob", 2)]
+    held.leave("ada")
+    found.append(held.enter("ada", 2))
+    return require(found == [True, True, False, True, True], too_many(2))
+
+
+@kind(AREA, "a visitor takes no more of the encoder's time than allowed")
+def seconds(_: World) -> str:
+    """A turn that takes all there is, then another; somebody else has a turn all the same."""
+    from csp_engine.serving import turns
+
+    held = turns.Turns()
+    with mock.patch.object(turns.time, "monotonic", return_value=0.0) as clock:
+        with held.turn("ada"):
+            clock.return_value = 31.0
+        with held.turn("bob"):
+            pass
+        return refused(lambda: held.turn("ada").__enter__(), "30 s")

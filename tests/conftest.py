@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
+
+# Other machines are slower, and busy ones slower still.
+settings.register_profile("csp", deadline=None)
+settings.load_profile("csp")
 
 ROOT = Path(__file__).resolve().parents[1]
 

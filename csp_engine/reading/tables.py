@@ -29,8 +29,9 @@ MISSING = frozenset({"", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-na
 """Words that stand for nothing in any column, in lower case."""
 
 NOT_KNOWN = MISSING | frozenset(
-    {"none", "unknown", "unk", "missing", "not available", "not known", "undefined", "-", "--", "–",
-     "—", "?", ".", "#value!", "#ref!", "#div/0!", "#num!", "#name?", "#null!"}
+    {"none", "unknown", "unk", "k.a.", "k. a.", "keine angabe", "unbekannt", "inconnu",
+     "missing", "not available", "not known", "undefined", "-", "--", "–", "—", "?", ".",
+     "#value!", "#ref!", "#div/0!", "#num!", "#name?", "#null!"}
 )  # fmt: skip
 """Words that stand for nothing where a number, a flag, a file or a group should be; elsewhere they
 may be what is meant: "none" is a class of its own in many sets."""

@@ -95,6 +95,11 @@ def test_flags(folder, words):
     assert [None if math.isnan(v) else v for v in found] == [1, None, 0]
 
 
+def test_words_for_nothing_in_other_languages(folder):
+    assert column(folder, ["ja", "nein", "k. A."], ";")[1]
+    assert column(folder, ["0,5", "unbekannt", "2"], ";")[0][2] == 2
+
+
 def test_flags_with_decimal_commas(folder):
     assert column(folder, ["1,0", "0,0", "1"], ";") == ([1, 0, 1], True)
 

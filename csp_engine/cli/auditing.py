@@ -94,7 +94,7 @@ def _model(bundle: Bundle, concepts: ConceptSet, asked: str | None) -> str:
     if not names:
         raise InputError(f"Bundle {bundle.name} has no neurons yet; complete it with 'csp build'.")
     if asked is not None and asked not in names:
-        raise InputError(f"Model {asked!r} is not in the bundle; --model is {', '.join(names)}.")
+        raise InputError(f"Model {asked!r} is not in the bundle; it has {', '.join(names)}.")
     return asked or next((name for name in names if layers_of(bundle, concepts, name)), names[0])
 
 
@@ -102,7 +102,7 @@ def _layers(bundle: Bundle, model: str, asked: list[str] | None) -> tuple[str, .
     known = bundle.layers(model)
     unknown = [layer for layer in asked or () if layer not in known]
     if unknown:
-        raise InputError(f"Layer {unknown[0]!r} is not in {model}; --layer is {', '.join(known)}.")
+        raise InputError(f"Layer {unknown[0]!r} is not in {model}; it has {', '.join(known)}.")
     return tuple(asked or known)
 
 
@@ -112,7 +112,7 @@ def _method(bundle: Bundle, memo: Any, model: str, asked: str | None) -> str:
     known = methods_of(bundle, memo, model)
     if asked is not None and asked not in known:
         named = ", ".join(known) or "none"
-        raise InputError(f"Method {asked!r} cannot be used; of this bundle --method is {named}.")
+        raise InputError(f"Method {asked!r} cannot be used here; --method can be {named}.")
     return asked or next(iter(known), "")
 
 

@@ -40,7 +40,7 @@ def isic2017(
     from csp_engine.probe.isic2017 import isic2017_table
 
     if out.suffix.lower() != ".csv":
-        raise InputError(f"{str(out)!r} does not end in .csv; name the table to write so.")
+        raise InputError(f"{str(out)!r} does not end in .csv; give the table such a name.")
     if not out.parent.is_dir():
         raise InputError(f"There is no folder {str(out.parent)!r} to write into; make it first.")
     if any(out.resolve() == path.resolve() for path in labels or []):

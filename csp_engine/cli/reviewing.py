@@ -83,7 +83,7 @@ def _report(checked: Checked, title: str, file_format: Format) -> None:
             {"entries": checked.n_entries, "head": checked.head, "problems": checked.problems}
         )
     elif checked.problems:
-        write_lines([*checked.problems, f"{title} is not as it was written; bring back a copy."])
+        write_lines([*checked.problems, f"{title} is not as it was written; restore a copy."])
     else:
         write_lines([f"{title}: {checked.n_entries:,} entries, as they were written."])
         if checked.head:

@@ -78,7 +78,9 @@ def search(
     _require_layers(opened, model, layer)
     if column:
         if but_not:
-            raise InputError("--not goes with texts, --image or --like; leave it with --column.")
+            raise InputError(
+                "--not goes with texts, --image or --like; leave it out with --column."
+            )
         found = going_with(opened, column, method, model=model, layers=layer, n=n)
         _write_going_with(column, found, doubt(opened), as_json)
         return
@@ -154,8 +156,8 @@ def _method(bundle: Bundle, asked: str | None) -> str:
         raise InputError(f"Bundle {bundle.name} has no search index; complete it with 'csp build'.")
     if asked is not None and asked not in known:
         raise InputError(
-            f"Method {asked!r} cannot be searched in bundle {bundle.name}; --method is "
-            f"{', '.join(known)}."
+            f"Method {asked!r} cannot be searched in bundle {bundle.name}; --method "
+            f"can be {', '.join(known)}."
         )
     return asked or known[0]
 
@@ -163,7 +165,7 @@ def _method(bundle: Bundle, asked: str | None) -> str:
 def _require_layers(bundle: Bundle, model: str | None, wanted: list[str] | None) -> None:
     names = bundle.model_names
     if model is not None and model not in names:
-        raise InputError(f"Model {model!r} is not in the bundle; --model is {', '.join(names)}.")
+        raise InputError(f"Model {model!r} is not in the bundle; it has {', '.join(names)}.")
     within = names if model is None else (model,)
     known = {layer: None for name in within for layer in bundle.layers(name)}
     unknown = [layer for layer in wanted or () if layer not in known]
@@ -182,7 +184,7 @@ def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: s
         return searching.bundle_encoder(bundle, spec)
     except MissingModelError as error:
         if spec is None and "--encoder" not in str(error):
-            raise MissingModelError(f"{error} If it moved, name it by --encoder.") from None
+            raise MissingModelError(f"{error} If it moved, name it with --encoder.") from None
         raise
 
 

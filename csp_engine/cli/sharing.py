@@ -74,11 +74,13 @@ def export(
     opened = Bundle.open(bundle)
     if columns and (method or n_labels != 1 or neuron or file_format == "html"):
         raise InputError(
-            "--columns writes a table without labels; leave --method, -n, --neuron and html."
+            "--columns writes a table without labels; leave out --method, -n, --neuron and html."
         )
     if file_format == "html":
         if method or n_labels != 1:
-            raise InputError("Pages show every method and all its labels; leave --method and -n.")
+            raise InputError(
+                "Pages show every method and all its labels; leave out --method and -n."
+            )
         summary = _export_pages(opened, out, model, layer, neuron)
         sentence = (
             f"{out / 'index.html'}: {summary['neurons']:,} neurons, {summary['files']:,} files, "
@@ -88,7 +90,7 @@ def export(
         from csp_engine.exchange import export_columns, export_labels
 
         if neuron:
-            raise InputError("--neuron chooses pages; add --format html, or leave it.")
+            raise InputError("--neuron chooses pages; add --format html, or leave it out.")
         if file_format is None and not out.suffix:
             raise InputError(
                 f"{out.name} does not say what to write: end it in .csv, .parquet or .jsonl, or "

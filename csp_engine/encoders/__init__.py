@@ -158,8 +158,8 @@ def _load_python(spec: str, rest: str) -> Encoder:
         grey = np.asarray(encoder.preprocess(Image.new("RGB", (64, 48), (90, 120, 150))))
         if grey.dtype != np.float32 or grey.ndim != 3:
             raise InputError(
-                f"{spec} preprocesses an image to {grey.dtype} of shape {grey.shape}; needed is "
-                f"float32 (channel, height, width)."
+                f"{spec} preprocesses an image to {grey.dtype} of shape {grey.shape}; it must "
+                f"be float32 (channel, height, width)."
             )
         _check_rows(spec, "images", encoder.embed_images(np.stack([grey, grey])), encoder.dim)
         _check_rows(spec, "texts", encoder.embed_texts(["a photo", "red"]), encoder.dim)
@@ -170,8 +170,8 @@ def _check_rows(spec: str, what: str, rows: Any, dim: int) -> None:
     rows = np.asarray(rows)
     if rows.shape != (2, dim) or rows.dtype != np.float32:
         raise InputError(
-            f"{spec} turned two {what} into {rows.dtype} of shape {rows.shape}; needed is float32 "
-            f"(2, {dim})."
+            f"{spec} turned two {what} into {rows.dtype} of shape {rows.shape}; it must be "
+            f"float32 (2, {dim})."
         )
     length = np.linalg.norm(rows, axis=1)
     if not np.allclose(length, 1.0, atol=1e-3):

@@ -169,7 +169,7 @@ def require_files(
         return found
     other = sorted(name for name in {*held, *found} if held.get(name) != found.get(name))
     raise StaleError(
-        f"Encoder {spec} did not make this bundle: its {other[0]} is another; load the one that "
+        f"Encoder {spec} did not make this bundle: its {other[0]} differs; load the one that "
         "did, or build the bundle again."
     )
 
@@ -190,7 +190,7 @@ def require_part(expected: Mapping[str, Any] | None, spec: str, part: str, found
         return
     name = PARTS.get(part, part)
     raise StaleError(
-        f"Encoder {spec} did not make this bundle: its {name} is another; load the one that did, "
+        f"Encoder {spec} did not make this bundle: its {name} differs; load the one that did, "
         "or build the bundle again."
     )
 

@@ -142,8 +142,8 @@ class PrecomputedEncoder:
             ) from error
         if stored.ndim != 2 or stored.dtype.kind != "f" or not stored.size:
             raise InputError(
-                f"{path} holds {stored.dtype} of shape {stored.shape}; needed are floating-point "
-                f"rows, one per name."
+                f"{path} holds {stored.dtype} of shape {stored.shape}; it must hold "
+                f"floating-point rows, one per name."
             )
         if len(stored) != len(names):
             raise InputError(

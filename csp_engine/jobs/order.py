@@ -157,7 +157,7 @@ class BuildOrder:
             if kind.startswith("tuple") and isinstance(value, list):
                 value = tuple(value)
             if not _fits(kind, value):
-                raise InputError(f"The build's record is damaged at {name!r}; start it anew.")
+                raise InputError(f"The build's record is damaged at {name!r}; start it again.")
             order[name] = value
         return cls(**order)
 

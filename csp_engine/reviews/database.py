@@ -206,7 +206,7 @@ class Database:
         if found is None and sa.inspect(connection).has_table(review.name):
             raise ReviewError(
                 f"{self.place.title} holds verdicts, but its table alembic_version does not say "
-                f"how they are kept; put {REVISIONS[-1]!r} into it, or bring back a copy."
+                f"how they are kept; put {REVISIONS[-1]!r} into it, or restore a copy."
             )
         if found is not None and found not in REVISIONS:
             raise ReviewError(
@@ -277,7 +277,7 @@ class Database:
     def _damaged(self, reason: str) -> ReviewError:
         return ReviewError(
             f"The verdicts in {self.place.title} are damaged ({reason}); 'csp reviews BUNDLE "
-            "--verify' says which, and a copy has to be brought back."
+            "--verify' says which; restore a copy."
         )
 
 

@@ -48,9 +48,13 @@ def check(
             after = f"entry {number - 1}" if number > 1 else "the beginning"
             problems.append(f"Entry {number} is not what was written after {after}.")
         if at is None:
-            problems.append(f"Entry {number} has the time {entry['given_at']!r:.60}, no time.")
+            problems.append(
+                f"Entry {number} has the time {entry['given_at']!r:.60}, which is not a time."
+            )
         if entry["verdict"] not in (*VERDICTS, WITHDRAWN):
-            problems.append(f"Entry {number} says {entry['verdict']!r:.60}, no verdict.")
+            problems.append(
+                f"Entry {number} says {entry['verdict']!r:.60}, which is not a verdict."
+            )
         whose = tuple(entry[name] for name in ("model", "layer", "unit", "reviewer"))
         if entry["revision"] != last_revision.get(whose, 0) + 1:
             problems.append(

@@ -10,6 +10,7 @@ import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
+from csp_engine.views.images.separation import DOUBT
 from tests.reference import alignment_reference as slow
 from tests.worlds import case_world
 
@@ -96,7 +97,8 @@ def test_the_table_names_the_kinds_and_the_most_influential_first(bundle, concep
     _, out, _ = run(capsys, bundle, "--concepts", concepts, "-n", 3)
     _, everything, _ = run(capsys, bundle, "--concepts", concepts, "--json")
     found = json.loads(everything)["found"]
-    first, _, *rows = out.splitlines()
+    # The encoder of this bundle knows little of its images, which is said first.
+    first, _, *rows = [line for line in out.splitlines() if line != DOUBT]
     for kind in ("valid", "spurious", "unexpected", "neutral"):
         n = sum(each["kind"] == kind for each in found)
         assert f"{n} {kind}" in first
@@ -114,9 +116,9 @@ def test_the_shipped_set_is_the_default(bundle, capsys):
     ("arguments", "said"),
     [
         (["--concepts", "none.toml"], "There is no concept set 'none.toml'"),
-        (["--model", "other"], "Model 'other' is not in the bundle; --model is biased"),
-        (["--layer", "none"], "Layer 'none' is not in biased; --layer is"),
-        (["--method", "clip"], "Method 'clip' cannot be used; of this bundle --method is csp"),
+        (["--model", "other"], "Model 'other' is not in the bundle; it has biased"),
+        (["--layer", "none"], "Layer 'none' is not in biased; it has"),
+        (["--method", "clip"], "Method 'clip' cannot be used here; --method can be csp"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(bundle, capsys, arguments, said):

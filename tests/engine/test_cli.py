@@ -414,12 +414,12 @@ def test_search_that_cannot_be(bundle, capsys):
         ([], "one of the four"),
         ([""], "The query is empty"),
         ([" , "], "The query is empty"),
-        (["red", "--model", "large"], "--model is small"),
+        (["red", "--model", "large"], "it has small"),
         (["red", "--like", "small/first@mean/1"], "one of the four"),
         (["--like", "small/first@mean/99"], "99"),
         (["--like", "nonsense"], "nonsense"),
         (["--image", "absent.png"], "absent.png"),
-        (["red", "--method", "magic"], "--method is csp, semanticlens, clip_dissect"),
+        (["red", "--method", "magic"], "--method can be csp, semanticlens, clip_dissect"),
         (["red", "--layer", "third@mean"], "third@mean"),
     ):
         code, _, line = run(capsys, "search", bundle, *arguments)

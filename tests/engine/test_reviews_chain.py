@@ -239,7 +239,7 @@ def test_verdicts_whose_schema_is_not_said_are_no_empty_history(place, statement
         lambda: kept.add(NeuronRef(MODEL, LAYER, 0), reviewer="ada", verdict="valid"),
         kept.check,
     ):
-        with pytest.raises(ReviewError, match=r"_version does not say.*bring back a copy\.$"):
+        with pytest.raises(ReviewError, match=r"_version does not say.*restore a copy\.$"):
             act()
 
 

@@ -200,7 +200,7 @@ def test_without_columns_or_classes_texts_are_measured_all_the_same(
     _, out, _ = run(capsys, "info", bundle.path)
     said = "more sharply" if encoder is toys.ColourEncoder else "no more sharply"
     assert f"{said} than directions that mean nothing" in out.replace("\n", " ")
-    assert "Not measured" not in out
+    assert "was not measured" not in out
 
 
 def test_too_few_images_without_names_are_said(tmp_path, capsys):
@@ -208,7 +208,7 @@ def test_too_few_images_without_names_are_said(tmp_path, capsys):
     bundle = build(toys.request(tmp_path, tmp_path / "a.csp", **made))
     assert doubt(bundle) == ""
     _, out, _ = run(capsys, "info", bundle.path)
-    assert "28 images, 10 labels and no concept columns or classes" in out.replace("\n", " ")
+    assert "28 images, 10 labels, and no concept columns or classes" in out.replace("\n", " ")
 
 
 @pytest.mark.parametrize("name", ["knows", "blind"])
@@ -272,7 +272,7 @@ def test_bundles_without_the_stage_say_that_nothing_was_measured(folder, tmp_pat
     with BundleWriter(path) as writer:
         writer.drop(["separation"])
     older = Bundle.open(path)
-    assert texts_in_words(older).startswith("Not measured")
+    assert "was not measured: there was no encoder" in texts_in_words(older)
     assert doubt(older) == ""
 
 
@@ -285,7 +285,7 @@ def test_the_first_version_of_the_stage_counts_for_names_alone(folder, monkeypat
     assert "only 0.500" in texts_in_words(bundle)
     assert doubt(bundle) == DOUBT
     facts.update(n_named=0, auroc=None, shuffled=None, auroc_p=None)
-    assert texts_in_words(bundle).startswith("Not measured")
+    assert "was not measured" in texts_in_words(bundle)
     assert doubt(bundle) == ""
 
 

@@ -66,7 +66,7 @@ def test_a_first_build(world, stopped, tmp_path, n):
             Bundle.open(request.out)
     else:
         problems = verify(Bundle.open(request.out))
-        assert "goes on" in problems[0]
+        assert "again to continue" in problems[0]
     again = pipeline.build(request)
     assert verify(again) == []
     assert keys(again) == keys(done)
@@ -86,7 +86,9 @@ def test_a_change_of_a_finished_bundle(world, stopped, tmp_path, n, is_relabel):
     stopped(work, n)
     now = Bundle.open(out)
     assert (keys(now) == keys(done)) == (n == 0)
-    assert "goes on" in verify(now)[0]  # also before the first write: what was asked is not there
+    assert (
+        "again to continue" in verify(now)[0]
+    )  # also before the first write: what was asked is not there
     work()
     assert verify(Bundle.open(out)) == []
     assert not (out / ".unfinished").exists()
@@ -97,4 +99,4 @@ def test_one_left_by_an_engine_that_made_no_mark(world, stopped, tmp_path):
     request = toys.request(folder, tmp_path / "a.csp")
     stopped(lambda: pipeline.build(request), 20)
     (request.out / ".unfinished").unlink()
-    assert "did not end" in verify(Bundle.open(request.out))[0]
+    assert "not finished" in verify(Bundle.open(request.out))[0]

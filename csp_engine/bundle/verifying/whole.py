@@ -28,14 +28,14 @@ def verify(bundle: Bundle, progress: Progress = silent) -> list[str]:
 
 def unfinished(bundle: Bundle) -> list[str]:
     """What a build that was interrupted has left to do."""
-    again = "run the same 'csp build' again and it goes on"
+    again = "run the same 'csp build' again to continue"
     found = []
     if (bundle.path / ".pass").exists():
         found.append(f"A pass over the images was interrupted; {again}.")
     elif (bundle.path / UNFINISHED).exists() or not bundle.manifest.recipe:
         found.append(
-            "A build or labelling was begun and did not end; run the same command again and it "
-            "goes on."
+            "A build or labelling was begun and not finished; run the same command again to "
+            "continue."
         )
     described = bundle.manifest.inputs.get("models", {})
     for model, about in described.items():

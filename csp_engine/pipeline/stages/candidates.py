@@ -88,7 +88,7 @@ def _require_candidates(run: Run) -> None:
         require_encoder(run.captioner, encoder["spec"], encoder["fingerprint"])
     elif not all(run.is_fresh(stage) for stage in candidate_stages(run)):
         raise InputError(
-            f"The candidates in {run.writer.path.name} must be made anew, which needs the "
+            f"The candidates in {run.writer.path.name} must be made again, which needs the "
             f"captioner {run.described['captioner']['spec']}; name it with --captioner."
         )
 

@@ -20,24 +20,24 @@ def texts_in_words(bundle: Bundle) -> str:
     facts = _measured(bundle)
     if facts is None:
         return (
-            "Not measured whether texts separate these images: no encoder was at hand when this "
-            "bundle was labelled, or an earlier version labelled it. csp build, with the options "
-            "that made it, measures it."
+            "Whether texts separate these images was not measured: there was no encoder when this "
+            "bundle was labelled, or an earlier version labelled it. To measure it, run csp build "
+            "with the same options again."
         )
     if facts.get("auroc") is not None:
         return _by_names(facts)
     if facts["lean_p"] is None:
         return (
-            "Not measured whether texts separate these images: the vectors of all images, or of "
-            "all labels, are alike."
+            "Whether texts separate these images was not measured: the vectors of all images, or "
+            "of all labels, are alike."
         )
     how = f"p = {numbers.chance(facts['lean_p'])}, without names of columns or classes"
     if facts["is_separated"] is None:
         there = f"{_several(facts['n_images'], 'image')}, {_several(facts['n_texts'], 'label')}"
         return (
-            f"Not measured whether texts separate these images: {there} and no concept columns or "
-            f"classes whose names are words; it takes such names, or {LEAST_IMAGES} images and "
-            f"{LEAST_TEXTS} labels."
+            f"Whether texts separate these images was not measured: there are {there}, and no "
+            "concept columns or classes whose names are words; it takes such names, or "
+            f"{LEAST_IMAGES} images and {LEAST_TEXTS} labels."
         )
     if facts["is_separated"]:
         return (

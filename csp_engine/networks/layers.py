@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from csp_engine.errors import InputError
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.observing import Candidate, Observed, observe
@@ -209,6 +211,11 @@ def _matching(
             f"state it with --layout {' or '.join(names)} (layout={names[0]!r} in Python)."
         )
     modules = dict(model.network.named_modules())
+    if text and isinstance(modules.get(text), torch.jit.ScriptModule):
+        raise InputError(
+            f"Layer {text!r} of {model.name} is TorchScript, which cannot be listened to; build "
+            f"that part from Python code, or take one of {_near(text, list(usable))}."
+        )
     if text and text in modules:
         raise InputError(
             f"Layer {text!r} of {model.name} gives no tensor with one row per image when an image "

@@ -130,6 +130,15 @@ class _Pass:
                         is_changing = True
 
 
+def _listened_to(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules inside of a network; parts that are TorchScript take no hooks."""
+    return [
+        (name, module)
+        for name, module in network.named_modules()
+        if name and not isinstance(module, torch.jit.ScriptModule)
+    ]
+
+
 def _observe(run: Callable[[], Any], network: nn.Module, *, is_tracing: bool = False) -> _Pass:
     """Run the network once and note calls and shapes; an error is kept, not raised.
 
@@ -168,9 +177,8 @@ def _observe(run: Callable[[], Any], network: nn.Module, *, is_tracing: bool = F
         return hook
 
     try:
-        for name, module in network.named_modules():
-            if name:
-                handles.append(module.register_forward_hook(hook_for(name)))
+        for name, module in _listened_to(network):
+            handles.append(module.register_forward_hook(hook_for(name)))
         with undisturbed(network), torch.inference_mode():
             run()
     except Exception as error:  # a network may refuse an image size anywhere, in any way
@@ -204,12 +212,11 @@ def first_tokens(
                     found[key] = tensor.detach().permute(axes).clone()
 
     handles = []
-    for name, module in network.named_modules():
-        if name:
-            handles.append(module.register_forward_pre_hook(lambda m, a: look(first_tensor(a))))
-            handles.append(
-                module.register_forward_hook(lambda m, a, output: look(first_tensor(output)))
-            )
+    for _, module in _listened_to(network):
+        handles.append(module.register_forward_pre_hook(lambda m, a: look(first_tensor(a))))
+        handles.append(
+            module.register_forward_hook(lambda m, a, output: look(first_tensor(output)))
+        )
     try:
         result = _observe(lambda: run(x), network)
     finally:

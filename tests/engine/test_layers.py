@@ -303,3 +303,21 @@ def test_programs_without_modules_inside_are_refused_with_their_remedy():
         InputError, match=r"No module inside net \(.*\) can be listened to|cannot run"
     ):
         list_layers(wrapped(exported.module(), side=8))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_network_with_a_scripted_part_has_its_other_layers():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.body(x).mean((2, 3)))
+
+    recipe = {"resize": [8, 8], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
+    model = target_model(Mixed(), recipe, name="mixed")
+    assert [tap.id.module for tap in list_layers(model)] == ["head"]
+    with pytest.raises(InputError, match=r"Layer 'body' of mixed is TorchScript, .* head"):
+        select_layers(model, ["body"])

@@ -31,6 +31,7 @@ from tests.worlds.damage import body_of, change_array, edit, place, redo
 LAYER = "small/second@mean"
 SCORES = f"scores:{LAYER}/csp"
 NEURONS = f"neurons:{LAYER}"
+AUDIT = f"audit:{LAYER}"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,10 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "order a text": lambda body: body["inputs"]["models"]["small"].update(order="first"),
     "encoder null": lambda body: body["inputs"].update(encoder=None),
     "a fingerprint that is none": lambda body: body["inputs"]["encoder"].update(fingerprint=3),
+    "templates missing": lambda body: body["inputs"]["vocabulary"].pop("templates"),
+    "how texts are embedded missing": lambda body: body["inputs"]["vocabulary"].pop(
+        "subtract_empty"
+    ),
     "templates a number": lambda body: body["inputs"]["vocabulary"].update(templates=3),
     "methods a number": lambda body: body["recipe"].update(methods=3),
     "a record null": lambda body: body["stages"].update(images=None),
@@ -305,6 +310,12 @@ TABLES: dict[str, tuple[str, str, Callable[[pd.DataFrame], Any]]] = {
     "no column": (NEURONS, "units", lambda rows: rows.drop(columns="is_dead")),
     "fewer units": (NEURONS, "units", lambda rows: rows[:-1]),
     "means as text": (NEURONS, "units", lambda rows: rows.astype({"mean": str})),
+    "groups as text": (AUDIT, "units", lambda rows: rows.astype({"cluster_0": str})),
+    "a group missing": (
+        AUDIT,
+        "units",
+        lambda rows: rows.astype({"cluster_1": object}).assign(cluster_1=None),
+    ),
     "labels missing": ("vocabulary", "labels", lambda rows: rows.assign(text=None)),
     "fewer labels": ("vocabulary", "labels", lambda rows: rows[:-1]),
     "fewer images": ("probe", "probe", lambda rows: rows[:-1]),

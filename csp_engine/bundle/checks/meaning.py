@@ -179,7 +179,15 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         "n_exemplars": _COUNT,
     },
     ("neurons", "class_counts"): {"unit": "unit", "class": "class", "count": _COUNT},
-    ("audit", "units"): {"clarity": _NUMBER, "polysemanticity": _NUMBER, "redundancy": _NUMBER},
+    ("audit", "units"): {
+        "clarity": _NUMBER,
+        "polysemanticity": _NUMBER,
+        "cluster_0": _COUNT,
+        "cluster_1": _COUNT,
+        "silhouette": _NUMBER,
+        "nearest_unit": _NUMBER,
+        "redundancy": _NUMBER,
+    },
     ("candidates", "candidates"): {
         "unit": "unit",
         "mode": _TEXT,
@@ -201,6 +209,14 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
     ("performance", "slices"): {"slice": _TEXT, "n": _COUNT, "accuracy": _NUMBER},
 }
+_MEASURES = tuple(
+    f"{measure}{end}" for measure in ("pearson", "auroc", "auprc") for end in ("", "_low", "_high")
+)
+_IF_THERE: dict[tuple[str, str], dict[str, str]] = {
+    ("truth", "units"): {"n_positive": _NUMBER, **dict.fromkeys(_MEASURES, _NUMBER)},
+    ("candidates", "sets"): {"n_exemplar": _COUNT, "n_contrast": _COUNT},
+}
+"""Columns that a table may do without."""
 
 
 def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> str:
@@ -214,6 +230,10 @@ def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> s
         if column not in rows.columns:
             return f"has no column {column!r}"
         fault = _fault_of_column(files, stage, rows[column], what)
+        if fault:
+            return f"has a column {column!r} that {fault}"
+    for column, what in _IF_THERE.get((kind, name), {}).items():
+        fault = _fault_of_column(files, stage, rows[column], what) if column in rows.columns else ""
         if fault:
             return f"has a column {column!r} that {fault}"
     wanted = _n_rows(files, stage, kind, name)

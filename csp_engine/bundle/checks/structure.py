@@ -114,7 +114,10 @@ _INPUTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     },
     "captioner": {"spec": _text, "fingerprint": _text, "places": _list_of(_text)},
 }
-_NEEDED = {"encoder": ("spec", "fingerprint")}
+_NEEDED = {
+    "encoder": ("spec", "fingerprint"),
+    "vocabulary": ("templates", "renormalise", "subtract_empty"),
+}
 _MODEL: dict[str, Callable[[Any], bool]] = {
     "spec": _text,
     "fingerprint": _text,

@@ -28,6 +28,9 @@ NEEDS = {
 }
 """What can be needed, and its name in a sentence."""
 
+SHARED = frozenset({"columns", "masks", "texts"})
+"""Needs that are the same for all units of a bundle, random image sets included."""
+
 Units = Int[np.ndarray, " b"]
 Source = Callable[[Units], Any]
 """Gives what is needed, for the units of the layer with these numbers."""

@@ -103,8 +103,9 @@ class Scored:
     would cost digits; ``None`` is 0). ``vector_ud`` holds the concept vectors, unit rows or zero,
     or is ``None`` when the concept vector is that of the best label. ``raw_vector_ud`` is the
     vector whose product with a label gives the score without contrast images; ``None`` where the
-    method uses none. ``has_label_u`` is false where there is nothing to go by. ``extra`` are arrays
-    with one row per unit to keep beside the scores.
+    method uses none. ``has_label_u`` is false where there is nothing to go by. ``may_rely_u`` is
+    false where the method itself does not trust its best label, whatever the percentile. ``extra``
+    are arrays with one row per unit to keep beside the scores.
     """
 
     score_ut: Float32[np.ndarray, "u t"]
@@ -112,6 +113,7 @@ class Scored:
     vector_ud: Float32[np.ndarray, "u d"] | None = None
     raw_vector_ud: Float32[np.ndarray, "u d"] | None = None
     offset_u: Float64[np.ndarray, " u"] | None = None
+    may_rely_u: Bool[np.ndarray, " u"] | None = None
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 

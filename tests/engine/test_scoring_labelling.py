@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from csp_engine.errors import InputError, StaleError
 from csp_engine.evidence.contrast import ContrastRule
-from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_units, noise_evidence, pair_statistics
 from tests.worlds import small_layers
 
@@ -113,6 +114,7 @@ def test_percentiles_of_noise_are_spread_evenly(method, n_exemplars):
     rule = ContrastRule(n_partners=2)
     null = noise_evidence(image_nd, n_draws=300, n_exemplars=40, rule=rule, seed=1)
     units = noise_evidence(image_nd, n_draws=300, n_exemplars=n_exemplars, rule=rule, seed=2)
+    units.given.sources["texts"] = lambda _: small_layers.WORDS
     scores, _ = label_units(method, units, null, label_td, {})
     shares = [np.mean(scores.best_percentile_u >= level) for level in (0.25, 0.5, 0.75, 0.95)]
     np.testing.assert_allclose(shares, [0.75, 0.5, 0.25, 0.05], atol=0.1)
@@ -211,7 +213,7 @@ def test_memory_mapped_arrays_work(tmp_path):
     np.save(tmp_path / "images.npy", evidence.image_nd)
     np.save(tmp_path / "labels.npy", label_td)
     image_nd = np.load(tmp_path / "images.npy", mmap_mode="r")
-    mapped = Evidence(evidence.exemplars, evidence.contrast, image_nd)
+    mapped = replace(evidence, image_nd=image_nd)
     labels = np.load(tmp_path / "labels.npy", mmap_mode="r")
     for method in METHODS:
         scores, _ = label_units(method, mapped, null, labels, {})

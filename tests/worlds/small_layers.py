@@ -7,9 +7,12 @@ import numpy as np
 from csp_engine.audits.measuring import measure_units
 from csp_engine.audits.registered import AUDITS
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
-from csp_engine.evidence.evidence import Evidence
+from csp_engine.evidence.evidence import Evidence, Given
 from csp_engine.evidence.exemplars import rank_exemplars
 from csp_engine.types import ContrastSet, Exemplars
+
+WORDS = [f"word {number}" for number in range(1000)]
+"""Texts of labels, of which none joins two others."""
 
 
 def unit_rows(rng, n, d):
@@ -21,7 +24,11 @@ def mined(acts_un, image_nd, n_exemplars=10, rule=None):
     acts_un = np.ascontiguousarray(acts_un, np.float32)
     exemplars = rank_exemplars(acts_un, n_exemplars)
     contrast = mine_contrast(acts_un, exemplars, image_nd, rule or ContrastRule())
-    return Evidence(exemplars, contrast, image_nd)
+    sources = {
+        "activations": lambda units: acts_un[units],
+        "texts": lambda _: WORDS,
+    }
+    return Evidence(exemplars, contrast, image_nd, Given(sources=sources))
 
 
 def awkward(rng, u, n, d, n_exemplars, n_partners):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32
 
 from csp_engine.errors import InputError, StaleError
-from csp_engine.evidence.evidence import Evidence
+from csp_engine.evidence.evidence import SHARED, Evidence
 from csp_engine.methods.method import LabelPrior, Method, Params, Scored, Written, resolve_params
 from csp_engine.methods.registered import find_method
 from csp_engine.methods.scoring.exemplar_means import scored_mask
@@ -104,7 +104,10 @@ def label_layer(
     _check_inputs(evidence, null_evidence, label_td, n_labels)
     asker = f"Method {method.name!r}"
     evidence = evidence.asked_by(asker, method.needs)
-    null_evidence = null_evidence.asked_by(asker, method.needs)
+    # What is the same for all units a null need not bring itself; activations it must.
+    shared = {name: evidence.given.sources[name] for name in SHARED & evidence.given.sources.keys()}
+    null_sources = {**shared, **null_evidence.given.sources}
+    null_evidence = null_evidence.asked_by(asker, method.needs, null_sources)
     depth = params[method.depth] if method.depth else evidence.exemplars.image_uk.shape[1]
     size_u = np.minimum(evidence.exemplars.count_u, depth).astype(np.int32)
     layer = _Layer(
@@ -183,7 +186,7 @@ def _scored(
                 null_extra.setdefault(f"null_{name}", []).append(array)
         for name, array in null_scored.extra.items():
             extra.setdefault(name, np.zeros((evidence.n_units, *array.shape[1:]), array.dtype))
-        for rows, scored in blocks(np.flatnonzero(layer.size_u == size)):
+        for rows, scored in blocks(_of_size(layer, size)):
             _take_prior(scored, prior_t)
             ranks = rank_labels(scored.score_ut, scored.has_label_u, null_scores, n_labels)
             if not np.isfinite(ranks.score_uk).all():
@@ -191,6 +194,8 @@ def _scored(
                     f"Label method {method.name!r} gives scores that are no finite numbers; give "
                     "units with nothing to go by has_label_u false."
                 )
+            if scored.may_rely_u is not None:
+                ranks.reliable_u[:] &= scored.may_rely_u
             vector_ud = scored.vector_ud
             if vector_ud is None:
                 best_ud = directions(label_td[ranks.label_uk[:, 0]])
@@ -214,7 +219,7 @@ def _written(
     extra: dict[str, np.ndarray] = {}
     n_done = 0
     for size in _sizes(layer):
-        rows = np.flatnonzero(layer.size_u == size)
+        rows = _of_size(layer, size)
         null = None
         if layer.method.has_null and len(rows):
             null = layer.said(evidence_of_size(layer.null_evidence, size))
@@ -231,8 +236,15 @@ def _written(
     return ranking, extra, texts
 
 
+def _of_size(layer: _Layer, size: int) -> Int[np.ndarray, " b"]:
+    """Units that meet random image sets of this size."""
+    return np.flatnonzero(layer.size_u == size if layer.method.depth else layer.size_u > 0)
+
+
 def _sizes(layer: _Layer) -> list[int]:
-    """Numbers of exemplars that units have."""
+    """Numbers of exemplars that units have; one for methods that look at all images."""
+    if not layer.method.depth:
+        return [layer.depth]
     return np.unique(np.append(layer.size_u[layer.size_u > 0], layer.depth)).tolist()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int, Int32
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
-from csp_engine.evidence.evidence import Evidence
+from csp_engine.evidence.evidence import Evidence, Given
 from csp_engine.evidence.exemplars import rank_exemplars
 from csp_engine.types import ContrastSet, Exemplars, Progress, silent
 
@@ -89,7 +89,11 @@ def noise_evidence(
             Evidence(exemplars, _pad_ranks(contrast, exemplars.image_uk.shape[1]), image_nd)
         )
         progress("null", start + len(noise_rn), n_draws)
-    return _joined(parts, image_nd)
+
+    def activations(units: Int[np.ndarray, " b"]) -> Float32[np.ndarray, "b n"]:
+        return np.concatenate([noise_activations(n_images, int(unit), 1, seed) for unit in units])
+
+    return replace(_joined(parts, image_nd), given=Given(sources={"activations": activations}))
 
 
 def first_exemplars(exemplars: Exemplars, n: int) -> Exemplars:

@@ -1,0 +1,1 @@
+"""What a unit does at several depths of its ranking of images, for CSP+."""

@@ -1,0 +1,120 @@
+"""What a label says about each probe image, by the encoder alone: its *pseudo-column*."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+_MOST_BYTES = 256 << 20
+_N_BINS = 256
+
+
+def otsu(value_n: Float32[np.ndarray, " n"]) -> float:
+    """The threshold that parts values into the two groups with the largest variance between them.
+
+    Otsu, "A threshold selection method from gray-level histograms", 1979; over 256 bins of equal
+    width. Of equally good thresholds the lowest; for a constant column its value.
+    """
+    if value_n.min() == value_n.max():
+        return float(value_n[0])
+    counts_b, edge_b = np.histogram(value_n, bins=_N_BINS)
+    centre_b = (edge_b[:-1] + edge_b[1:]) / 2
+    below_b = np.cumsum(counts_b)
+    above_b = below_b[-1] - below_b
+    sum_b = np.cumsum(counts_b * centre_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gap_b = sum_b / below_b - (sum_b[-1] - sum_b) / above_b
+        between_b = np.where((below_b > 0) & (above_b > 0), below_b * above_b * gap_b**2, -1.0)
+    return float(edge_b[1:][between_b.argmax()])
+
+
+def correlation(
+    x_n: np.ndarray, y_n: np.ndarray, rows: Bool[np.ndarray, " n"] | None = None
+) -> float:
+    """Pearson's r, in float64; 0 where either is constant or fewer than three rows are left."""
+    x_n, y_n = (np.asarray(a if rows is None else a[rows], np.float64) for a in (x_n, y_n))
+    if len(x_n) < 3:
+        return 0.0
+    x_n, y_n = x_n - x_n.mean(), y_n - y_n.mean()
+    scale = np.sqrt(np.dot(x_n, x_n) * np.dot(y_n, y_n))
+    return float(np.dot(x_n, y_n) / scale) if scale > 1e-12 * max(len(x_n), 1) else 0.0
+
+
+class LabelColumns:
+    """Similarity of every image with a label, and where it is above Otsu's threshold.
+
+    Columns are made when asked for, and the latest are kept, within 256 MB.
+    """
+
+    def __init__(
+        self, image_nd: Float32[np.ndarray, "n d"], label_td: Float32[np.ndarray, "t d"]
+    ) -> None:
+        self.image_nd = np.ascontiguousarray(image_nd)
+        self.label_td = label_td
+        self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._most = max(8, _MOST_BYTES // (5 * max(1, len(image_nd))))
+
+    def of(self, label: int) -> tuple[Float32[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """Similarities with the label, and which images show it."""
+        if label in self._kept:
+            self._kept.move_to_end(label)
+            return self._kept[label]
+        similarity_n = self.image_nd @ self.label_td[label]
+        made = similarity_n, similarity_n > otsu(similarity_n)
+        self._kept[label] = made
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+        return made
+
+
+def whole_of(
+    columns: LabelColumns,
+    score_t: Float32[np.ndarray, " t"],
+    activation_n: Float32[np.ndarray, " n"],
+    may_be_t: Bool[np.ndarray, " t"],
+    *,
+    near: float,
+    holds: float,
+    larger: float,
+) -> int | None:
+    """A label of which the best one is only a frequent part, if the unit answers to the whole.
+
+    The best label A is a *part* of B where nearly all images of A show B too (``P(B | A) >=
+    holds``) and B is shown by ``larger`` times as many. Whichever explains the activation where the
+    other is no help is what the unit answers to: B, if the activation follows B outside A more than
+    it follows A within B. Looked for among labels that score at least ``near`` times as much as A;
+    of several, the one that scores most; only labels of ``may_be_t``.
+    """
+    best = int(score_t.argmax())
+    if score_t[best] <= 0:
+        return None
+    part_n, in_part_n = columns.of(best)
+    n_part = np.count_nonzero(in_part_n)
+    rivals = np.flatnonzero(may_be_t & (score_t >= near * score_t[best]))
+    for rival in rivals[np.argsort(-score_t[rivals], kind="stable")]:
+        if rival == best:
+            continue
+        whole_n, in_whole_n = columns.of(int(rival))
+        n_both = np.count_nonzero(in_part_n & in_whole_n)
+        if n_both < holds * n_part or np.count_nonzero(in_whole_n) <= larger * n_part:
+            continue
+        if correlation(activation_n, part_n, in_whole_n) < correlation(
+            activation_n, whole_n, ~in_part_n
+        ):
+            return int(rival)
+    return None
+
+
+def meanings(
+    image_nd: Float32[np.ndarray, "n d"], label_td: Float32[np.ndarray, "t d"]
+) -> Float32[np.ndarray, "t d"]:
+    """Rows whose products are the correlations of the labels' similarities over the images."""
+    centred_nd = np.asarray(image_nd, np.float64) - np.asarray(image_nd, np.float64).mean(axis=0)
+    spread_dd: Float64[np.ndarray, "d d"] = centred_nd.T @ centred_nd / max(len(image_nd), 1)
+    value_d, axis_dd = np.linalg.eigh(spread_dd)
+    root_dd = axis_dd * np.sqrt(np.maximum(value_d, 0))
+    seen_td = label_td.astype(np.float64) @ root_dd
+    length_t = np.linalg.norm(seen_td, axis=1, keepdims=True)
+    return (seen_td / np.where(length_t > 0, length_t, 1)).astype(np.float32)

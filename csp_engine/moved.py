@@ -72,7 +72,7 @@ MOVED = {
     "projection": "search.projection",
     "provenance": "views.overview.provenance",
     "recipe": "pipeline.recipe",
-    "sae": "networks.sae",
+    "sae": "networks.autoencoders.sae",
     "scoring": "methods",
     "scoring.csp": "methods.csp methods.scoring.halves",
     "scoring.groups": "methods.scoring.group_labels",

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from csp_engine.errors import InputError
+from csp_engine.networks.autoencoders.sae import SparseAutoencoder, load_sae
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.observing import Candidate, Observed, observe
-from csp_engine.networks.sae import SparseAutoencoder, load_sae
 from csp_engine.networks.tokens import TokenCount, count_tokens
 from csp_engine.types import POOLINGS, LayerId
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from csp_engine.jobs.options import OPTIONS
-from csp_engine.networks import sae_families
-from csp_engine.networks.sae import load_sae
-from csp_engine.networks.sae_files import WEIGHT_FILES
+from csp_engine.networks.autoencoders import families as sae_families
+from csp_engine.networks.autoencoders.files import WEIGHT_FILES
+from csp_engine.networks.autoencoders.sae import load_sae
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-networks.md").read_text("utf-8")
 

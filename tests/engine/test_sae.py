@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from csp_engine.errors import InputError
-from csp_engine.networks.sae import load_sae
+from csp_engine.networks.autoencoders.sae import load_sae
 
 X = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 3.0]])
 W = torch.tensor([[1.0, 0, 2, -1], [0, 1, -1, 1], [1, 1, 0, 0.5]])  # inputs x latents

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from csp_engine.networks.activations import pool
+from csp_engine.networks.autoencoders.sae import load_sae
 from csp_engine.networks.layers import LayerTap
-from csp_engine.networks.sae import load_sae
 from csp_engine.types import LayerId
 from tests.reference.sae_latents import latents, pooled
 

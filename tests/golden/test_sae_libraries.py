@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from csp_engine.errors import InputError
-from csp_engine.networks.sae import load_sae
+from csp_engine.networks.autoencoders.sae import load_sae
 from tests.reference import sae_libraries as rules
 
 N_INPUTS, N_LATENTS = 6, 12

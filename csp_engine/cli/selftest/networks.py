@@ -117,7 +117,7 @@ def tokens(_: World) -> str:
 def _sae(world: World, **settings: Any) -> Any:
     import json
 
-    from csp_engine.networks.sae import load_sae
+    from csp_engine.networks.autoencoders.sae import load_sae
 
     torch.manual_seed(1)
     tensors = {"W_enc": torch.randn(6, 12), "b_enc": torch.randn(12)}
@@ -153,7 +153,7 @@ def strict_settings(world: World) -> str:
 
     from safetensors.torch import save_file
 
-    from csp_engine.networks.sae import load_sae
+    from csp_engine.networks.autoencoders.sae import load_sae
 
     path, beside = world.folder / "sae.safetensors", world.folder / "cfg.json"
     tensors = {"W_enc": torch.eye(4)[:3].contiguous(), "b_enc": torch.zeros(4)}

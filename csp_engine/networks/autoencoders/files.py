@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from csp_engine.errors import InputError
+from csp_engine.networks.autoencoders.settings import beside, from_metadata, joined, strict_json
 from csp_engine.networks.loading.checkpoints import load_tensors
-from csp_engine.networks.sae_settings import beside, from_metadata, joined, strict_json
 
 WEIGHT_FILES = (
     "sae_weights.safetensors",

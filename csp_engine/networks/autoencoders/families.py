@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from csp_engine.errors import InputError
-from csp_engine.networks.sae_files import SaeFile
-from csp_engine.networks.sae_settings import require_known
+from csp_engine.networks.autoencoders.files import SaeFile
+from csp_engine.networks.autoencoders.settings import require_known
 
 LENS = {"standard", "topk", "jumprelu", "gated", "transcoder", "skip_transcoder"} | {
     "jumprelu_transcoder",

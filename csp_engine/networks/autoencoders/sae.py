@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from csp_engine.errors import InputError
-from csp_engine.networks.sae_families import Encoding, encoding_of
-from csp_engine.networks.sae_files import read_sae_file
+from csp_engine.networks.autoencoders.families import Encoding, encoding_of
+from csp_engine.networks.autoencoders.files import read_sae_file
 
 WEIGHT_NAMES = {
     # name -> whether its rows are inputs, by the convention of the library that uses the name

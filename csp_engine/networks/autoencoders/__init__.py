@@ -1,0 +1,1 @@
+"""Sparse autoencoders: files as libraries write them, their rules, and the codes they give."""

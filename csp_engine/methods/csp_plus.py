@@ -174,6 +174,7 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
             if whole is not None:
                 best = int(whole_t.argmax())
                 whole_t[[best, whole]] = whole_t[[whole, best]]
+                _hold_down(whole_t, layer.parts)  # the part may now score less than it did
         out_ut[u] = whole_t
         best = int(whole_t.argmax())
         said = [
@@ -215,10 +216,15 @@ def _standardised(
         depth.append(d_qt.argmax(axis=0))
         total_t += d_qt.max(axis=0)
     total_t /= len(layer.gamma_g)
-    for joined, parts in layer.parts.items():
-        weakest = total_t[[joined, *parts]].min()
-        total_t[joined] = np.nextafter(weakest, np.float32(-np.inf))  # never tied with a part
+    _hold_down(total_t, layer.parts)
     return total_t, np.stack(depth)
+
+
+def _hold_down(score_t: Float32[np.ndarray, " t"], parts: dict[int, tuple[int, ...]]) -> None:
+    """Keep every joined label below the weakest of its parts, in place; never tied with it."""
+    for joined, parts_t in parts.items():
+        below = np.nextafter(score_t[list(parts_t)].min(), np.float32(-np.inf))
+        score_t[joined] = min(score_t[joined], below)
 
 
 def _describe(

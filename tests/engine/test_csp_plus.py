@@ -183,6 +183,26 @@ def test_a_joined_label_never_scores_above_its_weaker_part():
     np.testing.assert_allclose(found.score_ut[live, 2], expected_u, atol=1e-5)
 
 
+def test_a_joined_label_stays_below_its_parts_in_any_order_and_beside_the_whole():
+    """Labels joined of joined ones, listed first; and parts that gave way to a whole."""
+    words = ["a and b and c", "a and b", "a", "b", "c", *(f"w{n}" for n in range(8))]
+    n_moved = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        evidence = small_layers.awkward(rng, 30, 90, 4, 15, 2)
+        evidence.given.sources["texts"] = lambda _: words
+        label_td = small_layers.unit_rows(rng, len(words), 4)
+        free = {"near": 0.0, "holds": 0.1, "larger": 1.0}
+        plain = CSP_PLUS.score(asked(evidence), label_td, resolve_params(CSP_PLUS, PLAIN))
+        moved = CSP_PLUS.score(asked(evidence), label_td, resolve_params(CSP_PLUS, free))
+        n_moved += int((plain.score_ut.argmax(axis=1) != moved.score_ut.argmax(axis=1)).sum())
+        for found in (plain, moved):
+            score_ut = found.score_ut[found.has_label_u]
+            assert (score_ut[:, 0] < score_ut[:, 1:5].min(axis=1)).all()
+            assert (score_ut[:, 1] < score_ut[:, 2:4].min(axis=1)).all()
+    assert n_moved > 9
+
+
 def test_otsu_is_the_best_of_all_bin_edges():
     rng = np.random.default_rng(0)
     value_n = np.concatenate([rng.normal(0, 1, 300), rng.normal(4, 0.5, 80)]).astype(np.float32)

@@ -22,7 +22,12 @@ from csp_engine.methods.depths.columns import (
 from csp_engine.methods.depths.explained import Readout
 from csp_engine.methods.depths.joined import parts_of
 from csp_engine.methods.depths.rings import Partners, ring_images
-from tests.worlds import small_layers
+from csp_engine.pipeline import build
+from csp_engine.pipeline.recipe import changed
+from csp_engine.types import NeuronRef
+from csp_engine.views.neuron.candidates import stored
+from csp_engine.views.neuron.label import heading_of
+from tests.worlds import small_layers, toys
 
 PLAIN = {"whole": False}
 
@@ -291,6 +296,27 @@ def test_noise_is_refused_and_evenly_spread_units_are_not():
     assert told.label_uk[:, 0].tolist() == list(range(9))
     assert told.reliable_u.all()
     assert extra["halves_agree"].all()
+
+
+def test_why_a_label_is_not_reliable_agrees_with_its_percentile(tmp_path):
+    """A label may score higher than random image sets and still be refused; then this is said."""
+    recipe = changed(toys.SMALL, {"methods": "csp_plus", "csp_plus.least_fit": 1})
+    bundle = build(toys.request(tmp_path, tmp_path / "a.csp", recipe=recipe))
+    n_high = 0
+    for layer in bundle.layers("small"):
+        scores = bundle.scores("small", layer, "csp_plus")
+        assert not scores.reliable_u.any()
+        for unit in np.flatnonzero(scores.count_u).tolist():
+            neuron = NeuronRef("small", layer, unit)
+            is_high = scores.best_percentile_u[unit] >= 0.95
+            n_high += is_high
+            *_, why = heading_of(bundle, neuron, "csp_plus").reasons
+            assert ("it does not score higher than" in str(why)) == (not is_high)
+            assert ("but CSP+ asks for more" in str(why)) == is_high
+            verdict = str(stored(bundle, neuron, "csp_plus").verdict)
+            assert ("but CSP+ asks for more" in verdict) == is_high
+            assert verdict.endswith("so it is not reliable.")
+    assert n_high
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, KeptScores, kinds
-from csp_engine.methods import NullComponents, move_labels, score_paths
+from csp_engine.methods import NullComponents, method_title, move_labels, score_paths
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron.label import not_judged
+from csp_engine.views.neuron.label import beats_chance, not_judged
 from csp_engine.views.random_sets import best_of_null, n_drawn, null_components
 from csp_engine.views.sentence import Sentence
 from csp_engine.words.vocabularies import is_proposed
@@ -100,10 +100,13 @@ class CandidateLabels:
         if self.best_percentile is None:
             return Sentence(f"{since}. {self.not_judged}" if self.n_exemplars else self.not_judged)
         beats = numbers.beats(self.best_percentile, self.n_draws)
+        so = "so"
+        if not self.is_reliable and beats_chance(self.best_percentile):
+            so = f"but {method_title(self.method)} asks for more (docs/methods.md), so"
         return Sentence(
             f"{since}: the best label, ",
             self.rows[0].text,
-            f", scores higher than the best labels of {beats}, so it is ",
+            f", scores higher than the best labels of {beats}, {so} it is ",
             self.trust,
             ".",
         )

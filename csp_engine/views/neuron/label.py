@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle, kinds
-from csp_engine.methods import method_title
+from csp_engine.methods import RELIABLE_AT, method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.sentence import Sentence
 
@@ -21,12 +22,15 @@ class BestLabel:
 
     ``score`` is NaN where it is not known. ``is_judged``: random image sets say how reliable the
     label is; they do not where it was imported, and then it stands as it was given.
+    ``beats_chance``: it scores higher than the best labels of 95 % of them; some methods ask for
+    more before they call it reliable.
     """
 
     text: str
     score: float
     is_reliable: bool
     is_judged: bool = True
+    beats_chance: bool = False
 
     @property
     def is_named(self) -> bool:
@@ -75,12 +79,19 @@ def best_label(bundle: Bundle, neuron: NeuronRef, method: str) -> BestLabel:
     if not scores.count_u[neuron.unit]:
         return BestLabel("", 0.0, False)
     texts = bundle.method_labels(neuron.model, neuron.layer, method)["text"]
+    percentile = float(scores.best_percentile_u[neuron.unit])
     return BestLabel(
         str(texts.iloc[int(scores.label_uk[neuron.unit, 0])]),
         float(scores.score_uk[neuron.unit, 0]),
         bool(scores.reliable_u[neuron.unit]),
-        not math.isnan(scores.best_percentile_u[neuron.unit]),
+        not math.isnan(percentile),
+        beats_chance(percentile),
     )
+
+
+def beats_chance(percentile: float) -> bool:
+    """Whether a percentile, as bundles hold it in float32, is that of a reliable label."""
+    return bool(np.float32(percentile) >= np.float32(RELIABLE_AT))
 
 
 def not_judged(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
@@ -128,12 +139,11 @@ def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
     elif not label.is_judged:
         reasons.append(Sentence(not_judged(bundle, neuron, method)))
     elif not label.is_reliable:
+        sets = "the best labels of 95 % of random image sets of the same size"
+        why = f"it does not score higher than {sets}."
+        if label.beats_chance:
+            why = f"it scores higher than {sets}, but {title} asks for more (docs/methods.md)."
         reasons.append(
-            Sentence(
-                f"The best {title} label, “",
-                label.text,
-                "”, is not reliable: it does not score higher than the best labels of 95 % of "
-                "random image sets of the same size.",
-            )
+            Sentence(f"The best {title} label, “", label.text, f"”, is not reliable: {why}")
         )
     return Heading(label, title, states, tuple(reasons))

@@ -344,6 +344,11 @@ FORGED: dict[str, tuple[str, str, Callable[[np.ndarray], Any]]] = {
     "higher scores": (SCORES, "score_uk", lambda values: values + np.float32(0.1)),
     "higher percentiles": (SCORES, "percentile_uk", lambda values: np.ones_like(values)),
     "all reliable": (SCORES, "reliable_u", lambda values: ~values),
+    "larger margins": (SCORES, "margin_uk", lambda values: values + np.float32(0.1)),
+    "other raw scores": (SCORES, "raw_uk", lambda values: values + np.float32(0.1)),
+    "another reuse": (SCORES, "reuse_u", lambda values: 1 - values),
+    "other quantiles": (NEURONS, "quantile", _rolled),
+    "another histogram": (NEURONS, "histogram", lambda values: values[:, ::-1].copy()),
     "vectors of other neurons": (SCORES, "vector_ud", _rolled),
     "anchors of other neurons": (SCORES, "anchor", _rolled),
     "SemanticLens scores": (f"scores:{LAYER}/semanticlens", "score_uk", _rolled),
@@ -353,6 +358,8 @@ FORGED: dict[str, tuple[str, str, Callable[[np.ndarray], Any]]] = {
     "exemplars the other way": (NEURONS, "exemplar_image", lambda values: values[:, ::-1].copy()),
     "alike contrast": (f"contrast:{LAYER}", "contrast_similarity", lambda v: np.ones_like(v)),
     "other contrast": (f"contrast:{LAYER}", "contrast_image", _rolled),
+    "a higher threshold": (f"contrast:{LAYER}", "threshold", lambda values: values + 1),
+    "a larger pool": (f"contrast:{LAYER}", "pool", lambda values: values + 1),
     "vectors of other images": ("embeddings", "image", _rolled),
     "vectors of other labels": ("vocabulary", "text", _rolled),
     "activations of other neurons": (f"activations:{LAYER}", "activation", _rolled),
@@ -363,6 +370,26 @@ FORGED: dict[str, tuple[str, str, Callable[[np.ndarray], Any]]] = {
 def test_a_forgery_whose_hashes_agree_is_told_by_verify(fault: str, path: Path) -> None:
     change_array(path, *FORGED[fault])
     assert _problems(path)
+
+
+@pytest.mark.parametrize("to", [0.5, 30 / 31])
+def test_a_percentile_forged_together_with_its_verdict_is_told(to: float, path: Path) -> None:
+    def forged(values: np.ndarray) -> np.ndarray:
+        return np.where(values > 0, to, values).astype(np.float32)
+
+    change_array(path, SCORES, "best_percentile_u", forged)
+    change_array(path, SCORES, "reliable_u", lambda values: np.full_like(values, to >= 0.95))
+    assert any("best_percentile_u" in problem for problem in _problems(path))
+
+
+@pytest.mark.parametrize("column", ["mean", "std", "min", "max", "density", "is_dense", "is_dead"])
+def test_forged_statistics_are_told(column: str, path: Path) -> None:
+    file = place(path, NEURONS, "units.parquet")
+    units = pd.read_parquet(file)
+    forged = ~units[column] if units[column].dtype == bool else units[column] * 0.9 - 0.01
+    units.assign(**{column: forged.astype(units[column].dtype)}).to_parquet(file)
+    redo(path)
+    assert any(problem.startswith(f"{column} of") for problem in _problems(path))
 
 
 def test_an_index_under_other_numbers_is_told_when_it_is_opened(path: Path) -> None:

@@ -1,10 +1,11 @@
 """Whether the stages of a bundle fit one another: what follows from others is computed again.
 
 Hashes say that files are those of the manifest; whoever can write both can make them agree. So
-samples of units are followed from activations to exemplars, from images to contrast similarities,
-and from both to vectors, labels, scores and percentiles, by the engine's own methods; and the
-search index is compared with the vectors that it is of. What nothing else in the bundle determines
-(texts of labels, activations themselves) cannot be checked this way.
+samples of units are followed from activations to statistics and exemplars, from images to contrast
+similarities, and from both to vectors, labels, scores and percentiles, by the engine's own methods;
+and the search index is compared with the vectors that it is of. What nothing else in the bundle
+determines (texts of labels, activations themselves) cannot be checked this way, and labels of
+methods that look at more than exemplars and contrast images are not computed again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
 from csp_engine.errors import BundleError, CspError, LeftOutError
 from csp_engine.evaluation.column_fit import column_fit
+from csp_engine.evidence.contrast import thresholds
 from csp_engine.evidence.evidence import Evidence
+from csp_engine.evidence.exemplars import unit_statistics
 from csp_engine.methods import METHODS, label_layer
 from csp_engine.types import Exemplars
 
@@ -29,6 +32,9 @@ N_UNITS = 24
 
 LOSS = 2e-3
 """How far numbers may lie apart that were summed in another order, on another machine."""
+
+PERCENTILE_LOSS = 0.02
+"""The same of percentiles, which a score that ties with random image sets may cross."""
 
 Found = Iterator[tuple[str, str]]
 """Stages and what is wrong with each, as a sentence."""
@@ -46,7 +52,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
             yield from _guarded(name, _meaning, bundle, name, whole)
     for model in bundle.model_names:
         for layer in bundle.layers(model):
-            for check in (_exemplars, _contrast):
+            for check in (_statistics, _exemplars, _contrast):
                 yield from _guarded(kinds.NEURONS.name(model, layer), check, bundle, model, layer)
             yield from _guarded(kinds.COLUMNS.name(model, layer), _columns, bundle, model, layer)
             for method in bundle.methods(model, layer):
@@ -80,6 +86,36 @@ def _meaning(bundle: Bundle, stage: str, whole: bool) -> Found:
 
 def _sampled(n_units: int) -> np.ndarray:
     return np.unique(np.linspace(0, max(0, n_units - 1), min(N_UNITS, n_units)).astype(int))
+
+
+def _statistics(bundle: Bundle, model: str, layer: str) -> Found:
+    """Statistics of units again, for a sample of them."""
+    stage, activations = kinds.NEURONS.name(model, layer), kinds.ACTIVATIONS.name(model, layer)
+    if not bundle.has(activations) or bundle.stage(activations).omitted:
+        return
+    units = bundle.table(stage, "units")
+    rows, histogram_ub = _sampled(len(units)), np.asarray(bundle.array(stage, "histogram"))
+    fresh = unit_statistics(
+        np.asarray(bundle.activations(model, layer)[rows]),
+        dense_at=float(bundle.stage(stage).params["dense_at"]),
+        n_bins=histogram_ub.shape[1],
+    )
+    kept = {f"{name}_u": units[name].to_numpy()[rows] for name in units}
+    kept["quantile_uq"] = np.asarray(bundle.array(stage, "quantile"))[rows]
+    # In units of what each one reaches, for activations are on any scale.
+    reach_u = np.maximum(np.maximum(-fresh.min_u, fresh.max_u), np.float32(1e-30))
+    for name, kept_u in kept.items():
+        fresh_u = getattr(fresh, name, None)
+        if fresh_u is None:  # numbers of exemplars
+            continue
+        if kept_u.dtype.kind == "f" and name != "density_u":
+            scale_u = reach_u[:, None] if kept_u.ndim > 1 else reach_u
+            kept_u, fresh_u = kept_u / scale_u, fresh_u / scale_u
+        if not np.allclose(kept_u, fresh_u, rtol=1e-4, atol=1e-5):
+            what = name.rpartition("_")[0]
+            yield stage, f"{what} of {stage} is not what follows from its activations."
+    if not np.array_equal(histogram_ub[rows], fresh.histogram_ub):
+        yield stage, f"histogram of {stage} is not what follows from its activations."
 
 
 def _exemplars(bundle: Bundle, model: str, layer: str) -> Found:
@@ -123,12 +159,19 @@ def _contrast(bundle: Bundle, model: str, layer: str) -> Found:
     if not bundle.has(stage) or not bundle.has(kinds.EMBEDDINGS.name()):
         return
     contrast, exemplars = bundle.contrast(model, layer), bundle.exemplars(model, layer)
-    image_nd = bundle.image_vectors()
+    image_nd, rule = bundle.image_vectors(), str(bundle.stage(stage).params["threshold"])
     activations = kinds.ACTIVATIONS.name(model, layer)
     has_activations = bundle.has(activations) and not bundle.stage(activations).omitted
     for unit in _sampled(len(exemplars.count_u)).tolist():
         count = int(exemplars.count_u[unit])
         own_n = bundle.activations(model, layer)[unit] if has_activations else None
+        if own_n is not None:
+            (bar,) = thresholds(np.asarray(own_n)[None], rule)
+            loss = 1e-6 * float(np.abs(own_n).max())
+            if not np.isclose(contrast.threshold_u[unit], bar, rtol=1e-5, atol=loss):
+                yield stage, f"The threshold of unit {unit} of {stage} is not that of {rule!r}."
+            elif np.count_nonzero(own_n < contrast.threshold_u[unit]) != contrast.pool_u[unit]:
+                yield stage, f"Unit {unit} of {stage} has another number of quiet images."
         for k in range(min(count, contrast.image_ukj.shape[1])):
             n_partner = int(contrast.n_partner_uk[unit, k])
             image_j = contrast.image_ukj[unit, k, :n_partner]
@@ -158,6 +201,10 @@ def _columns(bundle: Bundle, model: str, layer: str) -> Found:
     for field in ("pearson_uc", "auroc_uc", "auprc_uc"):
         if not _is_same(np.asarray(getattr(held, field))[rows], getattr(fresh, field)):
             yield stage, f"{field} of {stage} is not what follows from its activations."
+    counts = {"n_known": ~np.isnan(value_nc), "n_positive": value_nc == 1}
+    for name, counted_nc in counts.items():
+        if not np.array_equal(held.columns[name], counted_nc.sum(axis=0)):
+            yield stage, f"{name} of {stage} is not what the probe set says."
 
 
 def _scores(bundle: Bundle, model: str, layer: str, name: str) -> Found:
@@ -205,6 +252,9 @@ def _scores(bundle: Bundle, model: str, layer: str, name: str) -> Found:
         elif not _is_same(kept, fresh):
             yield stage, f"{field} of {stage} is not what follows from its exemplars."
     yield from _labels(stage, held, done.scores, rows)
+    best_u = np.abs(np.asarray(held.best_percentile_u)[rows] - done.scores.best_percentile_u)
+    if (best_u > PERCENTILE_LOSS).any():
+        yield stage, f"best_percentile_u of {stage} is not what follows from its exemplars."
     if len(held.reliable_u) and not np.array_equal(held.reliable_u, held.best_percentile_u >= 0.95):
         yield stage, f"reliable_u of {stage} contradicts best_percentile_u."
 
@@ -215,7 +265,10 @@ def _is_same(kept: np.ndarray, fresh: np.ndarray) -> bool:
     return np.array_equal(kept, fresh)
 
 
-_COMPARED = ("count_u", "score_uk", "vector_ud", "n_exemplar_u", "pool_u", "similarity_u")
+_COMPARED = (
+    "count_u", "score_uk", "margin_uk", "vector_ud", "n_exemplar_u", "pool_u", "similarity_u",
+    "reuse_u",
+)  # fmt: skip
 MOST_FOR_PRIORS = 2048
 
 
@@ -227,8 +280,10 @@ def _labels(stage: str, held: Any, fresh: Any, rows: np.ndarray) -> Found:
         off_k = kept_k != fresh_k
         if not off_k.any():
             same_k = np.abs(held.percentile_uk[unit, :count] - fresh.percentile_uk[at, :count])
-            if (same_k > 0.02).any():
+            if (same_k > PERCENTILE_LOSS).any():
                 yield stage, f"Percentiles of unit {unit} of {stage} are not those of its scores."
+            if not _is_same(held.raw_uk[unit, :count], fresh.raw_uk[at, :count]):
+                yield stage, f"Raw scores of unit {unit} of {stage} are not those of its labels."
             continue
         score_k = fresh.score_uk[at, :count]
         gap_k = np.minimum(

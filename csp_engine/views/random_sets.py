@@ -1,4 +1,8 @@
-"""Random image sets, by a method and a layer: their concept vectors, and how well labels fit."""
+"""Random image sets, by a method and a layer: their concept vectors, and how well labels fit.
+
+The fewer images a set has, the further from zero its scores: so a neuron with few exemplars is
+compared with sets of as few, where a method keeps such (``sizes``).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import numpy as np
 
 from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.methods import NullComponents, null_best
+from csp_engine.methods.scoring.halves import concept_vectors
 from csp_engine.search import null_vectors, remainders
 from csp_engine.views.controls import controls, shared_part
 from csp_engine.views.memo import Memo
@@ -18,15 +23,51 @@ def n_drawn(bundle: Bundle) -> int:
     return int(bundle.stage("null").params.get("n_draws", 0))
 
 
-def null_of(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np.ndarray | None:
+FULL = 0
+"""Stands for as many images as a method looks at, among the ``sizes`` of random image sets."""
+_STEP = 1.25
+"""Sizes that lie nearer to each other share the sets of the smaller, which allow chance more."""
+
+
+def sizes(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np.ndarray:
+    """For each neuron the size of the random image sets to compare it with, or ``FULL``."""
+
+    def make() -> np.ndarray:
+        kept = KeptScores(bundle, model, layer, method)
+        size_u = np.full(bundle.n_units(model, layer), FULL)
+        if not kept.has_halves:
+            return size_u
+        own_u = np.asarray(bundle.scores(model, layer, method).n_exemplar_u)
+        full, last = int(kept.params["n_score"]), 0.0
+        for size in np.unique(kept.array("null_size")).tolist():
+            if size < full and size >= _STEP * last:
+                last = size
+                size_u[(own_u >= size) & (own_u < full)] = size
+        return size_u
+
+    return memo.once(("null sizes", bundle.digest, model, layer, method), make)
+
+
+def null_of(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, size: int = FULL
+) -> np.ndarray | None:
     """Concept vectors of random image sets by a method, or None where it has none."""
-    key = ("null", bundle.digest, model, layer, method)
-    return memo.once(key, lambda: null_vectors(bundle, model, layer, method))
+
+    def make() -> np.ndarray | None:
+        if size == FULL:
+            return null_vectors(bundle, model, layer, method)
+        kept = KeptScores(bundle, model, layer, method)
+        null = kept.null_halves().of_size(size)
+        return concept_vectors(null.anchor_rd, null.projection_rd, float(kept.params["gamma"]))
+
+    return memo.once(("null", bundle.digest, model, layer, method, size), make)
 
 
-def live_null(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np.ndarray | None:
+def live_null(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, size: int = FULL
+) -> np.ndarray | None:
     """The same without sets of which nothing is left; None where none is."""
-    null_rd = null_of(bundle, memo, model, layer, method)
+    null_rd = null_of(bundle, memo, model, layer, method, size)
     if null_rd is None or not null_rd.any():
         return None
     return null_rd[np.any(null_rd, axis=1)]
@@ -50,7 +91,7 @@ def best_of_null(
 
 
 def best_controls(
-    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, kind: str
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, kind: str, size: int = FULL
 ) -> np.ndarray:
     """The best score that each random image set gives any control, sorted upwards.
 
@@ -58,16 +99,16 @@ def best_controls(
     """
 
     def make() -> np.ndarray:
-        null_rd = live_null(bundle, memo, model, layer, method)
+        null_rd = live_null(bundle, memo, model, layer, method, size)
         assert null_rd is not None
         shared_d, _ = shared_part(bundle, memo, kind)
         return np.sort((null_rd @ controls(bundle, memo, kind).T).max(axis=1) - null_rd @ shared_d)
 
-    return memo.once(("best controls", bundle.digest, model, layer, method, kind), make)
+    return memo.once(("best controls", bundle.digest, model, layer, method, kind, size), make)
 
 
 def lengths(
-    bundle: Bundle, memo: Memo, model: str, layer: str, method: str
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, size: int = FULL
 ) -> tuple[np.ndarray, np.ndarray]:
     """How long concept vectors were before they were made unit length: neurons, and the null.
 
@@ -76,7 +117,12 @@ def lengths(
 
     def make() -> tuple[np.ndarray, np.ndarray]:
         length_u, length_r = remainders(bundle, model, layer, method)
-        null_rd = null_of(bundle, memo, model, layer, method)
+        null_rd = null_of(bundle, memo, model, layer, method, size)
+        if size != FULL:
+            kept = KeptScores(bundle, model, layer, method)
+            null = kept.null_halves().of_size(size)
+            rest_rd = null.anchor_rd - np.float32(kept.params["gamma"]) * null.projection_rd
+            length_r = np.linalg.norm(rest_rd, axis=1).astype(np.float32)
         return length_u, length_r if null_rd is None else length_r[np.any(null_rd, axis=1)]
 
-    return memo.once(("lengths", bundle.digest, model, layer, method), make)
+    return memo.once(("lengths", bundle.digest, model, layer, method, size), make)

@@ -14,7 +14,7 @@ from csp_engine.views.finding.query import Query
 from csp_engine.views.finding.standing import judged
 from csp_engine.views.lists import found_neurons
 from csp_engine.views.memo import Memo
-from csp_engine.views.random_sets import null_of
+from csp_engine.views.random_sets import null_of, sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ def nearest_of(
     for row, score in zip(ranking.row_m.tolist(), ranking.score_m.tolist(), strict=True):
         _, layer, unit = rows.iloc[row][["model", "layer", "unit"]]
         neuron = NeuronRef(model, str(layer), int(unit))
-        null_rd = null_of(bundle, memo, model, neuron.layer, method)
+        size = int(sizes(bundle, memo, model, neuron.layer, method)[neuron.unit])
+        null_rd = null_of(bundle, memo, model, neuron.layer, method, size)
         percentile, n_draws = None, 0
         if null_rd is not None:
             level = NullLevel.of(null_rd, query.vector_d)

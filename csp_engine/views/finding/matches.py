@@ -10,7 +10,7 @@ from csp_engine.search import NullLevel
 from csp_engine.views.finding.query import Query
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
-from csp_engine.views.random_sets import null_of
+from csp_engine.views.random_sets import null_of, sizes
 
 
 def matches(bundle: Bundle, memo: Memo, query: Query, method: str) -> pd.DataFrame:
@@ -29,11 +29,15 @@ def matches(bundle: Bundle, memo: Memo, query: Query, method: str) -> pd.DataFra
             match_u[np.asarray(scores.count_u) == 0] = np.nan
             if itself is not None and (itself.model, itself.layer) == (model, layer):
                 match_u[itself.unit] = np.nan
-            null_rd = null_of(bundle, memo, model, layer, method)
-            if null_rd is not None:
+            size_u = sizes(bundle, memo, model, layer, method)
+            share_u = share_u.copy()
+            for size in np.unique(size_u).tolist():
+                null_rd = null_of(bundle, memo, model, layer, method, size)
+                if null_rd is None:
+                    continue
+                at = np.flatnonzero((size_u == size) & ~np.isnan(match_u))
                 level = NullLevel.of(null_rd, query.vector_d)
                 finest = 1 - 1 / max(1, len(level.score_r))  # no finer than the draws allow
-                share_u = np.minimum(level.percentile(match_u), np.float32(finest))
-                share_u[np.isnan(match_u)] = np.nan
+                share_u[at] = np.minimum(level.percentile(match_u[at]), np.float32(finest))
         parts.append(pd.DataFrame({"match": match_u, "match_null": share_u}))
     return pd.concat(parts, ignore_index=True)

@@ -15,7 +15,7 @@ from csp_engine.views.controls import shared_part
 from csp_engine.views.finding.query import Query
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
-from csp_engine.views.random_sets import best_controls, lengths, live_null
+from csp_engine.views.random_sets import best_controls, lengths, live_null, sizes
 
 RANKED = 100
 """How many of the first neurons are said to stand out or not."""
@@ -77,14 +77,18 @@ def judged(
     nulls: list[tuple[query_null.QueryNull, int]] = []
     units = rows["unit"].to_numpy()
     place_u = rows["place"].to_numpy()
+    compared = []
     for place in np.unique(place_u).tolist():
-        at = np.flatnonzero(place_u == place)
+        here = np.flatnonzero(place_u == place)
         where = (*every[place], method)
-        null_rd = live_null(bundle, memo, *where)
+        size_h = sizes(bundle, memo, *where)[units[here]]
+        compared += [(where, size, here[size_h == size]) for size in np.unique(size_h).tolist()]
+    for where, size, at in compared:
+        null_rd = live_null(bundle, memo, *where, size)
         if null_rd is None:
             return None
-        length_u, length_r = lengths(bundle, memo, *where)
-        best_r = best_controls(bundle, memo, *where, query.kind)
+        length_u, length_r = lengths(bundle, memo, *where, size)
+        best_r = best_controls(bundle, memo, *where, query.kind, size)
         null = query_null.QueryNull(np.sort(length_r * (null_rd @ query_d)), best_r)
         nulls.append((null, len(at)))
         vector_ud = bundle.scores(*where).vector_ud

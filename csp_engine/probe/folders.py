@@ -151,13 +151,19 @@ def said_by_folders(files: Sequence[str]) -> dict[str, list[str | None]]:
     The first folder is the class, unless the folders of that depth are all called like parts of a
     data set (``train``, ``val``): then they are the split, and the class is the next folder. Parts
     may also lie one folder deeper (``cats/train``), or below one folder that holds everything
-    (``images/train/cats``).
+    (``images/train/cats``). A folder that holds everything is no class where all files lie deeper
+    still: ``images/cats`` and ``images/dogs`` are two.
     """
     # macOS takes letters apart, and the same word is the same class wherever it was written.
     folders = [unicodedata.normalize("NFC", file).split("/")[:-1] for file in files]
     depth = _split_depth(folders)
     if depth is None:
-        said = {"class": [parts[0] if parts else None for parts in folders]}
+        at = 0
+        while len({tuple(parts[: at + 1]) for parts in folders}) == 1 and all(
+            len(parts) > at + 1 for parts in folders
+        ):
+            at += 1
+        said = {"class": [parts[at] if len(parts) > at else None for parts in folders]}
     else:
         names = Counter(parts[0] for parts in folders if parts)
         is_class_above = depth == 1 and len(names) > 1

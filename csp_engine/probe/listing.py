@@ -118,10 +118,11 @@ def read_probe_set(
 
     In a folder all images below it count, in the order of their paths; hidden files and folders
     do not. Where there are subfolders with images, the first folder of a path is the class (or the
-    split, where it is called ``train`` or the like), and images lying directly in the root have
-    none. A table called ``metadata`` in a folder of images says more about them. A table keeps its
-    own order; its paths are relative to ``image_root`` (default: the table's folder) and may lack
-    the extension. So are those of a list of paths, a text file of one path a line.
+    split, where it is called ``train`` or the like; a folder that holds nothing but folders, and
+    everything, is passed over), and images lying directly in the root have none. A table called
+    ``metadata`` in a folder of images says more about them. A table keeps its own order; its paths
+    are relative to ``image_root`` (default: the table's folder) and may lack the extension. So are
+    those of a list of paths, a text file of one path a line.
 
     Images may also be inside of files: Parquet with a column of images, what Hugging Face
     ``datasets`` saved to a folder, tar files as WebDataset keeps them (one, a folder of them, or

@@ -234,6 +234,7 @@ class TestDecode:
         [
             np.array([[0, 70000]], np.int32),
             np.array([[-1, 5]], np.int32),
+            np.array([[0, 255]], np.int32),
             np.array([[0, 3.5]], np.float32),
             np.array([[0, np.nan]], np.float32),
         ],

@@ -159,6 +159,11 @@ class TestFolder:
             (["valid/cat/old/a.png", "valid/b.png"], ["cat", None], ["valid"] * 2),
             (["bus/a.png", "train/b.png"], ["bus", "train"], None),
             (["training day/a.png", "test/b.png"], ["training day", "test"], None),
+            (["images/cat/a.png", "images/dog/b.png"], ["cat", "dog"], None),
+            (["a/b/cat/old/a.png", "a/b/dog/b.png"], ["cat", "dog"], None),
+            (["images/cat/a.png", "images/b.png"], ["images"] * 2, None),
+            (["cat/a.png", "cat/b.png"], ["cat"] * 2, None),
+            (["cat/old/a.png", "b.png"], ["cat", None], None),
         ],
     )
     def test_folders_called_like_parts_of_a_data_set_are_the_split(

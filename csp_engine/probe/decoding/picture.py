@@ -107,6 +107,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             raise UnreadableImageError(
                 "The image has 32-bit pixels outside 0..65535; save it with 8 or 16 bits."
             )
+        if image.format == "TIFF" and 0 < grey.max() <= 255:
+            # As numpy saves an array of 8-bit grey that it holds as int32: black, read as 16 bits.
+            raise UnreadableImageError(
+                f"The image has 32-bit pixels up to {grey.max()}, so that its range is not known; "
+                "save it with 8 or 16 bits."
+            )
         image = _scale_16_bit(grey.astype(np.uint16), None)
     elif image.mode == "F":
         grey = np.asarray(image)

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.folders import specs_to_try
-from csp_engine.errors import CspError, InputError, MissingModelError, StaleError
+from csp_engine.errors import BundleError, CspError, InputError, MissingModelError, StaleError
 from csp_engine.types import Encoder, TextRecipe
 from csp_engine.vectors import normalise_rows
 from csp_engine.words.templates import embed_labels, fill_templates
@@ -42,8 +42,18 @@ def combine(
 
 
 def text_recipe(bundle: Bundle) -> TextRecipe:
-    """How this bundle turns a text into a vector."""
-    stored = bundle.manifest.inputs["vocabulary"]
+    """How this bundle turns a text into a vector.
+
+    Raises:
+        BundleError: if it does not say, as before its labels are embedded.
+    """
+    stored = bundle.manifest.inputs.get("vocabulary", {})
+    for name in ("templates", "renormalise", "subtract_empty"):
+        if name not in stored:
+            raise BundleError(
+                f"Bundle {bundle.name} does not say how its texts are embedded ({name!r} of its "
+                "vocabulary is missing); run 'csp build' again, or restore it from a copy."
+            )
     return TextRecipe(
         tuple(stored["templates"]), bool(stored["renormalise"]), bool(stored["subtract_empty"])
     )

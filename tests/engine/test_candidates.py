@@ -230,7 +230,7 @@ def test_building_without_the_captioner_takes_its_words_away(world, own):
 @pytest.mark.parametrize("values", [{"n_candidates": 2}, {"n_beams": 9}, {"prior_weight": 0.5}])
 def test_parameters_of_the_search_are_part_of_the_key(own, values, captioner):
     before = toys.content(own)
-    with pytest.raises(InputError, match=r"made anew.*name it with --captioner"):
+    with pytest.raises(InputError, match=r"made again.*name it with --captioner"):
         pipeline.relabel(own, recipe_of(own, **values))
     assert toys.content(own) == before
     pipeline.relabel(own, recipe_of(own, **values), None, toys.ColourEncoder(), captioner=captioner)

@@ -23,6 +23,7 @@ from csp_engine.errors import BundleError, CspError
 from csp_engine.exchange import export_labels
 from csp_engine.pipeline import build
 from csp_engine.search import open_index
+from csp_engine.search.query import text_recipe
 from csp_engine.serving.store import Store
 from csp_engine.views.memo import Memo
 from tests.worlds import toys
@@ -86,10 +87,6 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "order a text": lambda body: body["inputs"]["models"]["small"].update(order="first"),
     "encoder null": lambda body: body["inputs"].update(encoder=None),
     "a fingerprint that is none": lambda body: body["inputs"]["encoder"].update(fingerprint=3),
-    "templates missing": lambda body: body["inputs"]["vocabulary"].pop("templates"),
-    "how texts are embedded missing": lambda body: body["inputs"]["vocabulary"].pop(
-        "subtract_empty"
-    ),
     "templates a number": lambda body: body["inputs"]["vocabulary"].update(templates=3),
     "methods a number": lambda body: body["recipe"].update(methods=3),
     "a record null": lambda body: body["stages"].update(images=None),
@@ -143,6 +140,13 @@ def test_a_manifest_that_cannot_be_one(fault: str, path: Path) -> None:
         Bundle.open(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["templates", "renormalise", "subtract_empty"])
+def test_a_bundle_that_does_not_say_how_texts_are_embedded_says_so(name: str, path: Path) -> None:
+    edit(path, lambda body: body["inputs"]["vocabulary"].pop(name))
+    with pytest.raises(BundleError, match=f"{name}.*run 'csp build' again"):
+        text_recipe(Bundle.open(path))
 
 
 @pytest.mark.parametrize("text", ["", "null", "3", "[]", "{", DEEP, '{"schema":1}', "\x00"])

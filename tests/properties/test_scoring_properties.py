@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods import METHODS, label_units, rescore
 from csp_engine.methods.scoring.halves import concept_vectors, csp_components
 from csp_engine.methods.scoring.ranking import top_labels
@@ -83,14 +84,13 @@ def test_the_order_of_the_labels_does_not_matter(layer, method, random):
 def test_scaling_activations_up_changes_nothing(layer, method, factor):
     evidence, null, label_td = build(layer)
     exemplars = evidence.exemplars
-    scaled = Evidence(
-        type(exemplars)(
+    scaled = replace(
+        evidence,
+        exemplars=type(exemplars)(
             exemplars.image_uk,
             (exemplars.activation_uk * np.float32(factor)).astype(np.float32),
             exemplars.count_u,
         ),
-        evidence.contrast,
-        evidence.image_nd,
     )
     params = {"weighting": "rank"} if method == "csp" else {}
     first, _ = label_units(method, evidence, null, label_td, params)

@@ -114,10 +114,7 @@ _INPUTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     },
     "captioner": {"spec": _text, "fingerprint": _text, "places": _list_of(_text)},
 }
-_NEEDED = {
-    "encoder": ("spec", "fingerprint"),
-    "vocabulary": ("templates", "renormalise", "subtract_empty"),
-}
+_NEEDED = {"encoder": ("spec", "fingerprint")}
 _MODEL: dict[str, Callable[[Any], bool]] = {
     "spec": _text,
     "fingerprint": _text,

@@ -12,10 +12,28 @@ from playwright.sync_api import Page, expect
 
 from csp_engine import jobs
 from tests.browser.conftest import SCREENSHOTS, Server, address, settled
-from tests.engine.test_jobs import SLOW
 from tests.worlds import toys
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+HELD = """
+import time
+from pathlib import Path
+from tests.worlds.toys import ColourEncoder
+
+class Slow(ColourEncoder):
+    spec = "python:slow_toys:Slow"
+    calls = 0
+
+    def embed_images(self, pixels):
+        self.calls += 1
+        while self.calls > 10 and Path(__file__).with_name("hold").exists():
+            time.sleep(0.05)
+        return super().embed_images(pixels)
+"""
+"""An encoder that stops after ten batches for as long as a file is there: however slow the browser
+is, the build has not ended before it is cancelled."""
 
 
 @pytest.fixture
@@ -24,7 +42,8 @@ def workshop(tmp_path: Path) -> Iterator[Server]:
     toys.draw_images(tmp_path / "images", 40)
     toys.words(tmp_path)
     (tmp_path / "pixels.json").write_text(json.dumps(toys.PREPROCESSING))
-    (tmp_path / "slow_toys.py").write_text(SLOW)
+    (tmp_path / "slow_toys.py").write_text(HELD)
+    (tmp_path / "hold").touch()
     bundles = tmp_path / "bundles"
     started = Server(
         [bundles], tmp_path / "log.txt", CSP_START_FOLDER=str(tmp_path), OMP_NUM_THREADS="1"
@@ -53,7 +72,7 @@ def fill(page: Page, label: str, value: str) -> None:
     settled(page)
 
 
-def test_a_build_is_started_reloaded_cancelled_resumed_and_opened(workshop, open_page):
+def test_a_build_is_started_reloaded_cancelled_resumed_and_opened(workshop, open_page, tmp_path):
     page = open_page(f"{workshop.url}/build")
     choose(page, "Images", "images")
     expect(page.get_by_text("40 images in 4 class folders")).to_be_visible()
@@ -84,8 +103,8 @@ def test_a_build_is_started_reloaded_cancelled_resumed_and_opened(workshop, open
     page.screenshot(path=SCREENSHOTS / "build-running.png", full_page=True)
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".csp-title")).to_contain_text("Cancelled")
+    (tmp_path / "hold").unlink()
     page.get_by_role("button", name="Resume").click()
-    expect(page.locator(".csp-title")).to_contain_text("Running")
     expect(page.locator(".csp-title")).to_contain_text("Finished", timeout=90_000)
     page.screenshot(path=SCREENSHOTS / "build-finished.png", full_page=True)
     page.get_by_role("link", name="Open mine").click()

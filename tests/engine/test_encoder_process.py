@@ -111,7 +111,7 @@ print((peak() - before) / (size[0] * size[1]))
 @pytest.mark.parametrize(("mode", "kind"), [("RGBA", "WEBP"), ("I", "TIFF"), ("RGBA", "PNG")])
 def test_what_a_pixel_takes_is_what_the_limit_was_made_for(tmp_path, mode, kind):
     file = tmp_path / "image"
-    Image.new(mode, (3000, 3000), 7 if mode == "I" else (9, 99, 200, 7)).save(file, kind)
+    Image.new(mode, (3000, 3000), 700 if mode == "I" else (9, 99, 200, 7)).save(file, kind)
     command = [sys.executable, "-c", DECODES, str(file)]
     taken = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert 3 < float(taken) <= 24

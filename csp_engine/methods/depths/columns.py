@@ -7,6 +7,8 @@ from collections import OrderedDict
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from csp_engine.vectors import normalise_rows
+
 _MOST_BYTES = 256 << 20
 _N_BINS = 256
 
@@ -111,10 +113,9 @@ def meanings(
     image_nd: Float32[np.ndarray, "n d"], label_td: Float32[np.ndarray, "t d"]
 ) -> Float32[np.ndarray, "t d"]:
     """Rows whose products are the correlations of the labels' similarities over the images."""
-    centred_nd = np.asarray(image_nd, np.float64) - np.asarray(image_nd, np.float64).mean(axis=0)
+    centred_nd = np.asarray(image_nd, np.float64)
+    centred_nd = centred_nd - centred_nd.mean(axis=0)
     spread_dd: Float64[np.ndarray, "d d"] = centred_nd.T @ centred_nd / max(len(image_nd), 1)
     value_d, axis_dd = np.linalg.eigh(spread_dd)
     root_dd = axis_dd * np.sqrt(np.maximum(value_d, 0))
-    seen_td = label_td.astype(np.float64) @ root_dd
-    length_t = np.linalg.norm(seen_td, axis=1, keepdims=True)
-    return (seen_td / np.where(length_t > 0, length_t, 1)).astype(np.float32)
+    return normalise_rows(label_td.astype(np.float64) @ root_dd)

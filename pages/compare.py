@@ -12,7 +12,7 @@ from csp_engine.views.comparison import KINDS, Side
 from pages.ui.compare import pairs
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
-from pages.ui.shell.page import opened, set_params
+from pages.ui.shell.page import hold, opened, set_params
 from pages.ui.table import narrowing
 
 
@@ -33,7 +33,7 @@ def main() -> None:
             side_box("Neurons of", "", a, every)
             side_box("Matched in", "2", b, every)
             narrowing.method_box(bundle, view)
-            st.session_state["_kind"] = kind
+            hold("_kind", kind)
             st.selectbox(
                 "Show",
                 list(KINDS),
@@ -74,7 +74,7 @@ def place(a: Side, b: Side) -> None:
 
 def side_box(label: str, ending: str, side: Side, every: dict[tuple[str, str, str], Side]) -> None:
     """Which layer stands on a side."""
-    st.session_state[f"_side{ending}"] = side.key
+    hold(f"_side{ending}", side.key)
 
     def chosen() -> None:
         key = st.session_state[f"_side{ending}"]

@@ -28,7 +28,7 @@ from pages.ui.parts.cards import plain, show
 from pages.ui.search import asking
 from pages.ui.search.asking import NOTHING
 from pages.ui.shell import problems, store
-from pages.ui.shell.page import go, link, opened, set_params
+from pages.ui.shell.page import go, hold, link, opened, set_params
 from pages.ui.table import narrowing, neuron_rows
 
 
@@ -98,7 +98,8 @@ def head(view: View, laid: Projection, n_points: int) -> None:
 
 def controls(bundle: Bundle, view: View, columns: list[str], colour: str) -> None:
     """What colours the points."""
-    st.session_state["_colour"], st.session_state["_q"] = colour, view.q
+    hold("_colour", colour)
+    hold("_q", view.q)
 
     def coloured() -> None:
         set_params(bundle=view.bundle, colour=st.session_state["_colour"])

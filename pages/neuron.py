@@ -15,7 +15,7 @@ from pages.ui.neuron import candidates, sections, verdict, walking
 from pages.ui.parts.cards import Packs, badge, plain, show, tile_grid
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import problems, sharing, store
-from pages.ui.shell.page import go, opened, set_params
+from pages.ui.shell.page import go, hold, opened, set_params
 
 
 def main() -> None:
@@ -68,7 +68,8 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
 def images(bundle: Bundle, view: View) -> None:
     """The evidence: pairs, or images chosen otherwise."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.session_state.update({"_show": view.show, "_hide": view.copies == "hide"})
+        hold("_show", view.show)
+        hold("_hide", view.copies == "hide")
         st.segmented_control(
             "Images",
             SHOWS,

@@ -13,7 +13,7 @@ from pages.ui.parts.cards import markdown_text, show
 from pages.ui.search import asking, by_column
 from pages.ui.search import results as outcome
 from pages.ui.shell import problems, reviewer, store
-from pages.ui.shell.page import link, opened, set_params
+from pages.ui.shell.page import hold, link, opened, set_params
 from pages.ui.table import narrowing
 
 FIND_TITLES = {"neurons": "Neurons", "layers": "Layer by layer", "images": "Probe images"}
@@ -70,7 +70,7 @@ def results(bundle: Bundle, view: View) -> None:
         with st.spinner(f"Not in the vocabulary: loading the encoder {spec} once…"):
             query = store.query_of(bundle, view)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.session_state["_find"] = view.find
+        hold("_find", view.find)
         st.segmented_control(
             "Results",
             FINDS,

@@ -15,7 +15,7 @@ from pages.ui.parts import charts
 from pages.ui.parts.cards import badge, bar_table, plain, show
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import store
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import hold, set_params
 
 
 def section(bundle: Bundle, view: View) -> None:
@@ -26,7 +26,7 @@ def section(bundle: Bundle, view: View) -> None:
     found = [relabel.stored(bundle, view.neuron, name) for name in methods]
     every = by_method(found) if len(found) > 1 else ""
     show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
-    st.session_state["_method"] = view.method
+    hold("_method", view.method)
     st.segmented_control(
         "Method",
         methods,
@@ -79,7 +79,7 @@ def moving(bundle: Bundle, view: View, built: float) -> None:
     """The labels at the gamma of the slider; only this part of the page runs again."""
     # The URL, not the view: a fragment keeps the view of the last run of the whole page.
     gamma, _ = pick_share("γ", st.query_params.get("gamma"), built)
-    st.session_state["_gamma"] = gamma
+    hold("_gamma", gamma)
     st.slider(
         f"γ (built with {built:g})",
         0.0,

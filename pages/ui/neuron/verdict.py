@@ -25,6 +25,7 @@ from pages.ui.parts.cards import badge, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import access, problems
 from pages.ui.shell import reviewer as reviews
+from pages.ui.shell.page import hold
 
 CHOICE, NOTE = "_verdict", "_verdict_note"
 _FAILED, _DRAWN = "_verdict_failed", "_verdict_drawn"
@@ -110,9 +111,9 @@ def asked(
     # What is in the database, but a note that waits for its verdict stays as it was typed.
     drawn = (neuron, None if mine is None else mine.revision)
     if st.session_state.get(_DRAWN) != drawn or NOTE not in st.session_state:
-        _hold(NOTE, "" if mine is None else mine.note)
+        hold(NOTE, "" if mine is None else mine.note)
     st.session_state[_DRAWN] = drawn
-    _hold(CHOICE, None if mine is None else mine.verdict)
+    hold(CHOICE, None if mine is None else mine.verdict)
     with st.container(gap="xsmall", key="verdict"):
         st.segmented_control(
             "Your verdict",
@@ -140,12 +141,6 @@ def asked(
     failed = st.session_state.pop(_FAILED, "")
     if failed:
         show(f"<p class='csp-problem' role='alert'>Not saved. {plain(failed)}</p>")
-
-
-def _hold(key: str, value: str | None) -> None:
-    """Make a widget show a value; where it does already, what is being typed is left alone."""
-    if key not in st.session_state or st.session_state[key] != value:
-        st.session_state[key] = value
 
 
 def standing(bundle: Bundle, reviewer: str, mine: Review | None) -> str:

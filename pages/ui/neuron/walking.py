@@ -17,7 +17,7 @@ from csp_engine.views.places import places
 from pages.ui.neuron import verdict
 from pages.ui.parts.cards import asset, plain, show
 from pages.ui.shell import reviewer, store
-from pages.ui.shell.page import link, set_params
+from pages.ui.shell.page import hold, link, set_params
 
 LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
 """Keys beside the arrows: the letter, its word, and the button that it presses."""
@@ -46,8 +46,8 @@ def steps(bundle: Bundle, view: View) -> None:
     )
     every = places(bundle)
     n_units = bundle.n_units(view.model, view.layer)
-    st.session_state["_place"] = (view.model, view.layer)
-    st.session_state["_unit"] = view.unit
+    hold("_place", (view.model, view.layer))
+    hold("_unit", view.unit)
 
     def to(place: dict[str, str | int] | None) -> None:
         if place is not None:

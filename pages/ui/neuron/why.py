@@ -11,7 +11,7 @@ from csp_engine.views.address import MAX_QUERY, View, shorten
 from csp_engine.views.neuron.contributions import Contributions, contributions
 from pages.ui.parts.cards import Packs, one_way, plain, show, tile_grid
 from pages.ui.parts.words import term
-from pages.ui.shell.page import go, set_params
+from pages.ui.shell.page import go, hold, set_params
 
 
 def section(bundle: Bundle, view: View, texts: list[str], gamma: float) -> None:
@@ -29,7 +29,7 @@ def section(bundle: Bundle, view: View, texts: list[str], gamma: float) -> None:
         show(f"<p class='csp-quiet'>“{plain(shorten(asked))}” is not a label of this bundle.</p>")
     text = None if label is None else str(bundle.labels()["text"].iloc[label])
     options = [*texts, *([text] if text and text not in texts else [])]
-    st.session_state["_why"] = text
+    hold("_why", text)
     st.selectbox(
         "Why this label?",
         options,

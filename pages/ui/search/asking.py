@@ -18,7 +18,7 @@ from csp_engine.views.places import concept_names
 from pages.ui.parts.cards import asset, base_url, plain, show
 from pages.ui.parts.words import explained
 from pages.ui.shell import access, problems, store
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import hold, set_params
 
 NOTHING = {"q": "", "like": "", "image": "", "vec": "", "column": "", "page": ""}
 MAX_PASTED = 8_000_000
@@ -46,9 +46,9 @@ def warm_up(view: View) -> None:
 
 def boxes(bundle: Bundle, view: View) -> None:
     """The query; what the boxes hold always comes from the URL."""
-    st.session_state.update(
-        {"_q": view.q, "_not": view.but_not, "_k": view.k, "_column": view.column or None}
-    )
+    now = {"q": view.q, "not": view.but_not, "k": view.k, "column": view.column or None}
+    for name, value in now.items():
+        hold(f"_{name}", value)
 
     def changed(name: str) -> None:
         value = st.session_state[f"_{name}"]
@@ -109,7 +109,7 @@ def uploaded(bundle: Bundle, view: View) -> None:
         pasted = _PASTE(key="paste", on_pasted_change=lambda: None).pasted
     else:
         show(f"<p class='csp-quiet'>{plain(access.refusal(Permission.ENCODE))}</p>")
-    st.session_state["_image"] = view.image
+    hold("_image", view.image)
 
     def numbered() -> None:
         number = st.session_state["_image"]

@@ -61,7 +61,7 @@ def bundle_picker(name: str) -> None:
         st.session_state["last_bundle"] = st.session_state["_bundle"]
         st.query_params.from_dict({"bundle": st.session_state["_bundle"]})
 
-    st.session_state["_bundle"] = name
+    hold("_bundle", name)
     st.selectbox("Bundle", names, key="_bundle", on_change=chosen, width=280)
 
 
@@ -85,6 +85,16 @@ def link(page: str, label: str, params: Mapping[str, str]) -> None:
     st.page_link(
         st.session_state["pages"][page], label=markdown_text(label), query_params=dict(params)
     )
+
+
+def hold(key: str, value: object) -> None:
+    """Make a widget show a value of the URL; where it does already, it is left alone.
+
+    A value that is set goes back to the browser, over what the user has moved or typed there in
+    the meantime: four quick steps of a slider would end at the second or third.
+    """
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
 def set_params(**changes: str | int) -> None:

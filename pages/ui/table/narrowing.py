@@ -28,7 +28,7 @@ from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import about_column, explained
 from pages.ui.shell import problems
 from pages.ui.shell import reviewer as reviews
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import hold, set_params
 
 ONLY_TITLES = {
     "all": "All neurons",
@@ -170,7 +170,7 @@ def layer_box(bundle: Bundle, view: View) -> None:
         for at, (model, layer) in enumerate(every)
     }
     here = ALL_LAYERS if view.is_all_layers else str(every.index((view.model, view.layer)))
-    st.session_state["_place"] = here
+    hold("_place", here)
 
     def chosen() -> None:
         value = st.session_state["_place"]
@@ -220,7 +220,7 @@ def method_box(bundle: Bundle, view: View) -> None:
 
 def _box(widget: Any, label: str, name: str, value: str, **looks: Any) -> None:
     """A widget that shows a URL parameter and changes it."""
-    st.session_state[f"_{name}"] = value
+    hold(f"_{name}", value)
 
     def changed() -> None:
         held = st.session_state[f"_{name}"] or ""
@@ -240,7 +240,7 @@ def _range(values: pd.Series, name: str, where: dict[str, Range]) -> None:
         end if value is None else min(max(value, low), high)
         for value, end in zip(asked, (low, high), strict=True)
     ]
-    st.session_state[f"_where_{name}"] = tuple(sorted(held))
+    hold(f"_where_{name}", tuple(sorted(held)))
 
     def changed() -> None:
         start, stop = st.session_state[f"_where_{name}"]

@@ -1,0 +1,38 @@
+"""A widget that shows a value of the URL is set when the URL says something else, and only then."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pages.conftest import open_page
+
+PAGES = ["search", "layer", "map", "compare", "neuron"]
+
+
+def set_by_server(at) -> list[str]:
+    """The widgets whose value a run sends to the browser, over what the user has there by then."""
+    kinds = ("slider", "selectbox", "text_input", "number_input", "multiselect", "button_group")
+    widgets = [widget for kind in kinds for widget in at.get(kind)]
+    assert widgets
+    return [widget.key for widget in widgets if widget.proto.set_value]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_that_changes_nothing_sets_no_widget(serve, small_bundle, page):
+    serve(small_bundle)
+    at = open_page(page, layer="second@mean", unit="3", method="csp")
+    at.run()
+    assert set_by_server(at) == []
+
+
+def test_what_a_user_moves_is_not_sent_back_and_what_the_url_says_is(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("neuron", layer="second@mean", unit="3", gamma="0.5", method="csp")
+    assert "_gamma" in set_by_server(at)
+    at.slider(key="_gamma").set_value(0.2).run()
+    assert at.query_params["gamma"] == "0.2"
+    assert "_gamma" not in set_by_server(at)
+    at.query_params["gamma"] = "0.7"
+    at.run()
+    assert at.slider(key="_gamma").value == pytest.approx(0.7)
+    assert "_gamma" in set_by_server(at)

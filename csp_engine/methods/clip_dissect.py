@@ -1,4 +1,4 @@
-"""CLIP-Dissect with SoftWPMI: the label that best explains all of the top images, given its prior.
+"""CLIP-Dissect: the label that best explains all of the top images, given its prior.
 
 Oikarinen and Weng, "CLIP-Dissect: Automatic Description of Neuron Representations in Deep Vision
 Networks", ICLR 2023.
@@ -7,7 +7,7 @@ Networks", ICLR 2023.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import Evidence
@@ -17,6 +17,7 @@ from csp_engine.vectors import directions
 
 MIN_PROBABILITY = 1e-7
 PRIORS = ("null", "layer", "none")
+FORMS = ("softwpmi", "wpmi")
 _TILE_BYTES = 64 << 20
 _GROUP = 10
 
@@ -35,33 +36,26 @@ def image_weights(
 def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Params) -> Scored:
     """``g(t) = sum_i log(1 + q_i (P_it - 1) + 1e-7)`` with ``P = softmax_t(scale * x_i . T_t)``.
 
-    The sum is split as ``g = offset + h`` with ``offset = sum_i log(1 - q_i + 1e-7)``, which no
-    label changes, and ``h = sum_i log(1 + c_i P_it)``, ``c_i = q_i / (1 - q_i + 1e-7)``: h is small
-    and keeps in float32 the digits that tell labels apart. Ten factors are multiplied before each
-    logarithm; at most 499 each, they stay far from the largest float32.
+    WPMI has ``g(t) = sum_i log(P_it + 1e-7)`` instead. Either sum is split as ``g = offset + h``,
+    an offset that no label changes and an h that is small and keeps in float32 the digits that tell
+    labels apart: see ``_add_soft`` and ``_add_plain``.
 
     Label vectors are brought to unit length first, because the method is defined on cosines.
     """
     mask_uk = scored_mask(evidence.exemplars, params["n_images"])
     n_units, n_rank = mask_uk.shape
-    n_padded = -(-max(n_rank, 1) // _GROUP) * _GROUP
-    gain_uk = np.zeros((n_units, n_padded), np.float32)
-    offset_u = np.zeros(n_units)
     size_u = np.count_nonzero(mask_uk, axis=1)
-    for size in np.unique(size_u):
-        rows = size_u == size
-        q_k = image_weights(int(size), params["first_weight"], params["last_weight"])
-        gain_uk[rows, :size] = q_k / (1 - q_k + MIN_PROBABILITY)
-        offset_u[rows] = np.log(1 - q_k + MIN_PROBABILITY).sum()
-
     image_uk = np.where(mask_uk, evidence.exemplars.image_uk[:, :n_rank], 0)
     images, position = np.unique(image_uk, return_inverse=True)
-    position_uk = np.zeros((n_units, n_padded), np.intp)
-    position_uk[:, :n_rank] = position.reshape(image_uk.shape)
+    position_uk = position.reshape(image_uk.shape)
 
     unit_td = directions(label_td)
     scaled_md = evidence.image_nd[images] * np.float32(params["scale"])
     n_labels = len(unit_td)
+    is_soft = params["form"] == "softwpmi"
+    gain_uk, offset_u = np.zeros((n_units, 0), np.float32), -size_u * np.log(n_labels)
+    if is_soft:
+        gain_uk, offset_u = _gains(size_u, n_rank, params)
     tile = int(np.clip(_TILE_BYTES // (4 * max(len(images), 1)), 32, 512))
     log_total_m = _log_total(scaled_md, unit_td, tile)
     score_ut = np.empty((n_units, n_labels), np.float32)
@@ -69,16 +63,67 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
         probability_mt = scaled_md @ unit_td[start : start + tile].T
         probability_mt -= log_total_m[:, None]
         np.exp(probability_mt, out=probability_mt)
-        factor_kt = np.empty((n_padded, probability_mt.shape[1]), np.float32)
-        grouped = factor_kt.reshape(n_padded // _GROUP, _GROUP, -1)
-        for u in range(n_units):
-            np.take(probability_mt, position_uk[u], axis=0, out=factor_kt, mode="clip")
-            factor_kt *= gain_uk[u, :, None]
-            factor_kt += 1
-            product = np.multiply.reduce(grouped, axis=1)
-            np.log(product, out=product)
-            product.sum(axis=0, out=score_ut[u, start : start + tile])
+        out_ut = score_ut[:, start : start + tile]
+        if is_soft:
+            _add_soft(probability_mt, position_uk, gain_uk, out_ut)
+        else:
+            _add_plain(probability_mt, position_uk, size_u, n_labels, out_ut)
     return Scored(score_ut=score_ut, has_label_u=size_u > 0, offset_u=offset_u)
+
+
+def _gains(
+    size_u: Int[np.ndarray, " u"], n_rank: int, params: Params
+) -> tuple[Float32[np.ndarray, "u k"], Float64[np.ndarray, " u"]]:
+    """What probabilities are multiplied by, ``c_i = q_i / (1 - q_i + 1e-7)``, and the offsets.
+
+    ``offset = sum_i log(1 - q_i + 1e-7)``; ranks are padded to whole groups.
+    """
+    gain_uk = np.zeros((len(size_u), -(-max(n_rank, 1) // _GROUP) * _GROUP), np.float32)
+    offset_u = np.zeros(len(size_u))
+    for size in np.unique(size_u):
+        rows = size_u == size
+        q_k = image_weights(int(size), params["first_weight"], params["last_weight"])
+        gain_uk[rows, :size] = q_k / (1 - q_k + MIN_PROBABILITY)
+        offset_u[rows] = np.log(1 - q_k + MIN_PROBABILITY).sum()
+    return gain_uk, offset_u
+
+
+def _add_soft(
+    probability_mt: Float32[np.ndarray, "m t"],
+    position_uk: Int[np.ndarray, "u k"],
+    gain_uk: Float32[np.ndarray, "u padded"],
+    out_ut: Float32[np.ndarray, "u t"],
+) -> None:
+    """``h = sum_i log(1 + c_i P_it)``.
+
+    Ten factors are multiplied before each logarithm; at most 499 each, they stay far from the
+    largest float32.
+    """
+    n_rank, n_padded = position_uk.shape[1], gain_uk.shape[1]
+    padded_uk = np.zeros(gain_uk.shape, np.intp)
+    padded_uk[:, :n_rank] = position_uk
+    factor_kt = np.empty((n_padded, probability_mt.shape[1]), np.float32)
+    grouped = factor_kt.reshape(n_padded // _GROUP, _GROUP, -1)
+    for u, position_k in enumerate(padded_uk):
+        np.take(probability_mt, position_k, axis=0, out=factor_kt, mode="clip")
+        factor_kt *= gain_uk[u, :, None]
+        factor_kt += 1
+        product = np.multiply.reduce(grouped, axis=1)
+        np.log(product, out=product)
+        product.sum(axis=0, out=out_ut[u])
+
+
+def _add_plain(
+    probability_mt: Float32[np.ndarray, "m t"],
+    position_uk: Int[np.ndarray, "u k"],
+    size_u: Int[np.ndarray, " u"],
+    n_labels: int,
+    out_ut: Float32[np.ndarray, "u t"],
+) -> None:
+    """``h = sum_i log(n_labels (P_it + 1e-7))``: beside what a uniform P would give."""
+    log_mt = np.log((probability_mt + np.float32(MIN_PROBABILITY)) * np.float32(n_labels))
+    for u, size in enumerate(size_u):
+        log_mt[position_uk[u, :size]].sum(axis=0, out=out_ut[u])
 
 
 def _log_total(
@@ -135,6 +180,7 @@ CLIP_DISSECT = Method(
             published="layer",
         ),
         Parameter("prior_weight", 1.0, "weight of the prior", low=0, high=10),
+        Parameter("form", "softwpmi", "how images are weighed", choices=FORMS, is_later=True),
     ),
     stores=Stores(vectors="label"),
     check=check,

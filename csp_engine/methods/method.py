@@ -38,6 +38,8 @@ class Parameter:
         choices: allowed texts.
         recipe: the field of ``Recipe`` that sets it; without one, ``METHOD.PARAMETER`` sets it.
         published: what the authors use, where that is not the default.
+        is_later: came when bundles had been made with the method. Its default must be what the
+            method did before, and is not recorded, so that those bundles stay what they are.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
     recipe: str = ""
     published: Any = None
+    is_later: bool = False
 
     def check(self, value: Any) -> None:
         """Raise unless ``value`` is of the default's type and within the bounds.
@@ -302,6 +305,11 @@ class Method:
     def params(self) -> Params:
         """The default of each parameter."""
         return {parameter.name: parameter.default for parameter in self.parameters}
+
+    def recorded(self, params: Params) -> Params:
+        """What a bundle records of parameters: see ``Parameter.is_later``."""
+        unsaid = {p.name for p in self.parameters if p.is_later and params[p.name] == p.default}
+        return {name: value for name, value in params.items() if name not in unsaid}
 
     @property
     def published(self) -> Params:

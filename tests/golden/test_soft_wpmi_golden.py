@@ -80,6 +80,42 @@ def test_null_prior_is_the_log_mean_over_draws():
     np.testing.assert_array_equal(scores.label_uk[0], np.argsort(-expected))
 
 
+@pytest.mark.parametrize(("u", "n", "d", "t", "n_exemplars"), [*SHAPES, (5, 30, 3, 900, 40)])
+@pytest.mark.parametrize(("scale", "n_images"), [(2.0, 28), (60.0, 5)])
+def test_plain_match_agrees_with_the_loops(u, n, d, t, n_exemplars, scale, n_images):
+    """At a scale of 60 most probabilities are below the 1e-7 that is added to them."""
+    rng = np.random.default_rng(u)
+    evidence = small_layers.awkward(rng, u, n, d, n_exemplars, 1)
+    label_td = small_layers.unit_rows(rng, t, d) * np.float32(0.6)
+    found = match(evidence, label_td, form="wpmi", scale=scale, n_images=n_images)
+    for unit in range(u):
+        images = small_layers.rows_of(evidence, unit, n_images)[0]
+        expected = reference.plain_match(images, label_td, scale) if images else 0
+        np.testing.assert_allclose(found[unit], expected, rtol=1e-6, atol=1e-4)
+
+
+def test_wpmi_with_the_published_settings_gives_the_published_scores_and_order():
+    rng = np.random.default_rng(4)
+    image_nd, label_td = small_layers.unit_rows(rng, 70, 8), small_layers.unit_rows(rng, 12, 8)
+    evidence = small_layers.mined(rng.standard_normal((8, 70)), image_nd, 40)
+    null = small_layers.noise(rng, image_nd, 10, 40)
+    params = {"form": "wpmi", "n_images": 28, "scale": 2.0, "prior": "layer", "prior_weight": 0.6}
+    scores, _ = label_units("clip_dissect", evidence, null, label_td, params, n_labels=12)
+    rows = [
+        reference.plain_match(small_layers.rows_of(evidence, unit, 28)[0], label_td)
+        for unit in range(8)
+    ]
+    for unit, row in enumerate(reference.layer_scores(rows, 0.6)):
+        assert scores.label_uk[unit].tolist() == sorted(range(12), key=lambda i: -row[i])
+        np.testing.assert_allclose(scores.score_uk[unit], sorted(row)[::-1], atol=5e-5)
+
+
+def test_the_form_is_recorded_only_where_it_is_not_what_it_always_was():
+    """So that scores of bundles from before it was a choice keep their keys."""
+    assert "form" not in CLIP_DISSECT.recorded(CLIP_DISSECT.params)
+    assert CLIP_DISSECT.recorded({**CLIP_DISSECT.params, "form": "wpmi"})["form"] == "wpmi"
+
+
 @pytest.mark.parametrize("spread", [0.1, 5.0, 200.0])
 def test_leave_one_out_agrees_with_leaving_one_out(spread):
     """At a spread of 200 one row is nearly all of a column; subtracting it would leave 0."""

@@ -1,7 +1,10 @@
-"""CLIP-Dissect's SoftWPMI as slow loops (Oikarinen and Weng, ICLR 2023, and their code).
+"""CLIP-Dissect's SoftWPMI and WPMI as slow loops (Oikarinen and Weng, ICLR 2023, and their code).
 
 P = softmax over labels of 10 * cosine; g(t) = sum_i log(1 + q_i (P_it - 1) + 1e-7) over the top
 images, q_i = .998 - i / m (.998 - .97); score = g(t) - lambda (logsumexp_k g_k(t) - log K).
+
+WPMI: P = softmax over labels of 2 * cosine; g(t) = sum_i log(P_it + 1e-7) over the 28 top images;
+lambda = .6.
 """
 
 from __future__ import annotations
@@ -31,6 +34,15 @@ def log_match(images, labels, scale=10.0, first=0.998, last=0.97):
         q = first - i / m * (first - last)
         for t, p in enumerate(probabilities(image, labels, scale)):
             total[t] += math.log(1 + q * (p - 1) + 1e-7)
+    return total
+
+
+def plain_match(images, labels, scale=2.0):
+    """g(t) of WPMI for one neuron with these top images."""
+    total = [0.0] * len(labels)
+    for image in images:
+        for t, p in enumerate(probabilities(image, labels, scale)):
+            total[t] += math.log(p + 1e-7)
     return total
 
 

@@ -20,7 +20,7 @@ def _params(run: Run, model: str, layer: str, method: str) -> dict[str, Any]:
         "method": method,
         "method_version": METHODS[method].version,
         "n_labels": run.recipe.n_labels,
-        **run.recipe.method_params(method),
+        **METHODS[method].recorded(run.recipe.method_params(method)),
     }
 
 

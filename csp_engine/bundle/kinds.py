@@ -180,17 +180,19 @@ VOCABULARY = StageKind(
 SEPARATION = StageKind(
     "separation",
     "Whether the encoder's texts separate these images, or say nothing about them.",
-    version=2,
+    version=3,
     needs=("embeddings", "probe", "vocabulary"),
     files=(
         StageFile("names.parquet", "table", "", "for every concept column and class whose name is "
                   "a text: its `name`, `kind` (`column` or `class`), the `auroc` with which the "
                   "name tells its images from the others, and `shuffled`, the mean of other "
                   "texts; NaN where not defined"),
+        StageFile("name.npy", "float32", "c d", "vectors of these names; not there in older "
+                  "bundles", is_optional=True),
     ),
     facts=(
         "is_separated", "n_named", "lean", "lean_p", "n_images", "n_texts", "auroc", "shuffled",
-        "auroc_p",
+        "auroc_p", "auroc_p_least",
     ),
 )
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from csp_engine.evaluation.rotations import Turning
+
 N_ROTATIONS = 99
 LEAST_IMAGES, LEAST_TEXTS = 50, 50
 """With fewer, texts of a good encoder may lean no further than chance, and nothing is said."""
@@ -38,28 +40,18 @@ def lean(
 ) -> Lean:
     """Compare the skewness of the texts' scores with that of shuffled texts.
 
-    Texts less their mean are T = U S V'. A shuffled draw is U S Q' with Q an orthonormal frame at
-    random: as many directions, as long and as far apart as the texts, that mean nothing. An encoder
-    whose texts know nothing of its images is one more such draw, so it passes as often as
-    chance says, whatever its images are like.
+    A shuffled draw turns all texts together (``Turning``). An encoder whose texts know nothing of
+    its images is one more such draw, so it passes as often as chance says, whatever its images are
+    like.
     """
     n_images, n_texts = len(image_nd), len(text_td)
     image_nd = (image_nd - image_nd.mean(axis=0)).astype(np.float64)
-    text_td = (text_td - text_td.mean(axis=0)).astype(np.float64)
-    left_tr, size_r, frame_rd = np.linalg.svd(text_td, full_matrices=False)
-    kept = size_r > 1e-6 * max(float(size_r.max(initial=0)), 1e-9)
-    weight_tr, frame_rd = left_tr[:, kept] * size_r[kept], frame_rd[kept]
-    if not kept.any() or float(np.square(image_nd).sum()) <= 1e-9 * max(1, n_images):
+    turning = Turning.of(text_td - text_td.mean(axis=0))
+    if not len(turning.frame_rd) or float(np.square(image_nd).sum()) <= 1e-9 * max(1, n_images):
         return Lean(float("nan"), float("nan"), n_images, n_texts)
-
-    def along(frame_rd: np.ndarray) -> float:
-        return _skewness(weight_tr @ (frame_rd @ image_nd.T))
-
-    own, rng = along(frame_rd), np.random.default_rng(seed)
-    shape = (image_nd.shape[1], len(frame_rd))
-    n_as_far = sum(
-        along(np.linalg.qr(rng.normal(size=shape))[0].T) >= own - 1e-9 for _ in range(n_draws)
-    )
+    own = _skewness(turning.scores(image_nd))
+    turned = (_skewness(score_tn) for score_tn in turning.turned(image_nd, n_draws, seed))
+    n_as_far = sum(each >= own - 1e-9 for each in turned)
     return Lean(own, (1 + n_as_far) / (1 + n_draws), n_images, n_texts)
 
 

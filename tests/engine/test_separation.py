@@ -110,6 +110,81 @@ def test_names_are_judged_by_the_area_and_by_other_texts():
     assert is_separated(lean(image_nd, text_td), blind) is False
 
 
+def named_together(rng, n_images, n_columns, *, knows, dim=48, n_others=40):
+    """Columns that go together, names that lie close to each other, and other texts."""
+    common = rng.normal(size=(n_images, 1))
+    latent_nc = 0.9 * common + 0.45 * rng.normal(size=(n_images, n_columns))
+    value_nc = (latent_nc > 0.5 * rng.random(n_columns)).astype(np.float32)
+    meant_cd = 0.9 * rng.normal(size=dim) + 0.45 * rng.normal(size=(n_columns, dim))
+    image_nd = unit(value_nc @ meant_cd + 2 * rng.normal(size=(n_images, dim)) + 3)
+    said_cd = meant_cd + 0.5 * rng.normal(size=(n_columns, dim))
+    if not knows:
+        said_cd = said_cd @ np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    other_td = rng.normal(size=(n_others, dim))
+    text_td = unit(np.concatenate([said_cd, other_td]) + 0.5 * rng.normal(size=dim))
+    is_other_tc = np.arange(len(text_td))[:, None] != np.arange(n_columns)
+    return image_nd, text_td, value_nc, is_other_tc
+
+
+@pytest.mark.parametrize("n_images", [30, 60, 200])
+@pytest.mark.parametrize("n_columns", [2, 6])
+def test_names_of_columns_that_go_together_pass_by_chance_one_time_in_twenty(n_images, n_columns):
+    """Names drawn one by one let a fifth pass: together they all hit or all miss."""
+    nobody = Lean(0.0, 0.5, 1, 1)
+    passed = {True: 0, False: 0}
+    for knows, n_worlds in ((False, 100), (True, 20)):
+        for seed in range(n_worlds):
+            world = named_together(np.random.default_rng(seed), n_images, n_columns, knows=knows)
+            found = naming(*world, n_draws=39, seed=seed)
+            passed[knows] += is_separated(nobody, found) is True
+    assert passed[False] <= 11  # 0.4 % of such tests would have more
+    assert passed[True] >= 19
+
+
+def test_the_share_of_turned_names_that_do_as_well_is_counted_by_hand():
+    image_nd, text_td, value_nc, is_other_tc = named_together(
+        np.random.default_rng(3), 50, 3, knows=False
+    )
+    value_nc[:7, 1] = np.nan
+    found = naming(image_nd, text_td, value_nc, is_other_tc, n_draws=30, seed=5)
+
+    def mean_auroc(name_cd):
+        known = ~np.isnan(value_nc)
+        areas = [
+            roc_auc_score(value_nc[known[:, c], c], image_nd[known[:, c]] @ name_cd[c])
+            for c in range(3)
+        ]
+        return np.mean(areas)
+
+    name_cd = text_td[:3] - text_td.mean(axis=0)
+    assert found.mean == pytest.approx(mean_auroc(name_cd), abs=1e-6)
+    rng, basis_rd = np.random.default_rng(5), np.linalg.svd(name_cd, full_matrices=False)[2]
+    turned = [name_cd @ basis_rd.T @ np.linalg.qr(rng.normal(size=(48, 3)))[0].T for _ in range(30)]
+    np.testing.assert_allclose(turned[0] @ turned[0].T, name_cd @ name_cd.T, atol=1e-9)
+    n_as_high = sum(mean_auroc(each) >= mean_auroc(name_cd) - 1e-9 for each in turned)
+    assert 0 < n_as_high < 30
+    assert found.p == pytest.approx((1 + n_as_high) / 31)
+
+
+def test_two_kinds_of_images_that_differ_in_all_respects_show_nothing(folder):
+    """Any direction tells them apart, one way or the other."""
+    rng = np.random.default_rng(0)
+    class_n = np.arange(60) % 2
+    value_nc = np.eye(2, dtype=np.float32)[class_n]
+    image_nd = unit(np.eye(20)[class_n] + 1e-6 * rng.normal(size=(60, 20)))
+    text_td = unit(np.concatenate([np.eye(20)[:2], rng.normal(size=(9, 20))]))
+    found = naming(image_nd, text_td, value_nc, np.arange(11)[:, None] != np.arange(2))
+    assert found.mean == 1
+    assert found.p_least > 0.05
+    assert is_separated(Lean(0.0, 0.5, 60, 60), found) is None
+    bundle = Bundle.open(folder / "knows.csp")
+    facts = bundle.stage(kinds.SEPARATION.name()).facts
+    facts["is_separated"] = None
+    assert "That shows nothing" in texts_in_words(bundle)
+    assert "only" not in texts_in_words(bundle)
+    assert doubt(bundle) == ""
+
+
 def outliers(rng, n):
     return rng.normal(size=(n, 20)) * (1 + 20 * (rng.random((n, 1)) < 0.05))
 

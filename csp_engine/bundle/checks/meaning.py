@@ -34,6 +34,7 @@ _FINITE = frozenset(
         "image",
         "text",
         "empty",
+        "name",
         "activation",
         "exemplar_activation",
         "stratified_activation",
@@ -284,6 +285,7 @@ def _n_rows(files: Files, stage: str, kind: str, name: str) -> int | None:
         ("influence", "outputs"): ("gradient_activation.npy", 0),
         ("truth", "concepts"): ("pearson_uc.npy", 1),
         ("columns", "columns"): ("auroc_uc.npy", 1),
+        ("separation", "names"): ("name.npy", 0),
         ("projection", "rows"): ("xy.npy", 0),
     }.get((kind, name))
     entry = files.stage(stage).files.get(of_array[0]) if of_array else None

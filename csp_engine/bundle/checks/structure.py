@@ -132,7 +132,9 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "n_named": _whole,
         "n_images": _whole,
         "n_texts": _whole,
-        **dict.fromkeys(("lean", "lean_p", "auroc", "shuffled", "auroc_p"), _or_none(_number)),
+        **dict.fromkeys(
+            ("lean", "lean_p", "auroc", "shuffled", "auroc_p", "auroc_p_least"), _or_none(_number)
+        ),
     },
     "columns": {"n_units": _whole, "n_columns": _whole},
     "truth": {"n_images": _whole, "n_groups": _whole},

@@ -55,11 +55,16 @@ def _by_names(facts: dict[str, Any]) -> str:
     what = "name of 1 column or class" if n_named == "1" else f"names of {n_named} columns and "
     what += "" if n_named == "1" else "classes"
     tell = "tells its images" if n_named == "1" else "tell their images"
-    only = "" if is_separated else "only "
+    only = "only " if is_separated is False else ""
     said = (
         f"The {what} {tell} from the others with a mean AUROC of {only}"
         f"{numbers.score(facts['auroc'])}, other texts with {numbers.score(facts['shuffled'])}."
     )
+    if is_separated is None:
+        return (
+            f"{said} That shows nothing: images here are of so few kinds that texts which mean "
+            "nothing often tell all of them apart as well."
+        )
     return said if is_separated else f"{said} {_REMEDY}"
 
 

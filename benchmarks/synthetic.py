@@ -24,7 +24,7 @@ from csp_engine.bundle import BundleWriter
 from csp_engine.search import build_index
 
 FOLDER = Path(tempfile.gettempdir()) / "csp-benchmarks"
-VERSION = 3  # raise it when the content changes, so that nobody measures an older one
+VERSION = 4  # raise it when the content changes, so that nobody measures an older one
 LAYER = "layer4@mean"
 N_PICTURES = 400
 N_CLASSES = 1000
@@ -194,7 +194,7 @@ def _images(f, rng, n_images: int) -> None:
         "height": np.int32(375),
         "sha256": "0" * 64,
     }
-    f.table("images", pd.DataFrame({**known, "duplicate_group": numbers}))
+    f.table("images", pd.DataFrame({**known, "duplicate_of": numbers, "duplicate_group": numbers}))
     f.table("skipped", pd.DataFrame({"file": [], "reason": []}).astype("string"))
     f.facts["n_images"] = n_images
 

@@ -28,6 +28,7 @@ from jaxtyping import Float32, Int32, Int64
 
 from csp_engine.errors import InputError
 from csp_engine.types import ContrastSet, Exemplars
+from csp_engine.vectors import normalise_rows
 
 CSV_COLUMNS = (
     "sample_type",
@@ -305,7 +306,7 @@ def _check_against_arrays(found: NeuroLensOutput) -> None:
             f"{found.activations_path.name} by up to {worst:.3g}; they come from different runs."
         )
     real_uk = found.contrast.n_partner_uk > 0
-    unit_rows = found.image_nd / np.linalg.norm(found.image_nd, axis=1, keepdims=True)
+    unit_rows = normalise_rows(np.asarray(found.image_nd))
     for row in range(len(found.unit_m)):
         cosine_k = np.einsum("kd,kd->k", unit_rows[image_uk[row]], unit_rows[partner_uk[row]])
         gap_k = np.abs(cosine_k - found.contrast.similarity_ukj[row, :, 0])

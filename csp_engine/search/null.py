@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float32
@@ -30,17 +29,6 @@ class NullLevel:
         below = np.searchsorted(self.score_r, score_m, side="left")
         up_to = np.searchsorted(self.score_r, score_m, side="right")
         return ((below + up_to) / (2 * max(1, len(self.score_r)))).astype(np.float32)
-
-    def best_of(self, n_neurons: int, level: float = 0.95) -> float:
-        """The score that the best of ``n_neurons`` random image sets rarely passes.
-
-        The null is taken as normal, because its own extremes say nothing beyond the number of
-        draws: mean + sd * z, with z the ``level ** (1 / n_neurons)`` quantile of the standard
-        normal, so that the best of them stays below in ``level`` of cases.
-        """
-        share = min(level ** (1 / max(1, n_neurons)), 1 - 1e-15)
-        mean, deviation = float(self.score_r.mean()), float(self.score_r.std())
-        return mean + deviation * NormalDist().inv_cdf(share)
 
 
 def null_vectors(

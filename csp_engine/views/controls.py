@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from csp_engine.bundle import Bundle
+from csp_engine.vectors import normalise_rows
 from csp_engine.views.memo import Memo
 
 N_CONTROL_IMAGES = 2000
@@ -39,5 +40,4 @@ def shared_part(bundle: Bundle, memo: Memo, kind: str) -> tuple[np.ndarray, floa
 def own_labels(bundle: Bundle, memo: Memo, label_m: np.ndarray | list[int]) -> np.ndarray:
     """The vectors of some labels less what all labels share, made unit length."""
     shared_d, _ = shared_part(bundle, memo, "text")
-    own_md = np.asarray(bundle.label_vectors()[label_m], np.float32) - shared_d
-    return own_md / np.maximum(np.linalg.norm(own_md, axis=1, keepdims=True), 1e-9)
+    return normalise_rows(np.asarray(bundle.label_vectors()[label_m], np.float32) - shared_d)

@@ -15,7 +15,7 @@ from torch import nn
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping import opening as shipped
 from csp_engine.demo.shipping import verifying
-from csp_engine.demo.shipping.parts import QUICK, World, sole_builder
+from csp_engine.demo.shipping.parts import World, sole_builder
 from csp_engine.demo.training import steps
 from csp_engine.demo.training.pictures import pictures
 from csp_engine.errors import InputError
@@ -113,14 +113,14 @@ def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
 def test_two_builds_in_one_work_folder_do_not_mix(tmp_path, capsys):
     work = tmp_path / "w"
-    World(work, QUICK).checkpoint("encoder").write_bytes(b"state")
+    World(work, small_demo.QUICK).checkpoint("encoder").write_bytes(b"state")
     before = (work / "world.json").read_bytes()
     with sole_builder(work):
         code, _, err = run(capsys, "demo", "build", "--work", work, "--out", tmp_path / "o")
     assert code == 2
     assert "Another process is making the demo in" in err
     assert (work / "world.json").read_bytes() == before  # of other settings, and still whole
-    assert World(work, QUICK).checkpoint("encoder").exists()
+    assert World(work, small_demo.QUICK).checkpoint("encoder").exists()
     with sole_builder(work):
         pass  # the lock was given back
 
@@ -134,9 +134,9 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, capsys):
 
 
 def test_a_checkpoint_of_other_settings_is_not_continued(tmp_path):
-    World(tmp_path, QUICK).checkpoint("encoder").write_bytes(b"state")
-    assert World(tmp_path, QUICK).checkpoint("encoder").exists()
-    assert not World(tmp_path, replace(QUICK, seed=1)).checkpoint("encoder").exists()
+    World(tmp_path, small_demo.QUICK).checkpoint("encoder").write_bytes(b"state")
+    assert World(tmp_path, small_demo.QUICK).checkpoint("encoder").exists()
+    assert not World(tmp_path, replace(small_demo.QUICK, seed=1)).checkpoint("encoder").exists()
 
 
 def test_a_damaged_file_of_the_work_folder_is_one_sentence(tmp_path):

@@ -15,11 +15,11 @@ from csp_engine.bundle import Bundle
 from csp_engine.cli import demo as demo_command
 from csp_engine.demo.shipping import opening as shipped
 from csp_engine.demo.shipping import packing, verifying
-from csp_engine.demo.shipping.parts import QUICK, World
+from csp_engine.demo.shipping.parts import World
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError
 from csp_engine.pipeline import build
 from tests.engine.test_cli import run
-from tests.worlds import toys
+from tests.worlds import small_demo, toys
 
 QUALITY = {
     "accuracy": [{"model": "biased", "slice": "clean", "accuracy": 0.9}],
@@ -31,7 +31,7 @@ QUALITY = {
 def world(tmp_path_factory) -> World:
     """A finished work folder: a small bundle, and a few bytes for every trained part."""
     folder = tmp_path_factory.mktemp("demo")
-    world = World(folder / "work", QUICK)
+    world = World(folder / "work", small_demo.QUICK)
     build(toys.request(folder, world.path("dermoscopy.csp"), notice="Drawn squares."))
     rng = np.random.default_rng(0)
     for part in packing.PARTS:

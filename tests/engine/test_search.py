@@ -112,15 +112,6 @@ def test_percentile_counts_ties_half_and_skips_draws_without_evidence():
     assert level.percentile(np.array([0.05, 0.2, 0.5], np.float32)).tolist() == [0, 0.5, 1]
 
 
-def test_the_bar_for_the_best_of_many_neurons_rises_with_their_number():
-    rng = np.random.default_rng(5)
-    draws = rng.standard_normal((4000, 1)).astype(np.float32)
-    level = search.NullLevel.of(draws, np.ones(1, np.float32))
-    assert level.best_of(1) == pytest.approx(1.645, abs=0.1)
-    best = rng.standard_normal((2000, 500)).max(axis=1)
-    assert np.mean(best < level.best_of(500)) == pytest.approx(0.95, abs=0.03)
-
-
 class WordEncoder:
     """Each text gets a direction of its own, from its bytes."""
 

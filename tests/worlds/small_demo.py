@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from csp_engine.demo.shipping import world
-from csp_engine.demo.shipping.parts import QUICK, World
+from csp_engine.demo.shipping.parts import Plan, World
 from csp_engine.demo.training import classifiers
 from csp_engine.types import Progress, silent
+
+QUICK = Plan(
+    n_probe=120, n_held_out=60, n_words=48, n_lessons=24, n_slice=12,
+    encoder_steps=3, classifier_steps=3, captioner_steps=5, n_exemplars=10, n_partners=2,
+)  # fmt: skip
+"""Every part is made, none knows much."""
 
 LAYERS = ("layer2@max",)
 """One layer of each classifier, with 256 of the 1,536 channels that the demo browses."""

@@ -56,11 +56,6 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(
-    n_probe=120, n_held_out=60, n_words=48, n_lessons=24, n_slice=12,
-    encoder_steps=3, classifier_steps=3, captioner_steps=5, n_exemplars=10, n_partners=2,
-)  # fmt: skip
-"""For tests: every part is made, none knows much."""
 
 
 class World:

@@ -6,13 +6,14 @@ from csp_engine import numbers
 from csp_engine.views import lists
 from csp_engine.views.address import View, read_narrowing
 from csp_engine.views.finding.query import title_of
+from csp_engine.views.places import scoring_methods
 from csp_engine.views.table.columns import RANGED
 from csp_engine.views.table.rows import classes_of
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, reviewer, store
-from pages.ui.shell.page import opened
-from pages.ui.table import method_figures, narrowing, neuron_rows
+from pages.ui.shell.page import link, opened
+from pages.ui.table import narrowing, neuron_rows
 
 
 def main() -> None:
@@ -41,7 +42,8 @@ def main() -> None:
             return
         columns = neuron_rows.shown_columns(rows, view, keep)
         neuron_rows.draw(bundle, view, keep, kept, columns)
-        method_figures.section(bundle)
+        if len(scoring_methods(bundle)) > 1:
+            link("labels", "How the label methods compare", view.params(unit=""))
 
 
 def head(view: View, n_kept: int, n_all: int) -> None:

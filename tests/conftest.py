@@ -17,6 +17,12 @@ settings.load_profile("csp")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="session")
+def shipped_bundle() -> Path:
+    """The bundle of the demo that ships; to be read only."""
+    return ROOT / "assets" / "demo" / "dermoscopy.csp"
+
+
 GROUPS = {
     "tests/engine/test_demo_build.py": "demo",
     "tests/pages/test_shipped_demo.py": "demo",

@@ -274,6 +274,7 @@ CSP_PLUS = Method(
             "other",
             "halves_agree": "whether either half of the probe set gives a label of that meaning",
         },
+        signals=("depth", "fit", "reach", "halves_agree"),
     ),
     check=check,
     score=score,

@@ -178,11 +178,14 @@ class Stores:
             ``none``, so that neither search nor map has the method.
         null_vectors: concept vectors of the random image sets of full size, from what is kept;
             None where the method has no such thing.
+        signals: those of the arrays, one number for each unit, that speak for or against the best
+            label: how likely it is right is learnt from them too.
     """
 
     arrays: Mapping[str, str] = field(default_factory=dict)
     vectors: Literal["own", "label", "none"] = "own"
     null_vectors: Callable[[Kept], Float32[np.ndarray, "r d"] | None] | None = None
+    signals: tuple[str, ...] = ()
 
     @property
     def has_halves(self) -> bool:

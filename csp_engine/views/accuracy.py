@@ -7,6 +7,7 @@ concept, else none.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,10 +100,15 @@ def kept_accuracy(bundle: Bundle, memo: Memo) -> dict[str, Any] | None:
     """``label_accuracy``, worked out once; None where no layer has ground truth."""
     if all(bundle.truth(*place) is None for place in places(bundle)):
         return None
-    return memo.once(("label accuracy", bundle.digest), lambda: label_accuracy(bundle))
+    return memo.once(
+        ("label accuracy", bundle.digest),
+        lambda: label_accuracy(bundle, kept_judged_labels(bundle, memo)),
+    )
 
 
-def label_accuracy(bundle: Bundle) -> dict[str, Any]:
+def label_accuracy(
+    bundle: Bundle, tables: Mapping[str, pd.DataFrame] | None = None
+) -> dict[str, Any]:
     """Every method's labels against the truth, over all neurons that have one. JSON-ready.
 
     ``methods`` holds for each method: ``best`` and ``top`` (right, first or among five),
@@ -113,21 +119,18 @@ def label_accuracy(bundle: Bundle) -> dict[str, Any]:
     (``silent_where_none``), and how often they claim where there is one (``claims_where_true``),
     with the share of claims that are right (``right_where_claimed``).
     ``differences`` compares each two methods over the neurons that both labelled.
+
+    Args:
+        bundle: with ground truth.
+        tables: ``judged_labels`` of the bundle, where they are there already.
     """
-    neurons, wordings = known_neurons(bundle), wordings_of(bundle)
-    keys = {name: {wording_key(text) for text in texts} for name, texts in wordings.items()}
-    per_method = {}
-    for _, own in neurons.groupby(["model", "layer"], sort=False):
-        model, layer = own[["model", "layer"]].iloc[0]
-        for method in bundle.methods(model, layer):
-            rows = _judged(bundle, own, (model, layer, method), keys)
-            per_method.setdefault(method, []).append(rows)
-    tables = {method: pd.concat(parts) for method, parts in per_method.items()}
+    tables = tables or judged_labels(bundle)
     differences = []
     names = list(tables)
     for place, first in enumerate(names):
         for second in names[place + 1 :]:
             differences.append(difference(first, second, tables[first], tables[second]))
+    neurons = known_neurons(bundle)
     has_truth = neurons["concepts"].map(len) > 0
     return {
         "n_neurons": len(neurons),
@@ -137,6 +140,29 @@ def label_accuracy(bundle: Bundle) -> dict[str, Any]:
         "methods": {method: summary(table) for method, table in tables.items()},
         "differences": differences,
     }
+
+
+def judged_labels(bundle: Bundle) -> dict[str, pd.DataFrame]:
+    """For every method the rows of ``known_neurons``, with what the method said of each.
+
+    Further columns: ``best`` and ``top`` (right, first or among five), ``is_related`` (the best
+    label names some concept that goes with the neuron), ``claims`` (reliable; None for labels of
+    other tools), ``chance`` (of a label drawn blindly), ``is_unreachable`` (no label is right).
+    """
+    neurons, wordings = known_neurons(bundle), wordings_of(bundle)
+    keys = {name: {wording_key(text) for text in texts} for name, texts in wordings.items()}
+    per_method: dict[str, list[pd.DataFrame]] = {}
+    for _, own in neurons.groupby(["model", "layer"], sort=False):
+        model, layer = own[["model", "layer"]].iloc[0]
+        for method in bundle.methods(model, layer):
+            rows = _judged(bundle, own, (model, layer, method), keys)
+            per_method.setdefault(method, []).append(rows)
+    return {method: pd.concat(parts) for method, parts in per_method.items()}
+
+
+def kept_judged_labels(bundle: Bundle, memo: Memo) -> dict[str, pd.DataFrame]:
+    """``judged_labels``, worked out once."""
+    return memo.once(("judged labels", bundle.digest), lambda: judged_labels(bundle))
 
 
 def search_recall(
@@ -208,8 +234,8 @@ def _judged(
     right = accepted("concepts")
     best_u, top_u = right_labels(label_uk, count_u, texts, right)
     related_u, _ = right_labels(label_uk, count_u, texts, accepted("related"))
-    known = pd.Series([wording_key(text) for text in texts]).value_counts()
-    n_right_u = np.array([int(known.reindex(list(ok), fill_value=0).sum()) for ok in right])
+    n_texts = Counter(wording_key(text) for text in texts)
+    n_right_u = np.array([sum(n_texts[key] for key in ok) for ok in right])
     record = bundle.stage(kinds.SCORES.name(*stage))
     claims_u = np.asarray(scores.reliable_u, object)
     if record.params.get("imported"):

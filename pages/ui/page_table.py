@@ -44,6 +44,7 @@ PAGES = (
     PageRow("layer", "Table"),
     PageRow("map", "Map"),
     PageRow("compare", "Compare"),
+    PageRow("labels", "Labels"),
     PageRow("neuron", "Neuron"),
     PageRow("melanoma", "Melanoma"),
     PageRow("glossary", "Words"),

@@ -15,20 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views import address as state
 from csp_engine.views import glossary
-from csp_engine.views.accuracy import label_accuracy
 from csp_engine.views.memo import Memo
 from csp_engine.views.table import agreement, columns
 from csp_engine.views.table import rows as rows_of
 from csp_engine.views.table.narrowed import narrowed
 from pages.ui.parts import words
 from pages.ui.parts.strips import strip_urls
-from pages.ui.table import method_figures, neuron_rows
+from pages.ui.table import neuron_rows
 from tests.pages.conftest import follow, html, open_page, visiting
-from tests.worlds import toys
 
 LAYER = "second@mean"
 COLUMNS = ("score", "clarity", "density")
@@ -241,40 +238,6 @@ def test_every_column_is_explained_by_the_glossary():
     for column in columns.COLUMNS.values():
         assert column.term in glossary.meanings()
         assert f"word={quote(column.term)}" in words.about_column(column)
-
-
-def test_how_the_methods_compare_is_worked_out_when_unfolded(serve, small_bundle, copied):
-    serve(small_bundle)
-    at = open_page("layer")
-    assert "Neurons with a reliable label" not in html(at)
-    unfolded = method_html(at)
-    bundle = Bundle.open(small_bundle)
-    for method in bundle.methods("small", LAYER):
-        n = sum(
-            int(bundle.scores("small", la, method).reliable_u.sum())
-            for la in bundle.layers("small")
-        )
-        assert f"<td>{numbers.share(n / 20)}</td>" in unfolded
-    assert "cannot be said here" in unfolded
-    with_truth = toys.with_truth(Bundle.open(copied))
-    serve(with_truth.path)
-    figures = label_accuracy(with_truth)
-    unfolded = method_html(open_page("layer"))
-    for found in figures["methods"].values():
-        assert f"<td>{numbers.share(found['best']['share'])}</td>" in unfolded
-    assert "a tie" in unfolded or "is ahead" in unfolded
-
-
-def method_html(at) -> str:
-    at.session_state["methods"] = True
-    return html(at.run())
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "said"), [(0.01, 0.2, "A is"), (-0.2, -0.01, "B is"), (-0.1, 0.1, "a tie")]
-)
-def test_an_interval_that_holds_zero_is_a_tie(low, high, said):
-    assert method_figures.verdict(low, high, "A", "B").startswith(said)
 
 
 def test_the_file_holds_the_shown_rows_unrounded(small_bundle):

@@ -51,7 +51,7 @@ class Parameter:
 ALL = ("all",)
 LISTS = ("search", "table", "neuron")
 ASKING = ("search", "table", "map", "neuron")
-LAYERED = ("search", "table", "map", "compare", "neuron", "melanoma")
+LAYERED = ("search", "table", "map", "compare", "labels", "neuron", "melanoma")
 
 
 def _choice(

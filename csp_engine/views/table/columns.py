@@ -147,6 +147,16 @@ _DECLARED = (
         "Whether the best label scores higher than those of 95 % of random image sets.",
         "reliable label",
     ),
+    NeuronColumn(
+        "confidence",
+        "Confidence",
+        "share",
+        "How likely the best label is right, learnt from neurons of this bundle whose truth is "
+        "known.",
+        "confidence",
+        is_ranged=True,
+        is_coloured=True,
+    ),
     *_STATISTICS,
     NeuronColumn(
         "density",

@@ -12,6 +12,7 @@ from csp_engine.cells import csv_text
 from csp_engine.methods import method_title
 from csp_engine.stats.enrichment import main_class
 from csp_engine.types import NeuronRef
+from csp_engine.views.confidence import probabilities
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
@@ -66,6 +67,7 @@ def _layer_rows(
         "margin": nothing,
         "percentile": nothing,
         "reliable": False,
+        "confidence": nothing,
     }
     methods = bundle.methods(model, layer)
     said = {name: _best_texts(bundle, model, layer, name) for name in methods}
@@ -80,6 +82,8 @@ def _layer_rows(
             columns["margin"] = np.where(count_u > 1, ahead_u, np.nan).astype(np.float32)
         columns["percentile"] = np.where(has_u, scores.best_percentile_u, np.nan).astype(np.float32)
         columns["reliable"] = np.asarray(scores.reliable_u) & has_u
+        p_u = probabilities(bundle, memo, model, layer, method)
+        columns["confidence"] = nothing if p_u is None else p_u.astype(np.float32)
     reliable = {m: np.asarray(bundle.scores(model, layer, m).reliable_u) for m in methods}
     columns["others"] = other_methods(method, said, reliable) if method in methods else ""
     columns |= {"disagreement": nothing, "disagree": False}

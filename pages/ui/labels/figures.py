@@ -4,38 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-import streamlit as st
-
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.label_accuracy import N_RESAMPLES, TOP
 from csp_engine.methods import method_title
 from csp_engine.stats.intervals import share_of
 from csp_engine.views.accuracy import kept_accuracy, reliable_claims
-from csp_engine.views.places import scoring_methods
 from pages.ui.parts.cards import bar_table, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import store
 
 
 def section(bundle: Bundle) -> None:
-    """A folded section; what is in it is worked out when it is opened."""
-    if len(scoring_methods(bundle)) < 2:
-        return
-    folded = st.expander("How the label methods compare", on_change="rerun", key="methods")
-    if not folded.open:
-        return
-    with folded:
-        figures = kept_accuracy(bundle, store.MEMO)
-        show(claims_table(bundle))
-        if figures is None:
-            show(
-                "<p class='csp-quiet'>Which of them is right cannot be said here, because it "
-                f"is not known what the neurons truly respond to ({term('ground truth')}).</p>"
-            )
-        else:
-            show(accuracy_table(figures))
+    """Which method is right, where that is known, and what each claims."""
+    figures = kept_accuracy(bundle, store.MEMO)
+    show("<h2 class='csp-h'>Which method is right</h2>")
+    if figures is None:
+        show(
+            "<p class='csp-quiet'>That cannot be said here, because it is not known what the "
+            f"neurons truly respond to ({term('ground truth')}).</p>"
+        )
+    else:
+        show(accuracy_table(figures))
+        if figures["differences"]:
             show(f"<ul class='csp-limits'>{''.join(differences(figures))}</ul>")
+    show(claims_table(bundle))
 
 
 def claims_table(bundle: Bundle) -> str:

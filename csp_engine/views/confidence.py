@@ -1,0 +1,200 @@
+"""How likely the best label of a neuron is right, in this bundle, on these images.
+
+Where a bundle has neurons whose true concept is known (planted, or measured by concept columns),
+its own labels teach how often labels like these are right. Nothing is carried over from other
+images: a probability that holds on one set of photographs was measured not to hold on another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.evaluation.confidence import (
+    Bin,
+    Calibration,
+    calibrate,
+    calibration_error,
+    can_learn,
+    left_out,
+    reliability,
+)
+from csp_engine.types import NeuronRef
+from csp_engine.views.accuracy import kept_judged_labels
+from csp_engine.views.controls import SAME_AT, own_labels
+from csp_engine.views.memo import Memo
+from csp_engine.views.places import places
+
+LARGEST_ERROR = 0.1
+"""A calibration that is further off than this on neurons left out gives no probability."""
+
+LIKELY, PLAUSIBLE = 0.85, 0.5
+NOT_CALIBRATED = "not calibrated for these images"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """What a bundle's known neurons teach about one method's labels.
+
+    ``error`` is the expected calibration error and ``bins`` the reliability diagram, on neurons of
+    ``groups`` (layers, or fifths of one layer) that were left out while it was learnt.
+    """
+
+    calibration: Calibration
+    n_known: int
+    groups: str
+    bins: tuple[Bin, ...]
+    error: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether its probabilities may be shown."""
+        return self.error <= LARGEST_ERROR
+
+
+def features(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str
+) -> Float64[np.ndarray, "u f"]:
+    """What is known of each best label without any truth, one row for each unit of a layer.
+
+    Its place among random image sets as -log10 of their share that scores higher; its lead over the
+    next label of another meaning, as a share of its score; the share of the other methods that mean
+    the same; and what the method itself declares (``Stores.signals``).
+    """
+    scores = bundle.scores(model, layer, method)
+    percentile_u = np.nan_to_num(np.asarray(scores.best_percentile_u, float))
+    columns = [-np.log10(np.clip(1 - percentile_u, 1e-4, 1))]
+    id_uk = _vocabulary_ids(bundle, model, layer, method)
+    score_uk = np.nan_to_num(np.asarray(scores.score_uk, float))
+    columns.append(_lead(bundle, memo, id_uk, score_uk))
+    columns.append(_agreeing(bundle, memo, model, layer, method, id_uk[:, 0]))
+    kept = KeptScores(bundle, model, layer, method)
+    if kept.method is not None:
+        columns += [
+            np.nan_to_num(np.asarray(kept.array(name), float))
+            for name in kept.method.stores.signals
+        ]
+    return np.column_stack(columns)
+
+
+def learnt(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:
+    """What the known neurons teach about a method; None where there are none, or too few."""
+    if all(bundle.truth(*place) is None for place in places(bundle)):
+        return None
+    return memo.once(("confidence", bundle.digest, method), lambda: _learn(bundle, memo, method))
+
+
+def probabilities(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str
+) -> Float64[np.ndarray, " u"] | None:
+    """How likely each best label of a layer is right; None where that is not known."""
+    found = learnt(bundle, memo, method)
+    if found is None or not found.holds:
+        return None
+
+    def make() -> np.ndarray:
+        p_u = found.calibration.probability(features(bundle, memo, model, layer, method))
+        return np.where(np.asarray(bundle.scores(model, layer, method).count_u) > 0, p_u, np.nan)
+
+    return memo.once(("probabilities", bundle.digest, model, layer, method), make)
+
+
+def said(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> str:
+    """How likely the best label of a neuron is right, in words."""
+    p_u = probabilities(bundle, memo, neuron.model, neuron.layer, method)
+    return NOT_CALIBRATED if p_u is None else in_words(float(p_u[neuron.unit]))
+
+
+def in_words(p: float) -> str:
+    """A probability as a person would say it."""
+    if np.isnan(p):
+        return "no label"
+    if p >= LIKELY:
+        return (
+            f"likely right ({min(round(10 * p), 9)} in 10)"
+            if p < 0.95
+            else ("likely right (19 in 20)" if p < 0.985 else "likely right (49 in 50)")
+        )
+    of_ten = f"({round(10 * p)} in 10)" if p >= 0.05 else "(less than 1 in 20)"
+    return f"{'plausible' if p >= PLAUSIBLE else 'no reliable label'} {of_ten}"
+
+
+def _learn(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:
+    table = kept_judged_labels(bundle, memo).get(method)
+    if table is None:
+        return None
+    parts = []
+    for _, own in table.groupby(["model", "layer"], sort=False):
+        model, layer = own[["model", "layer"]].iloc[0]
+        parts.append(features(bundle, memo, model, layer, method)[own["unit"].to_numpy()])
+    x_uf, right_u = np.concatenate(parts), table["best"].to_numpy(bool)
+    if not can_learn(right_u):
+        return None
+    place_u = (table["model"] + "/" + table["layer"]).to_numpy()
+    is_one_layer = len(pd.unique(place_u)) == 1
+    group_u = np.arange(len(table)) % 5 if is_one_layer else place_u
+    p_u = left_out(x_uf, right_u, list(group_u))
+    is_told_u = ~np.isnan(p_u)
+    bins = reliability(p_u[is_told_u], right_u[is_told_u])
+    return Learnt(
+        calibrate(x_uf, right_u),
+        len(table),
+        "fifths of the layer" if is_one_layer else "layers",
+        bins,
+        calibration_error(bins),
+    )
+
+
+def _vocabulary_ids(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray:
+    """Best labels as rows of the vocabulary; -1 where there is none, or it is not in it."""
+    scores = bundle.scores(model, layer, method)
+    label_uk = np.asarray(scores.label_uk)
+    ids = bundle.label_ids
+    texts = bundle.method_labels(model, layer, method)["text"]
+    row_t = np.array([ids.get(text, -1) for text in texts], int)
+    is_said_uk = np.arange(label_uk.shape[1]) < np.asarray(scores.count_u)[:, None]
+    return np.where(is_said_uk, row_t[np.where(is_said_uk, label_uk, 0)], -1)
+
+
+def _alike(bundle: Bundle, memo: Memo, one_a: np.ndarray, other_a: np.ndarray) -> np.ndarray:
+    """Whether two rows of the vocabulary mean the same, pair by pair."""
+    rows, where = np.unique(np.concatenate([one_a, other_a]), return_inverse=True)
+    own_rd = own_labels(bundle, memo, rows)
+    one_a, other_a = where[: len(one_a)], where[len(one_a) :]
+    return (np.einsum("ad,ad->a", own_rd[one_a], own_rd[other_a]) >= SAME_AT) | (one_a == other_a)
+
+
+def _lead(
+    bundle: Bundle, memo: Memo, id_uk: np.ndarray, score_uk: np.ndarray
+) -> Float64[np.ndarray, " u"]:
+    """How far the best label is ahead of the next that means something else, over its score."""
+    n_units, n_ranks = id_uk.shape
+    best_uk = np.repeat(id_uk[:, :1], n_ranks, axis=1)
+    both_uk = (id_uk >= 0) & (best_uk >= 0)
+    other_uk = id_uk >= 0
+    if both_uk.any():
+        alike_a = _alike(bundle, memo, best_uk[both_uk], id_uk[both_uk])
+        other_uk[both_uk] &= ~alike_a
+    other_uk[:, 0] = False
+    has_other_u = other_uk.any(axis=1)
+    next_u = np.where(has_other_u, other_uk.argmax(axis=1), n_ranks - 1)
+    gap_u = score_uk[:, 0] - score_uk[np.arange(n_units), next_u]
+    return gap_u / np.maximum(np.abs(score_uk[:, 0]), 1e-9)
+
+
+def _agreeing(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, best_u: np.ndarray
+) -> Float64[np.ndarray, " u"]:
+    """The share of the other methods whose best label means the same."""
+    others = [name for name in bundle.methods(model, layer) if name != method]
+    total_u = np.zeros(len(best_u))
+    for name in others:
+        other_u = _vocabulary_ids(bundle, model, layer, name)[:, 0]
+        both_u = (best_u >= 0) & (other_u >= 0)
+        if both_u.any():
+            total_u[both_u] += _alike(bundle, memo, best_u[both_u], other_u[both_u])
+    return total_u / max(1, len(others))

@@ -1,0 +1,134 @@
+"""How likely a label is right: against scikit-learn, by hand, and on labels of known odds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import InputError
+from csp_engine.evaluation import confidence
+from csp_engine.stats.intervals import share_of
+from csp_engine.views import confidence as shown
+from csp_engine.views.memo import Memo
+from csp_engine.views.places import places, scoring_methods
+
+
+def labels(n: int, seed: int = 0):
+    """Features, and labels that are right with the odds that two of the features say."""
+    rng = np.random.default_rng(seed)
+    x_uf = np.column_stack(
+        [rng.normal(size=n), rng.gamma(2, 1, n), rng.random(n) < 0.3, np.ones(n)]
+    )
+    p_u = 1 / (1 + np.exp(-(1.5 * x_uf[:, 0] - x_uf[:, 1] + 1)))
+    return x_uf, rng.random(n) < p_u, p_u
+
+
+@pytest.mark.parametrize("penalty", [0.01, 1.0, 30.0])
+def test_the_same_as_scikit_learn_on_standardised_features(penalty):
+    x_uf, right_u, _ = labels(400)
+    spread_f = x_uf.std(axis=0)
+    z_uf = (x_uf - x_uf.mean(axis=0)) / np.where(spread_f > 0, spread_f, 1)
+    oracle = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(z_uf, right_u)
+    found = confidence.calibrate(x_uf, right_u, penalty)
+    np.testing.assert_allclose(found.weight_f, oracle.coef_[0], atol=1e-5)
+    np.testing.assert_allclose(found.probability(x_uf), oracle.predict_proba(z_uf)[:, 1], atol=1e-6)
+
+
+def test_probabilities_come_true_on_labels_that_taught_nothing():
+    learnt = confidence.calibrate(*labels(3000)[:2])
+    x_uf, right_u, p_u = labels(20_000, seed=1)
+    said_u = learnt.probability(x_uf)
+    assert np.abs(said_u - p_u).mean() < 0.02
+    assert confidence.calibration_error(confidence.reliability(said_u, right_u)) < 0.015
+
+
+def test_features_that_say_nothing_give_the_base_rate_to_all():
+    x_uf, right_u, _ = labels(500)
+    found = confidence.calibrate(np.full_like(x_uf, 3.0), right_u)
+    np.testing.assert_allclose(
+        found.probability(np.full_like(x_uf, 3.0)), right_u.mean(), atol=1e-6
+    )
+
+
+def test_features_that_tell_perfectly_end_too():
+    right_u = np.arange(40) % 2 == 0
+    found = confidence.calibrate(right_u[:, None] * 1e6, right_u)
+    p_u = found.probability(right_u[:, None] * 1e6)
+    assert np.isfinite(p_u).all()
+    assert p_u[right_u].min() > 0.9
+    assert p_u[~right_u].max() < 0.1
+
+
+@pytest.mark.parametrize("n_right", [0, 9, 91, 100])
+def test_too_few_of_a_kind_teach_nothing(n_right):
+    right_u = np.arange(100) < n_right
+    with pytest.raises(InputError, match=f"{n_right} of 100 labels are right"):
+        confidence.calibrate(np.zeros((100, 1)), right_u)
+    assert np.isnan(confidence.left_out(np.zeros((100, 1)), right_u, ["a"] * 50 + ["b"] * 50)).all()
+
+
+def test_a_group_is_judged_by_what_the_others_teach():
+    x_uf, right_u, _ = labels(300)
+    group_u = np.array(["a", "b", "c"] * 100)
+    found_u = confidence.left_out(x_uf, right_u, list(group_u))
+    for group in "abc":
+        own_u = group_u == group
+        learnt = confidence.calibrate(x_uf[~own_u], right_u[~own_u])
+        np.testing.assert_array_equal(found_u[own_u], learnt.probability(x_uf[own_u]))
+    turned_u = right_u ^ (group_u == "a")
+    unmoved_u = confidence.left_out(x_uf, turned_u, list(group_u))
+    np.testing.assert_array_equal(unmoved_u[group_u == "a"], found_u[group_u == "a"])
+
+
+def test_the_error_by_hand():
+    p_u = np.array([0.05, 0.05, 0.95, 0.95, 0.95, 0.95])
+    right_u = np.array([False, True, True, True, True, False])
+    bins = confidence.reliability(p_u, right_u)
+    assert [each.right for each in bins] == [share_of(1, 2), share_of(3, 4)]
+    assert confidence.calibration_error(bins) == pytest.approx((2 * 0.45 + 4 * 0.2) / 6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
+def test_the_error_is_what_a_loop_over_bins_finds(rows):
+    p_u, right_u = np.array([p for p, _ in rows]), np.array([r for _, r in rows])
+    total = 0.0
+    for low in range(10):
+        own = [(p, r) for p, r in rows if low <= p * 10 < low + 1 or (low == 9 and p * 10 >= 10)]
+        if own:
+            mean, share = (sum(column) / len(own) for column in zip(*own, strict=True))
+            total += len(own) / len(rows) * abs(mean - share)
+    found = confidence.calibration_error(confidence.reliability(p_u, right_u))
+    assert found == pytest.approx(total, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (0.999, "likely right (49 in 50)"),
+        (0.96, "likely right (19 in 20)"),
+        (0.9, "likely right (9 in 10)"),
+        (0.7, "plausible (7 in 10)"),
+        (0.3, "no reliable label (3 in 10)"),
+        (0.001, "no reliable label (less than 1 in 20)"),
+        (np.nan, "no label"),
+    ],
+)
+def test_probabilities_in_words(p, words):
+    assert shown.in_words(p) == words
+
+
+def test_the_demo_keeps_its_word_on_layers_left_out(shipped_bundle):
+    demo, memo = Bundle.open(shipped_bundle), Memo()
+    for method in scoring_methods(demo):
+        found = shown.learnt(demo, memo, method)
+        assert found.groups == "layers"
+        assert found.error <= 0.05, method
+        for place in places(demo):
+            p_u = shown.probabilities(demo, memo, *place, method)
+            count_u = np.asarray(demo.scores(*place, method).count_u)
+            assert (np.isnan(p_u) == (count_u == 0)).all()

@@ -1,0 +1,112 @@
+"""The page of labels: which method is right, how sure one can be, what layers know."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle
+from csp_engine.views import confidence
+from csp_engine.views.accuracy import label_accuracy
+from csp_engine.views.memo import Memo
+from csp_engine.views.table import summary
+from csp_engine.views.table.rows import neuron_table
+from pages.ui.labels import figures
+from tests.pages.conftest import html, open_page
+from tests.worlds import toys
+
+
+def test_what_methods_claim_and_that_nothing_says_who_is_right(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("labels")
+    assert not at.exception
+    shown = html(at)
+    bundle = Bundle.open(small_bundle)
+    for method in bundle.methods("small", "second@mean"):
+        n = sum(
+            int(bundle.scores("small", layer, method).reliable_u.sum())
+            for layer in bundle.layers("small")
+        )
+        assert f"<td>{numbers.share(n / 20)}</td>" in shown
+    assert "cannot be said here" in shown
+    assert confidence.NOT_CALIBRATED in shown
+    assert "no label can be called right or wrong here" in shown
+
+
+def test_who_is_right_where_the_truth_is_known(serve, copied):
+    bundle = toys.with_truth(Bundle.open(copied))
+    serve(bundle.path)
+    shown = html(open_page("labels"))
+    for found in label_accuracy(bundle)["methods"].values():
+        assert f"<td>{numbers.share(found['best']['share'])}</td>" in shown
+    assert "a tie" in shown or "is ahead" in shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.01, 0.2, "A is"), (-0.2, -0.01, "B is"), (-0.1, 0.1, "a tie")]
+)
+def test_an_interval_that_holds_zero_is_a_tie(low, high, said):
+    assert figures.verdict(low, high, "A", "B").startswith(said)
+
+
+def test_the_demo_tells_how_likely_labels_are_right(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("labels", method="csp")
+    assert not at.exception
+    shown = html(at)
+    bundle, memo = Bundle.open(shipped_bundle), Memo()
+    found = confidence.learnt(bundle, memo, "csp")
+    assert f"off by {numbers.share(found.error)}" in shown
+    for each in found.bins:
+        assert f"said {numbers.share(each.mean)}<" in shown
+    rows = summary.by_layer(bundle, memo, "csp")
+    for each in rows:
+        p_u = confidence.probabilities(bundle, memo, each.model, each.layer, "csp")
+        assert each.n_likely == (p_u >= confidence.LIKELY).sum()
+        assert f">{each.model} / {each.layer}</a>" in shown
+    assert len(rows) == len(re.findall("data-heading='likely right'", shown))
+
+
+def test_meanings_count_every_reliable_neuron_once(shipped_bundle):
+    bundle, memo = Bundle.open(shipped_bundle), Memo()
+    rows = neuron_table(bundle, memo, "csp")
+    found = summary.meanings(rows, bundle, memo)
+    assert sum(each.n_neurons for each in found) == rows["reliable"].sum()
+    labels = [text for each in found for text in (each.label, *each.others)]
+    assert len(labels) == len(set(labels))
+    counts = [each.n_neurons for each in found]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_disagreements_are_the_furthest_apart(shipped_bundle):
+    bundle, memo = Bundle.open(shipped_bundle), Memo()
+    found, n_all = summary.disagreements(bundle, memo, "csp", limit=5)
+    rows = neuron_table(bundle, memo, "csp")
+    assert n_all == rows["disagree"].sum()
+    most = np.sort(rows.loc[rows["disagree"], "disagreement"])[::-1][:5]
+    np.testing.assert_allclose([each.distance for each in found], most)
+    assert all(len(set(each.said.values())) > 1 for each in found)
+
+
+def test_the_neuron_page_says_how_likely_each_label_is_right(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("neuron", model="planted", layer="planted@none", unit="0")
+    assert not at.exception
+    bundle, memo = Bundle.open(shipped_bundle), Memo()
+    for method in bundle.methods("planted", "planted@none"):
+        p_u = confidence.probabilities(bundle, memo, "planted", "planted@none", method)
+        assert confidence.in_words(float(p_u[0])) in html(at)
+
+
+def test_the_table_narrows_by_confidence(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("layer", model="planted", layer="planted@none", where="confidence:0.85..")
+    assert not at.exception
+    bundle, memo = Bundle.open(shipped_bundle), Memo()
+    method = bundle.methods("planted", "planted@none")[0]
+    p_u = confidence.probabilities(bundle, memo, "planted", "planted@none", method)
+    n_likely = int((p_u >= 0.85).sum())
+    assert f"{n_likely} of {len(p_u)} neurons" in html(at)

@@ -152,6 +152,10 @@ class Evidence:
             self.given.kept[key] = make()
         return self.given.kept[key]
 
+    def has(self, need: str) -> bool:
+        """Whether there is some of what an asker uses only where it is there."""
+        return need in self.given.needs and need in self.given.sources
+
     @property
     def activation_un(self) -> Float32[np.ndarray, "u n"]:
         """Activations of these units on every probe image."""

@@ -7,7 +7,7 @@ bundles, pages and documents read the declaration, so that a new method is one n
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -140,12 +140,16 @@ class Written:
     ``vector_ud`` are concept vectors in the encoder's space, for methods that have them.
     ``reliable_u`` and ``percentile_u`` are the method's own judgement of the best label; without
     them the random image sets judge, if the method goes through them (``Method.has_null``).
+    ``p_u`` are p-values of the best labels, from images that did not choose them. Then a label is
+    reliable if it is among the discoveries of the whole layer (Benjamini and Hochberg), and
+    ``reliable_u`` may only take away from these.
     """
 
     labels: Sequence[Sequence[OwnLabel]]
     vector_ud: Float32[np.ndarray, "u d"] | None = None
     percentile_u: Float32[np.ndarray, " u"] | None = None
     reliable_u: Bool[np.ndarray, " u"] | None = None
+    p_u: Float64[np.ndarray, " u"] | None = None
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -227,6 +231,7 @@ class Method:
         order: place among the methods, lower numbers first.
         parameters: see ``Parameter``.
         needs: names from ``csp_engine.evidence.evidence.NEEDS``.
+        uses: names of what it looks at where it is there (``Evidence.has``), and does without.
         stores: what it keeps beside its scores.
         score: from evidence, label vectors and parameters to scores of the labels (``Scored``), or
             to labels of the method's own (``Written``).
@@ -237,6 +242,8 @@ class Method:
         parts: takes the score of one label apart, by exemplars.
         writes: whether ``score`` gives labels of the method's own.
         has_null: whether random image sets go through the method too, to judge its scores.
+        test: what its labels have to pass to be reliable, if it gives p-values (``Written.p_u``):
+            what can stand after "passes its test", such as "on other images".
         unit_block: how many units are worth scoring at once.
         section: heading of its section in docs/methods.md; by default its name.
     """
@@ -248,6 +255,7 @@ class Method:
     parameters: tuple[Parameter, ...]
     score: Callable[[Evidence, Float32[np.ndarray, "t d"], Params], Scored | Written]
     needs: tuple[str, ...] = ("exemplars",)
+    uses: tuple[str, ...] = ()
     stores: Stores = field(default_factory=Stores)
     paper: str = ""
     order: int = 100
@@ -257,12 +265,14 @@ class Method:
     parts: Callable[[Evidence, Float32[np.ndarray, " d"], Params], ScoreParts] | None = None
     writes: bool = False
     has_null: bool = True
+    test: str = ""
     unit_block: int = 256
     section: str = ""
 
     def __post_init__(self) -> None:
         require_declared("label method", self.name, title=self.title, summary=self.summary)
         require_needs(f"Label method {self.name!r}", self.needs)
+        require_needs(f"Label method {self.name!r}", self.uses)
         if len(self.params) < len(self.parameters):
             raise InputError(
                 f"Label method {self.name!r} has two parameters of one name; rename one."
@@ -289,7 +299,10 @@ class Method:
             )
         n, (t, d) = evidence.n_units, label_td.shape
         if isinstance(said, Written):
-            wanted = {"vector_ud": (n, d), "percentile_u": (n,), "reliable_u": (n,)}
+            wanted = {
+                "vector_ud": (n, d),
+                **dict.fromkeys(("percentile_u", "reliable_u", "p_u"), (n,)),
+            }
             _require_labels(what, said, n)
         else:
             wanted = {"score_ut": (n, t), "has_label_u": (n,), "offset_u": (n,)}
@@ -303,6 +316,10 @@ class Method:
                 f"differs in {undeclared[0]}."
             )
         return said
+
+    def needs_here(self, there: Collection[str]) -> tuple[str, ...]:
+        """What it needs, and what it uses of what is there."""
+        return (*self.needs, *(use for use in self.uses if use in there))
 
     @property
     def params(self) -> Params:

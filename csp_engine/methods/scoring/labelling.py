@@ -103,11 +103,12 @@ def label_layer(
     params = resolve_params(method, params)
     _check_inputs(evidence, null_evidence, label_td, n_labels)
     asker = f"Method {method.name!r}"
-    evidence = evidence.asked_by(asker, method.needs)
+    needs = method.needs_here(evidence.given.sources)
+    evidence = evidence.asked_by(asker, needs)
     # What is the same for all units a null need not bring itself; activations it must.
     shared = {name: evidence.given.sources[name] for name in SHARED & evidence.given.sources.keys()}
     null_sources = {**shared, **null_evidence.given.sources}
-    null_evidence = null_evidence.asked_by(asker, method.needs, null_sources)
+    null_evidence = null_evidence.asked_by(asker, needs, null_sources)
     depth = params[method.depth] if method.depth else evidence.exemplars.image_uk.shape[1]
     size_u = np.minimum(evidence.exemplars.count_u, depth).astype(np.int32)
     layer = _Layer(

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from csp_engine.methods.method import OwnLabel, Written
 from csp_engine.methods.scoring.ranking import RELIABLE_AT, Ranking
+
+_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
 def rank_written(
@@ -20,7 +23,8 @@ def rank_written(
 
     A text that a method writes has no scores on the random image sets by itself, so
     ``percentile_uk`` is NaN. The best label of a unit is judged as the method says, else against
-    the best labels of the random image sets, else not at all (NaN).
+    the best labels of the random image sets, else not at all (NaN). Where the method gives
+    p-values, the percentile is 1 - p, and false discoveries are held down over the whole layer.
 
     Args:
         parts: unit numbers, what was said about them, and about random image sets of their size.
@@ -34,6 +38,7 @@ def rank_written(
     number: dict[str, int] = {}
     ranking = Ranking.empty(n_units, n_labels, width)
     ranking.percentile_uk[:] = np.nan
+    p_u = np.full(n_units, np.nan)
     for rows, written, null in parts:
         best_r = None
         if null is not None:
@@ -44,6 +49,9 @@ def rank_written(
                 ranking.vector_ud[unit] = written.vector_ud[at]
             ranking.best_percentile_u[unit], is_reliable = _judged(written, at, said, best_r)
             ranking.reliable_u[unit] = is_reliable and bool(said)
+            if written.p_u is not None and said:
+                p_u[unit] = written.p_u[at]
+    _keep_discoveries(ranking, p_u)
     return ranking, tuple(number)
 
 
@@ -58,6 +66,20 @@ def _put(ranking: Ranking, unit: int, said: Sequence[OwnLabel], number: dict[str
             ranking.margin_uk[unit, k] = label.score - said[k + 1].score
 
 
+def _keep_discoveries(ranking: Ranking, p_u: Float64[np.ndarray, " u"]) -> None:
+    """Of the labels with p-values, keep as reliable those found at the rate of false discoveries.
+
+    The rate is 1 - ``RELIABLE_AT``, by Benjamini and Hochberg, over the whole layer.
+    """
+    is_tested_u = np.isfinite(p_u)
+    if not is_tested_u.any():
+        return
+    from scipy.stats import false_discovery_control
+
+    found = false_discovery_control(p_u[is_tested_u]) <= 1 - RELIABLE_AT
+    ranking.reliable_u[np.flatnonzero(is_tested_u)[~found]] = False
+
+
 def _judged(
     written: Written, at: int, said: Sequence[OwnLabel], best_r: np.ndarray | None
 ) -> tuple[float, bool]:
@@ -67,6 +89,9 @@ def _judged(
         n_below = int(np.searchsorted(best_r, said[0].score, side="left"))
         percentile = n_below / (len(best_r) + 1)
         is_reliable = n_below >= RELIABLE_AT * (len(best_r) + 1) - 1e-9
+    if written.p_u is not None:
+        # As in float32, where bundles keep it, a share never reaches 1.
+        percentile, is_reliable = min(1 - float(written.p_u[at]), _BELOW_ONE), True
     if written.percentile_u is not None:
         percentile = float(written.percentile_u[at])
     if written.reliable_u is not None:

@@ -9,7 +9,13 @@ import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.methods import METHODS, label_layer
-from csp_engine.pipeline.given import layer_evidence, null_evidence, require_given, stages_for
+from csp_engine.pipeline.given import (
+    layer_evidence,
+    null_evidence,
+    require_given,
+    stages_for,
+    what_lacks,
+)
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.types import LabelScores
@@ -25,7 +31,8 @@ def _params(run: Run, model: str, layer: str, method: str) -> dict[str, Any]:
 
 
 def _needs(run: Run, model: str, layer: str, method: str) -> list[str]:
-    more = [s for s in stages_for(METHODS[method].needs, model, layer) if s in run.keys]
+    asked = METHODS[method].needs + METHODS[method].uses
+    more = [s for s in stages_for(asked, model, layer) if s in run.keys]
     shared = (kinds.EMBEDDINGS, kinds.VOCABULARY, kinds.NULL)
     own = [kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer)]
     return [*own, *(kind.name() for kind in shared), *more]
@@ -46,7 +53,8 @@ def _require_methods(run: Run) -> None:
 
 
 def _make(run: Run, model: str, layer: str, method: str) -> Made:
-    needs = METHODS[method].needs
+    there = [use for use in METHODS[method].uses if not what_lacks(run, (use,), model, layer)]
+    needs = METHODS[method].needs_here(there)
     done = label_layer(
         METHODS[method],
         layer_evidence(run, model, layer, f"Method {method!r}", needs),

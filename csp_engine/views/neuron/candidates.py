@@ -14,7 +14,7 @@ from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import NullComponents, method_title, move_labels, score_paths
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron.label import beats_chance, not_judged
+from csp_engine.views.neuron.label import beats_chance, not_judged, own_test
 from csp_engine.views.random_sets import best_of_null, n_drawn, null_components
 from csp_engine.views.sentence import Sentence
 from csp_engine.words.vocabularies import is_proposed
@@ -99,6 +99,10 @@ class CandidateLabels:
         since = f"{at} {numbers.count(self.n_exemplars)} exemplars"
         if self.best_percentile is None:
             return Sentence(f"{since}. {self.not_judged}" if self.n_exemplars else self.not_judged)
+        if test := own_test(self.method):
+            passes = "passes" if self.is_reliable else "does not pass"
+            end = f", {passes} its test {test}, so it is {self.trust}."
+            return Sentence("The best label, ", self.rows[0].text, end)
         beats = numbers.beats(self.best_percentile, self.n_draws)
         so = "so"
         if not self.is_reliable and beats_chance(self.best_percentile):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle, kinds
-from csp_engine.methods import RELIABLE_AT, method_title
+from csp_engine.methods import METHODS, RELIABLE_AT, method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.sentence import Sentence
 
@@ -94,6 +94,11 @@ def beats_chance(percentile: float) -> bool:
     return bool(np.float32(percentile) >= np.float32(RELIABLE_AT))
 
 
+def own_test(method: str) -> str:
+    """What labels have to pass to be reliable, by a test of the method's own; empty without one."""
+    return METHODS[method].test if method in METHODS else ""
+
+
 def not_judged(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
     """Why nothing says how reliable a label is: a whole sentence."""
     record = bundle.stage(kinds.SCORES.name(neuron.model, neuron.layer, method))
@@ -141,7 +146,9 @@ def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
     elif not label.is_reliable:
         sets = "the best labels of 95 % of random image sets of the same size"
         why = f"it does not score higher than {sets}."
-        if label.beats_chance:
+        if own_test(method):
+            why = f"it does not pass its test {own_test(method)}."
+        elif label.beats_chance:
             why = f"it scores higher than {sets}, but {title} asks for more (docs/methods.md)."
         reasons.append(
             Sentence(f"The best {title} label, “", label.text, f"”, is not reliable: {why}")

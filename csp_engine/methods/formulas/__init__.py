@@ -1,0 +1,1 @@
+"""What INVERT adds: concepts as columns of yes and no, formulas of them, and their search."""

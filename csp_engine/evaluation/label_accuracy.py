@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class MeanOverConcepts:
     high: float
 
 
+@lru_cache(1 << 16)
 def wording_key(text: str) -> str:
     """What two texts have in common that count as the same label."""
     return clean_label(text).casefold()

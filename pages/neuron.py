@@ -6,6 +6,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.views import confidence
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
 from csp_engine.views.images import choices
 from csp_engine.views.images.groups import split_of
@@ -54,6 +55,9 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
     badges = "".join(badge(state.word, "warn") for state in heading.states)
     if label.is_reliable:
         badges += badge(f"{heading.method} {numbers.score(label.score)}", "good")
+    p = confidence.probability(bundle, store.MEMO, view.neuron, view.method)
+    if p is not None:
+        badges += badge(confidence.in_words(p), "good" if p >= confidence.LIKELY else "")
     kind = " dir='auto'" if label.is_named else ""
     css = "csp-title" if label.is_named else "csp-title none"
     show(

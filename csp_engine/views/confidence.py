@@ -27,6 +27,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.accuracy import kept_judged_labels
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.label import NO_LABEL
 from csp_engine.views.places import places
 
 LARGEST_ERROR = 0.1
@@ -103,24 +104,25 @@ def probabilities(
     return memo.once(("probabilities", bundle.digest, model, layer, method), make)
 
 
-def said(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> str:
-    """How likely the best label of a neuron is right, in words."""
+def probability(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> float | None:
+    """How likely the best label of a neuron is right; None where that is not known."""
+    if method not in bundle.methods(neuron.model, neuron.layer):
+        return None
     p_u = probabilities(bundle, memo, neuron.model, neuron.layer, method)
-    return NOT_CALIBRATED if p_u is None else in_words(float(p_u[neuron.unit]))
+    return None if p_u is None or np.isnan(p_u[neuron.unit]) else float(p_u[neuron.unit])
 
 
-def in_words(p: float) -> str:
-    """A probability as a person would say it."""
-    if np.isnan(p):
-        return "no label"
-    if p >= LIKELY:
-        return (
-            f"likely right ({min(round(10 * p), 9)} in 10)"
-            if p < 0.95
-            else ("likely right (19 in 20)" if p < 0.985 else "likely right (49 in 50)")
-        )
-    of_ten = f"({round(10 * p)} in 10)" if p >= 0.05 else "(less than 1 in 20)"
-    return f"{'plausible' if p >= PLAUSIBLE else 'no reliable label'} {of_ten}"
+def in_words(p: float | None, otherwise: str = NOT_CALIBRATED) -> str:
+    """A probability as a person would say it; ``otherwise`` where it is not known."""
+    if p is None:
+        return otherwise
+    word = "likely right" if p >= LIKELY else "plausible" if p >= PLAUSIBLE else NO_LABEL.lower()
+    if p < 0.05:
+        return f"{word} (less than 1 in 20)"
+    for least, odds in ((0.985, "49 in 50"), (0.95, "19 in 20")):
+        if p >= least:
+            return f"{word} ({odds})"
+    return f"{word} ({min(max(round(10 * p), 1), 9)} in 10)"
 
 
 def _learn(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:

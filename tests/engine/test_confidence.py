@@ -115,7 +115,7 @@ def test_the_error_is_what_a_loop_over_bins_finds(rows):
         (0.7, "plausible (7 in 10)"),
         (0.3, "no reliable label (3 in 10)"),
         (0.001, "no reliable label (less than 1 in 20)"),
-        (np.nan, "no label"),
+        (None, "not calibrated for these images"),
     ],
 )
 def test_probabilities_in_words(p, words):

@@ -27,8 +27,8 @@ def section(bundle: Bundle, view: View) -> None:
     if not methods:
         return
     found = [relabel.stored(bundle, view.neuron, name) for name in methods]
-    sure = {name: confidence.said(bundle, store.MEMO, view.neuron, name) for name in methods}
-    every = by_method(found, sure) if len(found) > 1 else f"<p>{plain(sure[methods[0]])}</p>"
+    sure = {name: confidence.probability(bundle, store.MEMO, view.neuron, name) for name in methods}
+    every = by_method(found, sure) if len(found) > 1 else ""
     show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
     hold("_method", view.method)
     st.segmented_control(
@@ -47,31 +47,33 @@ def section(bundle: Bundle, view: View) -> None:
         moving(bundle, view, built)
 
 
-def by_method(found: list[CandidateLabels], sure: Mapping[str, str]) -> str:
+def by_method(found: list[CandidateLabels], sure: Mapping[str, float | None]) -> str:
     """What each method would call the neuron, and how likely that is right, as HTML."""
     rows = []
     for each in found:
         title = f"<th scope='row'>{plain(method_title(each.method))}</th>"
         if not each.rows:
             rows.append(
-                f"<tr class='quiet'>{title}<td class='text'>no label</td>{'<td></td>' * 4}</tr>"
+                f"<tr class='quiet'>{title}<td class='text'>no label</td>{'<td></td>' * 3}</tr>"
             )
             continue
         best = each.rows[0]
-        kind = "good" if each.is_reliable else ""
+        p = sure[each.method]
+        is_good = each.is_reliable if p is None else p >= confidence.LIKELY
+        trust, kind = confidence.in_words(p, each.trust), "good" if is_good else ""
         rows.append(
-            f"<tr{'' if each.is_reliable else ' class=quiet'}>{title}<td class='text'>"
-            f"<span dir='auto'>{plain(best.text)}</span> {badge(each.trust, kind)}</td>"
-            f"<td>{plain(sure[each.method])}</td><td>{numbers.score(best.score)}</td><td>{numbers.score(best.margin)}</td>"
+            f"<tr{'' if is_good else ' class=quiet'}>{title}<td class='text'>"
+            f"<span dir='auto'>{plain(best.text)}</span> {badge(trust, kind)}</td>"
+            f"<td>{numbers.score(best.score)}</td><td>{numbers.score(best.margin)}</td>"
             f"<td>{each.percentile_of_best}</td></tr>"
         )
     head = (
         f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best "
-        f"label</th><th scope='col'>{term('confidence')}</th><th scope='col'>{term('score')}</th>"
+        f"label</th><th scope='col'>{term('score')}</th>"
         f"<th scope='col'>{term('margin')}</th><th scope='col'>{term('percentile')}</th>"
     )
     return (
-        "<table class='csp-table methods' style='--cells: 4'><caption>As built. Scores "
+        "<table class='csp-table methods' style='--cells: 3'><caption>As built. Scores "
         "of different methods are on different scales. The percentile compares with the "
         f"best label of each random image set.</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"

@@ -147,17 +147,23 @@ CANDIDATES = StageKind(
     "candidates",
     "Phrases that a captioner proposes for every unit.",
     of=("model", "layer"),
-    needs=("neurons", "contrast", "embeddings"),
+    needs=("neurons", "contrast", "embeddings", "images"),
     files=(
         StageFile("candidates.parquet", "table", "", "phrases a captioner proposed: `unit`, `mode` "
                   "(`exemplars`: shown those alone; `contrast`: with contrast images), `rank` from "
                   "0, `text` as it was said, natural logarithms `log_p` of p(text given images) "
-                  "and `log_prior` of p(text), and their `pmi`, by which they are ranked"),
+                  "and `log_prior` of p(text), and their `pmi`, by which they are ranked; NaN "
+                  "where a captioner tells no probabilities"),
         StageFile("sets.parquet", "table", "", "for each `unit` and `mode`: `n_exemplar` and "
                   "`n_contrast` images shown, and `p_nothing`, the probability given to their "
-                  "having nothing in common"),
+                  "having nothing in common, or NaN"),
+        StageFile("answers.parquet", "table", "", "of a captioner that is shown pictures, for each "
+                  "`unit` and `mode`: `status` (`proposed`, `nothing`, `empty`, `unreadable`, "
+                  "`unanswered`, `no exemplars`, `no contrast images`), `note` (why no answer "
+                  "came), the raw `answer`, `n_tokens_in` and `n_tokens_out`", is_optional=True),
     ),
-    facts=("n_units", "n_candidates", "n_distinct"),
+    facts=("n_units", "n_candidates", "n_distinct", "n_unanswered", "n_without_phrase", "n_blank",
+           "n_same_answer", "n_tokens_in", "n_tokens_out", "cost"),
 )
 
 VOCABULARY = StageKind(

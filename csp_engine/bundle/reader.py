@@ -182,6 +182,12 @@ class Bundle(StageFiles):
         stage = kinds.CANDIDATES.name(model, layer)
         return self.table(stage, "candidates") if self.has(stage) else None
 
+    def answers(self, model: str, layer: str) -> pd.DataFrame | None:
+        """What a captioner that is shown pictures said of each unit, or None: docs/bundle.md."""
+        stage = kinds.CANDIDATES.name(model, layer)
+        has_any = self.has(stage) and "answers.parquet" in self.stage(stage).files
+        return self.table(stage, "answers") if has_any else None
+
     # ---------------------------------------------------------------- one layer
 
     def activations(self, model: str, layer: str) -> np.ndarray:

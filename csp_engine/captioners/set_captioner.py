@@ -365,7 +365,8 @@ def load_set_captioner(folder: Path, *, device: str = "cpu") -> SetCaptioner:
     stated = read_json(folder / FILES[0])
     if stated.get("model_type") != MODEL_TYPE:
         raise InputError(
-            f"{folder} holds a {stated.get('model_type')!r} model; a captioner is a {MODEL_TYPE!r}."
+            f"{folder} holds a {stated.get('model_type')!r} model; a captioner is a "
+            f"{MODEL_TYPE!r}, and for a model that is shown images write transformers/{folder}."
         )
     try:
         tokenizer = Tokenizer.from_file(str(folder / FILES[2]))

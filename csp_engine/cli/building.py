@@ -138,10 +138,10 @@ def label(
         typer.Option("--encoder", "-e", help="Where the bundle's encoder is now, if it moved."),
     ] = None,
     captioner: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Folder of a captioner that proposes labels; the bundle's candidates are kept "
-            "unless this is another captioner."
+            help="Captioner that proposes labels, as for 'csp build'; the bundle's candidates are "
+            "kept unless this is another captioner, or some got no answer."
         ),
     ] = None,
     as_json: SummaryAsJson = False,
@@ -153,7 +153,13 @@ def label(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.captioners import load_captioner
-    from csp_engine.pipeline import bundle_captioner, needs_captions, needs_texts, relabel
+    from csp_engine.pipeline import (
+        bundle_captioner,
+        lacks_answers,
+        needs_captions,
+        needs_texts,
+        relabel,
+    )
     from csp_engine.pipeline.recipe import Recipe, named_recipe
     from csp_engine.words.vocabularies import read_vocabulary
 
@@ -172,7 +178,9 @@ def label(
     if captioner is not None:
         asked = load_captioner(captioner)
         held = opened.manifest.inputs.get("captioner", {}).get("fingerprint")
-        is_recaptioned = asked.fingerprint != held or needs_captions(opened, recipe)
+        is_recaptioned = (
+            asked.fingerprint != held or needs_captions(opened, recipe) or lacks_answers(opened)
+        )
     else:
         is_recaptioned = needs_captions(opened, recipe)
         asked = bundle_captioner(opened) if is_recaptioned else None
@@ -207,6 +215,7 @@ def _report(bundle: Bundle, as_json: bool) -> None:
     from csp_engine.bundle import kinds
     from csp_engine.views.images.seen import cut_notices
     from csp_engine.views.images.separation import doubt, texts_in_words
+    from csp_engine.views.neuron.proposals import proposal_notices
     from csp_engine.views.overview.unused import unused_files
 
     unused = unused_files(bundle)
@@ -239,6 +248,7 @@ def _report(bundle: Bundle, as_json: bool) -> None:
         and record.facts.get("is_predicted_class")
         and "class" in bundle.table("probe", "probe")
     ]
+    notices += proposal_notices(bundle)
     texts = texts_in_words(bundle)
     if as_json:
         told = {"notices": notices, "unused": unused, "texts": texts}

@@ -186,12 +186,14 @@ _DECLARED = (
     ),
     BuildOption(
         name="captioner",
-        kind=Path,
-        help="Folder of a captioner made for the encoder; it proposes labels for every neuron.",
+        may_be_path=True,
+        help="What proposes labels for every neuron: folder of a captioner made for the encoder, "
+        "transformers/NAME_OR_FOLDER, or openai/MODEL@URL, which is sent the images.",
         panel=LABELS,
         order="captioner",
         label="Captioner",
-        hint="Folder of a captioner that proposes labels.",
+        hint="Folder of a captioner that proposes labels. A model that is shown the images "
+        "themselves is named in a terminal.",
     ),
     BuildOption(
         name="weights",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle import refuse_strangers
+from csp_engine.captioners.generators.naming import is_generator
 from csp_engine.errors import CspError, InputError
 from csp_engine.jobs.allowed import Allowed
 from csp_engine.jobs.options import BY_FIELD, expanded
@@ -188,7 +189,7 @@ class BuildOrder:
             ("weights", self._check_file),
             ("preprocessing", self._check_file),
             ("class_names", self._check_file),
-            ("captioner", self._check_folder),
+            ("captioner", self._check_captioner),
             ("image_root", self._check_folder),
             ("name", self._check_name),
             ("device", self._check_device),
@@ -299,6 +300,15 @@ class BuildOrder:
     def _check_folder(self, folder: Path, name: str) -> None:
         if getattr(self, name) and not self._at(folder, name).is_dir():
             raise InputError(f"There is no folder {getattr(self, name)!r}; check the path.")
+
+    def _check_captioner(self, folder: Path, name: str) -> None:
+        """A visitor may name a folder; where images are sent is said by whoever has a terminal."""
+        if is_generator(self.captioner):
+            raise InputError(
+                f"The captioner {self.captioner!r} is shown images, so it can be named only in a "
+                "terminal, with csp build --captioner; give a folder here."
+            )
+        self._check_folder(folder, name)
 
     def _check_name(self, folder: Path, name: str) -> None:
         if self.name and not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", self.name):

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from csp_engine.pipeline.building import build, needs_texts, relabel
     from csp_engine.pipeline.image_pass import Target
     from csp_engine.pipeline.request import BuildRequest, require_enough_images
-    from csp_engine.pipeline.stages.candidates import bundle_captioner, needs_captions
+    from csp_engine.pipeline.stages.candidates import (
+        bundle_captioner,
+        lacks_answers,
+        needs_captions,
+    )
 
 _HOMES = {
     "BuildRequest": "request",
@@ -23,6 +27,7 @@ _HOMES = {
     "add_truth": "added.truth",
     "build": "building",
     "bundle_captioner": "stages.candidates",
+    "lacks_answers": "stages.candidates",
     "needs_captions": "stages.candidates",
     "needs_texts": "building",
     "relabel": "building",
@@ -36,6 +41,7 @@ __all__ = [
     "add_truth",
     "build",
     "bundle_captioner",
+    "lacks_answers",
     "needs_captions",
     "needs_texts",
     "relabel",

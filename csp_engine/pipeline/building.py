@@ -12,6 +12,7 @@ from pathlib import Path
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.bundle.verifying.crosscheck import contradictions
 from csp_engine.captioners import Captioner, require_encoder
+from csp_engine.captioners.generators import Generator
 from csp_engine.pipeline.copies import require_different_images
 from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.recipe import Recipe
@@ -45,7 +46,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     require_different_images(request.probe, request.recipe)
     require_telling_names(request)
     captioner, encoder = request.captioner, request.encoder
-    if captioner is not None:
+    if isinstance(captioner, Captioner):
         require_encoder(captioner, encoder.spec, encoder.fingerprint)
     with BundleWriter(request.out) as writer:
         _drop_damaged(writer)
@@ -76,7 +77,7 @@ def relabel(
     vocabulary: Vocabulary | None = None,
     encoder: Encoder | None = None,
     progress: Progress = silent,
-    captioner: Captioner | None = None,
+    captioner: Captioner | Generator | None = None,
 ) -> Bundle:
     """Derive labels again in a finished bundle, without images or target models.
 

@@ -8,10 +8,12 @@ import numpy as np
 
 from csp_engine.bundle import kinds
 from csp_engine.captioners import Captioner
+from csp_engine.captioners.generators import Generator
 from csp_engine.errors import InputError
 from csp_engine.pipeline.registered import STAGES
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Stage
+from csp_engine.pipeline.stages.candidates import unanswered
 from csp_engine.pipeline.stages.vocabulary import words_of
 from csp_engine.types import Encoder
 from csp_engine.words.vocabularies import Vocabulary
@@ -22,7 +24,7 @@ def derive(
     vocabulary: Vocabulary | None,
     encoder: Encoder | None,
     dense_at: float,
-    captioner: Captioner | None = None,
+    captioner: Captioner | Generator | None = None,
 ) -> None:
     """Make every stage that follows from measurements, where the bundle lacks it.
 
@@ -36,6 +38,9 @@ def derive(
             stage.register(run, of)
     for stage in STAGES:
         stage.require(run)
+    if missing := unanswered(run):
+        run.writer.begin()
+        run.writer.drop(missing)
     # One layer after the other, so that its activations are read while they are in memory.
     for is_of_layer, group in groupby(STAGES, key=_is_of_layer):
         together = list(group)

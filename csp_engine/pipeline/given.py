@@ -157,6 +157,8 @@ def _candidates(
     assert table is not None, "require_given came first"
     own = table[table["unit"].isin(units)]
     rows: dict[int, list[dict[str, Any]]] = {int(unit): [] for unit in units}
-    for row in own.sort_values(["unit", "pmi"], ascending=[True, False]).to_dict("records"):
+    for row in own.sort_values(["unit", "pmi", "rank"], ascending=[True, False, True]).to_dict(
+        "records"
+    ):
         rows[int(row["unit"])].append({str(key): value for key, value in row.items()})
     return tuple(tuple(rows[int(unit)]) for unit in units)

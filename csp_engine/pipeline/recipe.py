@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
+from csp_engine.captioners.captions import MODES
 from csp_engine.errors import InputError
 from csp_engine.evidence.contrast import ContrastRule
 from csp_engine.methods import METHODS, find_method, resolve_params
@@ -39,6 +40,8 @@ class Recipe:
         n_null: random image sets behind the percentiles.
         seed: of samples and random image sets.
         n_candidates: phrases kept per neuron and mode of the captioner, where there is one.
+        caption_modes: what the captioner is shown of each neuron: ``contrast`` (exemplars and
+            contrast images), ``exemplars`` alone, or both; () for what is usual for its kind.
         n_beams: width of the captioner's search.
         prior_weight: λ of log p(text | images) − λ log p(text), by which phrases are ranked.
         parameters: of label methods, where no field above sets them: ``METHOD.PARAMETER`` and its
@@ -63,6 +66,7 @@ class Recipe:
     n_null: int = 500
     seed: int = 0
     n_candidates: int = 5
+    caption_modes: tuple[str, ...] = ()
     n_beams: int = 16
     prior_weight: float = 0.2
     parameters: tuple[tuple[str, Any], ...] = ()
@@ -84,6 +88,11 @@ class Recipe:
             raise InputError(f"gamma is {self.gamma}; it must lie between 0 and 1.")
         if not 0 <= self.prior_weight <= 1:
             raise InputError(f"prior_weight is {self.prior_weight}; it must lie between 0 and 1.")
+        for mode in self.caption_modes:
+            if mode not in MODES:
+                raise InputError(
+                    f"caption_modes has {mode!r}; choose {' or '.join(MODES)}, or both."
+                )
         if not self.methods:
             raise InputError(
                 f"No label method is given; choose one or more of {', '.join(METHODS)}."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csp_engine.captioners import Captioner
+from csp_engine.captioners.generators import Generator
 from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import NEEDS
 from csp_engine.methods import METHODS
@@ -53,7 +54,7 @@ class BuildRequest:
     n_influence_images: int = 512
     outputs: tuple[int | str, ...] = ()
     dense_at: float = 0.99
-    captioner: Captioner | None = None
+    captioner: Captioner | Generator | None = None
     devices: tuple[str, ...] = ()
 
 

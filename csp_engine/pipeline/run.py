@@ -11,7 +11,7 @@ from typing import Any
 
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StageRecord, kinds, stage_key
 from csp_engine.bundle.kinds import stage_kind
-from csp_engine.captioners import Captioner
+from csp_engine.captioners import Captioner, generators
 from csp_engine.errors import BundleError, InputError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.types import Encoder, Progress
@@ -44,7 +44,7 @@ class Run:
         self.probe_root: Path | None = None  # where image files are, in a build from images
         self.words = Words(Vocabulary("", label_table([], [])), "")
         self.encoder: Encoder | None = None
-        self.captioner: Captioner | None = None
+        self.captioner: Captioner | generators.Generator | None = None
         self.dense_at = 0.99
 
     def key(

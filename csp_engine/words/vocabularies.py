@@ -128,7 +128,7 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
                     f"{name.place} of {path.name!r} has {len(label)} characters "
                     f"({label[:30]!r}...); a label may have {MAX_LABEL_LENGTH}, one label a line."
                 )
-            key = _same(label)
+            key = same_label(label)
             spelling.setdefault(key, label)
             if origin not in origins.setdefault(key, []):
                 origins[key].append(origin)
@@ -165,16 +165,16 @@ def with_candidates(
     origins: dict[str, list[str]] = {}
     spelling: dict[str, str] = {}
     for mode, phrases in candidates.items():
-        for label in sorted({_said_once(clean_label(phrase)) for phrase in phrases}):
+        for label in sorted({as_label(phrase) for phrase in phrases}):
             if not 0 < len(label) <= MAX_LABEL_LENGTH:
                 continue
-            key = _same(label)
+            key = same_label(label)
             spelling[key] = min(label, spelling.get(key, label))
             if CAPTIONER + mode not in origins.setdefault(key, []):
                 origins[key].append(CAPTIONER + mode)
     texts, sources = list(vocabulary.table["text"]), list(vocabulary.table["source"])
     for place, text in enumerate(texts):
-        found = origins.pop(_same(text), [])
+        found = origins.pop(same_label(text), [])
         sources[place] = ";".join([sources[place], *found])
     new = sorted(origins, key=lambda key: spelling[key])
     texts += [spelling[key] for key in new]
@@ -182,8 +182,9 @@ def with_candidates(
     return Vocabulary(vocabulary.name, label_table(texts, sources)), len(new)
 
 
-def _said_once(label: str) -> str:
-    """What joins a thing with itself, said once: a network may name it twice."""
+def as_label(phrase: str) -> str:
+    """The label that a captioner's phrase becomes: "a and a" is "a", for a network may say so."""
+    label = clean_label(phrase)
     parts = set(label.split(" and "))
     return parts.pop() if len(parts) == 1 else label
 
@@ -193,7 +194,7 @@ def is_proposed(source: str) -> bool:
     return all(part.startswith(CAPTIONER) for part in source.split(";"))
 
 
-def _same(label: str) -> str:
+def same_label(label: str) -> str:
     """Equal for labels that count as one."""
     return unicodedata.normalize("NFC", label.casefold())
 

@@ -7,11 +7,14 @@ import re
 
 import pytest
 
+from csp_engine import pipeline
 from csp_engine.bundle import SCHEMA, Bundle, FileRecord, Manifest, StageRecord
 from csp_engine.bundle.kinds import KINDS, stage_kind
+from csp_engine.captioners import load_captioner
 from csp_engine.exchange import import_labels
 from tests.worlds import toys
 from tests.worlds.everything import everything
+from tests.worlds.loopback import colours, loopback
 from tools import bundle_tables
 
 DOC = bundle_tables.BUNDLE_PATH.read_text("utf-8")
@@ -46,6 +49,21 @@ def bundle(tmp_path_factory) -> Bundle:
     return Bundle.open(bundle.path)
 
 
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory) -> Bundle:
+    """A bundle whose captioner is shown pictures; a bundle has one captioner."""
+    folder = tmp_path_factory.mktemp("pictured")
+    with pytest.MonkeyPatch.context() as patched, loopback(colours) as running:
+        patched.setenv("CSP_ANSWERS", str(folder / "answers"))
+        captioner = load_captioner(running.spec("timeout=60"))
+        return pipeline.build(toys.request(folder, folder / "shown.csp", captioner=captioner))
+
+
+def stages_of(*bundles: Bundle):
+    """All stages of some bundles: the bundle, the name, the record."""
+    return [(b, name, record) for b in bundles for name, record in b.manifest.stages.items()]
+
+
 def test_schema_number():
     assert f"schema {SCHEMA}" in DOC.splitlines()[0]
 
@@ -73,10 +91,10 @@ def test_the_tables_are_what_make_docs_writes():
     assert bundle_tables.render(DOC) == DOC, "docs/bundle.md is out of date; run: make docs"
 
 
-def test_a_bundle_holds_stages_of_every_kind_as_declared(bundle):
-    stages = bundle.manifest.stages
-    assert {stage_kind(name) for name in stages} == set(HERE)
-    for name, record in stages.items():
+def test_a_bundle_holds_stages_of_every_kind_as_declared(bundle, pictured):
+    stages = stages_of(bundle, pictured)
+    assert {stage_kind(name) for _, name, _ in stages} == set(HERE)
+    for _, name, record in stages:
         kind = KINDS[stage_kind(name)]
         assert kind.name(*kind.parts(name)) == name
         assert record.version == kind.version
@@ -85,14 +103,14 @@ def test_a_bundle_holds_stages_of_every_kind_as_declared(bundle):
         assert needed <= set(record.files) <= {file.name for file in kind.files}, name
         assert set(record.facts) <= set(kind.facts), name
     for kind in HERE.values():
-        own = [record for name, record in stages.items() if kind.is_of(name)]
+        own = [record for _, name, record in stages if kind.is_of(name)]
         assert {file.name for file in kind.files} == {file for r in own for file in r.files}
         assert set(kind.facts) <= {fact for r in own for fact in r.facts}, kind.prefix
 
 
-def test_files_both_ways(bundle):
+def test_files_both_ways(bundle, pictured):
     written = {}
-    for name, record in bundle.manifest.stages.items():
+    for _, name, record in stages_of(bundle, pictured):
         for file, entry in record.files.items():
             written.setdefault((name.partition(":")[0], file), []).append(entry)
     assert set(written) == {key for key in documented() if key[0] in HERE}
@@ -117,13 +135,13 @@ def test_axes_of_one_letter_have_one_length(bundle):
             assert len(found) == 1, (scope, letter, found)
 
 
-def test_columns_of_tables(bundle):
-    for name, record in bundle.manifest.stages.items():
+def test_columns_of_tables(bundle, pictured):
+    for of, name, record in stages_of(bundle, pictured):
         for file in record.files:
             if not file.endswith(".parquet"):
                 continue
             _, _, meaning = documented()[name.partition(":")[0], file]
-            columns = set(bundle.table(name, file.removesuffix(".parquet")).columns)
+            columns = set(of.table(name, file.removesuffix(".parquet")).columns)
             mentioned = set(re.findall(r"`(\w+)`", meaning))
             own = set(toys.CONCEPTS) if file == "probe.parquet" else set()  # columns of the user
             assert columns - own <= mentioned, (file, columns - mentioned)

@@ -15,6 +15,7 @@ from csp_engine.views.neuron.candidates import CandidateLabels, stored
 from csp_engine.views.neuron.columns import ColumnFit, column_fits
 from csp_engine.views.neuron.influence import DrivenOutput, driven_outputs
 from csp_engine.views.neuron.label import BestLabel, Heading, best_label, heading_of
+from csp_engine.views.neuron.proposals import Proposal, proposals
 from csp_engine.views.neuron.shared import Shared, shared
 from csp_engine.views.neuron.statistics import Histogram, NeuronFact, histogram_of, statistics
 
@@ -30,6 +31,7 @@ class Portrait:
     pairs: tuple[Pair, ...]
     n_exemplars: int
     methods: tuple[CandidateLabels, ...]
+    proposals: tuple[Proposal, ...]
     histogram: Histogram | None
     statistics: tuple[NeuronFact, ...]
     shared: Shared
@@ -57,6 +59,7 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
         methods=tuple(
             stored(bundle, neuron, name) for name in bundle.methods(neuron.model, neuron.layer)
         ),
+        proposals=proposals(bundle, memo, neuron),
         histogram=histogram_of(bundle, neuron),
         statistics=statistics(bundle, neuron),
         shared=shared(bundle, memo, neuron),

@@ -113,9 +113,29 @@ def meanings(
     image_nd: Float32[np.ndarray, "n d"], label_td: Float32[np.ndarray, "t d"]
 ) -> Float32[np.ndarray, "t d"]:
     """Rows whose products are the correlations of the labels' similarities over the images."""
+    return normalise_rows(label_td.astype(np.float64) @ spread_root(image_nd))
+
+
+def spread_root(image_nd: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "d d"]:
+    """R with R R' the covariance of the images: products of rows in it are covariances."""
     centred_nd = np.asarray(image_nd, np.float64)
     centred_nd = centred_nd - centred_nd.mean(axis=0)
     spread_dd: Float64[np.ndarray, "d d"] = centred_nd.T @ centred_nd / max(len(image_nd), 1)
     value_d, axis_dd = np.linalg.eigh(spread_dd)
-    root_dd = axis_dd * np.sqrt(np.maximum(value_d, 0))
-    return normalise_rows(label_td.astype(np.float64) @ root_dd)
+    return axis_dd * np.sqrt(np.maximum(value_d, 0))
+
+
+def grouped(meaning_td: Float32[np.ndarray, "t d"], same: float) -> list[list[int]]:
+    """Labels that mean one thing, by rows of ``meanings``.
+
+    Each joins the first group whose first label it correlates with by ``same`` or more.
+    """
+    groups: list[list[int]] = []
+    for label in range(len(meaning_td)):
+        near = (g for g in groups if float(meaning_td[g[0]] @ meaning_td[label]) >= same)
+        joined = next(near, None)
+        if joined is None:
+            groups.append([label])
+        else:
+            joined.append(label)
+    return groups

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.bundle.folders import places_of, specs_to_try
@@ -19,12 +21,18 @@ from csp_engine.captioners import (
     load_captioner,
     require_encoder,
 )
-from csp_engine.errors import InputError, StaleError
+from csp_engine.captioners.generators import Generator, is_generator
+from csp_engine.captioners.generators.asking import USUAL_MODES, Shown, propose, with_reasons
+from csp_engine.captioners.generators.kept import KeptAnswers, usual_folder
+from csp_engine.captioners.generators.prompts import prompt
+from csp_engine.errors import InputError, MissingModelError, StaleError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.types import ContrastSet, Exemplars
 
+Asked = tuple[int, str, np.ndarray, np.ndarray]
+"""Unit, mode, exemplars and contrast images, see ``image_rows``."""
 SETS_AT_A_TIME = 512
 """Image sets gathered before the captioner is called; a bound on memory."""
 
@@ -38,6 +46,7 @@ _SHAPED_BY = (
     "exclude_same_group",
     "seed",
     "n_candidates",
+    "caption_modes",
     "n_beams",
     "prior_weight",
 )
@@ -49,13 +58,18 @@ def described_encoder(run: Run) -> dict[str, Any]:
     return run.described.get("encoder") or run.writer.manifest.inputs["encoder"]
 
 
-def describe_captioner(captioner: Captioner, bundle: Path) -> dict[str, Any]:
+def describe_captioner(captioner: Captioner | Generator, bundle: Path) -> dict[str, Any]:
     """What the manifest of a bundle says of a captioner."""
-    places = places_of(captioner.spec, bundle)
+    places = [] if isinstance(captioner, Generator) else places_of(captioner.spec, bundle)
+    of_encoder = (
+        {"encoder_fingerprint": captioner.encoder_fingerprint}
+        if isinstance(captioner, Captioner)
+        else {}
+    )
     return {
         "spec": captioner.spec,
         "fingerprint": captioner.fingerprint,
-        "encoder_fingerprint": captioner.encoder_fingerprint,
+        **of_encoder,
         "n_images": captioner.n_images,
         "description": captioner.description,
         **({"places": places} if places else {}),
@@ -84,8 +98,9 @@ def _require_candidates(run: Run) -> None:
     if not has_captioner(run):
         return
     if run.captioner is not None:
-        encoder = described_encoder(run)
-        require_encoder(run.captioner, encoder["spec"], encoder["fingerprint"])
+        if isinstance(run.captioner, Captioner):
+            encoder = described_encoder(run)
+            require_encoder(run.captioner, encoder["spec"], encoder["fingerprint"])
     elif not all(run.is_fresh(stage) for stage in candidate_stages(run)):
         raise InputError(
             f"The candidates in {run.writer.path.name} must be made again, which needs the "
@@ -93,30 +108,88 @@ def _require_candidates(run: Run) -> None:
         )
 
 
+def _is_shown_pictures(run: Run) -> bool:
+    return is_generator(run.described["captioner"]["spec"])
+
+
+def _modes(run: Run) -> tuple[str, ...]:
+    """What the captioner is shown, in the order of ``MODES``."""
+    usual = USUAL_MODES if _is_shown_pictures(run) else MODES
+    return tuple(mode for mode in MODES if mode in (run.recipe.caption_modes or usual))
+
+
 def _params(run: Run, model: str, layer: str) -> dict[str, Any]:
-    recipe = run.recipe
-    return {
+    recipe, modes = run.recipe, _modes(run)
+    common = {
         "n_images": min(recipe.n_score, run.described["captioner"]["n_images"]),
         "n_candidates": recipe.n_candidates,
+    }
+    if _is_shown_pictures(run):
+        prompts = {mode: prompt(mode, recipe.n_candidates) for mode in modes}
+        return {**common, "prompts": prompts, "seed": recipe.seed}
+    return {
+        **common,
         "n_beams": recipe.n_beams,
         "prior_weight": recipe.prior_weight,
+        **({} if modes == MODES else {"modes": list(modes)}),
     }
 
 
 def _needs(run: Run, model: str, layer: str) -> list[str]:
     of_layer = [kinds.NEURONS.name(model, layer), kinds.CONTRAST.name(model, layer)]
-    return [*of_layer, kinds.EMBEDDINGS.name()]
+    looked_at = kinds.IMAGES if _is_shown_pictures(run) else kinds.EMBEDDINGS
+    return [*of_layer, looked_at.name()]
 
 
 def _make(run: Run, model: str, layer: str) -> Made:
     """Ask the captioner about every unit of a layer, with and without its contrast images."""
-    captioner = run.captioner
-    assert captioner is not None, "_require_candidates came first"
-    recipe, bundle = run.recipe, run.bundle
-    n_images = _params(run, model, layer)["n_images"]
+    assert run.captioner is not None, "_require_candidates came first"
+    n_images, bundle = _params(run, model, layer)["n_images"], run.bundle
     chosen, contrast = bundle.exemplars(model, layer), bundle.contrast(model, layer)
-    asked = list(image_rows(chosen, contrast, n_images))
-    image_nd = bundle.image_vectors()
+    asked = [row for row in image_rows(chosen, contrast, n_images) if row[1] in _modes(run)]
+    if isinstance(run.captioner, Generator):
+        has_any = [row[0] for row in image_rows(chosen, contrast, 1)]
+        return _generated(run, run.captioner, layer, asked, set(has_any), len(chosen.count_u))
+    return _captioned(run, run.captioner, layer, asked)
+
+
+def _generated(
+    run: Run,
+    generator: Generator,
+    layer: str,
+    asked: Sequence[Asked],
+    has_exemplars: set[int],
+    n_units: int,
+) -> Made:
+    """Show a generator the thumbnails, which labelling again has too."""
+    shown = [
+        Shown(unit, mode, tuple(activating.tolist()), tuple(quiet.tolist()))
+        for unit, mode, activating, quiet in asked
+    ]
+
+    def picture(image: int) -> Image.Image:
+        with Image.open(io.BytesIO(run.bundle.thumbnail(image))) as opened:
+            return opened.convert("RGB")
+
+    found = propose(
+        generator,
+        with_reasons(shown, n_units, _modes(run), has_exemplars),
+        picture,
+        KeptAnswers(usual_folder()),
+        n_phrases=run.recipe.n_candidates,
+        seed=run.recipe.seed,
+        progress=lambda done, total: run.progress(f"candidates of {layer}", done, total),
+    )
+    return Made(
+        tables={"candidates": found.candidates, "sets": found.sets, "answers": found.answers},
+        facts=found.facts,
+        describe={"captioner": run.described["captioner"]},
+    )
+
+
+def _captioned(run: Run, captioner: Captioner, layer: str, asked: Sequence[Asked]) -> Made:
+    """Give a captioner the embeddings, which it reads as words."""
+    recipe, image_nd = run.recipe, run.bundle.image_vectors()
     found: list[Captions] = []
     for start in range(0, len(asked), SETS_AT_A_TIME):
         found += captioner.describe(
@@ -164,9 +237,7 @@ def _make(run: Run, model: str, layer: str) -> Made:
     )
 
 
-def image_rows(
-    exemplars: Exemplars, contrast: ContrastSet, n_images: int
-) -> Iterator[tuple[int, str, np.ndarray, np.ndarray]]:
+def image_rows(exemplars: Exemplars, contrast: ContrastSet, n_images: int) -> Iterator[Asked]:
     """What a captioner is shown of each unit in each mode: unit, mode, exemplars, contrast images.
 
     The strongest ``n_images`` exemplars, and of each its nearest contrast image, every image once.
@@ -206,15 +277,42 @@ def needs_captions(bundle: Bundle, recipe: Recipe) -> bool:
     )
 
 
+def unanswered(run: Run) -> list[str]:
+    """Stages in which candidates are missing that somebody is here to be asked for again."""
+    if run.captioner is None:
+        return []
+    held = run.writer.manifest.stages
+    return [
+        name
+        for name in candidate_stages(run)
+        if run.is_fresh(name) and held[name].facts.get("n_unanswered")
+    ]
+
+
+def lacks_answers(bundle: Bundle) -> bool:
+    """Whether a captioner left questions about some neurons unanswered."""
+    stages = bundle.manifest.stages.items()
+    return any(kinds.CANDIDATES.is_of(n) and r.facts.get("n_unanswered") for n, r in stages)
+
+
 def bundle_captioner(bundle: Bundle) -> Captioner:
     """Load the captioner that made a bundle's candidates from where the bundle says it was.
 
+    One that is shown pictures is not loaded: a bundle may come from anywhere, and is not to say
+    where images are sent.
+
     Raises:
-        MissingModelError: if it is not there.
+        MissingModelError: if it is not there, or has to be named.
         StaleError: if another is there.
     """
     held = bundle.manifest.inputs["captioner"]
-    captioner = load_captioner(specs_to_try(bundle, "captioner")[0])
+    spec = specs_to_try(bundle, "captioner")[0]
+    if is_generator(held["spec"]) or is_generator(spec):
+        raise MissingModelError(
+            f"The candidates in {bundle.name} must be made again, by {held['spec']!r}, which is "
+            "shown images and so never asked because a bundle says so; name it with --captioner."
+        )
+    captioner = load_captioner(Path(spec))
     if captioner.fingerprint != held["fingerprint"]:
         raise StaleError(
             f"The captioner {captioner.spec} (fingerprint {captioner.fingerprint[:12]}) is not the "

@@ -15,6 +15,7 @@ from csp_engine.pipeline.stages.candidates import (
     described_encoder,
     has_captioner,
     pooled_candidates,
+    unanswered,
 )
 from csp_engine.words.templates import embed_labels, empty_vector
 from csp_engine.words.vocabularies import Vocabulary, label_table, with_candidates
@@ -94,7 +95,7 @@ def _require_texts(run: Run) -> None:
         InputError: if texts must be embedded and no encoder is given.
         StaleError: if the encoder is not the one the bundle was built with.
     """
-    if run.is_fresh(kinds.VOCABULARY.name()):
+    if run.is_fresh(kinds.VOCABULARY.name()) and not unanswered(run):
         return
     described, encoder = described_encoder(run), run.encoder
     if encoder is None:

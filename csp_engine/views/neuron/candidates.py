@@ -15,9 +15,10 @@ from csp_engine.methods import NullComponents, method_title, move_labels, score_
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import beats_chance, not_judged, own_test
+from csp_engine.views.neuron.proposals import own_labels
 from csp_engine.views.random_sets import best_of_null, n_drawn, null_components
 from csp_engine.views.sentence import Sentence
-from csp_engine.words.vocabularies import is_proposed
+from csp_engine.words.vocabularies import is_proposed, same_label
 
 STEP = 0.05
 N_SHOWN = 10
@@ -33,6 +34,7 @@ class CandidateLabel:
 
     Numbers that are not known are NaN; ``percentile`` is None where there are no random image sets
     to compare with. ``is_proposed``: a captioner proposed it, and no vocabulary holds it.
+    ``is_own``: a captioner proposed it for this very neuron, whether or not it is on a list.
     ``weight`` is that of a concept in an imported sum; ``note`` says what else an imported label
     is: a formula, or one of a group of units.
     """
@@ -44,6 +46,7 @@ class CandidateLabel:
     margin: float
     percentile: float | None
     is_proposed: bool
+    is_own: bool = False
     weight: float = math.nan
     note: str = ""
 
@@ -153,6 +156,7 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
     texts, sources = _words(labels, label_k)
     weight_uk = bundle.imported_weights(neuron.model, neuron.layer, method)
     notes = _notes(labels, label_k)
+    own = own_labels(bundle, neuron)
     rows = tuple(
         CandidateLabel(
             texts[k],
@@ -162,6 +166,7 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
             float(scores.margin_uk[unit, k]),
             _known(scores.percentile_uk[unit, k]) if n_draws else None,
             is_proposed(sources[k]),
+            same_label(texts[k]) in own,
             math.nan if weight_uk is None else float(weight_uk[unit, k]),
             notes[k],
         )
@@ -215,6 +220,7 @@ def at_gamma(
     ranks = moved.ranks
     label_k = ranks.label_uk[0, : min(limit, int(ranks.count_u[0]))]
     texts, sources = _words(bundle.labels(), label_k)
+    own = own_labels(bundle, neuron)
     rows = tuple(
         CandidateLabel(
             texts[k],
@@ -224,6 +230,7 @@ def at_gamma(
             float(ranks.margin_uk[0, k]),
             None if null is None else float(ranks.percentile_uk[0, k]),
             is_proposed(sources[k]),
+            same_label(texts[k]) in own,
         )
         for k in range(len(label_k))
     )

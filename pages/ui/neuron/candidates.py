@@ -13,9 +13,10 @@ from csp_engine.views import confidence
 from csp_engine.views.address import View, pick_share
 from csp_engine.views.neuron import candidates as relabel
 from csp_engine.views.neuron.candidates import CandidateLabels
+from csp_engine.views.neuron.proposals import proposals
 from pages.ui.neuron import why
 from pages.ui.parts import charts
-from pages.ui.parts.cards import badge, bar_table, plain, show
+from pages.ui.parts.cards import badge, bar_table, facts, plain, quoted, show
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import store
 from pages.ui.shell.page import hold, set_params
@@ -25,6 +26,7 @@ def section(bundle: Bundle, view: View) -> None:
     """Draw the section."""
     methods = bundle.methods(view.model, view.layer)
     if not methods:
+        said(bundle, view)
         return
     found = [relabel.stored(bundle, view.neuron, name) for name in methods]
     sure = {name: confidence.probability(bundle, store.MEMO, view.neuron, name) for name in methods}
@@ -45,6 +47,7 @@ def section(bundle: Bundle, view: View) -> None:
         listed(relabel.stored(bundle, view.neuron, view.method))
     else:
         moving(bundle, view, built)
+    said(bundle, view)
 
 
 def by_method(found: list[CandidateLabels], sure: Mapping[str, float | None]) -> str:
@@ -137,12 +140,36 @@ def listed(found: CandidateLabels) -> None:
         columns.insert(1, "weight")
     marks = [raw for _, raw in shares if raw is not None] if has_raw else None
     show(bar_table(_verdict(found), columns, rows, marks=marks, is_markup=True))
-    proposed = ", ".join(f"“{plain(row.text)}”" for row in found.rows if row.is_proposed)
+    proposed = ", ".join(
+        f"“{plain(row.text)}”{' (for this neuron)' if row.is_own else ''}"
+        for row in found.rows
+        if row.is_proposed
+    )
     if proposed:
         show(
             f"<p class='csp-quiet'>Proposed by the {term('captioner')}, not on any list: "
             f"{proposed}</p>"
         )
+
+
+def said(bundle: Bundle, view: View) -> None:
+    """What a captioner was shown and asked, and what it answered, as text and nothing else."""
+    found = proposals(bundle, store.MEMO, view.neuron)
+    if not found:
+        return
+    with st.expander("What the captioner said"):
+        for each in found:
+            rows = (
+                ("Shown", each.shown),
+                ("Phrases", each.phrases or "none"),
+                ("Outcome", each.happened),
+                ("Model", each.model),
+                ("Seed", each.seed),
+            )
+            show(facts(rows))
+            for title, text in (("Answer", each.answer), ("Question", each.prompt)):
+                if text:
+                    show(f"<p class='csp-quiet'>{title}</p>{quoted(text)}")
 
 
 def _verdict(found: CandidateLabels) -> str:

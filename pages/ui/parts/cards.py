@@ -171,6 +171,11 @@ def facts(rows: Iterable[tuple[str, object]], named: Callable[[str], str] = plai
     return f"<dl class='csp-facts'>{items}</dl>"
 
 
+def quoted(text: str) -> str:
+    """Text that somebody wrote, with its own line breaks, and nothing of it as markup."""
+    return f"<pre class='csp-quoted' dir='auto'>{html.escape(_BIDI.sub('', text))}</pre>"
+
+
 def badge(text: str, kind: str = "") -> str:
     """A word about a neuron's state."""
     return f"<span class='csp-badge {plain(kind)}'>{plain(text)}</span>"

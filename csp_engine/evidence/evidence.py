@@ -20,6 +20,7 @@ NEEDS = {
     "exemplars": "exemplars",
     "contrast": "contrast images",
     "activations": "activations over the whole probe set",
+    "layer": "activations of the whole layer",
     "columns": "concept columns",
     "masks": "mask columns",
     "texts": "texts of the labels",
@@ -28,8 +29,8 @@ NEEDS = {
 }
 """What can be needed, and its name in a sentence."""
 
-SHARED = frozenset({"columns", "masks", "texts"})
-"""Needs that are the same for all units of a bundle, random image sets included."""
+SHARED = frozenset({"columns", "layer", "masks", "texts"})
+"""Needs that are the same for all units of a layer, random image sets included."""
 
 Units = Int[np.ndarray, " b"]
 Source = Callable[[Units], Any]
@@ -160,6 +161,16 @@ class Evidence:
     def activation_un(self) -> Float32[np.ndarray, "u n"]:
         """Activations of these units on every probe image."""
         return self.given.read("activations", self.n_units)
+
+    @property
+    def unit_u(self) -> Units:
+        """Numbers of these units in their layer, or among the random image sets."""
+        return np.arange(self.n_units) if self.given.unit_u is None else self.given.unit_u
+
+    @property
+    def layer_wn(self) -> Float32[np.ndarray, "w n"]:
+        """Activations of all units of the layer, whatever the block."""
+        return self._shared("layer")
 
     @property
     def columns(self) -> ConceptColumns:

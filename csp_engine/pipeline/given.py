@@ -21,6 +21,7 @@ def stages_for(needs: Sequence[str], model: str, layer: str) -> list[str]:
     """The stages that what is needed comes from, beside those that every method rests on."""
     homes = {
         "activations": kinds.ACTIVATIONS.name(model, layer),
+        "layer": kinds.ACTIVATIONS.name(model, layer),
         "columns": "probe",
         "masks": "probe",
         "candidates": kinds.CANDIDATES.name(model, layer),
@@ -66,7 +67,7 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
     stages = run.writer.manifest.stages
     described = run.described.get("probe") or run.writer.manifest.inputs.get("probe", {})
     name = described.get("name", "the probe set")
-    if need == "activations":
+    if need in ("activations", "layer"):
         stage = kinds.ACTIVATIONS.name(model, layer)
         if stage not in stages:
             return BundleError, f"{stage} is not in the bundle; run 'csp build' again."
@@ -87,6 +88,7 @@ def layer_evidence(run: Run, model: str, layer: str, asker: str, needs: Sequence
     sources = _sources(run, bundle)
     activations = kinds.ACTIVATIONS.name(model, layer)
     sources["activations"] = lambda units: _rows(bundle.array(activations, "activation"), units)
+    sources["layer"] = lambda _: bundle.array(activations, "activation")
     sources["candidates"] = lambda units: _candidates(bundle, model, layer, units)
     if "null" in needs:
         sources["null"] = lambda _: null_evidence(run, asker, needs)

@@ -26,6 +26,7 @@ def mined(acts_un, image_nd, n_exemplars=10, rule=None):
     contrast = mine_contrast(acts_un, exemplars, image_nd, rule or ContrastRule())
     sources = {
         "activations": lambda units: acts_un[units],
+        "layer": lambda _: acts_un,
         "texts": lambda _: WORDS,
     }
     return Evidence(exemplars, contrast, image_nd, Given(sources=sources))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import SupportsFloat
+from collections.abc import Iterable, Mapping
+from typing import Any, SupportsFloat
 
 UNKNOWN = "–"
 
@@ -99,3 +99,14 @@ def beats(value: SupportsFloat, n_draws: int) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−")
+
+
+def plain_json(value: Any) -> Any:
+    """JSON-ready: numbers of numpy become Python's, and NaN becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    if hasattr(value, "dtype"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

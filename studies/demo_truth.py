@@ -18,6 +18,7 @@ from typing import Any
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import CspError
 from csp_engine.evaluation.label_accuracy import recall_summary
+from csp_engine.numbers import plain_json
 from csp_engine.search import bundle_encoder
 from csp_engine.views.accuracy import label_accuracy, search_recall
 
@@ -51,6 +52,8 @@ NONE_COLUMNS = {
     "silent_where_none": "no reliable label where truth is none",
     "claims_where_true": "reliable where there is one",
     "right_where_claimed": "right where reliable",
+    "claimed_and_right": "reliable and right",
+    "claimed_and_wrong": "reliable and wrong",
 }
 SEARCH_COLUMNS = {
     "usual_wording": "concepts found by the usual wording",
@@ -121,15 +124,7 @@ def main() -> None:
     print("\n".join(lines(bundle.name, labels, search)))
     result = {"bundle": bundle.name, "digest": bundle.digest, "labels": labels, "search": search}
     options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps(_without_nan(result), indent=1, allow_nan=False) + "\n")
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    options.out.write_text(json.dumps(plain_json(result), indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How often labels and searches are right about neurons whose true concept is known: the figures.
 
 A label is right if it is one of the wordings of the concept. Neurons of one concept stand or fall
-together, so every share comes twice: over neurons, with Wilson's interval, and as the mean over
-concepts, with concepts drawn anew.
+together, so every share comes twice: over neurons, with Wilson's interval and with neurons drawn
+anew, and as the mean over concepts, with concepts drawn anew.
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ TOP = 5
 """How many labels, or search results, a person looks at."""
 
 N_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnShare:
+    """A share of neurons; bounds from drawing neurons with replacement."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,19 @@ def right_labels(
         said = [keys[label] in accepted for label in label_uk[u, : min(count_u[u], TOP)]]
         first_u[u], top_u[u] = any(said[:1]), any(said)
     return first_u, top_u
+
+
+def drawn_share(is_hit_u: np.ndarray, *, level: float = LEVEL, seed: int = 0) -> DrawnShare:
+    """A share with a percentile bootstrap over neurons.
+
+    The hits among n neurons drawn with replacement are binomial, so they are drawn as such.
+    """
+    n, n_hits = len(is_hit_u), int(np.asarray(is_hit_u, bool).sum())
+    if not n:
+        return DrawnShare(0, float("nan"), float("nan"), float("nan"))
+    drawn = np.random.default_rng(seed).binomial(n, n_hits / n, N_RESAMPLES) / n
+    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return DrawnShare(n, n_hits / n, float(low), float(high))
 
 
 def mean_over_concepts(
@@ -116,6 +139,7 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
 
     result: dict[str, Any] = {
         "best": share(true, "best"),
+        "best_over_neurons": asdict(drawn_share(true["best"].to_numpy())),
         "top": share(true, "top"),
         "related": share(true, "is_related"),
         "best_by_concept": asdict(mean_over_concepts(true["best"].to_numpy(), _concept_of(true))),
@@ -129,9 +153,16 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
     }
     if table["claims"].notna().all():
         says_none = none.assign(is_silent=~none["claims"].astype(bool))
+        claims_u, is_right_u = true["claims"].to_numpy(bool), true["best"].to_numpy(bool)
+        told = true.assign(claims_right=claims_u & is_right_u, claims_wrong=claims_u & ~is_right_u)
         result["silent_where_none"] = share(says_none, "is_silent")
+        result["silent_by_kind"] = {
+            kind: share(own, "is_silent") for kind, own in says_none.groupby("kind", sort=False)
+        }
         result["claims_where_true"] = share(true, "claims")
-        result["right_where_claimed"] = share(true[true["claims"].astype(bool)], "best")
+        result["right_where_claimed"] = share(true[claims_u], "best")
+        result["claimed_and_right"] = share(told, "claims_right")
+        result["claimed_and_wrong"] = share(told, "claims_wrong")
     return result
 
 

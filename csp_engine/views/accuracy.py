@@ -113,11 +113,14 @@ def label_accuracy(
 
     ``methods`` holds for each method: ``best`` and ``top`` (right, first or among five),
     ``related`` (the best label names some concept that goes with the neuron), each over neurons;
-    ``best_by_concept``; ``chance`` (a label drawn blindly); ``n_unreachable`` (no wording is among
-    the labels, so no method could be right); ``by_kind`` and ``by_layer``; and for methods that can
-    say "no reliable label": how often they say so for neurons whose truth is none or noise
-    (``silent_where_none``), and how often they claim where there is one (``claims_where_true``),
-    with the share of claims that are right (``right_where_claimed``).
+    ``best_over_neurons`` (``best`` with neurons drawn anew) and ``best_by_concept``; ``chance`` (a
+    label drawn blindly); ``n_unreachable`` (no wording is among the labels, so no method could be
+    right); ``by_kind`` and ``by_layer``; and for methods that can say "no reliable label": how
+    often they say so for neurons whose truth is none or noise (``silent_where_none``, and each by
+    itself in ``silent_by_kind``), and how often they claim where there is one
+    (``claims_where_true``), with the share of claims that are right (``right_where_claimed``); of
+    all neurons with a truth, those with a claim that is right (``claimed_and_right``) and wrong
+    (``claimed_and_wrong``).
     ``differences`` compares each two methods over the neurons that both labelled.
 
     Args:

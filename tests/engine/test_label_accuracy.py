@@ -20,6 +20,7 @@ from csp_engine.evaluation import label_accuracy as accuracy
 from csp_engine.exchange import import_labels
 from csp_engine.views import accuracy as read
 from studies import demo_truth
+from tests.engine.test_cli import run
 from tests.worlds import toys
 
 LAYER = "second@mean"
@@ -102,6 +103,33 @@ def test_methods_with_a_null_say_how_often_they_keep_silent(bundle):
         assert row["silent_where_none"]["n_hits"] == int((~reliable[2:]).sum())
         assert row["claims_where_true"]["n_hits"] == int(reliable[:2].sum())
         assert row["right_where_claimed"]["n"] == int(reliable[:2].sum())
+        right = [_is_right(bundle, method, unit) for unit in (0, 1)]
+        claimed = [bool(each) for each in reliable[:2]]
+        assert row["claimed_and_right"]["n_hits"] == sum(map(min, claimed, right))
+        n_wrong = sum(c and not r for c, r in zip(claimed, right, strict=True))
+        assert row["claimed_and_wrong"]["n_hits"] == n_wrong
+        assert row["claimed_and_right"]["n"] == row["claimed_and_wrong"]["n"] == 2
+        by_kind = row["silent_by_kind"]
+        assert {kind: part["n"] for kind, part in by_kind.items()} == {"noise": 1, "none": 9}
+        assert by_kind["noise"]["n_hits"] == int(not reliable[2])
+
+
+def _is_right(bundle, method, unit) -> bool:
+    scores = bundle.scores("small", LAYER, method)
+    text = bundle.method_labels("small", LAYER, method)["text"][int(scores.label_uk[unit, 0])]
+    accepted = {0: {"red", "crimson"}, 1: {"red", "crimson", "square", "box"}}
+    return bool(scores.count_u[unit]) and text.casefold() in accepted[unit]
+
+
+def test_a_share_drawn_anew_is_that_of_neurons_drawn_one_by_one():
+    is_hit_u = np.arange(90) % 3 == 0
+    found = accuracy.drawn_share(is_hit_u)
+    rng = np.random.default_rng(3)
+    slow = [is_hit_u[rng.integers(90, size=90)].mean() for _ in range(4000)]
+    assert (found.n, found.mean) == (90, pytest.approx(1 / 3))
+    assert (found.low, found.high) == pytest.approx(np.percentile(slow, [2.5, 97.5]), abs=0.02)
+    assert np.isnan(accuracy.drawn_share(np.zeros(0, bool)).mean)
+    assert accuracy.drawn_share(np.ones(5, bool)).low == 1
 
 
 def test_a_concept_whose_wordings_nobody_offers_is_counted_as_wrong_and_told(built, tmp_path):
@@ -162,6 +190,28 @@ def test_neurons_of_one_concept_do_not_count_as_many():
 
 def test_mean_over_concepts_of_nothing_is_nan():
     assert np.isnan(accuracy.mean_over_concepts(np.zeros(0), []).mean)
+
+
+def test_evaluate_prints_the_figures_and_gives_them_as_json(bundle, capsys):
+    code, out, _ = run(capsys, "evaluate", bundle.path)
+    assert code == 0
+    assert "2 of 12 neurons have a known truth" in out
+    assert "refused: noise" in out
+    line = next(line for line in out.splitlines() if line.startswith("imported-one "))
+    assert "0.500 [0.000, 1.000]" in line
+    assert line.split()[-1] == "–"  # labels of another tool never say how reliable they are
+    assert "csp − semanticlens" in out
+    code, out, _ = run(capsys, "evaluate", bundle.path, "--json")
+    told = json.loads(out)
+    assert told["digest"] == bundle.digest
+    assert told["methods"]["csp"]["silent_by_kind"]["none"]["n"] == 9
+
+
+def test_evaluate_refuses_a_bundle_without_truth_in_one_sentence(built, capsys):
+    code, _, err = run(capsys, "evaluate", built / "a.csp")
+    assert code == 2
+    assert "\n" not in err
+    assert "has no ground truth" in err
 
 
 def test_the_command_prints_and_stores_the_table(bundle, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from csp_engine.demo.simulator import captions
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
 from csp_engine.demo.training import captioner, encoder
 from csp_engine.evaluation.label_accuracy import recall_summary
+from csp_engine.numbers import plain_json
 from csp_engine.views.accuracy import label_accuracy, search_recall
 
 PHOTOGRAPHS_PER_SET = 3
@@ -56,8 +56,8 @@ def quality(world: World) -> dict[str, Any]:
             captions.WORDINGS,
             n_sets=world.plan.n_held_out // PHOTOGRAPHS_PER_SET,
         ),
-        "labels": _plain(label_accuracy(bundle)),
-        "search": _plain(recall_summary(recall)),
+        "labels": plain_json(label_accuracy(bundle)),
+        "search": plain_json(recall_summary(recall)),
         "search_missed": recall.loc[~recall["is_found"], ["concept", "wording"]].to_dict("records"),
         "neurons": {
             f"{model}/{layer}": bundle.stage(kinds.TRUTH.name(model, layer)).facts
@@ -65,14 +65,3 @@ def quality(world: World) -> dict[str, Any]:
             for layer in bundle.layers(model)
         },
     }
-
-
-def _plain(value: Any) -> Any:
-    """JSON-ready: numbers of numpy become Python's, NaN becomes None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -14,6 +14,9 @@ from pages.ui.parts.cards import bar_table, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import store
 
+REFUSED = {"none": "without a true concept", "noise": "planted noise"}
+"""Kinds of neurons for which no label is right, as the page calls them."""
+
 
 def section(bundle: Bundle) -> None:
     """Which method is right, where that is known, and what each claims."""
@@ -26,6 +29,7 @@ def section(bundle: Bundle) -> None:
         )
     else:
         show(accuracy_table(figures))
+        show(worth_table(figures))
         if figures["differences"]:
             show(f"<ul class='csp-limits'>{''.join(differences(figures))}</ul>")
     show(claims_table(bundle))
@@ -60,6 +64,36 @@ def accuracy_table(figures: dict[str, Any]) -> str:
         f"concepts, its interval from {numbers.count(N_RESAMPLES)} draws of concepts (seed 0)."
     )
     columns = ["method", "right", "95 % interval", "n", f"in {TOP}", "by concept", "95 % interval"]
+    return bar_table(caption, columns, rows, is_markup=True)
+
+
+def worth_table(figures: dict[str, Any]) -> str:
+    """What "reliable" is worth: how often it goes with a right label, and how often it is denied.
+
+    Labels of other tools are left out, which never say how reliable they are.
+    """
+    rows = []
+    kinds = [kind for kind in figures["n_by_kind"] if kind in REFUSED]
+    for method, found in figures["methods"].items():
+        if "silent_by_kind" not in found:
+            continue
+        right, wrong = found["claimed_and_right"], found["claimed_and_wrong"]
+        refused = [found["silent_by_kind"].get(kind) for kind in kinds]
+        cells = [
+            *(numbers.share(each["share"]) for each in (right, wrong)),
+            *(numbers.share(each["share"]) if each else numbers.UNKNOWN for each in refused),
+        ]
+        rows.append((method_title(method), right["share"], cells))
+    counts = "; ".join(f"{numbers.count(figures['n_by_kind'][kind])} {REFUSED[kind]}"
+                       for kind in kinds)  # fmt: skip
+    caption = (
+        f"What {term('reliable label', 'reliable')} is worth, of all neurons with a known true "
+        "concept; and how often a label is called not reliable where it should be."
+    )
+    if counts:
+        caption += f" Of these there are {counts}."
+    columns = ["method", "reliable and right", "reliable and wrong",
+               *(f"not reliable: {REFUSED[kind]}" for kind in kinds)]  # fmt: skip
     return bar_table(caption, columns, rows, is_markup=True)
 
 

@@ -284,14 +284,16 @@ COLUMNS = StageKind(
     facts=("n_units", "n_columns"),
 )
 
+INDEX_FILE = "index.faiss"
+
 INDEX = StageKind(
     "index",
     "The search index over the concept vectors of one method, all layers.",
     of=("method",),
     needs=("scores",),
     files=(
-        StageFile("index.faiss", "bytes", "", "FAISS index over the concept vectors of one method, "
-                  "all layers; may be deleted, is rebuilt"),
+        StageFile(INDEX_FILE, "bytes", "", "FAISS index over the concept vectors of one method, "
+                  "all layers; a slim copy does without where it is exact", is_optional=True),
         StageFile("rows.parquet", "table", "", "`model`, `layer`, `unit` of every row of the "
                   "index"),
     ),

@@ -314,9 +314,13 @@ class Bundle(StageFiles):
         """How many exemplars of each unit carry each class: unit, class (row of classes), count."""
         return self.table(kinds.NEURONS.name(model, layer), "class_counts")
 
+    def has_index_file(self, method: str) -> bool:
+        """Whether the index of a method is stored; else it is made of the concept vectors."""
+        return kinds.INDEX_FILE in self.stage(kinds.INDEX.name(method)).files
+
     def index_path(self, method: str) -> Path:
         """The FAISS index over concept vectors of one method."""
-        return self.file(kinds.INDEX.name(method), "index.faiss")
+        return self.file(kinds.INDEX.name(method), kinds.INDEX_FILE)
 
     def index(self, method: str, most: int = 1 << 28) -> Any:
         """That index as FAISS reads it; memory-mapped where it is too large to hold in memory.
@@ -326,7 +330,7 @@ class Bundle(StageFiles):
         """
         import faiss
 
-        stage, name = kinds.INDEX.name(method), "index.faiss"
+        stage, name = kinds.INDEX.name(method), kinds.INDEX_FILE
         n_bytes = self.listed(stage, name).bytes
         if n_bytes <= IN_MEMORY:
             content = self.content(stage, name)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from csp_engine.bundle.kinds import KINDS, stage_kind
-from csp_engine.bundle.manifest import MANIFEST_NAME
+from csp_engine.bundle.kinds import INDEX, INDEX_FILE, KINDS, stage_kind
+from csp_engine.bundle.manifest import MANIFEST_NAME, StageRecord
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.writer import fsync_path, translated_os_errors
 from csp_engine.errors import BundleError, InputError
@@ -22,7 +22,9 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
     """Copy a bundle without the files of some kinds of stages.
 
     The manifest keeps the records of those stages, marked ``omitted``: keys still tell what was
-    made from what. The copy appears under its name only when it is whole; every file is hashed.
+    made from what. An exact search index is left out too: it holds the concept vectors once more,
+    and is made of them when it is opened. The copy appears under its name only when it is whole;
+    every file is hashed.
 
     Args:
         bundle: what to copy.
@@ -44,7 +46,9 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
     if target.exists() or target.is_symlink():
         raise InputError(f"{target} exists already; choose another place for the copy.")
     records = {
-        name: replace(record, omitted=record.omitted or stage_kind(name) in omit)
+        name: _without_exact_index(
+            name, replace(record, omitted=record.omitted or stage_kind(name) in omit)
+        )
         for name, record in stages.items()
     }
     temporary = target.with_name(f".tmp-{target.name}")
@@ -77,3 +81,9 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
             raise
         fsync_path(target.parent)
     return Bundle.open(target)
+
+
+def _without_exact_index(name: str, record: StageRecord) -> StageRecord:
+    if not INDEX.is_of(name) or record.omitted or record.facts.get("kind") != "flat":
+        return record
+    return replace(record, files={k: v for k, v in record.files.items() if k != INDEX_FILE})

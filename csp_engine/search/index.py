@@ -162,10 +162,14 @@ def rank_like(
 def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
     """The index of a method and its table of rows (model, layer, unit), memory-mapped.
 
+    Where a slim copy does without the file, the index is made of the concept vectors.
+
     Raises:
         BundleError: if the bundle has no such index, or its file is not an index.
     """
     rows = bundle.index_rows(method)
+    if not bundle.has_index_file(method):
+        return build_index(_vectors_of(bundle, method, rows), "flat").index, rows
     try:
         index = bundle.index(method)
         fault = _fault_of_index(bundle, method, index, rows)
@@ -177,6 +181,28 @@ def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
             "run 'csp build' with the same inputs to repair it."
         )
     return index, rows
+
+
+def _vectors_of(bundle: Bundle, method: str, rows: pd.DataFrame) -> Float32[np.ndarray, "u d"]:
+    """The concept vector of every row.
+
+    Raises:
+        BundleError: if a row names a neuron that is not there.
+    """
+    unit_u = rows["unit"].to_numpy()
+    width = bundle.label_vectors().shape[1]
+    vector_ud = np.zeros((len(rows), width), np.float32)
+    places: dict[Any, Any] = rows.groupby(["model", "layer"], sort=False).indices
+    for (model, layer), row_m in places.items():
+        held_ud = bundle.score_array(model, layer, method, "vector_ud")
+        if unit_u[row_m].min() < 0 or unit_u[row_m].max() >= len(held_ud):
+            raise BundleError(
+                f"Bundle {bundle.name} is damaged: rows.parquet of method {method} names neurons "
+                f"that {model}/{layer} does not have; run 'csp build' with the same inputs to "
+                "repair it."
+            )
+        vector_ud[row_m] = held_ud[unit_u[row_m]]
+    return vector_ud
 
 
 def _fault_of_index(bundle: Bundle, method: str, index: Any, rows: pd.DataFrame) -> str:

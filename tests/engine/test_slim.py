@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import csp_engine.search as search
@@ -34,8 +35,17 @@ def slim(whole, tmp_path) -> Bundle:
     return copy_slim(whole, tmp_path / "slim.csp")
 
 
+def without_exact_indices(path: Path) -> dict:
+    """What a slim copy must agree in with the whole bundle."""
+    return {
+        name: (key, {file: digest for file, digest in files.items() if file != "index.faiss"})
+        for name, (key, files) in toys.content(path).items()
+    }
+
+
 def test_a_slim_copy_is_the_bundle_without_activations(whole, slim):
-    assert toys.content(slim.path) == toys.content(whole.path)  # records stay, omitted or not
+    # Records stay, omitted or not.
+    assert toys.content(slim.path) == without_exact_indices(whole.path)
     assert slim.omitted == ("activations:small/first@mean", "activations:small/second@mean")
     assert whole.omitted == ()
     written = {p.relative_to(slim.path).as_posix() for p in slim.path.rglob("*") if p.is_file()}
@@ -44,6 +54,7 @@ def test_a_slim_copy_is_the_bundle_without_activations(whole, slim):
         for name, record in whole.manifest.stages.items()
         if not name.startswith("activations:")
         for file in record.files
+        if file != "index.faiss"
     }
     assert written == expected
     assert verify(slim) == []
@@ -55,6 +66,39 @@ def test_a_slim_copy_is_the_bundle_without_activations(whole, slim):
     marked = {name for name, record in manifest["stages"].items() if "omitted" in record}
     assert marked == set(slim.omitted)
     assert not list(slim.path.parent.glob(".tmp-*"))
+
+
+def test_a_search_in_a_slim_copy_finds_what_one_in_the_whole_bundle_does(whole, slim):
+    assert whole.has_index_file("csp")
+    assert not slim.has_index_file("csp")
+    query_d = np.random.default_rng(0).normal(size=whole.label_vectors().shape[1])
+    found = []
+    for bundle in (whole, slim):
+        index, rows = search.open_index(bundle, "csp")
+        ranking = search.rank(index, query_d.astype(np.float32), 9)
+        like = search.rank_like(index, int(ranking.row_m[0]), 5)
+        found.append((index.ntotal, rows, ranking, like))
+    (n, rows, *rankings), (n_slim, rows_slim, *again) = found
+    assert n == n_slim
+    pd.testing.assert_frame_equal(rows, rows_slim)
+    for one, other in zip(rankings, again, strict=True):
+        np.testing.assert_array_equal(one.row_m, other.row_m)
+        np.testing.assert_array_equal(one.score_m, other.score_m)
+
+
+def test_an_index_that_is_not_exact_stays_in_a_slim_copy(whole, tmp_path):
+    stages = dict(whole.manifest.stages)
+    record = stages["index:csp"]
+    stages["index:csp"] = replace(record, facts={**record.facts, "kind": "hnsw"})
+    other = Bundle(whole.path, replace(whole.manifest, stages=stages), whole.digest)
+    assert copy_slim(other, tmp_path / "slim.csp").has_index_file("csp")
+
+
+def test_rows_that_name_nobody_are_damage(slim, monkeypatch):
+    rows = slim.index_rows("csp").assign(unit=np.int32(99))
+    monkeypatch.setattr(Bundle, "index_rows", lambda *_: rows)
+    with pytest.raises(BundleError, match=r"rows\.parquet of method csp names neurons that small/"):
+        search.open_index(slim, "csp")
 
 
 def test_whoever_needs_an_omitted_file_gets_one_sentence(slim):
@@ -119,7 +163,7 @@ def test_what_needs_activations_is_refused_before_anything_changes(slim, change)
 def test_build_measures_omitted_stages_again(whole, slim):
     again = build(toys.request(whole.path.parent, slim.path, notice="Only <toys>."))
     assert again.omitted == ()
-    assert toys.content(again.path) == toys.content(whole.path)
+    assert toys.content(again.path) == without_exact_indices(whole.path)
     np.testing.assert_array_equal(
         again.activations("small", "first@mean"), whole.activations("small", "first@mean")
     )

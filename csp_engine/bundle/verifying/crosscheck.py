@@ -294,13 +294,8 @@ def _labels(stage: str, held: Any, fresh: Any, rows: np.ndarray) -> Found:
 
 
 def _index(bundle: Bundle, method: str) -> Found:
-    """Every vector of the search index."""
+    """Every neuron, and every vector of the search index where it is stored."""
     stage = kinds.INDEX.name(method)
-    try:
-        index = bundle.index(method)
-        id_m = faiss.vector_to_array(index.id_map)
-    except (RuntimeError, MemoryError, AttributeError) as error:
-        raise BundleError(f"index.faiss is not a FAISS index ({type(error).__name__})") from None
     rows = bundle.index_rows(method)
     places: dict[Any, Any] = rows.groupby(["model", "layer"], sort=False).indices
     named = {(model, layer) for model in bundle.model_names for layer in bundle.layers(model)}
@@ -310,6 +305,13 @@ def _index(bundle: Bundle, method: str) -> Found:
     ):
         yield stage, f"Stage {stage} does not list every neuron once."
         return
+    if not bundle.has_index_file(method):
+        return
+    try:
+        index = bundle.index(method)
+        id_m = faiss.vector_to_array(index.id_map)
+    except (RuntimeError, MemoryError, AttributeError) as error:
+        raise BundleError(f"index.faiss is not a FAISS index ({type(error).__name__})") from None
     unit_u = rows["unit"].to_numpy()
     for (model, layer), row_m in places.items():
         vector_ud = np.asarray(bundle.score_array(model, layer, method, "vector_ud"))

@@ -60,6 +60,13 @@ def build(
         Path, typer.Option(help="Work folder; an interrupted build continues from there.")
     ] = WORK_FOLDER,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+    parts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a finished demo of the same seed whose networks are taken as they are, "
+            "so that nothing is trained."
+        ),
+    ] = None,
 ) -> None:
     """Make every part of the demo from a seed: photographs, networks, bundle; then put it in place.
 
@@ -77,7 +84,7 @@ def build(
     write_lines([f"Making the demo in {work} (at most {MINUTES} minutes on two cores)."])
     sys.stdout.flush()
     with progress_bars() as progress:
-        world = build_world(work, replace(FULL, seed=seed), progress)
+        world = build_world(work, replace(FULL, seed=seed), progress, parts)
         ship(world, out, progress)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     write_lines([f"The demo is in {out} ({size / 1e6:.1f} MB)."])

@@ -15,10 +15,11 @@ from torch import nn
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping import opening as shipped
 from csp_engine.demo.shipping import verifying
+from csp_engine.demo.shipping.adopting import adopt_parts
 from csp_engine.demo.shipping.parts import World, sole_builder
 from csp_engine.demo.training import steps
 from csp_engine.demo.training.pictures import pictures
-from csp_engine.errors import InputError
+from csp_engine.errors import BundleError, InputError
 from csp_engine.hashing import sha256_json
 from csp_engine.types import silent
 from tests.engine.test_cli import run
@@ -68,6 +69,31 @@ def test_other_photographs_than_the_shipped_ones_are_noticed(quick_demo, tmp_pat
     resigned(demo, settings={**record["settings"], "render": 0})
     (problem,) = verifying.verify_shipped(demo).problems
     assert "version 0 of the renderer" in problem
+
+
+@pytest.mark.slow
+def test_a_demo_around_the_networks_of_another_trains_none(quick_demo, tmp_path, monkeypatch):
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("something was trained")
+
+    for name in ("encoder.train_encoder", "captioner.train_captioner", "planted.save",
+                 "classifiers.train_classifier"):  # fmt: skip
+        monkeypatch.setattr(f"csp_engine.demo.shipping.world.{name}", train)
+    world = small_demo.make(tmp_path / "work", parts_of=quick_demo / "shipped")
+    undisturbed = json.loads((quick_demo / "work" / "world.json").read_text())["parts"]
+    parts = {name: part["sha256"] for name, part in world.record["parts"].items()}
+    assert parts == {name: part["sha256"] for name, part in undisturbed.items()}
+    bundles = [folder / shipped.BUNDLE for folder in (tmp_path / "work", quick_demo / "work")]
+    assert toys.content(bundles[0]) == toys.content(bundles[1])
+
+
+def test_networks_of_another_demo_must_be_whole_and_of_the_same_settings(quick_demo, tmp_path):
+    demo = Path(shutil.copytree(quick_demo / "shipped", tmp_path / "demo"))
+    with pytest.raises(InputError, match=r"was made with .*seed 0.*--parts"):
+        adopt_parts(World(tmp_path / "one", replace(small_demo.QUICK, seed=1)), demo)
+    (demo / "biased.safetensors").write_bytes(b"altered")
+    with pytest.raises(BundleError, match=r"biased\.safetensors is missing or altered"):
+        adopt_parts(World(tmp_path / "two", small_demo.QUICK), demo)
 
 
 # ---------------------------------------------------------------- interruptions

@@ -21,7 +21,7 @@ LAYERS = ("layer2@max",)
 """One layer of each classifier, with 256 of the 1,536 channels that the demo browses."""
 
 
-def make(work: Path, progress: Progress = silent) -> World:
+def make(work: Path, progress: Progress = silent, parts_of: Path | None = None) -> World:
     """Make the demo in a work folder, on one thread.
 
     With two, two processes on two cores wait for each other at every sum.
@@ -29,4 +29,4 @@ def make(work: Path, progress: Progress = silent) -> World:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifiers, "LAYERS", LAYERS)
         patch.setattr(world, "N_THREADS", 1)
-        return world.build_world(work, QUICK, progress)
+        return world.build_world(work, QUICK, progress, parts_of)

@@ -30,9 +30,8 @@ from csp_engine.cells import csv_text
 from csp_engine.demo.shipping.opening import BUNDLE, FORMAT, SHIPPED
 from csp_engine.demo.shipping.opening import RECORD as DEMO
 from csp_engine.demo.shipping.parts import BUNDLE as MADE_BUNDLE
-from csp_engine.demo.shipping.parts import World
+from csp_engine.demo.shipping.parts import PARTS, World
 from csp_engine.demo.shipping.world import probe_cases
-from csp_engine.demo.training import classifiers
 from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_file, sha256_json
 from csp_engine.types import Progress, silent
@@ -40,14 +39,6 @@ from csp_engine.types import Progress, silent
 CASES = "cases.csv.gz"
 MAX_BYTES = 60_000_000
 """All demo assets together must not be larger."""
-
-PARTS = (
-    "encoder",
-    "captioner",
-    "planted",
-    *(f"{name}.safetensors" for name in classifiers.MODELS),
-)
-"""Files and folders of the work folder that are shipped as they are."""
 
 PIXEL_BLOCK = 100
 """Photographs under one hash in ``demo.json``."""

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from csp_engine.demo.simulator import render
+from csp_engine.demo.training import classifiers
 from csp_engine.demo.training.pictures import Pictures, pictures
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
@@ -30,6 +31,14 @@ RECORD = "world.json"
 BUNDLE = "dermoscopy.csp"
 CHECKPOINT = ".checkpoint"
 LOCK = ".lock"
+
+PARTS = (
+    "encoder",
+    "captioner",
+    "planted",
+    *(f"{name}.safetensors" for name in classifiers.MODELS),
+)
+"""Files and folders of the work folder that are shipped as they are."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from csp_engine.cells import csv_text
+from csp_engine.demo.shipping.adopting import adopt_parts
 from csp_engine.demo.shipping.bundling import (
     blocks,
     build_bundle,
@@ -43,15 +44,26 @@ def probe_cases(plan: Plan) -> pd.DataFrame:
     return draw_cases(PROBE, plan.n_probe, plan.seed)
 
 
-def build_world(folder: Path, plan: Plan = FULL, progress: Progress = silent) -> World:
+def build_world(
+    folder: Path, plan: Plan = FULL, progress: Progress = silent, parts_of: Path | None = None
+) -> World:
     """Make every part that is missing, and the bundle.
 
+    Args:
+        folder: the work folder.
+        plan: how much of everything.
+        progress: called with what is done.
+        parts_of: a finished demo with the same settings; its networks are taken, none is trained.
+
     Raises:
-        InputError: if the folder cannot be used, or another process is building in it.
+        InputError: if the folder cannot be used, another process is building in it, or the other
+            demo was made with other settings.
     """
     keep_freed_memory()
     with sole_builder(folder), one_order_of_sums():
         world = World(folder, plan, progress)
+        if parts_of is not None:
+            adopt_parts(world, parts_of)
         world.make(PROBE, partial(_write_probe, world))
         world.make("encoder", partial(_write_encoder, world))
         for number, name in enumerate(classifiers.MODELS):

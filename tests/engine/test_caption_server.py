@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 from email.utils import formatdate
@@ -97,6 +98,7 @@ def test_without_a_key_none_is_sent():
         ("openai/", "cannot be understood"),
         ("transformers/", "cannot be understood"),
         ("openai/m@http://user:hunter2@host/v1", "CSP_CAPTIONER_KEY instead"),
+        ("openai/m@https://host/v1?key=hunter2", "leave it out, and give a key in"),
         ("openai/m@http://", "no address of a server"),
         ("openai/m@http://a:99999999", "no address of a server"),
         ("openai/m@http://a b/v1", "no address has"),
@@ -326,6 +328,30 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run(server, kept, progress=stop)
         assert len(running.asked) == 8
+        found = run(server, kept)
+        assert len(running.asked) == 12
+    assert list(found.answers["status"]) == ["proposed"] * 12
+
+
+def test_what_is_under_way_when_somebody_stops_is_kept_too(tmp_path):
+    kept, lock, n = KeptAnswers(tmp_path), threading.Lock(), [0]
+    together = threading.Barrier(3)
+
+    def reply(_: Asked) -> Reply:
+        with lock:
+            n[0] += 1
+            place = n[0]
+        if place <= 3:
+            together.wait(60)  # three are paid for when it comes
+        if place == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # Ctrl-C
+        return Reply(GOOD, silence_s=0.2)
+
+    with loopback(reply) as running:
+        server = server_of(running, "concurrency=3,timeout=120")
+        with pytest.raises(KeyboardInterrupt):
+            run(server, kept)
+        assert len(list(tmp_path.rglob("*.json"))) == len(running.asked) < 12
         found = run(server, kept)
         assert len(running.asked) == 12
     assert list(found.answers["status"]) == ["proposed"] * 12

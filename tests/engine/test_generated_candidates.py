@@ -161,6 +161,8 @@ def test_a_bundle_never_says_whom_to_ask(tmp_path):
             pipeline.bundle_captioner(Bundle.open(path))
         with pytest.raises(MissingModelError, match="name it with --captioner"):
             label(path, set_=["threshold=quantile:0.3"])
+        assert not pipeline.needs_captions(Bundle.open(path), recipe_of(path, n_beams=9))
+        assert pipeline.needs_captions(Bundle.open(path), recipe_of(path, n_candidates=2))
         assert running.asked == []
 
 

@@ -88,6 +88,11 @@ def _checked_url(url: str) -> str:
             "The address of a captioner's server holds a user or password, and a bundle keeps "
             "the address; give the key in the environment variable CSP_CAPTIONER_KEY instead."
         )
+    if "?" in url:
+        raise InputError(
+            "The address of a captioner's server holds a '?', after which keys are given, and a "
+            "bundle keeps the address; leave it out, and give a key in CSP_CAPTIONER_KEY."
+        )
     if not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
         raise InputError(f"The address {url!r} holds characters that no address has; check it.")
     return url.rstrip("/")

@@ -94,7 +94,9 @@ class Server:
             "tokens": named.whole("tokens"),
         }
         self.fingerprint = sha256_json(self.description)
-        self.n_at_once = 8 * named.whole("concurrency")
+        n_at_once = named.whole("concurrency")
+        # Enough that nobody waits long for the slowest; their pictures are all in memory.
+        self.n_at_once = max(n_at_once, min(4 * n_at_once, 128))
         self._where = urlsplit(named.url).netloc
         self._key = _key_for(named.url)
         self._first_wait = first_wait

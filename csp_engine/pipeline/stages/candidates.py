@@ -53,6 +53,10 @@ _SHAPED_BY = (
 """Parameters of the recipe that candidates depend on."""
 
 
+_OF_THE_SEARCH = ("n_beams", "prior_weight")
+"""Those of them that mean nothing to a captioner that is shown pictures."""
+
+
 def described_encoder(run: Run) -> dict[str, Any]:
     """The encoder of this build, or of the bundle."""
     return run.described.get("encoder") or run.writer.manifest.inputs["encoder"]
@@ -272,7 +276,9 @@ def needs_captions(bundle: Bundle, recipe: Recipe) -> bool:
         return False
     held, wanted = Recipe.restated(bundle.manifest.recipe, {"methods": recipe.methods}), recipe
     layers = [(model, layer) for model in bundle.model_names for layer in bundle.layers(model)]
-    return any(getattr(held, name) != getattr(wanted, name) for name in _SHAPED_BY) or not all(
+    is_searched = not is_generator(bundle.manifest.inputs["captioner"]["spec"])
+    shaped_by = [name for name in _SHAPED_BY if is_searched or name not in _OF_THE_SEARCH]
+    return any(getattr(held, name) != getattr(wanted, name) for name in shaped_by) or not all(
         bundle.has(kinds.CANDIDATES.name(*layer)) for layer in layers
     )
 

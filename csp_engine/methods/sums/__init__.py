@@ -1,0 +1,1 @@
+"""What Linear Explanations adds: concepts as columns of numbers, and sparse sums of them."""

@@ -14,7 +14,6 @@ from csp_engine.cli import (
     auditing,
     building,
     demo,
-    evaluating,
     inspecting,
     preparing,
     reviewing,
@@ -43,7 +42,7 @@ app.command("verify")(inspecting.verify)
 app.command("label")(building.label)
 app.command("search")(searching.search)
 app.command("audit")(auditing.audit)
-app.command("evaluate")(evaluating.evaluate)
+app.command("evaluate")(auditing.evaluate)
 app.command("export")(sharing.export)
 app.command("import")(sharing.import_)
 app.command("reviews")(reviewing.reviews)

@@ -22,6 +22,7 @@ from csp_engine.views.lists import ordered, searched
 from csp_engine.views.memo import Memo
 from csp_engine.views.table.rows import neuron_ids
 from tests.worlds import toys
+from tests.worlds.loopback import Reply, colours, loopback
 from tests.worlds.small_captioner import small_captioner
 
 
@@ -332,6 +333,40 @@ def test_output_that_is_something_else(folder, tmp_path, capsys):
     code, _, line = run(capsys, *build_arguments(folder, out=tmp_path / "thesis"))
     assert_one_sentence(code, line, "thesis", "not a bundle")
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "precious"
+
+
+def test_a_server_proposes_labels_and_its_absence_is_one_sentence(
+    bundle, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("CSP_ANSWERS", str(tmp_path / "answers"))
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    copy = shutil.copytree(bundle, tmp_path / "a.csp")
+    with loopback(colours) as running:
+        spec = running.spec("timeout=60,price_in=5,concurrency=2")
+        code, _, line = run(capsys, "label", copy, "--captioner", running.spec("speed=9"))
+        assert code == 2
+        assert "'speed', which openai/ does not know" in line
+        code, out, _ = run(capsys, "label", copy, "--captioner", spec)
+        assert code == 0
+        assert "small/first@mean, candidates: 5 answers are the same" in out
+        assert "800 tokens asked and 56 answered, for 0.004 in all." in out
+        n = len(running.asked)
+        code, out, _ = run(capsys, "label", copy, "--captioner", spec, "--json")
+        assert (code, len(running.asked)) == (0, n)
+        assert "800 tokens asked" in json.loads(out)["notices"][-1]
+        running.reply = lambda _: Reply(status=401)
+        wanted = ("--set", "n_candidates=2")
+        code, _, line = run(capsys, "label", copy, "--captioner", spec, *wanted)
+        assert code == 2
+        assert "answers 401 to no key" in line
+        assert "CSP_CAPTIONER_KEY" in line
+        code, _, line = run(capsys, "label", copy, *wanted)
+        assert code == 2
+        assert "name it with --captioner" in line
+        running.reply = colours
+        code, _, _ = run(capsys, "label", copy, "--captioner", spec, *wanted)
+        assert code == 0
+    assert "noisy pixels" in set(Bundle.open(copy).labels()["text"])
 
 
 @pytest.mark.parametrize("command", ["info", "verify", "search", "label", "export", "serve"])

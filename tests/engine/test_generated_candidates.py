@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from markupsafe import escape
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
@@ -15,6 +16,7 @@ from csp_engine.captioners.generators.naming import read_spec
 from csp_engine.captioners.generators.server import Server
 from csp_engine.cli.building import label
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.exports.html import of_neurons, write_folder
 from csp_engine.exports.html.portrait import portrait_of
 from csp_engine.pipeline.recipe import Recipe, changed
 from csp_engine.types import NeuronRef
@@ -178,6 +180,13 @@ def test_what_a_model_writes_is_data(tmp_path):
     assert said.model.startswith("openai/tiny@http://127.0.0.1")
     assert not [text for text in bundle.labels()["text"] if "<" in text or "ignore" in text]
     assert portrait_of(bundle, Memo(), neuron, "csp").proposals == (said,)
+    selection = of_neurons(bundle, [neuron], title="One", about="one")
+    write_folder(bundle, selection, tmp_path / "pages")
+    pages = [page.read_text("utf-8") for page in (tmp_path / "pages").rglob("*.html")]
+    (page,) = (page for page in pages if "What the captioner said" in page)
+    assert str(escape(evil)) in page
+    assert "<script>alert" not in page
+    assert "<b>bold" not in page
     assert "8 answers are the same" in " ".join(proposal_notices(bundle))
 
 

@@ -258,6 +258,13 @@ def test_a_folder_of_something_else_is_no_output(folder, trusted):
     assert "is not a bundle" in replace(ORDER, out="full.csp").problems(folder)["out"]
 
 
+@pytest.mark.parametrize("spec", ["openai/m@http://127.0.0.1:9/v1", "transformers/org/model"])
+def test_a_visitor_cannot_say_where_images_are_sent(folder, spec):
+    (folder / spec).mkdir(parents=True, exist_ok=True)  # not even where a folder is called so
+    said = replace(ORDER, captioner=spec).problems(folder)["captioner"]
+    assert "it can be named only in a terminal" in said
+
+
 def test_the_command_shown_is_one_that_the_command_line_takes(folder):
     full = replace(
         ORDER,

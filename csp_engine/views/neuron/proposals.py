@@ -131,9 +131,10 @@ def proposal_notices(bundle: Bundle) -> list[str]:
                 f"{numbers.count(facts['n_same_answer'])} answers are the same, so they say little "
                 "about single neurons; try a larger model"
             )
-        cost = f", for {facts['cost']:.2f} in all" if facts["cost"] else ""
+        cost = facts["cost"]
+        paid = f", for {cost:,.2f} in all" if cost >= 1 else f", for {cost:.2g} in all"
         tokens = f"{numbers.count(facts['n_tokens_in'])} tokens asked and "
-        tokens += f"{numbers.count(facts['n_tokens_out'])} answered{cost}"
+        tokens += f"{numbers.count(facts['n_tokens_out'])} answered{paid if cost else ''}"
         if facts["n_tokens_in"]:
             said.append(tokens)
         if said:

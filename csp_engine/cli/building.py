@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,14 @@ import typer
 
 from csp_engine.cli.declared import SummaryAsJson, takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
-from csp_engine.errors import InputError
+from csp_engine.errors import CspError, InputError
 from csp_engine.jobs.options import OPTIONS
 from csp_engine.methods import METHODS
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
+    from csp_engine.captioners import Captioner
+    from csp_engine.pipeline.recipe import Recipe
 
 
 @takes(OPTIONS.values())
@@ -183,7 +186,7 @@ def label(
         )
     else:
         is_recaptioned = needs_captions(opened, recipe)
-        asked = bundle_captioner(opened) if is_recaptioned else None
+        asked = bundle_captioner(opened) if is_recaptioned else _speaker(opened, recipe)
     loaded = None
     if is_recaptioned or needs_texts(opened, recipe, words):
         from csp_engine.search import bundle_encoder
@@ -192,6 +195,19 @@ def label(
     with progress_bars() as progress:
         done = relabel(bundle, recipe, words, loaded, progress, asked)
     _report(done, as_json)
+
+
+def _speaker(opened: Bundle, recipe: Recipe) -> Captioner | None:
+    """The captioner of a bundle, where a method asks it and it is there."""
+    from csp_engine.pipeline import bundle_captioner
+
+    if "captioner" not in opened.manifest.inputs:
+        return None
+    if not any("speaker" in METHODS[name].needs for name in recipe.methods):
+        return None
+    with suppress(CspError):
+        return bundle_captioner(opened)
+    return None
 
 
 def _assignments(given: list[str] | None) -> dict[str, Any]:

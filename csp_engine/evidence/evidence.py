@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from csp_engine.errors import InputError
+from csp_engine.evidence.speaker import Speaker
 from csp_engine.types import ContrastSet, Exemplars
 
 NEEDS = {
@@ -26,10 +27,11 @@ NEEDS = {
     "texts": "texts of the labels",
     "null": "random image sets",
     "candidates": "candidates of a captioner",
+    "speaker": "a captioner that gives likelihoods",
 }
 """What can be needed, and its name in a sentence."""
 
-SHARED = frozenset({"columns", "layer", "masks", "texts"})
+SHARED = frozenset({"columns", "layer", "masks", "speaker", "texts"})
 """Needs that are the same for all units of a layer, random image sets included."""
 
 Units = Int[np.ndarray, " b"]
@@ -186,6 +188,11 @@ class Evidence:
     def texts(self) -> Sequence[str]:
         """The texts of the labels, in the order of their vectors."""
         return self._shared("texts")
+
+    @property
+    def speaker(self) -> Speaker:
+        """The captioner of the bundle, to be asked how likely phrases are."""
+        return self._shared("speaker")
 
     @property
     def null(self) -> Evidence:

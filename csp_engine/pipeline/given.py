@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from csp_engine.bundle import Bundle, kinds, read_contrast
+from csp_engine.captioners.speaking import Likely, Speaking
 from csp_engine.errors import BundleError, CspError, InputError
 from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Masks, Source, Units
+from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.pipeline.run import Run
 from csp_engine.probe.decoding import decode
@@ -25,6 +27,7 @@ def stages_for(needs: Sequence[str], model: str, layer: str) -> list[str]:
         "columns": "probe",
         "masks": "probe",
         "candidates": kinds.CANDIDATES.name(model, layer),
+        "speaker": kinds.CANDIDATES.name(model, layer),
     }
     return list(dict.fromkeys(homes[need] for need in needs if need in homes))
 
@@ -79,6 +82,10 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
         return InputError, f"{name}: {why}; build with a table that has a column of mask files."
     if need == "candidates" and kinds.CANDIDATES.name(model, layer) not in run.keys:
         return InputError, "nobody proposed any; name a captioner with --captioner."
+    if need == "speaker" and not isinstance(run.captioner, Likely):
+        spec = getattr(run.captioner, "spec", "")
+        why = f"{spec} gives none" if spec else "none is at hand"
+        return InputError, f"{why}; name the folder of one with --captioner."
     return None
 
 
@@ -89,6 +96,7 @@ def layer_evidence(run: Run, model: str, layer: str, asker: str, needs: Sequence
     activations = kinds.ACTIVATIONS.name(model, layer)
     sources["activations"] = lambda units: _rows(bundle.array(activations, "activation"), units)
     sources["layer"] = lambda _: bundle.array(activations, "activation")
+    sources["speaker"] = lambda _: speaker_of(run)
     sources["candidates"] = lambda units: _candidates(bundle, model, layer, units)
     if "null" in needs:
         sources["null"] = lambda _: null_evidence(run, asker, needs)
@@ -96,6 +104,12 @@ def layer_evidence(run: Run, model: str, layer: str, asker: str, needs: Sequence
         bundle.exemplars(model, layer), bundle.contrast(model, layer), bundle.image_vectors()
     )
     return evidence.asked_by(asker, needs, sources)
+
+
+def speaker_of(run: Run) -> Speaker:
+    """The captioner of this build."""
+    assert isinstance(run.captioner, Likely), "require_given came first"
+    return Speaking(run.captioner)
 
 
 def null_evidence(run: Run, asker: str, needs: Sequence[str]) -> Evidence:

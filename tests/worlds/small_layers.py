@@ -9,10 +9,25 @@ from csp_engine.audits.registered import AUDITS
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
 from csp_engine.evidence.evidence import Evidence, Given
 from csp_engine.evidence.exemplars import rank_exemplars
+from csp_engine.evidence.speaker import Phrase
 from csp_engine.types import ContrastSet, Exemplars
 
 WORDS = [f"word {number}" for number in range(1000)]
 """Texts of labels, of which none joins two others."""
+
+
+class Babbler:
+    """A captioner without a network: how likely a text is follows from the mean image."""
+
+    n_images = 4
+
+    def propose(self, sets, n_beams):
+        return [self.judge(images, WORDS[:n_beams]) for images in sets]
+
+    def judge(self, images, texts):
+        mean = images.mean(axis=0)
+        fit = [float(mean[len(text) * t % len(mean)]) for t, text in enumerate(texts)]
+        return [Phrase(text, fit[t] - 2, -2 - t / 7) for t, text in enumerate(texts)]
 
 
 def unit_rows(rng, n, d):
@@ -28,6 +43,7 @@ def mined(acts_un, image_nd, n_exemplars=10, rule=None):
         "activations": lambda units: acts_un[units],
         "layer": lambda _: acts_un,
         "texts": lambda _: WORDS,
+        "speaker": lambda _: Babbler(),
     }
     return Evidence(exemplars, contrast, image_nd, Given(sources=sources))
 

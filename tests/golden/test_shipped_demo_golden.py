@@ -1,6 +1,8 @@
-"""The shipped demo is a bundle of an earlier version: it opens, verifies and says the same.
+"""The shipped demo opens, verifies and says of its first three methods what it always said.
 
-``shipped_demo.json`` is what ``csp`` said of it before its modules moved into rooms (5548205).
+``shipped_demo.json`` holds labels, figures and searches as ``csp`` gave them before modules moved
+into rooms (5548205), when the demo had no CSP+ and no comparison with concept columns. What
+``csp info`` and ``csp verify`` say is of the demo that was made anew since, from the same networks.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from csp_engine.bundle import Bundle
 from csp_engine.cli import main
+from csp_engine.views.finding.index import searchable_methods
 
 HERE = Path(__file__).parent
 DEMO = HERE.parents[1] / "assets" / "demo" / "dermoscopy.csp"
@@ -55,7 +59,7 @@ def test_what_it_is_and_that_it_is_whole(csp, command):
     [("search", ("hair", "--not", "ruler")), ("like", ("--like", "biased/layer4@mean/3"))],
 )
 def test_searches_find_the_same(csp, name, arguments):
-    found = csp("search", str(DEMO), *arguments, "-n", "4")["found"]
+    found = csp("search", str(DEMO), *arguments, "--method", "csp", "-n", "4")["found"]
     assert len(found) == len(GOLDEN[name])
     for own, held in zip(found, GOLDEN[name], strict=True):
         assert own["score"] == pytest.approx(held["score"], abs=1e-4)
@@ -65,6 +69,34 @@ def test_searches_find_the_same(csp, name, arguments):
 def test_labels_and_their_figures_are_the_same(csp, tmp_path):
     csp("export", str(DEMO), str(tmp_path / "labels.csv"), "-n", "2")
     table = pd.read_csv(tmp_path / "labels.csv")
+    table = table[table["method"] != "csp_plus"].reset_index(drop=True)
     assert len(table) == GOLDEN["n_rows"]
     rows = pd.DataFrame(GOLDEN["rows"])
-    pd.testing.assert_frame_equal(table[list(rows)].iloc[::487].reset_index(drop=True), rows)
+    said = table[list(rows)].iloc[::487].reset_index(drop=True)
+    # Networks run anew, on as many threads, sum in another order: the last digits may differ.
+    pd.testing.assert_frame_equal(said, rows, rtol=1e-5, atol=1e-4)
+
+
+def test_the_default_method_is_csp_plus_and_the_images_were_compared_with_columns():
+    bundle = Bundle.open(DEMO)
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            assert bundle.methods(model, layer) == (
+                "csp_plus", "csp", "semanticlens", "clip_dissect"
+            )  # fmt: skip
+            assert bundle.columns(model, layer) is not None
+    assert searchable_methods(bundle)[0] == "csp_plus"
+    assert bundle.stage("separation").facts["is_separated"] is True
+
+
+def test_csp_plus_is_right_for_as_many_neurons_as_the_documents_say(csp):
+    found = csp("evaluate", str(DEMO))["methods"]
+    best = found["csp_plus"]["best_over_neurons"]
+    assert best["low"] >= 0.92
+    assert best["mean"] >= 0.94
+    assert found["csp_plus"]["best_by_concept"]["mean"] >= 0.85
+    assert found["csp_plus"]["claimed_and_right"]["share"] >= 0.88
+    assert found["csp_plus"]["claimed_and_wrong"]["share"] <= 0.032
+    assert found["csp_plus"]["silent_by_kind"]["none"]["share"] >= 0.65
+    hits = {name: row["best"]["n_hits"] for name, row in found.items() if name != "csp_plus"}
+    assert hits == {"csp": 287, "semanticlens": 413, "clip_dissect": 373}

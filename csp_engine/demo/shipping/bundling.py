@@ -29,6 +29,9 @@ from csp_engine.words.vocabularies import read_vocabulary
 NOTICE = "Simulated images; research use; not a medical device."
 HELD_OUT_LESSON = 7
 
+METHODS = ("csp_plus", "csp", "semanticlens", "clip_dissect")
+"""Label methods of the demo, the one that pages show first in front."""
+
 
 def held_out(world: World) -> Pictures:
     """Photographs that no network learnt from and no bundle shows."""
@@ -98,6 +101,7 @@ def build_bundle(world: World) -> None:
         captioner=load_demo_captioner(world.path("captioner")),
         vocabulary=read_vocabulary([str(world.path("vocabulary.txt"))]),
         recipe=Recipe(
+            methods=METHODS,
             n_exemplars=plan.n_exemplars,
             n_score=min(30, plan.n_exemplars),
             n_partners=plan.n_partners,

@@ -9,7 +9,12 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.captioners import load_captioner
-from csp_engine.demo.shipping.bundling import embed_pictures, held_out, load_demo_encoder
+from csp_engine.demo.shipping.bundling import (
+    METHODS,
+    embed_pictures,
+    held_out,
+    load_demo_encoder,
+)
 from csp_engine.demo.shipping.parts import BUNDLE, World
 from csp_engine.demo.simulator import captions
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
@@ -37,7 +42,7 @@ def quality(world: World) -> dict[str, Any]:
         }.items()
     }
     bundle = Bundle.open(world.path(BUNDLE))
-    recall = search_recall(bundle, "csp", loaded, progress=world.progress)
+    recall = search_recall(bundle, METHODS[0], loaded, progress=world.progress)
     return {
         "n_held_out": len(held.cases),
         "zero_shot": {

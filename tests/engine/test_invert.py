@@ -405,7 +405,9 @@ def test_a_bundle_holds_formulas_and_says_how_they_were_tested(tmp_path, has_col
         for unit in np.flatnonzero(scores.count_u).tolist():
             neuron = NeuronRef("small", layer, unit)
             passes = bool(scores.reliable_u[unit])
-            verdict = str(stored(bundle, neuron, "invert").verdict)
+            sentence = stored(bundle, neuron, "invert").verdict
+            assert sentence.word == ("reliable" if passes else "not reliable")
+            verdict = str(sentence)
             assert ("passes its test on the images that did not choose it" in verdict) == passes
             assert "random image sets" not in verdict
             reasons = " ".join(map(str, heading_of(bundle, neuron, "invert").reasons))

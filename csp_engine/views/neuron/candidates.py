@@ -104,8 +104,8 @@ class CandidateLabels:
             return Sentence(f"{since}. {self.not_judged}" if self.n_exemplars else self.not_judged)
         if test := own_test(self.method):
             passes = "passes" if self.is_reliable else "does not pass"
-            end = f", {passes} its test {test}, so it is {self.trust}."
-            return Sentence("The best label, ", self.rows[0].text, end)
+            so = f", {passes} its test {test}, so it is "
+            return Sentence("The best label, ", self.rows[0].text, so, self.trust, ".")
         beats = numbers.beats(self.best_percentile, self.n_draws)
         so = "so"
         if not self.is_reliable and beats_chance(self.best_percentile):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from csp_engine.cli.declared import AsJson, BundlePath
-from csp_engine.cli.shown import write_json, write_lines, write_table
+from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
 from csp_engine.numbers import plain_json
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.views.case.audit import Case
     from csp_engine.words.concepts import ConceptSet
+
+
+class Benchmark(StrEnum):
+    """What the labels are judged by."""
+
+    truth = "truth"
+    planted = "planted"
 
 
 RIGHT = {
@@ -155,16 +163,71 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def evaluate(bundle: BundlePath, as_json: AsJson = False) -> None:
-    """Show how often every label method of a bundle is right about neurons whose truth is known.
+def evaluate(
+    bundle: BundlePath,
+    benchmark: Annotated[
+        Benchmark,
+        typer.Option(
+            help="truth: neurons of the bundle whose truth is known. planted: units made up on its "
+            "images, of which it is known what they answer to; needs concept columns or classes."
+        ),
+    ] = Benchmark.truth,
+    units: Annotated[
+        int | None, typer.Option(min=1, help="Planted units of each kind; 60 by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the planted units.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how often every label method of a bundle is right where the truth is known.
 
     Example:
-        csp evaluate skin.csp
+        csp evaluate skin.csp --benchmark planted
     """
     from csp_engine.bundle import Bundle
-    from csp_engine.views.accuracy import label_accuracy
 
     opened = Bundle.open(bundle)
+    if benchmark is Benchmark.planted:
+        _planted(opened, units or 60, seed or 0, as_json)
+        return
+    if units is not None or seed is not None:
+        raise InputError("--units and --seed go with --benchmark planted; leave them out.")
+    _known(opened, as_json)
+
+
+def _planted(opened: Bundle, n_units: int, seed: int, as_json: bool) -> None:
+    from csp_engine.evaluation.planted_units import Plan
+    from csp_engine.views.benchmark.planted import planted_benchmark
+
+    with progress_bars() as progress:
+        figures = planted_benchmark(opened, Plan(n_units=n_units, seed=seed), progress=progress)
+    if as_json:
+        write_json(plain_json(figures))
+        return
+    write_lines([
+        f"Units planted on {figures['n_images']:,} images with {figures['n_concepts']} concepts, "
+        f"{figures['n_labels']:,} labels. Intervals are 95 %."
+    ])  # fmt: skip
+    kinds = ("right", "reliable_and_right", "reliable_and_wrong", "refused")
+    write_table(
+        ("units", "method", "n", *(kind.replace("_", " ") for kind in kinds)),
+        [
+            (row["row"], row["method"], row["n"], *(with_interval(row.get(k)) for k in kinds))
+            for row in figures["rows"]
+        ],
+    )
+    write_lines([""])
+    write_table(
+        ("with", "method", "right"),
+        [
+            (f"{row['setting']} {row['value']:g}", row["method"], with_interval(row["right"]))
+            for row in figures["tries"]
+        ],
+    )
+
+
+def _known(opened: Bundle, as_json: bool) -> None:
+    from csp_engine.views.accuracy import label_accuracy
+
     figures = label_accuracy(opened)
     if as_json:
         write_json(plain_json({"bundle": opened.name, "digest": opened.digest, **figures}))

@@ -17,6 +17,7 @@ from csp_engine.evidence.evidence import NEEDS
 from csp_engine.methods import METHODS, resolve_params
 from csp_engine.registry import extensions
 from studies import planted_geometry, truth_intervals
+from tools import planted_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -100,6 +101,11 @@ def test_the_coverage_table_is_the_measured_one():
     shown = re.search(r"<!-- truth-intervals:.*?-->\n.*?\n\|---.*?\n(.*?)<!-- end -->", PAGE, re.S)
     assert shown
     assert shown[1].strip() == truth_intervals.markdown(records)
+
+
+def test_the_tables_of_planted_units_are_the_measured_ones():
+    assert planted_tables.filled(PAGE) == PAGE, "run: python -m tools.planted_tables --write"
+    assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(planted_tables.TABLES)
 
 
 def test_the_planted_tables_are_the_measured_ones():

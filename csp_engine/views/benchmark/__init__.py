@@ -1,0 +1,1 @@
+"""Label methods on tasks made for them."""

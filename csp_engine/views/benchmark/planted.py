@@ -1,0 +1,265 @@
+"""Every label method of a bundle on units planted into its own probe set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float32
+
+from csp_engine.bundle import Bundle, kinds
+from csp_engine.bundle.kept_scores import KeptScores
+from csp_engine.errors import InputError
+from csp_engine.evaluation.label_accuracy import right_labels, wording_key
+from csp_engine.evaluation.planted_units import Plan, Unit, plant
+from csp_engine.evaluation.separating import named_columns
+from csp_engine.evidence.contrast import ContrastRule, mine_contrast
+from csp_engine.evidence.evidence import Evidence, Given
+from csp_engine.evidence.exemplars import rank_exemplars
+from csp_engine.methods import METHODS, label_units, noise_evidence
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.stats.intervals import share_of
+from csp_engine.types import Progress, silent
+from csp_engine.views.accuracy import wordings_of
+from csp_engine.views.places import places, scoring_methods
+
+AT_HAND = frozenset({"exemplars", "contrast", "activations", "texts", "null"})
+"""What planted units have; a method that needs anything else is left out."""
+
+ORACLE = "concept columns"
+"""Beside the methods: the column that goes best with the activation, by correlation."""
+
+GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+DEPTHS = (10, 30, 100, 300)
+PARTNERS = (1, 2, 5)
+SIZES = (0.125, 0.25, 0.5)
+"""What is tried one by one: shares of the common part, images looked at, contrast images of each,
+and shares of the probe set."""
+
+TRIED_ROWS = ("single", "co-occurrence 0.9", "conjunction", "either")
+"""Rows of units that are labelled again with other settings."""
+
+N_NULL_TRIED = 100
+"""Random image sets where settings are tried; the rest has as many as the bundle."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class World:
+    """A probe set with concepts, labels, and how a bundle was labelled."""
+
+    image_nd: Float32[np.ndarray, "n d"]
+    is_shown_nc: Bool[np.ndarray, "n c"]
+    accepted_c: Sequence[set[str]]
+    label_td: Float32[np.ndarray, "t d"]
+    texts: Sequence[str]
+    params: Mapping[str, Mapping[str, Any]]
+    recipe: Recipe
+
+
+def world_of(bundle: Bundle) -> World:
+    """What a bundle gives to plant units in.
+
+    Concepts are its columns and classes whose name, or a wording that ground truth gives, is among
+    the labels.
+
+    Raises:
+        InputError: if there is no such concept, or no method that could be run again.
+    """
+    texts = bundle.labels()["text"].tolist()
+    known = {wording_key(text) for text in texts}
+    has_truth = any(bundle.truth(*place) is not None for place in places(bundle))
+    wordings = wordings_of(bundle) if has_truth else {}
+    named = named_columns(
+        bundle.table(kinds.PROBE.name(), "probe"), bundle.manifest.inputs["probe"]["concepts"]
+    )
+    accepted = [
+        {wording_key(text) for text in (name, *wordings.get(name, ()))} & known
+        for name in named.texts
+    ]
+    is_told_c = np.array([bool(keys) for keys in accepted], bool)
+    is_told_c &= ~np.isnan(named.value_nc).any(axis=0)
+    if not is_told_c.any():
+        raise InputError(
+            f"Bundle {bundle.name} has no concept column or class whose name is among its labels, "
+            "so nothing can be planted; give such columns in the table of the probe set "
+            "(docs/tables.md)."
+        )
+    params = {}
+    for method in scoring_methods(bundle):
+        place = next(each for each in places(bundle) if method in bundle.methods(*each))
+        kept = KeptScores(bundle, *place, method)
+        if kept.method is not None and set(kept.method.needs) <= AT_HAND and not kept.method.writes:
+            params[method] = kept.method_params
+    if not params:
+        raise InputError(
+            f"Bundle {bundle.name} has no label method that can be run on planted units; add one "
+            "with 'csp label --set methods=csp'."
+        )
+    return World(
+        np.asarray(bundle.image_vectors()),
+        named.value_nc[:, is_told_c] >= 0.5,
+        [keys for keys, is_told in zip(accepted, is_told_c, strict=True) if is_told],
+        np.asarray(bundle.label_vectors()),
+        texts,
+        params,
+        Recipe.from_json(bundle.manifest.recipe),
+    )
+
+
+def planted_benchmark(
+    bundle: Bundle, plan: Plan | None = None, *, tries: bool = True, progress: Progress = silent
+) -> dict[str, Any]:
+    """Plant units into a bundle's probe set and label them by all of its methods. JSON-ready.
+
+    ``rows`` holds for each row of the table and method: ``n`` units, ``right``,
+    ``reliable_and_right``, ``reliable_and_wrong`` and, where nothing is right, ``refused``; shares
+    with Wilson's interval. ``tries`` holds the share of right labels of some rows together for
+    other settings of gamma, depth, partners and probe size.
+
+    Raises:
+        InputError: if nothing can be planted.
+    """
+    plan = plan or Plan()
+    world = world_of(bundle)
+    units = plant(world.is_shown_nc, world.image_nd, plan)
+    told = judged(world, units, world.recipe.n_null, progress)
+    told[ORACLE] = _by_columns(world, units)
+    rows = [
+        {"row": row, "method": method, **_figures(own, str(row).startswith("noise"))}
+        for method, table in told.items()
+        for row, own in table.groupby("row", sort=False)
+    ]
+    return {
+        "bundle": bundle.name,
+        "digest": bundle.digest,
+        "plan": asdict(plan),
+        "n_images": len(world.image_nd),
+        "n_concepts": world.is_shown_nc.shape[1],
+        "n_labels": len(world.texts),
+        "methods": list(world.params),
+        "rows": rows,
+        "tries": list(_tries(world, units, plan, progress)) if tries else [],
+    }
+
+
+def judged(
+    world: World, units: Sequence[Unit], n_null: int, progress: Progress = silent
+) -> dict[str, pd.DataFrame]:
+    """For each method a row per unit: ``row``, ``is_right``, ``is_reliable``."""
+    acts_un = np.stack([unit.activation_n for unit in units])
+    recipe = world.recipe
+    rule = ContrastRule(recipe.threshold, recipe.n_partners, recipe.reuse)
+    exemplars = rank_exemplars(acts_un, min(recipe.n_exemplars, acts_un.shape[1] // 4))
+    sources = {"activations": lambda unit_u: acts_un[unit_u], "texts": lambda _: world.texts}
+    evidence = Evidence(
+        exemplars,
+        mine_contrast(acts_un, exemplars, world.image_nd, rule),
+        world.image_nd,
+        Given(sources=sources),
+    )
+    null = noise_evidence(
+        world.image_nd,
+        n_draws=n_null,
+        n_exemplars=exemplars.image_uk.shape[1],
+        rule=rule,
+        seed=recipe.seed,
+    )
+    accepted = [set().union(*(world.accepted_c[c] for c in unit.concepts)) for unit in units]
+    told = {}
+    for method, params in world.params.items():
+        scores, _ = label_units(
+            METHODS[method], evidence, null, world.label_td, params, n_labels=1, progress=progress
+        )
+        is_right_u, _ = right_labels(scores.label_uk, scores.count_u, world.texts, accepted)
+        told[method] = pd.DataFrame(
+            {
+                "row": [unit.row for unit in units],
+                "is_right": is_right_u,
+                "is_reliable": np.asarray(scores.reliable_u, bool),
+            }
+        )
+    return told
+
+
+def _by_columns(world: World, units: Sequence[Unit]) -> pd.DataFrame:
+    """What the concept columns themselves say: how well posed the task is."""
+    shown_nc = world.is_shown_nc - world.is_shown_nc.mean(axis=0)
+    shown_nc /= np.linalg.norm(shown_nc, axis=0)
+    acts_un = np.stack([unit.activation_n for unit in units])
+    best_u = ((acts_un - acts_un.mean(axis=1, keepdims=True)) @ shown_nc).argmax(axis=1)
+    is_right = [
+        any(world.accepted_c[best] & world.accepted_c[c] for c in unit.concepts)
+        for best, unit in zip(best_u, units, strict=True)
+    ]
+    rows = [unit.row for unit in units]
+    return pd.DataFrame({"row": rows, "is_right": is_right, "is_reliable": None})
+
+
+def _figures(own: pd.DataFrame, is_noise: bool) -> dict[str, Any]:
+    def share(is_hit_u: np.ndarray) -> dict[str, Any]:
+        return asdict(share_of(int(is_hit_u.sum()), len(is_hit_u)))
+
+    found: dict[str, Any] = {"n": len(own)}
+    right_u = own["is_right"].to_numpy(bool)
+    if not is_noise:
+        found["right"] = share(right_u)
+    if own["is_reliable"].notna().all():
+        reliable_u = own["is_reliable"].to_numpy(bool)
+        if is_noise:
+            found["refused"] = share(~reliable_u)
+        else:
+            found["reliable_and_right"] = share(reliable_u & right_u)
+            found["reliable_and_wrong"] = share(reliable_u & ~right_u)
+    return found
+
+
+def _tries(
+    world: World, units: Sequence[Unit], plan: Plan, progress: Progress
+) -> Iterable[dict[str, Any]]:
+    chosen = [unit for unit in units if unit.row in TRIED_ROWS]
+
+    def tried(name: str, value: float | int, changed: World, own: Sequence[Unit]) -> Iterable[Any]:
+        n_null = min(N_NULL_TRIED, world.recipe.n_null)
+        for method, table in judged(changed, own, n_null, progress).items():
+            right = share_of(int(table["is_right"].sum()), len(table))
+            yield {"setting": name, "value": value, "method": method, "right": asdict(right)}
+
+    for gamma in GAMMAS:
+        yield from tried(
+            "gamma", gamma, _with(world, {"gamma": gamma, "gammas": f"{gamma:g}"}), chosen
+        )
+    n_images = len(world.image_nd)
+    for depth in (depth for depth in DEPTHS if depth <= n_images // 4):
+        deep = _with(
+            world, {"n_score": depth, "n_images": depth, "depths": f"{100 * depth / n_images:g}"}
+        )
+        recipe = replace(deep.recipe, n_exemplars=depth, n_score=depth)
+        yield from tried("depth", depth, replace(deep, recipe=recipe), chosen)
+    for n_partners in PARTNERS:
+        recipe = replace(world.recipe, n_partners=n_partners)
+        changed = replace(_with(world, {}, ("contrast",)), recipe=recipe)
+        yield from tried("partners", n_partners, changed, chosen)
+    rng = np.random.default_rng(plan.seed)
+    for share in SIZES:
+        image_n = np.sort(rng.permutation(n_images)[: round(share * n_images)])
+        fewer = replace(
+            world, image_nd=world.image_nd[image_n], is_shown_nc=world.is_shown_nc[image_n]
+        )
+        own = [replace(unit, activation_n=unit.activation_n[image_n]) for unit in chosen]
+        yield from tried("images", len(image_n), fewer, own)
+
+
+def _with(world: World, changes: Mapping[str, Any], needs: Sequence[str] = ()) -> World:
+    """The world with only the methods that have one of some parameters, or need something."""
+    params = {
+        name: {
+            **held,
+            **{key: value for key, value in changes.items() if key in METHODS[name].params},
+        }
+        for name, held in world.params.items()
+        if set(changes) & set(METHODS[name].params) or set(needs) & set(METHODS[name].needs)
+    }
+    return replace(world, params=params)

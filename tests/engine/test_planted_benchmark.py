@@ -1,0 +1,131 @@
+"""Units planted into a probe set: that they are what they say, and how good each method must be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from csp_engine.bundle import Bundle
+from csp_engine.errors import InputError
+from csp_engine.evaluation.planted_units import FAINT, Plan, plant
+from csp_engine.views.benchmark.planted import ORACLE, planted_benchmark
+from tests.engine.test_cli import run
+
+DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo" / "dermoscopy.csp"
+SMALL = Plan(n_units=12, co_occurrences=(0.0, 0.9))
+
+
+def columns(n=600, c=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.random((n, c)) < 0.4, rng.standard_normal((n, 8)).astype(np.float32)
+
+
+def test_units_fire_where_their_concepts_show_and_nowhere_else():
+    is_shown_nc, image_nd = columns()
+    plan = Plan(n_units=10, n_strong=40)
+    for unit in plant(is_shown_nc, image_nd, plan):
+        if unit.row == "single":
+            shows_n = is_shown_nc[:, unit.concepts[0]]
+        elif unit.row == "conjunction":
+            shows_n = is_shown_nc[:, list(unit.concepts)].all(axis=1)
+        elif unit.row == "either":
+            shows_n = is_shown_nc[:, list(unit.concepts)].any(axis=1)
+        else:
+            continue
+        assert unit.activation_n[shows_n].mean() == pytest.approx(1, abs=0.1)
+        assert unit.activation_n[~shows_n].mean() == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.95])
+def test_as_many_of_the_strong_images_show_the_companion_as_the_row_says(share):
+    is_shown_nc, image_nd = columns()
+    plan = Plan(n_units=6, n_strong=40, co_occurrences=(share,))
+    rows = [u for u in plant(is_shown_nc, image_nd, plan) if u.row.startswith("co-occurrence")]
+    assert len(rows) == 6
+    for unit in rows:
+        concept = unit.concepts[0]
+        strong_n = unit.activation_n > (1 + FAINT) / 2
+        assert is_shown_nc[strong_n, concept].mean() > 0.9
+        beside_c = is_shown_nc[strong_n & is_shown_nc[:, concept]].mean(axis=0)
+        beside_c[concept] = share
+        # Of five independent concepts, the companion is the one whose share is the row's.
+        assert np.abs(beside_c - share).min() <= 0.12
+        quiet_n = ~is_shown_nc[:, concept]
+        assert abs(unit.activation_n[quiet_n].mean()) < 0.05
+
+
+def test_the_same_seed_plants_the_same_and_another_does_not():
+    is_shown_nc, image_nd = columns()
+    plan = Plan(n_units=4, n_strong=40)
+    one, two = (plant(is_shown_nc, image_nd, plan) for _ in range(2))
+    other = plant(is_shown_nc, image_nd, Plan(n_units=4, n_strong=40, seed=1))
+    for a, b in zip(one, two, strict=True):
+        assert (a.row, a.concepts) == (b.row, b.concepts)
+        np.testing.assert_array_equal(a.activation_n, b.activation_n)
+    assert any((a.activation_n != b.activation_n).any() for a, b in zip(one, other, strict=True))
+
+
+def test_concepts_that_hide_in_each_other_are_no_pair():
+    """One concept lies within the other; of two such nothing can be joined."""
+    outer_n = np.arange(600) < 300
+    inner_n = np.arange(600) < 150
+    with pytest.raises(InputError, match=r"Of 2 concepts 2 are shown by at least 60 images"):
+        plant(np.stack([outer_n, inner_n], axis=1), np.ones((600, 4), np.float32), Plan())
+
+
+@pytest.fixture(scope="module")
+def figures():
+    return planted_benchmark(Bundle.open(DEMO), SMALL, tries=False)
+
+
+def share(figures, method, row, key):
+    (found,) = [r for r in figures["rows"] if (r["method"], r["row"]) == (method, row)]
+    return found[key]["share"]
+
+
+FLOORS = {
+    "csp_plus": {"single": 0.8, "co-occurrence 0.9": 0.8, "conjunction": 0.75, "either": 0.75},
+    "csp": {"single": 0.5, "co-occurrence 0.9": 0.25, "conjunction": 0.4, "either": 0.4},
+    "semanticlens": {"single": 0.6, "co-occurrence 0.9": 0.0, "conjunction": 0.4, "either": 0.3},
+    "clip_dissect": {"single": 0.5, "co-occurrence 0.9": 0.0, "conjunction": 0.35, "either": 0.3},
+}
+"""What no change may fall below: right, about two standard errors under what was measured."""
+
+
+def test_no_method_is_worse_than_its_floor(figures):
+    assert set(figures["methods"]) == set(FLOORS)
+    for method, floors in FLOORS.items():
+        for row, floor in floors.items():
+            assert share(figures, method, row, "right") >= floor, (method, row)
+    for row in ("noise: independent", "noise: permuted"):
+        for method in FLOORS:
+            assert share(figures, method, row, "refused") >= 0.7, (method, row)
+
+
+def test_the_default_method_refuses_what_means_nothing_and_is_ahead(figures):
+    for row, floor in (("independent", 1), ("permuted", 1), ("off the vocabulary", 0.7)):
+        assert share(figures, "csp_plus", f"noise: {row}", "refused") >= floor
+    for other in ("csp", "semanticlens", "clip_dissect"):
+        for row in ("single", "co-occurrence 0.9"):
+            mine, theirs = (share(figures, m, row, "right") for m in ("csp_plus", other))
+            assert mine > theirs
+
+
+def test_the_task_is_well_posed(figures):
+    """Whoever knows the columns is right: what is planted is what goes best with the unit."""
+    for row in ("single", "co-occurrence 0", "co-occurrence 0.9", "conjunction", "either"):
+        assert share(figures, ORACLE, row, "right") >= 0.95
+
+
+def test_the_command_gives_json_of_all_that_was_tried(capsys, monkeypatch):
+    monkeypatch.setattr("csp_engine.views.benchmark.planted.N_NULL_TRIED", 20)
+    code, _, err = run(capsys, "evaluate", DEMO, "--units", 1)
+    assert (code, "--benchmark planted" in err) == (2, True)
+    code, out, err = run(capsys, "evaluate", DEMO, "--benchmark", "planted", "--units", 1, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert {row["setting"] for row in told["tries"]} == {"gamma", "depth", "partners", "images"}
+    assert told["plan"]["seed"] == 0

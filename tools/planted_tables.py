@@ -1,0 +1,93 @@
+"""The tables of planted units in docs/methods.md: ``python -m tools.planted_tables [--write]``.
+
+Figures: ``csp evaluate assets/demo/dermoscopy.csp --benchmark planted --json`` into
+``studies/results/planted_units.json``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from csp_engine.methods import method_title
+from tools import tables
+from tools.tables import ROOT, Record, Writers, rows_of
+
+PAGE = ROOT / "docs" / "methods.md"
+RESULT = ROOT / "studies" / "results" / "planted_units.json"
+
+
+def _by_row(record: Record, key: str) -> tuple[list[str], dict[str, dict[str, Record]]]:
+    """Names of methods, and for each row of the table the figure of each method that has one."""
+    methods: dict[str, None] = {}
+    found: dict[str, dict[str, Record]] = {}
+    for row in record["rows"]:
+        if key in row:
+            methods[row["method"]] = None
+            found.setdefault(row["row"], {})[row["method"]] = row[key]
+    return list(methods), found
+
+
+def _head(first: str, methods: list[str]) -> str:
+    return " | ".join([first, *map(method_title, methods)])
+
+
+def right(record: Record) -> str:
+    """How often the best label is right."""
+    methods, found = _by_row(record, "right")
+    rows = [
+        [name, str(next(iter(own.values()))["n"]),
+         *(f"{own[m]['share']:.0%} ({own[m]['low']:.0%}–{own[m]['high']:.0%})" for m in methods)]
+        for name, own in found.items()
+    ]  # fmt: skip
+    return rows_of(_head("right | units", methods), rows)
+
+
+def reliable(record: Record) -> str:
+    """How often a label is reliable and right, and reliable and wrong."""
+    methods, good = _by_row(record, "reliable_and_right")
+    _, bad = _by_row(record, "reliable_and_wrong")
+    rows = [
+        [name, *(f"{own[m]['share']:.0%} / {bad[name][m]['share']:.0%}" for m in methods)]
+        for name, own in good.items()
+    ]
+    return rows_of(_head("reliable and right / wrong", methods), rows)
+
+
+def refused(record: Record) -> str:
+    """How often units that mean nothing get no reliable label."""
+    methods, found = _by_row(record, "refused")
+    rows = [
+        [name.removeprefix("noise: "), str(next(iter(own.values()))["n"]),
+         *(f"{own[m]['share']:.0%}" for m in methods)]
+        for name, own in found.items()
+    ]  # fmt: skip
+    return rows_of(_head("refused | units", methods), rows)
+
+
+def tries(record: Record) -> str:
+    """How often the best label is right at other settings; a dash where a method has none such."""
+    methods = list(record["methods"])
+    found: dict[tuple[str, float], dict[str, Record]] = {}
+    for one in record["tries"]:
+        found.setdefault((one["setting"], one["value"]), {})[one["method"]] = one["right"]
+    rows = [
+        [f"{name} {value:g}", *(f"{own[m]['share']:.0%}" if m in own else "–" for m in methods)]
+        for (name, value), own in found.items()
+    ]
+    return rows_of(_head("right at", methods), rows)
+
+
+TABLES: Writers = {
+    "planted-right": (RESULT, right),
+    "planted-reliable": (RESULT, reliable),
+    "planted-refused": (RESULT, refused),
+    "planted-tries": (RESULT, tries),
+}
+
+
+table = partial(tables.written, TABLES)
+filled = partial(tables.filled, table=table)
+
+
+if __name__ == "__main__":
+    tables.main(PAGE, TABLES, table)

@@ -226,6 +226,11 @@ class Bundle(StageFiles):
             self.array(stage, "exemplar_count"),
         )
 
+    def random_sets(self) -> Exemplars:
+        """The exemplars of units whose activations are noise."""
+        names = ("exemplar_image", "exemplar_activation", "exemplar_count")
+        return Exemplars(*(self.array(kinds.NULL.name(), name) for name in names))
+
     def samples(self, model: str, layer: str) -> Samples:
         """Stratified and random images of every unit."""
         stage = kinds.NEURONS.name(model, layer)

@@ -191,6 +191,7 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
     """
     from csp_engine.bundle import Bundle
     from csp_engine.bundle import verify as check
+    from csp_engine.bundle.verifying.whole import unchecked
 
     opened = Bundle.open(bundle)
     with progress_bars() as progress:
@@ -199,13 +200,14 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
     n_files = sum(len(record.files) for record in here)
     if as_json:
         answer = {"bundle": str(bundle), "files": n_files, "problems": problems}
-        write_json({**answer, "omitted": list(opened.omitted)})
+        write_json({**answer, "omitted": list(opened.omitted), "unchecked": unchecked(opened)})
     elif problems:
         write_lines([*problems, "Run 'csp build' with the same inputs to repair the bundle."])
     else:
         write_lines([f"{bundle}: {n_files} files in {len(here)} stages, whole."])
         if opened.omitted:
             write_lines([f"Note: it leaves out {_omitted_note(opened)}."])
+        write_lines([f"Not computed again: {each}" for each in unchecked(opened)])
     if problems:
         raise typer.Exit(1)
 

@@ -16,7 +16,6 @@ from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.pipeline.run import Run
 from csp_engine.probe.decoding import decode
-from csp_engine.types import Exemplars
 
 
 def stages_for(needs: Sequence[str], model: str, layer: str) -> list[str]:
@@ -115,11 +114,7 @@ def speaker_of(run: Run) -> Speaker:
 def null_evidence(run: Run, asker: str, needs: Sequence[str]) -> Evidence:
     """Random image sets with what an asker needs; their activations are the noise itself."""
     bundle = run.bundle
-    drawn = Exemplars(
-        bundle.array("null", "exemplar_image"),
-        bundle.array("null", "exemplar_activation"),
-        bundle.array("null", "exemplar_count"),
-    )
+    drawn = bundle.random_sets()
     image_nd = bundle.image_vectors()
     seed = int(bundle.stage("null").params["seed"])
     sources = _sources(run, bundle)

@@ -4,13 +4,13 @@ Hashes say that files are those of the manifest; whoever can write both can make
 samples of units are followed from activations to statistics and exemplars, from images to contrast
 similarities, and from both to vectors, labels, scores and percentiles, by the engine's own methods;
 and the search index is compared with the vectors that it is of. What nothing else in the bundle
-determines (texts of labels, activations themselves) cannot be checked this way, and labels of
-methods that look at more than exemplars and contrast images are not computed again.
+determines (texts of labels, activations themselves) cannot be checked this way; ``unchecked`` names
+the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import faiss
@@ -19,25 +19,16 @@ import numpy as np
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
+from csp_engine.bundle.verifying.counted import counts
+from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
+from csp_engine.bundle.verifying.scored import scores
+from csp_engine.bundle.verifying.separated import separation
 from csp_engine.errors import BundleError, CspError, LeftOutError
 from csp_engine.evaluation.column_fit import column_fit
 from csp_engine.evidence.contrast import thresholds
-from csp_engine.evidence.evidence import Evidence
-from csp_engine.evidence.exemplars import unit_statistics
-from csp_engine.methods import METHODS, label_layer
-from csp_engine.types import Exemplars
-
-N_UNITS = 24
-"""Units of each layer that are followed, spread over it."""
-
-LOSS = 2e-3
-"""How far numbers may lie apart that were summed in another order, on another machine."""
-
-PERCENTILE_LOSS = 0.02
-"""The same of percentiles, which a score that ties with random image sets may cross."""
-
-Found = Iterator[tuple[str, str]]
-"""Stages and what is wrong with each, as a sentence."""
+from csp_engine.evidence.exemplars import rank_exemplars, unit_statistics
+from csp_engine.methods.scoring.random_sets import noise_activations
+from csp_engine.types import ContrastSet, Exemplars
 
 
 def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
@@ -45,19 +36,23 @@ def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
 
     Args:
         bundle: an open bundle.
-        whole: look at every value of large arrays, not at a sample.
+        whole: look at every value of large arrays, not at a sample, and at methods that look at
+            activations, which takes seconds for every layer.
     """
     for name, record in bundle.manifest.stages.items():
         if not record.omitted and kinds.stage_kind(name) in kinds.KINDS:
             yield from _guarded(name, _meaning, bundle, name, whole)
     for model in bundle.model_names:
         for layer in bundle.layers(model):
-            for check in (_statistics, _exemplars, _contrast):
+            for check in (_statistics, _exemplars, counts, _contrast):
                 yield from _guarded(kinds.NEURONS.name(model, layer), check, bundle, model, layer)
             yield from _guarded(kinds.COLUMNS.name(model, layer), _columns, bundle, model, layer)
             for method in bundle.methods(model, layer):
                 stage = kinds.SCORES.name(model, layer, method)
-                yield from _guarded(stage, _scores, bundle, model, layer, method)
+                yield from _guarded(stage, scores, bundle, model, layer, method, whole)
+    for stage, once in ((kinds.NULL.name(), _null), (kinds.SEPARATION.name(), separation)):
+        if bundle.has(stage):
+            yield from _guarded(stage, once, bundle)
     for (method,) in kinds.INDEX.among(bundle.manifest.stages):
         yield from _guarded(kinds.INDEX.name(method), _index, bundle, method)
 
@@ -84,17 +79,13 @@ def _meaning(bundle: Bundle, stage: str, whole: bool) -> Found:
             yield stage, f"{file} of stage {stage} {fault}."
 
 
-def _sampled(n_units: int) -> np.ndarray:
-    return np.unique(np.linspace(0, max(0, n_units - 1), min(N_UNITS, n_units)).astype(int))
-
-
 def _statistics(bundle: Bundle, model: str, layer: str) -> Found:
     """Statistics of units again, for a sample of them."""
     stage, activations = kinds.NEURONS.name(model, layer), kinds.ACTIVATIONS.name(model, layer)
-    if not bundle.has(activations) or bundle.stage(activations).omitted:
+    if not is_here(bundle, activations):
         return
     units = bundle.table(stage, "units")
-    rows, histogram_ub = _sampled(len(units)), np.asarray(bundle.array(stage, "histogram"))
+    rows, histogram_ub = sampled(len(units)), np.asarray(bundle.array(stage, "histogram"))
     fresh = unit_statistics(
         np.asarray(bundle.activations(model, layer)[rows]),
         dense_at=float(bundle.stage(stage).params["dense_at"]),
@@ -123,12 +114,12 @@ def _exemplars(bundle: Bundle, model: str, layer: str) -> Found:
     exemplars = bundle.exemplars(model, layer)
     activations = kinds.ACTIVATIONS.name(model, layer)
     units = bundle.units(model, layer)
-    has_activations = bundle.has(activations) and not bundle.stage(activations).omitted
+    has_activations = is_here(bundle, activations)
     may_be_shown_n = np.ones(bundle.n_images, bool)
     if bundle.stage(stage).params.get("copies") == "once":
         first_n = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy()
         may_be_shown_n = first_n == np.arange(len(first_n))
-    for unit in _sampled(len(exemplars.count_u)).tolist():
+    for unit in sampled(len(exemplars.count_u)).tolist():
         count = int(exemplars.count_u[unit])
         image_k = exemplars.image_uk[unit, :count]
         value_k = exemplars.activation_uk[unit, :count]
@@ -155,18 +146,33 @@ def _exemplars(bundle: Bundle, model: str, layer: str) -> Found:
 
 
 def _contrast(bundle: Bundle, model: str, layer: str) -> Found:
-    stage = kinds.CONTRAST.name(model, layer)
+    stage, activations = (kind.name(model, layer) for kind in (kinds.CONTRAST, kinds.ACTIVATIONS))
     if not bundle.has(stage) or not bundle.has(kinds.EMBEDDINGS.name()):
         return
-    contrast, exemplars = bundle.contrast(model, layer), bundle.exemplars(model, layer)
+    measured_un = bundle.activations(model, layer) if is_here(bundle, activations) else None
+    yield from _pairs(
+        bundle,
+        stage,
+        bundle.exemplars(model, layer),
+        bundle.contrast(model, layer),
+        None if measured_un is None else lambda unit: np.asarray(measured_un[unit]),
+    )
+
+
+def _pairs(
+    bundle: Bundle,
+    stage: str,
+    exemplars: Exemplars,
+    contrast: ContrastSet,
+    own: Callable[[int], np.ndarray] | None,
+) -> Found:
+    """Contrast images again, for a sample of units; ``own`` gives a unit's activations."""
     image_nd, rule = bundle.image_vectors(), str(bundle.stage(stage).params["threshold"])
-    activations = kinds.ACTIVATIONS.name(model, layer)
-    has_activations = bundle.has(activations) and not bundle.stage(activations).omitted
-    for unit in _sampled(len(exemplars.count_u)).tolist():
+    for unit in sampled(len(exemplars.count_u)).tolist():
         count = int(exemplars.count_u[unit])
-        own_n = bundle.activations(model, layer)[unit] if has_activations else None
+        own_n = None if own is None else own(unit)
         if own_n is not None:
-            (bar,) = thresholds(np.asarray(own_n)[None], rule)
+            (bar,) = thresholds(own_n[None], rule)
             loss = 1e-6 * float(np.abs(own_n).max())
             if not np.isclose(contrast.threshold_u[unit], bar, rtol=1e-5, atol=loss):
                 yield stage, f"The threshold of unit {unit} of {stage} is not that of {rule!r}."
@@ -188,109 +194,42 @@ def _contrast(bundle: Bundle, model: str, layer: str) -> Found:
                 break
 
 
+def _null(bundle: Bundle) -> Found:
+    """Random image sets drawn again, for a sample of them, with the noise that their seed gives."""
+    stage = kinds.NULL.name()
+    params, held = bundle.stage(stage).params, bundle.random_sets()
+    rows, seed = sampled(len(held.count_u)), int(params["seed"])
+    noise_rn = np.concatenate([noise_activations(bundle.n_images, int(r), 1, seed) for r in rows])
+    copy_of_n = None
+    if params.get("copies") == "once":
+        first = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"]
+        copy_of_n = first.to_numpy(np.int32)
+    fresh = rank_exemplars(noise_rn, held.image_uk.shape[1], copy_of_n=copy_of_n)
+    for name in ("image_uk", "activation_uk", "count_u"):
+        if not np.array_equal(getattr(held, name)[rows], getattr(fresh, name)):
+            yield stage, f"The random image sets of stage {stage} are not those of its seed."
+            return
+    noise = dict(zip(rows.tolist(), noise_rn, strict=True))
+    yield from _pairs(bundle, stage, held, read_contrast(bundle, stage), noise.__getitem__)
+
+
 def _columns(bundle: Bundle, model: str, layer: str) -> Found:
     """Figures of concept columns again, for a sample of units."""
     stage, held = kinds.COLUMNS.name(model, layer), bundle.columns(model, layer)
     activations = kinds.ACTIVATIONS.name(model, layer)
-    if held is None or not bundle.has(activations) or bundle.stage(activations).omitted:
+    if held is None or not is_here(bundle, activations):
         return
     names = held.columns["name"].tolist()
     value_nc = bundle.table(kinds.PROBE.name(), "probe")[names].to_numpy(np.float32)
-    rows = _sampled(bundle.n_units(model, layer))
+    rows = sampled(bundle.n_units(model, layer))
     fresh = column_fit(np.asarray(bundle.activations(model, layer)[rows]), value_nc)
     for field in ("pearson_uc", "auroc_uc", "auprc_uc"):
-        if not _is_same(np.asarray(getattr(held, field))[rows], getattr(fresh, field)):
+        if not is_same(np.asarray(getattr(held, field))[rows], getattr(fresh, field)):
             yield stage, f"{field} of {stage} is not what follows from its activations."
     counts = {"n_known": ~np.isnan(value_nc), "n_positive": value_nc == 1}
     for name, counted_nc in counts.items():
         if not np.array_equal(held.columns[name], counted_nc.sum(axis=0)):
             yield stage, f"{name} of {stage} is not what the probe set says."
-
-
-def _scores(bundle: Bundle, model: str, layer: str, name: str) -> Found:
-    """The whole way from exemplars to percentiles again, for a sample of units."""
-    stage = kinds.SCORES.name(model, layer, name)
-    record, method = bundle.stage(stage), METHODS.get(name)
-    needed = (kinds.CONTRAST.name(model, layer), "null", "embeddings", "vocabulary")
-    is_here = all(bundle.has(each) and not bundle.stage(each).omitted for each in needed)
-    if record.params.get("imported") or method is None or not is_here:
-        return
-    is_followed = set(method.needs) <= {"exemplars", "contrast"}
-    if not is_followed or record.params.get("method_version") != method.version:
-        return
-    held = bundle.scores(model, layer, name)
-    params = {key: value for key, value in record.params.items() if key in method.params}
-    evidence = Evidence(
-        bundle.exemplars(model, layer), bundle.contrast(model, layer), bundle.image_vectors()
-    )
-    # A prior over the layer's own labels depends on all of its units.
-    is_of_all = params.get("prior") == "layer"
-    if is_of_all and evidence.n_units > MOST_FOR_PRIORS:
-        return
-    rows = np.arange(evidence.n_units) if is_of_all else _sampled(evidence.n_units)
-    drawn = Exemplars(
-        bundle.array("null", "exemplar_image"),
-        bundle.array("null", "exemplar_activation"),
-        bundle.array("null", "exemplar_count"),
-    )
-    done = label_layer(
-        method,
-        evidence.block(rows),
-        Evidence(drawn, read_contrast(bundle, "null"), evidence.image_nd),
-        np.asarray(bundle.label_vectors()),
-        params,
-        n_labels=int(record.params["n_labels"]),
-    )
-    for field, fresh in (
-        *((each, getattr(done.scores, each)) for each in _COMPARED),
-        *((each, values) for each, values in done.arrays.items()),
-    ):
-        kept = np.asarray(bundle.array(stage, field))
-        kept = kept if field.startswith("null_") else kept[rows]
-        if kept.shape != fresh.shape:
-            yield stage, f"{field} of {stage} has the shape {kept.shape} instead of {fresh.shape}."
-        elif not _is_same(kept, fresh):
-            yield stage, f"{field} of {stage} is not what follows from its exemplars."
-    yield from _labels(stage, held, done.scores, rows)
-    best_u = np.abs(np.asarray(held.best_percentile_u)[rows] - done.scores.best_percentile_u)
-    if (best_u > PERCENTILE_LOSS).any():
-        yield stage, f"best_percentile_u of {stage} is not what follows from its exemplars."
-    if len(held.reliable_u) and not np.array_equal(held.reliable_u, held.best_percentile_u >= 0.95):
-        yield stage, f"reliable_u of {stage} contradicts best_percentile_u."
-
-
-def _is_same(kept: np.ndarray, fresh: np.ndarray) -> bool:
-    if kept.dtype.kind == "f":
-        return np.allclose(kept, fresh, atol=LOSS, equal_nan=True)
-    return np.array_equal(kept, fresh)
-
-
-_COMPARED = (
-    "count_u", "score_uk", "margin_uk", "vector_ud", "n_exemplar_u", "pool_u", "similarity_u",
-    "reuse_u",
-)  # fmt: skip
-MOST_FOR_PRIORS = 2048
-
-
-def _labels(stage: str, held: Any, fresh: Any, rows: np.ndarray) -> Found:
-    """Labels may change places only where their scores are equal but for rounding."""
-    for at, unit in enumerate(rows.tolist()):
-        count = int(held.count_u[unit])
-        kept_k, fresh_k = held.label_uk[unit, :count], fresh.label_uk[at, :count]
-        off_k = kept_k != fresh_k
-        if not off_k.any():
-            same_k = np.abs(held.percentile_uk[unit, :count] - fresh.percentile_uk[at, :count])
-            if (same_k > PERCENTILE_LOSS).any():
-                yield stage, f"Percentiles of unit {unit} of {stage} are not those of its scores."
-            if not _is_same(held.raw_uk[unit, :count], fresh.raw_uk[at, :count]):
-                yield stage, f"Raw scores of unit {unit} of {stage} are not those of its labels."
-            continue
-        score_k = fresh.score_uk[at, :count]
-        gap_k = np.minimum(
-            np.abs(np.diff(score_k, prepend=np.inf)), np.abs(np.diff(score_k, append=-np.inf))
-        )
-        if (gap_k[off_k] > LOSS).any():
-            yield stage, f"Labels of unit {unit} of {stage} are not those with its scores."
 
 
 def _index(bundle: Bundle, method: str) -> Found:

@@ -8,6 +8,7 @@ from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.inside import NotInside, open_plain
 from csp_engine.bundle.manifest import UNFINISHED, stage_key
 from csp_engine.bundle.reader import Bundle
+from csp_engine.bundle.verifying.sampling import is_here
 from csp_engine.types import Progress, silent
 
 
@@ -24,6 +25,27 @@ def verify(bundle: Bundle, progress: Progress = silent) -> list[str]:
 
     problems = [*unfinished(bundle), *altered(bundle, progress)]
     return problems or [sentence for _, sentence in contradictions(bundle)]
+
+
+def unchecked(bundle: Bundle) -> list[str]:
+    """What of a bundle ``verify`` could not compute again, though it can of others, and why."""
+    from csp_engine.bundle.verifying.scored import why_not
+    from csp_engine.bundle.verifying.separated import why_not_separation
+
+    found: dict[str, int] = {}
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            if not is_here(bundle, kinds.ACTIVATIONS.name(model, layer)):
+                said = "Exemplars and statistics of {}: this copy leaves activations out."
+                found[said] = found.get(said, 0) + 1
+            for method in bundle.methods(model, layer):
+                if why := why_not(bundle, model, layer, method):
+                    said = f"Labels by {method} of {{}}: {why}."
+                    found[said] = found.get(said, 0) + 1
+    sentences = [said.format("1 layer" if n == 1 else f"{n} layers") for said, n in found.items()]
+    if bundle.has(kinds.SEPARATION.name()) and (why := why_not_separation(bundle)):
+        sentences.append(f"Whether texts separate the images: {why}.")
+    return sentences
 
 
 def unfinished(bundle: Bundle) -> list[str]:

@@ -1,0 +1,64 @@
+"""Whether the numbers of exemplars, and what is counted among them, can be right."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from csp_engine.bundle import kinds
+from csp_engine.bundle.reader import Bundle
+from csp_engine.bundle.verifying.sampling import Found, is_here, sampled
+
+
+def counts(bundle: Bundle, model: str, layer: str) -> Found:
+    """Numbers of exemplars of all units, as far as activations or histograms tell them."""
+    stage = kinds.NEURONS.name(model, layer)
+    units, exemplars = bundle.table(stage, "units"), bundle.exemplars(model, layer)
+    count_u, n_ranks = np.asarray(exemplars.count_u), exemplars.image_uk.shape[1]
+    if not np.array_equal(units["n_exemplars"], count_u):
+        yield stage, f"n_exemplars of {stage} is not exemplar_count."
+    if count_u[units["is_constant"].to_numpy()].any():
+        yield stage, f"A unit of {stage} that is constant has exemplars."
+    n_copies = 0
+    is_first_n = np.ones(bundle.n_images, bool)
+    if bundle.stage(stage).params.get("copies") == "once":
+        first_n = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy()
+        is_first_n = first_n == np.arange(len(first_n))
+        n_copies = int((~is_first_n).sum())
+    # All images above the lowest bin are above the minimum, and so are exemplars.
+    histogram_ub = np.asarray(bundle.array(stage, "histogram"))
+    least_u = np.minimum(n_ranks, histogram_ub[:, 1:].sum(axis=1) - n_copies)
+    if (count_u < least_u).any():
+        unit = int(np.flatnonzero(count_u < least_u)[0])
+        yield stage, f"Unit {unit} of {stage} has fewer exemplars than images that excite it."
+    activations = kinds.ACTIVATIONS.name(model, layer)
+    if is_here(bundle, activations):
+        for unit in sampled(len(count_u)).tolist():
+            own_n = np.asarray(bundle.activations(model, layer)[unit])[is_first_n]
+            if count_u[unit] != min(n_ranks, np.count_nonzero(own_n > own_n.min(initial=np.inf))):
+                yield stage, f"Unit {unit} of {stage} has another number of exemplars."
+    yield from _classes(bundle, stage, exemplars.image_uk, count_u)
+    facts = bundle.stage(stage).facts
+    for name in ("is_dead", "is_dense", "is_constant", "never_positive"):
+        fact = f"n_{name.removeprefix('is_')}"
+        if fact in facts and facts[fact] != int(units[name].sum()):
+            yield stage, f"{fact} of {stage} is not what its table of units says."
+
+
+def _classes(bundle: Bundle, stage: str, image_uk: np.ndarray, count_u: np.ndarray) -> Found:
+    """Classes among the exemplars, counted again."""
+    held = bundle.table(stage, "class_counts")
+    probe = bundle.table(kinds.PROBE.name(), "probe")
+    names = bundle.table(kinds.PROBE.name(), "classes")["name"].tolist()
+    class_n = np.full(len(probe), -1)
+    if names:
+        number = {name: at for at, name in enumerate(names)}
+        class_n = probe["class"].map(lambda c: number.get(str(c), -1)).to_numpy(int)
+    said: dict[int, dict[int, int]] = {}
+    for unit, of, count in held[["unit", "class", "count"]].itertuples(index=False):
+        said.setdefault(int(unit), {})[int(of)] = int(count)
+    for unit in sampled(len(count_u)).tolist():
+        of_k = class_n[image_uk[unit, : count_u[unit]]]
+        counted = np.unique_counts(of_k[of_k >= 0])
+        fresh = dict(zip(counted.values.tolist(), counted.counts.tolist(), strict=True))
+        if fresh != said.get(unit, {}):
+            yield stage, f"Classes of unit {unit} of {stage} are not those of its exemplars."

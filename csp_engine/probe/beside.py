@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -46,17 +46,36 @@ def metadata_beside(
         InputError: if a table cannot be read, has no column that is asked for, or names an image
             twice; if columns are asked for and no table is there.
     """
+    folders = FolderListing(root)
+    found = [
+        (path, folder)
+        for folder in folders_above(listed["file"])
+        if (path := described_by(root / folder)) is not None
+    ]
+    return said_beside(found, str(root), listed, asked, folders, folders)
+
+
+def said_beside(
+    found: Sequence[tuple[Path, str]],
+    where: str,
+    listed: pd.DataFrame,
+    asked: Mapping[str, str | None],
+    folders: FolderListing,
+    mask_folders: FolderListing,
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """The same from tables that were found: each with its folder, below ``where``.
+
+    ``folders`` lists the images, ``mask_folders`` the files that columns of masks may name.
+    """
     files: list[str] = listed["file"].tolist()
-    found = _tables_beside(root, files)
     if not found:
         given = [f"{role} column" for role, column in asked.items() if column is not None]
         if given:
             raise InputError(
-                f"{str(root)!r} is a folder, which has no {given[0]}; leave it out, put a table "
+                f"{where!r} is a folder, which has no {given[0]}; leave it out, put a table "
                 f"metadata.csv beside the images, or give a .csv or .parquet table."
             )
         return listed, (), ()
-    folders = FolderListing(root)
     parts = [
         part
         for path, folder in found
@@ -75,10 +94,11 @@ def metadata_beside(
         by_file.reset_index(drop=True),
         has_decimal_commas=any(part.has_decimal_commas for part in parts),
     )
-    held, concepts, masks = metadata(table, roles, files, folders)
-    has_row = pd.Series(files).isin(set(whole[FILE]))
+    held, concepts, masks = metadata(table, roles, files, mask_folders)
     for at, column in enumerate(listed.columns[1:], start=1):
         if column in held:
+            saying = [part.rows for part in parts if f"\0{column}" in part.rows]
+            has_row = pd.Series(files).isin({file for rows in saying for file in rows[FILE]})
             held[column] = held[column].where(has_row, listed[column])
         else:
             held.insert(min(at, len(held.columns)), column, listed[column])
@@ -90,20 +110,15 @@ def described_by(folder: Path) -> Path | None:
     return next((path for name in NAMES if (path := folder / name).is_file()), None)
 
 
-def _tables_beside(root: Path, files: list[str]) -> list[tuple[Path, str]]:
-    """The first table of each folder that holds images, or lies above some; with that folder."""
+def folders_above(files: Iterable[str]) -> list[str]:
+    """Each folder that holds one of these files, or lies above some."""
     folders: set[str] = {""}
     for file in files:
         folder = posixpath.dirname(file)
         while folder not in folders:
             folders.add(folder)
             folder = posixpath.dirname(folder)
-    found = []
-    for folder in sorted(folders):
-        path = described_by(root / folder)
-        if path is not None:
-            found.append((path, folder))
-    return found
+    return sorted(folders)
 
 
 def _rows_beside(
@@ -118,13 +133,13 @@ def _rows_beside(
     None if no column names images and none is asked for: a table of that name may be of something
     else.
     """
-    table = read_table(path)
+    table, shown = read_table(path), posixpath.join(folder, path.name)
     try:
         columns = choose_columns(table.rows, asked, table.name)
     except InputError:
         if any(asked.values()):
             raise
-        logger.warning("%s is not used: it has no column with image paths", path)
+        logger.warning("%s is not used: it has no column with image paths", shown)
         return None
     rows, kept, lost = table.rows, [], []
     for value in rows[columns["path"]]:
@@ -142,7 +157,7 @@ def _rows_beside(
     if lost:
         logger.warning(
             "%d of %d row(s) of %s name images that are not there (%s)",
-            len(lost), len(rows), path, few(lost),
+            len(lost), len(rows), shown, few(lost),
         )  # fmt: skip
     renamed = {
         columns[role]: f"\0{role}" for role in ("class", "split", "group") if role in columns

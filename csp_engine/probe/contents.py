@@ -46,11 +46,13 @@ class Packed:
         files: name of each image, each different.
         rows: a row for each image, of what else is said about it.
         contents: gives their bytes.
+        others: names of files beside the shards.
     """
 
     files: list[str]
     rows: pd.DataFrame
     contents: Contents
+    others: Sequence[str] = ()
 
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

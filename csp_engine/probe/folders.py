@@ -23,6 +23,7 @@ SPLIT_NAME = re.compile(
 """Folders called so are parts of a data set, not classes; also ``val2017`` and ``test_set``."""
 
 NOT_UNICODE = "The file name is not valid UTF-8; rename it."
+BROKEN_LINK = "links to files that are not there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def list_folder(root: Path) -> Folder:
     for file, is_image in _files_below(root, "", (os.path.realpath(root),)):
         if is_image or PurePosixPath(file).name not in NAMES:
             (images if is_image else others).append(file)
-    left_out = _by_ending(others)
+    left_out = by_ending(others, root)
     if not images:
         there = f"; it holds {count_in_words(left_out)}" if left_out else ""
         raise InputError(
@@ -109,6 +110,8 @@ def _files_below(
                 )
         elif entry.is_file():
             yield prefix + entry.name, is_image_name(entry.name)
+        elif entry.is_symlink():
+            yield prefix + entry.name, False
 
 
 def as_shown(name: str) -> str:
@@ -119,16 +122,17 @@ def as_shown(name: str) -> str:
 # --- what is left out ----------------------------------------------------------------------------
 
 
-def _by_ending(files: Iterable[str]) -> tuple[LeftOut, ...]:
-    found: dict[str, list[str]] = {}
+def by_ending(files: Iterable[str], root: Path | None = None) -> tuple[LeftOut, ...]:
+    """Files that are no images here, counted; links that lead nowhere by themselves."""
+    found: dict[tuple[str, bool], list[str]] = {}
     for file in sorted(files):
-        name = PurePosixPath(as_shown(file)).name
-        found.setdefault("".join(PurePosixPath(name).suffixes[-1:]).lower(), []).append(
-            as_shown(file)
-        )
+        ending = "".join(PurePosixPath(as_shown(file)).suffixes[-1:]).lower()
+        is_broken = root is not None and not (root / file).exists()
+        found.setdefault((ending, is_broken), []).append(as_shown(file))
     rows = []
-    for ending, names in found.items():
-        rows.append(LeftOut(ending, len(names), names[0], why_not_read(names[0])))
+    for (ending, is_broken), names in found.items():
+        why = BROKEN_LINK if is_broken else why_not_read(names[0])
+        rows.append(LeftOut(ending, len(names), names[0], why))
     return tuple(sorted(rows, key=lambda row: (-bool(row.why), -row.n_files, row.ending)))
 
 

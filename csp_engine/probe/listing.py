@@ -24,10 +24,10 @@ from csp_engine.probe.columnar import holds_images, packed_columns, saved_shards
 from csp_engine.probe.columns import choose_columns, metadata
 from csp_engine.probe.contents import Contents, Packed, expand, local_shards
 from csp_engine.probe.decoding.formats import is_image_name
-from csp_engine.probe.folders import LeftOut, list_folder, said_by_folders, walk_images
+from csp_engine.probe.folders import LeftOut, by_ending, list_folder, said_by_folders, walk_images
 from csp_engine.probe.lists import FILE, LIST_EXTENSIONS, common_root, read_list, table_of_paths
 from csp_engine.probe.paths import FolderListing, resolve_images
-from csp_engine.probe.remote import is_address, packed_address
+from csp_engine.probe.remote import found_at, is_address
 from csp_engine.reading import tables
 from csp_engine.reading.tables import Table
 from csp_engine.types import Progress, silent
@@ -186,7 +186,12 @@ def list_images(
                 "build from it with 'csp build' in a terminal."
             )
         name = posixpath.basename(text.rstrip("/")) or text
-        return _of_packed(packed_address(text, asked["path"]), Path(), name, asked)
+        at = found_at(text, asked)
+        if isinstance(at, Packed):
+            return _of_packed(at, Path(), name, asked)
+        return ProbeSet(
+            Path(), at.table, name, at.concepts, at.masks, at.left_out, contents=at.contents
+        )
     source = Path(source)
     if not source.exists():
         shards = expand(text)
@@ -281,7 +286,8 @@ def _of_packed(packed: Packed, root: Path, name: str, asked: Mapping[str, str | 
     table = Table(name, rows.assign(**{FILE: packed.files}))
     columns = choose_columns(table.rows, {**asked, "path": FILE}, name)
     said = metadata(table, columns, packed.files, FolderListing(root))
-    return ProbeSet(root, *_named(said, name), contents=packed.contents)
+    left_out = by_ending(packed.others)
+    return ProbeSet(root, *_named(said, name), left_out=left_out, contents=packed.contents)
 
 
 def _of_paths(

@@ -18,6 +18,15 @@ from csp_engine.reading.tables import Table, known_text
 class FolderListing:
     """Names of the files below a root, each folder listed once: a check per image costs no disk."""
 
+    def _entries(self, folder: str) -> tuple[list[str], list[str]] | None:
+        """Names of the files and of the folders in a folder; None if there is no such folder."""
+        try:
+            entries = list(os.scandir(self.root / folder))
+        except (OSError, ValueError):
+            return None
+        files = [entry.name for entry in entries if entry.is_file()]
+        return files, [entry.name for entry in entries if entry.is_dir()]
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._absolute = Path(os.path.normpath(root.absolute()))
@@ -49,27 +58,49 @@ class FolderListing:
 
     def _listed(self, folder: str) -> _Folder:
         if folder not in self._folders:
-            path = folder
-            if folder and not (self.root / folder).is_dir():
+            path, entries = folder, self._entries(folder)
+            if folder and entries is None:
                 above, name = posixpath.split(folder)
                 upper = self._listed(above)
                 real = upper.subfolders.get(_composed(name), name)
                 path = posixpath.join(upper.path, real)
-            self._folders[folder] = _Folder(self.root, path)
+                entries = self._entries(path)
+            self._folders[folder] = _Folder(path, *(entries or ([], [])))
         return self._folders[folder]
+
+
+class NameListing(FolderListing):
+    """The same of files whose names are known already, wherever they lie."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        super().__init__(Path("/"))
+        self._inside: dict[str, tuple[list[str], list[str]]] = {"": ([], [])}
+        for file in files:
+            folder, name = posixpath.split(file)
+            self._of_folder(folder)[0].append(name)
+
+    def relative(self, text: str) -> str | None:
+        """The path as the files are called; None for one from elsewhere."""
+        return None if text.startswith("/") or "://" in text else super().relative(text)
+
+    def _of_folder(self, folder: str) -> tuple[list[str], list[str]]:
+        if folder not in self._inside:
+            above, name = posixpath.split(folder)
+            self._inside[folder] = ([], [])
+            self._of_folder(above)[1].append(name)
+        return self._inside[folder]
+
+    def _entries(self, folder: str) -> tuple[list[str], list[str]] | None:
+        return self._inside.get(folder)
 
 
 class _Folder:
     """The files of one folder, by every way in which they may be called."""
 
-    def __init__(self, root: Path, path: str) -> None:
+    def __init__(self, path: str, files: Sequence[str], subfolders: Sequence[str]) -> None:
         self.path = path
-        try:
-            entries = list(os.scandir(root / path))
-        except (OSError, ValueError):
-            entries = []
-        self.subfolders = {_composed(entry.name): entry.name for entry in entries if entry.is_dir()}
-        names = sorted(entry.name for entry in entries if entry.is_file())
+        self.subfolders = {_composed(name): name for name in subfolders}
+        names = sorted(files)
         self._exact = set(names)
         self._by_form: dict[str, list[str]] = {}
         self._by_ending: dict[str, list[str]] = {}

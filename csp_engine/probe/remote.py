@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import posixpath
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pandas as pd
 
 from csp_engine.errors import InputError
 from csp_engine.probe.archives import packed_tars
-from csp_engine.probe.beside import NAMES
+from csp_engine.probe.beside import NAMES, folders_above, said_beside
 from csp_engine.probe.columnar import packed_columns
-from csp_engine.probe.contents import Packed, Shard
+from csp_engine.probe.contents import Contents, Packed, Shard
 from csp_engine.probe.decoding.formats import is_image_name
-from csp_engine.probe.folders import said_by_folders
-
-logger = logging.getLogger(__name__)
+from csp_engine.probe.folders import LeftOut, by_ending, said_by_folders
+from csp_engine.probe.paths import NameListing
 
 
 def is_address(source: str) -> bool:
@@ -25,8 +26,23 @@ def is_address(source: str) -> bool:
     return "://" in source
 
 
-def packed_address(address: str, asked: str | None = None) -> Packed:
+@dataclass(frozen=True, slots=True, eq=False)
+class ImagesAt:
+    """Image files at an address, and what folders and tables beside them say, as ``ProbeSet``."""
+
+    table: pd.DataFrame
+    concepts: tuple[str, ...]
+    masks: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    contents: Contents
+
+
+def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt:
     """The images at an address: a folder of images, or of Parquet or tar files, or one of those.
+
+    Args:
+        address: for fsspec.
+        asked: columns by role, as in ``read_probe_set``.
 
     Raises:
         InputError: if nothing can be had there, or a package for it is missing.
@@ -50,29 +66,61 @@ def packed_address(address: str, asked: str | None = None) -> Packed:
     root = path.rstrip("/") if is_folder else posixpath.dirname(path)
     names = [file[len(root) :].lstrip("/") for file in found]
     by_name = dict(zip(names, found, strict=True))
-    images = [name for name in names if is_image_name(name) and not _is_hidden(name)]
+    names = [name for name in names if not _is_hidden(name)]
+    images = [name for name in names if is_image_name(name)]
     if images:
-        beside = next((name for name in names if posixpath.basename(name) in NAMES), None)
-        if beside is not None:
-            logger.warning(
-                "%s at %s is not used: tables beside images are read in local folders",
-                beside,
-                address,
-            )
-        rows = pd.DataFrame(index=range(len(images)))
+        others = set(names) - set(images)
+        left_out = by_ending(name for name in others if posixpath.basename(name) not in NAMES)
+        contents = _AtAddress(system, by_name)
+        listed = pd.DataFrame({"file": images})
         for column, values in said_by_folders(images).items():
-            rows[column] = pd.Series(values, dtype=object)
-        return Packed(images, rows, _AtAddress(system, by_name))
-    shards = [Shard(name, _opener(system, by_name[name])) for name in names]
-    columns = [shard for shard in shards if shard.name.endswith(".parquet")]
-    if columns:
-        return packed_columns(columns, asked)
-    tars = [shard for shard in shards if shard.name.endswith(".tar")]
-    if tars:
-        return packed_tars(tars)
+            listed[column] = pd.Series(values, dtype=object)
+        said = _said_beside(address, contents, others, listed, asked)
+        return ImagesAt(*said, left_out, contents)
+    for ending in (".parquet", ".tar"):
+        chosen = [name for name in names if name.endswith(ending)]
+        if chosen:
+            shards = [Shard(name, _opener(system, by_name[name])) for name in chosen]
+            packed = (
+                packed_columns(shards, asked["path"])
+                if ending == ".parquet"
+                else packed_tars(shards)
+            )
+            return replace(packed, others=[name for name in names if not name.endswith(ending)])
     raise InputError(
         f"No image was found at {address!r}; give a folder of images, or of Parquet or tar files."
     )
+
+
+def _said_beside(
+    address: str,
+    contents: Contents,
+    others: Set[str],
+    listed: pd.DataFrame,
+    asked: Mapping[str, str | None],
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """What tables beside the images say; they are copied, for tables are read from files.
+
+    Columns of masks stay text: whoever needs masks reads them from a local folder.
+    """
+    images = listed["file"].tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for at, above in enumerate(folders_above(images)):
+            name = next((n for n in NAMES if posixpath.join(above, n) in others), None)
+            if name is None:
+                continue
+            copy = Path(folder, str(at), name)
+            copy.parent.mkdir()
+            try:
+                copy.write_bytes(contents.read(posixpath.join(above, name)))
+            except OSError as error:
+                raise InputError(
+                    f"{posixpath.join(above, name)!r} at {address!r} cannot be read "
+                    f"({error.strerror}); check your rights, or remove it."
+                ) from None
+            found.append((copy, above))
+        return said_beside(found, address, listed, asked, NameListing(images), NameListing(()))
 
 
 def _is_hidden(name: str) -> bool:

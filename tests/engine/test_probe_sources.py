@@ -458,9 +458,61 @@ def test_masks_of_a_sample_are_no_images_of_their_own(tmp_path, caplog, has_word
     assert ("left out (first: x.seg.png)" in caplog.text) == has_words
 
 
-def test_a_table_at_an_address_is_said_to_be_passed_over(caplog):
+ADDRESSED = {
+    "cat/0.png": TEN[0],
+    "cat/1.JPG": TEN[1],
+    "dog/2.png": TEN[2],
+    "dog/metadata.csv": b"file_name,class,hair\n2,hound,1\n9.png,hound,0\n",
+    "metadata.tsv": b"file_name\thair\tnote\ncat/0.png\t1\tnice\ncat/1.jpg\t0\t\n",
+    "dog/notes.txt": b"x",
+    "readme.txt": b"x",
+    "raw/3.cr2": b"x",
+    ".hidden/x.png": TEN[3],
+}
+
+
+def test_an_address_reads_as_the_same_folder_does(tmp_path, caplog):
+    """Tables beside images, classes, and the files that are left out."""
     fsspec = pytest.importorskip("fsspec")
-    fsspec.filesystem("memory").pipe("/beside/0.png", TEN[0])
-    fsspec.filesystem("memory").pipe("/beside/metadata.csv", b"file_name,a\n0.png,1\n")
-    holds(read_probe_set("memory://beside"), TEN[:1])
-    assert "metadata.csv at memory://beside is not used" in caplog.text
+    for name, content in ADDRESSED.items():
+        fsspec.filesystem("memory").pipe(f"/beside/{name}", content)
+        file = tmp_path / "beside" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    far, near = (read_probe_set(each) for each in ("memory://beside", tmp_path / "beside"))
+    pd.testing.assert_frame_equal(far.table, near.table)
+    assert far.table["class"].tolist() == ["cat", "cat", "hound"]
+    assert far.table["hair"].tolist() == [1, 0, 1]
+    assert (far.concepts, far.masks) == (near.concepts, near.masks) == (("hair",), ())
+    assert far.left_out == near.left_out
+    assert {row.ending: row.n_files for row in far.left_out} == {".txt": 2, ".cr2": 1}
+    assert caplog.text.count("1 of 2 row(s)") == 2
+    with pytest.raises(InputError, match="no column 'lesion'"):
+        read_probe_set("memory://beside", group_column="lesion")
+    for name in ("dog/metadata.csv", "metadata.tsv"):
+        fsspec.filesystem("memory").rm(f"/beside/{name}")
+    with pytest.raises(InputError, match=r"memory://beside.* has no group column"):
+        read_probe_set("memory://beside", group_column="lesion")
+
+
+def test_files_beside_shards_at_an_address_are_counted(tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    tar = write_tar(tmp_path / "s.tar", {f"{i}.png": TEN[i] for i in range(10)})
+    fsspec.filesystem("memory").pipe("/shards/s.tar", tar.read_bytes())
+    fsspec.filesystem("memory").pipe("/shards/notes.txt", b"x")
+    (row,) = read_probe_set("memory://shards").left_out
+    assert (row.ending, row.n_files, row.first) == (".txt", 1, "notes.txt")
+
+
+def test_links_to_nothing_are_counted_by_themselves(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(TEN[i])
+    (tmp_path / "3.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "folder").symlink_to(tmp_path / "gone")
+    (tmp_path / "4.png").symlink_to(tmp_path / "4.png")
+    (tmp_path / "5.png").symlink_to(tmp_path / "0.png")
+    probe = read_probe_set(tmp_path)
+    assert probe.table["file"].tolist() == ["0.png", "1.png", "2.png", "5.png"]
+    found = {row.ending: (row.n_files, row.first, row.why) for row in probe.left_out}
+    why = "links to files that are not there"
+    assert found == {".png": (2, "3.png", why), "": (1, "folder", why)}

@@ -173,6 +173,11 @@ def test_a_shortened_list_of_exemplars_is_told(
     assert ("has another number of exemplars" in said) is not is_slim
 
 
+def test_bands_that_samples_were_not_drawn_from_are_told(path: Path) -> None:
+    change_array(path, NEURONS, "stratum", lambda values: values[::-1].copy())
+    assert "stratum of" in problems(path)
+
+
 def test_forged_classes_of_exemplars_are_told(path: Path) -> None:
     change_table(path, NEURONS, "class_counts", lambda rows: rows.assign(count=rows["count"] + 1))
     assert "are not those of its exemplars" in problems(path)

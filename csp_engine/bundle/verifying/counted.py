@@ -7,6 +7,7 @@ import numpy as np
 from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import Found, is_here, sampled
+from csp_engine.evidence.exemplars import stratified_samples
 
 
 def counts(bundle: Bundle, model: str, layer: str) -> Found:
@@ -30,6 +31,9 @@ def counts(bundle: Bundle, model: str, layer: str) -> Found:
     if (count_u < least_u).any():
         unit = int(np.flatnonzero(count_u < least_u)[0])
         yield stage, f"Unit {unit} of {stage} has fewer exemplars than images that excite it."
+    _, _, stratum_s = stratified_samples(np.zeros((1, bundle.n_images), np.float32), seed=0)
+    if not np.array_equal(bundle.array(stage, "stratum"), stratum_s):
+        yield stage, f"stratum of {stage} is not the bands that its samples are drawn from."
     activations = kinds.ACTIVATIONS.name(model, layer)
     if is_here(bundle, activations):
         for unit in sampled(len(count_u)).tolist():

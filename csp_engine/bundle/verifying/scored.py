@@ -92,8 +92,11 @@ def scores(bundle: Bundle, model: str, layer: str, name: str, whole: bool = True
         kept = np.asarray(bundle.array(stage, field))
         if not field.startswith("null_"):
             kept = kept[rows]
-        elif not is_cheap and len(kept) == null.n_units:
-            kept = kept[draws]
+        elif "null_size" in done.arrays and len(kept) % null.n_units == 0:
+            # A run of draws for each size; the sampled units may lack some of the layer's sizes.
+            size_r = np.asarray(bundle.array(stage, "null_size"))
+            is_drawn_r = np.isin(np.arange(len(size_r)) % null.n_units, draws)
+            kept = kept[is_drawn_r & np.isin(size_r, done.arrays["null_size"])]
         if kept.shape != fresh.shape:
             yield stage, f"{field} of {stage} has the shape {kept.shape} instead of {fresh.shape}."
         elif not is_same(kept, fresh):

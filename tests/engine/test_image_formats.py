@@ -266,6 +266,35 @@ class TestOtherKinds:
             decode(content)
 
 
+class TestJpeg2000:
+    """Where Pillow was built with what reads it; else it is counted and named."""
+
+    drawn = np.random.default_rng(0).integers(0, 256, (9, 8, 3), np.uint8)
+
+    def saved(self, image: Image.Image, **how) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG2000", irreversible=False, **how)
+        return buffer.getvalue()
+
+    @pytest.mark.parametrize("no_jp2", [False, True])
+    def test_colours_are_read_without_loss(self, no_jp2):
+        content = self.saved(Image.fromarray(self.drawn), no_jp2=no_jp2)
+        np.testing.assert_array_equal(np.asarray(decode(content)), self.drawn)
+        assert formats.is_image_name("x.JP2")
+
+    def test_deep_grey_is_scaled(self):
+        grey = np.arange(72, dtype=np.uint16).reshape(9, 8) * 900
+        found = np.asarray(decode(self.saved(Image.fromarray(grey))))
+        np.testing.assert_array_equal(found[..., 1], np.rint(grey / 257).astype(np.uint8))
+
+    def test_a_pillow_without_it_says_so(self, monkeypatch):
+        content = self.saved(Image.fromarray(self.drawn))
+        monkeypatch.setattr("PIL.features.check", lambda name: False)
+        with pytest.raises(UnreadableImageError, match="needs a Pillow with OpenJPEG"):
+            decode(content)
+        assert "OpenJPEG" in formats.why_not_read("x.jp2")
+
+
 @pytest.fixture
 def nothing_installed(monkeypatch):
     """As where only what the project needs is installed."""

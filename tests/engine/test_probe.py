@@ -179,11 +179,11 @@ class TestFolder:
 
     def test_files_that_are_not_looked_at_are_counted_by_ending(self, tmp_path):
         draw(tmp_path, "a.png", "x/b.png")
-        for name in ("notes.txt", "x/c.tif.gz", "d.JP2", "x/e.jp2", "README", ".hidden.txt"):
+        for name in ("notes.txt", "x/c.tif.gz", "d.JXL", "x/e.jxl", "README", ".hidden.txt"):
             (tmp_path / name).write_bytes(b"x")
         found = {row.ending: (row.n_files, row.first) for row in read_probe_set(tmp_path).left_out}
         assert found == {
-            ".jp2": (2, "d.JP2"),
+            ".jxl": (2, "d.JXL"),
             ".txt": (1, "notes.txt"),
             ".gz": (1, "x/c.tif.gz"),
             "": (1, "README"),

@@ -94,9 +94,9 @@ class TestFormsThatAreNotRead:
         at = packed.index(struct.pack("<HHI", 259, 3, 1))  # the tag that says how it is packed
         packed[at + 8] = 5
         (images / "packed.tif").write_bytes(packed)
-        for name in ("a.jp2", "b.jp2", "c.j2k"):
-            (images / name).write_bytes(b"\x00\x00\x00\x0cjP  \r\n\x87\n")
-        (images / "named.png").write_bytes(b"\x00\x00\x00\x0cjP  \r\n\x87\n")
+        for name in ("a.jxl", "b.jxl", "c.exr"):
+            (images / name).write_bytes(b"\xff\x0a")
+        (images / "named.png").write_bytes(b"8BPS\0\1")
         return pipeline.build(toys.request(folder, folder / "a.csp"))
 
     def test_everywhere(self, bundle, capsys):
@@ -106,10 +106,10 @@ class TestFormsThatAreNotRead:
             "with 8 or 16 bits)",
             "packed.tif (The TIFF holds 3 float samples of 32 bits, LZW, which cannot be read; "
             "save it with 8 or 16 bits)",
-            "named.png (The file is not an image but JPEG 2000; save it as PNG)",
+            "named.png (The file is not an image but a Photoshop document; save it as PNG)",
             "3 files are left out",
-            "2 .jp2, which is not read (JPEG 2000): save it as PNG",
-            "1 .j2k, which is not read (JPEG 2000): save it as PNG",
+            "2 .jxl, which is not read (JPEG XL): save it as PNG",
+            "1 .exr, which is not read (high dynamic range): map it to 8 bits and save it as PNG",
         )
         _report(bundle, as_json=False)
         built = capsys.readouterr().out
@@ -129,12 +129,12 @@ class TestFormsThatAreNotRead:
         assert np.array_equal(found, np.rint(grey * 255).astype(np.uint8))
 
     @pytest.mark.parametrize(
-        "name", ["x.JP2", "x.jxl", "x.dng", "x.exr", "x.svs", "x.nii", "x.psd"]
+        "name", ["x.JXL", "x.ndpi", "x.dng", "x.exr", "x.svs", "x.nii", "x.psd"]
     )
     def test_every_kind_says_what_to_do(self, name):
         assert re.fullmatch(r"is not read \([\w ]+\): .*(PNG|JPEG).*", why_not_read(name))
 
-    @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.txt", "jp2", "x.jp2.txt", "x"])
+    @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.txt", "jp2", "x.jp2", "x.jxl.txt", "x"])
     def test_and_of_no_other(self, name):
         assert why_not_read(name) == ""
 

@@ -121,13 +121,13 @@ def left_out(world: World) -> str:
     from csp_engine.probe.listing import read_probe_set
 
     images = draw(world.folder / "images", 6)
-    for name in ("a.jp2", "b.jp2", "notes.txt"):
+    for name in ("a.jxl", "b.jxl", "notes.txt"):
         (images / name).write_bytes(b"x")
     found = read_probe_set(images)
     n = sum(row.n_files for row in found.left_out)
-    why = next(row.why for row in found.left_out if row.ending == ".jp2")
+    why = next(row.why for row in found.left_out if row.ending == ".jxl")
     holds = len(found) == 6 and n == 3 and "save it as PNG" in why
-    return require(holds, f"{len(found)} images, {n} files left out; .jp2 {why}")
+    return require(holds, f"{len(found)} images, {n} files left out; .jxl {why}")
 
 
 @kind(IMAGES, "H: a damaged image is not shown as a picture")

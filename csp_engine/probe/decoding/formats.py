@@ -17,6 +17,7 @@ class ImageFormat:
         package: what reads it beside Pillow, as its package is called; "" if nothing is needed.
         module: the module of that package.
         extra: our optional dependency that brings it.
+        codec: part of Pillow that some builds of it lack.
     """
 
     name: str
@@ -24,20 +25,33 @@ class ImageFormat:
     package: str = ""
     module: str = ""
     extra: str = ""
+    codec: str = ""
 
     @property
     def is_readable(self) -> bool:
         """Whether what reads it is installed."""
+        if self.codec:
+            from PIL import features
+
+            return bool(features.check(self.codec))
         return not self.module or importlib.util.find_spec(self.module) is not None
 
     @property
     def remedy(self) -> str:
         """What to install, in words."""
+        if self.codec:
+            return f"needs a Pillow with {self.package}: pip install --force-reinstall pillow"
         return f"needs {self.package}: pip install 'csp-neuron-browser[{self.extra}]'"
 
 
 HEIF = ImageFormat("HEIC", (".heic", ".heif"), "pillow-heif", "pillow_heif", "heif")
 DICOM = ImageFormat("DICOM", (".dcm", ".dicom"), "pydicom", "pydicom", "dicom")
+JPEG_2000 = ImageFormat(
+    "JPEG 2000",
+    (".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"),
+    package="OpenJPEG",
+    codec="jpg_2000",
+)
 IMAGE_FORMATS = (
     ImageFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo")),
     ImageFormat("PNG", (".png", ".apng")),
@@ -47,13 +61,13 @@ IMAGE_FORMATS = (
     ImageFormat("GIF", (".gif",)),
     ImageFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm")),
     ImageFormat("AVIF", (".avif",)),
+    JPEG_2000,
     HEIF,
     DICOM,
 )
 
 
 NOT_READ = {
-    "JPEG 2000": ((".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf"), "save it as PNG"),
     "JPEG XL": ((".jxl",), "save it as PNG"),
     "raw file of a camera": (
         (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),

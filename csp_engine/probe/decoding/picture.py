@@ -12,18 +12,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from csp_engine.errors import UnreadableImageError
 from csp_engine.probe.decoding import dicom
-from csp_engine.probe.decoding.formats import DICOM, HEIF, ImageFormat
+from csp_engine.probe.decoding.formats import DICOM, HEIF, JPEG_2000, ImageFormat
 from csp_engine.probe.decoding.tiff import read_tags, unpack, with_black_as_zero
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
 """The only decoders of Pillow that run. It has others, some of which start programs (EPS)."""
 
 # Pillow loads its rarer decoders on demand, but not when the formats are named, as here.
 Image.init()
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xffO\xffQ")
 _MOST_TEXT = 1 << 20
 _NOT_IMAGES = (
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with 'git lfs pull'"),
@@ -31,8 +32,6 @@ _NOT_IMAGES = (
     (b"\x1f\x8b", "compressed with gzip; unpack it"),
     (b"PK\x03\x04", "a ZIP archive; unpack it"),
     (b"%PDF", "a PDF document; save its pages as images"),
-    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000; save it as PNG"),
-    (b"\xffO\xffQ", "JPEG 2000; save it as PNG"),
     (b"8BPS", "a Photoshop document; save it as PNG"),
 )
 
@@ -81,6 +80,8 @@ def _decode(content: bytes) -> Image.Image:
             content, is_inverted = with_black_as_zero(content, tags), True
     if content.startswith(_PNG):
         content = _without_long_texts(content)
+    if content.startswith(_JPEG_2000):
+        _require(JPEG_2000)
     if _is_heif(content):
         image = _heif(content)
     else:
@@ -224,7 +225,9 @@ def _what_it_is(content: bytes) -> str:
             return f"The JPEG has {depth} bits a sample, which cannot be read; save it with 8."
     if _is_heif(content):
         return "The HEIC file is damaged or cut off."
-    names = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM or AVIF"
+    if content.startswith(_JPEG_2000):
+        return "The JPEG 2000 file is damaged or cut off."
+    names = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, AVIF or JPEG 2000"
     return f"The file is not a {names} image, or its start is lost."
 
 

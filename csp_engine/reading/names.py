@@ -7,6 +7,7 @@ refused, because brackets and numbers would become part of the names.
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ _NUMBERED = re.compile(
     r"[\"']?(\d{1,9})[\"']?(\s*[,;:=\t]\s*|[.)]\s+|\s+[-\u2013\u2014]\s+|\s+)(?=\S)"
 )
 _NUMBER_LAST = re.compile(r"(?<=\S)(\s*[,;:=\t]\s*|\s+)[\"']?(\d{1,9})[\"']?\s*,?$")
+_ONLY_NUMBER = re.compile(r"[\"']?(\d{1,9})[\"']?\s*[,;:=\t.)]?")
 _BULLET = re.compile(r"[-*\u2022\u2013\u2014\u00b7]\s+(?=\S)")
 _QUOTED = re.compile(r"([\"'])(.*\S.*)\1\s*,?")
 _ASSIGNED = re.compile(
@@ -120,7 +122,9 @@ def _of_lines(text: str, path: Path, what: str) -> list[Name]:
     is_marked = len(texts) > 1 and all(map(_BULLET.match, texts))
     if is_marked:
         names = [Name(_BULLET.sub("", each.text, count=1), each.place) for each in names]
-    in_order = _numbered(names)
+    alone = [match for each in names if (match := _ONLY_NUMBER.fullmatch(each.text))]
+    rest = [each for each in names if not _ONLY_NUMBER.fullmatch(each.text)]
+    in_order = _numbered(rest, [int(match[1]) for match in alone])
     if in_order is None and path.suffix.lower() in _CODE and not is_marked:
         raise _no_list(path, what, f"it is a {path.suffix} file without a list of names")
     return _without_quotes(names if in_order is None else in_order)
@@ -148,10 +152,11 @@ def _after(start: re.Pattern[str], name: Name, path: Path, what: str) -> str:
     return start.sub("", name.text, count=1)
 
 
-def _numbered(names: Sequence[Name]) -> list[Name] | None:
+def _numbered(names: Sequence[Name], alone: Sequence[int]) -> list[Name] | None:
     """Names by the numbers before or behind them; None if there are none.
 
-    A mark sets numbers in front apart, in every line; others must count the names.
+    A mark sets numbers in front apart, in every line; others must count the names. ``alone`` are
+    the numbers of lines without a name.
     """
     for pattern, mark, number in ((_NUMBERED, 2, 1), (_NUMBER_LAST, 1, 2)):
         found = [match for each in names if (match := pattern.search(each.text))]
@@ -161,7 +166,8 @@ def _numbered(names: Sequence[Name]) -> list[Name] | None:
         bare = [pattern.sub("", each.text, count=1) for each in names]
         has_marks = all(match[mark].strip() or "\t" in match[mark] for match in found)
         # "1 euro, 2 euro" is counted as well, and the numbers are all that tells them apart.
-        is_counted = _counts(numbers) and (has_marks or len(names) > 2)
+        is_counted = _counts([*numbers, *alone]) and (has_marks or len(names) > 2)
+        is_counted |= _rises(numbers) and (number == 1 or has_marks)
         if (number == 1 and has_marks) or (is_counted and len(set(bare)) == len(bare)):
             order = sorted(range(len(names)), key=numbers.__getitem__)
             return [Name(bare[at], names[at].place) for at in order]
@@ -172,6 +178,12 @@ def _counts(numbers: Sequence[int]) -> bool:
     """Whether each of so many numbers is there once, from 0 or from 1."""
     first = min(numbers, default=0)
     return first in (0, 1) and sorted(numbers) == list(range(first, first + len(numbers)))
+
+
+def _rises(numbers: Sequence[int]) -> bool:
+    """Whether numbers count something of which some are left out, such as the classes of COCO."""
+    rises = all(last < each for last, each in itertools.pairwise(numbers))
+    return rises and len(numbers) > 4 and numbers[0] < 2 and numbers[-1] <= 2 * len(numbers)
 
 
 def _without_quotes(names: list[Name]) -> list[Name]:

@@ -23,6 +23,7 @@ import pandas as pd
 from csp_engine.cells import original
 from csp_engine.errors import InputError
 from csp_engine.files import ALLOWED, allowed_folders, given_bytes, is_inside
+from csp_engine.reading.encodings import decoded, why_not_western
 from csp_engine.reading.numbers import has_decimal_commas
 
 MISSING = frozenset({"", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-nan", "null", "nat"})
@@ -123,41 +124,9 @@ def read_text(path: Path, *, what: str) -> str:
         text = "\0"
     if "\0" in text:
         raise InputError(f"{what} {path.name!r} is not a text file; save it as plain text (UTF-8).")
+    if why := why_not_western(content):
+        raise InputError(f"{what} {path.name!r} is not in UTF-8, and {why}; save it as UTF-8.")
     return text
-
-
-def decoded(content: bytes) -> str:
-    """Bytes as text, lines ending as on Unix, by the byte order mark if there is one.
-
-    Raises:
-        UnicodeDecodeError: if they are not what their mark says.
-    """
-    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        text = content.decode("utf-32")
-    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = content.decode("utf-16")
-    elif (order := _utf16_order(content)) is not None:
-        text = content.decode(order)
-    else:
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            try:
-                text = content.decode("cp1252")
-            except UnicodeDecodeError:
-                text = content.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _utf16_order(content: bytes) -> str | None:
-    """UTF-16 without a mark, told by the zeros in every other byte of its first characters."""
-    head = content[:256]
-    if len(head) < 4 or len(content) % 2:
-        return None
-    even, odd = head[::2], head[1::2]
-    if odd.count(0) > 0.8 * len(odd) and not even.count(0):
-        return "utf-16-le"
-    return "utf-16-be" if even.count(0) > 0.8 * len(even) and not odd.count(0) else None
 
 
 # --- names and cells -----------------------------------------------------------------------------

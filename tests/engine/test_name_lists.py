@@ -202,3 +202,26 @@ def test_names_survive_every_writer(tmp_path_factory, names, separator):
     ):
         found = read_names(save(folder / name, text), what="List")
         assert [each.text for each in found] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0 cat\n1 dog\n3 bird\n4 fish\n7 cow", ["cat", "dog", "bird", "fish", "cow"]),
+        ("1 cat\n2 dog\n3\n4 bird", ["cat", "dog", "bird"]),
+        ("1. cat\n2.\n3. dog\n4. bird", ["cat", "dog", "bird"]),
+        ("0: cat\n1:\n2: dog", ["cat", "dog"]),
+        ("cat,1\ndog,2\nbird,4\nfish,5\ncow,8", ["cat", "dog", "bird", "fish", "cow"]),
+        # What may be meant stays.
+        ("3 cats\n5 dogs\n8 birds\n9 fish\n12 cows", "3 cats,5 dogs,8 birds,9 fish,12 cows"),
+        ("1 euro\n2 euro\n5 euro\n7 euro\n8 euro", "1 euro,2 euro,5 euro,7 euro,8 euro"),
+        ("apollo 1\nsoyuz 3\nvostok 4\nluna 5\nzond 8", "apollo 1,soyuz 3,vostok 4,luna 5,zond 8"),
+        ("cat\n7\ndog", "cat,7,dog"),
+        ("1\n2\n3", "1,2,3"),
+    ],
+)
+def test_numbers_with_gaps_are_no_part_of_the_names(tmp_path, text, names):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    wanted = names if isinstance(names, list) else names.split(",")
+    assert [each.text for each in read_names(path, what="Vocabulary")] == wanted

@@ -19,6 +19,7 @@ import torch
 
 from csp_engine.errors import InputError
 from csp_engine.networks.autoencoders.sae import SparseAutoencoder, load_sae
+from csp_engine.networks.loading.fitting import plain_name
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.observing import Candidate, Observed, observe
 from csp_engine.networks.tokens import TokenCount, count_tokens
@@ -175,6 +176,12 @@ def _near(name: str, known: Sequence[str]) -> str:
     return ", ".join(near)
 
 
+def _unwrapped(name: str, model: TargetModel) -> str:
+    """A layer's name in the network before it was compiled or made parallel."""
+    is_parallel = isinstance(model.network, torch.nn.DataParallel)
+    return plain_name(name.removeprefix("module.") if is_parallel else name)
+
+
 def _matching(
     model: TargetModel, text: str, candidates: Mapping[str, Candidate], layout: str | None
 ) -> list[Candidate]:
@@ -187,13 +194,19 @@ def _matching(
     if not usable:
         raise InputError(no_layer(model))
     if is_glob(text):
-        chosen = [c for n, c in usable.items() if _pattern(text).fullmatch(n)]
+        pattern = _pattern(text)
+        chosen = [
+            c for n, c in usable.items() if any(map(pattern.fullmatch, {n, _unwrapped(n, model)}))
+        ]
         if not chosen:
             raise InputError(
                 f"No layer of {model.name} matches {text!r}; the nearest are "
                 f"{_near(text, list(usable))} ('**' crosses dots)."
             )
         return chosen
+    if text not in candidates:  # as the network calls it that was wrapped
+        called = [name for name in candidates if _unwrapped(name, model) == plain_name(text)]
+        text = called[0] if len(called) == 1 else text
     if text in usable:
         return [usable[text]]
     if text in candidates and candidates[text].n_calls > 1:

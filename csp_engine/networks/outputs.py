@@ -97,7 +97,8 @@ class OutputReader:
         shapes = ", ".join(f"{'.'.join(map(str, p))}: n x {t.shape[1]}" for p, t in rows.items())
         raise InputError(
             f"Which output of {self._name} holds the logits cannot be told ({shapes}); return "
-            "the logits alone, or a dict with 'logits', from a python: factory."
+            "the logits alone, or a dict with 'logits', from a python: factory; or leave out "
+            "--output and --class-names and add --influence-images 0."
         )
 
     def _of_last_linear(self) -> Path | None:

@@ -10,6 +10,7 @@ from torch import nn
 from csp_engine.errors import InputError
 from csp_engine.networks.layers import list_layers, select_layers
 from csp_engine.networks.models import require_hooks, target_model
+from tests.worlds import toys
 
 
 def wrapped(network, side=32, **options):
@@ -227,6 +228,30 @@ def small():
 
 def paths(taps):
     return [str(tap.id) for tap in taps]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda net: torch.compile(net, backend="eager"),
+        nn.DataParallel,
+        lambda net: nn.DataParallel(torch.compile(net, backend="eager")),
+    ],
+)
+def test_layers_of_a_wrapped_network_go_by_their_own_names(wrap):
+    net = nn.Sequential()
+    net.add_module("stem", nn.Conv2d(3, 4, 3))
+    net.add_module("blocks", nn.Sequential(nn.Conv2d(4, 5, 3), nn.Conv2d(5, 6, 3)))
+    model = target_model(wrap(net).eval(), dict(toys.PREPROCESSING), name="m")
+    listed = [tap.id.module for tap in list_layers(model)]
+    for name in ("stem", "blocks.1"):
+        (tap,) = select_layers(model, [name])
+        assert tap.id.module in listed
+        assert tap.id.module.endswith(name)
+        assert [again.id for again in select_layers(model, [tap.id.module])] == [tap.id]
+    assert [tap.n_units for tap in select_layers(model, ["blocks.*"])] == [5, 6]
+    with pytest.raises(InputError, match=r"has no layer 'blocks\.2'"):
+        select_layers(model, ["blocks.2"])
 
 
 def test_globs_stay_within_a_part_unless_doubled(small):

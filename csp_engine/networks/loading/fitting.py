@@ -52,7 +52,8 @@ class Match:
         return not (self.missing or self.mismatched)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """The name of a tensor or module without what compiling and sharding put into it."""
     return WRAPPERS.sub("", name)
 
 
@@ -135,9 +136,9 @@ def named(
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, str]]:
     """Both sides without wrappers' parts in their names, and the network's full names."""
     state = network.state_dict()
-    full = {_plain(name): name for name in state}
+    full = {plain_name(name): name for name in state}
     own = _own_prefix(list(full))
-    given = {_plain(name): tensor for name, tensor in tensors.items()}
+    given = {plain_name(name): tensor for name, tensor in tensors.items()}
     if own and not any(name.startswith(own) or f".{own}" in name for name in given):
         full = {name[len(own) :]: path for name, path in full.items()}
     if len(full) != len(state) or len(given) != len(tensors):  # two names fell together

@@ -193,6 +193,12 @@ def test_metadata_that_begins_as_json_and_is_none_is_refused(tmp_path, key, text
         ("spin", 0, "not understood"),
         ("spin", "", "not understood"),
         ("spin", [], "not understood"),
+        ("layer_norm", True, "not understood"),
+        ("data_mean", [1.0], "not understood"),
+        ("dataset_scale", 2.0, "not understood"),
+        ("type", "BatchTopK", "not understood"),
+        ("type", "jumprelu", "not understood"),
+        ("trainer_class", "GatedSAETrainer", "not understood"),
     ],
 )
 def test_settings_of_another_type_are_refused(tmp_path, key, value, words):
@@ -201,6 +207,19 @@ def test_settings_of_another_type_are_refused(tmp_path, key, value, words):
     with pytest.raises(InputError, match=words) as refused:
         stored(tmp_path, PLAIN)
     assert key.partition("_")[0][:7] in str(refused.value)
+
+
+def test_settings_of_training_change_nothing(tmp_path):
+    stated = {
+        "activation": "relu", "type": "sae", "dataset_path": "x", "layer": 3, "max_grad_norm": 1.0,
+        "jumprelu_init_threshold": 0.1, "data_path": "y", "total_training_tokens": 9,
+        "model_name": "m",
+        "scale_sparsity_penalty_by_decoder_norm": True, "normalize_sae_decoder": True,
+        "decoder_init_norm": 0.1, "num_epochs": 3, "layer_norm": False, "dataset": "imagenet",
+    }  # fmt: skip
+    plain = stored(tmp_path, PLAIN, {"activation": "relu"})
+    (tmp_path / "cfg.json").write_text(json.dumps(stated))
+    assert stored(tmp_path, PLAIN).fingerprint == plain.fingerprint
 
 
 def test_what_python_writes_for_true_and_false_is_understood(tmp_path):

@@ -38,6 +38,21 @@ HARMLESS = re.compile(
     r"distribute\w*|hub\w*|push\w*|hf_\w+|loss_fn|grad_\w+|micro_\w+|weight_decay|clip_\w*"
 )
 """Settings of training and bookkeeping that change no code of a trained autoencoder."""
+_CHANGES_INPUTS = re.compile(
+    r"(data|dataset|layer|layers|model|total|max_act\w*)"
+    r"_?\w*(mean|std|norm|normali[sz]e\w*|scale|scaling|cent(er|re)\w*|bias|threshold)"
+)
+"""Among these, settings that sound as if they changed what goes into an autoencoder or out."""
+_KIND_WORDS = re.compile(r"top_?k|jump|gated|matryoshka|transcoder|group|signed|abs", re.IGNORECASE)
+
+
+def _is_harmless(key: str, value: Any) -> bool:
+    """Whether a setting changes no code; ``type`` and the like must not name another kind."""
+    if key in ("type", "architecture", "trainer_class") and isinstance(value, str):
+        return _KIND_WORDS.search(value) is None
+    if _CHANGES_INPUTS.fullmatch(key):
+        return False
+    return HARMLESS.fullmatch(key) is not None
 
 
 def strict_json(text: str, where: str) -> Any:
@@ -227,7 +242,7 @@ def require_known(settings: Mapping[str, Any], known: set[str], file: str) -> No
         InputError: naming the first.
     """
     for key, value in settings.items():
-        if value is None or (key not in known and HARMLESS.fullmatch(key)):
+        if value is None or (key not in known and _is_harmless(key, value)):
             continue
         if key in known:
             fits, what = _TYPE_OF.get(key, (None, ""))

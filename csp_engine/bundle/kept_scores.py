@@ -89,6 +89,22 @@ class KeptScores:
         image_rk = np.asarray(self.bundle.array("null", "exemplar_image")[:, :n_images])
         return np.asarray(self.bundle.image_vectors()[image_rk])
 
+    def null_sizes(self) -> list[int]:
+        """Below full size, the numbers of images of which there are random image sets, rising."""
+        method = self.method
+        if method is None or method.stores.null_of_size is None or not self.bundle.has("null"):
+            return []
+        held = "null_size" if self.has_halves else "n_exemplar_u"
+        full = int(self.params["n_score"])
+        return [size for size in np.unique(self.array(held)).tolist() if 0 < size < full]
+
+    def null_of_size(self, size: int) -> Float32[np.ndarray, "r d"] | None:
+        """Concept vectors of random image sets of one of these sizes."""
+        method = self.method
+        assert method is not None, "null_sizes gave the size"
+        assert method.stores.null_of_size is not None, "null_sizes gave the size"
+        return method.stores.null_of_size(self, size)
+
     def null_vectors(self) -> Float32[np.ndarray, "r d"] | None:
         """Concept vectors of the random image sets of full size, where the method has such."""
         method = self.method

@@ -149,7 +149,11 @@ def _as_json(case: Case) -> dict[str, Any]:
                 "label": row["label"],
                 "reliable": bool(row["reliable"]),
                 **{
-                    tag: {"alignment": _number(row[tag]), "text": row[f"{tag}_text"]}
+                    tag: {
+                        "alignment": _number(row[tag]),
+                        "text": row[f"{tag}_text"],
+                        "bar": _number(row[f"{tag}_bar"]),
+                    }
                     for tag in case.texts
                 },
             }

@@ -16,6 +16,7 @@ from csp_engine.methods.scoring.halves import (
     WEIGHTINGS,
     concept_vectors,
     csp_components,
+    null_of_size,
     null_vectors,
 )
 from csp_engine.methods.scoring.score_parts import score_parts
@@ -61,6 +62,7 @@ CSP = Method(
             "projection": "weighted mean of what they share with their contrast images",
         },
         null_vectors=null_vectors,
+        null_of_size=null_of_size,
     ),
     score=score,
     parts=score_parts,

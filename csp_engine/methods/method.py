@@ -184,12 +184,15 @@ class Stores:
             None where the method has no such thing.
         signals: those of the arrays, one number for each unit, that speak for or against the best
             label: how likely it is right is learnt from them too.
+        null_of_size: the same of sets of so many images, for neurons with fewer exemplars; None
+            where all are compared with sets of full size.
     """
 
     arrays: Mapping[str, str] = field(default_factory=dict)
     vectors: Literal["own", "label", "none"] = "own"
     null_vectors: Callable[[Kept], Float32[np.ndarray, "r d"] | None] | None = None
     signals: tuple[str, ...] = ()
+    null_of_size: Callable[[Kept, int], Float32[np.ndarray, "r d"] | None] | None = None
 
     @property
     def has_halves(self) -> bool:

@@ -31,7 +31,12 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
 
 def null_vectors(kept: Kept) -> Float32[np.ndarray, "r d"] | None:
     """The mean image of each random image set, where the sets are kept."""
-    vector_rkd = kept.null_vectors_of(int(kept.params["n_score"]))
+    return null_of_size(kept, int(kept.params["n_score"]))
+
+
+def null_of_size(kept: Kept, size: int) -> Float32[np.ndarray, "r d"] | None:
+    """The mean of the first images of each random image set."""
+    vector_rkd = kept.null_vectors_of(size)
     return None if vector_rkd is None else normalise_rows(vector_rkd.mean(axis=1))
 
 
@@ -43,6 +48,6 @@ SEMANTICLENS = Method(
     version=1,
     order=20,
     parameters=(Parameter("n_score", 30, "number of exemplars to score", low=1, recipe="n_score"),),
-    stores=Stores(null_vectors=null_vectors),
+    stores=Stores(null_vectors=null_vectors, null_of_size=null_of_size),
     score=score,
 )

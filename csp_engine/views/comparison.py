@@ -18,7 +18,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, pick
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
-from csp_engine.views.random_sets import null_of
+from csp_engine.views.random_sets import null_of, sizes
 from csp_engine.views.table.rows import neuron_table
 
 KINDS = {
@@ -112,12 +112,13 @@ class Comparison:
     """Every neuron of side A with its best match in B.
 
     ``rows`` has A's ``unit``, ``label``, ``reliable``; B's as ``unit_b`` and so on; ``similarity``
-    and ``kind``: ``mutual``, ``oneway``, ``unmatched`` (no more alike than ``bar``, which random
-    image sets rarely pass), or empty where A's neuron has no evidence.
+    and ``kind``: ``mutual``, ``oneway``, ``unmatched`` (no more alike than random image sets of the
+    neuron's own size rarely are), or empty where A's neuron has no evidence. ``bars`` are the least
+    and the most that a neuron must exceed; None without random image sets.
     """
 
     rows: pd.DataFrame
-    bar: float | None
+    bars: tuple[float, float] | None
     n_other: int
     n_other_unmatched: int
 
@@ -155,10 +156,10 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
         vector_ud = np.asarray(a.bundle.scores(a.model, a.layer, method).vector_ud)
         other_vd = np.asarray(b.bundle.scores(b.model, b.layer, method).vector_ud)
         found = match(vector_ud, other_vd)
-        null_rd = null_of(a.bundle, memo, a.model, a.layer, method)
-        level = None if null_rd is None else chance_level(null_rd, other_vd)
-        bar = None if level is None or np.isnan(level) else level
-        is_above = found.similarity_u > (-np.inf if bar is None else bar)
+        bar_u = _chance(memo, a, method, other_vd)
+        known_u = bar_u[~np.isnan(bar_u) & np.any(vector_ud, axis=1)]
+        bars = (float(known_u.min()), float(known_u.max())) if len(known_u) else None
+        is_above = found.similarity_u > np.nan_to_num(bar_u, nan=-np.inf)
         kind = np.select(
             [
                 ~found.has_match_u,
@@ -180,10 +181,21 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
         rows["kind"] = kind
         taken = found.other_u[(kind == "mutual")]
         has_b = int(np.any(other_vd, axis=1).sum())
-        return Comparison(rows, bar, has_b, has_b - len(np.unique(taken)))
+        return Comparison(rows, bars, has_b, has_b - len(np.unique(taken)))
 
     key = ("compare", a.bundle.digest, b.bundle.digest, *a.key[1:], *b.key[1:], method)
     return memo.once(key, make)
+
+
+def _chance(memo: Memo, a: Side, method: str, other_vd: np.ndarray) -> np.ndarray:
+    """For each neuron of A the similarity that random image sets of its size rarely pass."""
+    size_u = sizes(a.bundle, memo, a.model, a.layer, method)
+    bar_u = np.full(len(size_u), np.nan)
+    for size in np.unique(size_u).tolist():
+        null_rd = null_of(a.bundle, memo, a.model, a.layer, method, size)
+        if null_rd is not None:
+            bar_u[size_u == size] = chance_level(null_rd, other_vd)
+    return bar_u
 
 
 def named(labels: pd.Series, reliable: pd.Series) -> pd.Series:

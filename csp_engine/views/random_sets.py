@@ -10,7 +10,6 @@ import numpy as np
 
 from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.methods import NullComponents, null_best
-from csp_engine.methods.scoring.halves import concept_vectors
 from csp_engine.search import null_vectors, remainders
 from csp_engine.views.controls import controls, shared_part
 from csp_engine.views.memo import Memo
@@ -35,14 +34,12 @@ def sizes(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np
     def make() -> np.ndarray:
         kept = KeptScores(bundle, model, layer, method)
         size_u = np.full(bundle.n_units(model, layer), FULL)
-        if not kept.has_halves:
-            return size_u
-        own_u = np.asarray(bundle.scores(model, layer, method).n_exemplar_u)
-        full, last = int(kept.params["n_score"]), 0.0
-        for size in np.unique(kept.array("null_size")).tolist():
-            if size < full and size >= _STEP * last:
+        last = 0.0
+        for size in kept.null_sizes():
+            if size >= _STEP * last:
                 last = size
-                size_u[(own_u >= size) & (own_u < full)] = size
+                own_u = np.asarray(bundle.scores(model, layer, method).n_exemplar_u)
+                size_u[(own_u >= size) & (own_u < int(kept.params["n_score"]))] = size
         return size_u
 
     return memo.once(("null sizes", bundle.digest, model, layer, method), make)
@@ -56,9 +53,7 @@ def null_of(
     def make() -> np.ndarray | None:
         if size == FULL:
             return null_vectors(bundle, model, layer, method)
-        kept = KeptScores(bundle, model, layer, method)
-        null = kept.null_halves().of_size(size)
-        return concept_vectors(null.anchor_rd, null.projection_rd, float(kept.params["gamma"]))
+        return KeptScores(bundle, model, layer, method).null_of_size(size)
 
     return memo.once(("null", bundle.digest, model, layer, method, size), make)
 
@@ -118,11 +113,13 @@ def lengths(
     def make() -> tuple[np.ndarray, np.ndarray]:
         length_u, length_r = remainders(bundle, model, layer, method)
         null_rd = null_of(bundle, memo, model, layer, method, size)
-        if size != FULL:
-            kept = KeptScores(bundle, model, layer, method)
+        kept = KeptScores(bundle, model, layer, method)
+        if size != FULL and kept.has_halves:
             null = kept.null_halves().of_size(size)
             rest_rd = null.anchor_rd - np.float32(kept.params["gamma"]) * null.projection_rd
             length_r = np.linalg.norm(rest_rd, axis=1).astype(np.float32)
+        elif size != FULL and null_rd is not None:
+            length_r = np.ones(len(null_rd), np.float32)
         return length_u, length_r if null_rd is None else length_r[np.any(null_rd, axis=1)]
 
     return memo.once(("lengths", bundle.digest, model, layer, method, size), make)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.bundle import Bundle, KeptScores, verify
+from csp_engine.bundle.verifying.sampling import sampled
 from csp_engine.pipeline import Target, build
 from csp_engine.pipeline.recipe import changed
+from csp_engine.views.case.audit import _bars
+from csp_engine.views.comparison import Side, _chance
 from csp_engine.views.finding.query import Query
 from csp_engine.views.finding.standing import judged
 from csp_engine.views.lists import found_neurons
@@ -79,8 +82,42 @@ def test_the_sets_are_no_larger_than_the_neuron_and_nearly_as_large(bundle):
     assert (size_u[~is_small_u] == FULL).all()
     assert (size_u[is_small_u] <= own_u[is_small_u]).all()
     assert (own_u[is_small_u] < 1.25 * (size_u[is_small_u] + 1)).all()
-    whole_u = sizes(bundle, Memo(), "small", LAYER, "semanticlens")
-    assert (whole_u == FULL).all()
+    np.testing.assert_array_equal(sizes(bundle, Memo(), "small", LAYER, "semanticlens"), size_u)
+
+
+def test_semanticlens_meets_the_mean_of_as_few_images(bundle):
+    memo, where = Memo(), ("small", LAYER, "semanticlens")
+    size = int(sizes(bundle, memo, *where).max())
+    image_nd = np.asarray(bundle.image_vectors(), np.float64)
+    mean_rd = image_nd[np.asarray(bundle.array("null", "exemplar_image"))[:, :size]].mean(axis=1)
+    unit_rd = mean_rd / np.linalg.norm(mean_rd, axis=1, keepdims=True)
+    np.testing.assert_allclose(null_of(bundle, memo, *where, size), unit_rd, atol=1e-5)
+    assert (lengths(bundle, memo, *where, size)[1] == 1).all()
+
+
+@pytest.mark.parametrize("method", ["csp", "semanticlens"])
+@pytest.mark.parametrize("what", ["audit", "comparison"])
+def test_chance_is_that_of_sets_of_the_neurons_size(bundle, method, what):
+    """One noise neuron in twenty lies above it; above that of full size many more did."""
+    memo = Memo()
+    vector_ud = np.asarray(bundle.scores("small", LAYER, method).vector_ud)
+    size_u = sizes(bundle, memo, "small", LAYER, method)
+    text_td = np.random.default_rng(0).normal(size=(12, vector_ud.shape[1])).astype(np.float32)
+    text_td /= np.linalg.norm(text_td, axis=1, keepdims=True)
+    if what == "audit":
+        bar_u = _bars(bundle, memo, "small", LAYER, method, text_td, None)
+    else:
+        side = Side("a", bundle, "small", LAYER)
+        bar_u = _chance(memo, side, method, text_td)
+    best_u = (vector_ud @ text_td.T).max(axis=1)
+    for size in np.unique(size_u).tolist():
+        null_rd = null_of(bundle, memo, "small", LAYER, method, size)
+        best_r = (null_rd[np.any(null_rd, axis=1)] @ text_td.T).max(axis=1)
+        bar = np.quantile(best_r, 0.95, method="linear" if what == "audit" else "higher")
+        np.testing.assert_allclose(bar_u[size_u == size], bar, atol=1e-5)
+    is_small_u = (size_u != FULL) & np.any(vector_ud, axis=1)
+    assert is_small_u.sum() > 100
+    assert (best_u > bar_u)[is_small_u].mean() < 0.12
 
 
 def test_percentiles_and_lengths_are_those_of_sets_of_the_same_size(bundle):
@@ -105,3 +142,11 @@ def test_percentiles_and_lengths_are_those_of_sets_of_the_same_size(bundle):
     for _, row in found[size_u[found["unit"]] == size].iterrows():
         share = np.mean(z_rd @ vector_d < row["match"])
         assert row["match_null"] == pytest.approx(min(share, 1 - 1 / len(z_rd)), abs=0.01)
+
+
+def test_verify_does_not_miss_sizes_that_only_other_units_have(bundle):
+    """Sets are kept for each size of the layer; the sampled units have some of them."""
+    rows = sampled(bundle.n_units("small", LAYER))
+    own_u = np.asarray(bundle.scores("small", LAYER, "csp").n_exemplar_u)
+    assert set(own_u[own_u > 0].tolist()) - set(own_u[rows].tolist())
+    assert verify(bundle) == []

@@ -66,7 +66,7 @@ def test_kinds_split_the_neurons(small_bundle, serve):
     counts = [compared.count(kind) for kind in ("mutual", "oneway", "unmatched")]
     assert sum(counts) + int((compared.rows["kind"] == "").sum()) == 12
     alike = compared.rows["similarity"].to_numpy()
-    is_above = alike > compared.bar
+    is_above = alike > compared.bars[0]
     assert ((compared.rows["kind"] == "unmatched").to_numpy() == ~is_above).all()
     at = open_page("compare", layer="second@mean", layer2="first@mean", only="unmatched")
     n_shown = len(at.dataframe[0].value) if at.dataframe else 0

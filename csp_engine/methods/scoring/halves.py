@@ -134,7 +134,12 @@ class NullComponents:
 
 def null_vectors(kept: Kept) -> Float32[np.ndarray, "r d"]:
     """Concept vectors of the random image sets of full size, from the halves that are kept."""
-    rows = np.flatnonzero(np.asarray(kept.array("null_size")) == int(kept.params["n_score"]))
+    return null_of_size(kept, int(kept.params["n_score"]))
+
+
+def null_of_size(kept: Kept, size: int) -> Float32[np.ndarray, "r d"]:
+    """The same of those of another size, of which there are as many where units have it."""
+    rows = np.flatnonzero(np.asarray(kept.array("null_size")) == size)
     return concept_vectors(
         np.asarray(kept.array("null_anchor")[rows]),
         np.asarray(kept.array("null_projection")[rows]),

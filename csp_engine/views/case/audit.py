@@ -15,7 +15,7 @@ from csp_engine.search import stored_label
 from csp_engine.stats.intervals import Share, share_of
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
-from csp_engine.views.random_sets import null_of
+from csp_engine.views.random_sets import null_of, sizes
 from csp_engine.views.table.rows import neuron_table
 from csp_engine.words.concepts import SHIPPED, ConceptGroup, ConceptSet, Tag, read_concept_set
 
@@ -178,13 +178,14 @@ def _examine(
             names = np.array(list(row_t[tag]), object)
             part[tag] = found.value_u
             part[f"{tag}_text"] = np.where(np.isnan(found.value_u), "", names[found.text_u])
+            part[f"{tag}_bar"] = _bars(bundle, memo, model, layer, method, each_td, empty_d)
         kind_u = kinds(
             part["valid"].to_numpy(),
             part["spurious"].to_numpy(),
-            bars["valid"],
-            bars["spurious"],
+            part["valid_bar"].to_numpy(),
+            part["spurious_bar"].to_numpy(),
             neutral_u=part["neutral"].to_numpy() if "neutral" in part else None,
-            neutral_bar=bars.get("neutral", 0.0),
+            neutral_bar=part["neutral_bar"].to_numpy() if "neutral" in part else 0.0,
         )
         part["kind"] = np.array(KINDS, object)[kind_u]
         parts.append(_with_truth(bundle, model, layer, part))
@@ -204,6 +205,25 @@ def _examine(
         stored.is_predicted_class,
         pd.concat(parts, ignore_index=True),
     )
+
+
+def _bars(
+    bundle: Bundle,
+    memo: Memo,
+    model: str,
+    layer: str,
+    method: str,
+    text_td: np.ndarray,
+    empty_d: np.ndarray | None,
+) -> np.ndarray:
+    """For each neuron what 95 % of random image sets of its own size stay below."""
+    size_u = sizes(bundle, memo, model, layer, method)
+    bar_u = np.full(len(size_u), np.nan)
+    for size in np.unique(size_u).tolist():
+        null_rd = null_of(bundle, memo, model, layer, method, size)
+        if null_rd is not None:
+            bar_u[size_u == size] = chance_bar(best_alignment(null_rd, text_td, empty_d).value_u)
+    return bar_u
 
 
 def _effect(bundle: Bundle, concepts: ConceptSet, model: str, layer: str) -> np.ndarray:

@@ -170,8 +170,10 @@ def _hover(row: pd.Series) -> str:
         f"{row['model']}/{row['layer']}/{row['unit']}",
         label if row["reliable"] else f"unclear: {label}",
         f"influence {signed_share(row['share'])}",
-        f"artefact: {row['spurious_text']} {numbers.score(row['spurious'])}",
-        f"criterion: {row['valid_text']} {numbers.score(row['valid'])}",
+        f"artefact: {row['spurious_text']} {numbers.score(row['spurious'])} (chance "
+        f"{numbers.score(row['spurious_bar'])})",
+        f"criterion: {row['valid_text']} {numbers.score(row['valid'])} (chance "
+        f"{numbers.score(row['valid_bar'])})",
     ]
     return "<br>".join(figure_text(line) for line in lines)
 

@@ -22,10 +22,15 @@ from pages.ui.table.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX, label_column
 def summary(compared: Comparison, method: str) -> None:
     """How much the sides have in common."""
     n_mutual = compared.count("mutual")
+    least, most = compared.bars or (0.0, 0.0)
+    bar, of_size = numbers.score(most), ""
+    if numbers.score(least) != bar:
+        bar = f"{numbers.score(least)} to {bar}"
+        of_size = " of as many images as the neuron has"
     chance = (
-        f" A match must have a similarity above {numbers.score(compared.bar)}, which 95 % "
-        f"of {words.term('random image set', 'random image sets')} do not reach."
-        if compared.bar is not None
+        f" A match must have a similarity above {bar}, which 95 % "
+        f"of {words.term('random image set', 'random image sets')}{of_size} do not reach."
+        if compared.bars is not None
         else f" {plain(method_title(method))} keeps no random image sets to compare with."
     )
     show(

@@ -61,3 +61,18 @@ def guard_logs() -> None:
         return made
 
     logging.setLogRecordFactory(record)
+
+
+def shown_spec(spec: str) -> str:
+    """What names a model or an encoder, for people elsewhere: of a folder its name alone."""
+    kind, slash, rest = spec.partition("/")
+    if not slash or kind.startswith("python:"):
+        return spec
+    path = rest.replace("\\", "/").rstrip("/")
+    is_folder = (
+        kind == "precomputed"
+        or path.startswith(("/", "~", "./", "../"))
+        or re.match(r"[A-Za-z]:/", path) is not None
+        or path.count("/") > 1
+    )
+    return f"{kind}/{path.rpartition('/')[2]}" if is_folder else spec

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.printable import shown_spec
 from csp_engine.views import lists
 from csp_engine.views.address import FINDS, View, with_method
 from csp_engine.views.finding import standing
@@ -66,7 +67,7 @@ def results(bundle: Bundle, view: View) -> None:
     if store.is_quick(bundle, view):
         query = store.query_of(bundle, view)
     else:
-        spec = markdown_text(bundle.manifest.inputs["encoder"]["spec"])
+        spec = markdown_text(shown_spec(bundle.manifest.inputs["encoder"]["spec"]))
         with st.spinner(f"Not in the vocabulary: loading the encoder {spec} once…"):
             query = store.query_of(bundle, view)
     with st.container(horizontal=True, vertical_alignment="center"):

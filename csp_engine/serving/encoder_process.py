@@ -24,6 +24,7 @@ from jaxtyping import Float32
 
 from csp_engine import errors
 from csp_engine.bundle import Bundle
+from csp_engine.printable import shown_spec
 from csp_engine.serving.turns import Turns
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -117,9 +118,10 @@ class EncoderProcess:
                     body = process.stdout.read(answer.get("bytes", 0))
             except (OSError, ValueError):
                 self._end()
+                spec = shown_spec(bundle.manifest.inputs["encoder"]["spec"])
                 raise errors.MissingModelError(
-                    f"The encoder {bundle.manifest.inputs['encoder']['spec']} stopped while it was "
-                    "loading or working, perhaps for want of memory; try again."
+                    f"The encoder {spec} stopped while it was loading or working, perhaps for want "
+                    "of memory; try again."
                 ) from None
             if "error" in answer:
                 raise getattr(errors, answer["error"], errors.CspError)(answer["message"])

@@ -110,3 +110,25 @@ def factory():
     before = logging.getLogRecordFactory()
     yield
     logging.setLogRecordFactory(before)
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("open_clip/ViT-B-32/laion2b_s34b_b79k", "open_clip/ViT-B-32/laion2b_s34b_b79k"),
+        ("open_clip/hf-hub:org/name", "open_clip/hf-hub:org/name"),
+        ("transformers/openai/clip-vit-base-patch32", "transformers/openai/clip-vit-base-patch32"),
+        ("timm/resnet50.a1_in1k", "timm/resnet50.a1_in1k"),
+        ("python:demo.encoders:factory", "python:demo.encoders:factory"),
+        ("precomputed/patients/vectors", "precomputed/vectors"),
+        ("open_clip//home/anna/clip", "open_clip/clip"),
+        ("open_clip/./encoder", "open_clip/encoder"),
+        ("transformers/~/models/clip/", "transformers/clip"),
+        ("transformers/../secret/clip", "transformers/clip"),
+        ("transformers/C:\\Users\\anna\\clip", "transformers/clip"),
+        ("transformers/work/anna/clip", "transformers/clip"),
+        ("?", "?"),
+    ],
+)
+def test_folders_are_shown_by_their_names(spec, wanted):
+    assert printable.shown_spec(spec) == wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.printable import shown_spec
 from csp_engine.views.images.separation import texts_in_words
 from csp_engine.views.overview.unused import unused_files
 
@@ -14,7 +15,10 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
     probe, encoder = inputs.get("probe", {}), inputs.get("encoder", {})
     vocabulary = inputs.get("vocabulary", {})
     rows = [
-        (f"Model {name}", f"{model.get('spec', '?')} · {model.get('fingerprint', '')[:12]}")
+        (
+            f"Model {name}",
+            f"{shown_spec(model.get('spec', '?'))} · {model.get('fingerprint', '')[:12]}",
+        )
         for name, model in inputs.get("models", {}).items()
     ]
     n_skipped = int(probe.get("n_skipped", 0))
@@ -26,7 +30,10 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
             f"{probe.get('content_sha256', '')[:12]}",
         ),
         *(("Not used", sentence) for sentence in unused_files(bundle)),
-        ("Encoder", f"{encoder.get('spec', '?')} · {encoder.get('fingerprint', '')[:12]}"),
+        (
+            "Encoder",
+            f"{shown_spec(encoder.get('spec', '?'))} · {encoder.get('fingerprint', '')[:12]}",
+        ),
         (
             "Vocabulary",
             f"{vocabulary.get('name', '?')} · {numbers.count(vocabulary.get('n_labels', 0))} "

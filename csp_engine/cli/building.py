@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csp_engine.cli.declared import SummaryAsJson, takes
+from csp_engine.cli.declared import Device, SummaryAsJson, takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import CspError, InputError
 from csp_engine.jobs.options import OPTIONS
@@ -147,6 +147,7 @@ def label(
             "kept unless this is another captioner, or some got no answer."
         ),
     ] = None,
+    device: Device = "cpu",
     as_json: SummaryAsJson = False,
 ) -> None:
     """Label a finished bundle again with another vocabulary, gamma or method, without its images.
@@ -156,6 +157,7 @@ def label(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.captioners import load_captioner
+    from csp_engine.networks.devices import read_devices, require_devices
     from csp_engine.pipeline import (
         bundle_captioner,
         lacks_answers,
@@ -167,6 +169,9 @@ def label(
     from csp_engine.words.vocabularies import read_vocabulary
 
     opened = Bundle.open(bundle)
+    devices = read_devices(device)
+    if devices != ("cpu",):  # the usual one needs no torch to be there
+        require_devices(devices)
     overrides = _assignments(set_)
     if gamma is not None:
         overrides["gamma"] = gamma
@@ -179,19 +184,23 @@ def label(
     words = read_vocabulary(vocabulary) if vocabulary else None
     asked = None
     if captioner is not None:
-        asked = load_captioner(captioner)
+        asked = load_captioner(captioner, device=devices[0])
         held = opened.manifest.inputs.get("captioner", {}).get("fingerprint")
         is_recaptioned = (
             asked.fingerprint != held or needs_captions(opened, recipe) or lacks_answers(opened)
         )
     else:
         is_recaptioned = needs_captions(opened, recipe)
-        asked = bundle_captioner(opened) if is_recaptioned else _speaker(opened, recipe)
+        asked = (
+            bundle_captioner(opened, device=devices[0])
+            if is_recaptioned
+            else _speaker(opened, recipe)
+        )
     loaded = None
     if is_recaptioned or needs_texts(opened, recipe, words):
         from csp_engine.search import bundle_encoder
 
-        loaded = bundle_encoder(opened, encoder)
+        loaded = bundle_encoder(opened, encoder, device=devices[0])
     with progress_bars() as progress:
         done = relabel(bundle, recipe, words, loaded, progress, asked)
     _report(done, as_json)

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from csp_engine.jobs.options import BuildOption
+from csp_engine.jobs.options import OPTIONS, BuildOption
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SummaryAsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
+Device = Annotated[str, typer.Option("--device", help=OPTIONS["device"].help)]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csp_engine.cli.declared import AsJson, BundlePath
+from csp_engine.cli.declared import AsJson, BundlePath, Device
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def layers(
     preprocessing: Annotated[
         Path | None, typer.Option(help="JSON file, or whole, as for 'csp build'.")
     ] = None,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """List the layers of a model whose units can be browsed, with shapes and unit counts.
@@ -32,10 +33,13 @@ def layers(
     Example:
         csp layers torchvision/resnet50
     """
+    from csp_engine.networks.devices import read_devices, require_devices
     from csp_engine.networks.layers import list_layers
     from csp_engine.networks.models import load_model
 
-    loaded = load_model(model, weights=weights, preprocessing=preprocessing)
+    devices = read_devices(device)
+    require_devices(devices)
+    loaded = load_model(model, weights=weights, preprocessing=preprocessing, device=devices[0])
     taps = list_layers(loaded)
     if as_json:
         write_json(

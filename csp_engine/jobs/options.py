@@ -241,7 +241,8 @@ _DECLARED = (
         panel=MODEL,
         order="preprocessing",
         label="Preprocessing",
-        hint="JSON file that replaces the model's own preprocessing.",
+        hint="JSON file that replaces the model's own preprocessing, or the word whole, which "
+        "squeezes the whole image in instead of cropping it.",
     ),
     BuildOption(
         name="class_names",

@@ -37,6 +37,8 @@ OWN_MODELS = (
     f"{_DEMO}.planted:target_model",
 )
 """Python code that comes with this project and needs no trust: the models of the demo."""
+WHOLE = "whole"
+"""Preprocessing that squeezes the whole image in."""
 READ_FROM = (
     "images", "weights", "preprocessing", "class_names", "captioner", "image_root"
 )  # fmt: skip
@@ -223,7 +225,7 @@ class BuildOrder:
     def _places(self, folder: Path) -> Iterator[tuple[str, str, Path]]:
         """Every place that the order reads: its field, as it was given, and where it is."""
         for name in READ_FROM:
-            if getattr(self, name):
+            if getattr(self, name) and not self._is_word(name):
                 yield name, getattr(self, name), self._at(folder, name)
         for given in self.vocabulary:
             if given not in SHIPPED:
@@ -293,7 +295,13 @@ class BuildOrder:
         if not parent.is_dir() or not os.access(parent, os.W_OK):
             raise InputError(f"Nothing can be written to {parent}; choose another folder.")
 
+    def _is_word(self, name: str) -> bool:
+        """Whether a field holds a word that stands for no file."""
+        return name == "preprocessing" and self.preprocessing == WHOLE
+
     def _check_file(self, folder: Path, name: str) -> None:
+        if self._is_word(name):
+            return
         if getattr(self, name) and not self._at(folder, name).is_file():
             raise InputError(f"There is no file {getattr(self, name)!r}; check the path.")
 

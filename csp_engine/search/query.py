@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.folders import specs_to_try
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError, StaleError
+from csp_engine.printable import shown_spec
 from csp_engine.types import Encoder, TextRecipe
 from csp_engine.vectors import normalise_rows
 from csp_engine.words.templates import embed_labels, fill_templates
@@ -98,9 +99,10 @@ def query_vector(
     if label is not None:
         return np.array(bundle.label_vectors()[label], dtype=np.float32)
     if encoder is None:
+        spec = shown_spec(bundle.manifest.inputs["encoder"]["spec"])
         raise MissingModelError(
-            f"{asked!r} is not in the vocabulary, so it needs the encoder "
-            f"{bundle.manifest.inputs['encoder']['spec']}; load it, or search for a label."
+            f"{asked!r} is not in the vocabulary, so it needs the encoder {spec}; load it, or "
+            "search for a label."
         )
     require_same_encoder(bundle, encoder)
     return embed_labels(encoder.embed_texts, [asked], text_recipe(bundle))[0]
@@ -116,7 +118,7 @@ def image_query_vector(bundle: Bundle, image: Any, encoder: Encoder) -> Float32[
     return encoder.embed_images(np.asarray(encoder.preprocess(image), dtype=np.float32)[None])[0]
 
 
-def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
+def bundle_encoder(bundle: Bundle, spec: str | None = None, *, device: str = "cpu") -> Encoder:
     """Load the encoder that made a bundle.
 
     An encoder that is Python code runs only if the user names it, or trusts all bundles on this
@@ -126,6 +128,7 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
         bundle: whose encoder is wanted.
         spec: where it is now; by default where the bundle says it was, seen from the bundle or as
             a whole path, ``./`` being beside it.
+        device: a torch device.
 
     Raises:
         MissingModelError: if it is Python code nobody named, or is not on this machine.
@@ -144,6 +147,7 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None) -> Encoder:
         try:
             encoder = load_encoder(
                 each,
+                device=device,
                 expected=_wanted(bundle),
                 files=bundle.manifest.inputs["encoder"].get("files"),
             )

@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from csp_engine import encoders
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
+from csp_engine.networks import models
 from csp_engine.search import query_vector
 from csp_engine.views.address import Narrowing, read_view
 from csp_engine.views.finding.query import query_of, spelt_like, texts_of
@@ -160,6 +162,42 @@ def test_label_again(bundle, tmp_path, capsys, monkeypatch):
     code, _, _ = run(capsys, "label", copy, "--vocabulary", words)
     assert code == 0
     assert list(Bundle.open(copy).labels()["text"]) == ["crimson", "navy", "lime"]
+
+
+def test_layers_and_label_take_a_device_as_build_does(bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    given = []
+
+    def loading(module, name):
+        load = getattr(module, name)
+
+        def spy(*args, device="cpu", **more):
+            given.append(device)
+            return load(*args, **more)
+
+        monkeypatch.setattr(module, name, spy)
+
+    loading(encoders, "load_encoder")
+    loading(models, "load_model")
+    words = tmp_path / "other.txt"
+    words.write_text("crimson\nnavy\nlime\n")
+    copy = tmp_path / "copy.csp"
+    shutil.copytree(bundle, copy)
+    label = ("label", copy, "--vocabulary", words)
+    layers = ("layers", "python:tests.worlds.toys:network", "--preprocessing", "whole")
+    for command in (label, layers):
+        for device, line in (
+            ("cuda:99", "cuda:99"),
+            ("gpu", "gpu"),
+            ("cpu,", "empty name"),
+            ("cpu,cuda", "mixes cpu and cuda"),
+        ):
+            code, _, error = run(capsys, *command, "--device", device)
+            assert code == 2
+            assert line in error
+    assert given == []
+    assert run(capsys, *label, "--device", "cpu,cpu")[0] == 0
+    assert given == ["cpu"]
 
 
 def test_a_captioner_on_the_command_line(folder, bundle, tmp_path, capsys, monkeypatch):

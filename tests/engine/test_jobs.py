@@ -22,6 +22,7 @@ from csp_engine.cli import app
 from csp_engine.encoders import base
 from csp_engine.errors import BundleError, InputError
 from csp_engine.jobs import order as ordering
+from csp_engine.jobs.allowed import Allowed
 from csp_engine.jobs.process import ProcessMark, _beginning
 from csp_engine.jobs.progress import read_progress
 from csp_engine.networks import models
@@ -250,6 +251,16 @@ def test_every_wrong_field_has_its_sentence(folder, trusted, changes, field, wor
     assert words in problems[field]
     assert "\n" not in problems[field]
     assert problems[field].endswith((".", "?"))
+
+
+def test_preprocessing_may_be_the_word_whole(folder, trusted):
+    order = replace(ORDER, out="e.csp", preprocessing="whole")
+    assert order.problems(folder) == {}
+    assert "preprocessing" not in order.problems(folder, Allowed((folder / "bundles",)))
+    arguments = order.arguments()
+    assert arguments[arguments.index("--preprocessing") + 1] == "whole"
+    wrong = replace(ORDER, preprocessing="whol").problems(folder)
+    assert "There is no file 'whol'" in wrong["preprocessing"]
 
 
 def test_a_folder_of_something_else_is_no_output(folder, trusted):

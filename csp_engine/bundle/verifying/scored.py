@@ -18,7 +18,8 @@ PERCENTILE_LOSS = 0.02
 
 ALWAYS = frozenset({"exemplars", "contrast"})
 """What every method is given, and can be judged from within a moment."""
-FOLLOWED = ALWAYS | {"activations", "texts", "columns"}
+FOLLOWED = frozenset({"csp_plus"})
+"""Methods that look at more and are judged again all the same."""
 N_DRAWS = 40
 """Random image sets that are judged again where a method looks at activations."""
 
@@ -32,7 +33,7 @@ def why_not(bundle: Bundle, model: str, layer: str, name: str) -> str:
         return "the method is not part of this program"
     if record.params.get("method_version") != method.version:
         return "another version of the method made them"
-    if more := sorted(set(method.needs) - FOLLOWED):
+    if (more := sorted(set(method.needs) - ALWAYS)) and name not in FOLLOWED:
         return f"the method looks at {NEEDS[more[0]]}"
     needed = (kinds.CONTRAST.name(model, layer), "null", "embeddings", "vocabulary")
     if not is_here(bundle, *needed):

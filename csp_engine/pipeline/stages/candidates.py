@@ -301,7 +301,7 @@ def lacks_answers(bundle: Bundle) -> bool:
     return any(kinds.CANDIDATES.is_of(n) and r.facts.get("n_unanswered") for n, r in stages)
 
 
-def bundle_captioner(bundle: Bundle) -> Captioner:
+def bundle_captioner(bundle: Bundle, *, device: str = "cpu") -> Captioner:
     """Load the captioner that made a bundle's candidates from where the bundle says it was.
 
     One that is shown pictures is not loaded: a bundle may come from anywhere, and is not to say
@@ -318,7 +318,7 @@ def bundle_captioner(bundle: Bundle) -> Captioner:
             f"The candidates in {bundle.name} must be made again, by {held['spec']!r}, which is "
             "shown images and so never asked because a bundle says so; name it with --captioner."
         )
-    captioner = load_captioner(Path(spec))
+    captioner = load_captioner(Path(spec), device=device)
     if captioner.fingerprint != held["fingerprint"]:
         raise StaleError(
             f"The captioner {captioner.spec} (fingerprint {captioner.fingerprint[:12]}) is not the "

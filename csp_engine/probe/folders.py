@@ -101,7 +101,9 @@ def _files_below(
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+            yield prefix + entry.name, False  # it leads nowhere, or to itself
+        elif entry.is_dir():
             # A link to a folder that we are inside of would never end.
             real = os.path.realpath(entry.path)
             if real not in ancestors:
@@ -110,8 +112,6 @@ def _files_below(
                 )
         elif entry.is_file():
             yield prefix + entry.name, is_image_name(entry.name)
-        elif entry.is_symlink():
-            yield prefix + entry.name, False
 
 
 def as_shown(name: str) -> str:
@@ -127,7 +127,7 @@ def by_ending(files: Iterable[str], root: Path | None = None) -> tuple[LeftOut, 
     found: dict[tuple[str, bool], list[str]] = {}
     for file in sorted(files):
         ending = "".join(PurePosixPath(as_shown(file)).suffixes[-1:]).lower()
-        is_broken = root is not None and not (root / file).exists()
+        is_broken = root is not None and not os.path.exists(root / file)  # noqa: PTH110
         found.setdefault((ending, is_broken), []).append(as_shown(file))
     rows = []
     for (ending, is_broken), names in found.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ def test_standings_follow_from_the_arrays_of_the_bundle(bundle):
             assert standing in ("clear", "unsure")
 
 
-@pytest.mark.parametrize("method", ["csp", "semanticlens"])
+@pytest.mark.parametrize("method", ["csp_plus", "csp", "semanticlens"])
 def test_what_stands_out_on_the_demo_shows_the_concept(method):
     """The shipped bundle knows what each probe image shows, so claims can be counted."""
     demo = Bundle.open(shipped.SHIPPED / shipped.BUNDLE)
@@ -135,7 +136,7 @@ def test_the_page_says_what_it_can_and_cannot_tell(
     def told(*args):
         found = real(*args)
         first = next(iter(found.standing))
-        return standing_of.Judged({first: standing}, 7, n_good, found.n_draws)
+        return standing_of.Judged({first: standing}, 7, n_good, found.n_draws, found.method)
 
     monkeypatch.setattr(standing_of, "judged", told)
     at = open_page("search", q="red")
@@ -169,8 +170,23 @@ def test_filters_are_drawn_once_they_are_opened_and_stay_while_one_is_set(serve,
     assert at.selectbox(key="_only").value == "reliable"
 
 
-def test_a_method_without_random_sets_claims_nothing(serve, small_bundle):
+def test_a_method_without_random_sets_is_judged_by_those_of_another(serve, small_bundle, bundle):
     serve(small_bundle)
+    shown = unescape(html(open_page("search", q="red", method="clip_dissect")))
+    assert "CLIP-Dissect keeps no random image sets; CSP's judge what it found." in shown
+    views = [
+        state.read_view({"q": "red", "method": method}, "small", bundle)
+        for method in ("clip_dissect", "csp")
+    ]
+    (found, _), (own, _) = (judged_rows(bundle, view) for view in views)
+    assert found.method == own.method == "csp"
+    assert found.standing == {row: own.standing[row] for row in found.standing}
+    assert "clear" in found.standing.values()
+
+
+def test_without_any_random_sets_nothing_is_claimed(serve, small_bundle, monkeypatch):
+    serve(small_bundle)
+    monkeypatch.setattr(standing_of, "live_null", lambda *_: None)
     at = open_page("search", q="red", method="clip_dissect")
     assert "keeps no random image sets to compare with" in html(at)
     assert {card["mark"] for card in cards(at)} == {""}

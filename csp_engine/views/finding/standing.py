@@ -28,13 +28,14 @@ class Judged:
     """What chance gives for a query: a standing for the first neurons, by row label of the list.
 
     ``n_rare`` of these neurons hold more of the query than chance gives; ``n_good`` neurons fit it
-    as well as a good label would.
+    as well as a good label would. ``method`` is the one whose random image sets say so.
     """
 
     standing: dict[int, str]
     n_rare: int
     n_good: int
     n_draws: int
+    method: str
 
     @property
     def best(self) -> str:
@@ -62,11 +63,16 @@ def judged(
 ) -> Judged | None:
     """How the best matches among all searched neurons stand to chance; None without a null.
 
-    A query by neuron is not judged: its matches are neighbours, near or far.
+    A query by neuron is not judged: its matches are neighbours, near or far. Where a method keeps
+    no random image sets, the first that does judges the neurons that it found.
     """
     if query.kind == "neuron" or rows.empty:
         return None
     every = places(bundle)
+    asked = [every[place] for place in np.unique(rows["place"]).tolist()]
+    judge = _judge(bundle, memo, method, asked)
+    if judge is None:
+        return None
     shared_d, spread = shared_part(bundle, memo, query.kind)
     # "This but not that" is a difference already: nothing is shared any more, and it has unit
     # length where other queries are as long as they differ from what is shared.
@@ -80,7 +86,7 @@ def judged(
     compared = []
     for place in np.unique(place_u).tolist():
         here = np.flatnonzero(place_u == place)
-        where = (*every[place], method)
+        where = (*every[place], judge)
         size_h = sizes(bundle, memo, *where)[units[here]]
         compared += [(where, size, here[size_h == size]) for size in np.unique(size_h).tolist()]
     for where, size, at in compared:
@@ -105,11 +111,33 @@ def judged(
         int(np.count_nonzero(rate_u[first] <= query_null.RATE_AT)),
         int(np.count_nonzero(score_u > bar_u)),
         max(len(null.best_r) for null, _ in nulls),
+        judge,
     )
+
+
+def _judge(bundle: Bundle, memo: Memo, method: str, asked: list[tuple[str, str]]) -> str | None:
+    """The method itself, or else the first that keeps random image sets of all these layers."""
+    shared = [name for name in bundle.methods(*asked[0]) if name != method]
+    for name in (method, *shared):
+        if all(
+            name in bundle.methods(*place) and live_null(bundle, memo, *place, name) is not None
+            for place in asked
+        ):
+            return name
+    return None
 
 
 def judgement(query: Query, method: str, found: Judged | None) -> Judgement:
     """Whether any of what was found means anything, in words."""
+    told = _told(query, method, found)
+    if found is None or found.method == method:
+        return told
+    judge = method_title(found.method)
+    aside = f"{method_title(method)} keeps no random image sets; {judge}'s judge what it found."
+    return Judgement(told.lead, f"{told.why} {aside}")
+
+
+def _told(query: Query, method: str, found: Judged | None) -> Judgement:
     if found is None:
         if query.kind == "neuron":
             return Judgement("", "Scores are cosines between concept vectors.")

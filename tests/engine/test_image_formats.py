@@ -258,7 +258,6 @@ class TestOtherKinds:
             (b"PK\x03\x04" + bytes(20), "ZIP"),
             (b"%PDF-1.7\n", "PDF"),
             (b"\n <svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-            (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG 2000"),
         ],
     )
     def test_other_files_are_named(self, content, what):
@@ -286,6 +285,11 @@ class TestJpeg2000:
         grey = np.arange(72, dtype=np.uint16).reshape(9, 8) * 900
         found = np.asarray(decode(self.saved(Image.fromarray(grey))))
         np.testing.assert_array_equal(found[..., 1], np.rint(grey / 257).astype(np.uint8))
+
+    def test_a_cut_one_is_damaged(self):
+        for content in (b"\x00\x00\x00\x0cjP  \r\n\x87\n", self.saved(Image.new("L", (9, 8)))[:60]):
+            with pytest.raises(UnreadableImageError, match="damaged or cut off"):
+                decode(content)
 
     def test_a_pillow_without_it_says_so(self, monkeypatch):
         content = self.saved(Image.fromarray(self.drawn))

@@ -22,7 +22,12 @@ EVERY = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem 
 PAGES = [page for page in EVERY if page not in ("build", "glossary")]
 """Pages that show a bundle; the others open without one."""
 
-NEEDED = {"layer": "score_uk.npy", "map": "xy.npy", "compare": "vector_ud.npy"}
+NEEDED = {
+    "layer": "score_uk.npy",
+    "map": "xy.npy",
+    "compare": "vector_ud.npy",
+    "labels": "label_uk.npy",
+}
 """A file that a page cannot do without, where it is not the exemplars."""
 
 PARAMETERS = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "urls.md").read_text("utf-8"), re.M)

@@ -154,7 +154,7 @@ def gammas(page: Page, server: Server, name: str, layer: str, runs: int) -> Iter
     for run in range(runs):
         if run % 19 == 0:
             unit = f"layer={quote(layer)}&unit={300 + run}"
-            page.goto(f"{server.url}/neuron?bundle={name}&{unit}&gamma=1")
+            page.goto(f"{server.url}/neuron?bundle={name}&{unit}&method=csp&gamma=1")
             settle(page, 1000)
         value = round(0.95 - 0.05 * (run % 19), 2)
         thumb = page.get_by_role("slider").first

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32, Int64
-from scipy.sparse import csr_array
 
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods.method import Method, OwnLabel, Parameter, Params, Stores, Written
@@ -24,6 +24,9 @@ LEAST_LETTERS = 3
 
 Images = Int64[np.ndarray, "_"]
 """Numbers of some images."""
+
+Sparse = Any
+"""A ``csr_array`` of SciPy, which is imported only where one is made: pages start without."""
 
 _TILE_BYTES = 64 << 20
 
@@ -116,8 +119,10 @@ def captions(
 
 def said_of_images(
     label_nc: Int32[np.ndarray, "n c"], probability_nc: Float32[np.ndarray, "n c"], terms: Terms
-) -> csr_array:
+) -> Sparse:
     """For each image and term the probability of its likeliest caption that holds the term."""
+    from scipy.sparse import csr_array
+
     label_p = label_nc.ravel().astype(np.int64)
     n_p = terms.first_t[label_p + 1] - terms.first_t[label_p]
     image_e = np.repeat(np.repeat(np.arange(len(label_nc)), label_nc.shape[1]), n_p)
@@ -134,8 +139,10 @@ def said_of_images(
     return csr_array((probability_e, (key_e // width, key_e % width)), shape=shape)
 
 
-def mean_over(image_sets: Sequence[Images], said_nv: csr_array) -> csr_array:
+def mean_over(image_sets: Sequence[Images], said_nv: Sparse) -> Sparse:
     """The mean of what is said of each set's images; nothing of an empty set."""
+    from scipy.sparse import csr_array
+
     size_u = np.array([len(images) for images in image_sets], np.int64)
     weight_p = np.repeat(1 / np.maximum(size_u, 1), size_u)
     image_p = np.concatenate([np.empty(0, np.int64), *image_sets])
@@ -234,13 +241,13 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
 
 def _prepared(
     evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Params
-) -> tuple[Terms, csr_array]:
+) -> tuple[Terms, Sparse]:
     terms = terms_of(evidence.texts[: len(label_td)], params["terms"])
     nearest = captions(evidence.image_nd, label_td, params["scale"], params["n_captions"])
     return terms, said_of_images(*nearest, terms)
 
 
-def _row(array_uv: csr_array, u: int) -> dict[int, float]:
+def _row(array_uv: Sparse, u: int) -> dict[int, float]:
     part = slice(array_uv.indptr[u], array_uv.indptr[u + 1])
     return dict(zip(array_uv.indices[part].tolist(), array_uv.data[part].tolist(), strict=True))
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import hypergeom
 
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import BundleError, InputError
@@ -191,6 +190,8 @@ def search_recall(
         wordings: other texts to search for each concept; by default those of the bundle.
         progress: called with the texts done.
     """
+    from scipy.stats import hypergeom
+
     neurons = known_neurons(bundle)
     answering = neurons[~neurons["kind"].isin(["conjunction"])].explode("concepts").dropna()
     index, rows = open_index(bundle, method)

@@ -126,16 +126,16 @@ def spread_root(image_nd: Float32[np.ndarray, "n d"]) -> Float64[np.ndarray, "d 
 
 
 def grouped(meaning_td: Float32[np.ndarray, "t d"], same: float) -> list[list[int]]:
-    """Labels that mean one thing, by rows of ``meanings``.
+    """Labels that mean one thing, by unit rows such as those of ``meanings``.
 
-    Each joins the first group whose first label it correlates with by ``same`` or more.
+    Each joins the first group with whose first label its product is ``same`` or more.
     """
     groups: list[list[int]] = []
+    is_free_t = np.ones(len(meaning_td), bool)
     for label in range(len(meaning_td)):
-        near = (g for g in groups if float(meaning_td[g[0]] @ meaning_td[label]) >= same)
-        joined = next(near, None)
-        if joined is None:
-            groups.append([label])
-        else:
-            joined.append(label)
+        if is_free_t[label]:
+            joins_t = is_free_t & (meaning_td @ meaning_td[label] >= same)
+            joins_t[label] = True
+            is_free_t &= ~joins_t
+            groups.append(np.flatnonzero(joins_t).tolist())
     return groups

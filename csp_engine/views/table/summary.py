@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.methods.depths.columns import grouped
 from csp_engine.types import NeuronRef
 from csp_engine.views.confidence import LIKELY, PLAUSIBLE, probabilities
 from csp_engine.views.controls import SAME_AT, own_labels
@@ -68,16 +68,10 @@ def meanings(rows: pd.DataFrame, bundle: Bundle, memo: Memo) -> list[Meaning]:
     ids = bundle.label_ids
     known = [text for text in counts.index if text in ids]
     own_md = own_labels(bundle, memo, [ids[text] for text in known])
-    is_free_m = np.ones(len(known), bool)
     found = []
-    for at, text in enumerate(known):
-        if is_free_m[at]:
-            alike = np.flatnonzero(is_free_m & (own_md @ own_md[at] >= SAME_AT))
-            alike = np.union1d(alike, [at])
-            is_free_m[alike] = False
-            texts = [known[other] for other in alike]
-            others = tuple(other for other in texts if other != text)
-            found.append(Meaning(text, others, int(counts[texts].sum())))
+    for group in grouped(own_md, SAME_AT):
+        text, *others = texts = [known[at] for at in group]
+        found.append(Meaning(text, tuple(others), int(counts[texts].sum())))
     found += [Meaning(text, (), int(n)) for text, n in counts.items() if text not in ids]
     return sorted(found, key=lambda each: -each.n_neurons)
 

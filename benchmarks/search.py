@@ -60,7 +60,6 @@ def main() -> None:
         found = rank(index, query_d, options.results, allowed_u=allowed_u)
         level = NullLevel.of(null_rd, query_d)
         level.percentile(found.score_m)
-        level.best_of(options.neurons)
         return found.row_m
 
     def but_not(query: int) -> None:

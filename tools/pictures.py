@@ -89,15 +89,19 @@ def neuron_view(neuron: NeuronRef, **more: str) -> dict[str, str]:
     return {**place, **more}
 
 
-def clear_neuron(bundle: Bundle) -> NeuronRef:
-    """The neuron of the biased model that answers to a colour patch and is labelled best."""
+def clear_neuron(bundle: Bundle, method: str = "") -> NeuronRef:
+    """The neuron of the biased model that answers to a colour patch and is labelled best.
+
+    By the bundle's first method unless another is named.
+    """
     model, layer = "biased", bundle.layers("biased")[-1]
-    truth, scores = bundle.truth(model, layer), bundle.scores(model, layer, "csp")
+    method = method or bundle.methods(model, layer)[0]
+    truth, scores = bundle.truth(model, layer), bundle.scores(model, layer, method)
     concepts = truth.units["true_concept"].fillna("")
     fits = [
         concepts.iloc[unit] == "colour patch"
         and bool(scores.reliable_u[unit])
-        and "patch" in best_label(bundle, NeuronRef(model, layer, unit), "csp").text
+        and "patch" in best_label(bundle, NeuronRef(model, layer, unit), method).text
         for unit in range(len(concepts))
     ]
     score_u = np.where(fits, np.asarray(scores.score_uk[:, 0]), -np.inf)
@@ -121,8 +125,8 @@ PICTURES = {
     ),
     "gamma": Picture(
         "neuron",
-        "A label that falls from left to right",
-        lambda b: neuron_view(clear_neuron(b), gamma="0.4"),
+        "If the score of a label drops",
+        lambda b: neuron_view(clear_neuron(b, "csp"), method="csp", gamma="0.4"),
         top="γ (built with",
     ),
     "groups": Picture(
@@ -137,6 +141,7 @@ PICTURES = {
     ),
     "map": Picture("map", "Whole map", lambda b: {"q": "ruler"}, height=1040),
     "compare": Picture("compare", "Which neurons do both have?"),
+    "labels": Picture("labels", "Which labels to believe", height=1000),
     "melanoma": Picture(
         "melanoma",
         "What this shows, and what it does not",

@@ -13,8 +13,8 @@ _PATHS = st.components.v2.component(
     "csp_paths",
     html=(
         "<figure><svg role='img' aria-label='Scores of labels by gamma'></svg>"
-        "<figcaption>A label that falls from left to right describes what the exemplars "
-        "share with their contrast images.</figcaption></figure>"
+        "<figcaption>If the score of a label drops as γ grows, the label describes what the "
+        "exemplars share with their contrast images.</figcaption></figure>"
     ),
     css=asset("paths.css"),
     js=asset("paths.js"),

@@ -33,6 +33,7 @@ AUPRC = Metric(
     title="AUPRC",
     meaning="Average precision of finding images with the concept by activation.",
     compute=auprc,
+    takes=("truth", "said"),
     low=0,
     high=1,
     term="AUPRC",

@@ -22,6 +22,7 @@ AUROC = Metric(
     title="AUROC",
     meaning="Chance that an image with the concept excites the neuron more than one without.",
     compute=auroc,
+    takes=("truth", "said"),
     low=0,
     high=1,
     chance=0.5,

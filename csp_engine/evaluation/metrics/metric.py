@@ -12,10 +12,12 @@ from jaxtyping import Bool, Float32, Float64, Int, Int32
 
 from csp_engine.errors import InputError
 from csp_engine.registry import require_declared, require_shapes
+from csp_engine.stats.otsu import otsu
 
 SOURCES = {
     "truth": "which images show a concept: 0 or 1",
     "prediction": "what a label predicts for each image: any number",
+    "said": "which images a label is said of: 0 or 1, by a threshold on what it predicts",
 }
 """What the columns that activations are compared with may hold."""
 
@@ -66,6 +68,17 @@ class Judged:
         n_at_least_bn = np.empty(sorted_bn.shape, np.int32)
         n_at_least_bn.ravel()[place_bn] = np.repeat((n - first_r).astype(np.int32), length_r)
         return mean_rank_bn, n_at_least_bn
+
+    @cached_property
+    def active_bn(self) -> Bool[np.ndarray, "b n"]:
+        """Which images each unit is active on: those above Otsu's threshold of its activations."""
+        threshold_b = np.array([otsu(values_n) for values_n in self.activation_bn], np.float32)
+        return self.activation_bn > threshold_b[:, None]
+
+    @cached_property
+    def overlap_bj(self) -> Float64[np.ndarray, "b j"]:
+        """How many images of a column of 0 and 1 each unit is active on."""
+        return self.active_bn.astype(np.float64) @ self.columns.value_nj
 
     def among(self, is_in_n: Bool[np.ndarray, " n"], columns: Columns) -> Judged:
         """The same units on some of the images, without sorting them again."""

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from csp_engine.evidence.evidence import ConceptColumns
-from csp_engine.methods.depths.columns import otsu
 from csp_engine.methods.depths.joined import parts_of
+from csp_engine.stats.otsu import otsu
 from csp_engine.words.vocabularies import clean_label
 
 _TILE = 256

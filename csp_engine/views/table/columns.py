@@ -59,7 +59,11 @@ def _measured(owner: Statistic | Metric) -> NeuronColumn:
 
 
 _STATISTICS = tuple(_measured(each) for each in AUDITS.values() if each.is_column)
-_METRICS = tuple(_measured(each) for each in METRICS.values() if not each.is_always_kept)
+_METRICS = tuple(
+    _measured(each)
+    for each in METRICS.values()
+    if "truth" in each.takes and not each.is_always_kept
+)
 
 _DECLARED = (
     NeuronColumn(
@@ -154,6 +158,25 @@ _DECLARED = (
         "How likely the best label is right, learnt from neurons of this bundle whose truth is "
         "known.",
         "confidence",
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "label_pearson",
+        "Label Pearson",
+        "number",
+        "Correlation of activation with what the best label predicts, by an encoder that did not "
+        "choose it.",
+        "faithfulness",
+        is_ranged=True,
+        is_coloured=True,
+    ),
+    NeuronColumn(
+        "label_auprc",
+        "Label AUPRC",
+        "number",
+        "Average precision of finding, by activation, the images that the best label is said of.",
+        "faithfulness",
         is_ranged=True,
         is_coloured=True,
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.methods import method_title
 from tools import tables
 from tools.tables import ROOT, Record, Writers, rows_of
@@ -77,11 +78,27 @@ def tries(record: Record) -> str:
     return rows_of(_head("right at", methods), rows)
 
 
+def trust(record: Record) -> str:
+    """How well each figure tells right labels from wrong ones, and what it notices."""
+    rows = []
+    for row in record["trust"]["rows"]:
+        noticed = [
+            f"{'yes' if row[check]['is_passed'] else 'no'} ({row[check]['falls']['share']:.0%}, "
+            f"by {row[check]['by']:.0%})"
+            for check in ("missing", "extra")
+        ]
+        auroc = f"{row['auroc']:.3f} ({row['low']:.3f}–{row['high']:.3f})"
+        counts = [str(row["n_right"]), str(row["n_wrong"])]
+        rows.append([METRICS[row["metric"]].title, auroc, *counts, *noticed])
+    return rows_of("figure | AUROC | right | wrong | notices missing | notices extra", rows)
+
+
 TABLES: Writers = {
     "planted-right": (RESULT, right),
     "planted-reliable": (RESULT, reliable),
     "planted-refused": (RESULT, refused),
     "planted-tries": (RESULT, tries),
+    "planted-trust": (RESULT, trust),
 }
 
 

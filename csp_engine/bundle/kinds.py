@@ -353,6 +353,37 @@ TRUTH = StageKind(
     facts=("n_units", "n_images", "n_groups", "n_concepts", "n_true", "n_planted"),
 )
 
+FAITHFULNESS = StageKind(
+    "faithfulness",
+    "How well the best label of every unit predicts its activation, by an encoder that did not "
+    "choose it.",
+    of=("model", "layer", "method"),
+    needs=("scores",),
+    files=(
+        StageFile("units.parquet", "table", "u", "`pearson`, the correlation of activation and "
+                  "prediction, with its 95 % interval `pearson_low` to `pearson_high`; `auprc`, "
+                  "the average precision of finding by activation the images that the label is "
+                  "said of, with `auprc_low` and `auprc_high`; `n_said`, how many those are; NaN "
+                  "without a label, and where not defined"),
+    ),
+    facts=("n_units", "n_labelled", "n_images", "n_groups", "n_draws", "judge", "is_held_out"),
+)
+
+TRUST = StageKind(
+    "trust",
+    "Which figures tell right labels from wrong ones, tried on units planted into the probe set.",
+    needs=("embeddings", "probe", "vocabulary", "null"),
+    files=(
+        StageFile("metrics.parquet", "table", "", "for every `metric` its `auroc` for right labels "
+                  "against wrong ones, with its 95 % interval `low` to `high`, over `n_right` and "
+                  "`n_wrong` labels; for how large a share of units it falls, and by how much for "
+                  "the typical one, where labels are missing (`missing_falls`, `missing_by`) and "
+                  "where there are extra ones (`extra_falls`, `extra_by`); `is_passed`, whether "
+                  "it notices both"),
+    ),
+    facts=("n_units", "n_images", "judge"),
+)
+
 SEEN = StageKind(
     "seen",
     "A few images, each beside what a model and the encoder see of it.",
@@ -400,6 +431,8 @@ KINDS = {
         PROJECTION,
         INFLUENCE,
         TRUTH,
+        FAITHFULNESS,
+        TRUST,
         SEEN,
         PERFORMANCE,
     )

@@ -311,6 +311,16 @@ class Bundle(StageFiles):
             self.array(stage, "auprc_uc"),
         )
 
+    def faithfulness(self, model: str, layer: str, method: str) -> pd.DataFrame | None:
+        """How well each best label predicts its unit, or None where nobody has measured it."""
+        stage = kinds.FAITHFULNESS.name(model, layer, method)
+        return self.table(stage, "units") if self.has(stage) else None
+
+    def trust(self) -> pd.DataFrame | None:
+        """Which figures tell right labels from wrong ones, or None where nobody has tried it."""
+        stage = kinds.TRUST.name()
+        return self.table(stage, "metrics") if self.has(stage) else None
+
     def classes(self) -> pd.DataFrame:
         """Class names of the probe set and how many images carry each; empty without classes."""
         return self.table(kinds.PROBE.name(), "classes")

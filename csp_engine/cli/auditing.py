@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csp_engine.cli.declared import AsJson, BundlePath
+from csp_engine.cli.declared import AsJson, BundlePath, Device
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
 from csp_engine.numbers import plain_json
@@ -180,9 +180,17 @@ def evaluate(
         int | None, typer.Option(min=1, help="Planted units of each kind; 60 by default.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the planted units.")] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoder that did not choose the labels; with --benchmark planted it says which "
+            "figures tell right labels from wrong ones."
+        ),
+    ] = None,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Show how often every label method of a bundle is right where the truth is known.
+    """Show how often the labels of a bundle are right, and how well they predict its neurons.
 
     Example:
         csp evaluate skin.csp --benchmark planted
@@ -191,19 +199,26 @@ def evaluate(
 
     opened = Bundle.open(bundle)
     if benchmark is Benchmark.planted:
-        _planted(opened, units or 60, seed or 0, as_json)
+        _planted(opened, units or 60, seed or 0, judge, device, as_json)
         return
-    if units is not None or seed is not None:
-        raise InputError("--units and --seed go with --benchmark planted; leave them out.")
+    if units is not None or seed is not None or judge is not None:
+        raise InputError("--units, --seed and --judge go with --benchmark planted; leave them out.")
     _known(opened, as_json)
 
 
-def _planted(opened: Bundle, n_units: int, seed: int, as_json: bool) -> None:
+def _planted(
+    opened: Bundle, n_units: int, seed: int, judge: str | None, device: str, as_json: bool
+) -> None:
+    from csp_engine.encoders import load_encoder
     from csp_engine.evaluation.planted_units import Plan
     from csp_engine.views.benchmark.planted import planted_benchmark
+    from csp_engine.views.benchmark.trusting import trusted_metrics
 
+    loaded = None if judge is None else load_encoder(judge, device=device)
+    plan = Plan(n_units=n_units, seed=seed)
     with progress_bars() as progress:
-        figures = planted_benchmark(opened, Plan(n_units=n_units, seed=seed), progress=progress)
+        figures = planted_benchmark(opened, plan, progress=progress)
+        figures["trust"] = trusted_metrics(opened, plan, loaded, progress)
     if as_json:
         write_json(plain_json(figures))
         return
@@ -227,15 +242,78 @@ def _planted(opened: Bundle, n_units: int, seed: int, as_json: bool) -> None:
             for row in figures["tries"]
         ],
     )
+    _write_trust(figures["trust"])
+
+
+def _write_trust(trust: dict[str, Any]) -> None:
+    by = trust["judge"] or "the encoder that chose the labels (name another with --judge)"
+    write_lines([
+        "",
+        f"Which figure tells right labels of {trust['n_units']} planted units from wrong ones, by "
+        f"{by}, on {trust['n_images']:,} images that chose no label:",
+    ])  # fmt: skip
+    write_table(
+        ("figure", "AUROC", "right", "wrong", "notices missing", "notices extra"),
+        [
+            (
+                row["metric"],
+                f"{row['auroc']:.3f} [{row['low']:.3f}, {row['high']:.3f}]",
+                row["n_right"],
+                row["n_wrong"],
+                *(_noticed(row[check]) for check in ("missing", "extra")),
+            )
+            for row in trust["rows"]
+        ],
+    )
+
+
+def _noticed(check: dict[str, Any]) -> str:
+    passed = "yes" if check["is_passed"] else "no"
+    return f"{passed}: falls for {check['falls']['share']:.0%}, by {check['by']:.0%}"
 
 
 def _known(opened: Bundle, as_json: bool) -> None:
-    from csp_engine.views.accuracy import label_accuracy
+    from csp_engine.views.accuracy import has_truth, label_accuracy
+    from csp_engine.views.benchmark.faithfulness import faithfulness
 
-    figures = label_accuracy(opened)
+    faithful = faithfulness(opened)
+    figures = label_accuracy(opened) if has_truth(opened) or faithful is None else {}
     if as_json:
-        write_json(plain_json({"bundle": opened.name, "digest": opened.digest, **figures}))
+        whole = {"bundle": opened.name, "digest": opened.digest, **figures}
+        write_json(plain_json({**whole, "faithfulness": faithful}))
         return
+    if figures:
+        _write_accuracy(figures)
+    if faithful is not None:
+        write_lines([""] if figures else [])
+        _write_faithfulness(faithful)
+
+
+def _write_faithfulness(found: dict[str, Any]) -> None:
+    write_lines([f"{found['about']} Intervals are 95 %."])
+    write_table(
+        ("method", "n", "Pearson", "AUPRC", "predicts its neuron"),
+        [
+            (name, own["n"], *(with_interval(own[k]) for k in ("pearson", "auprc", "predicts")))
+            for name, own in found["methods"].items()
+        ],
+    )
+    write_lines([""])
+    write_table(
+        ("first − second", "n", "Pearson, paired", "p (Holm)"),
+        [
+            (
+                f"{row['first']} − {row['second']}",
+                row["n"],
+                with_interval(row),
+                f"{row['p_holm']:.2g}",
+            )
+            for row in found["differences"]
+        ],
+    )
+
+
+def _write_accuracy(figures: dict[str, Any]) -> None:
     kinds = ", ".join(f"{kind} {n:,}" for kind, n in figures["n_by_kind"].items())
     write_lines([
         f"{figures['n_with_truth']:,} of {figures['n_neurons']:,} neurons have a known truth "

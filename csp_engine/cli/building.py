@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.captioners import Captioner
     from csp_engine.pipeline.recipe import Recipe
+    from csp_engine.pipeline.request import BuildRequest
+    from csp_engine.types import Progress
+
+log = logging.getLogger(__name__)
 
 
 @takes(OPTIONS.values())
@@ -47,6 +52,8 @@ def build(given: Any, as_json: bool) -> None:
     devices = read_devices(given.device)
     require_devices(devices)
     words = read_vocabulary(given.vocabulary)
+    if given.held_out and not given.judge:
+        raise InputError("--held-out holds images for a judge; name an encoder with --judge.")
     with progress_bars() as progress:
         probe = read_probe_set(
             given.images,
@@ -102,7 +109,33 @@ def build(given: Any, as_json: bool) -> None:
             else load_captioner(given.captioner, device=devices[0]),
         )
         bundle = pipeline.build(request, progress)
+        if given.judge:
+            bundle = _judged(bundle, request, given, devices[0], progress)
     _report(bundle, as_json)
+
+
+def _judged(
+    bundle: Bundle, request: BuildRequest, given: Any, device: str, progress: Progress
+) -> Bundle:
+    """The bundle with how well its labels predict its neurons, and which figure to trust."""
+    from csp_engine import pipeline
+    from csp_engine.encoders import load_encoder
+    from csp_engine.probe.listing import read_probe_set
+    from csp_engine.views.benchmark.trusting import trusted_metrics
+
+    judge = load_encoder(given.judge, device=device)
+    if given.held_out:
+        images = read_probe_set(given.held_out, progress=progress)
+        judged = pipeline.judge_held_out(bundle, judge, images, request.targets, progress)
+    else:
+        judged = pipeline.judge_probe(bundle, judge, progress)
+    bundle = pipeline.add_faithfulness(bundle.path, judged, progress)
+    try:
+        trust = trusted_metrics(bundle, judge=judge, progress=progress)
+    except InputError as error:
+        log.warning("Which figure to trust is not known: %s", error)
+        return bundle
+    return pipeline.add_trust(bundle.path, trust)
 
 
 def label(

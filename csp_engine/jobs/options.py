@@ -356,6 +356,19 @@ _DECLARED = (
         is_many=True,
     ),
     BuildOption(
+        name="judge",
+        help="Encoder that does not choose the labels, named as --encoder is: measures how well "
+        "labels predict neurons.",
+        panel=LABELS,
+    ),
+    BuildOption(
+        name="held_out",
+        may_be_path=True,
+        help="Images for the judge that are not in the probe set, a folder or a table; without "
+        "them it judges on the probe set, which chose the labels.",
+        panel=LABELS,
+    ),
+    BuildOption(
         name="gamma",
         kind=float,
         help="How much of what an exemplar shares with its contrast images CSP takes away.",

@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from csp_engine.pipeline.added.faithfulness import add_faithfulness, add_trust
+    from csp_engine.pipeline.added.judging import judge_held_out, judge_probe
     from csp_engine.pipeline.added.performance import add_performance
     from csp_engine.pipeline.added.truth import add_truth
     from csp_engine.pipeline.building import build, needs_texts, relabel
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuildRequest": "request",
     "Target": "image_pass",
+    "add_faithfulness": "added.faithfulness",
     "add_performance": "added.performance",
+    "add_trust": "added.faithfulness",
     "add_truth": "added.truth",
     "build": "building",
     "bundle_captioner": "stages.candidates",
+    "judge_held_out": "added.judging",
+    "judge_probe": "added.judging",
     "lacks_answers": "stages.candidates",
     "needs_captions": "stages.candidates",
     "needs_texts": "building",
@@ -37,10 +43,14 @@ _HOMES = {
 __all__ = [
     "BuildRequest",
     "Target",
+    "add_faithfulness",
     "add_performance",
+    "add_trust",
     "add_truth",
     "build",
     "bundle_captioner",
+    "judge_held_out",
+    "judge_probe",
     "lacks_answers",
     "needs_captions",
     "needs_texts",

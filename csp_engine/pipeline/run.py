@@ -117,9 +117,9 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Separation, concept columns, influence, ground truth, performance, imported labels and what
-        extensions made do not come from every kind of build; they stay while what they were made
-        from does.
+        Separation, concept columns, influence, ground truth, performance, imported labels,
+        faithfulness and what extensions made do not come from every kind of build; they stay while
+        what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
@@ -135,6 +135,8 @@ class Run:
             kinds.STATISTIC,
             kinds.SCORES,
             kinds.INDEX,
+            kinds.FAITHFULNESS,
+            kinds.TRUST,
         )
         unknown = sorted({stage_kind(name) for name in held} - set(kinds.KINDS))
         for prefix in (*(kind.prefix for kind in own), *unknown):

@@ -95,9 +95,14 @@ def reliable_claims(bundle: Bundle) -> dict[str, Share]:
     return found
 
 
+def has_truth(bundle: Bundle) -> bool:
+    """Whether some layer has ground truth."""
+    return any(bundle.truth(*place) is not None for place in places(bundle))
+
+
 def kept_accuracy(bundle: Bundle, memo: Memo) -> dict[str, Any] | None:
     """``label_accuracy``, worked out once; None where no layer has ground truth."""
-    if all(bundle.truth(*place) is None for place in places(bundle)):
+    if not has_truth(bundle):
         return None
     return memo.once(
         ("label accuracy", bundle.digest),

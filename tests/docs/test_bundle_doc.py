@@ -46,7 +46,7 @@ def bundle(tmp_path_factory) -> Bundle:
     table = folder / "sums.csv"
     table.write_text("layer,unit,weight0,concept0,similarity\nfirst,0,-0.5,red,0.25\n", "utf-8")
     import_labels(table, bundle.path, model="small")
-    return Bundle.open(bundle.path)
+    return toys.with_faithfulness(Bundle.open(bundle.path))
 
 
 @pytest.fixture(scope="module")

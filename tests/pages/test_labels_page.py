@@ -11,6 +11,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import label_accuracy
+from csp_engine.views.benchmark.faithfulness import faithfulness, which_to_believe
 from csp_engine.views.memo import Memo
 from csp_engine.views.table import summary
 from csp_engine.views.table.rows import neuron_table
@@ -110,3 +111,19 @@ def test_the_table_narrows_by_confidence(serve, shipped_bundle):
     p_u = confidence.probabilities(bundle, memo, "planted", "planted@none", method)
     n_likely = int((p_u >= 0.85).sum())
     assert f"{n_likely} of {len(p_u)} neurons" in html(at)
+
+
+def test_how_well_labels_predict_neurons_and_which_figure_to_believe(serve, copied, small_bundle):
+    serve(small_bundle)
+    assert "Nobody has measured that here" in html(open_page("labels"))
+    bundle = toys.with_faithfulness(Bundle.open(copied))
+    serve(bundle.path)
+    at = open_page("labels")
+    assert not at.exception
+    shown = html(at)
+    for own in faithfulness(bundle)["methods"].values():
+        for name in ("pearson", "auprc"):
+            assert f"<td>{numbers.score(own[name]['mean'])}</td>" in shown
+    assert "of the probe set, which chose the labels too" in shown
+    assert which_to_believe(bundle).split(":")[0] in shown
+    assert "after Holm" in shown

@@ -19,7 +19,7 @@ from tests.worlds import toys
 def known(small_bundle: Path, tmp_path_factory) -> Path:
     """The small bundle, with what some of its neurons truly respond to."""
     copied = shutil.copytree(small_bundle, tmp_path_factory.mktemp("known") / "small.csp")
-    return toys.with_truth(Bundle.open(Path(copied))).path
+    return toys.with_faithfulness(toys.with_truth(Bundle.open(Path(copied)))).path
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,14 @@ from csp_engine.bundle import Bundle
 from csp_engine.evaluation.ground_truth import TruthRule
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel, load_model
-from csp_engine.pipeline import BuildRequest, Target, add_truth
+from csp_engine.pipeline import (
+    BuildRequest,
+    Target,
+    add_faithfulness,
+    add_trust,
+    add_truth,
+    judge_probe,
+)
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import ProbeSet, read_probe_set
 from csp_engine.words.vocabularies import Vocabulary, read_vocabulary
@@ -182,6 +189,36 @@ def with_truth(bundle: Bundle, planted_layer: str | None = None, **changes: Any)
         "rule": TruthRule(n_resamples=100),
     }
     return add_truth(bundle.path, **arguments | changes)
+
+
+class Judge(ColourEncoder):
+    """The same with another projection: an encoder that chose no label."""
+
+    spec = "python:tests.worlds.toys:Judge"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._projection = np.random.default_rng(9).normal(size=(27, self.dim)).astype(np.float32)
+        self.description = {"kind": "toy", "seed": 9}
+        self.fingerprint = hashlib.sha256(json.dumps(self.description).encode()).hexdigest()
+
+
+def tried_figures() -> dict[str, Any]:
+    """What became of two figures on planted units, made up."""
+    falls = {"n_hits": 9, "n": 10, "share": 0.9, "low": 0.6, "high": 0.98}
+    check = {"falls": falls, "by": 0.4, "is_passed": True}
+    counts = {"n_right": 30, "n_wrong": 20, "missing": check, "extra": check}
+    rows = [
+        {"metric": "pearson", "auroc": 0.8, "low": 0.7, "high": 0.9, "is_passed": True, **counts},
+        {"metric": "recall", "auroc": 0.6, "low": 0.5, "high": 0.7, "is_passed": False, **counts},
+    ]
+    return {"judge": Judge.spec, "n_images": 14, "n_units": 25, "rows": rows}
+
+
+def with_faithfulness(bundle: Bundle) -> Bundle:
+    """The bundle with how well its labels predict its neurons, on its own probe set."""
+    add_faithfulness(bundle.path, judge_probe(bundle, Judge()))
+    return add_trust(bundle.path, tried_figures())
 
 
 def slices() -> pd.DataFrame:

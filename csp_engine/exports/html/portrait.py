@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
+from csp_engine.views.benchmark.faithfulness import about
 from csp_engine.views.finding.examples import nearest
 from csp_engine.views.images.facts import brief, known_facts
 from csp_engine.views.images.pairs import Pair, exemplar_images, images_in_pairs, pairs_of
@@ -24,7 +25,10 @@ N_PAIRS = 12
 
 @dataclass(frozen=True, slots=True)
 class Portrait:
-    """One neuron. ``nearest`` are neurons, their best labels and the cosines."""
+    """One neuron. ``nearest`` are neurons, their best labels and the cosines.
+
+    ``predicted_by`` says who predicts neurons from labels, and is empty where nobody does.
+    """
 
     neuron: NeuronRef
     heading: Heading
@@ -38,6 +42,7 @@ class Portrait:
     columns: tuple[ColumnFit, ...]
     driven: tuple[DrivenOutput, ...]
     nearest: tuple[tuple[NeuronRef, BestLabel, float], ...]
+    predicted_by: str
 
     @property
     def images(self) -> set[int]:
@@ -69,6 +74,7 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
             (other, best_label(bundle, other, method), score)
             for other, score in nearest(bundle, memo, neuron, method)
         ),
+        predicted_by=about(bundle),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
@@ -15,6 +16,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.exports.html.selection import NeuronList, Selection
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
+from csp_engine.views.benchmark.faithfulness import PREDICTED, of_layer
 from csp_engine.views.images.pairs import exemplar_images
 from csp_engine.views.neuron.label import BestLabel, best_label, states_of
 from csp_engine.views.table.columns import COLUMNS, UNIT_STATISTICS, NeuronColumn
@@ -88,10 +90,13 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
     has_truth = any(truth is not None for truth in truths.values())
     fits = {place: best_of_layer(bundle, *place) for place in layers}
     has_columns = any(bundle.columns(*place) is not None for place in layers)
+    predicted = {place: of_layer(bundle, *place, method) for place in layers}
+    is_predicted = any(not np.isnan(each[PREDICTED[0]]).all() for each in predicted.values())
     names = [
         *(["match"] if chosen.match else []),
         "score",
         "percentile",
+        *(PREDICTED if is_predicted else ()),
         *measured,
         "state",
         *(["truth"] if has_truth else []),
@@ -108,6 +113,10 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
             *([_number(chosen.match[at], numbers.score)] if chosen.match else ()),
             _number(label.score if label.text else math.nan, numbers.score),
             _number(_percentile(bundle, neuron, method), _percent),
+            *(
+                _number(float(predicted[place][name][neuron.unit]), numbers.score)
+                for name in (PREDICTED if is_predicted else ())
+            ),
             *(
                 _number(
                     float(unit.get(name, math.nan)),

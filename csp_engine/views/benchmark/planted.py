@@ -148,7 +148,10 @@ def planted_benchmark(
 def judged(
     world: World, units: Sequence[Unit], n_null: int, progress: Progress = silent
 ) -> dict[str, pd.DataFrame]:
-    """For each method a row per unit: ``row``, ``is_right``, ``is_reliable``."""
+    """For each method a row per unit: ``row``, ``label``, ``is_right``, ``is_reliable``.
+
+    ``label`` is a row of the vocabulary, missing where a unit has none.
+    """
     acts_un = np.stack([unit.activation_n for unit in units])
     recipe = world.recipe
     rule = ContrastRule(recipe.threshold, recipe.n_partners, recipe.reuse)
@@ -177,6 +180,7 @@ def judged(
         told[method] = pd.DataFrame(
             {
                 "row": [unit.row for unit in units],
+                "label": pd.Series(scores.label_uk[:, 0], dtype="Int64").where(scores.count_u > 0),
                 "is_right": is_right_u,
                 "is_reliable": np.asarray(scores.reliable_u, bool),
             }

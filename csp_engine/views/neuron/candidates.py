@@ -13,6 +13,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import NullComponents, method_title, move_labels, score_paths
 from csp_engine.types import NeuronRef
+from csp_engine.views.benchmark.faithfulness import Faithful, of_label
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import beats_chance, not_judged, own_test
 from csp_engine.views.neuron.proposals import own_labels
@@ -57,6 +58,7 @@ class CandidateLabels:
 
     ``gamma`` is None for a method that has none; its labels have no raw score either.
     ``best_percentile`` is None where nothing judges the first label, and ``not_judged`` says why.
+    ``faithful`` says how well the first label predicts the neuron, where somebody measured it.
     """
 
     method: str
@@ -68,6 +70,7 @@ class CandidateLabels:
     is_reliable: bool
     not_judged: str = "No random image sets to compare with."
     score_name: str = "score"
+    faithful: Faithful | None = None
 
     @property
     def trust(self) -> str:
@@ -182,6 +185,7 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
         bool(scores.reliable_u[unit]),
         not_judged(bundle, neuron, method),
         bundle.stage(stage).facts.get("score_name", "score"),
+        of_label(bundle, neuron, method),
     )
 
 

@@ -12,6 +12,7 @@ from csp_engine.cells import csv_text
 from csp_engine.methods import method_title
 from csp_engine.stats.enrichment import main_class
 from csp_engine.types import NeuronRef
+from csp_engine.views.benchmark.faithfulness import of_layer
 from csp_engine.views.confidence import probabilities
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
@@ -84,6 +85,7 @@ def _layer_rows(
         columns["reliable"] = np.asarray(scores.reliable_u) & has_u
         p_u = probabilities(bundle, memo, model, layer, method)
         columns["confidence"] = nothing if p_u is None else p_u.astype(np.float32)
+    columns |= of_layer(bundle, model, layer, method)
     reliable = {m: np.asarray(bundle.scores(model, layer, m).reliable_u) for m in methods}
     columns["others"] = other_methods(method, said, reliable) if method in methods else ""
     columns |= {"disagreement": nothing, "disagree": False}

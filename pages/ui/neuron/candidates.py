@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import streamlit as st
@@ -11,6 +12,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views import confidence
 from csp_engine.views.address import View, pick_share
+from csp_engine.views.benchmark.faithfulness import Faithful, about
 from csp_engine.views.neuron import candidates as relabel
 from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.neuron.proposals import proposals
@@ -30,7 +32,8 @@ def section(bundle: Bundle, view: View) -> None:
         return
     found = [relabel.stored(bundle, view.neuron, name) for name in methods]
     sure = {name: confidence.probability(bundle, store.MEMO, view.neuron, name) for name in methods}
-    every = by_method(found, sure) if len(found) > 1 else ""
+    is_measured = any(each.faithful is not None for each in found)
+    every = by_method(found, sure, about(bundle)) if len(found) > 1 or is_measured else ""
     show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
     hold("_method", view.method)
     st.segmented_control(
@@ -50,14 +53,21 @@ def section(bundle: Bundle, view: View) -> None:
     said(bundle, view)
 
 
-def by_method(found: list[CandidateLabels], sure: Mapping[str, float | None]) -> str:
-    """What each method would call the neuron, and how likely that is right, as HTML."""
+def by_method(
+    found: list[CandidateLabels], sure: Mapping[str, float | None], predicted_by: str
+) -> str:
+    """What each method would call the neuron, and how likely that is right, as HTML.
+
+    ``predicted_by`` says who predicts the neuron from its label, and is empty where nobody does.
+    """
     rows = []
+    n_cells = 4 if predicted_by else 3
     for each in found:
         title = f"<th scope='row'>{plain(method_title(each.method))}</th>"
         if not each.rows:
             rows.append(
-                f"<tr class='quiet'>{title}<td class='text'>no label</td>{'<td></td>' * 3}</tr>"
+                f"<tr class='quiet'>{title}<td class='text'>no label</td>{'<td></td>' * n_cells}"
+                "</tr>"
             )
             continue
         best = each.rows[0]
@@ -68,18 +78,37 @@ def by_method(found: list[CandidateLabels], sure: Mapping[str, float | None]) ->
             f"<tr{'' if is_good else ' class=quiet'}>{title}<td class='text'>"
             f"<span dir='auto'>{plain(best.text)}</span> {badge(trust, kind)}</td>"
             f"<td>{numbers.score(best.score)}</td><td>{numbers.score(best.margin)}</td>"
-            f"<td>{each.percentile_of_best}</td></tr>"
+            f"<td>{each.percentile_of_best}</td>"
+            f"{predicting(each.faithful) if predicted_by else ''}</tr>"
         )
     head = (
         f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best "
         f"label</th><th scope='col'>{term('score')}</th>"
         f"<th scope='col'>{term('margin')}</th><th scope='col'>{term('percentile')}</th>"
     )
+    also = ""
+    if predicted_by:
+        head += f"<th scope='col'>{term('faithfulness', 'predicts')}</th>"
+        also = (
+            f" Predicts: {term('Pearson correlation')} of activation and prediction, with its "
+            f"95 % {term('interval')}. {plain(predicted_by)}"
+        )
     return (
-        "<table class='csp-table methods' style='--cells: 3'><caption>As built. Scores "
+        f"<table class='csp-table methods' style='--cells: {n_cells}'><caption>As built. Scores "
         "of different methods are on different scales. The percentile compares with the "
-        f"best label of each random image set.</caption><thead><tr>{head}</tr></thead>"
+        f"best label of each random image set.{also}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def predicting(faithful: Faithful | None) -> str:
+    """How well the label predicts the neuron, as a cell."""
+    if faithful is None or math.isnan(faithful.pearson.value):
+        return f"<td>{numbers.UNKNOWN}</td>"
+    r = faithful.pearson
+    return (
+        f"<td title='AUPRC {plain(faithful.auprc.spread)}'>{numbers.score(r.value)} "
+        f"<span class='csp-range'>{numbers.score(r.low)} to {numbers.score(r.high)}</span></td>"
     )
 
 

@@ -66,6 +66,12 @@ def share(value: SupportsFloat) -> str:
     return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.1f} %"
 
 
+def share_range(low: SupportsFloat, high: SupportsFloat) -> str:
+    """An interval of shares in [0, 1] as percentages, the unit said once."""
+    ends = [share(low), share(high)]
+    return f"{ends[0].removesuffix(' %')} to {ends[1]}" if UNKNOWN not in ends else UNKNOWN
+
+
 def chance(value: SupportsFloat) -> str:
     """A p- or q-value."""
     value = float(value)

@@ -65,8 +65,9 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
         f"<span>(of {numbers.count(n_units)})</span></p>"
         f"<h1 class='{css}'{kind}>{plain(label.heading)}</h1><div>{badges}</div>"
     )
-    if heading.reasons:
-        show(f"<p class='csp-lead'>{plain(' '.join(map(str, heading.reasons)))}</p>")
+    reasons = [*map(str, heading.reasons), confidence.doubt(p, label.is_reliable)]
+    if any(reasons):
+        show(f"<p class='csp-lead'>{plain(' '.join(filter(None, reasons)))}</p>")
 
 
 def images(bundle: Bundle, view: View) -> None:

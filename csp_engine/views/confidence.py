@@ -117,12 +117,27 @@ def in_words(p: float | None, otherwise: str = NOT_CALIBRATED) -> str:
     if p is None:
         return otherwise
     word = "likely right" if p >= LIKELY else "plausible" if p >= PLAUSIBLE else NO_LABEL.lower()
+    return f"{word} ({_odds(p)})"
+
+
+def doubt(p: float | None, is_reliable: bool) -> str:
+    """A sentence for a label that beats random image sets and is still probably wrong; or none."""
+    if p is None or p >= PLAUSIBLE or not is_reliable:
+        return ""
+    return (
+        "The label scores higher than those of random image sets, but where the true concept is "
+        f"known, labels like it are right {_odds(p)} times."
+    )
+
+
+def _odds(p: float) -> str:
+    """A probability in whole neurons."""
     if p < 0.05:
-        return f"{word} (less than 1 in 20)"
+        return "less than 1 in 20"
     for least, odds in ((0.985, "49 in 50"), (0.95, "19 in 20")):
         if p >= least:
-            return f"{word} ({odds})"
-    return f"{word} ({min(max(round(10 * p), 1), 9)} in 10)"
+            return odds
+    return f"{min(max(round(10 * p), 1), 9)} in 10"
 
 
 def _learn(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
 from csp_engine.evaluation import confidence
@@ -132,3 +133,27 @@ def test_the_demo_keeps_its_word_on_layers_left_out(shipped_bundle):
             p_u = shown.probabilities(demo, memo, *place, method)
             count_u = np.asarray(demo.scores(*place, method).count_u)
             assert (np.isnan(p_u) == (count_u == 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("p", "is_reliable", "part"),
+    [
+        (0.08, True, "right 1 in 10 times"),
+        (0.01, True, "right less than 1 in 20 times"),
+        (0.6, True, ""),
+        (0.08, False, ""),  # the heading already says that it has no reliable label
+        (None, True, ""),
+    ],
+)
+def test_a_label_that_beats_chance_and_is_probably_wrong_is_doubted(p, is_reliable, part):
+    told = shown.doubt(p, is_reliable)
+    assert part in told
+    assert bool(part) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [((0.94, 0.96), "94 to 96 %"), ((0.031, 0.12), "3.1 to 12 %"), ((float("nan"), 0.5), "–")],
+)
+def test_an_interval_says_its_unit_once(ends, told):
+    assert numbers.share_range(*ends) == told

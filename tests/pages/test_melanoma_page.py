@@ -83,7 +83,7 @@ def test_accuracy_is_what_the_bundle_holds_with_its_interval(serve, case_bundle)
     for model in ("biased", "retrained"):
         for row in Bundle.open(case_bundle).performance(model).to_dict("records"):
             assert f"{model} · {row['slice']}" in shown
-            assert f"{100 * row['low']:.0f} % to {100 * row['high']:.0f} %" in shown
+            assert f"{100 * row['low']:.0f} to {100 * row['high']:.0f} %" in shown
     assert "92 % of <i>artefact</i>" in shown
     assert "48 % of <i>counter-artefact</i> images, a change of −44 percentage points" in shown
     assert "a change of −4 percentage points (95 % interval: −" in shown

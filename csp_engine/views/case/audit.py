@@ -269,7 +269,7 @@ def with_interval(share: Share) -> str:
     counts = f"{numbers.count(share.n_hits)} of {numbers.count(share.n)}"
     if not share.n:
         return counts
-    ends = f"{numbers.share(share.low)} to {numbers.share(share.high)}"
+    ends = numbers.share_range(share.low, share.high)
     return f"{counts} ({numbers.share(share.share)}, {ends})"
 
 

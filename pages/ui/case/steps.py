@@ -95,7 +95,7 @@ def accuracy_table(tables: dict[str, pd.DataFrame]) -> str:
     rows = []
     for model, table_ in tables.items():
         for row in table_.to_dict("records"):
-            ends = f"{numbers.share(row['low'])} to {numbers.share(row['high'])}"
+            ends = numbers.share_range(row["low"], row["high"])
             cells = [numbers.share(row["accuracy"]), ends, numbers.count(row["n"])]
             cells += [numbers.share(row[column]) for column, _ in extra]
             rows.append((f"{model} · {row['slice']}", float(row["accuracy"]), cells))

@@ -56,7 +56,7 @@ def diagram(bins: tuple[Bin, ...]) -> str:
         f"<span class='track'><span class='bar' style='width:{100 * each.right.share:.1f}%'></span>"
         f"<i style='left:{100 * each.mean:.1f}%'></i></span></th>"
         f"<td>{numbers.share(each.right.share)}</td>"
-        f"<td>{numbers.share(each.right.low)} to {numbers.share(each.right.high)}</td>"
+        f"<td>{numbers.share_range(each.right.low, each.right.high)}</td>"
         f"<td>{numbers.count(each.right.n)}</td></tr>"
         for each in bins
     )

@@ -51,7 +51,7 @@ def accuracy_table(figures: dict[str, Any]) -> str:
     for method, found in figures["methods"].items():
         best = share_of(found["best"]["n_hits"], found["best"]["n"])
         mean = found["best_by_concept"]
-        ends = f"{numbers.share(mean['low'])} to {numbers.share(mean['high'])}"
+        ends = numbers.share_range(mean["low"], mean["high"])
         cells = [*interval_cells(best), numbers.share(found["top"]["share"])]
         rows.append((method_title(method), best.share, [*cells, numbers.share(mean["mean"]), ends]))
     first = next(iter(figures["methods"].values()))
@@ -99,7 +99,7 @@ def worth_table(figures: dict[str, Any]) -> str:
 
 def interval_cells(share: Any) -> list[str]:
     """A share, its bounds and what it rests on."""
-    ends = f"{numbers.share(share.low)} to {numbers.share(share.high)}"
+    ends = numbers.share_range(share.low, share.high)
     return [numbers.share(share.share), ends, numbers.count(share.n)]
 
 

@@ -9,6 +9,7 @@ worth no more than the weakest of them; and a frequent part gives way to the who
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -244,6 +245,24 @@ def _describe(
     extra["halves_agree"][u] = bool((alike >= params["same"]).all())
 
 
+def lacks(stored: Mapping[str, float], params: Params) -> str:
+    """The first of the three conditions of a reliable label that does not hold."""
+    fit, reach = stored["fit"], stored["reach"]
+    if not stored["halves_agree"]:
+        return "the two halves of the probe set give labels of different meanings"
+    if fit < params["least_fit"]:
+        return (
+            f"its correlation with the activation is {fit:.2f}, and {params['least_fit']:g} is the "
+            "least that CSP+ asks for"
+        )
+    if fit < params["explained"] * reach:
+        return (
+            f"it explains {fit:.2f} (correlation) of {reach:.2f} that the images explain, and CSP+ "
+            f"asks for {100 * params['explained']:g} %"
+        )
+    return ""
+
+
 CSP_PLUS = Method(
     name="csp_plus",
     title="CSP+",
@@ -278,6 +297,7 @@ CSP_PLUS = Method(
     ),
     check=check,
     score=score,
+    lacks=lacks,
     depth="",
     unit_block=64,
 )

@@ -217,6 +217,12 @@ def no_more_checks(params: Params) -> None:
     """For methods whose parameters have nothing to do with one another."""
 
 
+def lacks_nothing(stored: Mapping[str, float], params: Params) -> str:
+    """For methods that ask for no more than a score above chance."""
+    del stored, params
+    return ""
+
+
 def no_prior(params: Params) -> LabelPrior | None:
     """For methods that take no prior from their scores."""
 
@@ -247,6 +253,9 @@ class Method:
         has_null: whether random image sets go through the method too, to judge its scores.
         test: what its labels have to pass to be reliable, if it gives p-values (``Written.p_u``):
             what can stand after "passes its test", such as "on other images".
+        lacks: what a label that scores above chance lacks to be reliable, where the method asks
+            for more than that: from what it stores of the unit (``Stores.signals``) and its
+            parameters to what can stand after "but"; empty where it asks for no more.
         unit_block: how many units are worth scoring at once.
         section: heading of its section in docs/methods.md; by default its name.
     """
@@ -269,6 +278,7 @@ class Method:
     writes: bool = False
     has_null: bool = True
     test: str = ""
+    lacks: Callable[[Mapping[str, float], Params], str] = lacks_nothing
     unit_block: int = 256
     section: str = ""
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from csp_engine.bundle import KeptScores
 from csp_engine.errors import InputError
 from csp_engine.evidence.contrast import ContrastRule
 from csp_engine.methods import METHODS, label_units, noise_evidence, resolve_params
@@ -312,9 +313,11 @@ def test_why_a_label_is_not_reliable_agrees_with_its_percentile(tmp_path):
             n_high += is_high
             *_, why = heading_of(bundle, neuron, "csp_plus").reasons
             assert ("it does not score higher than" in str(why)) == (not is_high)
-            assert ("but CSP+ asks for more" in str(why)) == is_high
+            agree = KeptScores(bundle, "small", layer, "csp_plus").array("halves_agree")[unit]
+            lack = "its correlation with the activation is 0." if agree else "the two halves of"
+            assert (f", but {lack}" in str(why)) == is_high
             verdict = str(stored(bundle, neuron, "csp_plus").verdict)
-            assert ("but CSP+ asks for more" in verdict) == is_high
+            assert (f", but {lack}" in verdict) == is_high
             assert verdict.endswith("so it is not reliable.")
     assert n_high
 

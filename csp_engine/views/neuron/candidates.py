@@ -11,11 +11,11 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, KeptScores, kinds
-from csp_engine.methods import NullComponents, method_title, move_labels, score_paths
+from csp_engine.methods import NullComponents, move_labels, score_paths
 from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import Faithful, of_label
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron.label import beats_chance, not_judged, own_test
+from csp_engine.views.neuron.label import beats_chance, lacking, not_judged, own_test
 from csp_engine.views.neuron.proposals import own_labels
 from csp_engine.views.random_sets import best_of_null, n_drawn, null_components
 from csp_engine.views.sentence import Sentence
@@ -59,6 +59,7 @@ class CandidateLabels:
     ``gamma`` is None for a method that has none; its labels have no raw score either.
     ``best_percentile`` is None where nothing judges the first label, and ``not_judged`` says why.
     ``faithful`` says how well the first label predicts the neuron, where somebody measured it.
+    ``lacks`` says what the first label lacks to be reliable where it beats chance.
     """
 
     method: str
@@ -71,6 +72,7 @@ class CandidateLabels:
     not_judged: str = "No random image sets to compare with."
     score_name: str = "score"
     faithful: Faithful | None = None
+    lacks: str = ""
 
     @property
     def trust(self) -> str:
@@ -112,7 +114,7 @@ class CandidateLabels:
         beats = numbers.beats(self.best_percentile, self.n_draws)
         so = "so"
         if not self.is_reliable and beats_chance(self.best_percentile):
-            so = f"but {method_title(self.method)} asks for more (docs/methods.md), so"
+            so = f"but {self.lacks}, so"
         return Sentence(
             f"{since}: the best label, ",
             self.rows[0].text,
@@ -186,6 +188,7 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
         not_judged(bundle, neuron, method),
         bundle.stage(stage).facts.get("score_name", "score"),
         of_label(bundle, neuron, method),
+        lacking(bundle, neuron, method) if rows else "",
     )
 
 

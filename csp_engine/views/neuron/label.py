@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle, kinds
+from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import METHODS, RELIABLE_AT, method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.sentence import Sentence
@@ -99,6 +99,17 @@ def own_test(method: str) -> str:
     return METHODS[method].test if method in METHODS else ""
 
 
+def lacking(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
+    """What a label that beats chance lacks to be reliable: what can stand after "but"."""
+    kept = KeptScores(bundle, neuron.model, neuron.layer, method)
+    told = ""
+    files = bundle.stage(kept.stage).files
+    if kept.method and all(f"{name}.npy" in files for name in kept.method.stores.signals):
+        stored = {name: float(kept.array(name)[neuron.unit]) for name in kept.method.stores.signals}
+        told = kept.method.lacks(stored, {**kept.method.params, **kept.method_params})
+    return told or f"{method_title(method)} asks for more (docs/methods.md)"
+
+
 def not_judged(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
     """Why nothing says how reliable a label is: a whole sentence."""
     record = bundle.stage(kinds.SCORES.name(neuron.model, neuron.layer, method))
@@ -149,7 +160,7 @@ def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
         if own_test(method):
             why = f"it does not pass its test {own_test(method)}."
         elif label.beats_chance:
-            why = f"it scores higher than {sets}, but {title} asks for more (docs/methods.md)."
+            why = f"it scores higher than {sets}, but {lacking(bundle, neuron, method)}."
         reasons.append(
             Sentence(f"The best {title} label, “", label.text, f"”, is not reliable: {why}")
         )

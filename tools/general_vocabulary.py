@@ -7,6 +7,9 @@ when that is what the word usually means (its first sense, or one that is often 
 is in use: it stands in WordNet's own definitions and examples, or was tagged in its corpora,
 often enough for its kind. Words with capitals go, except a place adjective before a common noun
 ("french bulldog"), and so do instances, generic words, coarse words, and words of the inner body.
+
+Beside each word stand its parents: the words for the nearest meanings above its own that were taken
+too. A word of our own has parents if it is a noun first of all: "round" is no kind of ammunition.
 """
 
 from __future__ import annotations
@@ -15,13 +18,15 @@ import math
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parents[1] / "assets" / "vocabularies" / "general.txt"
 HEADER = """\
 # General vocabulary: visual nouns, materials, colours, textures, parts, scenes and shapes.
-# Source: WordNet 3.0, selected by tools/general_vocabulary.py, with some words of our own there.
+# Source: WordNet 3.0, selected by tools/general_vocabulary.py, with some words of our own there;
+# parents are its links from a noun to what it is a kind of (docs/tables.md).
 # Licence: WordNet 3.0 licence, Copyright 2006 by Princeton University; see WORDNET-LICENCE.txt.
 """
 
@@ -389,15 +394,18 @@ def read_senses(folder: Path) -> dict[str, list[str]]:
     return senses
 
 
-def read_tag_counts(folder: Path) -> dict[tuple[str, int], int]:
-    """How often each noun sense (word, number) was tagged in WordNet's corpora."""
-    counts = {}
+def read_tag_counts(folder: Path) -> tuple[dict[tuple[str, int], int], Counter[str]]:
+    """How often each noun sense (word, number) was tagged in WordNet's corpora, and other words."""
+    counts: dict[tuple[str, int], int] = {}
+    others: Counter[str] = Counter()
     for line in (folder / "cntlist.rev").read_text(encoding="utf-8").splitlines():
         key, sense, count = line.split()
         word, _, rest = key.partition("%")
         if rest.startswith("1:"):
             counts[word, int(sense)] = int(count)
-    return counts
+        else:
+            others[word] += int(count)
+    return counts, others
 
 
 def read_place_adjectives(folder: Path, synsets: dict[str, Synset]) -> set[str]:
@@ -437,9 +445,10 @@ def _score(tags: int, gloss: int) -> float:
     return math.log1p(tags) + math.log1p(gloss)
 
 
-def select(folder: Path) -> dict[str, tuple[int, float]]:
-    """The chosen words with kind and score."""
-    synsets, senses, tags = read_nouns(folder), read_senses(folder), read_tag_counts(folder)
+def select(folder: Path) -> dict[str, str]:
+    """The chosen words, and the synset that each stands for."""
+    synsets, senses = read_nouns(folder), read_senses(folder)
+    tags, _ = read_tag_counts(folder)
     places = read_place_adjectives(folder, synsets)
     below: dict[str, set[str]] = defaultdict(set)
     for offset, synset in synsets.items():
@@ -464,7 +473,7 @@ def select(folder: Path) -> dict[str, tuple[int, float]]:
             least[offset] = min(score, least.get(offset, 99))
     gloss = count_in_glosses(folder, {w.lower() for s in synsets.values() for w in s.words})
     generic = {*GENERIC, *UNWANTED}
-    chosen: dict[str, tuple[int, float]] = {}
+    chosen: dict[str, str] = {}
     for offset in sorted(least):
         synset = synsets[offset]
         if offset in excluded or synset.is_instance:
@@ -483,7 +492,7 @@ def select(folder: Path) -> dict[str, tuple[int, float]]:
             n_gloss = gloss[lower] - 1 if order == 1 else 0
             score = _score(n_tags, max(0, n_gloss)) + bonus
             if score >= least[offset]:
-                chosen.setdefault(lower, (synset.kind, score))
+                chosen.setdefault(lower, offset)
     return chosen
 
 
@@ -497,11 +506,56 @@ def _is_plain(word: str, places: set[str]) -> bool:
     )
 
 
+def own_synsets(folder: Path) -> dict[str, str]:
+    """The synset of each word of our own that is a noun first of all."""
+    senses, (tags, others) = read_senses(folder), read_tag_counts(folder)
+    adjectives = {
+        line.split()[0]
+        for line in (folder / "index.adj").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("  ")
+    }
+    return {
+        word: senses[word][0]
+        for word in OWN_WORDS
+        if word in senses and (word not in adjectives or tags.get((word, 1), 0) > others[word])
+    }
+
+
+def parents_of(
+    synset_of: Mapping[str, str], above: Callable[[str], Sequence[str]]
+) -> dict[str, list[str]]:
+    """For each word the words of the nearest synsets above its own that have any.
+
+    Args:
+        synset_of: the synset of each word.
+        above: the synsets right above one.
+    """
+    words_of: dict[str, list[str]] = defaultdict(list)
+    for word, offset in synset_of.items():
+        words_of[offset].append(word)
+    parents = {}
+    for word, offset in synset_of.items():
+        found: set[str] = set()
+        todo, seen = list(above(offset)), set()
+        while todo:
+            synset = todo.pop()
+            if synset not in seen:
+                seen.add(synset)
+                found.update(words_of[synset]) if synset in words_of else todo.extend(above(synset))
+        parents[word] = sorted(found)
+    return parents
+
+
 def main(folder: Path) -> None:
     """Write ``general.txt``."""
-    words = {word.replace("_", " ") for word in select(folder)}
-    words |= {word.replace("_", " ") for word in OWN_WORDS}
-    TARGET.write_text(HEADER + "\n".join(sorted(words)) + "\n", encoding="utf-8")
+    chosen, synsets = select(folder), read_nouns(folder)
+    parents = parents_of({**own_synsets(folder), **chosen}, lambda offset: synsets[offset].above)
+    rows = {
+        word.replace("_", " "): ";".join(above.replace("_", " ") for above in parents.get(word, ()))
+        for word in {*chosen, *OWN_WORDS}
+    }
+    lines = [f"{word}\t{rows[word]}".rstrip("\t") for word in sorted(rows)]
+    TARGET.write_text("\n".join([HEADER + "label\tparents", *lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ WORDS = StageKind(
     "The labels before candidates join them.",
     files=(
         StageFile("words.parquet", "table", "", "`text` and `source` of the labels before "
-                  "candidates join them"),
+                  "candidates join them, and `parents` where there are any"),
     ),
 )
 
@@ -174,7 +174,8 @@ VOCABULARY = StageKind(
     files=(
         StageFile("labels.parquet", "table", "t", "`text` and `source` of every label: names of "
                   "vocabularies, `captioner: exemplars`, `captioner: contrast`, joined by `;` "
-                  "where several"),
+                  "where several; where some labels are kinds of others, `parents` names these, "
+                  "likewise joined"),
         StageFile("text.npy", "float32", "t d", "label vectors: templates averaged, unit length if "
                   "`renormalise`"),
         StageFile("empty.npy", "float32", "d", "unit vector of the templates without a text; not "

@@ -25,13 +25,14 @@ NEEDS = {
     "columns": "concept columns",
     "masks": "mask columns",
     "texts": "texts of the labels",
+    "kinds": "labels that are kinds of others",
     "null": "random image sets",
     "candidates": "candidates of a captioner",
     "speaker": "a captioner that gives likelihoods",
 }
 """What can be needed, and its name in a sentence."""
 
-SHARED = frozenset({"columns", "layer", "masks", "speaker", "texts"})
+SHARED = frozenset({"columns", "kinds", "layer", "masks", "speaker", "texts"})
 """Needs that are the same for all units of a layer, random image sets included."""
 
 Units = Int[np.ndarray, " b"]
@@ -188,6 +189,11 @@ class Evidence:
     def texts(self) -> Sequence[str]:
         """The texts of the labels, in the order of their vectors."""
         return self._shared("texts")
+
+    @property
+    def kinds(self) -> Mapping[int, Sequence[int]]:
+        """For each label that has kinds below it, all of them, by their order in the vocabulary."""
+        return self._shared("kinds")
 
     @property
     def speaker(self) -> Speaker:

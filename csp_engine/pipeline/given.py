@@ -16,6 +16,8 @@ from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.pipeline.run import Run
 from csp_engine.probe.decoding import decode
+from csp_engine.words.hierarchy import kinds_of
+from csp_engine.words.vocabularies import parents_in
 
 
 def stages_for(needs: Sequence[str], model: str, layer: str) -> list[str]:
@@ -79,6 +81,8 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
     if need == "masks" and (not described.get("masks") or run.probe_root is None):
         why = "their files are known to 'csp build' only" if described.get("masks") else "has none"
         return InputError, f"{name}: {why}; build with a table that has a column of mask files."
+    if need == "kinds" and not kinds_among(run.bundle):
+        return InputError, "its vocabulary has no column 'parents'; give one that has."
     if need == "candidates" and kinds.CANDIDATES.name(model, layer) not in run.keys:
         return InputError, "nobody proposed any; name a captioner with --captioner."
     if need == "speaker" and not isinstance(run.captioner, Likely):
@@ -130,7 +134,14 @@ def _sources(run: Run, bundle: Bundle) -> dict[str, Source]:
         "columns": lambda _: concept_columns(bundle),
         "masks": lambda _: _masks(bundle, run.probe_root),
         "texts": lambda _: bundle.labels()["text"].tolist(),
+        "kinds": lambda _: kinds_among(bundle),
     }
+
+
+def kinds_among(bundle: Bundle) -> dict[int, tuple[int, ...]]:
+    """Which labels of a bundle's vocabulary are kinds of which."""
+    labels = bundle.labels()
+    return kinds_of(labels["text"].tolist(), parents_in(labels))
 
 
 def _rows(array_un: np.ndarray, units: Units) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from csp_engine.errors import InputError
@@ -25,6 +26,9 @@ NAME_COLUMNS = (
     "title", "display_name", "category",
 )  # fmt: skip
 """Columns that hold the names, in the spelling of ``tables.key_of``; the first wins."""
+
+PARENT_COLUMNS = ("parents", "parent")
+"""Columns that say what a name is a kind of: other names of the list, with semicolons between."""
 
 ID_COLUMNS = ("id", "index", "idx", "number", "class_id", "class_index", "label_id")
 """Columns that say which place a name has; so does any other that counts the rows."""
@@ -56,10 +60,14 @@ _FORMS = "one name a line, a JSON list of names, or a table with a column 'label
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """One name of a list, as it is written there; ``place`` says where, such as "Line 3"."""
+    """One name of a list, as it is written there; ``place`` says where, such as "Line 3".
+
+    ``parents`` are names of what it is a kind of, where the list says so.
+    """
 
     text: str
     place: str
+    parents: tuple[str, ...] = ()
 
 
 def read_names(path: Path, *, what: str) -> list[Name]:
@@ -214,6 +222,8 @@ def _of_json(text: str, path: Path, what: str) -> list[Name]:
             held = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             raise _no_list(path, what, "it begins like JSON but is not") from None
+    if isinstance(held, list) and held and all(isinstance(each, Mapping) for each in held):
+        return _of_table(pd.DataFrame(held), path, what, place="Entry")
     names = _names_in(held)
     if names is None:
         raise _no_list(path, what, "its JSON is not a list of names")
@@ -287,14 +297,29 @@ def _of_csv(text: str, path: Path, what: str) -> list[Name] | None:
     return _of_table(table.rows, path, what)
 
 
-def _of_table(rows: pd.DataFrame, path: Path, what: str) -> list[Name]:
+def _of_table(rows: pd.DataFrame, path: Path, what: str, place: str = "Row") -> list[Name]:
     column = _name_column(rows)
     if column is None:
         raise _no_list(
             path, what, f"it is a table with the columns {', '.join(map(str, rows.columns))[:80]}"
         )
-    texts = _in_order(rows, column)
-    return [Name(text, f"Row {at}") for at, text in enumerate(texts, start=1) if text]
+    above = next((c for c in rows.columns if key_of(str(c)) in PARENT_COLUMNS), None)
+    texts = [cell_text(value) or "" for value in rows[column]]
+    parents = [()] * len(rows) if above is None else [_parents(value) for value in rows[above]]
+    return [
+        Name(texts[row], f"{place} {at}", parents[row])
+        for at, row in enumerate(_order(rows, column), start=1)
+        if texts[row]
+    ]
+
+
+def _parents(cell: Any) -> tuple[str, ...]:
+    """The names in one cell: a list, or text with semicolons between."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        parts = [str(part) for part in cell]
+    else:
+        parts = (cell_text(cell) or "").split(";")
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _name_column(rows: pd.DataFrame) -> Any:
@@ -311,19 +336,24 @@ def _name_column(rows: pd.DataFrame) -> Any:
 
 
 def _in_order(rows: pd.DataFrame, column: Any) -> list[str]:
-    """The cells of a column, by the numbers of another where each row has one of its own.
+    """The cells of a column, in the order of ``_order``."""
+    return [cell_text(value) or "" for value in rows[column].iloc[_order(rows, column)]]
+
+
+def _order(rows: pd.DataFrame, column: Any) -> list[int]:
+    """Rows by the numbers of a column where each row has one of its own.
 
     That is a column called like one of ``ID_COLUMNS``, else one that counts the rows, whatever it
     is called: ``label`` in a table of ``label`` and ``name``, or none.
     """
-    texts = [cell_text(value) or "" for value in rows[column]]
+    n_rows = len(rows)
     numbers_of: dict[str, list[int]] = {}
     for other in rows.columns:
         found = [
             re.fullmatch(r"(\d{1,9})([.,]0+)?", cell_text(value) or "") for value in rows[other]
         ]
         numbers = [int(match[1]) for match in found if match]
-        if other != column and len(numbers) == len(texts) == len(set(numbers)):
+        if other != column and len(numbers) == n_rows == len(set(numbers)):
             numbers_of.setdefault(key_of(str(other)), numbers)
     named = [key for key in ID_COLUMNS if key in numbers_of]
     # Two rows of 0 and 1 may be a flag; of more, no flag has every number once.
@@ -333,9 +363,8 @@ def _in_order(rows: pd.DataFrame, column: Any) -> list[str]:
         if _counts(numbers) and (len(numbers) > 2 or key in _MAY_COUNT)
     ]
     for key in (*named, *counting):
-        numbers = numbers_of[key]
-        return [texts[at] for at in sorted(range(len(texts)), key=numbers.__getitem__)]
-    return texts
+        return sorted(range(n_rows), key=numbers_of[key].__getitem__)
+    return list(range(n_rows))
 
 
 def _no_list(path: Path, what: str, problem: str) -> InputError:

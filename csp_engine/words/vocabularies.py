@@ -17,6 +17,7 @@ import pandas as pd
 from csp_engine.errors import InputError
 from csp_engine.files import ROOT
 from csp_engine.reading.names import read_names
+from csp_engine.words.hierarchy import require_parents
 
 MAX_LABEL_LENGTH = 200
 
@@ -26,6 +27,9 @@ SHIPPED = {
 }
 """Vocabularies that come with the project, by name; each file states its source and licence."""
 
+PARENTS = "parents"
+"""The column that names what a label is a kind of; not there where no label has any."""
+
 _BULLET = re.compile(r"^(?:[-*+–—>]\s+|[•·‣◦▪●]\s*|\d{1,4}[.)]\s+)+")
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "„": "“"}
 _ACRONYM = re.compile(r"[^\w]*[A-Z][A-Z0-9&./-]{1,5}s?[^\w]*", re.ASCII)
@@ -33,7 +37,10 @@ _ACRONYM = re.compile(r"[^\w]*[A-Z][A-Z0-9&./-]{1,5}s?[^\w]*", re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Candidate labels in order: columns ``text`` and ``source`` (joined by ';' where several)."""
+    """Candidate labels in order: columns ``text`` and ``source`` (joined by ';' where several).
+
+    Where some labels are kinds of others, a third column ``parents`` names these (joined by ';').
+    """
 
     name: str
     table: pd.DataFrame
@@ -48,8 +55,9 @@ class Vocabulary:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of labels, sources and order."""
-        rows = self.table[["text", "source"]].to_numpy().tolist()
+        """Hash of labels, sources, order, and links between labels where there are any."""
+        columns = [name for name in ("text", "source", PARENTS) if name in self.table]
+        rows = self.table[columns].to_numpy().tolist()
         return hashlib.sha256(json.dumps(rows, ensure_ascii=True).encode()).hexdigest()
 
 
@@ -95,7 +103,8 @@ def _clean_once(text: str) -> str:
 def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
     """Read and merge label lists.
 
-    Labels equal but for case count once: the first spelling stays and the sources are joined.
+    Labels equal but for case count once: the first spelling stays, and the sources and parents are
+    joined.
 
     Args:
         sources: names in ``SHIPPED`` or paths of lists as ``csp_engine.reading.names`` reads them:
@@ -104,7 +113,8 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
 
     Raises:
         InputError: if a source does not exist or is no list, a label is longer than 200
-            characters, or fewer than two labels remain (a margin needs a runner-up).
+            characters, a parent is no label or below its own kind, or fewer than two labels remain
+            (a margin needs a runner-up).
     """
     if isinstance(sources, str):
         sources = [sources]
@@ -114,6 +124,7 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
         )
     spelling: dict[str, str] = {}
     origins: dict[str, list[str]] = {}
+    links: dict[str, dict[str, str]] = {}
     names: list[str] = []
     for source in dict.fromkeys(sources):
         path = _find(source)
@@ -132,13 +143,21 @@ def read_vocabulary(sources: Sequence[str]) -> Vocabulary:
             spelling.setdefault(key, label)
             if origin not in origins.setdefault(key, []):
                 origins[key].append(origin)
+            for parent in filter(None, map(clean_label, name.parents)):
+                where = f"{name.place} of {path.name!r}"
+                links.setdefault(key, {}).setdefault(same_label(parent), where)
     if len(spelling) < 2:
         found = f"only the label {next(iter(spelling.values()))!r}" if spelling else "no label"
         raise InputError(
             f"Vocabulary {'+'.join(names)!r} has {found}; it needs at least two, "
             f"because a score is read against its runner-up."
         )
-    table = label_table(list(spelling.values()), [";".join(own) for own in origins.values()])
+    require_parents(spelling, links)
+    table = label_table(
+        list(spelling.values()),
+        [";".join(own) for own in origins.values()],
+        [";".join(spelling[parent] for parent in links.get(key, ())) for key in spelling],
+    )
     return Vocabulary("+".join(dict.fromkeys(names)), table)
 
 
@@ -179,7 +198,8 @@ def with_candidates(
     new = sorted(origins, key=lambda key: spelling[key])
     texts += [spelling[key] for key in new]
     sources += [";".join(origins[key]) for key in new]
-    return Vocabulary(vocabulary.name, label_table(texts, sources)), len(new)
+    parents = parents_in(vocabulary.table) + [""] * len(new)
+    return Vocabulary(vocabulary.name, label_table(texts, sources, parents)), len(new)
 
 
 def as_label(phrase: str) -> str:
@@ -199,11 +219,19 @@ def same_label(label: str) -> str:
     return unicodedata.normalize("NFC", label.casefold())
 
 
-def label_table(texts: Sequence[str], sources: Sequence[str]) -> pd.DataFrame:
+def label_table(
+    texts: Sequence[str], sources: Sequence[str], parents: Sequence[str] = ()
+) -> pd.DataFrame:
     """The table of a vocabulary; equal labels give equal bytes when it is written."""
-    return pd.DataFrame(
-        {"text": pd.Series(texts, dtype=object), "source": pd.Series(sources, dtype=object)}
-    )
+    columns = {"text": texts, "source": sources}
+    if any(parents):
+        columns[PARENTS] = parents
+    return pd.DataFrame({name: pd.Series(own, dtype=object) for name, own in columns.items()})
+
+
+def parents_in(table: pd.DataFrame) -> list[str]:
+    """What the labels of a vocabulary's table are kinds of; empty texts where nobody says."""
+    return table[PARENTS].tolist() if PARENTS in table else [""] * len(table)
 
 
 def _find(source: str) -> Path:

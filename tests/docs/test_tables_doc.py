@@ -13,6 +13,7 @@ from csp_engine.exchange.label_reading import TEXT, UNIT
 from csp_engine.probe import read_probe_set
 from csp_engine.reading.names import read_names
 from csp_engine.reading.tables import MISSING, NOT_KNOWN, TABLE_ENDINGS
+from csp_engine.words.vocabularies import read_vocabulary
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "tables.md").read_text("utf-8")
 EXAMPLES = re.findall(r"<!-- example: (\w+) -->\n```\w+\n(.*?)```", DOC, re.S)
@@ -29,7 +30,7 @@ def photographs(folder: Path) -> None:
 
 def test_every_block_is_an_example_of_a_kind_that_is_tested():
     assert len(EXAMPLES) == DOC.count("```") // 2
-    assert {kind for kind, _ in EXAMPLES} == {"images", "metadata", "names", "labels"}
+    assert {kind for kind, _ in EXAMPLES} == {"images", "metadata", "names", "kinds", "labels"}
 
 
 def test_the_list_of_images(tmp_path):
@@ -55,6 +56,13 @@ def test_lists_of_names(tmp_path, text):
     (tmp_path / "v.txt").write_text(text, "utf-8")
     names = [name.text for name in read_names(tmp_path / "v.txt", what="List")]
     assert names == ["tench", "goldfish", "great white shark"]
+
+
+@pytest.mark.parametrize("text", of("kinds"))
+def test_vocabularies_with_kinds(tmp_path, text):
+    (tmp_path / "v.csv").write_text(text, "utf-8")
+    table = read_vocabulary([str(tmp_path / "v.csv")]).table
+    assert table["parents"].tolist() == ["", "animal", "dog", ""]
 
 
 @pytest.mark.parametrize("text", of("labels"))

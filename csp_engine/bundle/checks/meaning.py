@@ -225,6 +225,8 @@ _MEASURES = tuple(
 _IF_THERE: dict[tuple[str, str], dict[str, str]] = {
     ("truth", "units"): {"n_positive": _NUMBER, **dict.fromkeys(_MEASURES, _NUMBER)},
     ("candidates", "sets"): {"n_exemplar": _COUNT, "n_contrast": _COUNT},
+    ("vocabulary", "labels"): {"parents": _TEXT},
+    ("words", "words"): {"parents": _TEXT},
 }
 """Columns that a table may do without."""
 

@@ -12,6 +12,8 @@ from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, 
 from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Source
 from csp_engine.methods import METHODS, RELIABLE_AT, Method, label_layer
 from csp_engine.methods.scoring.random_sets import noise_activations
+from csp_engine.words.hierarchy import kinds_of
+from csp_engine.words.vocabularies import parents_in
 
 PERCENTILE_LOSS = 0.02
 """How far percentiles may lie apart, which a score that ties with random image sets may cross."""
@@ -127,7 +129,9 @@ def _given(bundle: Bundle, method: Method, evidence: Evidence, activations: Sour
             bundle.table(kinds.PROBE.name(), "probe")[list(concepts)].to_numpy(np.float32),
         ),
     }
-    return evidence.asked_by(f"Method {method.name!r}", method.needs, sources)
+    if kinds_below := kinds_of(bundle.labels()["text"].tolist(), parents_in(bundle.labels())):
+        sources["kinds"] = lambda _: kinds_below
+    return evidence.asked_by(f"Method {method.name!r}", method.needs_here(sources), sources)
 
 
 _COMPARED = (

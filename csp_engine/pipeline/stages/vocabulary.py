@@ -18,7 +18,7 @@ from csp_engine.pipeline.stages.candidates import (
     unanswered,
 )
 from csp_engine.words.templates import embed_labels, empty_vector
-from csp_engine.words.vocabularies import Vocabulary, label_table, with_candidates
+from csp_engine.words.vocabularies import Vocabulary, label_table, parents_in, with_candidates
 
 
 def words_of(run: Run, vocabulary: Vocabulary | None) -> Words:
@@ -34,7 +34,7 @@ def words_of(run: Run, vocabulary: Vocabulary | None) -> Words:
         if stage in stages:
             name = run.writer.manifest.inputs["vocabulary"]["name"]
             held = run.bundle.table(stage, table)
-            stored = label_table(held["text"].tolist(), held["source"].tolist())
+            stored = label_table(held["text"].tolist(), held["source"].tolist(), parents_in(held))
             return Words(Vocabulary(name, stored), stages[stage].inputs["vocabulary"])
     raise InputError("This bundle has no vocabulary yet; name one with --vocabulary.")
 

@@ -15,6 +15,7 @@ STUDIES = {
     "real_dermoscopy": "whether that classifier leans on what lies beside the lesion",
     "real_channels": "which channels of three networks answer to artefacts",
     "real_browser": "what the browser finds on real dermoscopy",
+    "open_words": "which method says the exact word of a thousand, on real photographs",
     "real_labels": "labels of real neurons from real CLIP vectors, for a person to judge",
 }
 

@@ -20,6 +20,7 @@ from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods.depths.columns import LabelColumns, correlation, meanings, whole_of
 from csp_engine.methods.depths.explained import Readout
 from csp_engine.methods.depths.joined import parts_of
+from csp_engine.methods.depths.kinds import KindColumns, most_general, shown_by
 from csp_engine.methods.depths.rings import HALVES, Depths, Partners, depths_of
 from csp_engine.methods.method import Method, Parameter, Params, Scored, Stores
 from csp_engine.vectors import directions
@@ -47,6 +48,8 @@ class Layer:
     spread_gt: Float32[np.ndarray, "g t"]
     parts: dict[int, tuple[int, ...]]
     is_single_t: Bool[np.ndarray, " t"]
+    kinds: KindColumns
+    is_shown_t: Bool[np.ndarray, " t"]
     columns: LabelColumns
     meaning_td: Float32[np.ndarray, "t d"]
     readout: Readout
@@ -84,10 +87,18 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
     """Everything about images and labels that no unit changes."""
     image_nd = directions(np.asarray(evidence.image_nd))
     partners = Partners(image_nd)
+    has_kinds = params["kinds"] and evidence.has("kinds")
+    kinds = KindColumns(image_nd, label_td, evidence.kinds if has_kinds else {})
+    is_shown_t = np.ones(len(label_td), bool)
+    if kinds.kinds and params["shown"]:
+        is_shown_t = shown_by(
+            image_nd, label_td, kinds.kinds, among=params["among"], images=params["shown"]
+        )
+        is_shown_t |= not is_shown_t.any()
     rng = np.random.default_rng(SEED)
     half_n = rng.permutation(len(image_nd)) % 2 == 1
     gamma_g = numbers(params["gammas"], "gammas", low=0, high=1)
-    centre_gt, spread_gt = _chance(partners, label_td, gamma_g, rng)
+    centre_gt, spread_gt = _chance(partners, label_td, kinds, gamma_g, rng)
     parts = parts_of(evidence.texts)
     is_single_t = np.ones(len(label_td), bool)
     is_single_t[list(parts)] = False
@@ -100,7 +111,9 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
         spread_gt=spread_gt,
         parts=parts,
         is_single_t=is_single_t,
-        columns=LabelColumns(image_nd, label_td),
+        kinds=kinds,
+        is_shown_t=is_shown_t,
+        columns=LabelColumns(image_nd, label_td, kinds.of),
         meaning_td=meanings(image_nd, label_td),
         readout=Readout(image_nd, half_n, params["ridge"]),
     )
@@ -109,6 +122,7 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
 def _chance(
     partners: Partners,
     label_td: Float32[np.ndarray, "t d"],
+    kinds: KindColumns,
     gamma_g: tuple[float, ...],
     rng: np.random.Generator,
 ) -> tuple[Float32[np.ndarray, "g t"], Float32[np.ndarray, "g t"]]:
@@ -119,21 +133,28 @@ def _chance(
     n_images = len(partners.space.image_nd)
     each = max(1, min(N_RANDOM // N_UNITS, n_images // 2))
     parts: list[list[np.ndarray]] = [[] for _ in gamma_g]
+    kind_parts: list[list[np.ndarray]] = [[] for _ in gamma_g]
     for _ in range(N_UNITS):
         quiet_n = rng.permutation(n_images) < n_images // 2
         image_k = rng.permutation(np.flatnonzero(~quiet_n))[:each].astype(np.int64)
         pairs = partners.of(image_k, quiet_n)
+        value_kw, shared_kw = kinds.value_nw[image_k], pairs.shared_of(kinds.value_nw)
         for g, gamma in enumerate(gamma_g):
             parts[g].append(partners.space.image_nd[image_k] - np.float32(gamma) * pairs.shared_kd)
+            kind_parts[g].append(value_kw - np.float32(gamma) * shared_kw)
     centre, spread = [], []
-    for rows in parts:
+    for rows, kind_rows in zip(parts, kind_parts, strict=True):
         z_kd = np.concatenate(rows).astype(np.float64)
         mean_d = z_kd.mean(axis=0)
         z_kd -= mean_d
         spread_dd = z_kd.T @ z_kd / max(len(z_kd), 1)
         label = label_td.astype(np.float64)
-        centre.append(label @ mean_d)
+        centre_t = label @ mean_d
         variance_t = np.einsum("td,td->t", label @ spread_dd, label)
+        value_kw = np.concatenate(kind_rows).astype(np.float64)
+        centre_t[kinds.label_w] = value_kw.mean(axis=0)
+        variance_t[kinds.label_w] = value_kw.var(axis=0)
+        centre.append(centre_t)
         spread.append(np.sqrt(np.maximum(variance_t, 1e-12)))
     return np.stack(centre).astype(np.float32), np.stack(spread).astype(np.float32)
 
@@ -164,8 +185,9 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
         if not evidence.exemplars.count_u[u] or quiet_n.all():
             continue
         depths = depths_of(
-            layer.partners, activation_n, quiet_n, layer.half_n, layer.share_q, params["ring"]
-        )
+            layer.partners, activation_n, quiet_n, layer.half_n, layer.share_q, params["ring"],
+            layer.kinds.value_nw,
+        )  # fmt: skip
         whole_t, depth_gt = _standardised(layer, depths, label_td, 0)
         if params["whole"]:
             whole = whole_of(
@@ -176,6 +198,9 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
                 best = int(whole_t.argmax())
                 whole_t[[best, whole]] = whole_t[[whole, best]]
                 _hold_down(whole_t, layer.parts)  # the part may now score less than it did
+        general = most_general(whole_t, layer.kinds.kinds, params["general"])
+        best = int(whole_t.argmax())
+        whole_t[[best, general]] = whole_t[[general, best]]
         out_ut[u] = whole_t
         best = int(whole_t.argmax())
         said = [
@@ -212,11 +237,17 @@ def _standardised(
     total_t, depth = np.zeros(len(label_td), np.float32), []
     for g, gamma in enumerate(layer.gamma_g):
         z_qd = depths.anchor_hqd[half] - np.float32(gamma) * depths.shared_hqd[half]
-        d_qt = (z_qd @ label_td.T - layer.centre_gt[g]) / layer.spread_gt[g] * factor_q
+        d_qt = z_qd @ label_td.T
+        value_qw = depths.anchor_hqw[half] - np.float32(gamma) * depths.shared_hqw[half]
+        d_qt[:, layer.kinds.label_w] = value_qw
+        d_qt = (d_qt - layer.centre_gt[g]) / layer.spread_gt[g] * factor_q
         d_qt[share_q == 0] = -np.inf
         depth.append(d_qt.argmax(axis=0))
         total_t += d_qt.max(axis=0)
     total_t /= len(layer.gamma_g)
+    if not layer.is_shown_t.all():  # what no image shows comes after all that some do
+        unseen_t = ~layer.is_shown_t
+        total_t[unseen_t] -= max(0, total_t[unseen_t].max() - total_t[layer.is_shown_t].min()) + 1
     _hold_down(total_t, layer.parts)
     return total_t, np.stack(depth)
 
@@ -279,12 +310,37 @@ CSP_PLUS = Method(
         Parameter("near", 0.7, "how near a whole must score", low=0, high=1),
         Parameter("holds", 0.95, "share of a part's images that show the whole", low=0, high=1),
         Parameter("larger", 1.1, "how many times as many images show the whole", low=1, high=100),
+        Parameter(
+            "kinds",
+            True,
+            "whether a label that has kinds is read as the best of them",
+            is_later=True,
+        ),
+        Parameter(
+            "general",
+            0.1,
+            "how much less a label may score than one of its kinds, and be chosen",
+            low=0,
+            high=1,
+            is_later=True,
+        ),
+        Parameter(
+            "shown",
+            3,
+            "images that must show a label, where some labels have kinds; 0: none",
+            low=0,
+            is_later=True,
+        ),
+        Parameter(
+            "among", 5, "labels that an image shows: those nearest to it", low=1, is_later=True
+        ),
         Parameter("ridge", 0.01, "penalty of the readout, per mean variance", low=1e-6, high=100),
         Parameter("same", 0.8, "correlation from which two labels mean one thing", low=0, high=1),
         Parameter("least_fit", 0.3, "least correlation of a reliable label", low=-1, high=1),
         Parameter("explained", 0.675, "least share of what can be read at all", low=0, high=1),
     ),
     needs=("exemplars", "activations", "texts"),
+    uses=("kinds",),
     stores=Stores(
         arrays={
             "depth": "share of the images at which the best label was found, mean over gammas",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -28,14 +29,19 @@ def correlation(
 class LabelColumns:
     """Similarity of every image with a label, and where it is above Otsu's threshold.
 
-    Columns are made when asked for, and the latest are kept, within 256 MB.
+    Columns are made when asked for, and the latest are kept, within 256 MB. ``given`` gives the
+    similarities of labels that have other ones than the product of the vectors.
     """
 
     def __init__(
-        self, image_nd: Float32[np.ndarray, "n d"], label_td: Float32[np.ndarray, "t d"]
+        self,
+        image_nd: Float32[np.ndarray, "n d"],
+        label_td: Float32[np.ndarray, "t d"],
+        given: Callable[[int], Float32[np.ndarray, " n"] | None] = lambda label: None,
     ) -> None:
         self.image_nd = np.ascontiguousarray(image_nd)
         self.label_td = label_td
+        self.given = given
         self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._most = max(8, _MOST_BYTES // (5 * max(1, len(image_nd))))
 
@@ -44,7 +50,9 @@ class LabelColumns:
         if label in self._kept:
             self._kept.move_to_end(label)
             return self._kept[label]
-        similarity_n = self.image_nd @ self.label_td[label]
+        similarity_n = self.given(label)
+        if similarity_n is None:
+            similarity_n = self.image_nd @ self.label_td[label]
         made = similarity_n, similarity_n > otsu(similarity_n)
         self._kept[label] = made
         if len(self._kept) > self._most:

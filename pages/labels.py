@@ -8,7 +8,7 @@ from csp_engine.methods import method_title
 from csp_engine.views.accuracy import kept_accuracy
 from csp_engine.views.address import View
 from csp_engine.views.places import scoring_methods
-from pages.ui.labels import confidence, differing, figures, knowing, predicting
+from pages.ui.labels import confidence, control, differing, figures, knowing, predicting
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import opened
@@ -37,6 +37,8 @@ def main() -> None:
         confidence.section(bundle, view)
     with problems.caught():
         knowing.section(bundle, view)
+    with problems.caught():
+        control.section(bundle, view)
     with problems.caught():
         differing.section(bundle, view)
 

@@ -19,6 +19,9 @@ from csp_engine.methods import METHODS
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.captioners import Captioner
+    from csp_engine.networks.layers import LayerTap
+    from csp_engine.networks.models import TargetModel
+    from csp_engine.pipeline import Target
     from csp_engine.pipeline.recipe import Recipe
     from csp_engine.pipeline.request import BuildRequest
     from csp_engine.types import Progress
@@ -49,6 +52,7 @@ def build(given: Any, as_json: bool) -> None:
     refuse_strangers(given.out)  # before images are read and models loaded
     recipe = named_recipe(given.preset, given.exemplars, _assignments(given.set_))
     OPTIONS["on_unreadable"].check(given.on_unreadable)
+    OPTIONS["control"].check(given.control)
     devices = read_devices(given.device)
     require_devices(devices)
     words = read_vocabulary(given.vocabulary)
@@ -95,7 +99,7 @@ def build(given: Any, as_json: bool) -> None:
         request = pipeline.BuildRequest(
             out=given.out,
             probe=probe,
-            targets=(pipeline.Target(target, tuple(taps)),),
+            targets=_targets(target, taps, given.control),
             encoder=loaded,
             vocabulary=words,
             recipe=recipe,
@@ -112,6 +116,23 @@ def build(given: Any, as_json: bool) -> None:
         if given.judge:
             bundle = _judged(bundle, request, given, devices[0], progress)
     _report(bundle, as_json)
+
+
+def _targets(model: TargetModel, taps: list[LayerTap], control: str | None) -> tuple[Target, ...]:
+    """The network, and its control if one is asked for; autoencoders belong to trained weights."""
+    from csp_engine.networks.random_weights import with_random_weights
+    from csp_engine.pipeline import Target
+
+    own = Target(model, tuple(taps))
+    plain = tuple(tap for tap in taps if tap.sae is None)
+    if control is None:
+        return (own,)
+    if not plain:
+        raise InputError(
+            "Every layer is read through an autoencoder, which random weights have none of; leave "
+            "--control out, or name a layer without one."
+        )
+    return own, Target(with_random_weights(model), plain, control_of=model.name)
 
 
 def _judged(

@@ -356,6 +356,13 @@ _DECLARED = (
         is_many=True,
     ),
     BuildOption(
+        name="control",
+        help="random-weights: also measure and label the same network before any training, to "
+        "compare with.",
+        panel=MODEL,
+        choices=("random-weights",),
+    ),
+    BuildOption(
         name="judge",
         help="Encoder that does not choose the labels, named as --encoder is: measures how well "
         "labels predict neurons.",

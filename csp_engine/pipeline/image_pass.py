@@ -27,10 +27,14 @@ from csp_engine.types import Encoder, Progress
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """A target model and the layers whose units are looked at."""
+    """A target model and the layers whose units are looked at.
+
+    ``control_of`` names the model that this one is the control of, with random weights.
+    """
 
     model: TargetModel
     taps: tuple[LayerTap, ...]
+    control_of: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,10 +7,12 @@ import re
 import numpy as np
 import pytest
 
-from csp_engine import numbers
+from csp_engine import numbers, pipeline
 from csp_engine.bundle import Bundle
+from csp_engine.networks.random_weights import with_random_weights
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import label_accuracy
+from csp_engine.views.benchmark.control import beside_control
 from csp_engine.views.benchmark.faithfulness import faithfulness, which_to_believe
 from csp_engine.views.memo import Memo
 from csp_engine.views.table import summary
@@ -127,3 +129,18 @@ def test_how_well_labels_predict_neurons_and_which_figure_to_believe(serve, copi
     assert "of the probe set, which chose the labels too" in shown
     assert which_to_believe(bundle).split(":")[0] in shown
     assert "after Holm" in shown
+
+
+def test_the_network_with_random_weights_stands_beside_the_trained_one(serve, tmp_path):
+    own = toys.target(["second"])
+    control = pipeline.Target(with_random_weights(own.model), own.taps, control_of="small")
+    built = pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", targets=(own, control)))
+    bundle = toys.with_faithfulness(built)
+    serve(bundle.path)
+    at = open_page("labels")
+    assert not at.exception
+    shown = html(at)
+    (row,) = beside_control(bundle, "csp")
+    assert "Readable is not learned" in shown
+    assert f"<td>{numbers.share(row.control.share)}</td>" in shown
+    assert "predicts, random" in shown

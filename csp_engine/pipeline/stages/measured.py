@@ -131,6 +131,7 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
             "order": described[model.name]["order"],
             "layers": [la for la in before if (model.name, la) in run.layers] + order,
             **({"code_sha256": model.code} if model.code else {}),
+            **({"control_of": target.control_of} if target.control_of else {}),
             **({"share_cut": held["share_cut"]} if "share_cut" in held else {}),
         }
         _describe_notices(model, described)

@@ -15,6 +15,7 @@ from csp_engine.numbers import plain_json
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
+    from csp_engine.networks.models import TargetModel
     from csp_engine.views.case.audit import Case
     from csp_engine.words.concepts import ConceptSet
 
@@ -187,6 +188,13 @@ def evaluate(
             "figures tell right labels from wrong ones."
         ),
     ] = None,
+    cosy: Annotated[
+        str | None,
+        typer.Option(
+            help="Show the networks images that are made of each label: diffusers/NAME_OR_FOLDER, "
+            "or simulator, which draws the concepts of the demo."
+        ),
+    ] = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -198,12 +206,87 @@ def evaluate(
     from csp_engine.bundle import Bundle
 
     opened = Bundle.open(bundle)
+    if cosy is not None:
+        if benchmark is Benchmark.planted or units is not None or judge is not None:
+            raise InputError("--cosy goes alone, or with --seed; leave the others out.")
+        _cosy(opened, cosy, seed or 0, device, as_json)
+        return
     if benchmark is Benchmark.planted:
         _planted(opened, units or 60, seed or 0, judge, device, as_json)
         return
     if units is not None or seed is not None or judge is not None:
         raise InputError("--units, --seed and --judge go with --benchmark planted; leave them out.")
     _known(opened, as_json)
+
+
+def _cosy(opened: Bundle, spec: str, seed: int, device: str, as_json: bool) -> None:
+    from csp_engine.encoders.making import load_maker
+    from csp_engine.views.benchmark.cosy import cosy_benchmark
+
+    if spec == "simulator":
+        from csp_engine.demo.simulator.making import SimulatorMaker
+
+        maker = SimulatorMaker()
+    else:
+        maker = load_maker(spec, device)
+    # Weights of a network that learnt nothing are kept by nobody.
+    models = {
+        name: _loaded_again(name, described, device)
+        for name, described in opened.manifest.inputs["models"].items()
+        if name in opened.model_names and not described.get("control_of")
+    }
+    with progress_bars() as progress:
+        found = cosy_benchmark(opened, maker, models, seed=seed, progress=progress)
+    if as_json:
+        write_json(plain_json({"bundle": opened.name, "digest": opened.digest, **found}))
+        return
+    write_lines([
+        f"{found['n_images']} images of each label by {found['maker']}, against "
+        f"{found['n_control']} probe images. Intervals are 95 %."
+    ])  # fmt: skip
+    write_table(
+        ("method", "neurons", "not shown", "AUROC", "MAD"),
+        [
+            (name, own["n"], own["n_not_made"], *(with_interval(own[k]) for k in ("auroc", "mad")))
+            for name, own in found["methods"].items()
+        ],
+    )
+    write_lines([""])
+    _write_pairs(found["differences"], "AUROC, paired")
+
+
+def _loaded_again(name: str, described: dict[str, Any], device: str) -> TargetModel:
+    """The network that a bundle was built with, by what the bundle calls it."""
+    from csp_engine.networks.models import load_model
+
+    reason = "it gives other numbers now"
+    for pixels in (described["preprocessing"], None):
+        try:
+            model = load_model(described["spec"], name=name, preprocessing=pixels, device=device)
+        except InputError as error:
+            reason = str(error).rstrip(".")
+            continue
+        if model.fingerprint == described["fingerprint"]:
+            return model
+    raise InputError(
+        f"{name} cannot be loaded again as {described['spec']} ({reason}); --cosy needs the "
+        "network that the bundle was built with."
+    )
+
+
+def _write_pairs(pairs: list[dict[str, Any]], figure: str) -> None:
+    write_table(
+        ("first − second", "n", figure, "p (Holm)"),
+        [
+            (
+                f"{row['first']} − {row['second']}",
+                row["n"],
+                with_interval(row),
+                f"{row['p_holm']:.2g}",
+            )
+            for row in pairs
+        ],
+    )
 
 
 def _planted(
@@ -299,18 +382,7 @@ def _write_faithfulness(found: dict[str, Any]) -> None:
         ],
     )
     write_lines([""])
-    write_table(
-        ("first − second", "n", "Pearson, paired", "p (Holm)"),
-        [
-            (
-                f"{row['first']} − {row['second']}",
-                row["n"],
-                with_interval(row),
-                f"{row['p_holm']:.2g}",
-            )
-            for row in found["differences"]
-        ],
-    )
+    _write_pairs(found["differences"], "Pearson, paired")
 
 
 def _write_accuracy(figures: dict[str, Any]) -> None:

@@ -63,3 +63,8 @@ class Speaking:
         log_p_t = self.captioner.log_p(ImageSet.of(images), texts).tolist()
         log_prior_t = self.captioner.log_prior(texts).tolist()
         return [Phrase(*one) for one in zip(texts, log_p_t, log_prior_t, strict=True)]
+
+
+def speaking(captioner: object) -> Speaking | None:
+    """A captioner as label methods see it; None where there is none, or it gives no likelihoods."""
+    return Speaking(captioner) if isinstance(captioner, Likely) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,17 +11,15 @@ import typer
 
 from csp_engine.cli.declared import Device, SummaryAsJson, takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
-from csp_engine.errors import CspError, InputError
+from csp_engine.errors import InputError
 from csp_engine.jobs.options import OPTIONS
 from csp_engine.methods import METHODS
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
-    from csp_engine.captioners import Captioner
     from csp_engine.networks.layers import LayerTap
     from csp_engine.networks.models import TargetModel
     from csp_engine.pipeline import Target
-    from csp_engine.pipeline.recipe import Recipe
     from csp_engine.pipeline.request import BuildRequest
     from csp_engine.types import Progress
 
@@ -214,6 +211,7 @@ def label(
     from csp_engine.networks.devices import read_devices, require_devices
     from csp_engine.pipeline import (
         bundle_captioner,
+        bundle_speaker,
         lacks_answers,
         needs_captions,
         needs_texts,
@@ -248,7 +246,7 @@ def label(
         asked = (
             bundle_captioner(opened, device=devices[0])
             if is_recaptioned
-            else _speaker(opened, recipe)
+            else bundle_speaker(opened, recipe.methods, device=devices[0])
         )
     loaded = None
     if is_recaptioned or needs_texts(opened, recipe, words):
@@ -258,19 +256,6 @@ def label(
     with progress_bars() as progress:
         done = relabel(bundle, recipe, words, loaded, progress, asked)
     _report(done, as_json)
-
-
-def _speaker(opened: Bundle, recipe: Recipe) -> Captioner | None:
-    """The captioner of a bundle, where a method asks it and it is there."""
-    from csp_engine.pipeline import bundle_captioner
-
-    if "captioner" not in opened.manifest.inputs:
-        return None
-    if not any("speaker" in METHODS[name].needs for name in recipe.methods):
-        return None
-    with suppress(CspError):
-        return bundle_captioner(opened)
-    return None
 
 
 def _assignments(given: list[str] | None) -> dict[str, Any]:

@@ -193,25 +193,31 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
     Example:
         csp verify resnet50.csp
     """
-    from csp_engine.bundle import Bundle
+    from csp_engine.bundle import Bundle, kinds
     from csp_engine.bundle import verify as check
     from csp_engine.bundle.verifying.whole import unchecked
+    from csp_engine.captioners.speaking import speaking
+    from csp_engine.pipeline import bundle_speaker
 
     opened = Bundle.open(bundle)
+    stages = opened.manifest.stages
+    speaker = speaking(bundle_speaker(opened, {m for _, _, m in kinds.SCORES.among(stages)}))
     with progress_bars() as progress:
-        problems = check(opened, progress)
+        problems = check(opened, progress, speaker)
     here = [record for record in opened.manifest.stages.values() if not record.omitted]
     n_files = sum(len(record.files) for record in here)
     if as_json:
         answer = {"bundle": str(bundle), "files": n_files, "problems": problems}
-        write_json({**answer, "omitted": list(opened.omitted), "unchecked": unchecked(opened)})
+        write_json(
+            {**answer, "omitted": list(opened.omitted), "unchecked": unchecked(opened, speaker)}
+        )
     elif problems:
         write_lines([*problems, "Run 'csp build' with the same inputs to repair the bundle."])
     else:
         write_lines([f"{bundle}: {n_files} files in {len(here)} stages, whole."])
         if opened.omitted:
             write_lines([f"Note: it leaves out {_omitted_note(opened)}."])
-        write_lines([f"Not computed again: {each}" for each in unchecked(opened)])
+        write_lines([f"Not computed again: {each}" for each in unchecked(opened, speaker)])
     if problems:
         raise typer.Exit(1)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from csp_engine.pipeline.request import BuildRequest, require_enough_images
     from csp_engine.pipeline.stages.candidates import (
         bundle_captioner,
+        bundle_speaker,
         lacks_answers,
         needs_captions,
     )
@@ -31,6 +32,7 @@ _HOMES = {
     "add_truth": "added.truth",
     "build": "building",
     "bundle_captioner": "stages.candidates",
+    "bundle_speaker": "stages.candidates",
     "judge_held_out": "added.judging",
     "judge_probe": "added.judging",
     "lacks_answers": "stages.candidates",
@@ -49,6 +51,7 @@ __all__ = [
     "add_truth",
     "build",
     "bundle_captioner",
+    "bundle_speaker",
     "judge_held_out",
     "judge_probe",
     "lacks_answers",

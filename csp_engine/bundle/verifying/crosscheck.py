@@ -27,17 +27,19 @@ from csp_engine.errors import BundleError, CspError, LeftOutError
 from csp_engine.evaluation.column_fit import column_fit
 from csp_engine.evidence.contrast import thresholds
 from csp_engine.evidence.exemplars import rank_exemplars, unit_statistics
+from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.types import ContrastSet, Exemplars
 
 
-def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
+def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | None = None) -> Found:
     """What does not fit in a bundle whose files are those of its manifest.
 
     Args:
         bundle: an open bundle.
         whole: look at every value of large arrays, not at a sample, and at methods that look at
-            activations, which takes seconds for every layer.
+            activations or ask a captioner, which takes seconds for every layer.
+        speaker: the captioner of the bundle, where it is at hand.
     """
     for name, record in bundle.manifest.stages.items():
         if not record.omitted and kinds.stage_kind(name) in kinds.KINDS:
@@ -49,7 +51,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True) -> Found:
             yield from _guarded(kinds.COLUMNS.name(model, layer), _columns, bundle, model, layer)
             for method in bundle.methods(model, layer):
                 stage = kinds.SCORES.name(model, layer, method)
-                yield from _guarded(stage, scores, bundle, model, layer, method, whole)
+                yield from _guarded(stage, scores, bundle, model, layer, method, whole, speaker)
     for stage, once in ((kinds.NULL.name(), _null), (kinds.SEPARATION.name(), separation)):
         if bundle.has(stage):
             yield from _guarded(stage, once, bundle)

@@ -9,14 +9,23 @@ from csp_engine.bundle.checks.inside import NotInside, open_plain
 from csp_engine.bundle.manifest import UNFINISHED, stage_key
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import is_here
+from csp_engine.evidence.speaker import Speaker
 from csp_engine.types import Progress, silent
 
 
-def verify(bundle: Bundle, progress: Progress = silent) -> list[str]:
+def verify(
+    bundle: Bundle, progress: Progress = silent, speaker: Speaker | None = None
+) -> list[str]:
     """Hash every file again, check keys and needs, and compute again what follows from others.
 
     Files that this copy leaves out (``Bundle.omitted``) are no problem; keys are checked all the
     same. ``crosscheck`` says what is computed again, once all hashes are right.
+
+    Args:
+        bundle: an open bundle.
+        progress: called with the files done.
+        speaker: the captioner of the bundle, where it is at hand; methods that asked it are then
+            followed too.
 
     Returns:
         Sentences that name the file or stage; none if the bundle is whole.
@@ -24,10 +33,10 @@ def verify(bundle: Bundle, progress: Progress = silent) -> list[str]:
     from csp_engine.bundle.verifying.crosscheck import contradictions
 
     problems = [*unfinished(bundle), *altered(bundle, progress)]
-    return problems or [sentence for _, sentence in contradictions(bundle)]
+    return problems or [sentence for _, sentence in contradictions(bundle, speaker=speaker)]
 
 
-def unchecked(bundle: Bundle) -> list[str]:
+def unchecked(bundle: Bundle, speaker: Speaker | None = None) -> list[str]:
     """What of a bundle ``verify`` could not compute again, though it can of others, and why."""
     from csp_engine.bundle.verifying.scored import why_not
     from csp_engine.bundle.verifying.separated import why_not_separation
@@ -39,7 +48,7 @@ def unchecked(bundle: Bundle) -> list[str]:
                 said = "Exemplars and statistics of {}: this copy leaves activations out."
                 found[said] = found.get(said, 0) + 1
             for method in bundle.methods(model, layer):
-                if why := why_not(bundle, model, layer, method):
+                if why := why_not(bundle, model, layer, method, speaker):
                     said = f"Labels by {method} of {{}}: {why}."
                     found[said] = found.get(said, 0) + 1
     sentences = [said.format("1 layer" if n == 1 else f"{n} layers") for said, n in found.items()]

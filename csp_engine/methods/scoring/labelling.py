@@ -75,6 +75,7 @@ def label_layer(
     *,
     n_labels: int = 20,
     unit_block: int | None = None,
+    other_p: Float64[np.ndarray, " v"] | None = None,
     progress: Progress = silent,
 ) -> Labelled:
     """The best labels of every unit, by one method.
@@ -93,6 +94,7 @@ def label_layer(
         n_labels: labels kept for each unit; all of them where the vocabulary is smaller.
         unit_block: units at a time; the method's own choice if not given. Results do not depend
             on it.
+        other_p: p-values of the layer's other units, where these are only some of them.
         progress: called with the units done.
 
     Raises:
@@ -116,7 +118,7 @@ def label_layer(
     )
     step = unit_block or method.unit_block
     if method.writes:
-        ranking, arrays, texts = _written(layer, n_labels, step, progress)
+        ranking, arrays, texts = _written(layer, n_labels, step, other_p, progress)
     else:
         ranking, arrays = _scored(layer, n_labels, step, progress)
         texts = None
@@ -211,7 +213,11 @@ def _scored(
 
 
 def _written(
-    layer: _Layer, n_labels: int, unit_block: int, progress: Progress
+    layer: _Layer,
+    n_labels: int,
+    unit_block: int,
+    other_p: Float64[np.ndarray, " v"] | None,
+    progress: Progress,
 ) -> tuple[Ranking, dict[str, np.ndarray], tuple[str, ...]]:
     """Labels that the method writes itself, their extra arrays, and their texts."""
     evidence = layer.evidence
@@ -233,7 +239,8 @@ def _written(
                 extra.setdefault(name, np.zeros(shape, array.dtype))[block] = array
             n_done += len(block)
             progress(layer.method.name, n_done, n_scored)
-    ranking, texts = rank_written(parts, evidence.n_units, n_labels, evidence.image_nd.shape[1])
+    width = evidence.image_nd.shape[1]
+    ranking, texts = rank_written(parts, evidence.n_units, n_labels, width, other_p)
     return ranking, extra, texts
 
 

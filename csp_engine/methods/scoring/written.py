@@ -18,6 +18,7 @@ def rank_written(
     n_units: int,
     n_labels: int,
     width: int,
+    other_p: Float64[np.ndarray, " v"] | None = None,
 ) -> tuple[Ranking, tuple[str, ...]]:
     """Number the texts and judge the best label of each unit.
 
@@ -31,6 +32,7 @@ def rank_written(
         n_units: of the layer.
         n_labels: how many labels to keep for each unit.
         width: of concept vectors.
+        other_p: p-values of the layer's other units, where these are only some of them.
 
     Returns:
         the ranking, and the texts that its label numbers count in.
@@ -51,7 +53,7 @@ def rank_written(
             ranking.reliable_u[unit] = is_reliable and bool(said)
             if written.p_u is not None and said:
                 p_u[unit] = written.p_u[at]
-    _keep_discoveries(ranking, p_u)
+    _keep_discoveries(ranking, p_u, np.empty(0) if other_p is None else other_p)
     return ranking, tuple(number)
 
 
@@ -66,7 +68,9 @@ def _put(ranking: Ranking, unit: int, said: Sequence[OwnLabel], number: dict[str
             ranking.margin_uk[unit, k] = label.score - said[k + 1].score
 
 
-def _keep_discoveries(ranking: Ranking, p_u: Float64[np.ndarray, " u"]) -> None:
+def _keep_discoveries(
+    ranking: Ranking, p_u: Float64[np.ndarray, " u"], other_p: Float64[np.ndarray, " v"]
+) -> None:
     """Of the labels with p-values, keep as reliable those found at the rate of false discoveries.
 
     The rate is 1 - ``RELIABLE_AT``, by Benjamini and Hochberg, over the whole layer.
@@ -76,7 +80,8 @@ def _keep_discoveries(ranking: Ranking, p_u: Float64[np.ndarray, " u"]) -> None:
         return
     from scipy.stats import false_discovery_control
 
-    found = false_discovery_control(p_u[is_tested_u]) <= 1 - RELIABLE_AT
+    own_p = p_u[is_tested_u]
+    found = false_discovery_control(np.append(own_p, other_p))[: len(own_p)] <= 1 - RELIABLE_AT
     ranking.reliable_u[np.flatnonzero(is_tested_u)[~found]] = False
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from csp_engine.captioners.generators import Generator, is_generator
 from csp_engine.captioners.generators.asking import USUAL_MODES, Shown, propose, with_reasons
 from csp_engine.captioners.generators.kept import KeptAnswers, usual_folder
 from csp_engine.captioners.generators.prompts import prompt
-from csp_engine.errors import InputError, MissingModelError, StaleError
+from csp_engine.errors import CspError, InputError, MissingModelError, StaleError
+from csp_engine.methods import METHODS
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
@@ -326,6 +328,18 @@ def bundle_captioner(bundle: Bundle, *, device: str = "cpu") -> Captioner:
             "name the one to use with --captioner."
         )
     return captioner
+
+
+def bundle_speaker(
+    bundle: Bundle, methods: Iterable[str], *, device: str = "cpu"
+) -> Captioner | None:
+    """The captioner of a bundle, where one of these methods asks it and it is there."""
+    is_asked = any("speaker" in METHODS[name].needs for name in methods if name in METHODS)
+    if not is_asked or "captioner" not in bundle.manifest.inputs:
+        return None
+    with suppress(CspError):
+        return bundle_captioner(bundle, device=device)
+    return None
 
 
 STAGE = Stage(

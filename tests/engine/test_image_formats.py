@@ -138,6 +138,14 @@ class TestTiff:
             decode(tiff(drawn, photometric=kind))
         assert "8 or 16 bits" in str(caught.value)
 
+    @pytest.mark.parametrize("dtype", ["u1", "u2", "f2", "f4", "f8"])
+    @pytest.mark.parametrize("n_channels", [3, 5])
+    def test_channels_of_a_microscope_are_not_cut_down_to_the_first(self, dtype, n_channels):
+        drawn = as_stored(np.repeat(COLOURS, 2, axis=-1)[..., :n_channels], np.dtype(dtype))
+        content = tiff(drawn, photometric="minisblack", planarconfig="contig")
+        with pytest.raises(UnreadableImageError, match="save the channels that make a picture as"):
+            decode(content)
+
     @pytest.mark.filterwarnings("ignore")
     def test_damage_anywhere_is_a_sentence_or_an_image(self):
         content = bytearray(tiff(as_stored(COLOURS, np.dtype("f4")), photometric="rgb"))
@@ -166,6 +174,120 @@ class TestTiff:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 10 << 20
+
+
+def lzw(content: bytes) -> bytes:
+    """Packed as TIFF does, without ever learning a word: a clear code before it would need one."""
+    codes = [256]
+    for at, byte in enumerate(content, start=1):
+        codes += [byte, 256] if at % 200 == 0 else [byte]
+    digits = "".join(f"{code:09b}" for code in [*codes, 257])
+    return int(digits + "0" * (-len(digits) % 8), 2).to_bytes(-(-len(digits) // 8), "big")
+
+
+def by_libtiff(content: bytes) -> bytes:
+    """Packed by libtiff, which learns words, as a picture of one row of bytes."""
+    buffer = io.BytesIO()
+    Image.frombytes("L", (len(content), 1), content).save(buffer, "TIFF", compression="tiff_lzw")
+    page = tifffile.TiffFile(io.BytesIO(buffer.getvalue())).pages[0]
+    (at,), (size,) = page.dataoffsets, page.databytecounts
+    return buffer.getvalue()[at : at + size]
+
+
+def pack_bits(content: bytes) -> bytes:
+    parts = [content[at : at + 100] for at in range(0, len(content), 100)]
+    return b"".join(bytes([len(part) - 1]) + part for part in parts)
+
+
+PACKINGS = {"lzw": (5, lzw), "lzw by libtiff": (5, by_libtiff), "packbits": (32773, pack_bits)}
+
+
+def packed_tiff(drawn: np.ndarray, packing: str, order: str, n_rows: int, predictor: int) -> bytes:
+    """A TIFF of strips of some rows, of floats or of whole numbers, written byte by byte."""
+    number, pack = PACKINGS[packing]
+    height, width, n_samples = drawn.shape
+    n_bytes, is_float = drawn.dtype.itemsize, drawn.dtype.kind == "f"
+    strips = []
+    for first in range(0, height, n_rows):
+        rows = drawn[first : first + n_rows]
+        if predictor == 2:
+            whole = rows.view(f"u{n_bytes}")
+            rows = np.diff(whole, axis=1, prepend=np.zeros_like(whole[:, :1])).astype(whole.dtype)
+            stored = rows.astype(f"{order}u{n_bytes}").tobytes()
+        elif predictor == 3:
+            planes = rows.astype(f">f{n_bytes}").view("u1").reshape(len(rows), -1, n_bytes)
+            turned = planes.transpose(0, 2, 1).reshape(len(rows), -1, n_samples)
+            stored = np.diff(turned, axis=1, prepend=np.zeros_like(turned[:, :1])).tobytes()
+        else:
+            stored = rows.astype(drawn.dtype.newbyteorder(order)).tobytes()
+        strips.append(pack(stored))
+    arrays = {258: [8 * n_bytes] * n_samples, 339: [3 if is_float else 1] * n_samples}
+    ones = {256: width, 257: height, 259: number, 262: 2 if n_samples == 3 else 1, 277: n_samples,
+            278: n_rows, 317: predictor}  # fmt: skip
+    longs = {273: [0] * len(strips), 279: [len(strip) for strip in strips]}
+    tags = sorted([*arrays, *ones, *longs])
+    at = 8 + 2 + 12 * len(tags) + 4
+    directory, extra = b"", b""
+    for tag in tags:
+        values = longs.get(tag) or arrays.get(tag) or [ones[tag]]
+        kind, letter = (4, "I") if tag in longs else (3, "H")
+        if tag == 273:
+            values_at = at + len(extra)
+            longs[273] = values
+        body = struct.pack(f"{order}{len(values)}{letter}", *values)
+        if len(body) > 4:
+            where, extra = struct.pack(f"{order}I", at + len(extra)), extra + body
+        else:
+            where = body.ljust(4, b"\0")
+        directory += struct.pack(f"{order}HHI", tag, kind, len(values)) + where
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    made = bytearray(head + directory + bytes(4) + extra)
+    offsets = np.cumsum([len(made), *map(len, strips)])[:-1]
+    place = values_at if len(strips) > 1 else made.index(struct.pack(f"{order}HHI", 273, 4, 1)) + 8
+    struct.pack_into(f"{order}{len(strips)}I", made, place, *offsets.tolist())
+    return bytes(made) + b"".join(strips)
+
+
+PREDICTED = ("f2 1", "f2 3", "f4 1", "f4 2", "f4 3", "f8 1", "u2 1", "u2 2")
+"""Types of samples, and what their bytes were made from: samples, their differences, planes."""
+
+
+class TestPackedTiff:
+    """OpenCV writes float TIFFs with LZW, which Pillow gives with the wrong bytes or not at all."""
+
+    @pytest.mark.parametrize("packing", PACKINGS)
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize("stored", PREDICTED)
+    @pytest.mark.parametrize("is_grey", [False, True])
+    def test_every_way_to_pack_a_drawing_shows_it(self, packing, order, stored, is_grey):
+        dtype, predictor = stored.split()
+        if packing == "packbits":
+            predictor = "1"  # goes with the others alone
+        wanted = RAMP[..., None] if is_grey else COLOURS
+        for n_rows in (40, 7):
+            drawn = as_stored(wanted, np.dtype(dtype))
+            content = packed_tiff(drawn, packing, order, n_rows, int(predictor))
+            read = tifffile.TiffFile(io.BytesIO(content)).pages[0]
+            assert (read.shape[:2], read.dtype) == ((40, 64), drawn.dtype)
+            assert np.abs(shown(content) - wanted).max() <= 1.5 / 255, n_rows
+
+    @pytest.mark.parametrize("packing", PACKINGS)
+    def test_damage_is_a_sentence(self, packing):
+        drawn = as_stored(COLOURS, np.dtype("f4"))
+        content = packed_tiff(drawn, packing, ">", 40, 1)
+        with pytest.raises(UnreadableImageError, match="damaged or cut off"):
+            decode(content[:-2000])
+        generator = np.random.default_rng(0)
+        n_refused = 0
+        for _ in range(60):
+            changed = bytearray(content)
+            for at in generator.integers(200, len(content), 5):
+                changed[at] = generator.integers(0, 256)
+            try:
+                assert decode(bytes(changed)).size == (64, 40)
+            except UnreadableImageError:
+                n_refused += 1
+        assert n_refused > 30
 
 
 def png_with(**texts: bytes) -> bytes:

@@ -92,7 +92,7 @@ class TestFormsThatAreNotRead:
         tifffile.imwrite(out, deep.astype("f4"), photometric="rgb", metadata=None)
         packed = bytearray(out.getvalue())
         at = packed.index(struct.pack("<HHI", 259, 3, 1))  # the tag that says how it is packed
-        packed[at + 8] = 5
+        packed[at + 8] = 7
         (images / "packed.tif").write_bytes(packed)
         for name in ("a.jxl", "b.jxl", "c.exr"):
             (images / name).write_bytes(b"\xff\x0a")
@@ -104,7 +104,7 @@ class TestFormsThatAreNotRead:
             "3 of 31 images cannot be read",
             "deep.tif (The TIFF holds 3 samples of 32 bits, which cannot be read; save it "
             "with 8 or 16 bits)",
-            "packed.tif (The TIFF holds 3 float samples of 32 bits, LZW, which cannot be read; "
+            "packed.tif (The TIFF holds 3 float samples of 32 bits, JPEG, which cannot be read; "
             "save it with 8 or 16 bits)",
             "named.png (The file is not an image but a Photoshop document; save it as PNG)",
             "3 files are left out",

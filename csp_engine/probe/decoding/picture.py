@@ -218,7 +218,7 @@ def _what_it_is(content: bytes) -> str:
             return f"The file is not an image but {what}."
     tags = read_tags(content)
     if tags is not None:
-        return f"The TIFF holds {tags}, which cannot be read; save it with 8 or 16 bits."
+        return tags.cannot_be_read
     if content.startswith(b"\xff\xd8"):
         depth = _jpeg_depth(content)
         if depth not in (None, 8):

@@ -7,6 +7,7 @@ mixes up planes of 16 bits. What of that can be unpacked here is; the rest is re
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from csp_engine.errors import UnreadableImageError
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK = 0, 1, 2, 5
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _STORED, _DEFLATE = (1,), (8, 32946)
+_BY_PILLOW = (5, 32773, 50000)
+"""LZW, PackBits and Zstd, which Pillow unpacks; the others here are pictures of 1 or 8 bits."""
 _COMPRESSIONS = {
     2: "CCITT", 3: "CCITT", 4: "CCITT", 5: "LZW", 6: "JPEG", 7: "JPEG", 8: "Deflate",
     32773: "PackBits", 32946: "Deflate", 50000: "Zstd",
@@ -106,6 +109,17 @@ class TiffTags:
         return is_grey and kind in (_UNSIGNED, _SIGNED) and bits in (16, 32) and (
             self.photometric == BLACK_IS_ZERO and (kind == _SIGNED or self.order == "<")
         )  # fmt: skip
+
+    @property
+    def is_of_many_channels(self) -> bool:
+        """Whether it has more samples than grey with a mask: what they show nobody says."""
+        return self.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and len(self.bits) > 2
+
+    @property
+    def cannot_be_read(self) -> str:
+        """Why, and what to do, as a sentence."""
+        instead = "the channels that make a picture as RGB" if self.is_of_many_channels else "it"
+        return f"The TIFF holds {self}, which cannot be read; save {instead} with 8 or 16 bits."
 
     def __str__(self) -> str:
         kind = {_FLOAT: "float ", _SIGNED: "signed "}.get(self.one("sample_format", 1), "")
@@ -217,14 +231,13 @@ def _require_known(tags: TiffTags) -> None:
     if not (
         is_known_number
         and len(set(bits)) == 1
-        and tags.one("compression", 1) in _STORED + _DEFLATE
+        and not tags.is_of_many_channels
+        and tags.one("compression", 1) in _STORED + _DEFLATE + _BY_PILLOW
         and tags.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK)
         and tags.one("fill_order", 1) == 1
         and (tags.one("predictor", 1) == 1 or max(bits) in (8, 16, 32, 64))
     ):
-        raise UnreadableImageError(
-            f"The TIFF holds {tags}, which cannot be read; save it with 8 or 16 bits."
-        )
+        raise UnreadableImageError(tags.cannot_be_read)
 
 
 def _block(packed: bytes, tags: TiffTags, shape: tuple[int, int, int]) -> np.ndarray:
@@ -232,8 +245,11 @@ def _block(packed: bytes, tags: TiffTags, shape: tuple[int, int, int]) -> np.nda
     n_rows, width, n_inside = shape
     bits = max(tags.bits)
     row_bytes = -(-width * n_inside * bits // 8)
-    if not tags.is_stored:
+    packing = tags.one("compression", 1)
+    if packing in _DEFLATE:
         packed = zlib.decompressobj().decompress(packed, n_rows * row_bytes)
+    elif packing in _BY_PILLOW:
+        packed = _by_pillow(packed, packing, n_rows, row_bytes)
     if len(packed) < n_rows * row_bytes:
         raise UnreadableImageError("The image is damaged or cut off (a strip is too short).")
     raw = np.frombuffer(packed, np.uint8, n_rows * row_bytes).reshape(n_rows, row_bytes)
@@ -256,6 +272,21 @@ def _block(packed: bytes, tags: TiffTags, shape: tuple[int, int, int]) -> np.nda
     if predictor == 2:
         whole = np.cumsum(whole, axis=1, dtype=whole.dtype)
     return whole.view(f"=f{bits // 8}") if is_float else whole
+
+
+def _by_pillow(packed: bytes, packing: int, n_rows: int, row_bytes: int) -> bytes:
+    """The bytes of a strip, which Pillow is given as a picture of so many bytes in a row.
+
+    How bytes are packed does not depend on what they mean, and of bytes nothing is guessed.
+    """
+    entries = {256: row_bytes, 257: n_rows, 258: 8, 259: packing, 262: BLACK_IS_ZERO, 277: 1,
+               278: n_rows, 279: len(packed)}  # fmt: skip
+    entries[273] = 8 + 2 + 12 * (len(entries) + 1) + 4  # where the strip begins: after all of this
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(entries))
+    alone = io.BytesIO(head + directory + bytes(4) + packed)
+    with Image.open(alone, formats=("TIFF",)) as image:
+        return image.tobytes()
 
 
 def _few_rows(n_rows: int, n_in_row: int) -> Iterator[slice]:

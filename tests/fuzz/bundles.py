@@ -3,9 +3,10 @@
     python -m tests.fuzz.bundles --n 10000 --seed 0
     python -m tests.fuzz.bundles --first 1234 --n 1 --seed 0
 
-The second line tries one of these again. Each case copies a toy bundle, changes its manifest or
-one or two of its files, redoes the hashes in half of the cases, and then opens it and runs what
-people run. What each gives is compared with the same of the undamaged bundle. Counted are
+The second line tries one of these again. Each case copies a toy bundle that holds labels of several
+methods, answers of a model that is shown pictures, ground truth and concept columns, changes its
+manifest or one or two of its files, redoes the hashes in half of the cases, and then opens it and
+runs what people run. What each gives is compared with the same of the undamaged bundle. Counted are
 tracebacks (any exception that is no ``CspError``), deaths of the process, hangs, and *wrong*:
 results that differ without an error. Where hashes were redone the bundle says of itself that it is
 whole, so results that differ are looked up in ``verify``: those that it tells of are counted as
@@ -27,8 +28,9 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -39,15 +41,27 @@ import typer.main
 
 from csp_engine.bundle import Bundle, verify
 from csp_engine.bundle.checks.later import settle
+from csp_engine.captioners.generators.asking import Question
+from csp_engine.captioners.generators.kept import Answer
 from csp_engine.cli import main as command
 from csp_engine.errors import CspError
 from csp_engine.pipeline import build
+from csp_engine.pipeline.recipe import changed
 from csp_engine.types import NeuronRef
+from csp_engine.views import confidence
+from csp_engine.views.accuracy import kept_accuracy, reliable_claims
+from csp_engine.views.column_search import going_with
 from csp_engine.views.images.choices import chosen_images
+from csp_engine.views.images.separation import texts_in_words
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import stored
+from csp_engine.views.neuron.columns import column_fits
 from csp_engine.views.neuron.label import heading_of
+from csp_engine.views.neuron.proposals import proposals
 from csp_engine.views.neuron.statistics import histogram_of, statistics
+from csp_engine.views.overview.provenance import provenance
+from csp_engine.views.places import scoring_methods
+from csp_engine.views.table import summary
 from csp_engine.views.table.rows import neuron_table
 from tests.worlds import toys
 from tests.worlds.damage import body_of, redo, write_body
@@ -277,11 +291,36 @@ def _thumbnails(bundle: Path) -> str:
     return digest.hexdigest()
 
 
+def _labels(bundle: Path) -> str:
+    """What the page of labels, concept columns and a captioner's answers show."""
+    opened, memo = Bundle.open(bundle), Memo()
+    parts: list[Any] = [reliable_claims(opened), kept_accuracy(opened, memo)]
+    for method in scoring_methods(opened):
+        rows = neuron_table(opened, memo, method)
+        learnt = confidence.learnt(opened, memo, method)
+        parts += [None if learnt is None else (learnt.n_known, learnt.error, learnt.bins)]
+        parts += [summary.by_layer(opened, memo, method), summary.meanings(rows, opened, memo)]
+        parts += [summary.disagreements(opened, memo, method)]
+    for neuron in NEURONS:
+        parts += [proposals(opened, memo, neuron), column_fits(opened, neuron)]
+    said = [row for row in provenance(opened) if row[0] != "Bundle"]  # its folder and own hash
+    parts += [going_with(opened, toys.CONCEPTS[0]), said, texts_in_words(opened)]
+    settle()
+    return json.dumps([repr(part) for part in parts])
+
+
+def _evaluate(bundle: Path) -> str:
+    told = json.loads(_run("evaluate", str(bundle), "--json"))
+    return json.dumps({name: told[name] for name in told if name not in ("bundle", "digest")})
+
+
 READINGS: dict[str, Callable[[Path], str]] = {
     "info": _info,
     "export": _export,
     "search": _search,
     "pages": _pages,
+    "labels": _labels,
+    "evaluate": _evaluate,
     "thumbnails": _thumbnails,
 }
 
@@ -350,9 +389,27 @@ def one_case(whole: Path, truth: dict[str, str], seed: int, number: int) -> list
 # ------------------------------------------------------------------ many cases
 
 
+class Speaking:
+    """A model that is shown pictures and says the same of all."""
+
+    spec, fingerprint, description = "transformers/said", "5" * 64, {"kind": "toy"}
+    n_images, n_at_once = 9, 8
+
+    def answer(self, questions: Sequence[Question], keep: Callable[[int, Answer], None]) -> None:
+        for place in range(len(questions)):
+            keep(place, Answer('["deep red", "noisy pixels"]', "", 5, 7))
+
+
+METHODS = "csp,csp_plus,invert,falcon,linear_explanations"
+
+
 def make_world(folder: Path) -> tuple[Path, dict[str, str]]:
     """The undamaged bundle, and what every reading gives of it."""
-    whole = build(toys.request(folder, folder / "whole.csp")).path
+    os.environ["CSP_ANSWERS"] = str(folder / "answers")
+    recipe = changed(replace(toys.SMALL, n_candidates=2), {"methods": METHODS})
+    more = {"probe": toys.with_columns(folder), "captioner": Speaking(), "recipe": recipe}
+    built = build(toys.request(folder, folder / "whole.csp", **more))
+    whole = toys.with_truth(built, planted_layer="second@mean").path
     return whole, {name: reading(whole) for name, reading in READINGS.items()}
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.truths import fault_of_concepts, fault_of_truths
 
 LOOKED_AT = 1 << 20
 SAMPLED = 1 << 18
@@ -253,6 +254,10 @@ def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> s
         return f"has {len(rows)} rows instead of {wanted}"
     if kind in ("index", "projection"):
         return _fault_of_rows(files, rows)
+    if (kind, name) == (kinds.TRUTH.prefix, "concepts"):
+        return fault_of_concepts(rows)
+    if (kind, name) == (kinds.TRUTH.prefix, "units"):
+        return fault_of_truths(rows, set(files.table(stage, "concepts")["name"]))
     return ""
 
 

@@ -139,13 +139,29 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "columns": {"n_units": _whole, "n_columns": _whole},
     "truth": {"n_images": _whole, "n_groups": _whole},
     "projection": {"kind": _text},
+    "candidates": {
+        "cost": _number,
+        **dict.fromkeys(
+            (
+                "n_unanswered",
+                "n_without_phrase",
+                "n_same_answer",
+                "n_tokens_in",
+                "n_tokens_out",
+            ),
+            _whole,
+        ),
+    },
 }
+_PARAMS_OF_TRUTH = {"auroc_min": _number, "pearson_min": _number, "provenance": _object}
 _PARAMS_OF_HALVES = {"gamma": _number, "n_score": _whole}
 _PARAMS = {
     "n_score": _whole,
     "n_draws": _whole,
     "imported": lambda value: _flag(value) or _text(value),
     "subtract_empty": _flag,
+    "seed": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "prompts": lambda value: _object(value) and all(map(_text, value.values())),
 }
 _COUNTS = re.compile(r"n_[a-z_]+")
 
@@ -177,6 +193,8 @@ def require_types(body: Mapping[str, Any]) -> None:
         _check(record["params"], _PARAMS, f"params of {where}", ())
         if "anchor.npy" in record["files"]:
             _check(record["params"], _PARAMS_OF_HALVES, where, tuple(_PARAMS_OF_HALVES))
+        if kinds.TRUTH.is_of(name):
+            _check(record["params"], _PARAMS_OF_TRUTH, where, tuple(_PARAMS_OF_TRUTH))
         for fact, value in record["facts"].items():
             if _COUNTS.fullmatch(fact) and value is not None and not _whole(value):
                 raise Malformed(f"has {fact} {str(value)[:40]!r} in {where}")

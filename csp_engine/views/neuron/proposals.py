@@ -18,6 +18,9 @@ from csp_engine.views.memo import Memo
 from csp_engine.words.vocabularies import as_label, same_label
 
 SHOWN = {MODES[0]: "Exemplars alone", MODES[1]: "Exemplars and contrast images"}
+_NOTHING_SAID = dict.fromkeys(
+    ("n_without_phrase", "n_same_answer", "n_tokens_in", "n_tokens_out", "cost"), 0
+)
 MOST_IMAGES = 20_000
 """Images that similar meanings are judged by; more would not change them."""
 
@@ -115,8 +118,8 @@ def proposal_notices(bundle: Bundle) -> list[str]:
     found = []
     for model, layer in kinds.CANDIDATES.among(bundle.manifest.stages):
         stage = bundle.stage(kinds.CANDIDATES.name(model, layer))
-        facts, n = stage.facts, len(bundle.units(model, layer))
-        if "n_unanswered" not in facts:
+        facts, n = {**_NOTHING_SAID, **stage.facts}, len(bundle.units(model, layer))
+        if "n_unanswered" not in stage.facts:
             continue
         where, said = f"{model}/{layer}", []
         if facts["n_unanswered"]:

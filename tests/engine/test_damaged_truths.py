@@ -1,0 +1,99 @@
+"""Ground truth and a captioner's answers in forged bundles: a sentence, or what is left of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from csp_engine.bundle import Bundle, verify
+from csp_engine.errors import BundleError, CspError
+from csp_engine.views.neuron.proposals import proposal_notices
+from tests.fuzz.bundles import READINGS, make_world
+from tests.worlds.damage import edit, place, redo
+
+TRUTH = "truth:small/second@mean"
+CANDIDATES = "candidates:small/second@mean"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_world(tmp_path_factory.mktemp("known"))[0]
+
+
+@pytest.fixture
+def path(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "a.csp"))
+
+
+TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = {
+    "wordings no JSON": ("concepts", lambda rows: rows.assign(wordings="red"), "no list of word"),
+    "wordings of numbers": ("concepts", lambda rows: rows.assign(wordings="[1]"), "no list of wo"),
+    "wordings deep": ("concepts", lambda rows: rows.assign(wordings="[" * 99_999), "no list of wo"),
+    "one name": ("concepts", lambda rows: rows.assign(name="red"), "names concept 'red' twice"),
+    "another truth": ("units", lambda rows: rows.assign(true_concept="x"), "concept 'x', which"),
+    "another choice": ("units", lambda rows: rows.assign(concept="x"), "concept 'x', which"),
+    "no truth": ("units", lambda rows: rows.drop(columns="true_concept"), "no column 'true_conc"),
+    "no kind": ("units", lambda rows: rows.drop(columns="planted_kind"), "no column 'planted_k"),
+    "kinds null": ("units", lambda rows: rows.assign(planted_kind=None), "a planted unit of"),
+    "planted no JSON": (
+        "units", lambda rows: rows.assign(planted_concepts="red"), "a planted unit of"
+    ),
+    "planted others": (
+        "units", lambda rows: rows.assign(planted_concepts='["x"]'), "a planted unit of"
+    ),
+    "planted all": ("units", lambda rows: rows.assign(planted="red"), "a planted unit of"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", TABLES)
+def test_a_table_of_truths_that_cannot_be_one(fault: str, path: Path) -> None:
+    name, change, said = TABLES[fault]
+    file = place(path, TRUTH, f"{name}.parquet")
+    change(pd.read_parquet(file)).to_parquet(file, index=False)
+    redo(path)
+    for reading in ("labels", "evaluate"):
+        with pytest.raises(CspError) as caught:
+            READINGS[reading](path)
+        assert f"{name}.parquet" in str(caught.value)
+        assert said in str(caught.value)
+    assert said in " ".join(verify(Bundle.open(path)))
+
+
+PARAMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "least AUROC a text": (TRUTH, {"auroc_min": "high"}),
+    "least correlation null": (TRUTH, {"pearson_min": None}),
+    "provenance a list": (TRUTH, {"provenance": []}),
+    "prompts a list": (CANDIDATES, {"prompts": []}),
+    "a prompt a number": (CANDIDATES, {"prompts": {"contrast": 3}}),
+    "seed a text": (CANDIDATES, {"seed": "x"}),
+    "seed below zero": ("null", {"seed": -1}),
+}
+FACTS: dict[str, Any] = {
+    "cost": "much", "n_unanswered": None, "n_same_answer": None, "n_tokens_in": "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", PARAMS)
+def test_parameters_that_cannot_be_any(fault: str, path: Path) -> None:
+    stage, change = PARAMS[fault]
+    edit(path, lambda body: body["stages"][stage]["params"].update(change))
+    with pytest.raises(BundleError):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_counts_of_answers_that_cannot_be_any(fact: str, path: Path) -> None:
+    edit(path, lambda body: body["stages"][CANDIDATES]["facts"].update({fact: FACTS[fact]}))
+    with pytest.raises(BundleError):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_counts_of_answers_that_are_not_there_say_nothing(fact: str, path: Path) -> None:
+    edit(path, lambda body: body["stages"][CANDIDATES]["facts"].pop(fact))
+    assert all("small/" in each for each in proposal_notices(Bundle.open(path)))

@@ -36,6 +36,8 @@ MODEL_TYPE = "csp-set-captioner"
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 PAD, EOS, UNKNOWN = 0, 1, 2
 SPECIAL = ("<pad>", "</s>", "<unk>")
+_MOST = {"image_dim": 1 << 16, "n_images": 1000, "n_tokens": 1000}
+"""Of what its configuration adds to T5's: more would keep a machine busy for hours, or fill it."""
 _SETS_PER_BATCH = 64
 _DERIVED = {"dense_act_fn", "is_gated_act", "scale_decoder_outputs"}
 """What T5's configuration writes down though it follows from the rest."""
@@ -377,6 +379,13 @@ def load_set_captioner(folder: Path, *, device: str = "cpu") -> SetCaptioner:
         ) from None
     own = settings_of(SetCaptionerConfig) | _DERIVED
     settings = network_config(stated, own, str(folder / FILES[0]))
+    for name, most in _MOST.items():
+        value = settings.get(name, 1)
+        if type(value) is not int or not 1 <= value <= most:
+            raise InputError(
+                f"{folder / FILES[0]} has {name} {value!r:.40}; it must be a whole number from 1 "
+                f"to {most}, so copy the captioner again."
+            )
     try:
         with approved_folder({FILES[0]: settings}, {FILES[1]: folder / FILES[1]}) as approved:
             config = SetCaptionerConfig.from_pretrained(approved, local_files_only=True)

@@ -33,6 +33,7 @@ from csp_engine.encoders.transformers_settings import (
     settings_of,
 )
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.networks.loading.settings import refuse_adapter
 
 TRANSFORMERS_WEIGHTS = (
     "model.safetensors",
@@ -51,6 +52,7 @@ def transformers_folder(rest: str, offline: bool) -> Path:
         if folder.is_absolute() or rest.startswith((".", "~")):
             raise MissingModelError(f"There is no folder {folder}.")
         folder = hub_folder(rest, lambda f: not _lacks(f), "config.json", offline)
+    refuse_adapter(folder)
     lacking = _lacks(folder)
     if lacking:
         raise MissingModelError(

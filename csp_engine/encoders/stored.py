@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from csp_engine.encoders.base import fingerprint, first_line, nearest, read_json
 from csp_engine.errors import InputError, MissingModelError
-from csp_engine.files import given_bytes
+from csp_engine.files import ALLOWED, allowed_folders, given_bytes, is_inside
 from csp_engine.hashing import sha256_array, sha256_unescaped_json
 from csp_engine.vectors import normalise_rows
 
@@ -35,6 +35,7 @@ def stored_files(folder: Path) -> dict[str, Path | list[str]]:
             raise InputError(f"{config_path} has {unknown}; known are {', '.join(named)}.")
         named |= given
     files: dict[str, Path | list[str]] = {}
+    allowed = allowed_folders()
     for role, value in named.items():
         if isinstance(value, list) and role.endswith("names"):
             files[role] = [str(v) for v in value]
@@ -46,6 +47,11 @@ def stored_files(folder: Path) -> dict[str, Path | list[str]]:
             raise MissingModelError(
                 f"{folder} has no {value} ({role}); stored vectors need "
                 f"{', '.join(named)}, or an encoder.json that says where they are."
+            )
+        if allowed is not None and not is_inside(path, allowed):
+            raise InputError(
+                f"{value!r} of {folder} lies outside of the folders that may be read ({ALLOWED}); "
+                "start the server with --allow FOLDER to add the one that it leads to."
             )
         files[role] = path
     return files

@@ -114,7 +114,13 @@ def test_a_spec_that_cannot_be_used_is_refused_in_words(spec, said):
     assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["http://example.com/v1", "http://8.8.8.8/v1"])
+FAR = (
+    "http://example.com/v1", "http://8.8.8.8/v1", "http://134744072/v1", "http://0x8080808/v1",
+    "http://[::ffff:8.8.8.8]/v1", "http://[2001:4860:4860::8888]/v1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("url", FAR)
 def test_the_key_never_crosses_a_network_in_the_clear(monkeypatch, url):
     load_captioner(f"openai/m@{url}")
     monkeypatch.setenv(KEY, "secret")
@@ -122,7 +128,8 @@ def test_the_key_never_crosses_a_network_in_the_clear(monkeypatch, url):
         load_captioner(f"openai/m@{url}")
     assert "secret" not in str(refused.value)
     load_captioner("openai/m@https://example.com/v1")
-    load_captioner("openai/m@http://192.168.1.7:8000/v1")
+    for near in ("192.168.1.7:8000", "[::1]:8000", "[fd00::7]", "gpu-box:8000", "localhost"):
+        load_captioner(f"openai/m@http://{near}/v1")
 
 
 def test_neither_key_nor_speed_is_part_of_the_fingerprint(monkeypatch):

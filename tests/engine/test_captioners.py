@@ -238,6 +238,15 @@ def test_files_that_do_not_belong_together(own, field, value, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["image_dim", "n_images", "n_tokens"])
+@pytest.mark.parametrize("value", ["16", 0, -1, 2.0, True, [4], 10**9])
+def test_sizes_that_no_captioner_has(own, name, value):
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(InputError, match=rf"has {name} .*; it must be a whole number from 1 to"):
+        load_captioner(own)
+
+
 def test_a_tokenizer_of_another_captioner(own):
     make_tokenizer(["entirely", "other", "words"]).save(str(own / "tokenizer.json"))
     with pytest.raises(InputError, match="its tokenizer has"):

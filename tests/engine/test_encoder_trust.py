@@ -28,6 +28,7 @@ from csp_engine.networks.models import load_model
 from tests.engine.test_encoders_open_clip import CONFIG, save_encoder
 from tests.engine.test_encoders_transformers import SAVERS
 from tests.worlds.tiny_checkpoints import WORDS, save_word_tokenizer
+from tests.worlds.tiny_vlm import tiny_vlm
 
 CODE = """
 import os, pathlib, transformers
@@ -223,15 +224,42 @@ def test_a_transformers_folder_runs_nothing(fault: str, tmp_path: Path, mark: Pa
     assert "\n" not in str(caught.value)
 
 
-def test_an_adapter_beside_the_weights_is_not_followed(tmp_path: Path) -> None:
-    """transformers would load the base model that an adapter names."""
-    folder = tmp_path / "encoder"
-    SAVERS["clip"](folder)
-    before = load_encoder(f"transformers/{folder}").fingerprint
+def save_target(folder: Path) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+    )
+    transformers.ViTModel(config).save_pretrained(folder)
+    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
+TAKES_FOLDERS: dict[str, tuple[Callable[[Path], Any], Callable[[str], Any]]] = {
+    "encoder": (SAVERS["clip"], load_encoder),
+    "target": (save_target, load_model),
+    "captioner": (tiny_vlm, load_captioner),
+}
+
+
+@pytest.mark.parametrize("what", TAKES_FOLDERS)
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_an_adapter_is_neither_followed_nor_left_out(
+    what: str, is_alone: bool, tmp_path: Path
+) -> None:
+    """transformers would load the base model that it names, or say nothing where peft is not."""
+    folder = tmp_path / "model"
+    save, load = TAKES_FOLDERS[what]
+    save(folder)
+    load(f"transformers/{folder}")
     (folder / "adapter_config.json").write_text(
         json.dumps({"base_model_name_or_path": "/nowhere", "peft_type": "LORA"})
     )
-    assert load_encoder(f"transformers/{folder}").fingerprint == before
+    if is_alone:  # as peft saves it
+        (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"holds an adapter .*merge_and_unload\(\) in peft"):
+        load(f"transformers/{folder}")
 
 
 class _Bomb:
@@ -302,15 +330,7 @@ def test_a_captioner_runs_nothing(fault: str, tmp_path: Path, mark: Path) -> Non
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
 def test_a_target_model_of_transformers_runs_nothing(name: str, tmp_path: Path, mark: Path) -> None:
     folder = tmp_path / "model"
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=32,
-    )
-    transformers.ViTModel(config).save_pretrained(folder)
-    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    save_target(folder)
     load_model(f"transformers/{folder}")
     (folder / "code.py").write_text(CODE)
     auto = {"AutoConfig": "code.BadConfig", "AutoImageProcessor": "code.BadProcessor"}

@@ -13,6 +13,7 @@ import pytest
 from csp_engine.encoders import encoder_availability, load_encoder
 from csp_engine.encoders.stored import PrecomputedEncoder
 from csp_engine.errors import InputError, MissingModelError
+from csp_engine.files import ALLOWED
 
 IMAGES = ["birds/one.jpg", "birds/two.jpg", "fish/one.jpg", "three.png"]
 TEXTS = ["Ice cream", "bow_(weapon)", "dog"]
@@ -103,6 +104,29 @@ def test_other_files_through_encoder_json(tmp_path: Path) -> None:
     (tmp_path / "other" / "encoder.json").write_text(json.dumps(config | {"image_list": "x"}))
     with pytest.raises(InputError, match="image_list"):
         load(tmp_path / "other")
+
+
+@pytest.mark.parametrize("role", ["image_vectors", "text_vectors", "image_names", "text_names"])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_where_reading_is_limited_no_file_is_fetched_from_outside(
+    role: str, is_link: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names in a file would stand in messages, where a build is started from elsewhere."""
+    save(tmp_path / "outside")
+    name = f"{role}.{'npy' if role.endswith('vectors') else 'txt'}"
+    inside = save(tmp_path / "inside" / "encoder")
+    (inside / name).unlink()
+    if is_link:
+        (inside / name).symlink_to(tmp_path / "outside" / name)
+    else:
+        config = {role: f"../../outside/{name}"}
+        (inside / "encoder.json").write_text(json.dumps(config))
+    load(inside)
+    monkeypatch.setenv(ALLOWED, str(tmp_path / "inside"))
+    with pytest.raises(InputError, match="lies outside of the folders that may be read"):
+        load(inside)
+    monkeypatch.setenv(ALLOWED, str(tmp_path))
+    load(inside)
 
 
 def test_fingerprint_follows_vectors_and_names(tmp_path: Path) -> None:

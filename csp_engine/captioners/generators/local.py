@@ -20,7 +20,7 @@ from csp_engine.encoders.base import freeze, plain, read_json
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.hashing import sha256_unescaped_json
 from csp_engine.networks.loading.checkpoints import downloading, is_offline, short_reason
-from csp_engine.networks.loading.settings import refuse_code
+from csp_engine.networks.loading.settings import refuse_adapter, refuse_code
 from csp_engine.networks.models import state_sha256
 
 _NOTES = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -192,6 +192,7 @@ def _own_folder(rest: str) -> Path | None:
                 f"There is no captioner at {rest}; give a folder written by save_pretrained()."
             )
         return None
+    refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"The folder {rest} has no config.json; save_pretrained() writes one.")
     for path in sorted(folder.glob("*.json")):

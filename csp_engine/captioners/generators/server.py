@@ -329,11 +329,15 @@ def _is_here(host: str) -> bool:
 
 
 def _is_near(host: str) -> bool:
-    """Whether a host is this machine or one of its own network, by its name."""
+    """Whether a host is this machine or one of its own network, by its name.
+
+    Numbers without points are addresses too, of anywhere: 134744072 is 8.8.8.8.
+    """
     try:
-        return ipaddress.ip_address(host).is_private
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return _is_here(host) or "." not in host
+        return _is_here(host) or ("." not in host and not host[:1].isdigit())
+    return (getattr(address, "ipv4_mapped", None) or address).is_private
 
 
 def _as_data(image: Image.Image) -> str:

@@ -33,7 +33,7 @@ from csp_engine.networks.loading.preprocessing import (
     timm_recipe,
     transformers_recipe,
 )
-from csp_engine.networks.loading.settings import is_plain, refuse_code
+from csp_engine.networks.loading.settings import is_plain, refuse_adapter, refuse_code
 
 logger = logging.getLogger(__name__)
 REPOSITORY = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}(@[\w./-]+)?", re.ASCII)
@@ -237,6 +237,7 @@ def _own_folder(rest: str) -> Path | None:
         if rest.startswith((".", "/", "~")):
             raise InputError(f"The folder {rest} does not exist; give one with a config.json.")
         return None
+    refuse_adapter(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"The folder {rest} has no config.json; save_pretrained() writes one.")
     for path in (folder / "config.json", folder / "preprocessor_config.json"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from csp_engine.errors import InputError
@@ -32,6 +33,7 @@ ASKS_FOR_CODE = frozenset(
 )
 """Settings by which a library imports what lies in a folder or a repository, or loads another."""
 
+ADAPTER = "adapter_config.json"
 _ELSEWHERE = re.compile(r"(hf-hub|local-dir|file|https?|s3):", re.IGNORECASE)
 _MOST_NESTED = 12
 
@@ -59,6 +61,22 @@ def refuse_code(settings: Any, where: str, depth: int = 0) -> None:
         raise InputError(
             f"{where} points to {settings[:80]!r}; an encoder's files must all lie in its folder, "
             "so put them there."
+        )
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Refuse a folder with weights to be put on top of others, which would be left out, or fetched.
+
+    Libraries apply an adapter where another package is installed, and say nothing where it is not;
+    its configuration names the network below it, which may lie anywhere.
+
+    Raises:
+        InputError: as said.
+    """
+    if (folder / ADAPTER).exists():
+        raise InputError(
+            f"{folder} holds an adapter ({ADAPTER}), which is not applied here; merge it into the "
+            "weights (merge_and_unload() in peft), save the whole model and give its folder."
         )
 
 

@@ -18,7 +18,7 @@ from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.neuron.proposals import proposals
 from pages.ui.neuron import why
 from pages.ui.parts import charts
-from pages.ui.parts.cards import badge, bar_table, facts, plain, quoted, show
+from pages.ui.parts.cards import badge, bar_table, facts, markdown_text, plain, quoted, show
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import store
 from pages.ui.shell.page import hold, set_params
@@ -39,7 +39,7 @@ def section(bundle: Bundle, view: View) -> None:
     st.segmented_control(
         "Method",
         methods,
-        format_func=method_title,
+        format_func=lambda name: markdown_text(method_title(name)),
         key="_method",
         required=True,
         label_visibility="collapsed",

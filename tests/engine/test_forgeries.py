@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from csp_engine.bundle import Bundle, copy_slim, verify
 from csp_engine.bundle.verifying.whole import unchecked
-from csp_engine.pipeline import build
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import target_model
+from csp_engine.pipeline import Target, build
 from csp_engine.pipeline.recipe import changed
 from tests.engine.test_cli import run
 from tests.worlds import toys
@@ -149,6 +152,55 @@ def test_what_a_slim_copy_cannot_be_asked_is_said(
     assert all(f"Not computed again: {each}" in out for each in wanted)
     _, out, _ = run(capsys, "verify", slim.path, "--json")
     assert json.loads(out)["unchecked"] == wanted
+
+
+# ------------------------------------------------------------------ statistics of exemplars
+
+AUDIT = f"audit:{LAYER}"
+FIGURES: dict[str, Callable[[pd.Series], Any]] = {
+    "clarity": lambda values: 1 - values,
+    "polysemanticity": lambda values: 1 - values,
+    "cluster_0": lambda values: values + 1,
+    "cluster_1": lambda values: values + 1,
+    "silhouette": lambda values: 1 - values,
+    "nearest_unit": lambda values: (values + 1) % len(values),
+    "redundancy": lambda values: values - 0.5,
+}
+
+
+@pytest.mark.parametrize("column", FIGURES)
+def test_forged_statistics_of_exemplars_are_told(column: str, path: Path) -> None:
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(**{column: FIGURES[column](rows[column]).astype(rows[column].dtype)})
+
+    change_table(path, AUDIT, "units", change)
+    assert AUDIT in problems(path)
+
+
+def test_forged_groups_of_exemplars_are_told(path: Path) -> None:
+    change_array(path, AUDIT, "image_group", lambda values: 1 - values)
+    assert f"image_group of {AUDIT}" in problems(path)
+
+
+def test_units_that_are_alike_and_units_of_nothing_are_no_contradiction(tmp_path: Path) -> None:
+    """Two equal units are each other's nearest, and a dead one has none."""
+
+    class Doubled(toys.SmallNet):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            maps = self.second(torch.relu(self.first(pixels)))
+            return self.last(maps * torch.tensor([1.0, 1, 0, *[1] * 9])[:, None, None])
+
+    torch.manual_seed(3)
+    network = Doubled()
+    with torch.no_grad():
+        for parameter in (network.second.weight, network.second.bias):
+            parameter[1] = parameter[0]
+    model = target_model(network, toys.PREPROCESSING, name="doubled")
+    target = Target(model, tuple(select_layers(model, ["last"])))
+    bundle = build(toys.request(tmp_path, tmp_path / "a.csp", targets=(target,)))
+    units = bundle.units("doubled", "last@mean")
+    assert units["nearest_unit"].tolist()[:3] == [1, 0, 2]
+    assert verify(bundle) == []
 
 
 # ------------------------------------------------------------------ numbers of exemplars

@@ -19,6 +19,7 @@ import numpy as np
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
+from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts
 from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
 from csp_engine.bundle.verifying.scored import scores
@@ -48,6 +49,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
         for layer in bundle.layers(model):
             for check in (_statistics, _exemplars, counts, _contrast):
                 yield from _guarded(kinds.NEURONS.name(model, layer), check, bundle, model, layer)
+            yield from _guarded(kinds.AUDIT.name(model, layer), audit, bundle, model, layer)
             yield from _guarded(kinds.COLUMNS.name(model, layer), _columns, bundle, model, layer)
             for method in bundle.methods(model, layer):
                 stage = kinds.SCORES.name(model, layer, method)

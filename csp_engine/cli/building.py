@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -178,7 +179,7 @@ def label(
         list[str] | None,
         typer.Option(
             help=f"Label method to use instead of the bundle's: {', '.join(METHODS)}; may be given "
-            "several times."
+            "several times. Without it, methods that need what a slim copy leaves out are left out."
         ),
     ] = None,
     preset: Annotated[
@@ -248,14 +249,16 @@ def label(
             if is_recaptioned
             else bundle_speaker(opened, recipe.methods, device=devices[0])
         )
-    loaded = None
+    loaded, left_out = None, list[str]()
     if is_recaptioned or needs_texts(opened, recipe, words):
         from csp_engine.search import bundle_encoder
 
         loaded = bundle_encoder(opened, encoder, device=devices[0])
     with progress_bars() as progress:
-        done = relabel(bundle, recipe, words, loaded, progress, asked)
-    _report(done, as_json)
+        # Who names a method wants it or a refusal; one that merely came along may be left out.
+        told = None if "methods" in overrides else left_out.append
+        done = relabel(bundle, recipe, words, loaded, progress, asked, told)
+    _report(done, as_json, left_out)
 
 
 def _assignments(given: list[str] | None) -> dict[str, Any]:
@@ -275,7 +278,7 @@ def _split(text: str, option: str, form: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _report(bundle: Bundle, as_json: bool) -> None:
+def _report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None:
     from csp_engine.bundle import kinds
     from csp_engine.views.images.seen import cut_notices
     from csp_engine.views.images.separation import doubt, texts_in_words
@@ -298,7 +301,8 @@ def _report(bundle: Bundle, as_json: bool) -> None:
             if kinds.SCORES.is_of(name)
         },
     }
-    notices = [
+    notices = list(left_out)
+    notices += [
         f"{name}: {notice}"
         for name, model in bundle.manifest.inputs.get("models", {}).items()
         for notice in model.get("notices", ())

@@ -330,7 +330,7 @@ _DECLARED = (
     ),
     BuildOption(
         name="preset",
-        help="Parameters to start from: default, or paper for CSP as published.",
+        help="Parameters to start from: default (CSP+ first), or paper for CSP as published.",
         panel=LABELS,
         default="default",
         choices=tuple(PRESETS),

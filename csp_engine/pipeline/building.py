@@ -7,6 +7,7 @@ the same content key is committed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
@@ -78,6 +79,7 @@ def relabel(
     encoder: Encoder | None = None,
     progress: Progress = silent,
     captioner: Captioner | Generator | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Derive labels again in a finished bundle, without images or target models.
 
@@ -89,8 +91,11 @@ def relabel(
         progress: called with stage, done and total.
         captioner: proposes labels, instead of the one that did or for the first time; None keeps
             the candidates that the bundle holds.
+        told: called with a sentence for each label method that is left out because it needs what
+            this copy of the bundle leaves out; without it such a method is refused.
 
     Raises:
+        BundleError: if something is needed that this copy leaves out.
         StaleError: if encoder or captioner do not belong to the bundle's embeddings.
         InputError: if texts must be embedded and no encoder is given, or candidates made anew and
             no captioner.
@@ -104,7 +109,7 @@ def relabel(
         elif "captioner" in writer.manifest.inputs:
             run.described["captioner"] = writer.manifest.inputs["captioner"]
         dense_at = run.held_params("neurons").get("dense_at", 0.99)
-        derive(run, vocabulary, encoder, dense_at, captioner)
+        derive(run, vocabulary, encoder, dense_at, captioner, told)
         run.finish()
     return Bundle.open(path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -10,10 +12,12 @@ from csp_engine.bundle import kinds
 from csp_engine.captioners import Captioner
 from csp_engine.captioners.generators import Generator
 from csp_engine.errors import InputError
+from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.registered import STAGES
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Stage
 from csp_engine.pipeline.stages.candidates import unanswered
+from csp_engine.pipeline.stages.scores import methods_without_evidence
 from csp_engine.pipeline.stages.vocabulary import words_of
 from csp_engine.types import Encoder
 from csp_engine.words.vocabularies import Vocabulary
@@ -25,17 +29,24 @@ def derive(
     encoder: Encoder | None,
     dense_at: float,
     captioner: Captioner | Generator | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> None:
     """Make every stage that follows from measurements, where the bundle lacks it.
 
-    All are registered first, and what cannot work is refused before anything changes.
+    All are registered first, and what cannot work is refused before anything changes; but label
+    methods that need what this copy of the bundle leaves out are left out, if ``told`` takes the
+    sentence about it.
     """
     _require_telling_vectors(run)
     run.dense_at, run.encoder, run.captioner = dense_at, encoder, captioner
     run.words = words_of(run, vocabulary)
-    for stage in STAGES:
-        for of in stage.of_build(run):
-            stage.register(run, of)
+    measured = dict(run.keys)
+    _register_all(run)
+    if told is not None and (lacking := methods_without_evidence(run)):
+        run.recipe = _without(run.recipe, lacking, told)
+        run.keys.clear()
+        run.keys.update(measured)
+        _register_all(run)
     for stage in STAGES:
         stage.require(run)
     if missing := unanswered(run):
@@ -49,6 +60,23 @@ def derive(
                 for of in stage.of_build(run):
                     if of[:2] == layer or not is_of_layer:
                         stage.ensure(run, of)
+
+
+def _register_all(run: Run) -> None:
+    for stage in STAGES:
+        for of in stage.of_build(run):
+            stage.register(run, of)
+
+
+def _without(recipe: Recipe, lacking: dict[str, str], told: Callable[[str], None]) -> Recipe:
+    """The recipe without these methods; as it is where no other would be left."""
+    rest = tuple(name for name in recipe.methods if name not in lacking)
+    if not rest:
+        return recipe
+    for name, why in lacking.items():
+        told(f"{name} is left out and {', '.join(rest)} ran: {why}")
+    kept = tuple(each for each in recipe.parameters if each[0].split(".")[0] in rest)
+    return replace(recipe, methods=rest, parameters=kept)
 
 
 def _is_of_layer(stage: Stage) -> bool:

@@ -19,6 +19,9 @@ from csp_engine.probe.decoding import decode
 from csp_engine.words.hierarchy import kinds_of
 from csp_engine.words.vocabularies import parents_in
 
+MEASURED_NEEDS = ("activations", "layer")
+"""What only a pass over the images brings, and small copies of a bundle leave out."""
+
 
 def stages_for(needs: Sequence[str], model: str, layer: str) -> list[str]:
     """The stages that what is needed comes from, beside those that every method rests on."""
@@ -71,7 +74,7 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
     stages = run.writer.manifest.stages
     described = run.described.get("probe") or run.writer.manifest.inputs.get("probe", {})
     name = described.get("name", "the probe set")
-    if need in ("activations", "layer"):
+    if need in MEASURED_NEEDS:
         stage = kinds.ACTIVATIONS.name(model, layer)
         if stage not in stages:
             return BundleError, f"{stage} is not in the bundle; run 'csp build' again."

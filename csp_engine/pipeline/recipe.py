@@ -35,7 +35,7 @@ class Recipe:
         renormalise: whether averaged label vectors return to unit length.
         subtract_empty: whether the vector of the empty template is taken away first.
         prior: of CLIP-Dissect: ``null`` (random image sets), ``layer`` (paper), ``none``.
-        methods: label methods to run.
+        methods: label methods to run, the one that pages show first in front.
         n_labels: labels kept per neuron and method.
         n_null: random image sets behind the percentiles.
         seed: of samples and random image sets.
@@ -61,7 +61,7 @@ class Recipe:
     renormalise: bool = True
     subtract_empty: bool = False
     prior: str = "null"
-    methods: tuple[str, ...] = ("csp", "semanticlens", "clip_dissect")
+    methods: tuple[str, ...] = ("csp_plus", "csp", "semanticlens", "clip_dissect")
     n_labels: int = 20
     n_null: int = 500
     seed: int = 0
@@ -247,6 +247,7 @@ PRESETS: dict[str, Recipe] = {
             exclude_same_group=False,
             templates=TEMPLATES["paper"],
             renormalise=False,
+            methods=("csp", "semanticlens", "clip_dissect"),
         )
     ),
 }

@@ -86,7 +86,8 @@ def test_info(bundle, capsys):
     assert code == 0
     assert summary["layers"][0]["layer"] == "first@mean"
     assert summary["layers"][0]["n_units"] == 8
-    assert set(summary["layers"][0]["reliable"]) == {"csp", "semanticlens", "clip_dissect"}
+    methods = {"csp_plus", "csp", "semanticlens", "clip_dissect"}
+    assert set(summary["layers"][0]["reliable"]) == methods
     code, out, _ = run(capsys, "info", bundle)
     assert code == 0
     assert "small/first@mean" in out
@@ -492,7 +493,7 @@ def test_search_that_cannot_be(bundle, capsys):
         (["--like", "small/first@mean/99"], "99"),
         (["--like", "nonsense"], "nonsense"),
         (["--image", "absent.png"], "absent.png"),
-        (["red", "--method", "magic"], "--method can be csp, semanticlens, clip_dissect"),
+        (["red", "--method", "magic"], "--method can be csp_plus, csp, semanticlens"),
         (["red", "--layer", "third@mean"], "third@mean"),
     ):
         code, _, line = run(capsys, "search", bundle, *arguments)

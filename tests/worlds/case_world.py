@@ -18,7 +18,6 @@ from csp_engine.evaluation.ground_truth import TruthRule
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
 from csp_engine.pipeline import Target, add_performance, add_truth, build
-from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.stats.intervals import share_of
 from tests.worlds import toys
@@ -29,7 +28,7 @@ WORDS = ("ruler", "colour patch", "blue-white veil", "streaks", "reddish skin", 
 ALIKE = {"ruler": "red", "colour patch": "blue", "streaks": "green", "irregular border": "grey"}
 """Texts that the encoder takes for a colour of the images."""
 
-RECIPE = Recipe(n_exemplars=6, n_score=4, n_partners=2, n_null=60, n_labels=4)
+RECIPE = dataclasses.replace(toys.SMALL, n_null=60)
 
 
 class CaseEncoder(toys.ColourEncoder):

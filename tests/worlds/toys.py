@@ -44,7 +44,9 @@ PREPROCESSING = {
     "mean": [0.5] * 3,
     "std": [0.5] * 3,
 }
-SMALL = Recipe(n_exemplars=6, n_score=4, n_partners=2, n_null=30, n_labels=4)
+# Tests that look at "the first method" mean CSP, whose gamma moves; the default has CSP+ in front.
+METHODS = ("csp", "semanticlens", "clip_dissect")
+SMALL = Recipe(n_exemplars=6, n_score=4, n_partners=2, n_null=30, n_labels=4, methods=METHODS)
 
 
 def draw_images(folder: Path, n_images: int = 28, side: int = 40, seed: int = 0) -> Path:

@@ -10,6 +10,7 @@ import pandas as pd
 from csp_engine.bundle import kinds
 from csp_engine.methods import METHODS, label_layer
 from csp_engine.pipeline.given import (
+    MEASURED_NEEDS,
     layer_evidence,
     null_evidence,
     require_given,
@@ -50,6 +51,22 @@ def _require_methods(run: Run) -> None:
                 instead = f"leave the method out (--set methods={others})"
                 needs = METHODS[name].needs
                 require_given(run, f"Method {name!r}", needs, model, layer, instead)
+
+
+def methods_without_evidence(run: Run) -> dict[str, str]:
+    """Methods that need what this copy of the bundle leaves out, and why, in a sentence.
+
+    No option brings that back, so the others need not wait. Scores that are already there need
+    nothing any more.
+    """
+    found: dict[str, str] = {}
+    for name in run.recipe.methods:
+        for model, layer in run.layers:
+            if not run.is_fresh(kinds.SCORES.name(model, layer, name)):
+                needs = [need for need in METHODS[name].needs if need in MEASURED_NEEDS]
+                if why := what_lacks(run, needs, model, layer):
+                    found.setdefault(name, why)
+    return found
 
 
 def _make(run: Run, model: str, layer: str, method: str) -> Made:

@@ -1,0 +1,114 @@
+"""CSP+ leads what is built by default, and gives way where a copy lacks what it needs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from csp_engine.bundle import Bundle, copy_slim, verify
+from csp_engine.errors import BundleError
+from csp_engine.pipeline import build, relabel
+from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
+from tests.engine.test_cli import run
+from tests.worlds import toys
+
+DEFAULT = PRESETS["default"].methods
+ENCODER = ("--encoder", toys.ColourEncoder.spec)
+NEEDS = "csp_plus is left out and csp, semanticlens, clip_dissect ran: it needs activations over "
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    recipe = changed(toys.SMALL, {"methods": DEFAULT, "csp_plus.least_fit": 0.1})
+    return build(toys.request(folder, folder / "a.csp", recipe=recipe))
+
+
+@pytest.fixture
+def slim(whole, tmp_path):
+    return copy_slim(whole, tmp_path / "slim.csp")
+
+
+def new_words(folder):
+    toys.words(folder, ["red", "crimson", "grey"])
+    return folder / "words.txt"
+
+
+def test_csp_plus_comes_first_by_default_and_is_not_in_the_paper(whole):
+    assert Recipe().methods == DEFAULT == ("csp_plus", "csp", "semanticlens", "clip_dissect")
+    assert PRESETS["paper"].methods == DEFAULT[1:]
+    for layer in whole.layers("small"):
+        assert whole.methods("small", layer) == DEFAULT
+        assert whole.scores("small", layer, "csp_plus").count_u.any()
+    assert verify(whole) == []
+
+
+def test_a_slim_copy_gets_new_words_by_the_other_methods_and_says_so(slim, tmp_path, capsys):
+    words = new_words(tmp_path)
+    code, out, _ = run(capsys, "label", slim.path, "-v", words, *ENCODER, "--json")
+    assert code == 0
+    (said,) = [each for each in json.loads(out)["notices"] if "left out" in each]
+    assert said.startswith(NEEDS)
+    done = Bundle.open(slim.path)
+    assert done.manifest.recipe["methods"] == list(DEFAULT[1:])
+    assert not [name for name in done.manifest.recipe if name.startswith("csp_plus")]
+    assert not [name for name in done.manifest.stages if "csp_plus" in name]
+    assert list(done.labels()["text"]) == ["red", "crimson", "grey"]
+    assert verify(done) == []
+    # What went is no longer asked for, so nothing is said again.
+    code, out, _ = run(capsys, "label", slim.path, "--gamma", "0.5")
+    assert code == 0
+    assert "left out" not in out
+
+
+def test_labels_that_are_there_need_nothing_any_more(slim, capsys):
+    code, out, _ = run(capsys, "label", slim.path, "--gamma", "0.5")
+    assert code == 0
+    assert "left out" not in out
+    done = Bundle.open(slim.path)
+    assert done.methods("small", "first@mean") == DEFAULT
+    assert done.manifest.recipe["csp_plus.least_fit"] == 0.1
+
+
+@pytest.mark.parametrize("named", [("--method", "csp_plus"), ("--set", "methods=csp,csp_plus")])
+def test_a_method_that_was_asked_for_by_name_is_refused_instead(slim, tmp_path, capsys, named):
+    before = (slim.path / "manifest.json").read_bytes()
+    code, _, err = run(capsys, "label", slim.path, "-v", new_words(tmp_path), *ENCODER, *named)
+    assert code == 2
+    assert "'csp_plus' needs activations over the whole probe set" in err
+    assert (slim.path / "manifest.json").read_bytes() == before
+
+
+def test_where_no_method_would_be_left_the_refusal_says_what_is_needed(slim, tmp_path):
+    words = toys.words(tmp_path, ["red", "crimson"])
+    recipe = changed(Recipe.from_json(slim.manifest.recipe), {"methods": "csp_plus"})
+    told = []
+    with pytest.raises(BundleError, match="'csp_plus' needs activations"):
+        relabel(slim.path, recipe, words, toys.ColourEncoder(), told=told.append)
+    with pytest.raises(BundleError, match="'csp_plus' needs activations"):
+        relabel(slim.path, Recipe.from_json(slim.manifest.recipe), words, toys.ColourEncoder())
+    assert told == []
+
+
+def test_a_whole_bundle_gets_new_words_by_all_methods(whole, tmp_path, capsys):
+    copy = shutil.copytree(whole.path, tmp_path / "b.csp")
+    code, out, _ = run(capsys, "label", copy, "-v", new_words(tmp_path), *ENCODER)
+    assert code == 0
+    assert "left out" not in out
+    assert Bundle.open(copy).methods("small", "first@mean") == DEFAULT
+
+
+def test_an_older_bundle_keeps_its_methods_unless_the_preset_is_named(whole, tmp_path, capsys):
+    folder = tmp_path / "old"
+    build(toys.request(folder, folder / "a.csp"))
+    code, _, _ = run(capsys, "label", folder / "a.csp", "--gamma", "0.5")
+    assert code == 0
+    assert Bundle.open(folder / "a.csp").methods("small", "first@mean") == DEFAULT[1:]
+    code, _, _ = run(
+        capsys, "label", folder / "a.csp", *ENCODER, "--preset", "default",
+        "--set", "n_exemplars=6", "--set", "n_score=4", "--set", "n_null=30",
+    )  # fmt: skip
+    assert code == 0
+    assert Bundle.open(folder / "a.csp").methods("small", "first@mean") == DEFAULT

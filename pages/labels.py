@@ -8,7 +8,15 @@ from csp_engine.methods import method_title
 from csp_engine.views.accuracy import kept_accuracy
 from csp_engine.views.address import View
 from csp_engine.views.places import scoring_methods
-from pages.ui.labels import confidence, control, differing, figures, knowing, predicting
+from pages.ui.labels import (
+    confidence,
+    control,
+    differing,
+    figures,
+    granularity,
+    knowing,
+    predicting,
+)
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import opened
@@ -30,6 +38,8 @@ def main() -> None:
         figures.section(bundle)
     with problems.caught():
         predicting.section(bundle, view)
+    with problems.caught():
+        granularity.section(bundle)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         narrowing.method_box(bundle, view)
         narrowing.layer_box(bundle, view)

@@ -16,6 +16,7 @@ from csp_engine.views.benchmark.control import beside_control
 from csp_engine.views.benchmark.faithfulness import faithfulness, which_to_believe
 from csp_engine.views.memo import Memo
 from csp_engine.views.table import summary
+from csp_engine.views.table.granularity import granularity
 from csp_engine.views.table.rows import neuron_table
 from pages.ui.labels import figures
 from tests.pages.conftest import html, open_page
@@ -144,3 +145,22 @@ def test_the_network_with_random_weights_stands_beside_the_trained_one(serve, tm
     assert "Readable is not learned" in shown
     assert f"<td>{numbers.share(row.control.share)}</td>" in shown
     assert "predicts, random" in shown
+
+
+def test_how_finely_labels_tell_neurons_apart(serve, copied):
+    bundle = toys.with_truth(Bundle.open(copied))
+    serve(bundle.path)
+    shown = html(open_page("labels"))
+    for own in granularity(bundle, Memo()):
+        labels, said = set(), 0
+        for layer in bundle.layers("small"):
+            scores = bundle.scores("small", layer, own.method)
+            texts = bundle.labels()["text"]
+            for unit in np.flatnonzero(scores.count_u > 0):
+                labels.add(texts.iloc[int(scores.label_uk[unit, 0])])
+                said += 1
+        assert own.spread.n_labels == said
+        assert 1 <= own.spread.n_distinct <= len(labels)
+        assert own.utility.n <= said
+        assert f"<td>{numbers.share(own.utility.share)}</td>" in shown
+    assert "How finely labels tell neurons apart" in shown

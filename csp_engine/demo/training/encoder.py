@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
-from csp_engine.demo.simulator.captions import Caption, caption
+from csp_engine.demo.simulator.captions import WORDINGS, Caption, caption
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
 from csp_engine.demo.training.pictures import Pictures
 from csp_engine.demo.training.steps import (
@@ -68,7 +68,9 @@ CONFIG: dict[str, Any] = {
 """What open_clip needs to build the model and its preprocessing."""
 
 
-def teaching_captions(concepts: pd.DataFrame, n: int, seed: int) -> list[Caption]:
+def teaching_captions(
+    concepts: pd.DataFrame, n: int, seed: int, wordings: dict[str, tuple[str, ...]] = WORDINGS
+) -> list[Caption]:
     """Captions of random photographs, rare concepts as often as common ones."""
     rng = np.random.default_rng([seed, 3])
     names = list(concepts)
@@ -79,7 +81,7 @@ def teaching_captions(concepts: pd.DataFrame, n: int, seed: int) -> list[Caption
         found = np.flatnonzero(shown_nc[row])
         keys = rng.random(len(found)) ** (1 / rarity_c[found])  # weighted order, as Efraimidis 2006
         kept = found[np.argsort(-keys)][: int(rng.integers(1, 5))]
-        captions.append(caption([names[c] for c in kept], rng))
+        captions.append(caption([names[c] for c in kept], rng, wordings))
     return captions
 
 

@@ -152,4 +152,5 @@ INVERT = Method(
     has_null=False,
     test="on the images that did not choose it, with 5 % false discoveries over the layer",
     unit_block=64,
+    coarse=0.05,
 )

@@ -257,6 +257,8 @@ class Method:
             for more than that: from what it stores of the unit (``Stores.signals``) and its
             parameters to what can stand after "but"; empty where it asks for no more.
         unit_block: how many units are worth scoring at once.
+        coarse: how far its scores may lie apart on two machines, because it parts images at
+            thresholds of similarities, whose last digits differ; 0 where it does not.
         section: heading of its section in docs/methods.md; by default its name.
     """
 
@@ -280,6 +282,7 @@ class Method:
     test: str = ""
     lacks: Callable[[Mapping[str, float], Params], str] = lacks_nothing
     unit_block: int = 256
+    coarse: float = 0.0
     section: str = ""
 
     def __post_init__(self) -> None:

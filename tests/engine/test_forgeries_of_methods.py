@@ -125,6 +125,29 @@ def test_forged_arrays_are_told(method: str, array: str, path: Path, speaker: Sp
     assert stage(method) in told(path, method, speaker)
 
 
+@pytest.mark.parametrize(
+    ("n_units", "step", "is_told"), [(1, 0.01, False), (1, 0.1, True), (5, 0.01, True)]
+)
+def test_one_image_on_the_other_side_of_a_threshold_is_no_forgery(
+    n_units: int, step: float, is_told: bool, path: Path, speaker: Speaking
+) -> None:
+    """Rounding differs between machines; INVERT asks of every image whether a label is above."""
+
+    count_u = Bundle.open(path).scores(*LAYER.split("/"), "invert").count_u
+    some = np.flatnonzero(count_u)[:n_units]
+
+    def moved(values: np.ndarray) -> None:
+        if values.dtype.kind == "f":
+            values[some] -= values.dtype.type(step)
+        else:
+            values[some] += 1
+
+    for array in ("score_uk", "raw_uk", "held_out", "n_shown"):
+        change_array(path, stage("invert"), array, moved)
+    said = told(path, "invert", speaker)
+    assert bool(said) is is_told, said
+
+
 @pytest.mark.parametrize("method", WRITING)
 def test_labels_with_other_texts_are_told(method: str, path: Path, speaker: Speaking) -> None:
     file = place(path, stage(method), "labels.parquet")

@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle, read_contrast
+from csp_engine.bundle.verifying.rounded import may_be_rounding
 from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
 from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Source
 from csp_engine.evidence.speaker import Speaker
@@ -74,6 +75,8 @@ def scores(
     is_cheap = set(method.needs) <= ALWAYS
     if why_not(bundle, model, layer, name, speaker) or not (is_cheap or whole):
         return
+    if (np.asarray(held.reliable_u) & (np.asarray(held.best_percentile_u) < RELIABLE_AT)).any():
+        yield stage, f"reliable_u of {stage} contradicts best_percentile_u."
     params = {key: value for key, value in record.params.items() if key in method.params}
     evidence = _evidence(bundle, model, layer, method, speaker)
     # A prior over the layer's own labels depends on all of its units.
@@ -92,12 +95,18 @@ def scores(
         n_labels=int(record.params["n_labels"]),
         other_p=_other_p(bundle, stage, method, held, rows),
     )
-    yield from _arrays(bundle, stage, done, rows, draws, null.n_units)
     is_judged_by_draws = method.has_null and not is_cheap
     loss = PERCENTILE_LOSS + is_judged_by_draws * 4.5 * 0.5 / np.sqrt(len(draws))
+    loss = LOSS if method.test else loss
     texts = bundle.method_labels(model, layer, name)["text"].to_numpy(object)
-    yield from _labels(stage, held, done, texts, rows, LOSS if method.test else loss)
-    yield from _verdicts(stage, held, done.scores, rows, LOSS if method.test else loss)
+    found = [
+        *_arrays(bundle, stage, done, rows, draws, null.n_units),
+        *_labels(stage, held, done, texts, rows, loss),
+        *_verdicts(stage, held, done.scores, rows, loss),
+    ]
+    if found and method.coarse and may_be_rounding(bundle, stage, done, rows, method.coarse):
+        return
+    yield from found
 
 
 def _own_files(bundle: Bundle, stage: str, method: Method) -> Found:
@@ -242,10 +251,7 @@ def _verdicts(
     best_u, reliable_u = np.asarray(held.best_percentile_u), np.asarray(held.reliable_u)
     if _is_off(best_u[rows], fresh.best_percentile_u, loss):
         yield stage, f"best_percentile_u of {stage} is not what follows from its exemplars."
-    stands_out_u = best_u >= RELIABLE_AT
-    if (reliable_u & ~stands_out_u).any():
-        yield stage, f"reliable_u of {stage} contradicts best_percentile_u."
-    judged_u = stands_out_u[rows] & (fresh.best_percentile_u >= RELIABLE_AT)
+    judged_u = (best_u >= RELIABLE_AT)[rows] & (fresh.best_percentile_u >= RELIABLE_AT)
     if (reliable_u[rows] != fresh.reliable_u)[judged_u].any():
         yield stage, f"reliable_u of {stage} is not what follows from its exemplars."
 

@@ -16,6 +16,7 @@ STUDIES = {
     "real_channels": "which channels of three networks answer to artefacts",
     "real_browser": "what the browser finds on real dermoscopy",
     "open_words": "which method says the exact word of a thousand, on real photographs",
+    "simulated_labels": "whether labels of real neurons say how they act on other photographs",
     "real_labels": "labels of real neurons from real CLIP vectors, for a person to judge",
 }
 

@@ -102,8 +102,8 @@ def photographs(shared: Path, out: Path) -> dict[str, np.ndarray]:
         return dict(held)
 
 
-def lvis_words(shared: Path, wordnet: Path) -> Words:
-    """Names of LVIS and COCO with real CLIP vectors, less what all texts share."""
+def lvis_words(shared: Path, wordnet: Path, *, is_centred: bool = True) -> Words:
+    """Names of LVIS and COCO with real CLIP vectors, less what all texts share if centred."""
     vectors, senses, synsets = shared / "clip_vectors", read_senses(wordnet), read_nouns(wordnet)
     mean_d = load_file(shared / "surrogate_clip_vitb32" / "text_adapter.safetensors")["text_mean"]
     texts: dict[str, np.ndarray] = {}
@@ -118,10 +118,11 @@ def lvis_words(shared: Path, wordnet: Path) -> Words:
         if (word := text.replace(" ", "_")) in senses and word not in LEFT_OUT
     }
     above = parents_of(synset_of, lambda offset: synsets[offset].above)
+    vector_td = np.stack(list(texts.values()))
     return Words(
         "lvis",
         tuple(texts),
-        normalise_rows(np.stack(list(texts.values())) - mean_d),
+        normalise_rows(vector_td - mean_d if is_centred else vector_td),
         tuple(synset_of.get(text) for text in texts),
         kinds_of(list(texts), [";".join(above.get(text, ())) for text in texts]),
     )
@@ -190,10 +191,11 @@ def said(
     words: Words,
     activation_un: np.ndarray,
     methods: Mapping[str, tuple[str, Mapping[str, Any]]],
+    n_exemplars: int = 100,
 ) -> dict[str, np.ndarray]:
     """The best label of every unit, by methods of the browser and by correlation alone."""
     rule = ContrastRule()
-    exemplars = rank_exemplars(activation_un, 100)
+    exemplars = rank_exemplars(activation_un, n_exemplars)
     sources = {
         "activations": lambda unit_u: activation_un[unit_u],
         "texts": lambda _: words.texts,
@@ -205,7 +207,7 @@ def said(
         image_nd,
         Given(sources=sources),
     )
-    null = noise_evidence(image_nd, n_draws=20, n_exemplars=100, rule=rule)
+    null = noise_evidence(image_nd, n_draws=20, n_exemplars=n_exemplars, rule=rule)
     told = {
         name: label_units(METHODS[method], evidence, null, words.vector_td, params, n_labels=1)[
             0

@@ -28,6 +28,10 @@ from csp_engine.vectors import directions
 N_RANDOM, N_UNITS = 4000, 16
 """Pairs that say how far chance moves a label's score, and units that they are drawn for."""
 
+READABLE, SAID = 0.5, 0.65
+"""A unit follows something that the words lack if the embeddings predict its activation at least so
+well (r), and the best label's similarities go with it by less than that share of r."""
+
 SEED = 0
 _SILENT = np.float32(-1e6)
 
@@ -276,6 +280,12 @@ def _describe(
     extra["halves_agree"][u] = bool((alike >= params["same"]).all())
 
 
+def unsaid(stored: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " u"]:
+    """Units that the embeddings predict well, and the best label badly."""
+    reach_u = np.asarray(stored["reach"])
+    return (reach_u >= READABLE) & (np.asarray(stored["fit"]) < SAID * reach_u)
+
+
 def lacks(stored: Mapping[str, float], params: Params) -> str:
     """The first of the three conditions of a reliable label that does not hold."""
     fit, reach = stored["fit"], stored["reach"]
@@ -354,6 +364,7 @@ CSP_PLUS = Method(
     check=check,
     score=score,
     lacks=lacks,
+    unsaid=unsaid,
     depth="",
     unit_block=64,
 )

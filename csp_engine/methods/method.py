@@ -256,6 +256,8 @@ class Method:
         lacks: what a label that scores above chance lacks to be reliable, where the method asks
             for more than that: from what it stores of the unit (``Stores.signals``) and its
             parameters to what can stand after "but"; empty where it asks for no more.
+        unsaid: from the arrays of ``Stores.signals``, which units follow something that can be read
+            from the images and that no label says; None where the method cannot tell.
         unit_block: how many units are worth scoring at once.
         coarse: how far its scores may lie apart on two machines, because it parts images at
             thresholds of similarities, whose last digits differ; 0 where it does not.
@@ -281,6 +283,7 @@ class Method:
     has_null: bool = True
     test: str = ""
     lacks: Callable[[Mapping[str, float], Params], str] = lacks_nothing
+    unsaid: Callable[[Mapping[str, np.ndarray]], Bool[np.ndarray, " u"]] | None = None
     unit_block: int = 256
     coarse: float = 0.0
     section: str = ""

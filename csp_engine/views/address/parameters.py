@@ -14,7 +14,7 @@ FINDS = ("neurons", "layers", "images")
 COPIES = ("show", "hide")
 CARDS = ("no", "yes")
 SCOPES = ("all", "layer")
-ONLY = ("all", "reliable", "unclear", "disagree", "live", "dead", "dense", "flagged")
+ONLY = ("all", "reliable", "unclear", "unsaid", "disagree", "live", "dead", "dense", "flagged")
 REVIEWS = ("all", "reviewed", "unreviewed", *VERDICTS, DISAGREE)
 
 
@@ -153,7 +153,8 @@ OF_NARROWING = (
         (*LISTS, "compare"),
         ONLY,
         "choice",
-        "state: `all`, `reliable`, `unclear`, `disagree` (two methods are reliable and mean "
+        "state: `all`, `reliable`, `unclear`, `unsaid` (something the words lack), `disagree` "
+        "(two methods are reliable and mean "
         "different things), `live`, `dead`, `dense` or `flagged` (any of these); "
         "compare: `all`, `mutual`, `oneway`, `unmatched` or `differ`",
     ),

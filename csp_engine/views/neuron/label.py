@@ -12,6 +12,7 @@ from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import METHODS, RELIABLE_AT, method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.sentence import Sentence
+from csp_engine.views.unsaid import WHY, WORDS, unsaid
 
 NO_LABEL = "No reliable label"
 
@@ -141,6 +142,9 @@ def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
     """What to write above everything about a neuron."""
     label = best_label(bundle, neuron, method)
     states = states_of(bundle.units(neuron.model, neuron.layer).iloc[neuron.unit])
+    unsaid_u = unsaid(bundle, neuron.model, neuron.layer, method)
+    if unsaid_u is not None and unsaid_u[neuron.unit]:
+        states = (*states, State(WORDS, WHY))
     reasons = [Sentence(state.why) for state in states]
     title = method_title(method)
     if not bundle.methods(neuron.model, neuron.layer):

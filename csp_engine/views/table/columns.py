@@ -152,6 +152,13 @@ _DECLARED = (
         "reliable label",
     ),
     NeuronColumn(
+        "unsaid",
+        "Words lack it",
+        "flag",
+        "Whether it follows something that can be read from the images and that no label says.",
+        "something the words lack",
+    ),
+    NeuronColumn(
         "confidence",
         "Confidence",
         "share",

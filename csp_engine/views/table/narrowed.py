@@ -19,6 +19,10 @@ def passes(table: pd.DataFrame, review: str) -> np.ndarray:
     return (table["review"] == review).to_numpy(bool)
 
 
+_FLAGS = ("disagree", "unsaid")
+"""Choices that are columns of the table."""
+
+
 def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
     """The rows that a view keeps, in its order; neurons without a number go last."""
     kept = np.ones(len(table), bool)
@@ -36,8 +40,8 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
         "dense": state == "dense",
         "flagged": state != "",
     }.get(keep.only, True)
-    if keep.only == "disagree":
-        kept &= table["disagree"].to_numpy(bool)
+    if keep.only in _FLAGS:
+        kept &= table[keep.only].to_numpy(bool)
     if keep.of:
         kept &= (table["class"] == keep.of).to_numpy(bool)
     kept &= passes(table, keep.review)

@@ -19,6 +19,7 @@ from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
 from csp_engine.views.table.columns import TRUTH_METRICS, UNIT_STATISTICS
 from csp_engine.views.table.concept_columns import best_of_layer
+from csp_engine.views.unsaid import unsaid
 
 _STATES = (
     ("is_constant", "constant"),
@@ -69,6 +70,7 @@ def _layer_rows(
         "percentile": nothing,
         "reliable": False,
         "confidence": nothing,
+        "unsaid": False,
     }
     methods = bundle.methods(model, layer)
     said = {name: _best_texts(bundle, model, layer, name) for name in methods}
@@ -83,6 +85,8 @@ def _layer_rows(
             columns["margin"] = np.where(count_u > 1, ahead_u, np.nan).astype(np.float32)
         columns["percentile"] = np.where(has_u, scores.best_percentile_u, np.nan).astype(np.float32)
         columns["reliable"] = np.asarray(scores.reliable_u) & has_u
+        unsaid_u = unsaid(bundle, model, layer, method)
+        columns["unsaid"] = False if unsaid_u is None else unsaid_u
         p_u = probabilities(bundle, memo, model, layer, method)
         columns["confidence"] = nothing if p_u is None else p_u.astype(np.float32)
     columns |= of_layer(bundle, model, layer, method)

@@ -7,6 +7,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.views import lists
 from csp_engine.views.address import View
 from csp_engine.views.table import summary
+from csp_engine.views.unsaid import WORDS
 from pages.ui.parts import words
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.shell import store
@@ -29,6 +30,14 @@ def section(bundle: Bundle, view: View) -> None:
         "encoder can hardly tell apart count as one. A network with random weights can be read "
         "too: a label says what a neuron responds to, not that training taught it.</p>"
     )
+    n_unsaid = int(rows["unsaid"].sum())
+    if n_unsaid:
+        address = page_url("layer", view.params(unit="", has="", only="unsaid"))
+        show(
+            f"<p class='csp-quiet'><a target='_self' href='{plain(address)}'>"
+            f"{numbers.count(n_unsaid)} neurons</a> follow {words.term(WORDS)}: their activation "
+            "can be read from the images, and no label says what it follows.</p>"
+        )
     if not found:
         return
     most = found[0].n_neurons

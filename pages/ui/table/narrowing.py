@@ -34,6 +34,7 @@ ONLY_TITLES = {
     "all": "All neurons",
     "reliable": "Reliable label",
     "unclear": "No reliable label",
+    "unsaid": "Words lack it",
     "disagree": "Methods disagree",
     "live": "Not dead",
     "dead": "Dead or constant",

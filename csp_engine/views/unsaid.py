@@ -1,0 +1,32 @@
+"""Neurons that follow something which can be read from the images, and which no label says."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool
+
+from csp_engine.bundle import Bundle, KeptScores
+
+WORDS = "something the words lack"
+"""What such a neuron is said to follow."""
+
+WHY = (
+    "Its activation follows something that can be read from the images, and no label says what: "
+    "look at what its strongest images share."
+)
+
+
+def unsaid(bundle: Bundle, model: str, layer: str, method: str) -> Bool[np.ndarray, " u"] | None:
+    """Which units of a layer are such; None where the method, or the bundle, does not tell."""
+    if method not in bundle.methods(model, layer):
+        return None
+    kept = KeptScores(bundle, model, layer, method)
+    tells = None if kept.method is None else kept.method.unsaid
+    if kept.method is None or tells is None:
+        return None
+    files = bundle.stage(kept.stage).files
+    if not all(f"{name}.npy" in files for name in kept.method.stores.signals):
+        return None
+    stored = {name: np.asarray(kept.array(name)) for name in kept.method.stores.signals}
+    has_label_u = np.asarray(bundle.scores(model, layer, method).count_u) > 0
+    return np.asarray(tells(stored), bool) & has_label_u

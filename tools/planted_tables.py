@@ -1,7 +1,7 @@
 """The tables of planted units in docs/methods.md: ``python -m tools.planted_tables [--write]``.
 
-Figures: ``csp evaluate assets/demo/dermoscopy.csp --benchmark planted --json`` into
-``studies/results/planted_units.json``.
+Figures: ``csp evaluate assets/demo/dermoscopy.csp --benchmark planted --judge
+python:csp_engine.demo.training.judge:encoder --json`` into ``studies/results/planted_units.json``.
 """
 
 from __future__ import annotations

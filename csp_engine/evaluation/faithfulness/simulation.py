@@ -22,7 +22,7 @@ from csp_engine.types import Progress, silent
 
 UNIT_BLOCK = 64
 MOST_DRAWS, LEAST_DRAWS = 400, 100
-MOST_CELLS = 1_000_000
+MOST_CELLS = 500_000
 """Images times draws, at most: so many draws of the bootstrap as fit, within the two above."""
 
 

@@ -58,7 +58,7 @@ class KeptScores:
         method = self.method
         if method is None or not method.stores.has_halves:
             return False
-        return all(f"{name}.npy" in self.bundle.stage(self.stage).files for name in HALVES)
+        return all(map(self.has_array, HALVES))
 
     @property
     def gamma(self) -> float | None:
@@ -68,6 +68,10 @@ class KeptScores:
     def array(self, name: str) -> np.ndarray:
         """An array of the stage."""
         return self.bundle.array(self.stage, name)
+
+    def has_array(self, name: str) -> bool:
+        """Whether the stage has an array; older bundles may lack some."""
+        return f"{name}.npy" in self.bundle.stage(self.stage).files
 
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
         """Anchor and projection of every unit, ``(u, d)`` each, on disk."""

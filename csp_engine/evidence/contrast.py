@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from csp_engine.errors import InputError
+from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.neighbours import (
     ImageSpace,
     NeighbourLists,
@@ -81,10 +82,11 @@ def thresholds(acts_un: Float32[np.ndarray, "u n"], rule: str) -> Float32[np.nda
         InputError: if the rule does not exist.
     """
     kind, amount = _parse_threshold(rule)
-    threshold_u = np.empty(len(acts_un), np.float32)
-    for unit, acts_n in enumerate(acts_un):
-        threshold_u[unit] = _threshold(np.asarray(acts_n), kind, amount)
-    return threshold_u
+
+    def of(unit: int) -> np.float32:
+        return _threshold(np.asarray(acts_un[unit]), kind, amount)
+
+    return np.array(on_all_cores(of, range(len(acts_un))), np.float32)
 
 
 def mine_contrast(

@@ -35,6 +35,9 @@ NEEDS = {
 SHARED = frozenset({"columns", "kinds", "layer", "masks", "speaker", "texts"})
 """Needs that are the same for all units of a layer, random image sets included."""
 
+OF_LAYER = frozenset({"layer", "candidates"})
+"""Needs of random image sets too that differ from layer to layer."""
+
 Units = Int[np.ndarray, " b"]
 Source = Callable[[Units], Any]
 """Gives what is needed, for the units of the layer with these numbers."""
@@ -82,6 +85,7 @@ class Given:
     """What one asker declared beyond exemplars and contrast images, and where it comes from.
 
     ``kept`` is shared by all blocks of the layer: what was loaded or made once is not made again.
+    ``common`` is shared by more: the random image sets, and other layers of the same bundle.
     """
 
     asker: str = "this code"
@@ -89,6 +93,7 @@ class Given:
     sources: Mapping[str, Source] = field(default_factory=dict)
     unit_u: Units | None = None
     kept: dict[Any, Any] = field(default_factory=dict)
+    common: dict[Any, Any] = field(default_factory=dict)
 
     def block(self, units: slice | Units, n_units: int) -> Given:
         """The same for some of the units."""
@@ -137,9 +142,16 @@ class Evidence:
         )
 
     def asked_by(
-        self, asker: str, needs: Sequence[str], sources: Mapping[str, Source] | None = None
+        self,
+        asker: str,
+        needs: Sequence[str],
+        sources: Mapping[str, Source] | None = None,
+        common: dict[Any, Any] | None = None,
     ) -> Evidence:
-        """The same with what an asker declared; ``sources`` say where it comes from."""
+        """The same with what an asker declared; ``sources`` say where it comes from.
+
+        ``common`` keeps what is made ``once_for_all``, and must not outlive what that is made of.
+        """
         at_hand = self.given.sources if sources is None else sources
         given = replace(
             self.given,
@@ -147,6 +159,7 @@ class Evidence:
             needs=tuple(needs),
             sources={name: source for name, source in at_hand.items() if name in needs},
             kept={},
+            common={} if common is None else common,
         )
         return replace(self, given=given)
 
@@ -155,6 +168,15 @@ class Evidence:
         if key not in self.given.kept:
             self.given.kept[key] = make()
         return self.given.kept[key]
+
+    def once_for_all(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What depends on images, labels and parameters alone, made once for all layers.
+
+        Nothing of the units may enter what ``make`` gives.
+        """
+        if key not in self.given.common:
+            self.given.common[key] = make()
+        return self.given.common[key]
 
     def has(self, need: str) -> bool:
         """Whether there is some of what an asker uses only where it is there."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import faiss
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from csp_engine.errors import InputError
+from csp_engine.evidence.nearest import nearest_images
 from csp_engine.types import Progress
 
 TIE = 1e-12
@@ -23,7 +23,7 @@ TIE = 1e-12
 # Bounds on working memory; they change no result.
 _PRODUCT_VALUES = 32_000_000
 _RESCORED_VALUES = 2_000_000
-_SEARCHED_IMAGES = 2048
+_BARRED_ROWS = 2048
 _CROWD = 256
 
 
@@ -104,18 +104,11 @@ def neighbour_lists(
     """Compare each queried image (sorted, distinct) with all images once."""
     n_images = len(space.image_nd)
     length = min(length, n_images)
-    image_el = np.empty((len(query_e), length), np.int32)
-    product_el = np.empty((len(query_e), length), np.float32)
-    is_open_el = np.empty((len(query_e), length), bool)
-    for start in range(0, len(query_e), _SEARCHED_IMAGES):
-        part = slice(start, start + _SEARCHED_IMAGES)
-        query_q = query_e[part]
-        product_el[part], image_ql = faiss.knn(
-            space.image_nd[query_q], space.image_nd, length, metric=faiss.METRIC_INNER_PRODUCT
-        )
-        is_open_el[part] = ~space.is_barred(query_q[:, None], image_ql)
-        image_el[part] = image_ql
-        progress("neighbours", min(part.stop, len(query_e)), len(query_e))
+    image_el, product_el = nearest_images(space.image_nd, query_e, length, progress)
+    is_open_el = np.empty(image_el.shape, bool)
+    for start in range(0, len(query_e), _BARRED_ROWS):
+        part = slice(start, start + _BARRED_ROWS)
+        is_open_el[part] = ~space.is_barred(query_e[part, None], image_el[part])
     return NeighbourLists(query_e, image_el, product_el, is_open_el, length == n_images)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int
 
 from csp_engine.errors import InputError
+from csp_engine.evidence.cores import on_all_cores, shares
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods.method import LabelPrior, Method, Parameter, Params, Scored, Stores
 from csp_engine.methods.scoring.exemplar_means import scored_mask
@@ -97,20 +98,24 @@ def _add_soft(
     """``h = sum_i log(1 + c_i P_it)``.
 
     Ten factors are multiplied before each logarithm; at most 499 each, they stay far from the
-    largest float32.
+    largest float32. Units are shared out among the cores; a sum is made by one of them.
     """
     n_rank, n_padded = position_uk.shape[1], gain_uk.shape[1]
     padded_uk = np.zeros(gain_uk.shape, np.intp)
     padded_uk[:, :n_rank] = position_uk
-    factor_kt = np.empty((n_padded, probability_mt.shape[1]), np.float32)
-    grouped = factor_kt.reshape(n_padded // _GROUP, _GROUP, -1)
-    for u, position_k in enumerate(padded_uk):
-        np.take(probability_mt, position_k, axis=0, out=factor_kt, mode="clip")
-        factor_kt *= gain_uk[u, :, None]
-        factor_kt += 1
-        product = np.multiply.reduce(grouped, axis=1)
-        np.log(product, out=product)
-        product.sum(axis=0, out=out_ut[u])
+
+    def add(units: slice) -> None:
+        factor_kt = np.empty((n_padded, probability_mt.shape[1]), np.float32)
+        grouped = factor_kt.reshape(n_padded // _GROUP, _GROUP, -1)
+        for u in range(units.start, units.stop):
+            np.take(probability_mt, padded_uk[u], axis=0, out=factor_kt, mode="clip")
+            factor_kt *= gain_uk[u, :, None]
+            factor_kt += 1
+            product = np.multiply.reduce(grouped, axis=1)
+            np.log(product, out=product)
+            product.sum(axis=0, out=out_ut[u])
+
+    on_all_cores(add, shares(len(padded_uk)))
 
 
 def _add_plain(

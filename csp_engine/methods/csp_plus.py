@@ -9,20 +9,28 @@ worth no more than the weakest of them; and a frequent part gives way to the who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int32, Int64
 
 from csp_engine.errors import InputError
+from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods.depths.columns import LabelColumns, correlation, meanings, whole_of
 from csp_engine.methods.depths.explained import Readout
-from csp_engine.methods.depths.joined import parts_of
+from csp_engine.methods.depths.joined import Joined, parts_of
 from csp_engine.methods.depths.kinds import KindColumns, most_general, shown_by
-from csp_engine.methods.depths.rings import HALVES, Depths, Partners, depths_of
-from csp_engine.methods.method import Method, Parameter, Params, Scored, Stores
+from csp_engine.methods.depths.rings import Depths, Partners, depths_of
+from csp_engine.methods.method import (
+    Method,
+    Parameter,
+    Params,
+    Scored,
+    Stores,
+    kept_null_vectors,
+)
 from csp_engine.vectors import directions
 
 N_RANDOM, N_UNITS = 4000, 16
@@ -34,6 +42,8 @@ well (r), and the best label's similarities go with it by less than that share o
 
 SEED = 0
 _SILENT = np.float32(-1e6)
+_VALUES = 4_000_000
+"""Scores of one depth that are made at a time; changes no result."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +60,7 @@ class Layer:
     share_q: tuple[float, ...]
     centre_gt: Float32[np.ndarray, "g t"]
     spread_gt: Float32[np.ndarray, "g t"]
-    parts: dict[int, tuple[int, ...]]
+    joined: Joined
     is_single_t: Bool[np.ndarray, " t"]
     kinds: KindColumns
     is_shown_t: Bool[np.ndarray, " t"]
@@ -113,7 +123,7 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
         share_q=_shares(params),
         centre_gt=centre_gt,
         spread_gt=spread_gt,
-        parts=parts,
+        joined=Joined.of(parts),
         is_single_t=is_single_t,
         kinds=kinds,
         is_shown_t=is_shown_t,
@@ -141,11 +151,10 @@ def _chance(
     for _ in range(N_UNITS):
         quiet_n = rng.permutation(n_images) < n_images // 2
         image_k = rng.permutation(np.flatnonzero(~quiet_n))[:each].astype(np.int64)
-        pairs = partners.of(image_k, quiet_n)
-        value_kw, shared_kw = kinds.value_nw[image_k], pairs.shared_of(kinds.value_nw)
+        shared_kd, shared_kw = partners.shared(image_k, quiet_n, kinds.value_nw)
         for g, gamma in enumerate(gamma_g):
-            parts[g].append(partners.space.image_nd[image_k] - np.float32(gamma) * pairs.shared_kd)
-            kind_parts[g].append(value_kw - np.float32(gamma) * shared_kw)
+            parts[g].append(partners.space.image_nd[image_k] - np.float32(gamma) * shared_kd)
+            kind_parts[g].append(kinds.value_nw[image_k] - np.float32(gamma) * shared_kw)
     centre, spread = [], []
     for rows, kind_rows in zip(parts, kind_parts, strict=True):
         z_kd = np.concatenate(rows).astype(np.float64)
@@ -170,58 +179,48 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
     standardised difference; the factor turns it into the correlation that a column of ones on that
     share and zeros elsewhere would have. See docs/methods.md.
     """
-    layer = evidence.once("csp_plus", lambda: prepare(evidence, label_td, params))
-    activation_un = evidence.activation_un
+    layer = evidence.once_for_all("csp_plus", lambda: prepare(evidence, label_td, params))
     n_units, n_labels = evidence.n_units, len(label_td)
+    activation_un = np.asarray(evidence.activation_un, np.float32)
+    live, found = _depths(layer, evidence.exemplars.count_u, activation_un, params)
     out_ut = np.full((n_units, n_labels), _SILENT, np.float32)
     vector_ud = np.zeros((n_units, label_td.shape[1]), np.float32)
     raw_ud = np.zeros_like(vector_ud)
-    reliable_u = np.zeros(n_units, bool)
     extra = {
         "depth": np.zeros(n_units, np.float32),
         "fit": np.zeros(n_units, np.float32),
         "reach": np.zeros(n_units, np.float32),
         "halves_agree": np.zeros(n_units, bool),
     }
-    for u in range(n_units):
-        activation_n = np.asarray(activation_un[u], np.float32)
-        quiet_n = activation_n <= np.quantile(activation_n, params["quiet"])
-        if not evidence.exemplars.count_u[u] or quiet_n.all():
-            continue
-        depths = depths_of(
-            layer.partners, activation_n, quiet_n, layer.half_n, layer.share_q, params["ring"],
-            layer.kinds.value_nw,
-        )  # fmt: skip
-        whole_t, depth_gt = _standardised(layer, depths, label_td, 0)
+    for some in _few(len(live), layer, n_labels):
+        units, depths = live[some], found[some]
+        score_uht = _standardised(layer, depths, label_td)
+        whole_ut = score_uht[:, 0]
         if params["whole"]:
-            whole = whole_of(
-                layer.columns, whole_t, activation_n, layer.is_single_t,
-                near=params["near"], holds=params["holds"], larger=params["larger"],
-            )  # fmt: skip
-            if whole is not None:
-                best = int(whole_t.argmax())
-                whole_t[[best, whole]] = whole_t[[whole, best]]
-                _hold_down(whole_t, layer.parts)  # the part may now score less than it did
-        general = most_general(whole_t, layer.kinds.kinds, params["general"])
-        best = int(whole_t.argmax())
-        whole_t[[best, general]] = whole_t[[general, best]]
-        out_ut[u] = whole_t
-        best = int(whole_t.argmax())
-        said = [
-            int(_standardised(layer, depths, label_td, 1 + h)[0].argmax()) for h in range(HALVES)
-        ]
-        _describe(layer, extra, u, activation_n, best, said, params)
-        q_g = depth_gt[:, best]
-        extra["depth"][u] = np.mean([layer.share_q[q] for q in q_g])
-        anchor_gd, shared_gd = depths.anchor_hqd[0, q_g], depths.shared_hqd[0, q_g]
-        gamma_g1 = np.asarray(layer.gamma_g, np.float32)[:, None]
-        vector_ud[u] = directions((anchor_gd - gamma_g1 * shared_gd).mean(axis=0)[None])[0]
-        raw_ud[u] = directions(anchor_gd.mean(axis=0)[None])[0]
-        reliable_u[u] = (
-            extra["halves_agree"][u]
-            and extra["fit"][u] >= params["least_fit"]
-            and extra["fit"][u] >= params["explained"] * extra["reach"][u]
-        )
+            _give_way(layer, whole_ut, activation_un[units], params)
+        for score_t in whole_ut:
+            best = int(score_t.argmax())
+            general = most_general(score_t, layer.kinds.kinds, params["general"])
+            score_t[[best, general]] = score_t[[general, best]]
+        out_ut[units] = whole_ut
+        best_u = whole_ut.argmax(axis=1)
+        said_uh = score_uht[:, 1:].argmax(axis=2)
+        layer.columns.load(best_u.tolist())
+        for u, best, said_h, each in zip(units, best_u.tolist(), said_uh, depths, strict=True):
+            q_g = _depth_of(layer, each, label_td[best], best)
+            extra["depth"][u] = np.mean([layer.share_q[q] for q in q_g])
+            extra["fit"][u] = correlation(activation_un[u], layer.columns.similarity(best))
+            alike_h = layer.meaning_td[said_h] @ layer.meaning_td[best]
+            extra["halves_agree"][u] = bool((alike_h >= params["same"]).all())
+            anchor_gd, shared_gd = each.anchor_hqd[0, q_g], each.shared_hqd[0, q_g]
+            gamma_g1 = np.asarray(layer.gamma_g, np.float32)[:, None]
+            vector_ud[u] = directions((anchor_gd - gamma_g1 * shared_gd).mean(axis=0)[None])[0]
+            raw_ud[u] = directions(anchor_gd.mean(axis=0)[None])[0]
+    if len(live):
+        # What decides whether the best label can be relied on.
+        extra["reach"][live] = layer.readout.reach(activation_un[live])
+    reliable_u = extra["halves_agree"] & (extra["fit"] >= params["least_fit"])
+    reliable_u &= extra["fit"] >= params["explained"] * extra["reach"]
     return Scored(
         score_ut=out_ut,
         has_label_u=out_ut.max(axis=1) > _SILENT,
@@ -232,52 +231,101 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
     )
 
 
-def _standardised(
-    layer: Layer, depths: Depths, label_td: Float32[np.ndarray, "t d"], half: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The score of every label, and at which depth each gamma found it."""
-    share_q = depths.share_hq[half]
-    factor_q = np.sqrt(share_q / np.maximum(1 - share_q, 1e-6))[:, None]
-    total_t, depth = np.zeros(len(label_td), np.float32), []
-    for g, gamma in enumerate(layer.gamma_g):
-        z_qd = depths.anchor_hqd[half] - np.float32(gamma) * depths.shared_hqd[half]
-        d_qt = z_qd @ label_td.T
-        value_qw = depths.anchor_hqw[half] - np.float32(gamma) * depths.shared_hqw[half]
-        d_qt[:, layer.kinds.label_w] = value_qw
-        d_qt = (d_qt - layer.centre_gt[g]) / layer.spread_gt[g] * factor_q
-        d_qt[share_q == 0] = -np.inf
-        depth.append(d_qt.argmax(axis=0))
-        total_t += d_qt.max(axis=0)
-    total_t /= len(layer.gamma_g)
-    if not layer.is_shown_t.all():  # what no image shows comes after all that some do
-        unseen_t = ~layer.is_shown_t
-        total_t[unseen_t] -= max(0, total_t[unseen_t].max() - total_t[layer.is_shown_t].min()) + 1
-    _hold_down(total_t, layer.parts)
-    return total_t, np.stack(depth)
-
-
-def _hold_down(score_t: Float32[np.ndarray, " t"], parts: dict[int, tuple[int, ...]]) -> None:
-    """Keep every joined label below the weakest of its parts, in place; never tied with it."""
-    for joined, parts_t in parts.items():
-        below = np.nextafter(score_t[list(parts_t)].min(), np.float32(-np.inf))
-        score_t[joined] = min(score_t[joined], below)
-
-
-def _describe(
+def _depths(
     layer: Layer,
-    extra: dict[str, np.ndarray],
-    u: int,
-    activation_n: Float32[np.ndarray, " n"],
-    best: int,
-    said: list[int],
+    count_u: Int32[np.ndarray, " u"],
+    activation_un: Float32[np.ndarray, "u n"],
+    params: Params,
+) -> tuple[Int64[np.ndarray, " live"], list[Depths]]:
+    """The units that have loud and quiet images, and their means at every depth."""
+
+    def quiet(u: int) -> Bool[np.ndarray, " n"]:
+        return activation_un[u] <= np.quantile(activation_un[u], params["quiet"])
+
+    quiet_un = np.stack(on_all_cores(quiet, range(len(count_u))))
+    live = np.flatnonzero((count_u > 0) & ~quiet_un.all(axis=1))
+    return live, depths_of(
+        layer.partners, activation_un[live], quiet_un[live], layer.half_n, layer.share_q,
+        params["ring"], layer.kinds.value_nw,
+    )  # fmt: skip
+
+
+def _few(n_units: int, layer: Layer, n_labels: int) -> Iterator[slice]:
+    """Some units at a time, as many as their scores at every depth may take memory."""
+    step = max(1, _VALUES // (3 * len(layer.share_q) * n_labels))
+    return (slice(start, start + step) for start in range(0, n_units, step))
+
+
+def _standardised(
+    layer: Layer, depths: Sequence[Depths], label_td: Float32[np.ndarray, "t d"]
+) -> Float32[np.ndarray, "u h t"]:
+    """The score of every label: of all images, and of either half."""
+    anchor_uhqd = np.stack([each.anchor_hqd for each in depths])
+    shared_uhqd = np.stack([each.shared_hqd for each in depths])
+    share_uhq = np.stack([each.share_hq for each in depths])
+    more_uhqw = [np.stack([e.anchor_hqw for e in depths]), np.stack([e.shared_hqw for e in depths])]
+    factor_uhq = _factor(share_uhq)
+    *shape, width = anchor_uhqd.shape
+    total_uht = np.zeros((*shape[:2], len(label_td)), np.float32)
+    for gamma, centre_t, spread_t in zip(
+        layer.gamma_g, layer.centre_gt, layer.spread_gt, strict=True
+    ):
+        z_uhqd = anchor_uhqd - np.float32(gamma) * shared_uhqd
+        d_uhqt = (z_uhqd.reshape(-1, width) @ label_td.T).reshape(*shape, len(label_td))
+        d_uhqt[..., layer.kinds.label_w] = more_uhqw[0] - np.float32(gamma) * more_uhqw[1]
+        d_uhqt -= centre_t
+        d_uhqt /= spread_t
+        d_uhqt *= factor_uhq[..., None]
+        d_uhqt[share_uhq == 0] = -np.inf
+        total_uht += d_uhqt.max(axis=2)
+    total_uht /= len(layer.gamma_g)
+    if not layer.is_shown_t.all():  # what no image shows comes after all that some do
+        best_uh1 = total_uht[..., ~layer.is_shown_t].max(axis=2, keepdims=True)
+        least_uh1 = total_uht[..., layer.is_shown_t].min(axis=2, keepdims=True)
+        total_uht[..., ~layer.is_shown_t] -= np.maximum(0, best_uh1 - least_uh1) + 1
+    layer.joined.hold_down(total_uht.reshape(-1, len(label_td)))
+    return total_uht
+
+
+def _factor(share: Float32[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes"]:
+    """What makes a standardised difference the correlation of a column of ones on that share."""
+    return np.sqrt(share / np.maximum(1 - share, 1e-6))
+
+
+def _depth_of(
+    layer: Layer, depths: Depths, label_d: Float32[np.ndarray, " d"], label: int
+) -> Int64[np.ndarray, " g"]:
+    """At which depth each gamma finds a label."""
+    share_q, place = depths.share_hq[0], layer.kinds.place.get(label)
+    found = []
+    for g, gamma in enumerate(layer.gamma_g):
+        z_qd = depths.anchor_hqd[0] - np.float32(gamma) * depths.shared_hqd[0]
+        # Row by row, so that depths that hold the same images tie, and the first of them counts.
+        value_q = (z_qd * label_d).sum(axis=1)
+        if place is not None:
+            value_qw = depths.anchor_hqw[0] - np.float32(gamma) * depths.shared_hqw[0]
+            value_q = value_qw[:, place]
+        d_q = (value_q - layer.centre_gt[g, label]) / layer.spread_gt[g, label]
+        found.append(np.where(share_q == 0, -np.inf, d_q * _factor(share_q)).argmax())
+    return np.array(found)
+
+
+def _give_way(
+    layer: Layer,
+    score_ut: Float32[np.ndarray, "u t"],
+    activation_un: Float32[np.ndarray, "u n"],
     params: Params,
 ) -> None:
-    """What decides whether the best label can be relied on."""
-    fit = correlation(activation_n, layer.columns.of(best)[0])
-    extra["fit"][u] = fit
-    extra["reach"][u] = layer.readout.reach(activation_n)
-    alike = layer.meaning_td[said] @ layer.meaning_td[best]
-    extra["halves_agree"][u] = bool((alike >= params["same"]).all())
+    """Let the whole take the place of its frequent part, in place."""
+    for score_t, activation_n in zip(score_ut, activation_un, strict=True):
+        whole = whole_of(
+            layer.columns, score_t, activation_n, layer.is_single_t,
+            near=params["near"], holds=params["holds"], larger=params["larger"],
+        )  # fmt: skip
+        if whole is not None:
+            best = int(score_t.argmax())
+            score_t[[best, whole]] = score_t[[whole, best]]
+            layer.joined.hold_down(score_t[None])  # the part may now score less than it did
 
 
 def unsaid(stored: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " u"]:
@@ -359,7 +407,9 @@ CSP_PLUS = Method(
             "other",
             "halves_agree": "whether either half of the probe set gives a label of that meaning",
         },
+        null_vectors=kept_null_vectors,
         signals=("depth", "fit", "reach", "halves_agree"),
+        keeps_null_vectors=True,
     ),
     check=check,
     score=score,

@@ -166,9 +166,22 @@ class Kept(Protocol):
         """An array that the method stores."""
         ...
 
+    def has_array(self, name: str) -> bool:
+        """Whether it is there; older bundles may lack some."""
+        ...
+
     def null_vectors_of(self, n_images: int) -> Float32[np.ndarray, "r k d"] | None:
         """Image vectors of the strongest exemplars of the random image sets, if they are there."""
         ...
+
+
+NULL_VECTOR = "null_vector"
+"""Array of the concept vectors of the random image sets (``Stores.keeps_null_vectors``)."""
+
+
+def kept_null_vectors(kept: Kept) -> Float32[np.ndarray, "r d"] | None:
+    """Concept vectors of the random image sets as they are kept; None in older bundles."""
+    return np.asarray(kept.array(NULL_VECTOR)) if kept.has_array(NULL_VECTOR) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +197,8 @@ class Stores:
             None where the method has no such thing.
         signals: those of the arrays, one number for each unit, that speak for or against the best
             label: how likely it is right is learnt from them too.
+        keeps_null_vectors: whether these are kept themselves, because they do not follow from the
+            arrays; ``kept_null_vectors`` reads them.
         null_of_size: the same of sets of so many images, for neurons with fewer exemplars; None
             where all are compared with sets of full size.
     """
@@ -192,6 +207,7 @@ class Stores:
     vectors: Literal["own", "label", "none"] = "own"
     null_vectors: Callable[[Kept], Float32[np.ndarray, "r d"] | None] | None = None
     signals: tuple[str, ...] = ()
+    keeps_null_vectors: bool = False
     null_of_size: Callable[[Kept, int], Float32[np.ndarray, "r d"] | None] | None = None
 
     @property

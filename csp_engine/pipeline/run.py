@@ -46,6 +46,7 @@ class Run:
         self.encoder: Encoder | None = None
         self.captioner: Captioner | generators.Generator | None = None
         self.dense_at = 0.99
+        self.common: dict[str, dict[Any, Any]] = {}  # by method, what all layers share
 
     def key(
         self,

@@ -17,7 +17,6 @@ from csp_engine.methods.depths.columns import (
     LabelColumns,
     correlation,
     meanings,
-    otsu,
     whole_of,
 )
 from csp_engine.methods.depths.explained import Readout
@@ -25,6 +24,7 @@ from csp_engine.methods.depths.joined import parts_of
 from csp_engine.methods.depths.rings import Partners, ring_images
 from csp_engine.pipeline import build
 from csp_engine.pipeline.recipe import changed
+from csp_engine.stats.otsu import in_bins, otsu
 from csp_engine.types import NeuronRef
 from csp_engine.views.neuron.candidates import stored
 from csp_engine.views.neuron.label import heading_of
@@ -143,8 +143,13 @@ def test_partners_are_the_nearest_quiet_images_also_past_the_lists(monkeypatch):
     quiet_n = np.zeros(70, bool)
     quiet_n[rng.choice(70, 6, replace=False)] = True
     query = np.flatnonzero(~quiet_n)
-    pairs = Partners(image_nd).of(query, quiet_n)
-    for i, shared in zip(query, pairs.shared_kd, strict=True):
+    partners = Partners(image_nd)
+    (near,) = partners.near([query], quiet_n[None])
+    none_nw = np.zeros((70, 0), np.float32)
+    sum_gd, shared_gd = partners.sums(query, near, np.eye(len(query), dtype=np.float32), none_nw)
+    np.testing.assert_allclose(sum_gd, image_nd[query], atol=1e-6)
+    np.testing.assert_allclose(shared_gd, partners.shared(query, quiet_n, none_nw)[0], atol=1e-6)
+    for i, shared in zip(query, shared_gd, strict=True):
         near = sorted(np.flatnonzero(quiet_n), key=lambda j: -float(image_nd[i] @ image_nd[j]))[:2]
         mean = image_nd[near].astype(np.float64).sum(axis=0)
         n = mean / np.linalg.norm(mean)
@@ -153,8 +158,8 @@ def test_partners_are_the_nearest_quiet_images_also_past_the_lists(monkeypatch):
 
 def test_without_quiet_images_nothing_is_shared():
     image_nd = small_layers.unit_rows(np.random.default_rng(0), 9, 4)
-    pairs = Partners(image_nd).of(np.arange(9), np.zeros(9, bool))
-    assert not pairs.shared_kd.any()
+    for shared in Partners(image_nd).shared(np.arange(9), np.zeros(9, bool), image_nd[:, :2]):
+        assert not shared.any()
 
 
 @pytest.mark.parametrize(
@@ -222,6 +227,18 @@ def test_otsu_is_the_best_of_all_bin_edges():
     assert not (np.full(9, 3, np.float32) > otsu(np.full(9, 3, np.float32))).all()
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(4))
+def test_bins_are_numpys_also_where_values_lie_on_edges(seed, kind):
+    rng = np.random.default_rng(seed)
+    value_n = (rng.standard_normal(3000) * 10.0 ** (3 * seed - 6)).astype(kind)
+    edge_b = np.linspace(value_n.min(), value_n.max(), 257, dtype=kind)
+    value_n = np.concatenate([value_n, edge_b, np.nextafter(edge_b, kind(-np.inf))[1:]])
+    expected_b, numpys_b = np.histogram(value_n, bins=256)
+    np.testing.assert_array_equal(edge_b, numpys_b)
+    np.testing.assert_array_equal(in_bins(value_n, edge_b), expected_b)
+
+
 def test_correlation_is_numpys():
     rng = np.random.default_rng(0)
     x_n, y_n = rng.random(50), rng.random(50)
@@ -236,7 +253,7 @@ def test_the_readout_is_ridge_regression_of_either_half():
     image_nd = small_layers.unit_rows(rng, 200, 6)
     half_n = rng.random(200) < 0.5
     activation_n = (image_nd @ rng.standard_normal(6) + rng.random(200)).astype(np.float32)
-    found = Readout(image_nd, half_n, 0.05).reach(activation_n)
+    (found,) = Readout(image_nd, half_n, 0.05).reach(activation_n[None])
     expected = []
     for fit in (half_n, ~half_n):
         x_nd = image_nd[fit] - image_nd[fit].mean(axis=0)

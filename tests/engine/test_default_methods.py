@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from csp_engine.bundle import Bundle, copy_slim, verify
+from csp_engine.bundle import Bundle, KeptScores, copy_slim, read_contrast, verify
 from csp_engine.errors import BundleError
+from csp_engine.evidence.evidence import Evidence
+from csp_engine.hashing import sha256_json
+from csp_engine.methods import resolve_params
+from csp_engine.methods.csp_plus import CSP_PLUS
+from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.pipeline import build, relabel
 from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
+from csp_engine.views.comparison import Side, compare
+from csp_engine.views.finding.query import Query
+from csp_engine.views.finding.standing import judged
+from csp_engine.views.lists import found_neurons
+from csp_engine.views.memo import Memo
+from csp_engine.views.random_sets import live_null
 from tests.engine.test_cli import run
 from tests.worlds import toys
 
@@ -112,3 +125,71 @@ def test_an_older_bundle_keeps_its_methods_unless_the_preset_is_named(whole, tmp
     )  # fmt: skip
     assert code == 0
     assert Bundle.open(folder / "a.csp").methods("small", "first@mean") == DEFAULT
+
+
+# ---------------------------------------------------------------- random image sets of CSP+
+
+
+def test_concept_vectors_of_random_image_sets_are_kept_and_judge(whole):
+    for layer in whole.layers("small"):
+        kept = KeptScores(whole, "small", layer, "csp_plus")
+        null_rd = kept.null_vectors()
+        assert null_rd.shape == (30, whole.label_vectors().shape[1])
+        np.testing.assert_allclose(np.linalg.norm(null_rd, axis=1), 1, atol=1e-5)
+        # They are what the method says of the noise itself.
+        again = noise_labels(whole, layer)
+        np.testing.assert_allclose(null_rd, again.vector_ud, atol=1e-5)
+        best_r = np.sort(again.score_ut.max(axis=1))
+        scores = whole.scores("small", layer, "csp_plus")
+        has_label = np.flatnonzero(scores.count_u)
+        below_u = np.searchsorted(best_r, scores.score_uk[has_label, 0] - 1e-4)
+        np.testing.assert_allclose(scores.best_percentile_u[has_label], below_u / 31, atol=2.1 / 31)
+
+
+def noise_labels(bundle, layer):
+    """What CSP+ says of the activations that the random image sets were drawn with."""
+    params = KeptScores(bundle, "small", layer, "csp_plus").method_params
+    seed = int(bundle.stage("null").params["seed"])
+    noise_rn = noise_activations(bundle.n_images, 0, 30, seed)
+    sources = {
+        "activations": lambda units: noise_rn[units],
+        "texts": lambda _: bundle.labels()["text"].tolist(),
+    }
+    evidence = Evidence(
+        bundle.random_sets(), read_contrast(bundle, "null"), bundle.image_vectors()
+    ).asked_by("a test", CSP_PLUS.needs, sources)
+    label_td = np.asarray(bundle.label_vectors())
+    return CSP_PLUS.score(evidence, label_td, resolve_params(CSP_PLUS, params))
+
+
+def test_search_and_comparison_have_a_chance_line(whole):
+    memo, place = Memo(), ("small", "first@mean", "csp_plus")
+    assert len(live_null(whole, memo, *place)) == 30
+    query = Query("text", "it", np.asarray(whole.label_vectors()[0], np.float32))
+    rows = found_neurons(whole, memo, "csp_plus", query)
+    assert rows["match_null"].notna().all()
+    found = judged(whole, memo, query, "csp_plus", rows)
+    assert (found.method, found.n_draws) == ("csp_plus", 30)
+    sides = [Side("a", whole, "small", layer) for layer in whole.layers("small")]
+    compared = compare(memo, *sides, "csp_plus")
+    assert np.isfinite(compared.bars).all()
+
+
+def test_an_older_bundle_is_judged_by_another_method_and_verified_as_before(
+    whole, tmp_path, monkeypatch
+):
+    copy = Path(shutil.copytree(whole.path, tmp_path / "old.csp"))
+    body = json.loads((copy / "manifest.json").read_text())
+    for record in body["stages"].values():
+        if record["files"].pop("null_vector.npy", None):
+            (copy / record["directory"] / "null_vector.npy").unlink()
+    del body["self_sha256"]
+    body["self_sha256"] = sha256_json(body)
+    (copy / "manifest.json").write_text(json.dumps(body))
+    old = Bundle.open(copy)
+    assert verify(old) == []
+    memo = Memo()
+    assert live_null(old, memo, "small", "first@mean", "csp_plus") is None
+    query = Query("text", "it", np.asarray(old.label_vectors()[0], np.float32))
+    rows = found_neurons(old, memo, "csp_plus", query)
+    assert judged(old, memo, query, "csp_plus", rows).method == "csp"

@@ -7,7 +7,13 @@ import pytest
 
 from csp_engine.errors import InputError, StaleError
 from csp_engine.evidence.contrast import ContrastRule
-from csp_engine.methods import METHODS, label_units, noise_evidence, pair_statistics
+from csp_engine.methods import (
+    METHODS,
+    label_layer,
+    label_units,
+    noise_evidence,
+    pair_statistics,
+)
 from tests.worlds import small_layers
 
 OF_VOCABULARY = [name for name, method in METHODS.items() if not method.writes]
@@ -41,6 +47,27 @@ def test_results_do_not_depend_on_the_block(method, params, unit_block):
     assert extra.keys() == part_extra.keys()
     for name in extra:
         np.testing.assert_allclose(part_extra[name], extra[name], atol=1e-6)
+
+
+@pytest.mark.parametrize(("method", "params"), [*ALL, ("csp_plus", {})])
+def test_what_layers_share_changes_nothing(method, params):
+    """Made for the first layer, used for the second; neither sees what the other alone has."""
+    _, null, label_td = layer()
+    common = {}
+    for seed in (0, 1):
+        rng = np.random.default_rng(seed)
+        acts_un = rng.standard_normal((7, 60)).astype(np.float32)
+        evidence = small_layers.mined(acts_un, null.image_nd, 15 - 6 * seed)
+        alone = label_layer(method, evidence, null, label_td, params)
+        shared = label_layer(method, evidence, null, label_td, params, common=common)
+        for name in alone.scores.__dataclass_fields__:
+            a, b = getattr(alone.scores, name), getattr(shared.scores, name)
+            np.testing.assert_array_equal(a, b)
+        assert alone.arrays.keys() == shared.arrays.keys()
+        for name, array in alone.arrays.items():
+            np.testing.assert_array_equal(shared.arrays[name], array)
+    is_of_layer = params.get("prior") == "layer"
+    assert bool(common) == (not is_of_layer)
 
 
 @pytest.mark.parametrize("method", ["csp", "semanticlens", "clip_dissect"])

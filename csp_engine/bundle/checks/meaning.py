@@ -45,13 +45,14 @@ _FINITE = frozenset(
         "projection",
         "null_anchor",
         "null_projection",
+        "null_vector",
         "gradient_activation",
         "direct_weight",
     }
 )
 _PERCENTILES = frozenset({"percentile_uk", "best_percentile_u"})
 _SCORES = _PERCENTILES | {"score_uk", "raw_uk"}
-_UNIT_ROWS = frozenset({"image", "vector_ud"})
+_UNIT_ROWS = frozenset({"image", "null_vector", "vector_ud"})
 _SHARES = _PERCENTILES | {"reuse_u"}
 
 

@@ -15,6 +15,7 @@ from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, 
 from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Source
 from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods import METHODS, RELIABLE_AT, Labelled, Method, label_layer
+from csp_engine.methods.method import NULL_VECTOR
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.types import LabelScores
 from csp_engine.words.hierarchy import kinds_of
@@ -198,6 +199,8 @@ def _arrays(
         *((each, getattr(done.scores, each)) for each in _COMPARED),
         *((each, values) for each, values in done.arrays.items()),
     ):
+        if field == NULL_VECTOR and f"{field}.npy" not in bundle.stage(stage).files:
+            continue  # older bundles have none
         kept = np.asarray(bundle.array(stage, field))
         if not field.startswith("null_"):
             kept = kept[rows]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from csp_engine.stats.otsu import otsu
 from csp_engine.vectors import normalise_rows
 
 _MOST_BYTES = 256 << 20
+_AT_ONCE = 64
 
 
 def correlation(
@@ -29,7 +30,8 @@ def correlation(
 class LabelColumns:
     """Similarity of every image with a label, and where it is above Otsu's threshold.
 
-    Columns are made when asked for, and the latest are kept, within 256 MB. ``given`` gives the
+    Columns are made when asked for, many at a time, and the latest are kept: similarities within
+    256 MB, and within as much which images show a label, a bit for each. ``given`` gives the
     similarities of labels that have other ones than the product of the vectors.
     """
 
@@ -42,22 +44,64 @@ class LabelColumns:
         self.image_nd = np.ascontiguousarray(image_nd)
         self.label_td = label_td
         self.given = given
-        self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
-        self._most = max(8, _MOST_BYTES // (5 * max(1, len(image_nd))))
+        self._similarity: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._shown: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._n_similarity = max(8, _MOST_BYTES // (4 * max(1, len(image_nd))))
+        self._n_shown = max(8, 8 * _MOST_BYTES // max(1, len(image_nd)))
 
-    def of(self, label: int) -> tuple[Float32[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-        """Similarities with the label, and which images show it."""
-        if label in self._kept:
-            self._kept.move_to_end(label)
-            return self._kept[label]
-        similarity_n = self.given(label)
-        if similarity_n is None:
-            similarity_n = self.image_nd @ self.label_td[label]
-        made = similarity_n, similarity_n > otsu(similarity_n)
-        self._kept[label] = made
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return made
+    def load(self, labels: Iterable[int]) -> None:
+        """Make what is missing of some columns, by few matrix products."""
+        missing = [t for t in dict.fromkeys(labels) if t not in self._shown]
+        for start in range(0, len(missing), _AT_ONCE):
+            some = missing[start : start + _AT_ONCE]
+            for t, similarity_n in zip(some, self._similarities(some), strict=True):
+                self._keep(t, similarity_n)
+
+    def _similarities(self, labels: Sequence[int]) -> Float32[np.ndarray, "t n"]:
+        similarity_tn = self.label_td[labels] @ self.image_nd.T
+        for row_n, label in zip(similarity_tn, labels, strict=True):
+            own_n = self.given(label)
+            if own_n is not None:
+                row_n[:] = own_n
+        return similarity_tn
+
+    def _keep(self, label: int, similarity_n: Float32[np.ndarray, " n"]) -> None:
+        self._similarity[label] = similarity_n
+        if label not in self._shown:
+            self._shown[label] = np.packbits(similarity_n > otsu(similarity_n))
+        for kept, most in ((self._similarity, self._n_similarity), (self._shown, self._n_shown)):
+            while len(kept) > most:
+                kept.popitem(last=False)
+
+    def similarity(self, label: int) -> Float32[np.ndarray, " n"]:
+        """How near every image is to a label."""
+        if label not in self._similarity:
+            self._keep(label, self._similarities([label])[0])
+        self._similarity.move_to_end(label)
+        return self._similarity[label]
+
+    def bits(self, label: int) -> UInt8[np.ndarray, " b"]:
+        """Which images show a label, eight to a byte."""
+        if label not in self._shown:
+            self._keep(label, self._similarities([label])[0])
+        self._shown.move_to_end(label)
+        return self._shown[label]
+
+    def shown(self, label: int) -> Bool[np.ndarray, " n"]:
+        """Which images show a label."""
+        return np.unpackbits(self.bits(label), count=len(self.image_nd)).astype(bool)
+
+
+def _rivals(
+    score_t: Float32[np.ndarray, " t"], may_be_t: Bool[np.ndarray, " t"], near: float
+) -> Int64[np.ndarray, " r"]:
+    """Labels that score at least ``near`` times as much as the best one, the next best first."""
+    best = int(score_t.argmax())
+    if score_t[best] <= 0:
+        return np.empty(0, np.int64)
+    rival_r = np.flatnonzero(may_be_t & (score_t >= near * score_t[best]))
+    rival_r = rival_r[rival_r != best]
+    return rival_r[np.argsort(-score_t[rival_r], kind="stable")]
 
 
 def whole_of(
@@ -78,24 +122,25 @@ def whole_of(
     it follows A within B. Looked for among labels that score at least ``near`` times as much as A;
     of several, the one that scores most; only labels of ``may_be_t``.
     """
-    best = int(score_t.argmax())
-    if score_t[best] <= 0:
+    best, rival_r = int(score_t.argmax()), _rivals(score_t, may_be_t, near)
+    if not len(rival_r):
         return None
-    part_n, in_part_n = columns.of(best)
-    n_part = np.count_nonzero(in_part_n)
-    rivals = np.flatnonzero(may_be_t & (score_t >= near * score_t[best]))
-    for rival in rivals[np.argsort(-score_t[rivals], kind="stable")]:
-        if rival == best:
+    columns.load([best, *rival_r.tolist()])
+    part_b = columns.bits(best)
+    n_part = _n_shown(part_b)
+    for rival in rival_r.tolist():
+        whole_b = columns.bits(rival)
+        if _n_shown(part_b & whole_b) < holds * n_part or _n_shown(whole_b) <= larger * n_part:
             continue
-        whole_n, in_whole_n = columns.of(int(rival))
-        n_both = np.count_nonzero(in_part_n & in_whole_n)
-        if n_both < holds * n_part or np.count_nonzero(in_whole_n) <= larger * n_part:
-            continue
-        if correlation(activation_n, part_n, in_whole_n) < correlation(
-            activation_n, whole_n, ~in_part_n
+        if correlation(activation_n, columns.similarity(best), columns.shown(rival)) < correlation(
+            activation_n, columns.similarity(rival), ~columns.shown(best)
         ):
-            return int(rival)
+            return rival
     return None
+
+
+def _n_shown(bits_b: UInt8[np.ndarray, " b"]) -> int:
+    return int(np.bitwise_count(bits_b).sum(dtype=np.int64))
 
 
 def meanings(

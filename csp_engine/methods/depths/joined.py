@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
 
 from csp_engine.words.vocabularies import clean_label
 
@@ -33,3 +37,37 @@ def parts_of(texts: Sequence[str]) -> dict[int, tuple[int, ...]]:
         if parts:
             found[t] = tuple(parts)
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """Labels that join others, in levels: each after those that it holds.
+
+    A level has its joined labels and the parts of each, the last of them repeated where others have
+    more.
+    """
+
+    levels: tuple[tuple[Int64[np.ndarray, " j"], Int64[np.ndarray, "j p"]], ...]
+
+    @classmethod
+    def of(cls, parts: Mapping[int, tuple[int, ...]]) -> Joined:
+        """From what ``parts_of`` found."""
+        level: dict[int, int] = {}
+        for label, held in parts.items():
+            level[label] = 1 + max(level.get(part, 0) for part in held)
+        levels = []
+        for number in sorted(set(level.values())):
+            here = [label for label in parts if level[label] == number]
+            most = max(len(parts[label]) for label in here)
+            padded = [[*parts[t], *[parts[t][-1]] * (most - len(parts[t]))] for t in here]
+            levels.append((np.array(here, np.int64), np.array(padded, np.int64)))
+        return cls(tuple(levels))
+
+    def hold_down(self, score_xt: Float32[np.ndarray, "x t"]) -> None:
+        """Keep every joined label below the weakest of its parts, in place; never tied with it."""
+        for joined_j, part_jp in self.levels:
+            weakest_xj = score_xt[:, part_jp[:, 0]]
+            for part_j in part_jp.T[1:]:
+                np.minimum(weakest_xj, score_xt[:, part_j], out=weakest_xj)
+            below_xj = np.nextafter(weakest_xj, np.float32(-np.inf))
+            score_xt[:, joined_j] = np.minimum(score_xt[:, joined_j], below_xj)

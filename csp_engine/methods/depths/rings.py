@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
+from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.neighbours import (
     ImageSpace,
     NeighbourLists,
@@ -21,38 +22,46 @@ from csp_engine.evidence.neighbours import (
     neighbour_lists,
 )
 from csp_engine.types import silent
-from csp_engine.vectors import directions
+from csp_engine.vectors import VANISHED
 
-LIST_LENGTH = 128
+LIST_LENGTH = 256
+HEADS = (16, 64)
+"""How far into the lists to look first; the quiet images of most lie there."""
 N_PARTNERS = 2
 HALVES = 2
+_ROWS = 1024  # so many images at a time stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
-    """Images ``p``, and what each shares with its quiet partners, ``s n`` with ``s = p . n``.
+class Near:
+    """The ``N_PARTNERS`` nearest quiet images of each image, in no order, and how many there are.
 
-    ``n`` is the direction of the mean of the partners: their sum divided by its length. An image
-    without any has ``s n = 0``. ``weight_k`` is s divided by that length.
+    Beyond the count, numbers mean nothing.
     """
 
-    image_k: Int64[np.ndarray, " k"]
-    shared_kd: Float32[np.ndarray, "k d"]
-    near_kj: Int32[np.ndarray, "k j"]
+    image_kj: Int32[np.ndarray, "k j"]
     count_k: Int32[np.ndarray, " k"]
-    weight_k: Float32[np.ndarray, " k"]
 
-    def shared_of(self, value_nw: Float32[np.ndarray, "n w"]) -> Float32[np.ndarray, "k w"]:
-        """The same for other values of the images: the weight times the sum over the partners."""
-        total_kw = np.zeros((len(self.image_k), value_nw.shape[1]), np.float32)
-        for j in range(self.near_kj.shape[1]):
-            has_k = self.count_k > j
-            total_kw[has_k] += value_nw[self.near_kj[has_k, j]]
-        return self.weight_k[:, None] * total_kw
+    def part(self, rows: slice) -> Near:
+        """The same for some of the images."""
+        return Near(self.image_kj[rows], self.count_k[rows])
+
+    def sum_of(self, value_nw: Float32[np.ndarray, "n w"]) -> Float32[np.ndarray, "k w"]:
+        """Sums of values over the partners of each image."""
+        total_kw = value_nw[self.image_kj[:, 0]]
+        for j in range(1, N_PARTNERS):
+            total_kw += value_nw[self.image_kj[:, j]]
+        for k in np.flatnonzero(self.count_k < N_PARTNERS):
+            total_kw[k] = value_nw[self.image_kj[k, : self.count_k[k]]].sum(axis=0)
+        return total_kw
 
 
 class Partners:
     """Finds the quiet images that are nearest to given ones; compares all images once.
+
+    What an image p shares with its quiet partners is ``s n`` with ``s = p . n`` and ``n`` the
+    direction of the partners' mean; with m their sum it is ``(p . m) / (m . m) m``. An image
+    without partners shares nothing.
 
     Args:
         image_nd: unit rows (or zero).
@@ -63,30 +72,129 @@ class Partners:
         everything = np.arange(len(image_nd), dtype=np.int64)
         self.lists: NeighbourLists = neighbour_lists(self.space, everything, LIST_LENGTH, silent)
 
-    def of(self, image_k: Int64[np.ndarray, " k"], quiet_n: Bool[np.ndarray, " n"]) -> Pairs:
-        """Each of these images with the ``N_PARTNERS`` nearest quiet ones."""
-        image_nd = self.space.image_nd
+    def near(self, images: Sequence[np.ndarray], quiet_bn: Bool[np.ndarray, "b n"]) -> list[Near]:
+        """The nearest quiet images of some images of several units.
+
+        Nearly all are found near the head of a list, and far enough from the next quiet image that
+        rounding decides nothing; only the others are compared exactly. Where lists end too early,
+        all units meet all images at once.
+        """
+
+        def in_lists(row: int) -> tuple[Near, Int64[np.ndarray, " left"]]:
+            return self._in_lists(images[row], quiet_bn[row])
+
+        searched = on_all_cores(in_lists, range(len(images)))
+        found = [near for near, _ in searched]
+        query_p = np.concatenate([images[b][left] for b, (_, left) in enumerate(searched)])
+        row_p = np.repeat(np.arange(len(images)), [len(left) for _, left in searched])
+        if len(query_p):
+            p_c, near_c = candidates_by_mask(self.space, query_p, row_p, quiet_bn, N_PARTNERS)
+            near_pj, count_p = self._best(query_p, p_c, near_c)
+            for b, (near, left) in enumerate(searched):
+                near.image_kj[left] = near_pj[row_p == b]
+                near.count_k[left] = count_p[row_p == b]
+        return found
+
+    def _in_lists(
+        self, image_k: Int64[np.ndarray, " k"], quiet_n: Bool[np.ndarray, " n"]
+    ) -> tuple[Near, Int64[np.ndarray, " left"]]:
+        """What the lists say, and which images they do not suffice for."""
+        near_kj = np.zeros((len(image_k), N_PARTNERS), np.int32)
+        count_k = np.full(len(image_k), N_PARTNERS, np.int32)
+        left_k = np.arange(len(image_k))
+        for length in (*HEADS, self.lists.image_el.shape[1]):
+            found_kj, is_sure_k = self._at_head(image_k[left_k], quiet_n, length)
+            near_kj[left_k[is_sure_k]] = found_kj[is_sure_k]
+            left_k = left_k[~is_sure_k]
+        if not len(left_k):
+            return Near(near_kj, count_k), left_k
         k_c, near_c, suffices_k = candidates_in_lists(
-            self.space, self.lists, image_k, quiet_n, N_PARTNERS
+            self.space, self.lists, image_k[left_k], quiet_n, N_PARTNERS
         )
-        left_p = np.flatnonzero(~suffices_k)
-        if len(left_p) and quiet_n.any():
-            row_p = np.zeros(len(left_p), np.int64)
-            p_c, more_c = candidates_by_mask(
-                self.space, image_k[left_p], row_p, quiet_n[None], N_PARTNERS
-            )
-            k_c, near_c = np.append(k_c, left_p[p_c]), np.append(near_c, more_c)
+        near_kj[left_k], count_k[left_k] = self._best(image_k[left_k], k_c, near_c)
+        return Near(near_kj, count_k), left_k[~suffices_k]
+
+    def _best(
+        self,
+        image_k: Int64[np.ndarray, " k"],
+        k_c: Int64[np.ndarray, " c"],
+        near_c: Int64[np.ndarray, " c"],
+    ) -> tuple[Int32[np.ndarray, "k j"], Int32[np.ndarray, " k"]]:
+        """The nearest of candidates, by products in float64."""
         similarity_c = self.space.similarity(image_k[k_c], near_c)
         near_kj, _, count_k = choose_best(k_c, near_c, similarity_c, len(image_k), N_PARTNERS)
-        total_kd = np.zeros((len(image_k), image_nd.shape[1]), np.float32)
+        return near_kj, count_k
+
+    def _at_head(
+        self, image_k: Int64[np.ndarray, " k"], quiet_n: Bool[np.ndarray, " n"], length: int
+    ) -> tuple[Int32[np.ndarray, "k j"], Bool[np.ndarray, " k"]]:
+        """The first quiet images of each list, and whether these are the nearest for sure."""
+        # All images have a list, in their order.
+        image_kl = self.lists.image_el[:, :length][image_k]
+        product_kl = self.lists.product_el[:, :length][image_k]
+        is_quiet_kl = quiet_n[image_kl] & self.lists.is_open_el[:, :length][image_k]
+        place_kj = np.empty((len(image_k), N_PARTNERS), np.int64)
+        row_k = np.arange(len(image_k))
+        has_k = np.ones(len(image_k), bool)
         for j in range(N_PARTNERS):
-            has_k = count_k > j
-            total_kd[has_k] += image_nd[near_kj[has_k, j]]
-        n_kd = directions(total_kd)
-        s_k = np.einsum("kd,kd->k", image_nd[image_k], n_kd)
-        length_k = np.linalg.norm(total_kd, axis=1)
-        weight_k = np.where(length_k > 0, s_k / np.where(length_k > 0, length_k, 1), 0)
-        return Pairs(image_k, s_k[:, None] * n_kd, near_kj, count_k, weight_k.astype(np.float32))
+            place_kj[:, j] = is_quiet_kl.argmax(axis=1)
+            has_k &= is_quiet_kl[row_k, place_kj[:, j]]
+            is_quiet_kl[row_k, place_kj[:, j]] = False
+        next_k = is_quiet_kl.argmax(axis=1)
+        is_whole = self.lists.is_whole and length == self.lists.image_el.shape[1]
+        beyond_k = np.float32(-np.inf) if is_whole else product_kl[:, -1]
+        bound_k = np.where(is_quiet_kl[row_k, next_k], product_kl[row_k, next_k], beyond_k)
+        floor_k = product_kl[row_k, place_kj[:, -1]] - np.float32(self.space.slack)
+        return np.take_along_axis(image_kl, place_kj, axis=1), has_k & (floor_k > bound_k)
+
+    def sums(
+        self,
+        image_k: Int64[np.ndarray, " k"],
+        near: Near,
+        weight_gk: Float32[np.ndarray, "g k"],
+        value_nw: Float32[np.ndarray, "n w"],
+    ) -> tuple[Float32[np.ndarray, "g f"], Float32[np.ndarray, "g f"]]:
+        """Weighted sums of images and of further values, and of what is shared of both.
+
+        Images first: the axis f is d and then w.
+        """
+        image_nd = self.space.image_nd
+        n_groups, width = len(weight_gk), image_nd.shape[1]
+        anchor_gf = np.zeros((n_groups, width + value_nw.shape[1]), np.float32)
+        shared_gf = np.zeros_like(anchor_gf)
+        for start in range(0, len(image_k), _ROWS):
+            part = slice(start, start + _ROWS)
+            some, own_gk = near.part(part), weight_gk[:, part]
+            p_kd, m_kd = image_nd[image_k[part]], some.sum_of(image_nd)
+            shared_gk = own_gk * _factors(p_kd, m_kd)
+            anchor_gf[:, :width] += own_gk @ p_kd
+            shared_gf[:, :width] += shared_gk @ m_kd
+            if value_nw.shape[1]:
+                anchor_gf[:, width:] += own_gk @ value_nw[image_k[part]]
+                shared_gf[:, width:] += shared_gk @ some.sum_of(value_nw)
+        return anchor_gf, shared_gf
+
+    def shared(
+        self,
+        image_k: Int64[np.ndarray, " k"],
+        quiet_n: Bool[np.ndarray, " n"],
+        value_nw: Float32[np.ndarray, "n w"],
+    ) -> tuple[Float32[np.ndarray, "k d"], Float32[np.ndarray, "k w"]]:
+        """What each image shares with its quiet partners: of itself, and of further values."""
+        (near,) = self.near([image_k], quiet_n[None])
+        m_kd = near.sum_of(self.space.image_nd)
+        factor_k = _factors(self.space.image_nd[image_k], m_kd)[:, None]
+        return factor_k * m_kd, factor_k * near.sum_of(value_nw)
+
+
+def _factors(
+    p_kd: Float32[np.ndarray, "k d"], m_kd: Float32[np.ndarray, "k d"]
+) -> Float32[np.ndarray, " k"]:
+    """``(p . m) / (m . m)``, 0 where hardly anything is left of m."""
+    length_k = np.einsum("kd,kd->k", m_kd, m_kd)
+    is_there_k = length_k > VANISHED**2
+    factor_k = np.einsum("kd,kd->k", p_kd, m_kd) / np.where(is_there_k, length_k, 1)
+    return np.where(is_there_k, factor_k, 0).astype(np.float32)
 
 
 def ring_images(
@@ -138,37 +246,63 @@ class Depths:
 
 def depths_of(
     partners: Partners,
-    activation_n: Float32[np.ndarray, " n"],
-    quiet_n: Bool[np.ndarray, " n"],
+    activation_bn: Float32[np.ndarray, "b n"],
+    quiet_bn: Bool[np.ndarray, "b n"],
     half_n: Bool[np.ndarray, " n"],
     shares: Sequence[float],
     most: int,
     value_nw: Float32[np.ndarray, "n w"],
+) -> list[Depths]:
+    """The means of some units at every depth, of all images and of either half.
+
+    ``value_nw`` are further values of the images, of which the same means are taken.
+    """
+
+    def rings_of(row: int) -> tuple[list[np.ndarray], list[int]]:
+        return ring_images(activation_bn[row], quiet_bn[row], shares, most)
+
+    rings = on_all_cores(rings_of, range(len(quiet_bn)))
+    images = [np.concatenate(each) for each, _ in rings]
+    found = partners.near(images, quiet_bn) if images else []
+
+    def means(row: int) -> Depths:
+        ring_q, size_q = rings[row]
+        weight_hqk = _weights(ring_q, size_q, half_n)
+        sums = partners.sums(
+            images[row], found[row], weight_hqk.reshape(-1, len(images[row])), value_nw
+        )
+        return _means(weight_hqk, *sums, half_n, partners.space.image_nd.shape[1])
+
+    return on_all_cores(means, range(len(quiet_bn)))
+
+
+def _weights(
+    ring_q: Sequence[np.ndarray], size_q: Sequence[int], half_n: Bool[np.ndarray, " n"]
+) -> Float32[np.ndarray, "h q k"]:
+    """What each image counts in its half and ring: more than once where the ring is thinned."""
+    count_q = np.array([len(ring) for ring in ring_q])
+    image_k, ring_k = np.concatenate(ring_q), np.repeat(np.arange(len(ring_q)), count_q)
+    each_q = np.asarray(size_q, np.float32) / np.maximum(count_q, 1).astype(np.float32)
+    weight_hqk = np.zeros((HALVES, len(ring_q), len(image_k)), np.float32)
+    weight_hqk[half_n[image_k].astype(np.int64), ring_k, np.arange(len(image_k))] = each_q[ring_k]
+    return weight_hqk
+
+
+def _means(
+    weight_hqk: Float32[np.ndarray, "h q k"],
+    anchor_gf: Float32[np.ndarray, "g f"],
+    shared_gf: Float32[np.ndarray, "g f"],
+    half_n: Bool[np.ndarray, " n"],
+    width: int,
 ) -> Depths:
-    """A unit's means at every depth, of all images and of either half."""
-    image_nd = partners.space.image_nd
-    rings, size_q = ring_images(activation_n, quiet_n, shares, most)
-    pairs = partners.of(np.concatenate(rings), quiet_n)
-    n_depths, width = len(shares), image_nd.shape[1]
-    anchor_hqf = np.zeros((1 + HALVES, n_depths, width + value_nw.shape[1]), np.float32)
+    """From sums over the rings of either half to means down to every depth."""
+    n_depths = weight_hqk.shape[1]
+    anchor_hqf = np.zeros((1 + HALVES, n_depths, anchor_gf.shape[1]), np.float32)
     shared_hqf = np.zeros_like(anchor_hqf)
     weight_hq = np.zeros((1 + HALVES, n_depths), np.float32)
-    more_kw = pairs.shared_of(value_nw)
-    stop_q = np.cumsum([len(ring) for ring in rings])
-    for q, stop in enumerate(stop_q):
-        part = slice(stop - len(rings[q]), stop)
-        image_k = pairs.image_k[part]
-        if not len(image_k):
-            continue
-        each = size_q[q] / len(image_k)  # what one image of a thinned ring stands for
-        for half in range(HALVES):
-            of_half_k = half_n[image_k] == bool(half)
-            chosen = image_k[of_half_k]
-            anchor_hqf[1 + half, q, :width] = each * image_nd[chosen].sum(axis=0)
-            shared_hqf[1 + half, q, :width] = each * pairs.shared_kd[part][of_half_k].sum(axis=0)
-            anchor_hqf[1 + half, q, width:] = each * value_nw[chosen].sum(axis=0)
-            shared_hqf[1 + half, q, width:] = each * more_kw[part][of_half_k].sum(axis=0)
-            weight_hq[1 + half, q] = each * len(chosen)
+    anchor_hqf[1:] = anchor_gf.reshape(HALVES, n_depths, -1)
+    shared_hqf[1:] = shared_gf.reshape(HALVES, n_depths, -1)
+    weight_hq[1:] = weight_hqk.sum(axis=2)
     for array in (anchor_hqf, shared_hqf, weight_hq):
         array[0] = array[1:].sum(axis=0)
         np.cumsum(array, axis=1, out=array)

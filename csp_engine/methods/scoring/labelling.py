@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,16 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32
 
 from csp_engine.errors import InputError, StaleError
-from csp_engine.evidence.evidence import SHARED, Evidence
-from csp_engine.methods.method import LabelPrior, Method, Params, Scored, Written, resolve_params
+from csp_engine.evidence.evidence import OF_LAYER, SHARED, Evidence
+from csp_engine.methods.method import (
+    NULL_VECTOR,
+    LabelPrior,
+    Method,
+    Params,
+    Scored,
+    Written,
+    resolve_params,
+)
 from csp_engine.methods.registered import find_method
 from csp_engine.methods.scoring.exemplar_means import scored_mask
 from csp_engine.methods.scoring.log_mean import LogMean, leave_one_out
@@ -77,6 +85,7 @@ def label_layer(
     unit_block: int | None = None,
     other_p: Float64[np.ndarray, " v"] | None = None,
     progress: Progress = silent,
+    common: dict[Any, Any] | None = None,
 ) -> Labelled:
     """The best labels of every unit, by one method.
 
@@ -96,6 +105,8 @@ def label_layer(
             on it.
         other_p: p-values of the layer's other units, where these are only some of them.
         progress: called with the units done.
+        common: kept from layer to layer, so that what is the same for all is made once. Images,
+            label vectors, random image sets and parameters must be the same in all calls.
 
     Raises:
         InputError: for bad parameters, no labels, or a null without draws.
@@ -106,11 +117,12 @@ def label_layer(
     _check_inputs(evidence, null_evidence, label_td, n_labels)
     asker = f"Method {method.name!r}"
     needs = method.needs_here(evidence.given.sources)
-    evidence = evidence.asked_by(asker, needs)
+    common = {} if common is None else common
+    evidence = evidence.asked_by(asker, needs, common=common)
     # What is the same for all units a null need not bring itself; activations it must.
     shared = {name: evidence.given.sources[name] for name in SHARED & evidence.given.sources.keys()}
     null_sources = {**shared, **null_evidence.given.sources}
-    null_evidence = null_evidence.asked_by(asker, needs, null_sources)
+    null_evidence = null_evidence.asked_by(asker, needs, null_sources, common)
     depth = params[method.depth] if method.depth else evidence.exemplars.image_uk.shape[1]
     size_u = np.minimum(evidence.exemplars.count_u, depth).astype(np.int32)
     layer = _Layer(
@@ -179,19 +191,14 @@ def _scored(
     extra: dict[str, np.ndarray] = {}
     null_extra: dict[str, list[np.ndarray]] = {}
     for size in _sizes(layer):
-        null_scored: Scored = layer.said(evidence_of_size(layer.null_evidence, size))
-        prior_t, null_prior_rt = _priors(prior, null_scored, over_layer)
-        _take_prior(null_scored, null_prior_rt)
-        null_scores = NullScores.of(null_scored.score_ut)
-        null_size_r = np.full(layer.null_evidence.n_units, size, np.int32)
-        if null_scored.extra:
-            for name, array in {**null_scored.extra, "size": null_size_r}.items():
-                null_extra.setdefault(f"null_{name}", []).append(array)
-        for name, array in null_scored.extra.items():
+        null = _null(layer, size, prior, over_layer)
+        for name, array in null.kept(method, size).items():
+            null_extra.setdefault(name, []).append(array)
+        for name, array in null.extra.items():
             extra.setdefault(name, np.zeros((evidence.n_units, *array.shape[1:]), array.dtype))
         for rows, scored in blocks(_of_size(layer, size)):
-            _take_prior(scored, prior_t)
-            ranks = rank_labels(scored.score_ut, scored.has_label_u, null_scores, n_labels)
+            _take_prior(scored, null.prior_t)
+            ranks = rank_labels(scored.score_ut, scored.has_label_u, null.scores, n_labels)
             if not np.isfinite(ranks.score_uk).all():
                 raise InputError(
                     f"Label method {method.name!r} gives scores that are no finite numbers; give "
@@ -210,6 +217,66 @@ def _scored(
             for name, array in scored.extra.items():
                 extra[name][rows] = array
     return ranking, extra | {name: np.concatenate(rows) for name, rows in null_extra.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Null:
+    """What the random image sets of one size say: scores, what is kept, what a prior takes."""
+
+    scores: NullScores
+    extra: Mapping[str, np.ndarray]
+    vector_rd: Float32[np.ndarray, "r d"] | None
+    prior_t: Float64[np.ndarray, " t"] | None
+
+    def kept(self, method: Method, size: int) -> dict[str, np.ndarray]:
+        """What is stored of them."""
+        found = {f"null_{name}": array for name, array in self.extra.items()}
+        if found:
+            found["null_size"] = np.full(self.scores.n_draws, size, np.int32)
+        if method.stores.keeps_null_vectors and self.vector_rd is not None:
+            found[NULL_VECTOR] = self.vector_rd
+        return found
+
+
+def _null(layer: _Layer, size: int, prior: LabelPrior | None, over_layer: LogMean) -> _Null:
+    """The random image sets of a size; of full size made once for all layers.
+
+    That is not so where something of the layer enters it.
+    """
+
+    def make() -> _Null:
+        scored = _said_by_blocks(layer, evidence_of_size(layer.null_evidence, size))
+        prior_t, null_prior_rt = _priors(prior, scored, over_layer)
+        _take_prior(scored, null_prior_rt)
+        return _Null(NullScores.of(scored.score_ut), scored.extra, scored.vector_ud, prior_t)
+
+    is_of_layer = prior is not None and prior.over == "layer"
+    is_of_layer |= not OF_LAYER.isdisjoint(layer.method.needs + layer.method.uses)
+    if is_of_layer or size != layer.depth:
+        return make()
+    return layer.null_evidence.once_for_all("null", make)
+
+
+def _said_by_blocks(layer: _Layer, evidence: Evidence) -> Scored:
+    """All that is used of random image sets, whose activations need not fit into memory at once."""
+    step = layer.method.unit_block
+    if evidence.n_units <= step:
+        return layer.said(evidence)
+    parts: list[Scored] = [
+        layer.said(evidence.block(slice(start, start + step)))
+        for start in range(0, evidence.n_units, step)
+    ]
+    offsets = [part.offset_u for part in parts if part.offset_u is not None]
+    vectors = [part.vector_ud for part in parts if part.vector_ud is not None]
+    return Scored(
+        score_ut=np.concatenate([part.score_ut for part in parts]),
+        has_label_u=np.concatenate([part.has_label_u for part in parts]),
+        vector_ud=np.concatenate(vectors) if vectors else None,
+        offset_u=np.concatenate(offsets) if offsets else None,
+        extra={
+            name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra
+        },
+    )
 
 
 def _written(

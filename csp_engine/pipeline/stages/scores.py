@@ -79,6 +79,7 @@ def _make(run: Run, model: str, layer: str, method: str) -> Made:
         np.asarray(run.bundle.label_vectors()),
         run.recipe.method_params(method),
         n_labels=run.recipe.n_labels,
+        common=run.common.setdefault(method, {}),
         progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
     )
     scores = done.scores

@@ -12,9 +12,10 @@ import pytest
 
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import BundleError, CspError
+from csp_engine.methods import METHODS
 from csp_engine.views.neuron.proposals import proposal_notices
 from tests.fuzz.bundles import READINGS, make_world
-from tests.worlds.damage import edit, place, redo
+from tests.worlds.damage import change_array, edit, place, redo
 
 TRUTH = "truth:small/second@mean"
 CANDIDATES = "candidates:small/second@mean"
@@ -97,3 +98,18 @@ def test_counts_of_answers_that_cannot_be_any(fact: str, path: Path) -> None:
 def test_counts_of_answers_that_are_not_there_say_nothing(fact: str, path: Path) -> None:
     edit(path, lambda body: body["stages"][CANDIDATES]["facts"].pop(fact))
     assert all("small/" in each for each in proposal_notices(Bundle.open(path)))
+
+
+@pytest.mark.parametrize("method", ["csp_plus", "invert", "linear_explanations"])
+def test_what_a_method_keeps_of_its_own_has_a_row_for_each_unit(method: str, path: Path) -> None:
+    """No kind of stage declares these arrays, and the page of labels puts them side by side."""
+    stage = f"scores:small/second@mean/{method}"
+    for array in METHODS[method].stores.arrays:
+        copy = Path(shutil.copytree(path, path.parent / f"{array}.csp"))
+        change_array(copy, stage, array, lambda values: values[:-1])
+        with pytest.raises(BundleError, match=rf"gives {array}\.npy of .* 11 rows where others"):
+            Bundle.open(copy)
+    if method == "csp_plus":
+        change_array(path, stage, "null_fit", lambda values: values[:-1])
+        with pytest.raises(BundleError, match="rows where others"):
+            Bundle.open(path)

@@ -261,6 +261,22 @@ def require_shapes(stages: Mapping[str, Any]) -> None:
             if entry is None or not file.name.endswith(".npy"):
                 continue
             _require_shape(known, f"{file.name} of stage {name[:80]}", file, entry)
+        if kind in (kinds.SCORES, kinds.STATISTIC):
+            _require_rows(known, name, record.files, {file.name for file in kind.files})
+
+
+def _require_rows(
+    known: dict[str, int], stage: str, files: Mapping[str, Any], declared: set[str]
+) -> None:
+    """What a method or a statistic keeps of its own has a row for each unit, or each random set."""
+    for file, entry in files.items():
+        if not file.endswith(".npy") or file in declared:
+            continue
+        n_rows = entry.shape[0] if entry.shape else 0
+        wanted = known.setdefault("r" if file.startswith("null_") else "u", n_rows)
+        if n_rows != wanted:
+            what = f"{file[:80]} of stage {stage[:80]}"
+            raise Malformed(f"gives {what} {n_rows} rows where others have {wanted}")
 
 
 def _own_sizes(kind: kinds.StageKind, record: Any, stages: Mapping[str, Any]) -> dict[str, int]:

@@ -414,4 +414,22 @@ def load_set_captioner(folder: Path, *, device: str = "cpu") -> SetCaptioner:
         fault = "its configuration names no encoder"
     if fault:
         raise InputError(f"The captioner {folder} is damaged: {fault}; copy or train it again.")
-    return SetCaptioner(os.fspath(folder), network, tokenizer, device)
+    captioner = SetCaptioner(os.fspath(folder), network, tokenizer, device)
+    _require_words(captioner, folder)
+    return captioner
+
+
+def _require_words(captioner: SetCaptioner, folder: Path) -> None:
+    """Refuse one that loads and cannot speak: many settings are looked at no sooner.
+
+    Raises:
+        InputError: as said.
+    """
+    try:
+        captioner.describe([ImageSet.of(np.eye(1, captioner.dim, dtype=np.float32))], n_beams=2)
+        captioner.log_p(ImageSet.of(np.eye(1, captioner.dim, dtype=np.float32)), ["a"])
+    except Exception as error:  # whatever a network and a search raise on settings that do not fit
+        raise InputError(
+            f"The captioner {folder} says nothing of an image ({first_line(error)}); copy or "
+            "train it again."
+        ) from error

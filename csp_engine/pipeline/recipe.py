@@ -78,6 +78,7 @@ class Recipe:
             "n_partners": 1,
             "n_labels": 1,
             "n_null": 20,
+            "seed": 0,
             "n_candidates": 1,
             "n_beams": self.n_candidates,
         }

@@ -14,7 +14,7 @@ from csp_engine.cli import app
 from csp_engine.errors import InputError
 from csp_engine.jobs import BuildOrder
 from csp_engine.jobs.options import BY_FIELD, OPTIONS
-from csp_engine.pipeline.recipe import Recipe
+from csp_engine.pipeline.recipe import Recipe, changed
 
 COMMAND = typer.main.get_command(app).commands["build"]
 PARAMETERS = {parameter.name: parameter for parameter in COMMAND.params}
@@ -97,3 +97,9 @@ def test_the_form_can_say_something_of_every_field():
     for name, option in BY_FIELD.items():
         assert option.label, name
         assert option.help.endswith("."), name
+
+
+def test_a_seed_below_zero_is_refused_before_anything_is_drawn() -> None:
+    with pytest.raises(InputError, match="seed is -1; it must be at least 0"):
+        changed(Recipe(), {"seed": "-1"})
+    assert changed(Recipe(), {"seed": "0"}).seed == 0

@@ -247,6 +247,19 @@ def test_sizes_that_no_captioner_has(own, name, value):
         load_captioner(own)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("decoder_start_token_id", None), ("decoder_start_token_id", "x"), ("pad_token_id", -1),
+     ("eos_token_id", []), ("dropout_rate", float("nan")),
+     ("relative_attention_max_distance", 0)],
+)  # fmt: skip
+def test_settings_with_which_it_cannot_speak(own, name, value):
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(InputError, match=r"The captioner .* (says nothing of an image|is damaged)"):
+        load_captioner(own)
+
+
 def test_a_tokenizer_of_another_captioner(own):
     make_tokenizer(["entirely", "other", "words"]).save(str(own / "tokenizer.json"))
     with pytest.raises(InputError, match="its tokenizer has"):

@@ -15,10 +15,10 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.address import Narrowing
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import heading_of
+from csp_engine.views.neuron.unsaid import WORDS, unsaid
 from csp_engine.views.places import places
 from csp_engine.views.table.narrowed import narrowed
 from csp_engine.views.table.rows import neuron_table
-from csp_engine.views.unsaid import WORDS, unsaid
 from tests.worlds import small_layers
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo" / "dermoscopy.csp"

@@ -11,8 +11,8 @@ import pandas as pd
 from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import METHODS, RELIABLE_AT, method_title
 from csp_engine.types import NeuronRef
+from csp_engine.views.neuron.unsaid import WHY, WORDS, unsaid
 from csp_engine.views.sentence import Sentence
-from csp_engine.views.unsaid import WHY, WORDS, unsaid
 
 NO_LABEL = "No reliable label"
 

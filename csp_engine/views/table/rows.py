@@ -15,11 +15,11 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import of_layer
 from csp_engine.views.confidence import probabilities
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.unsaid import unsaid
 from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
 from csp_engine.views.table.columns import TRUTH_METRICS, UNIT_STATISTICS
 from csp_engine.views.table.concept_columns import best_of_layer
-from csp_engine.views.unsaid import unsaid
 
 _STATES = (
     ("is_constant", "constant"),

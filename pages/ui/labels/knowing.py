@@ -6,8 +6,8 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views import lists
 from csp_engine.views.address import View
+from csp_engine.views.neuron.unsaid import WORDS
 from csp_engine.views.table import summary
-from csp_engine.views.unsaid import WORDS
 from pages.ui.parts import words
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.shell import store

@@ -127,7 +127,7 @@ def _nothing(
 ) -> Iterator[Unit]:
     """Three kinds of units that no label is right for.
 
-    Independent noise; activations of other units, dealt out to the images anew; and directions of
+    Independent noise; activations of other units, shuffled over the images; and directions of
     the embeddings at random, which images share and no word names.
     """
     centred_nd = image_nd - image_nd.mean(axis=0)

@@ -24,7 +24,7 @@ def with_random_weights(model: TargetModel, seed: int = 0) -> TargetModel:
     """A copy of a model whose weights are drawn as before training.
 
     Modules are asked to reset themselves (``reset_parameters``), statistics of normalisation
-    included; parameters that no module resets are dealt out anew within each tensor.
+    included; parameters that no module resets are shuffled within each tensor.
 
     Raises:
         InputError: if the network has no parameters, or cannot be copied.

@@ -61,7 +61,7 @@ def check_metrics(
         activation_un: of units whose truth is known.
         shows_un: for each unit, which images show what it answers to; neither none nor all do.
         metrics: any; a column of 0 and 1 is a prediction too.
-        seed: of what is taken away, added and dealt out.
+        seed: of what is taken away, added and shuffled.
     """
     rng = np.random.default_rng(seed)
     found: dict[str, list[list[float]]] = {metric.name: [] for metric in metrics}
@@ -79,7 +79,7 @@ def check_metrics(
 
 
 def _variants(shows_n: Bool[np.ndarray, " n"], rng: np.random.Generator) -> Bool[np.ndarray, "n 4"]:
-    """The column, with half of it missing, with as much again, and dealt out anew.
+    """The column, with half of it missing, with as much again, and shuffled.
 
     At most half of the images without the concept get it.
     """

@@ -340,7 +340,15 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
     assert list(found.answers["status"]) == ["proposed"] * 12
 
 
-def test_what_is_under_way_when_somebody_stops_is_kept_too(tmp_path):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C means what it does on a command line, whatever ran in this process before."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_is_under_way_when_somebody_stops_is_kept_too(tmp_path, interruptible):
     kept, lock, n = KeptAnswers(tmp_path), threading.Lock(), [0]
     together = threading.Barrier(3)
 

@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from csp_engine import jobs
+from csp_engine.errors import CspError
 from tests.engine.test_jobs import ORDER, a_past_job
 from tests.pages.conftest import HOSTILE, MAIN, ROOT, html, open_page
 from tests.worlds import toys
@@ -71,6 +72,23 @@ def test_a_wrong_field_has_its_sentence_at_once_and_loses_it_when_mended(worksho
         "csp", "build", "images", "--model", "torchvision/resnet50", "--layer", "layer4",
     ]  # fmt: skip
     assert "--out bundles/images-resnet50.csp --exemplars 6" in at.code[0].value
+
+
+def test_a_click_that_comes_with_a_new_value_starts_with_that_value(workshop, monkeypatch):
+    """Who types a number and clicks at once sends both together."""
+    started = []
+
+    def start(order, *_: object):
+        started.append(order)
+        raise CspError("not today")
+
+    monkeypatch.setattr(jobs, "start", start)
+    at = form(images="images", model="torchvision/resnet50")
+    at.number_input(key="build_exemplars").set_value(6).run()
+    at.number_input(key="build_batch_size").set_value(1)
+    at.button(key="start_build").click().run()
+    assert [(order.exemplars, order.batch_size) for order in started] == [(6, 1)]
+    assert "not today" in html(at)
 
 
 def test_python_code_is_refused_without_trust(workshop):

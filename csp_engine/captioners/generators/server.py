@@ -132,8 +132,8 @@ class Server:
                 raise
 
         with ThreadPoolExecutor(self.named.whole("concurrency")) as pool:
-            futures = [pool.submit(one, place) for place in range(len(questions))]
             try:
+                futures = [pool.submit(one, place) for place in range(len(questions))]
                 wait(futures, return_when=FIRST_EXCEPTION)
                 for future in futures:
                     if future.done():

@@ -300,6 +300,8 @@ def finish(order: jobs.BuildOrder) -> None:
     def start() -> None:
         if not access.may(Permission.BUILD):
             return
+        # As the fields are now: the click may come with a value that no run has seen yet.
+        order = ordered(suggestion(field("images"), field("model")))
         builds.problems.clear()
         st.session_state["build_asked"] = True
         wrong = builds.problems(order, folder)

@@ -101,7 +101,7 @@ def clear_neuron(bundle: Bundle, method: str = "") -> NeuronRef:
     fits = [
         concepts.iloc[unit] == "colour patch"
         and bool(scores.reliable_u[unit])
-        and "patch" in best_label(bundle, NeuronRef(model, layer, unit), method).text
+        and best_label(bundle, NeuronRef(model, layer, unit), method).text.startswith("colo")
         for unit in range(len(concepts))
     ]
     score_u = np.where(fits, np.asarray(scores.score_uk[:, 0]), -np.inf)

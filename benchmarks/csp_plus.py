@@ -17,12 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.contrast import draw_layer, load_exemplars, peak_kilobytes
+from benchmarks.contrast import best_product, draw_layer, load_exemplars, peak_kilobytes
 from benchmarks.synthetic import unit_rows
 
 RESULT_PATH = Path(__file__).parent / "results" / "csp_plus.json"
@@ -89,8 +88,6 @@ def label_alone(folder: Path) -> None:
 
 def products(folder: Path, n_units: int) -> dict[str, float]:
     """Seconds of the matrix products: images with images, and every mean with every label."""
-    import torch
-
     image_nd, label_td = np.load(folder / "image_nd.npy"), np.load(folder / "label_td.npy")
     n_rows = N_DEPTHS * N_GAMMAS * N_PARTS * (n_units + N_DRAWS)
     found = {}
@@ -98,21 +95,8 @@ def products(folder: Path, n_units: int) -> dict[str, float]:
         ("images x images", image_nd, len(image_nd)),
         ("means x labels", label_td, n_rows),
     ):
-        step = min(4096, total)
-        rows_nd = image_nd[:step]
-        by: dict[str, Callable[[], object]] = {}
-        out = np.empty((step, len(other_nd)), np.float32)
-        tensors = torch.from_numpy(rows_nd), torch.from_numpy(other_nd).T, torch.from_numpy(out)
-        by["numpy"] = lambda a=rows_nd, b=other_nd, o=out: np.matmul(a, b.T, out=o)
-        by["torch"] = lambda t=tensors: torch.mm(t[0], t[1], out=t[2])
-        for library, work in by.items():
-            work()
-            times = []
-            for _ in range(5):
-                start = time.perf_counter()
-                work()
-                times.append(time.perf_counter() - start)
-            found[f"{name}, {library}"] = round(min(times) * total / step, 2)
+        for library, seconds in best_product(image_nd, other_nd, total).items():
+            found[f"{name}, {library}"] = round(seconds, 2)
     return found
 
 

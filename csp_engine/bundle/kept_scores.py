@@ -73,6 +73,16 @@ class KeptScores:
         """Whether the stage has an array; older bundles may lack some."""
         return f"{name}.npy" in self.bundle.stage(self.stage).files
 
+    def signals(self) -> dict[str, np.ndarray] | None:
+        """What the method keeps of every unit to judge its label by (``Stores.signals``).
+
+        None where the method is not here, or the bundle, an older one, lacks some of it.
+        """
+        method = self.method
+        if method is None or not all(self.has_array(name) for name in method.stores.signals):
+            return None
+        return {name: np.asarray(self.array(name)) for name in method.stores.signals}
+
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
         """Anchor and projection of every unit, ``(u, d)`` each, on disk."""
         anchor_ud, projection_ud = (self.array(name) for name in HALVES)

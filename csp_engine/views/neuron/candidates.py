@@ -177,6 +177,7 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
         )
         for k in range(len(label_k))
     )
+    is_reliable = bool(scores.reliable_u[unit])
     return CandidateLabels(
         method,
         built_gamma(bundle, neuron, method),
@@ -184,11 +185,11 @@ def stored(bundle: Bundle, neuron: NeuronRef, method: str, limit: int = N_SHOWN)
         int(scores.n_exemplar_u[unit]),
         n_draws,
         _known(scores.best_percentile_u[unit]) if n_draws and rows else None,
-        bool(scores.reliable_u[unit]),
+        is_reliable,
         not_judged(bundle, neuron, method),
         bundle.stage(stage).facts.get("score_name", "score"),
         of_label(bundle, neuron, method),
-        lacking(bundle, neuron, method) if rows else "",
+        lacking(bundle, neuron, method) if rows and not is_reliable else "",
     )
 
 

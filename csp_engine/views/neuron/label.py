@@ -104,9 +104,9 @@ def lacking(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
     """What a label that beats chance lacks to be reliable: what can stand after "but"."""
     kept = KeptScores(bundle, neuron.model, neuron.layer, method)
     told = ""
-    files = bundle.stage(kept.stage).files
-    if kept.method and all(f"{name}.npy" in files for name in kept.method.stores.signals):
-        stored = {name: float(kept.array(name)[neuron.unit]) for name in kept.method.stores.signals}
+    signals = kept.signals()
+    if kept.method is not None and signals is not None:
+        stored = {name: float(signal_u[neuron.unit]) for name, signal_u in signals.items()}
         told = kept.method.lacks(stored, {**kept.method.params, **kept.method_params})
     return told or f"{method_title(method)} asks for more (docs/methods.md)"
 

@@ -22,11 +22,10 @@ def unsaid(bundle: Bundle, model: str, layer: str, method: str) -> Bool[np.ndarr
         return None
     kept = KeptScores(bundle, model, layer, method)
     tells = None if kept.method is None else kept.method.unsaid
-    if kept.method is None or tells is None:
+    if tells is None:
         return None
-    files = bundle.stage(kept.stage).files
-    if not all(f"{name}.npy" in files for name in kept.method.stores.signals):
+    stored = kept.signals()
+    if stored is None:
         return None
-    stored = {name: np.asarray(kept.array(name)) for name in kept.method.stores.signals}
     has_label_u = np.asarray(bundle.scores(model, layer, method).count_u) > 0
     return np.asarray(tells(stored), bool) & has_label_u

@@ -40,6 +40,9 @@ PLAIN_CLICKS = 30
 PLAIN_MS = 9.0
 """A click on the plain page, on the machine of docs/benchmarks.md: worked out from another, where
 commit 5548205 started in 5.1 s instead of 2.4 s and the plain page cost 18.5 ms."""
+CLICK_COST = 8.0
+"""The most that a click may cost the processor, in clicks on the plain page of the same machine:
+on average 4.3 to 6.2 were measured."""
 
 
 @dataclass

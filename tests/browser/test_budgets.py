@@ -85,20 +85,28 @@ def test_the_table_and_the_map_of_fifty_thousand_neurons_open(page, tmp_path):
 
 def test_twenty_people_at_once_wait_for_nothing_and_take_little_memory():
     words = list(Bundle.open(measures.DEMO).label_ids)[:40]  # other words load the encoder first
-    # A click each second is what the machine of docs/benchmarks.md holds. One on which Streamlit
-    # alone is slower is asked as much less often: else this finds out what a machine is worth.
-    period_s = max(1.0, completed(crowd.plain_ms()) / crowd.PLAIN_MS)
-    waits = []
+    found = []
     for _ in range(3):
+        # A server asked for more than it can do answers later and later on any machine. So this
+        # one is kept about half busy, by what Streamlit alone costs here, and a click must cost
+        # the processor no more than so many of Streamlit's own.
+        plain_ms = completed(crowd.plain_ms())
+        slower = max(1.0, plain_ms / crowd.PLAIN_MS)
+        period_s = max(1.0, 2 * crowd.N_PEOPLE * 0.75 * crowd.CLICK_COST * plain_ms / 1000)
         with serving([measures.DEMO]) as server:
-            found, errors = completed(
-                crowd.crowd(server, measures.DEMO_NAME, LAYER, words, 10 * period_s, period_s)
+            clicks, errors = completed(
+                crowd.crowd(server, measures.DEMO_NAME, LAYER, words, 6 * period_s, period_s)
             )
             assert errors == []
-            waits.append(found["all"]["p95"])
-            if waits[-1] > 2 * crowd.TARGETS["click_ms"]:
+            cost = clicks["server_cpu_ms_a_click"] / plain_ms
+            waits_ms = clicks["all"]["p95"] / slower
+            found.append({"waits_ms": round(waits_ms), "cost": round(cost, 1)})
+            if waits_ms > 2 * crowd.TARGETS["click_ms"] or cost > crowd.CLICK_COST:
                 continue
             held = completed(crowd.sessions(server, measures.DEMO_NAME, LAYER))
             assert held["session_mb"] <= 2 * crowd.TARGETS["session_mb"]
             return
-    raise AssertionError(f"at most twice {crowd.TARGETS} is wanted, found {waits}")
+    raise AssertionError(
+        f"at most twice {crowd.TARGETS} and {crowd.CLICK_COST} plain clicks a click are wanted, "
+        f"found {found}"
+    )

@@ -283,8 +283,10 @@ def _report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None
     from csp_engine.views.images.seen import cut_notices
     from csp_engine.views.images.separation import doubt, texts_in_words
     from csp_engine.views.neuron.proposals import proposal_notices
+    from csp_engine.views.overview.concepts import concept_sentences
     from csp_engine.views.overview.unused import unused_files
 
+    concepts = concept_sentences(bundle)
     unused = unused_files(bundle)
     summary = {
         "bundle": str(bundle.path),
@@ -319,7 +321,7 @@ def _report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None
     notices += proposal_notices(bundle)
     texts = texts_in_words(bundle)
     if as_json:
-        told = {"notices": notices, "unused": unused, "texts": texts}
+        told = {"notices": notices, "unused": unused, "concepts": concepts, "texts": texts}
         write_json({**summary, **told, "doubt": doubt(bundle) or None})
         return
     n_neurons = sum(summary["neurons"].values())
@@ -328,6 +330,7 @@ def _report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None
         [
             *notices,
             *unused,
+            *concepts,
             texts,
             f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
             f"Browse it with: csp serve {quote(str(bundle.path))}",

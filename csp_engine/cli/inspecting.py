@@ -81,10 +81,12 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     from csp_engine.audits.registered import AUDITS
     from csp_engine.bundle import Bundle, kinds
     from csp_engine.views.images.separation import doubt, texts_in_words
+    from csp_engine.views.overview.concepts import concept_sentences
     from csp_engine.views.overview.unused import unused_files
 
     opened = Bundle.open(bundle)
     manifest, unused = opened.manifest, unused_files(opened)
+    concepts = concept_sentences(opened)
     summary: dict[str, Any] = {
         "bundle": str(bundle),
         "schema": manifest.schema,
@@ -93,6 +95,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
         "inputs": manifest.inputs,
         "recipe": manifest.recipe,
         "unused": unused,
+        "concepts": concepts,
         "texts": texts_in_words(opened),
         "doubt": doubt(opened) or None,
         "layers": [
@@ -135,7 +138,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
             f"vocabulary  {words.get('name')}: {words.get('n_labels', 0):,} labels",
         ]
     )
-    write_lines([f"            {sentence}" for sentence in unused])
+    write_lines([f"            {sentence}" for sentence in [*unused, *concepts]])
     if opened.omitted:
         write_lines([f"left out    {_omitted_note(opened)}"])
     write_lines([f"texts       {texts_in_words(opened)}"])

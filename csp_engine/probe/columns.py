@@ -13,7 +13,7 @@ import pandas as pd
 from csp_engine.errors import InputError
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.paths import FolderListing
-from csp_engine.reading.numbers import as_flags, as_numbers, has_grouping_points
+from csp_engine.reading.numbers import UNSURE, as_flags, as_numbers, has_grouping_points
 from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, cell_text, key_of, known_text
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def metadata(
 
 def _as_flags(values: pd.Series, has_decimal_commas: bool) -> pd.Series | None:
     """A column of flags and missing cells as float with NaN; None if it is not one."""
-    texts = [known_text(value, NOT_KNOWN) for value in values]
+    texts = [known_text(value, NOT_KNOWN | UNSURE) for value in values]
     flags = as_flags(texts, decimal_commas=has_decimal_commas)
     return None if flags is None else pd.Series(flags, dtype="float32")
 

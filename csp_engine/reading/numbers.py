@@ -11,6 +11,13 @@ PAIRS = (
     ("non", "oui"), ("falso", "verdadero"), ("no", "si"), ("no", "sí"),
 )  # fmt: skip
 """Words for no and yes; a column of only one of them may mean something else."""
+FLAG_WORDS = (("0", "1"), ("false", "true"), *PAIRS)
+"""Every two words that may be meant as flags, in lower case."""
+UNSURE = frozenset(
+    {"uncertain", "unsure", "not sure", "unclear", "equivocal", "indeterminate", "unsicher",
+     "unklar", "incertain", "incierto"}
+)  # fmt: skip
+"""Words for a flag that nobody knows."""
 
 # Codes such as 007 are names, and so are numbers too long for a float to hold.
 _NUMBER = re.compile(

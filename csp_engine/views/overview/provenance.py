@@ -6,6 +6,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.printable import shown_spec
 from csp_engine.views.images.separation import texts_in_words
+from csp_engine.views.overview.concepts import concept_sentences
 from csp_engine.views.overview.unused import unused_files
 
 
@@ -30,6 +31,7 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
             f"{probe.get('content_sha256', '')[:12]}",
         ),
         *(("Not used", sentence) for sentence in unused_files(bundle)),
+        *(("Concepts", sentence) for sentence in concept_sentences(bundle)),
         (
             "Encoder",
             f"{shown_spec(encoder.get('spec', '?'))} · {encoder.get('fingerprint', '')[:12]}",

@@ -100,6 +100,8 @@ class Recipe:
             )
         for method in self.methods:
             find_method(method)
+            if self.methods.count(method) > 1:
+                raise InputError(f"methods has {method!r} twice; give each method once.")
         if self.n_score > self.n_exemplars:
             raise InputError(
                 f"n_score ({self.n_score}) is larger than n_exemplars ({self.n_exemplars}); "
@@ -156,7 +158,7 @@ class Recipe:
 
         So a bundle that was labelled by an extension can be labelled again without it.
         """
-        methods = _convert({**stored, **changes}.get("methods", cls().methods), tuple)
+        methods = _once({**stored, **changes}.get("methods", cls().methods))
         kept = {k: v for k, v in stored.items() if "." not in k or k.split(".")[0] in methods}
         return changed(cls(), {**kept, **changes})
 
@@ -167,6 +169,7 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     Raises:
         InputError: for an unknown name or a value of the wrong type.
     """
+    values = {k: _once(v) if k in ("methods", "caption_modes") else v for k, v in values.items()}
     types = {
         field.name: type(getattr(recipe, field.name))
         for field in fields(Recipe)
@@ -182,6 +185,14 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         else:
             converted[name] = _of_type(name, value, types[name])
     return replace(recipe, **converted, parameters=tuple(sorted(parameters.items())))
+
+
+def _once(names: Any) -> Any:
+    """Names without blanks around them, each once; what is no list of names stays as it is."""
+    given = names.split(",") if isinstance(names, str) else names
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        return names
+    return tuple(dict.fromkeys(name.strip() for name in given if name.strip()))
 
 
 def _method_parameter(name: str, value: Any) -> Any:

@@ -34,6 +34,27 @@ def decoded(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def guess(content: bytes) -> tuple[str, int, str] | None:
+    """Which encoding the letters of a text were taken for, where its bytes do not say so.
+
+    Returns:
+        The encoding's name, the number of the first line with such a letter, and that line as it
+        is read; None where nothing had to be guessed.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or _utf16_order(content):
+        return None
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        return None
+    name = "Shift-JIS" if _is_shift_jis(content) else "Windows-1252"
+    lines = decoded(content).split("\n")
+    number = next(n for n, line in enumerate(lines) if not line.isascii())
+    return name, number + 1, lines[number].strip()
+
+
 def why_not_western(content: bytes) -> str:
     """Why bytes that are no UTF-8 cannot be Windows-1252 either; empty where they may be.
 

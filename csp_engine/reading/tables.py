@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +22,12 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.cells import original
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, shortened
 from csp_engine.files import ALLOWED, allowed_folders, given_bytes, is_inside
-from csp_engine.reading.encodings import decoded, why_not_western
+from csp_engine.reading.encodings import decoded, guess, why_not_western
 from csp_engine.reading.numbers import has_decimal_commas
+
+logger = logging.getLogger(__name__)
 
 MISSING = frozenset({"", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-nan", "null", "nat"})
 """Words that stand for nothing in any column, in lower case."""
@@ -126,6 +129,13 @@ def read_text(path: Path, *, what: str) -> str:
         raise InputError(f"{what} {path.name!r} is not a text file; save it as plain text (UTF-8).")
     if why := why_not_western(content):
         raise InputError(f"{what} {path.name!r} is not in UTF-8, and {why}; save it as UTF-8.")
+    if (guessed := guess(content)) is not None:
+        name, line, letters = guessed
+        logger.warning(
+            "%s %r is not in UTF-8 and is read as %s, so line %d is %r; save it as UTF-8 if it "
+            "should say something else.",
+            *(what, path.name, name, line, shortened(letters, 80)),
+        )
     return text
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle, KeptScores, copy_slim, read_contrast, verify
-from csp_engine.errors import BundleError
+from csp_engine.errors import BundleError, InputError
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.hashing import sha256_json
 from csp_engine.methods import resolve_params
@@ -193,3 +193,27 @@ def test_an_older_bundle_is_judged_by_another_method_and_verified_as_before(
     query = Query("text", "it", np.asarray(old.label_vectors()[0], np.float32))
     rows = found_neurons(old, memo, "csp_plus", query)
     assert judged(old, memo, query, "csp_plus", rows).method == "csp"
+
+
+@pytest.mark.parametrize("given", ["csp,csp", " csp ,csp,", ["csp", "csp"], ("csp",)])
+def test_a_method_named_twice_is_run_once(given):
+    assert changed(toys.SMALL, {"methods": given}).methods == ("csp",)
+    assert Recipe.restated({"methods": list(DEFAULT)}, {"methods": given}).methods == ("csp",)
+
+
+def test_repeated_modes_are_asked_once_and_repeated_templates_stay_weights():
+    assert changed(Recipe(), {"caption_modes": "contrast, contrast"}).caption_modes == ("contrast",)
+    assert changed(Recipe(), {"templates": ["a {}", "a {}", "b {}"]}).templates == (
+        "a {}", "a {}", "b {}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("given", ["", ",", []])
+def test_no_method_at_all_is_refused(given):
+    with pytest.raises(InputError, match="No label method is given"):
+        changed(Recipe(), {"methods": given})
+
+
+def test_a_recipe_in_python_names_each_method_once():
+    with pytest.raises(InputError, match="methods has 'csp' twice; give each method once"):
+        Recipe(methods=("csp", "csp"))

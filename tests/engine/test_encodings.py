@@ -62,3 +62,36 @@ def test_a_few_foreign_words_among_many_are_no_reason(tmp_path) -> None:
     """One word of capitals with accents is Western; so is a dagger behind a word."""
     content = "\n".join([*["plain word"] * 50, "ÉÈÀ", "name†", "Öl", "é"]).encode("cp1252")
     assert why_not_western(content) == ""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "word", "read"),
+    [
+        ("cp1252", "café", "café"),
+        ("latin-1", "Bär", "Bär"),
+        ("mac_roman", "Bär", "BŠr"),
+        ("mac_roman", "café", "cafŽ"),
+        ("cp437", "café", "caf‚"),
+        ("cp850", "Bär", "B„r"),
+        ("cp1250", "łąka", "³¹ka"),
+        ("cp932", "ねこといぬ", "ねこといぬ"),
+    ],
+)
+def test_what_had_to_be_guessed_is_said_with_the_line(encoding, word, read, tmp_path, caplog):
+    """In short files no rule can tell encodings apart, so the letters themselves are shown."""
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"file,label\r\n1.png,cat\r\n2.png,{word}\r\n".encode(encoding))
+    assert read_table(path).rows["label"].tolist() == ["cat", read]
+    name = "Shift-JIS" if encoding == "cp932" else "Windows-1252"
+    assert f"'t.csv' is not in UTF-8 and is read as {name}, so line 3 is '2.png,{read}'" in (
+        caplog.text
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "ascii"])
+def test_where_nothing_is_guessed_nothing_is_said(encoding, tmp_path, caplog):
+    path = tmp_path / "t.csv"
+    word = "cat" if encoding == "ascii" else "café"
+    path.write_bytes(f"file,label\n1.png,{word}\n".encode(encoding))
+    assert read_table(path).rows["label"].tolist() == [word]
+    assert caplog.text == ""

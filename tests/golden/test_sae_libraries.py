@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from csp_engine.errors import InputError
+from csp_engine.networks.autoencoders.families import encoding_of
+from csp_engine.networks.autoencoders.files import SaeFile
 from csp_engine.networks.autoencoders.sae import load_sae
 from tests.reference import sae_libraries as rules
 
@@ -486,6 +488,45 @@ def test_openai(activation, k, normalize, rng, x, tmp_path):
 
 
 # --- files ----------------------------------------------------------------------------------------
+
+
+LIBRARIES = {
+    "saev": ({"W_enc": 0, "W_dec": 0}, {}, {"schema": 0}),
+    "SAELens": ({"W_enc": 0, "W_dec": 0}, {"architecture": "standard"}, None),
+    "Prisma": ({"W_enc": 0, "W_dec": 0}, {"activation_fn_str": "relu"}, None),
+    "dictionary_learning": ({"encoder.weight": 0}, {"dict_class": "AutoEncoder"}, None),
+    "sparsify": ({"encoder.weight": 0, "W_dec": 0}, {"k": 2}, None),
+    "Overcomplete": ({"encoder.final_block.0.weight": 0, "encoder.final_block.0.bias": 0},
+                     {"top_k": 2}, None),
+    "MSAE": ({"encoder": 0, "latent_bias": 0}, {"activation": "ReLU"}, None),
+    "OpenAI": ({"encoder.weight": 0, "latent_bias": 0}, {"activation": "ReLU"}, None),
+    "own": ({"weight": 0}, {"activation": "relu"}, None),
+}  # fmt: skip
+UNKNOWN = ("rotate", "num_groups", "max_active_latents", "eval_threshold", "l1_normalize",
+           "clip_inputs", "jumprelu_threshold", "train_k", "log_transform", "layer_scale",
+           "model_topk", "ema_thresholds", "data_transform", "input_scale")  # fmt: skip
+"""Names that would change codes, most beginning as settings of training do."""
+OF_TRAINING = {"max_grad_norm": 1.0, "clip_grad_norm": True, "jumprelu_init_threshold": 0.01,
+               "jumprelu_bandwidth": 0.05, "jumprelu_tanh_scale": 4.0, "num_workers": 2,
+               "log_feature_sparsity_path": "x", "l0_coefficient": 1.0, "eval_every": 5,
+               "max_epochs": 3, "train_batch_size_tokens": 4096, "decoder_init_norm": 0.1,
+               "checkpoint_path": "x", "sparsity_warm_up_steps": 9}  # fmt: skip
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_one_unknown_setting_is_refused_by_name_whatever_the_library(library):
+    names, settings, header = LIBRARIES[library]
+    held = {name: torch.ones(2, 2) for name in names}
+
+    def read(more):
+        if header is not None:
+            return encoding_of(SaeFile("sae.pt", "sae", held, settings, {**header, "cfg": more}))
+        return encoding_of(SaeFile("sae.pt", "sae", held, {**settings, **more}))
+
+    read({}), read(OF_TRAINING)
+    for key in UNKNOWN:
+        with pytest.raises(InputError, match=rf"sae\.pt have {key}=.*not understood"):
+            read({key: 4})
 
 
 def test_pickled_objects_are_refused(tmp_path):

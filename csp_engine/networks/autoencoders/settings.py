@@ -43,6 +43,19 @@ _CHANGES_INPUTS = re.compile(
     r"_?\w*(mean|std|norm|normali[sz]e\w*|scale|scaling|cent(er|re)\w*|bias|threshold)"
 )
 """Among these, settings that sound as if they changed what goes into an autoencoder or out."""
+_CHANGES_CODES = re.compile(
+    r"(num|max|total|train|trainable|eval|log|clip|ema|sparsity|l0|l1|data|layer|model|init|epoch|"
+    r"mse|jumprelu|checkpoint|batch_size)(_\w+)?_"
+    r"(k|top_?k|active|activations?|acts?|relu|thresholds?|mean|std|norm|normali[sz]e|scale|inputs?|"
+    r"transform|groups?|value)(_\w+)?"
+)
+"""Others that sound as if they changed the codes: only names of training begin so, but any may."""
+_OF_TRAINING = re.compile(
+    r"(max_grad|clip_grad|grad_clip)_norm|jumprelu_(init_threshold|bandwidth|tanh_scale)|"
+    r"log_(activations|feature)\w*|max_activations_\w*|init_\w*(scale|norm)|num_inputs|"
+    r"sparsity_(penalty_)?scale|train_on_activations|checkpoint_norm"
+)
+"""Those of them that libraries do write, and that change no code."""
 _KIND_WORDS = re.compile(r"top_?k|jump|gated|matryoshka|transcoder|group|signed|abs", re.IGNORECASE)
 
 
@@ -51,6 +64,8 @@ def _is_harmless(key: str, value: Any) -> bool:
     if key in ("type", "architecture", "trainer_class") and isinstance(value, str):
         return _KIND_WORDS.search(value) is None
     if _CHANGES_INPUTS.fullmatch(key):
+        return False
+    if _CHANGES_CODES.fullmatch(key) and not _OF_TRAINING.fullmatch(key):
         return False
     return HARMLESS.fullmatch(key) is not None
 

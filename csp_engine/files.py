@@ -115,3 +115,12 @@ def require_file_or_nothing(path: Path) -> None:
             raise OSError(
                 errno.EEXIST, f"it is {what or 'a device or pipe'}, not a file", str(path)
             )
+
+
+def fsync_path(path: Path) -> None:
+    """Have a file or folder on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -105,7 +105,7 @@ class StageFiles:
                 or cut off.
         """
         self.opened(stage, name).close()
-        return self.path / self.stage(stage).directory / name
+        return self.path.joinpath(*self.manifest.place(stage, name))
 
     def listed(self, stage: str, name: str) -> FileRecord:
         """What the manifest says of one file.
@@ -147,10 +147,10 @@ class StageFiles:
                 missing, cut off, or no plain file inside of the bundle.
         """
         entry = self.listed(stage, name)
-        directory = self.stage(stage).directory
-        where = f"{directory}/{name}"
+        directory, file = self.manifest.place(stage, name)
+        where = f"{directory}/{file}"
         try:
-            handle = open_plain(self.path / directory, name)
+            handle = open_plain(self.path / directory, file)
         except NotInside as error:
             raise self._damaged(f"{where} cannot be used: {error}") from None
         except FileNotFoundError:
@@ -182,7 +182,7 @@ class StageFiles:
                 raise self._changed(stage, name)
             if not is_known(handle.fileno(), entry.sha256):
                 if hashlib.sha256(content).hexdigest() != entry.sha256:
-                    where = f"{self.stage(stage).directory}/{name}"
+                    where = "/".join(self.manifest.place(stage, name))
                     raise self._damaged(f"{where} was altered (its sha256 does not match)")
                 remember(handle.fileno(), entry.sha256)
         return content
@@ -209,7 +209,7 @@ class StageFiles:
         return handle
 
     def _teller(self, stage: str, name: str) -> Callable[[bool], None]:
-        altered, where = self._altered, f"{self.stage(stage).directory}/{name}"
+        altered, where = self._altered, "/".join(self.manifest.place(stage, name))
 
         def tell(is_right: bool) -> None:
             if not is_right:
@@ -220,8 +220,8 @@ class StageFiles:
 
     def _changed(self, stage: str, name: str) -> BundleError:
         return BundleError(
-            f"{self.stage(stage).directory}/{name} of bundle {self.name} has changed while it was "
-            "open; open the bundle again, and run 'csp verify' to see whether it is whole."
+            f"{'/'.join(self.manifest.place(stage, name))} of bundle {self.name} has changed while "
+            "it was open; open the bundle again, and run 'csp verify' to see whether it is whole."
         )
 
     def left_out(self, stage: str) -> str:
@@ -243,7 +243,7 @@ class StageFiles:
                 raise self._no_array(stage, file)
             fault = fault_of_array(self, stage, name, values)
             if fault:
-                raise self._damaged(f"{self.stage(stage).directory}/{file} {fault}")
+                raise self._damaged(f"{'/'.join(self.manifest.place(stage, file))} {fault}")
             self._cache[key] = values
         elif (stage, file) in self._open:
             self.kept_open(stage, file)
@@ -298,7 +298,7 @@ class StageFiles:
                 ) from None
             fault = fault_of_table(self, stage, name, rows)
             if fault:
-                raise self._damaged(f"{self.stage(stage).directory}/{file} {fault}")
+                raise self._damaged(f"{'/'.join(self.manifest.place(stage, file))} {fault}")
             self._cache[key] = rows
         return self._cache[key]
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle.checks.inside import open_plain
-from csp_engine.bundle.checks.structure import Malformed, require_shapes, require_types
+from csp_engine.bundle.checks.structure import (
+    Malformed,
+    require_holders,
+    require_shapes,
+    require_types,
+)
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.errors import BundleError
 from csp_engine.hashing import canonical_json, sha256_json
@@ -29,12 +34,17 @@ LARGEST_MANIFEST = 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file of a stage: content hash, size, and dtype and shape where it is an array."""
+    """One file of a stage: content hash, size, and dtype and shape where it is an array.
+
+    ``kept_in`` names the stage whose folder holds these very bytes for this one too; None where the
+    file lies in its own stage's folder.
+    """
 
     sha256: str
     bytes: int
     dtype: str | None = None
     shape: tuple[int, ...] | None = None
+    kept_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +86,28 @@ class Manifest:
     recipe: Mapping[str, Any]
     stages: Mapping[str, StageRecord]
 
+    def place(self, stage: str, file: str) -> tuple[str, str]:
+        """The folder and the name under which a file lies: another stage's, where one holds it."""
+        record = self.stages[stage]
+        entry = record.files[file]
+        if entry.kept_in is None:
+            return record.directory, file
+        holder = self.stages[entry.kept_in]
+        return holder.directory, next(
+            name
+            for name, other in holder.files.items()
+            if other.kept_in is None and other.sha256 == entry.sha256
+        )
+
     def to_json(self) -> str:
         """The file's text; its last member is a hash over all the others."""
         body = json.loads(canonical_json(asdict(self)))
         for record in body["stages"].values():
             if not record["omitted"]:
                 del record["omitted"]
+            for entry in record["files"].values():
+                if entry["kept_in"] is None:
+                    del entry["kept_in"]
         body["self_sha256"] = sha256_json(body)
         return json.dumps(body, indent=1, sort_keys=True) + "\n"
 
@@ -162,6 +188,7 @@ def _parsed(bundle_path: Path, text: str) -> Manifest:
             raise BundleError(_damaged(bundle_path, "was altered (its own hash does not match)"))
         require_types(body)
         stages = {name: _record(record) for name, record in body["stages"].items()}
+        require_holders(stages)
         require_shapes(stages)
         whole: dict[str, Any] = {**body, "stages": stages}
         return Manifest(**whole)
@@ -178,6 +205,7 @@ def _record(record: dict[str, Any]) -> StageRecord:
             entry["bytes"],
             entry["dtype"],
             None if entry["shape"] is None else tuple(entry["shape"]),
+            entry.get("kept_in"),
         )
         for file, entry in record["files"].items()
     }

@@ -10,8 +10,10 @@ from pathlib import Path
 from csp_engine.bundle.kinds import INDEX, INDEX_FILE, KINDS, stage_kind
 from csp_engine.bundle.manifest import MANIFEST_NAME, StageRecord
 from csp_engine.bundle.reader import Bundle
-from csp_engine.bundle.writer import fsync_path, translated_os_errors
+from csp_engine.bundle.sharing import equal_files_once
+from csp_engine.bundle.writer import translated_os_errors
 from csp_engine.errors import BundleError, InputError
+from csp_engine.files import fsync_path
 from csp_engine.hashing import sha256_file
 
 LEFT_OUT = tuple(kind.prefix for kind in KINDS.values() if kind.is_left_out)
@@ -19,12 +21,12 @@ LEFT_OUT = tuple(kind.prefix for kind in KINDS.values() if kind.is_left_out)
 
 
 def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> Bundle:
-    """Copy a bundle without the files of some kinds of stages.
+    """Copy a bundle without the files of some kinds of stages, and equal files once.
 
     The manifest keeps the records of those stages, marked ``omitted``: keys still tell what was
     made from what. An exact search index is left out too: it holds the concept vectors once more,
-    and is made of them when it is opened. The copy appears under its name only when it is whole;
-    every file is hashed.
+    and is made of them when it is opened. Of files with the same bytes the copy keeps one. It
+    appears under its name only when it is whole; every file is hashed.
 
     Args:
         bundle: what to copy.
@@ -45,12 +47,13 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
         )
     if target.exists() or target.is_symlink():
         raise InputError(f"{target} exists already; choose another place for the copy.")
-    records = {
+    left = {
         name: _without_exact_index(
             name, replace(record, omitted=record.omitted or stage_kind(name) in omit)
         )
         for name, record in stages.items()
     }
+    records = equal_files_once(left)
     temporary = target.with_name(f".tmp-{target.name}")
     with translated_os_errors(target.parent):
         shutil.rmtree(temporary, ignore_errors=True)
@@ -59,9 +62,12 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
             for name, record in records.items():
                 if record.omitted:
                     continue
+                own = {f: entry for f, entry in record.files.items() if entry.kept_in is None}
+                if not own:
+                    continue
                 folder = temporary / record.directory
                 folder.mkdir()
-                for file, entry in record.files.items():
+                for file, entry in own.items():
                     with bundle.opened(name, file) as source, (folder / file).open("xb") as copy:
                         shutil.copyfileobj(source, copy, 1 << 20)
                     if sha256_file(folder / file) != entry.sha256:

@@ -30,7 +30,9 @@ from csp_engine.bundle.manifest import (
     stage_directory,
     stage_key,
 )
+from csp_engine.bundle.sharing import with_own_files
 from csp_engine.errors import BundleError, InputError
+from csp_engine.files import fsync_path
 from csp_engine.hashing import canonical_json, sha256_file
 
 ENGINE_VERSION = "0.1.0"
@@ -156,14 +158,15 @@ class BundleWriter:
         record = self.manifest.stages.get(name)
         if record is None or record.key != key or record.omitted:
             return False
-        if key not in self._whole and self._is_whole(record):
+        if key not in self._whole and self._is_whole(name):
             self._whole.add(key)
         return key in self._whole
 
-    def _is_whole(self, record: StageRecord) -> bool:
-        for file, entry in record.files.items():
+    def _is_whole(self, name: str) -> bool:
+        for file, entry in self.manifest.stages[name].files.items():
+            directory, held = self.manifest.place(name, file)
             try:
-                with open_plain(self.path / record.directory, file) as handle:
+                with open_plain(self.path / directory, held) as handle:
                     if os.fstat(handle.fileno()).st_size != entry.bytes:
                         return False
                     if hashlib.file_digest(handle, hashlib.sha256).hexdigest() != entry.sha256:
@@ -196,6 +199,7 @@ class BundleWriter:
         Stages that were made from an older version of this one leave the manifest in the same
         commit, so that a bundle never shows results that do not belong together.
         """
+        self._share_nothing()
         key = stage_key(name, version, params, needs, inputs)
         directory = stage_directory(name, key)
         temporary = self.path / f".tmp-{directory}"
@@ -252,6 +256,8 @@ class BundleWriter:
         """Forget stages and all that was made from them, then delete their files."""
         kept = {n: r for n, r in self.manifest.stages.items() if n not in set(names)}
         if len(kept) != len(self.manifest.stages):
+            self._share_nothing()
+            kept = {name: self.manifest.stages[name] for name in kept}
             self._commit(replace(self.manifest, stages=_consistent(kept)))
 
     def _commit(self, manifest: Manifest) -> None:
@@ -266,6 +272,14 @@ class BundleWriter:
             fsync_path(self.path)
         self.manifest = manifest
         self._sweep()
+
+    def _share_nothing(self) -> None:
+        """Give every stage all its files in its own folder, so that others may be replaced."""
+        files = (file for each in self.manifest.stages.values() for file in each.files.values())
+        if any(file.kept_in is not None for file in files):
+            with translated_os_errors(self.path):
+                manifest = with_own_files(self.path, self.manifest)
+            self._commit(manifest)
 
     def _sweep(self) -> None:
         """Delete what no manifest entry points to: half-written and replaced stages."""
@@ -364,15 +378,6 @@ def _record(path: Path) -> FileRecord:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         dtype, shape = str(values.dtype), tuple(values.shape)
     return FileRecord(sha256_file(path), path.stat().st_size, dtype, shape)
-
-
-def fsync_path(path: Path) -> None:
-    """Have a file or folder on the disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _now() -> str:

@@ -170,7 +170,8 @@ def _columns(bundle: Bundle, model: str, layer: str) -> list[str]:
 
 def _n_bytes(bundle: Bundle, *, omitted: bool) -> int:
     records = (r for r in bundle.manifest.stages.values() if r.omitted == omitted)
-    return sum(entry.bytes for record in records for entry in record.files.values())
+    entries = (entry for record in records for entry in record.files.values())
+    return sum(entry.bytes for entry in entries if entry.kept_in is None)
 
 
 def _omitted_note(bundle: Bundle) -> str:

@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 
 import csp_engine.search as search
-from csp_engine.bundle import Bundle, copy_slim, verify
+from csp_engine.bundle import Bundle, BundleWriter, copy_slim, sharing, verify
+from csp_engine.bundle.verifying.whole import altered
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import BundleError, InputError, MissingModelError, StaleError
 from csp_engine.pipeline import build, bundle_captioner, relabel
 from csp_engine.pipeline.recipe import Recipe
 from tests.engine.test_cli import run
 from tests.worlds import toys
+from tests.worlds.damage import edit
 from tests.worlds.small_captioner import small_captioner
 
 LAYER = "activations:small/first@mean"
@@ -43,6 +45,16 @@ def without_exact_indices(path: Path) -> dict:
     }
 
 
+def shared_files(bundle: Bundle) -> list[tuple[str, str]]:
+    """Stage and name of the files that another stage keeps."""
+    return [
+        (name, file)
+        for name, record in bundle.manifest.stages.items()
+        for file, entry in record.files.items()
+        if entry.kept_in is not None
+    ]
+
+
 def test_a_slim_copy_is_the_bundle_without_activations(whole, slim):
     # Records stay, omitted or not.
     assert toys.content(slim.path) == without_exact_indices(whole.path)
@@ -56,7 +68,10 @@ def test_a_slim_copy_is_the_bundle_without_activations(whole, slim):
         for file in record.files
         if file != "index.faiss"
     }
-    assert written == expected
+    kept_once = shared_files(slim)
+    assert written == expected - {
+        f"{slim.stage(stage).directory}/{file}" for stage, file in kept_once
+    }
     assert verify(slim) == []
     np.testing.assert_array_equal(
         slim.scores("small", "first@mean", "csp").score_uk,
@@ -110,6 +125,155 @@ def test_a_copy_of_a_copy_still_says_what_is_omitted(slim, tmp_path):
     again = copy_slim(slim, tmp_path / "again.csp", omit=("influence",))
     assert set(again.omitted) > set(slim.omitted)
     assert verify(again) == []
+
+
+# ---------------------------------------------------------------- equal files, kept once
+
+
+@pytest.fixture
+def shared(whole, tmp_path, monkeypatch) -> Bundle:
+    """A slim copy whose files are too small to be worth it otherwise."""
+    monkeypatch.setattr(sharing, "LEAST_SHARED", 1)
+    bundle = copy_slim(whole, tmp_path / "shared.csp")
+    assert len(shared_files(bundle)) > 20
+    return bundle
+
+
+def test_no_two_files_of_a_slim_copy_are_equal_and_all_read_as_in_the_whole(whole, shared):
+    on_disk = [p for p in shared.path.rglob("*") if p.is_file()]
+    assert len({p.read_bytes() for p in on_disk}) == len(on_disk)
+    assert toys.content(shared.path) == without_exact_indices(whole.path)
+    assert verify(shared) == []
+    for name, record in shared.manifest.stages.items():
+        for file in record.files if not record.omitted else ():
+            assert shared.content(name, file) == whole.content(name, file)
+            assert shared.file(name, file).read_bytes() == whole.content(name, file)
+    for stage, file in shared_files(shared):
+        if file.endswith(".npy"):
+            mine, theirs = (b.array(stage, file.removesuffix(".npy")) for b in (shared, whole))
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_small_equal_files_are_not_worth_it(whole, slim):
+    sizes = [entry.bytes for record in whole.manifest.stages.values()
+             for entry in record.files.values()]  # fmt: skip
+    assert min(sizes) < sharing.LEAST_SHARED
+    for stage, file in shared_files(slim):
+        assert slim.stage(stage).files[file].bytes >= sharing.LEAST_SHARED
+
+
+def test_a_copy_of_a_copy_parts_and_shares_anew(whole, shared, monkeypatch):
+    holder = shared.stage(*{shared.stage(s).files[f].kept_in for s, f in shared_files(shared)
+                            if s.startswith("neurons:small/second")})  # fmt: skip
+    assert holder is shared.stage("neurons:small/first@mean")
+    again = copy_slim(shared, shared.path.with_name("again.csp"), omit=("neurons",))
+    assert verify(again) == []
+    assert toys.content(again.path) == toys.content(shared.path)
+    monkeypatch.setattr(sharing, "LEAST_SHARED", 1 << 40)
+    parted = copy_slim(shared, shared.path.with_name("parted.csp"))
+    assert shared_files(parted) == []
+    assert verify(parted) == []
+    assert toys.content(parted.path) == toys.content(shared.path)
+
+
+def test_whoever_changes_a_copy_parts_its_files_first(whole, shared):
+    holders = {shared.stage(s).files[f].kept_in for s, f in shared_files(shared)}
+    for kind in ("neurons", "scores"):
+        name = min(name for name in holders if name.startswith(kind))
+        copy = Path(shutil.copytree(shared.path, shared.path.with_name(f"{kind}.csp")))
+        with BundleWriter(copy) as writer:
+            writer.drop([name])
+        left = Bundle.open(copy)
+        assert not left.has(name)
+        assert (name, shared_files(left), altered(left)) == (name, [], [])
+
+
+def test_new_labels_on_a_copy_are_those_of_the_whole_bundle(whole, shared, tmp_path):
+    recipe = replace(Recipe.from_json(shared.manifest.recipe), gamma=0.5)
+    own = Path(shutil.copytree(whole.path, tmp_path / "own.csp"))
+    done = [toys.content(relabel(path, recipe).path) for path in (shared.path, own)]
+    without = [{n: k for n, (k, _) in each.items()} for each in done]
+    assert without[0] == without[1]
+    assert verify(Bundle.open(shared.path)) == []
+
+
+def gone_for_many(bundle: Bundle) -> tuple[str, str]:
+    """An array that a stage reads from another stage's folder."""
+    return next((s, f) for s, f in shared_files(bundle) if f == "null_projection.npy")
+
+
+def test_a_file_that_stands_for_others_is_missed_and_told_once_for_each(shared):
+    stage, file = gone_for_many(shared)
+    path = shared.path.joinpath(*shared.manifest.place(stage, file))
+    where = "/".join(path.parts[-2:])
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    told = verify(Bundle.open(shared.path))
+    assert told == [f"{where} was altered: its sha256 does not match the manifest."] * len(told)
+    assert len(told) >= 2
+    with pytest.raises(BundleError, match=rf"{where} was altered"):
+        Bundle.open(shared.path).array(stage, file.removesuffix(".npy"))
+    path.unlink()
+    with pytest.raises(BundleError, match=rf"{where} is missing"):
+        Bundle.open(shared.path).array(stage, file.removesuffix(".npy"))
+    assert verify(Bundle.open(shared.path)) == [f"{where} is missing."] * len(told)
+
+
+def test_a_build_repairs_a_copy_whose_shared_file_is_gone(whole, shared):
+    stage, file = gone_for_many(shared)
+    shared.path.joinpath(*shared.manifest.place(stage, file)).unlink()
+    again = build(toys.request(whole.path.parent, shared.path, notice="Only <toys>."))
+    assert verify(again) == []
+    assert shared_files(again) == []
+    assert without_exact_indices(again.path) == without_exact_indices(whole.path)
+
+
+HOSTILE = {
+    "../../secret": "has no files here|cannot be",
+    "/etc/passwd": "has no files here",
+    "images": "does not hold it",
+    "activations:small/first@mean": "has no files here",
+    "": "has no files here",
+    3: "kept_in '3'",
+    None: "kept_in 'None'",
+    ("a",): "kept_in",
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE, ids=str)
+def test_a_manifest_that_keeps_a_file_where_it_is_not_is_refused(said, shared):
+    stage, file = shared_files(shared)[0]
+    edit(shared.path, lambda body: body["stages"][stage]["files"][file].update(kept_in=said))
+    with pytest.raises(BundleError, match=HOSTILE[said]) as caught:
+        Bundle.open(shared.path)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_stand_for_one_another_are_refused(shared):
+    stage, file = shared_files(shared)[0]
+    holder = shared.stage(stage).files[file].kept_in
+
+    def circle(body):
+        for name, entry in body["stages"][holder]["files"].items():
+            if entry["sha256"] == body["stages"][stage]["files"][file]["sha256"]:
+                body["stages"][holder]["files"][name]["kept_in"] = stage
+
+    edit(shared.path, circle)
+    with pytest.raises(BundleError, match="does not hold it"):
+        Bundle.open(shared.path)
+
+
+def test_no_link_is_followed_when_files_are_parted(shared, tmp_path):
+    stage, _ = shared_files(shared)[0]
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    folder = shared.path / shared.stage(stage).directory
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.symlink_to(outside)
+    with BundleWriter(shared.path) as writer:
+        writer.drop(["index:csp"])
+    assert list(outside.iterdir()) == []
 
 
 def test_damage_is_still_found_in_a_slim_copy(slim):

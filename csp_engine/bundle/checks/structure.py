@@ -189,6 +189,7 @@ def require_types(body: Mapping[str, Any]) -> None:
             if not isinstance(entry, dict):
                 raise Malformed(f"has no record of {file[:80]} in {where}")
             _check(entry, _FILE, where, tuple(_FILE))
+            _check(entry, {"kept_in": _text}, where, ())
         _check(record["facts"], _FACTS.get(kinds.stage_kind(name), {}), f"facts of {where}", ())
         _check(record["params"], _PARAMS, f"params of {where}", ())
         if "anchor.npy" in record["files"]:
@@ -230,6 +231,35 @@ def _check(
         elif not rule(found[key]):
             place = f"{where and ' in '}{where}"
             raise Malformed(f"has {key} {str(found[key])[:40]!r}{place}, which it cannot be")
+
+
+def require_holders(stages: Mapping[str, Any]) -> None:
+    """Check that each file that another stage holds is there, in one step.
+
+    Args:
+        stages: the records of a manifest, by name.
+
+    Raises:
+        Malformed: at the first that is not.
+    """
+    for name, record in stages.items():
+        for file, entry in record.files.items():
+            if entry.kept_in is None:
+                continue
+            holder = stages.get(entry.kept_in)
+            if holder is None or holder.omitted:
+                raise Malformed(
+                    f"keeps {file[:80]} of stage {name[:80]} in {entry.kept_in[:80]!r}, which has "
+                    "no files here"
+                )
+            if not any(
+                other.kept_in is None and (other.sha256, other.bytes) == (entry.sha256, entry.bytes)
+                for other in holder.files.values()
+            ):
+                raise Malformed(
+                    f"keeps {file[:80]} of stage {name[:80]} in {entry.kept_in[:80]!r}, which does "
+                    "not hold it"
+                )
 
 
 def require_shapes(stages: Mapping[str, Any]) -> None:

@@ -100,9 +100,10 @@ def altered(bundle: Bundle, progress: Progress = silent) -> list[str]:
         if record.omitted:
             continue
         for file, entry in record.files.items():
-            where = f"{record.directory}/{file}"
+            directory, held = bundle.manifest.place(name, file)
+            where = f"{directory}/{held}"
             try:
-                with open_plain(bundle.path / record.directory, file) as handle:
+                with open_plain(bundle.path / directory, held) as handle:
                     digest = hashlib.file_digest(handle, hashlib.sha256)
                     size = handle.tell()
                 if size != entry.bytes:

@@ -50,6 +50,41 @@ def require_declared(what: str, name: str, **said: str) -> None:
             raise InputError(f"The {what} {name!r} has the {field} {text!r}; give it words.")
 
 
+def require_whole_numbers(what: str, name: str, **given: object) -> None:
+    """Refuse a declaration whose version or place among its like is no whole number.
+
+    Raises:
+        InputError: naming the declaration and the field.
+    """
+    for field, value in given.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputError(
+                f"The {what} {name!r} has the {field} {value!r}; give it a whole number."
+            )
+
+
+SHOWN_AS = ("number", "figure", "count", "share")
+"""Ways to show a figure: see ``views.table.columns.NeuronColumn``."""
+
+
+def require_shown(
+    what: str, name: str, kind: str, low: int | float | None, high: int | float | None
+) -> None:
+    """Refuse a figure that cannot be shown as it says, or whose bounds leave it no value.
+
+    Raises:
+        InputError: naming the declaration and the field.
+    """
+    if kind not in SHOWN_AS:
+        raise InputError(
+            f"The {what} {name!r} has the kind {kind!r}; choose from {', '.join(SHOWN_AS)}."
+        )
+    if low is not None and high is not None and low >= high:
+        raise InputError(
+            f"The {what} {name!r} lies between {low} and {high}; low must be less than high."
+        )
+
+
 def blamed(error: BaseException) -> InputError | None:
     """An error that comes from an extension's file in a sentence; None for any other."""
     folders = _named_folders()
@@ -181,6 +216,8 @@ def _imported(module: str, extension: str) -> Any:
         return importlib.import_module(module)
     try:
         return importlib.import_module(module)
+    except InputError as error:
+        raise InputError(f"Extension {extension} cannot be loaded: {error}") from error
     except (Exception, SystemExit) as error:  # a script that ends itself would end us
         raise InputError(
             f"Extension {extension} cannot be loaded ({type(error).__name__}: {error}); mend it, "

@@ -68,6 +68,16 @@ def _require_whole(statistic: Statistic, whole: Measured, n_units: int) -> None:
     require_shapes(what, whole, dict.fromkeys(declared, (n_units,)))
     if deep := [name for name in statistic.columns if whole[name].ndim > 1]:
         raise InputError(f"{what} gives {deep[0]} of {whole[deep[0]].ndim} axes; a column has one.")
+    figure_u = np.asarray(whole[statistic.name])
+    if figure_u.dtype.kind not in "iufb":
+        raise InputError(
+            f"{what} gives {statistic.name} of {figure_u.dtype}; give numbers, and other things "
+            "as columns beside it."
+        )
+    if figure_u.dtype.kind == "f" and np.isinf(figure_u).any():
+        raise InputError(
+            f"{what} gives {statistic.name} without bound; give NaN where it is not defined."
+        )
 
 
 def scored_embeddings(

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from csp_engine.evidence.evidence import Evidence, require_needs
-from csp_engine.registry import require_declared
+from csp_engine.registry import require_declared, require_shown, require_whole_numbers
 
 Measured = Mapping[str, np.ndarray]
 """Arrays by name, one row for each unit."""
@@ -88,6 +88,8 @@ class Statistic:
 
     def __post_init__(self) -> None:
         require_declared("statistic", self.name, title=self.title, meaning=self.meaning)
+        require_whole_numbers("statistic", self.name, version=self.version, order=self.order)
+        require_shown("statistic", self.name, self.kind, self.low, self.high)
         require_needs(f"Statistic {self.name!r}", self.needs)
 
     @property

@@ -44,10 +44,12 @@ def build(given: Any, as_json: bool) -> None:
     from csp_engine.networks.models import load_model
     from csp_engine.pipeline.recipe import changed, named_recipe
     from csp_engine.probe.listing import read_probe_set
+    from csp_engine.views.table.columns import require_own_names
     from csp_engine.words.templates import TEMPLATES
     from csp_engine.words.vocabularies import read_vocabulary
 
     refuse_strangers(given.out)  # before images are read and models loaded
+    require_own_names()
     recipe = named_recipe(given.preset, given.exemplars, _assignments(given.set_))
     OPTIONS["on_unreadable"].check(given.on_unreadable)
     OPTIONS["control"].check(given.control)

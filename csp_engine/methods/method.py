@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float32, Float64
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import Evidence, require_needs
-from csp_engine.registry import require_declared, require_shapes
+from csp_engine.registry import require_declared, require_shapes, require_whole_numbers
+from csp_engine.types import LabelScores
 
 Params = Mapping[str, Any]
 
@@ -51,6 +52,31 @@ class Parameter:
     recipe: str = ""
     published: Any = None
     is_later: bool = False
+
+    def require_declared(self, method: str) -> None:
+        """Refuse a name that no command line can hold, no meaning, or a default it would refuse.
+
+        Args:
+            method: whose parameter it is.
+
+        Raises:
+            InputError: naming the method, the parameter and what is wrong.
+        """
+        what = f"parameter of label method {method!r}"
+        require_declared(what, self.name, meaning=self.meaning)
+        if not isinstance(self.default, bool | int | float | str):
+            raise InputError(
+                f"The {what} {self.name!r} has the default {self.default!r}; give it a number, a "
+                "text, True or False."
+            )
+        for which, value in (("default", self.default), ("published", self.published)):
+            try:
+                if value is not None:
+                    self.check(value)
+            except InputError as error:
+                raise InputError(
+                    f"The {what} {self.name!r} refuses its own {which}: {error}"
+                ) from None
 
     def check(self, value: Any) -> None:
         """Raise unless ``value`` is of the default's type and within the bounds.
@@ -210,6 +236,32 @@ class Stores:
     keeps_null_vectors: bool = False
     null_of_size: Callable[[Kept, int], Float32[np.ndarray, "r d"] | None] | None = None
 
+    def require_kept(self, method: str) -> None:
+        """Refuse vectors of nobody, and arrays that would take the place of others.
+
+        Args:
+            method: whose arrays they are.
+
+        Raises:
+            InputError: naming the method and what is wrong.
+        """
+        if self.vectors not in (choices := ("own", "label", "none")):
+            raise InputError(
+                f"Label method {method!r} stores the vectors {self.vectors!r}; choose from "
+                f"{', '.join(choices)}."
+            )
+        for name, meaning in self.arrays.items():
+            require_declared(f"stored array of label method {method!r}", name, meaning=meaning)
+            if name in {each.name for each in fields(LabelScores)}:
+                raise InputError(
+                    f"Label method {method!r} stores {name!r}, which every method has; rename it."
+                )
+        if unknown := [name for name in self.signals if name not in self.arrays]:
+            raise InputError(
+                f"Label method {method!r} has the signal {unknown[0]!r}, which is none of the "
+                f"arrays that it stores: {', '.join(self.arrays) or 'nothing'}."
+            )
+
     @property
     def has_halves(self) -> bool:
         """Whether another gamma follows from what is kept."""
@@ -306,12 +358,16 @@ class Method:
 
     def __post_init__(self) -> None:
         require_declared("label method", self.name, title=self.title, summary=self.summary)
+        require_whole_numbers("label method", self.name, version=self.version, order=self.order)
         require_needs(f"Label method {self.name!r}", self.needs)
         require_needs(f"Label method {self.name!r}", self.uses)
         if len(self.params) < len(self.parameters):
             raise InputError(
                 f"Label method {self.name!r} has two parameters of one name; rename one."
             )
+        self.stores.require_kept(self.name)
+        for parameter in self.parameters:
+            parameter.require_declared(self.name)
         if self.depth and self.depth not in self.params:
             raise InputError(
                 f"Method {self.name!r} has depth {self.depth!r}, which is not one of its "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,9 +109,11 @@ class Stage:
 
     def register(self, run: Run, of: Of) -> dict[str, Any]:
         """Make a stage part of the build; what identifies it."""
+        params = self.params(run, *of)
+        self._require_json("params", params)
         return run.key(
             self.kind.name(*of),
-            self.params(run, *of),
+            params,
             self.needs(run, *of),
             {} if self.inputs is None else self.inputs(run, *of),
             version=self.kind.version,
@@ -133,6 +136,20 @@ class Stage:
                 write(folder.path / file)
             folder.facts.update(made.facts)
 
+    def _require_json(self, what: str, values: Mapping[str, Any]) -> None:
+        """Refuse what no manifest can hold.
+
+        Raises:
+            InputError: naming the stage.
+        """
+        try:
+            json.dumps(values)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"Stage {self.name!r} gives {what} that a manifest cannot hold ({error}); give "
+                "numbers, texts, lists and dictionaries."
+            ) from error
+
     def _require_declared_files(self, made: object) -> None:
         """Refuse a stage that holds other files than its kind declares.
 
@@ -146,6 +163,7 @@ class Stage:
             raise InputError(f"Stage {self.name!r} gives {type(made).__name__}; it must give Made.")
         if self.name in KINDS:
             return
+        self._require_json("facts", made.facts)
         held = [f"{name}.npy" for name in made.arrays]
         held += [f"{name}.parquet" for name in made.tables] + list(made.files)
         declared = {file.name: file.is_optional for file in self.kind.files}

@@ -25,7 +25,16 @@ from csp_engine.bundle import Bundle, KeptScores, copy_slim, kinds
 from csp_engine.errors import BundleError, InputError
 from csp_engine.evaluation.metrics.metric import Columns, Judged, Metric
 from csp_engine.evidence.evidence import NEEDS, UndeclaredNeedError, require_needs
-from csp_engine.methods import METHODS, Method, OwnLabel, Parameter, Scored, Written, label_layer
+from csp_engine.methods import (
+    METHODS,
+    Method,
+    OwnLabel,
+    Parameter,
+    Scored,
+    Stores,
+    Written,
+    label_layer,
+)
 from csp_engine.pipeline import build, deriving, given, relabel
 from csp_engine.pipeline.recipe import Recipe, changed, named_recipe
 from csp_engine.pipeline.registered import STAGES
@@ -367,6 +376,11 @@ def test_things_are_found_once_and_in_their_order(room):
         ("two", "import no_such_module\n", r"two\.py cannot be loaded \(ModuleNotFoundError"),
         ("two", "1 / 0\n", r"cannot be loaded \(ZeroDivisionError"),
         ("two", "x =\n", r"cannot be loaded \(SyntaxError"),
+        (
+            "two",
+            "from csp_engine.errors import InputError\nraise InputError('A is B; do C.')\n",
+            r"two\.py cannot be loaded: A is B; do C\.$",
+        ),
     ],
 )
 def test_what_cannot_be_added_is_told(room, name, text, words):
@@ -433,6 +447,114 @@ def test_a_method_whose_depth_is_no_parameter_is_refused():
 def test_a_name_that_can_stand_in_no_file_and_missing_words_are_refused(changes, words):
     with pytest.raises(InputError, match=words):
         written(("exemplars",), print, **changes)
+
+
+DEPTH = Parameter("n_score", 3, "exemplars", low=1)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [
+        (Parameter("x", None, "text"), "'x' has the default None; give it a number, a text"),
+        (Parameter("x", [1, 2], "text"), r"'x' has the default \[1, 2\]; give"),
+        (Parameter("x.y z", 1, "text"), "parameter of label method 'reader' is called 'x.y z'"),
+        (Parameter("x", 1, " "), "'x' has the meaning ' '; give it words"),
+        (Parameter("x", 9, "text", low=1, high=5), "'x' refuses its own default: x is 9; give"),
+        (Parameter("x", "z", "text", choices=("a", "b")), "refuses its own default: x is 'z'"),
+        (Parameter("x", 1, "text", published="y"), "'x' refuses its own published: x is 'y'"),
+    ],
+)
+def test_a_parameter_that_nobody_could_set_is_refused(parameter, words):
+    with pytest.raises(InputError, match=words):
+        replace(written(("exemplars",), print), parameters=(DEPTH, parameter))
+
+
+@pytest.mark.parametrize(
+    ("stores", "words"),
+    [
+        (Stores(arrays={"score_uk": "text"}), "'reader' stores 'score_uk', which every method has"),
+        (Stores(arrays={"a/b": "text"}), "called 'a/b'; a name is"),
+        (Stores(arrays={"mine": ""}), "'mine' has the meaning ''; give it words"),
+        (Stores(signals=("mine",)), "the signal 'mine', which is none of the arrays .* nothing"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(stores, words):
+    with pytest.raises(InputError, match=words):
+        replace(written(("exemplars",), print), stores=stores)
+
+
+def test_figures_whose_bounds_leave_no_value_are_refused():
+    words = "'mine' lies between 5 and 1; low must be less than high"
+    said = {"name": "mine", "title": "Mine", "meaning": "Mine.", "low": 5, "high": 1}
+    with pytest.raises(InputError, match=words):
+        Statistic(**said, measure=lambda seen: {})
+    with pytest.raises(InputError, match=words):
+        Metric(**said, compute=lambda judged: np.ones((1, 1)))
+
+
+MISTAKEN = """
+from csp_engine.audits.statistic import Statistic
+from csp_engine.errors import InputError
+from csp_engine.evaluation.metrics.metric import Metric
+from csp_engine.methods import Method, Stores
+SAID = {"name": "mine", "title": "Mine", "meaning": "Mine."}
+METHOD = {"name": "mine", "title": "Mine", "summary": "Mine.", "parameters": (), "depth": ""}
+for make in (
+    lambda: Statistic(**SAID, measure=print, version="one"),
+    lambda: Metric(**SAID, compute=print, order="first"),
+    lambda: Method(**METHOD, score=print, version=1.5),
+    lambda: Statistic(**SAID, measure=print, kind="text"),
+    lambda: Metric(**SAID, compute=print, kind="text"),
+    lambda: Method(**METHOD, score=print, version=1, stores=Stores(vectors="mine")),
+):
+    try:
+        make()
+    except InputError as error:
+        print(error)
+    else:
+        print("not refused")
+"""
+
+
+def test_what_type_checks_would_find_is_told_where_nobody_runs_them():
+    """Tests check all types; a user's process does not."""
+    done = subprocess.run(
+        [sys.executable, "-c", MISTAKEN], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "The statistic 'mine' has the version 'one'; give it a whole number.",
+        "The metric 'mine' has the order 'first'; give it a whole number.",
+        "The label method 'mine' has the version 1.5; give it a whole number.",
+        "The statistic 'mine' has the kind 'text'; choose from number, figure, count, share.",
+        "The metric 'mine' has the kind 'text'; choose from number, figure, count, share.",
+        "Label method 'mine' stores the vectors 'mine'; choose from own, label, none.",
+    ]
+
+
+@pytest.mark.parametrize("room", ["audits", "metrics"])
+def test_a_figure_called_as_another_column_is_refused_before_anything_is_built(tmp_path, room):
+    """The table of neurons could show only one of them."""
+    kind, measured = {
+        "audits": ("audits.statistic import Statistic as Figure", "measure"),
+        "metrics": ("evaluation.metrics.metric import Metric as Figure", "compute"),
+    }[room]
+    (tmp_path / room).mkdir()
+    (tmp_path / room / "mine.py").write_text(
+        f"from csp_engine.{kind}\n"
+        f"X = Figure(name='label', title='Label', meaning='A label.', {measured}=print)\n"
+    )
+    out = tmp_path / "a.csp"
+    toys.draw_images(tmp_path / "images", 4)
+    command = ["build", tmp_path / "images", "--out", out, "--model", "torchvision/none"]
+    done = subprocess.run(
+        [sys.executable, "-m", "csp_engine", *command, "--layer", "x", "--encoder", "none"],
+        env=os.environ | {"CSP_EXTENSIONS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "'label' has the name of another column of the table of neurons" in done.stderr
+    assert (done.stderr.count("\n"), out.exists()) == (1, False)
 
 
 def test_needs_that_do_not_exist_are_refused():
@@ -528,6 +650,8 @@ def test_labels_that_a_method_writes_wrongly_are_told(labels, words):
             r"gives mine of shape \(1,\); it must be of shape \(5,",
         ),
         (lambda seen: {"mine": np.ones((5, 2))}, "gives mine of 2 axes; a column has one"),
+        (lambda seen: {"mine": np.full(5, np.inf)}, "gives mine without bound; give NaN where"),
+        (lambda seen: {"mine": np.full(5, "a")}, "gives mine of <U1; give numbers"),
     ],
 )
 def test_what_a_statistic_gives_wrongly_is_told(measure, words):
@@ -558,6 +682,11 @@ NUMBERS = (kinds.StageFile("number.npy", "int32", "u", "a number"),)
     ("arguments", "words"),
     [
         ({"make": lambda run, *of: None}, "'mine' gives NoneType; it must give Made"),
+        ({"params": lambda run, *of: {"x": print}}, "'mine' gives params that a manifest cannot"),
+        (
+            {"make": lambda run, *of: Made(facts={"x": np.int32(1)})},
+            "'mine' gives facts that a manifest cannot hold .*int32.*; give numbers, texts",
+        ),
         ({"make": lambda run, *of: Made()}, "declares number.npy and gives none"),
         (
             {"make": lambda run, *of: Made(arrays={"other": np.ones(2, np.int32)})},

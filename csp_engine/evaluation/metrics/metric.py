@@ -11,7 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int, Int32
 
 from csp_engine.errors import InputError
-from csp_engine.registry import require_declared, require_shapes
+from csp_engine.registry import (
+    require_declared,
+    require_shapes,
+    require_shown,
+    require_whole_numbers,
+)
 from csp_engine.stats.otsu import otsu
 
 SOURCES = {
@@ -126,6 +131,8 @@ class Metric:
 
     def __post_init__(self) -> None:
         require_declared("metric", self.name, title=self.title, meaning=self.meaning)
+        require_whole_numbers("metric", self.name, version=self.version, order=self.order)
+        require_shown("metric", self.name, self.kind, self.low, self.high)
         if unknown := [each for each in self.takes if each not in SOURCES]:
             raise InputError(
                 f"Metric {self.name!r} takes {unknown[0]!r}; choose from {', '.join(SOURCES)}."

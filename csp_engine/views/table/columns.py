@@ -259,11 +259,24 @@ _DECLARED = (
         is_ranged=True,
     ),
 )
-for _owner in (*_STATISTICS, *_METRICS):
-    if sum(column.name == _owner.name for column in _DECLARED) > 1:
-        raise InputError(
-            f"{_owner.title!r} has the name of another column, {_owner.name!r}; rename it."
-        )
+
+
+def require_own_names() -> None:
+    """Refuse statistics and metrics that are called as another column: no table could show both.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for what, owners in (("Statistic", _STATISTICS), ("Metric", _METRICS)):
+        for owner in owners:
+            if sum(column.name == owner.name for column in _DECLARED) > 1:
+                raise InputError(
+                    f"{what} {owner.name!r} has the name of another column of the table of "
+                    "neurons; rename it."
+                )
+
+
+require_own_names()
 COLUMNS = {column.name: column for column in _DECLARED}
 """The columns by name, in the order in which tables show them."""
 

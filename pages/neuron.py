@@ -6,11 +6,12 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.views import confidence
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
+from csp_engine.views.confidence import trust_of
 from csp_engine.views.images import choices
 from csp_engine.views.images.groups import split_of
 from csp_engine.views.images.pairs import images_in_pairs
+from csp_engine.views.neuron.candidates import stored
 from csp_engine.views.neuron.label import heading_of
 from pages.ui.neuron import candidates, sections, verdict, walking
 from pages.ui.parts.cards import Packs, badge, plain, show, tile_grid
@@ -55,9 +56,12 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
     badges = "".join(badge(state.word, "warn") for state in heading.states)
     if label.is_reliable:
         badges += badge(f"{heading.method} {numbers.score(label.score)}", "good")
-    p = confidence.probability(bundle, store.MEMO, view.neuron, view.method)
-    if p is not None:
-        badges += badge(confidence.in_words(p), "good" if p >= confidence.LIKELY else "")
+    trust = None
+    if view.method in bundle.methods(view.model, view.layer):
+        found = stored(bundle, view.neuron, view.method)
+        trust = trust_of(bundle, store.MEMO, view.neuron, found)
+    if trust is not None and trust.is_learnt:
+        badges += badge(trust.words, "good" if trust.is_good else "")
     kind = " dir='auto'" if label.is_named else ""
     css = "csp-title" if label.is_named else "csp-title none"
     show(
@@ -65,7 +69,7 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
         f"<span>(of {numbers.count(n_units)})</span></p>"
         f"<h1 class='{css}'{kind}>{plain(label.heading)}</h1><div>{badges}</div>"
     )
-    reasons = [*map(str, heading.reasons), confidence.doubt(p, label.is_reliable)]
+    reasons = [*map(str, heading.reasons), trust.doubt if trust else ""]
     if any(reasons):
         show(f"<p class='csp-lead'>{plain(' '.join(filter(None, reasons)))}</p>")
 

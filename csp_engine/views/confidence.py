@@ -27,6 +27,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.accuracy import kept_judged_labels
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.neuron.label import NO_LABEL
 from csp_engine.views.places import places
 
@@ -127,6 +128,31 @@ def doubt(p: float | None, is_reliable: bool) -> str:
     return (
         "The label scores higher than those of random image sets, but where the true concept is "
         f"known, labels like it are right {_odds(p)} times."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What to say of a best label.
+
+    ``words`` stand beside it: how likely it is right, where this bundle has taught that
+    (``is_learnt``), or else what random image sets say. ``doubt`` is a sentence, empty for none.
+    """
+
+    words: str
+    is_good: bool
+    is_learnt: bool
+    doubt: str
+
+
+def trust_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, found: CandidateLabels) -> Trust:
+    """How far the first of a method's labels may be trusted."""
+    p = probability(bundle, memo, neuron, found.method)
+    return Trust(
+        words=in_words(p, found.trust),
+        is_good=found.is_reliable if p is None else p >= LIKELY,
+        is_learnt=p is not None,
+        doubt=doubt(p, found.is_reliable),
     )
 
 

@@ -24,6 +24,8 @@ from csp_engine.exports.html import estimated_bytes, of_layers, of_neurons, writ
 from csp_engine.exports.html.site import POLICY, slug
 from csp_engine.pipeline import build
 from csp_engine.types import NeuronRef
+from csp_engine.views import confidence
+from csp_engine.views.memo import Memo
 from tests.worlds import toys
 
 LONG = "very " * 2000 + "long"
@@ -374,3 +376,21 @@ def test_the_command_writes_pages_of_layers_or_of_neurons(bundle, tmp_path, caps
     assert run(out, "--format", "html", "--neuron", ids[0], "-l", "first") == 2
     assert run(str(tmp_path / "x.csv"), "--neuron", ids[0]) == 2
     assert run(out, "--format", "html", "--method", "csp") == 2
+
+
+def test_pages_say_how_likely_a_label_is_right_as_the_app_does(shipped_bundle, tmp_path):
+    """Where a bundle has taught that: a label that beats chance may still be probably wrong."""
+    demo, memo = Bundle.open(shipped_bundle), Memo()
+    model, layer = "planted", "planted@none"
+    p_u = confidence.probabilities(demo, memo, model, layer, "csp_plus")
+    reliable_u = np.asarray(demo.scores(model, layer, "csp_plus").reliable_u)
+    doubted = int(np.flatnonzero(reliable_u & (p_u < confidence.PLAUSIBLE))[0])
+    likely = int(np.flatnonzero(reliable_u & (p_u >= confidence.LIKELY))[0])
+    neurons = [NeuronRef(model, layer, unit) for unit in (doubted, likely)]
+    write_folder(demo, of_neurons(demo, neurons, title="Two", about=""), tmp_path / "site")
+    for neuron, is_doubted in zip(neurons, (True, False), strict=True):
+        page = Page(next((tmp_path / "site").glob(f"neurons/*/{neuron.unit}.html")))
+        for method in demo.methods(model, layer):
+            p = confidence.probability(demo, memo, neuron, method)
+            assert confidence.in_words(p) in page.text, method
+        assert ("labels like it are right" in page.text) == is_doubted

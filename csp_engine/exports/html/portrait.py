@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import about
+from csp_engine.views.confidence import Trust, trust_of
 from csp_engine.views.finding.examples import nearest
 from csp_engine.views.images.facts import brief, known_facts
 from csp_engine.views.images.pairs import Pair, exemplar_images, images_in_pairs, pairs_of
@@ -27,6 +28,8 @@ N_PAIRS = 12
 class Portrait:
     """One neuron. ``nearest`` are neurons, their best labels and the cosines.
 
+    ``trusted`` says how far the best label of each of ``methods`` may be trusted, and ``trust``
+    that of the method that names the neuron; None where it did not label the layer.
     ``predicted_by`` says who predicts neurons from labels, and is empty where nobody does.
     """
 
@@ -35,6 +38,8 @@ class Portrait:
     pairs: tuple[Pair, ...]
     n_exemplars: int
     methods: tuple[CandidateLabels, ...]
+    trusted: tuple[Trust, ...]
+    trust: Trust | None
     proposals: tuple[Proposal, ...]
     histogram: Histogram | None
     statistics: tuple[NeuronFact, ...]
@@ -56,14 +61,17 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
     Raises:
         BundleError: if a file that is needed is missing or damaged.
     """
+    methods = bundle.methods(neuron.model, neuron.layer)
+    found = tuple(stored(bundle, neuron, name) for name in methods)
+    trusted = tuple(trust_of(bundle, memo, neuron, each) for each in found)
     return Portrait(
         neuron=neuron,
         heading=heading_of(bundle, neuron, method),
         pairs=pairs_in_brief(bundle, memo, neuron),
         n_exemplars=len(exemplar_images(bundle, neuron)),
-        methods=tuple(
-            stored(bundle, neuron, name) for name in bundle.methods(neuron.model, neuron.layer)
-        ),
+        methods=found,
+        trusted=trusted,
+        trust=dict(zip(methods, trusted, strict=True)).get(method),
         proposals=proposals(bundle, memo, neuron),
         histogram=histogram_of(bundle, neuron),
         statistics=statistics(bundle, neuron),

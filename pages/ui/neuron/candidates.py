@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
-from csp_engine.views import confidence
 from csp_engine.views.address import View, pick_share
 from csp_engine.views.benchmark.faithfulness import Faithful, about
+from csp_engine.views.confidence import Trust, trust_of
 from csp_engine.views.neuron import candidates as relabel
 from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.neuron.proposals import proposals
@@ -31,9 +30,11 @@ def section(bundle: Bundle, view: View) -> None:
         said(bundle, view)
         return
     found = [relabel.stored(bundle, view.neuron, name) for name in methods]
-    sure = {name: confidence.probability(bundle, store.MEMO, view.neuron, name) for name in methods}
     is_measured = any(each.faithful is not None for each in found)
-    every = by_method(found, sure, about(bundle)) if len(found) > 1 or is_measured else ""
+    every = ""
+    if len(found) > 1 or is_measured:
+        trusted = [trust_of(bundle, store.MEMO, view.neuron, each) for each in found]
+        every = by_method(found, trusted, about(bundle))
     show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
     hold("_method", view.method)
     st.segmented_control(
@@ -53,16 +54,14 @@ def section(bundle: Bundle, view: View) -> None:
     said(bundle, view)
 
 
-def by_method(
-    found: list[CandidateLabels], sure: Mapping[str, float | None], predicted_by: str
-) -> str:
+def by_method(found: list[CandidateLabels], trusted: list[Trust], predicted_by: str) -> str:
     """What each method would call the neuron, and how likely that is right, as HTML.
 
     ``predicted_by`` says who predicts the neuron from its label, and is empty where nobody does.
     """
     rows = []
     n_cells = 4 if predicted_by else 3
-    for each in found:
+    for each, trust in zip(found, trusted, strict=True):
         title = f"<th scope='row'>{plain(method_title(each.method))}</th>"
         if not each.rows:
             rows.append(
@@ -71,12 +70,10 @@ def by_method(
             )
             continue
         best = each.rows[0]
-        p = sure[each.method]
-        is_good = each.is_reliable if p is None else p >= confidence.LIKELY
-        trust, kind = confidence.in_words(p, each.trust), "good" if is_good else ""
         rows.append(
-            f"<tr{'' if is_good else ' class=quiet'}>{title}<td class='text'>"
-            f"<span dir='auto'>{plain(best.text)}</span> {badge(trust, kind)}</td>"
+            f"<tr{'' if trust.is_good else ' class=quiet'}>{title}<td class='text'>"
+            f"<span dir='auto'>{plain(best.text)}</span> "
+            f"{badge(trust.words, 'good' if trust.is_good else '')}</td>"
             f"<td>{numbers.score(best.score)}</td><td>{numbers.score(best.margin)}</td>"
             f"<td>{each.percentile_of_best}</td>"
             f"{predicting(each.faithful) if predicted_by else ''}</tr>"

@@ -52,7 +52,7 @@ MOVED = {
     "exemplars": "evidence.exemplars",
     "image_facts": "views.images.facts views.neuron.shared",
     "images": "probe.images probe.decoding",
-    "influence": "networks.influence",
+    "influence": "networks.driving.influence",
     "isic2017": "probe.isic2017",
     "labels": "words.vocabularies",
     "layers": "networks.layers networks.observing",

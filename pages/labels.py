@@ -9,6 +9,7 @@ from csp_engine.views.accuracy import kept_accuracy
 from csp_engine.views.address import View
 from csp_engine.views.places import scoring_methods
 from pages.ui.labels import (
+    circuits,
     confidence,
     control,
     differing,
@@ -49,6 +50,8 @@ def main() -> None:
         knowing.section(bundle, view)
     with problems.caught():
         control.section(bundle, view)
+    with problems.caught():
+        circuits.section(bundle, view)
     with problems.caught():
         differing.section(bundle, view)
 

@@ -331,6 +331,23 @@ INFLUENCE = StageKind(
     facts=("is_predicted_class", "n_images"),
 )
 
+CIRCUIT = StageKind(
+    "circuit",
+    "The neurons that drive each output most, layer by layer, and which of them feed which.",
+    of=("model",),
+    needs=("influence", "probe"),
+    files=(
+        StageFile("outputs.parquet", "table", "", "`name` of every output, `n_images` behind it"),
+        StageFile("nodes.parquet", "table", "", "`output` (row of `outputs`), `layer`, `unit`, and "
+                  "`effect`: gradient × activation on the output as in the stage of influence"),
+        StageFile("edges.parquet", "table", "", "`source` and `target` (rows of `nodes`, of one "
+                  "output and of layers that follow one another), and `effect`: mean gradient × "
+                  "activation of the source on the pooled activation of the target over images of "
+                  "that output"),
+    ),
+    facts=("is_predicted_class", "n_images"),
+)
+
 TRUTH = StageKind(
     "truth",
     "What the units of a layer truly respond to, where somebody measured it.",
@@ -431,6 +448,7 @@ KINDS = {
         INDEX,
         PROJECTION,
         INFLUENCE,
+        CIRCUIT,
         TRUTH,
         FAITHFULNESS,
         TRUST,

@@ -16,6 +16,7 @@ from csp_engine.bundle.manifest import read_whole_manifest
 from csp_engine.bundle.stored import (
     Projection,
     Samples,
+    StoredCircuit,
     StoredColumns,
     StoredInfluence,
     StoredTruth,
@@ -280,6 +281,14 @@ class Bundle(StageFiles):
             self.array(stage, "direct_weight") if direct else None,
             bool(self.fact(stage, "is_predicted_class")),
         )
+
+    def circuit(self, model: str) -> StoredCircuit | None:
+        """Which neurons feed which, for each output; None where nobody measured it."""
+        stage = kinds.CIRCUIT.name(model)
+        if not self.has(stage):
+            return None
+        tables = (self.table(stage, name) for name in ("outputs", "nodes", "edges"))
+        return StoredCircuit(*tables, bool(self.fact(stage, "is_predicted_class")))
 
     def truth(self, model: str, layer: str) -> StoredTruth | None:
         """What the units really answer to, or None where nobody has measured it."""

@@ -37,6 +37,19 @@ class StoredInfluence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredCircuit:
+    """Of each output, the neurons that drive it most and which of them feed which.
+
+    ``nodes`` and ``edges`` are the tables of docs/bundle.md.
+    """
+
+    outputs: pd.DataFrame
+    nodes: pd.DataFrame
+    edges: pd.DataFrame
+    is_predicted_class: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredTruth:
     """What the units of a layer really answer to, on ``n_image`` images with known concepts.
 

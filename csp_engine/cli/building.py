@@ -107,6 +107,7 @@ def build(given: Any, as_json: bool) -> None:
             devices=devices if len(devices) > 1 else (),
             stop_on_unreadable=given.on_unreadable == "stop",
             n_influence_images=given.influence_images,
+            n_circuit_images=given.circuit_images,
             outputs=tuple(int(o) if o.isdigit() else o for o in given.output or ()),
             captioner=None
             if given.captioner is None

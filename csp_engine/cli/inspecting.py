@@ -1,7 +1,8 @@
-"""``csp layers``, ``info``, ``verify`` and ``doctor``: they look and change nothing."""
+"""``csp layers``, ``info``, ``circuit``, ``verify``, ``doctor``: they look and change nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,9 +10,11 @@ import typer
 
 from csp_engine.cli.declared import AsJson, BundlePath, Device
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
+from csp_engine.errors import InputError
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
+    from csp_engine.views.neuron.circuit import Circuit
 
 USUAL_ENCODER = "open_clip/ViT-B-32/laion2b_s34b_b79k"
 """What the README builds with; ``csp doctor`` tells whether it would be downloaded."""
@@ -189,6 +192,96 @@ def _layer_row(row: dict[str, Any]) -> tuple[Any, ...]:
     reliable = ", ".join(f"{method} {n}" for method, n in row["reliable"].items())
     counts = (row["n_units"], row["n_dead"], row["n_dense"], row["n_constant"])
     return (f"{row['model']}/{row['layer']}", *counts, reliable)
+
+
+def circuit(
+    bundle: BundlePath,
+    output: Annotated[
+        str | None, typer.Option(help="Output of the network, by name; the first without it.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Target model; the first without it.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method that names the neurons, such as invert.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which neurons an output rests on, layer by layer, and which of them feed which.
+
+    Example:
+        csp circuit skin.csp --output melanoma --method invert
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.views.neuron import circuit as circuits
+    from csp_engine.views.places import scoring_methods
+
+    opened = Bundle.open(bundle)
+    known = {name: circuits.outputs_of(opened, name) for name in opened.model_names}
+    models = [name for name, outputs in known.items() if outputs]
+    if not models:
+        raise InputError(
+            f"Bundle {opened.name} holds no circuits; build it again with --circuit-images 64, "
+            "from a network whose outputs have names."
+        )
+    model = _one_of("Model", "--model", model, models)
+    output = _one_of("Output", "--output", output, known[model])
+    method = _one_of("Method", "--method", method, scoring_methods(opened) or ["none"])
+    found = circuits.circuit(opened, model, output, method)
+    assert found is not None
+    if as_json:
+        write_json(_circuit_json(model, method, found))
+        return
+    whose = "that the network takes for" if found.is_predicted_class else "of"
+    write_lines(
+        [
+            f"{output} of {model}, over {found.n_images:,} images {whose} {output}; labels by "
+            f"{method}. Effects are gradient × activation.",
+            "",
+        ]
+    )
+    rows = []
+    for layer, places in found.layers:
+        for node in (found.nodes[place] for place in places):
+            fed = ", ".join(
+                f"{found.nodes[each.node].neuron.unit} ({each.effect_text})"
+                for each in node.fed_by[:3]
+            )
+            rows.append((layer, node.neuron.unit, node.effect_text, node.label.title, fed or "–"))
+    write_table(("layer", "unit", "effect", "label", "fed most by"), rows)
+
+
+def _one_of(what: str, option: str, asked: str | None, known: Sequence[str]) -> str:
+    if asked is not None and asked not in known:
+        few = ", ".join(known[:10]) + (f" and {len(known) - 10:,} more" if len(known) > 10 else "")
+        raise InputError(f"{what} {asked!r} has no circuit here; {option} can be {few}.")
+    return known[0] if asked is None else asked
+
+
+def _circuit_json(model: str, method: str, found: Circuit) -> dict[str, Any]:
+    def ref(place: int) -> str:
+        neuron = found.nodes[place].neuron
+        return f"{neuron.model}/{neuron.layer}/{neuron.unit}"
+
+    return {
+        "model": model,
+        "output": found.output,
+        "method": method,
+        "n_images": found.n_images,
+        "is_predicted_class": found.is_predicted_class,
+        "neurons": [
+            {
+                "neuron": ref(place),
+                "effect": node.effect,
+                "label": node.label.text or None,
+                "reliable": node.label.is_reliable,
+                "fed_by": [
+                    {"neuron": ref(each.node), "effect": each.effect} for each in node.fed_by
+                ],
+            }
+            for _, places in found.layers
+            for place in places
+            for node in [found.nodes[place]]
+        ],
+    }
 
 
 def verify(bundle: BundlePath, as_json: AsJson = False) -> None:

@@ -409,6 +409,15 @@ _DECLARED = (
         label="Images to compute gradients for",
     ),
     BuildOption(
+        name="circuit_images",
+        kind=int,
+        help="How many images to measure which neurons feed which, for the circuit of each "
+        "output; 0 for none.",
+        panel=RUN,
+        default=64,
+        least=0,
+    ),
+    BuildOption(
         name="precision",
         help="Precision of the model's matrix products: float32, bfloat16 or float16.",
         panel=RUN,

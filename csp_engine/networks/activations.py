@@ -34,12 +34,17 @@ def positions_last(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
 
 
 def pool(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
-    """A layer's output as ``(n, units)`` float32, in memory of its own.
+    """A layer's output as ``(n, units)`` float32, in memory of its own, without its gradient.
 
     Autoencoder latents are computed at every position and pooled afterwards. ``absmax`` is the
     value of largest magnitude with its sign; a tie goes to the positive one.
     """
-    x = positions_last(tensor.detach().float(), tap)
+    return pooled(tensor.detach(), tap)
+
+
+def pooled(tensor: torch.Tensor, tap: LayerTap) -> torch.Tensor:
+    """The same, as part of what gradients flow through."""
+    x = positions_last(tensor.float(), tap)
     pooling = tap.id.pooling
     if pooling == "cls":
         x = x[..., :1]

@@ -23,7 +23,11 @@ from csp_engine.pipeline.seeing import see
 from csp_engine.pipeline.stages.candidates import (
     describe_captioner,
 )
-from csp_engine.pipeline.stages.influence import influences, require_telling_names
+from csp_engine.pipeline.stages.influence import (
+    circuits_of_outputs,
+    influences,
+    require_telling_names,
+)
 from csp_engine.pipeline.stages.measured import measure
 from csp_engine.pipeline.stages.vocabulary import is_vocabulary_held
 from csp_engine.types import Encoder, Progress, silent
@@ -58,6 +62,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
         measure(run, request)
         derive(run, request.vocabulary, encoder, request.dense_at, captioner)
         influences(run, request)
+        circuits_of_outputs(run, request)
         see(run, request)
         run.finish()
     return Bundle.open(request.out)

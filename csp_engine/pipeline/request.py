@@ -33,6 +33,8 @@ class BuildRequest:
         near_duplicate_distance: differing bits (of 64) up to which two images are near copies.
         stop_on_unreadable: stop instead of skipping images that cannot be read.
         n_influence_images: images that gradients are taken for, at most; 0 leaves influence out.
+        n_circuit_images: images of which it is measured which neurons feed which, at most; 0 leaves
+            circuits out.
         outputs: numbers or names of the outputs to look at; all of a network whose outputs have
             names, if none is given. A network without names and without chosen outputs is taken
             for no classifier.
@@ -52,6 +54,7 @@ class BuildRequest:
     near_duplicate_distance: int = 4
     stop_on_unreadable: bool = False
     n_influence_images: int = 512
+    n_circuit_images: int = 0
     outputs: tuple[int | str, ...] = ()
     dense_at: float = 0.99
     captioner: Captioner | Generator | None = None

@@ -118,9 +118,9 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Separation, concept columns, influence, ground truth, performance, imported labels,
-        faithfulness and what extensions made do not come from every kind of build; they stay while
-        what they were made from does.
+        Separation, concept columns, influence, circuits, ground truth, performance, imported
+        labels, faithfulness and what extensions made do not come from every kind of build; they
+        stay while what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
@@ -132,6 +132,7 @@ class Run:
             kinds.SEPARATION,
             kinds.COLUMNS,
             kinds.INFLUENCE,
+            kinds.CIRCUIT,
             kinds.TRUTH,
             kinds.STATISTIC,
             kinds.SCORES,

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.networks.influence import influence
+from csp_engine.networks.driving.influence import influence
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
 

@@ -130,7 +130,9 @@ def test_a_build_is_watched_cancelled_killed_and_resumed_to_the_same_bundle(fold
     assert not jobs.is_unfinished(job.bundle)
     assert "20 neurons, 28 images" in "\n".join(job.log(3))
     recipe = replace(toys.Recipe(), n_exemplars=6, n_score=6)
-    undisturbed = toys.request(folder, folder / "b.csp", recipe=recipe, batch_size=2)
+    undisturbed = toys.request(
+        folder, folder / "b.csp", recipe=recipe, batch_size=2, n_circuit_images=64
+    )
     build(undisturbed)
     assert toys.content(job.bundle) == toys.content(folder / "b.csp")
     jobs.forget(job)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.networks.influence import influence
+from csp_engine.networks.driving.influence import influence
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import read_class_names, target_model
 from csp_engine.pipeline import build

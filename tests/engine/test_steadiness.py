@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from csp_engine.errors import InputError
 from csp_engine.networks.activations import ActivationRecorder
-from csp_engine.networks.influence import influence
+from csp_engine.networks.driving.influence import influence
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
 from csp_engine.pipeline import Target, build

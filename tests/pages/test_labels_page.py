@@ -15,6 +15,7 @@ from csp_engine.views.accuracy import label_accuracy
 from csp_engine.views.benchmark.control import beside_control
 from csp_engine.views.benchmark.faithfulness import faithfulness, which_to_believe
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.circuit import circuit
 from csp_engine.views.table import summary
 from csp_engine.views.table.granularity import granularity
 from csp_engine.views.table.rows import neuron_table
@@ -164,3 +165,26 @@ def test_how_finely_labels_tell_neurons_apart(serve, copied):
         assert own.utility.n <= said
         assert f"<td>{numbers.share(own.utility.share)}</td>" in shown
     assert "How finely labels tell neurons apart" in shown
+
+
+def test_the_circuit_of_an_output_leads_to_its_neurons_and_back(serve, tmp_path):
+    targets = (toys.target(["first", "second", "last"]),)
+    asked = toys.request(tmp_path, tmp_path / "a.csp", targets=targets, n_circuit_images=20)
+    bundle = pipeline.build(asked)
+    serve(bundle.path)
+    at = open_page("labels", output="green", method="semanticlens")
+    assert not at.exception
+    shown = html(at)
+    found = circuit(bundle, "small", "green", "semanticlens")
+    assert f"over {found.n_images} images of green" in re.sub(r"\s+", " ", shown)
+    for node in found.nodes:
+        address = f"layer={node.neuron.layer.replace('@', '%40')}&amp;unit={node.neuron.unit}&amp;"
+        assert address in shown
+        assert numbers.signed(node.effect)[:4] in shown
+    assert shown.count("class='edge") == 5 + sum(len(node.fed_by) for node in found.nodes)
+    place = found.layers[0][1][0]
+    at = open_page("neuron", layer="last@mean", unit=str(found.nodes[place].neuron.unit))
+    assert "output=green" in html(at)
+    at = open_page("labels", output="purple")
+    assert "There is no output “purple” here" in html(at)
+    assert "class='edge" in html(at)

@@ -15,12 +15,12 @@ IMPORTED = "layer,unit,description,score\nfirst,1,blue,0.5\nfirst,1,not a word,0
 
 
 def everything(folder: Path, **changes: Any) -> Bundle:
-    """Two models, a captioner, influence, truth, performance and imported labels."""
+    """Two models, a captioner, influence, circuits, truth, performance and imported labels."""
     targets = (toys.target(["first", "last"]), toys.target(["second"], name="other"))
     captioner = small_captioner(
         folder / "captioner", encoder_fingerprint=toys.ColourEncoder().fingerprint
     )
-    asked = {"targets": targets, "captioner": captioner, **changes}
+    asked = {"targets": targets, "captioner": captioner, "n_circuit_images": 8, **changes}
     bundle = build(toys.request(folder, folder / "everything.csp", **asked))
     add_performance(bundle.path, {"small": toys.slices()})
     toys.with_truth(bundle, planted_layer="last@mean")

@@ -216,6 +216,9 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("index", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
     ("projection", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
     ("influence", "outputs"): {"name": _TEXT},
+    ("circuit", "outputs"): {"name": _TEXT, "n_images": _COUNT},
+    ("circuit", "nodes"): {"output": _COUNT, "layer": _TEXT, "unit": _COUNT, "effect": _NUMBER},
+    ("circuit", "edges"): {"source": _COUNT, "target": _COUNT, "effect": _NUMBER},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
@@ -255,6 +258,10 @@ def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> s
         return f"has {len(rows)} rows instead of {wanted}"
     if kind in ("index", "projection"):
         return _fault_of_rows(files, rows)
+    if (kind, name) == (kinds.CIRCUIT.prefix, "nodes"):
+        return _fault_of_nodes(files, stage, rows)
+    if (kind, name) == (kinds.CIRCUIT.prefix, "edges"):
+        return _fault_of_edges(files, stage, rows)
     if (kind, name) == (kinds.TRUTH.prefix, "concepts"):
         return fault_of_concepts(rows)
     if (kind, name) == (kinds.TRUTH.prefix, "units"):
@@ -322,4 +329,35 @@ def _fault_of_rows(files: Files, rows: pd.DataFrame) -> str:
             return f"names unit {unit_m.max()} of {layer}, which has {n_units}"
         if len(np.unique(unit_m)) != len(unit_m):
             return f"names a unit of {layer} twice"
+    return ""
+
+
+def _fault_of_nodes(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    """The neurons of a circuit are neurons of its model, each once for an output."""
+    if not np.isfinite(rows["effect"].to_numpy(float)).all():
+        return "holds an effect that is not a number"
+    n_outputs = len(files.table(stage, "outputs"))
+    if len(rows) and rows["output"].max() >= n_outputs:
+        return f"names output {rows['output'].max()}, but there are {n_outputs}"
+    (model,) = kinds.CIRCUIT.parts(stage)
+    for _, group in rows.groupby("output"):
+        fault = _fault_of_rows(files, group.assign(model=model))
+        if fault:
+            return fault
+    return ""
+
+
+def _fault_of_edges(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    """What feeds what are neurons of one output, in two layers."""
+    if not np.isfinite(rows["effect"].to_numpy(float)).all():
+        return "holds an effect that is not a number"
+    nodes = files.table(stage, "nodes")
+    ends = rows[["source", "target"]].to_numpy()
+    if ends.size and ends.max() >= len(nodes):
+        return f"names node {ends.max()}, but there are {len(nodes)}"
+    output_n, layer_n = nodes["output"].to_numpy(), nodes["layer"].to_numpy()
+    if (output_n[ends[:, 0]] != output_n[ends[:, 1]]).any():
+        return "joins neurons of two outputs"
+    if (layer_n[ends[:, 0]] == layer_n[ends[:, 1]]).any():
+        return "joins neurons of one layer"
     return ""

@@ -1,4 +1,4 @@
-"""The stage that asks which outputs each unit drives: gradients on a sample of the images."""
+"""Which outputs each unit drives, and which units feed which: gradients on a sample of images."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import pandas as pd
 from csp_engine.bundle import kinds
 from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_json
-from csp_engine.networks.influence import influence
+from csp_engine.networks.driving.circuits import Circuits, circuits
+from csp_engine.networks.driving.influence import influence
+from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
 from csp_engine.probe.decoding import decode
+
+N_NEURONS = 5
+"""Neurons of each layer that the circuit of an output shows: those that drive it most."""
 
 
 def require_telling_names(request: BuildRequest) -> None:
@@ -51,18 +56,12 @@ def influences(run: Run, request: BuildRequest) -> None:
     """Which outputs each unit drives, from gradients on a sample of the images."""
     if request.n_influence_images == 0:
         return
-    bundle = run.bundle
-    probe_rows = bundle.table("probe", "probe")
     for target in request.targets:
         model = target.model
         if model.class_names is None and not request.outputs:
             continue
         names = list(model.class_names or ())
-        known = {_composed(name) for name in names}
-        labelled = (
-            "class" in probe_rows
-            and set(probe_rows["class"].astype(str).map(_composed, na_action="ignore")) <= known
-        )
+        labelled = _is_labelled(run, model)
         taps = [tap for tap in target.taps if tap.sae is None]
         identities = {}
         for tap in taps:
@@ -84,7 +83,7 @@ def influences(run: Run, request: BuildRequest) -> None:
         found = influence(
             model,
             [t for t in taps if kinds.INFLUENCE.name(model.name, str(t.id)) in missing],
-            _influence_batches(run, request, target, probe_rows, labelled),
+            _gradient_batches(run, request.n_influence_images, request, target, "influence"),
             request.outputs or None,
         )
         for name in missing:
@@ -104,13 +103,113 @@ def influences(run: Run, request: BuildRequest) -> None:
                 )
 
 
-def _influence_batches(
-    run: Run, request: BuildRequest, target: Target, probe_rows: pd.DataFrame, labelled: bool
+def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
+    """For each output, the neurons that drive it most in each layer, and which feed which."""
+    if request.n_circuit_images == 0:
+        return
+    for target in request.targets:
+        model = target.model
+        of_module = {tap.id.module: tap for tap in target.taps if tap.sae is None}
+        layers = {str(tap.id): tap for tap in of_module.values()}
+        layers = {
+            layer: tap
+            for layer, tap in layers.items()
+            if kinds.INFLUENCE.name(model.name, layer) in run.keys
+        }
+        if not layers:
+            continue
+        name = kinds.CIRCUIT.name(model.name)
+        labelled = _is_labelled(run, model)
+        identity = run.key(
+            name,
+            {
+                "n_images": request.n_circuit_images,
+                "n_neurons": N_NEURONS,
+                "seed": run.recipe.seed,
+                "is_predicted_class": not labelled,
+                "outputs": list(request.outputs),
+            },
+            [*(kinds.INFLUENCE.name(model.name, layer) for layer in layers), "probe"],
+            {"class_names": sha256_json(list(model.class_names or ()))},
+        )
+        if run.is_fresh(name):
+            continue
+        effect_cu = {}
+        for layer in layers:
+            stored = run.bundle.influence(model.name, layer)
+            assert stored is not None
+            effect_cu[layer] = np.asarray(stored.gradient_activation_cu)
+            names = stored.output_names
+        unit_ci = {
+            layer: np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :N_NEURONS]
+            for layer, effect in effect_cu.items()
+        }
+        measured = circuits(
+            model,
+            list(layers.values()),
+            _gradient_batches(run, request.n_circuit_images, request, target, "circuits"),
+            unit_ci,
+            request.outputs or None,
+        )
+        nodes, edges = _graph(measured, unit_ci, effect_cu)
+        with run.writing(name, identity) as folder:
+            outputs = {"name": list(names), "n_images": measured.n_image_c}
+            folder.table("outputs", pd.DataFrame(outputs))
+            folder.table("nodes", nodes)
+            folder.table("edges", edges)
+            folder.facts.update(
+                is_predicted_class=not labelled, n_images=int(measured.n_image_c.sum())
+            )
+
+
+def _graph(
+    measured: Circuits, unit_ci: dict[str, np.ndarray], effect_cu: dict[str, np.ndarray]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Nodes and edges of every output that has images; what has no effect is left out."""
+    nodes: list[tuple[int, str, int, float]] = []
+    edges: list[tuple[int, int, float]] = []
+    for c in np.flatnonzero(measured.n_image_c).tolist():
+        place: dict[tuple[str, int], int] = {}
+        for layer in measured.layers:
+            for i, unit in enumerate(unit_ci[layer][c].tolist()):
+                effect = float(effect_cu[layer][c, unit])
+                if effect:
+                    place[layer, i] = len(nodes)
+                    nodes.append((c, layer, unit, effect))
+        for pair in measured.pairs:
+            for (j, i), effect in np.ndenumerate(pair.effect_cji[c]):
+                source, target = place.get((pair.source, i)), place.get((pair.target, j))
+                if effect and source is not None and target is not None:
+                    edges.append((source, target, float(effect)))
+    return (
+        pd.DataFrame(nodes, columns=["output", "layer", "unit", "effect"]).astype(
+            {"output": "int32", "layer": "string", "unit": "int32", "effect": "float32"}
+        ),
+        pd.DataFrame(edges, columns=["source", "target", "effect"]).astype(
+            {"source": "int32", "target": "int32", "effect": "float32"}
+        ),
+    )
+
+
+def _is_labelled(run: Run, model: TargetModel) -> bool:
+    """Whether the images have classes that are names of the network's outputs."""
+    rows = run.bundle.table("probe", "probe")
+    if "class" not in rows:
+        return False
+    known = {_composed(name) for name in model.class_names or ()}
+    return set(rows["class"].astype(str).map(_composed, na_action="ignore")) <= known
+
+
+def _gradient_batches(
+    run: Run, n_images: int, request: BuildRequest, target: Target, what: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Pixels and outputs of a sample of the probe images, by their classes where they tell."""
     model = target.model
+    rows = run.bundle.table("probe", "probe")
     listed = run.bundle.table("images", "images")["listed"].to_numpy()
-    classes = probe_rows["class"].astype(str).map(_composed).to_numpy() if labelled else None
-    chosen = _balanced_sample(len(probe_rows), classes, request.n_influence_images, run.recipe.seed)
+    labelled = _is_labelled(run, model)
+    classes = rows["class"].astype(str).map(_composed).to_numpy() if labelled else None
+    chosen = _balanced_sample(len(rows), classes, n_images, run.recipe.seed)
     number = {_composed(name): i for i, name in enumerate(model.class_names or ())}
     size = request.batch_size
     for first in range(0, len(chosen), size):
@@ -120,7 +219,7 @@ def _influence_batches(
         )
         known = None if classes is None else np.array([number[classes[i]] for i in images])
         yield pixels, known
-        run.progress(f"influence in {model.name}", first + len(images), len(chosen))
+        run.progress(f"{what} in {model.name}", first + len(images), len(chosen))
 
 
 def _balanced_sample(

@@ -202,6 +202,12 @@ OF_PAGES = (
     ),
     Parameter("model2", ("compare",), "its target model", otherwise="likewise"),
     Parameter("layer2", ("compare",), "its layer", otherwise="likewise"),
+    Parameter(
+        "output",
+        ("labels",),
+        "output of the network whose circuit is shown, by name",
+        otherwise="the first that has images",
+    ),
     Parameter("word", ("glossary",), "the term to show first"),
     Parameter("job", ("build",), "the build to watch, named by its bundle"),
     Parameter("v", ALL, "version of this table", VERSION),

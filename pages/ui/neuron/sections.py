@@ -7,13 +7,14 @@ from csp_engine.bundle import Bundle
 from csp_engine.views.address import View
 from csp_engine.views.finding.examples import nearest
 from csp_engine.views.neuron.card import neuron_card
+from csp_engine.views.neuron.circuit import outputs_of
 from csp_engine.views.neuron.columns import N_SHOWN as N_COLUMNS
 from csp_engine.views.neuron.columns import column_fits
 from csp_engine.views.neuron.influence import driven_outputs
 from csp_engine.views.neuron.shared import N_SHOWN, by_chance, shared
 from csp_engine.views.neuron.statistics import histogram_of, statistics
 from pages.ui.parts import charts
-from pages.ui.parts.cards import Packs, bar_table, card_list, facts, plain, show
+from pages.ui.parts.cards import Packs, bar_table, card_list, facts, page_url, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import store
 
@@ -52,7 +53,22 @@ def activations(bundle: Bundle, view: View) -> None:
             bars.append((each.name, each.share, cells))
         parts.append("<h2 class='csp-h'>Outputs it drives</h2>")
         parts.append(bar_table(f"{caption} directly.", columns, bars, is_markup=True))
+        parts.append(circuits(bundle, view, [each.name for each in driven]))
     show(f"<div class='csp-stack'>{''.join(parts)}</div>")
+
+
+def circuits(bundle: Bundle, view: View, outputs: list[str]) -> str:
+    """Ways to the circuits of outputs that this neuron drives, where they are known."""
+    known = outputs_of(bundle, view.model)
+    ways = [
+        f"<a target='_self' href='{plain(page_url('labels', view.params(unit='', output=name)))}'>"
+        f"{plain(name)}</a>"
+        for name in outputs
+        if name in known
+    ]
+    return (
+        f"<p class='csp-quiet'>{term('circuit', 'Circuits')}: {', '.join(ways)}</p>" if ways else ""
+    )
 
 
 def named(name: str, known: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,18 @@ from jaxtyping import Float32, Int32
 from torch import nn
 
 from csp_engine.errors import InputError
-from csp_engine.networks.activations import pool, positions_last, require_rows, to_device
+from csp_engine.networks.activations import pool, to_device
+from csp_engine.networks.driving.gradients import (
+    GradientPass,
+    chosen_outputs,
+    products,
+    require_steady_outputs,
+    rows_of_outputs,
+    with_first,
+)
 from csp_engine.networks.layers import LayerTap, hooks_on
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.observing import first_tensor
-from csp_engine.networks.steadiness import require_steady
 
 logger = logging.getLogger(__name__)
 
@@ -37,90 +44,6 @@ class Influence:
     direct_weight_cu: Float32[np.ndarray, "c u"] | None
     output_names: tuple[str, ...]
     is_predicted: bool = False
-
-
-def _with_first(output: Any, tensor: torch.Tensor) -> Any:
-    """A module's output with its first tensor replaced."""
-    if isinstance(output, torch.Tensor):
-        return tensor
-    if isinstance(output, tuple | list):
-        rest = [_with_first(output[0], tensor), *output[1:]]
-        return type(output)(*rest) if hasattr(output, "_fields") else type(output)(rest)
-    key = next(k for k, v in output.items() if v is not None)  # a transformers ModelOutput
-    return type(output)(**{**output, key: _with_first(output[key], tensor)})
-
-
-def _chosen(model: TargetModel, outputs: Sequence[int | str] | None, n_outputs: int) -> list[int]:
-    """Output numbers from numbers or class names."""
-    if outputs is None:
-        return list(range(n_outputs))
-    numbers = []
-    for output in outputs:
-        if isinstance(output, str):
-            if output not in (model.class_names or ()):
-                raise InputError(
-                    f"{model.name} has no output called {output!r}; give a class name or a number "
-                    f"from 0 to {n_outputs - 1}."
-                )
-            assert model.class_names is not None
-            places = [i for i, name in enumerate(model.class_names) if name == output]
-            if len(places) > 1:
-                raise InputError(
-                    f"Outputs {' and '.join(map(str, places))} of {model.name} are both called "
-                    f"{output!r}; give the number, such as --output {places[0]}."
-                )
-            numbers.append(places[0])
-        elif 0 <= output < n_outputs:
-            numbers.append(int(output))
-        else:
-            raise InputError(f"{model.name} has no output {output}; it has 0 to {n_outputs - 1}.")
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise InputError("The chosen outputs are empty or name one twice; name each once.")
-    return numbers
-
-
-class _Pass:
-    """One forward pass with gradients from the earliest tapped layer to the logits, and no further.
-
-    The output of a tapped layer that carries no gradient yet becomes a leaf; one behind another
-    tapped layer stays in the graph. Either way the network goes on with a copy, so that in-place
-    operations after the layer change neither the recorded activation nor what the gradient is of.
-    """
-
-    def __init__(self, model: TargetModel, tap_of: Mapping[str, LayerTap]) -> None:
-        self.tapped: dict[str, torch.Tensor] = {}
-        self._model = model
-        self._n_rows = 0
-        self._hooks = {name: self._tap(name, tap) for name, tap in tap_of.items()}
-
-    def _tap(self, name: str, tap: LayerTap) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            tensor = require_rows(first_tensor(output), tap, self._n_rows)
-            if not tensor.requires_grad:
-                tensor = tensor.detach().clone().requires_grad_(True)
-            self.tapped[name] = tensor
-            return _with_first(output, tensor.clone())
-
-        return hook
-
-    def run(self, pixels: np.ndarray) -> torch.Tensor:
-        x = to_device(pixels, self._model)
-        if len(x) == 1 and self._model.steadiness.needs_company:
-            x = torch.cat([x, x])
-        self._n_rows = len(x)
-        with torch.inference_mode(False), torch.enable_grad(), hooks_on(self._model, self._hooks):
-            logits = self._model.logits(self._model.run(x))
-        if logits is not None and len(logits) != len(x):
-            raise InputError(
-                f"{self._model.name} gives outputs for {len(logits)} rows of a batch of {len(x)} "
-                "images; build with --influence-images 0, or with another --batch-size."
-            )
-        if logits is None:
-            raise InputError(
-                f"{self._model.name} is not a classifier, so it has no outputs to drive; leave "
-                "out --output and --class-names, or add --influence-images 0."
-            )
-        return logits
 
 
 class _HeadCheck:
@@ -144,19 +67,6 @@ class _HeadCheck:
         if (expected - logits_nc).abs().max() > self.tolerance * scale:
             self.is_refuted = True
         self.is_seen = self.is_seen or bool((pooled_nu != 0).any())
-
-
-def _products(
-    picked: torch.Tensor, tapped: Mapping[str, torch.Tensor], tap_of: Mapping[str, LayerTap]
-) -> dict[str, torch.Tensor]:
-    """Gradient times activation of every image and unit, of the layers that reach the logits."""
-    tensors = [tapped[name] for name in tap_of]
-    grads = torch.autograd.grad(picked, tensors, allow_unused=True)
-    return {
-        name: positions_last(tensor.detach().float() * grad.float(), tap).sum(-1)
-        for (name, tap), tensor, grad in zip(tap_of.items(), tensors, grads, strict=True)
-        if grad is not None
-    }
 
 
 def influence(
@@ -213,15 +123,15 @@ def influence(
                 "Some images have a class and others have none; give classes for all or for none."
             )
         is_predicted = class_n is None
-        _require_steady_outputs(model, pixels)
-        step = _Pass(model, tap_of)
+        require_steady_outputs(model, pixels)
+        step = GradientPass(model, tap_of)
         logits = step.run(pixels)
         if set(step.tapped) != set(modules):
             missing = min(set(modules) - set(step.tapped))
             raise InputError(f"Layer {missing!r} did not run for this batch; choose another layer.")
         if not sum_cu:
             n_outputs = logits.shape[1]
-            chosen = _chosen(model, outputs, n_outputs)
+            chosen = chosen_outputs(model, outputs, n_outputs)
             n_image_c = np.zeros(len(chosen), np.int64)
             sum_cu = {
                 name: torch.zeros(len(chosen), tap_of[name].n_units, dtype=torch.float64)
@@ -233,13 +143,13 @@ def influence(
             pooled = pool(step.tapped[tap.id.module], tap)[: len(pixels)]
             for check in checks[str(tap.id)]:
                 check.see(pooled, fixed.float())
-        row_n, image_n = _rows(model, fixed, class_n, chosen)
+        row_n, image_n = rows_of_outputs(model, fixed, class_n, chosen)
         n_image_c += np.bincount(row_n.cpu().numpy(), minlength=len(chosen))
         picked = logits[image_n, torch.as_tensor(chosen, device=logits.device)[row_n]].sum()
         few = pixels[:2]
         if not picked.requires_grad or not len(row_n):
             continue
-        for name, product_nu in _products(picked, step.tapped, tap_of).items():
+        for name, product_nu in products(picked, step.tapped, tap_of).items():
             reached.add(name)
             sum_cu[name].index_add_(0, row_n.cpu(), product_nu[image_n].cpu().double())
 
@@ -290,7 +200,7 @@ def _reads(model: TargetModel, tap: LayerTap, few: np.ndarray) -> bool:
         tensor = first_tensor(output)
         assert tensor is not None
         ramp = torch.linspace(-1, 1, tensor.numel(), device=tensor.device).reshape(tensor.shape)
-        return _with_first(output, tensor + (ramp * (1 + tensor.abs().amax())).to(tensor.dtype))
+        return with_first(output, tensor + (ramp * (1 + tensor.abs().amax())).to(tensor.dtype))
 
     if not len(few):
         return False
@@ -299,49 +209,3 @@ def _reads(model: TargetModel, tap: LayerTap, few: np.ndarray) -> bool:
         with hooks_on(model, {tap.id.module: moved}):
             after = model.logits(model.run(to_device(few, model)))
     return before is not None and after is not None and not torch.equal(before, after)
-
-
-def _require_steady_outputs(model: TargetModel, pixels: np.ndarray) -> None:
-    """Once per network: see that its outputs are functions of the image alone."""
-    if "" in model.steadiness.checked:
-        return
-
-    def run(few: torch.Tensor) -> dict[str, torch.Tensor]:
-        with torch.inference_mode():
-            logits = model.logits(model.run(few))
-        if logits is None:
-            return {}
-        if len(logits) != len(few):
-            raise InputError(
-                f"{model.name} gives {len(logits)} rows of outputs for {len(few)} images; build "
-                "with --influence-images 0."
-            )
-        return {"": logits[..., None]}
-
-    x = to_device(pixels, model)
-    require_steady(model.network, model.name, model.steadiness, run, x, model.resolution)
-    model.steadiness.checked.add("")
-
-
-def _rows(
-    model: TargetModel, logits: torch.Tensor, class_n: np.ndarray | None, chosen: list[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each image that counts: its row among the chosen outputs, and its place in the batch."""
-    n, n_outputs = logits.shape
-    if class_n is None:
-        row_n = logits[:, chosen].argmax(dim=1)
-        return row_n, torch.arange(n, device=logits.device)
-    class_n = np.asarray(class_n)
-    if class_n.shape != (n,) or not np.issubdtype(class_n.dtype, np.integer):
-        raise InputError(
-            f"There are {n} images and classes of shape {class_n.shape} ({class_n.dtype}); give "
-            "one whole number per image."
-        )
-    if n and (class_n.min() < 0 or class_n.max() >= n_outputs):
-        wrong = class_n[(class_n < 0) | (class_n >= n_outputs)][0]
-        raise InputError(f"{model.name} has no output {wrong}; it has 0 to {n_outputs - 1}.")
-    row_of = {c: row for row, c in enumerate(chosen)}
-    pairs = [(row_of[c], i) for i, c in enumerate(class_n.tolist()) if c in row_of]
-    rows = torch.as_tensor([p[0] for p in pairs], dtype=torch.long, device=logits.device)
-    images = torch.as_tensor([p[1] for p in pairs], dtype=torch.long, device=logits.device)
-    return rows, images

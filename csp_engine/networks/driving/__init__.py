@@ -1,0 +1,1 @@
+"""What drives what inside a network: neurons its outputs, and neurons one another."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from csp_engine.bundle.kinds import INDEX, INDEX_FILE, KINDS, stage_kind
 from csp_engine.bundle.manifest import MANIFEST_NAME, StageRecord
 from csp_engine.bundle.reader import Bundle
-from csp_engine.bundle.sharing import equal_files_once
 from csp_engine.bundle.writer import translated_os_errors
 from csp_engine.errors import BundleError, InputError
 from csp_engine.files import fsync_path
@@ -18,6 +17,9 @@ from csp_engine.hashing import sha256_file
 
 LEFT_OUT = tuple(kind.prefix for kind in KINDS.values() if kind.is_left_out)
 """Kinds of stages that a copy may do without, because no page reads their files."""
+
+LEAST_SHARED = 4096
+"""Bytes from which on equal files are kept once; a smaller one takes a block of the disk anyway."""
 
 
 def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> Bundle:
@@ -53,7 +55,7 @@ def copy_slim(bundle: Bundle, target: Path, omit: Sequence[str] = LEFT_OUT) -> B
         )
         for name, record in stages.items()
     }
-    records = equal_files_once(left)
+    records = _equal_files_once(left)
     temporary = target.with_name(f".tmp-{target.name}")
     with translated_os_errors(target.parent):
         shutil.rmtree(temporary, ignore_errors=True)
@@ -93,3 +95,19 @@ def _without_exact_index(name: str, record: StageRecord) -> StageRecord:
     if not INDEX.is_of(name) or record.omitted or record.facts.get("kind") != "flat":
         return record
     return replace(record, files={k: v for k, v in record.files.items() if k != INDEX_FILE})
+
+
+def _equal_files_once(stages: Mapping[str, StageRecord]) -> dict[str, StageRecord]:
+    """Records in which the first stage by name, of those with equal files, keeps them for all."""
+    holder: dict[str, tuple[str, str]] = {}
+    found = {}
+    for name, record in sorted(stages.items()):
+        files = {}
+        for file, entry in sorted(record.files.items()):
+            kept_in = None
+            if not record.omitted and entry.bytes >= LEAST_SHARED:
+                first = holder.setdefault(entry.sha256, (name, file))
+                kept_in = None if first == (name, file) else first[0]
+            files[file] = replace(entry, kept_in=kept_in)
+        found[name] = replace(record, files=files)
+    return found

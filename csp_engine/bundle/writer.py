@@ -30,7 +30,6 @@ from csp_engine.bundle.manifest import (
     stage_directory,
     stage_key,
 )
-from csp_engine.bundle.sharing import with_own_files
 from csp_engine.errors import BundleError, InputError
 from csp_engine.files import fsync_path
 from csp_engine.hashing import canonical_json, sha256_file
@@ -278,7 +277,7 @@ class BundleWriter:
         files = (file for each in self.manifest.stages.values() for file in each.files.values())
         if any(file.kept_in is not None for file in files):
             with translated_os_errors(self.path):
-                manifest = with_own_files(self.path, self.manifest)
+                manifest = _with_own_files(self.path, self.manifest)
             self._commit(manifest)
 
     def _sweep(self) -> None:
@@ -378,6 +377,46 @@ def _record(path: Path) -> FileRecord:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         dtype, shape = str(values.dtype), tuple(values.shape)
     return FileRecord(sha256_file(path), path.stat().st_size, dtype, shape)
+
+
+def _with_own_files(path: Path, manifest: Manifest) -> Manifest:
+    """The manifest of a bundle whose stages all have their files in their own folders.
+
+    Files that other stages keep are copied. Where that cannot be, the stage is damaged, and lacks
+    the file afterwards.
+
+    Args:
+        path: the bundle, in which no other process writes.
+        manifest: as it is now.
+
+    Raises:
+        OSError: if a copy cannot be written.
+    """
+    stages = {}
+    for name, record in manifest.stages.items():
+        shared = [file for file, entry in record.files.items() if entry.kept_in is not None]
+        for file in shared:
+            _copy_inside(path.joinpath(*manifest.place(name, file)), path / record.directory / file)
+        own = {file: replace(record.files[file], kept_in=None) for file in shared}
+        stages[name] = replace(record, files={**record.files, **own})
+    return replace(manifest, stages=stages)
+
+
+def _copy_inside(source: Path, target: Path) -> None:
+    folder = target.parent
+    try:
+        held = open_plain(source.parent, source.name)
+    except OSError:
+        return
+    with held:
+        if folder.is_symlink():
+            return
+        folder.mkdir(exist_ok=True)
+        target.unlink(missing_ok=True)  # left by a writer that was killed, or by somebody
+        with target.open("xb") as copy:
+            shutil.copyfileobj(held, copy, 1 << 20)
+        fsync_path(target)
+        fsync_path(folder)
 
 
 def _now() -> str:

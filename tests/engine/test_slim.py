@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 import csp_engine.search as search
-from csp_engine.bundle import Bundle, BundleWriter, copy_slim, sharing, verify
+from csp_engine.bundle import Bundle, BundleWriter, copy_slim, verify
+from csp_engine.bundle import slim as slim_copies
 from csp_engine.bundle.verifying.whole import altered
 from csp_engine.encoders import load_encoder
 from csp_engine.errors import BundleError, InputError, MissingModelError, StaleError
@@ -133,7 +134,7 @@ def test_a_copy_of_a_copy_still_says_what_is_omitted(slim, tmp_path):
 @pytest.fixture
 def shared(whole, tmp_path, monkeypatch) -> Bundle:
     """A slim copy whose files are too small to be worth it otherwise."""
-    monkeypatch.setattr(sharing, "LEAST_SHARED", 1)
+    monkeypatch.setattr(slim_copies, "LEAST_SHARED", 1)
     bundle = copy_slim(whole, tmp_path / "shared.csp")
     assert len(shared_files(bundle)) > 20
     return bundle
@@ -157,9 +158,9 @@ def test_no_two_files_of_a_slim_copy_are_equal_and_all_read_as_in_the_whole(whol
 def test_small_equal_files_are_not_worth_it(whole, slim):
     sizes = [entry.bytes for record in whole.manifest.stages.values()
              for entry in record.files.values()]  # fmt: skip
-    assert min(sizes) < sharing.LEAST_SHARED
+    assert min(sizes) < slim_copies.LEAST_SHARED
     for stage, file in shared_files(slim):
-        assert slim.stage(stage).files[file].bytes >= sharing.LEAST_SHARED
+        assert slim.stage(stage).files[file].bytes >= slim_copies.LEAST_SHARED
 
 
 def test_a_copy_of_a_copy_parts_and_shares_anew(whole, shared, monkeypatch):
@@ -169,7 +170,7 @@ def test_a_copy_of_a_copy_parts_and_shares_anew(whole, shared, monkeypatch):
     again = copy_slim(shared, shared.path.with_name("again.csp"), omit=("neurons",))
     assert verify(again) == []
     assert toys.content(again.path) == toys.content(shared.path)
-    monkeypatch.setattr(sharing, "LEAST_SHARED", 1 << 40)
+    monkeypatch.setattr(slim_copies, "LEAST_SHARED", 1 << 40)
     parted = copy_slim(shared, shared.path.with_name("parted.csp"))
     assert shared_files(parted) == []
     assert verify(parted) == []

@@ -210,10 +210,12 @@ def tried_figures() -> dict[str, Any]:
     falls = {"n_hits": 9, "n": 10, "share": 0.9, "low": 0.6, "high": 0.98}
     check = {"falls": falls, "by": 0.4, "is_passed": True}
     counts = {"n_right": 30, "n_wrong": 20, "missing": check, "extra": check}
+    weak = {**check, "by": 0.1, "is_passed": False}
     rows = [
         {"metric": "pearson", "auroc": 0.8, "low": 0.7, "high": 0.9, "is_passed": True, **counts},
-        {"metric": "recall", "auroc": 0.6, "low": 0.5, "high": 0.7, "is_passed": False, **counts},
-    ]
+        {"metric": "recall", "auroc": 0.6, "low": 0.5, "high": 0.7, "is_passed": False, **counts,
+         "extra": weak},
+    ]  # fmt: skip
     return {"judge": Judge.spec, "n_images": 14, "n_units": 25, "rows": rows}
 
 

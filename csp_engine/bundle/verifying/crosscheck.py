@@ -19,6 +19,7 @@ import numpy as np
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
+from csp_engine.bundle.verifying import measured
 from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts
 from csp_engine.bundle.verifying.driving import circuit
@@ -61,6 +62,17 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
             yield from _guarded(stage, once, bundle)
     for (method,) in kinds.INDEX.among(bundle.manifest.stages):
         yield from _guarded(kinds.INDEX.name(method), _index, bundle, method)
+    for kind, check in (
+        (kinds.TRUTH, measured.truth),
+        (kinds.INFLUENCE, measured.influence),
+        (kinds.PERFORMANCE, measured.performance),
+        (kinds.FAITHFULNESS, measured.faithfulness),
+        (kinds.TRUST, measured.trust),
+        (kinds.PROJECTION, measured.projection),
+    ):
+        for stage in filter(kind.is_of, bundle.manifest.stages):
+            if is_here(bundle, stage):
+                yield from _guarded(stage, check, bundle, *kind.parts(stage))
 
 
 def _guarded(stage: str, check: Any, *about: Any) -> Found:

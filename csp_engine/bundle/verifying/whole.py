@@ -73,6 +73,11 @@ def unfinished(bundle: Bundle) -> list[str]:
         for layer in about.get("layers", []):
             if not bundle.has(kinds.NEURONS.name(model, layer)):
                 found.append(f"Layer {model}/{layer} was asked for and is not there; {again}.")
+    places = [(model, layer) for model in bundle.model_names for layer in bundle.layers(model)]
+    for kind in (kinds.AUDIT, kinds.COLUMNS):  # all layers have them, or none by an old version
+        lacking = [place for place in places if not bundle.has(kind.name(*place))]
+        if len(lacking) < len(places):
+            found += [f"Stage {kind.name(*place)} is not there; {again}." for place in lacking]
     methods = bundle.manifest.recipe.get("methods", [])
     for model in bundle.model_names:
         for layer in bundle.layers(model):

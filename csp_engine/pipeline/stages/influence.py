@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.errors import InputError
+from csp_engine.evidence.balanced import balanced_sample, composed
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.driving.circuits import Circuits, circuits
 from csp_engine.networks.driving.influence import influence
@@ -32,9 +32,9 @@ def require_telling_names(request: BuildRequest) -> None:
     table = request.probe.table
     if request.n_influence_images == 0 or "class" not in table:
         return
-    classes = set(table["class"].dropna().astype(str).map(_composed))
+    classes = set(table["class"].dropna().astype(str).map(composed))
     for target in request.targets:
-        names = [_composed(name) for name in target.model.class_names or ()]
+        names = [composed(name) for name in target.model.class_names or ()]
         if not classes <= set(names):
             continue
         for name in sorted(classes):
@@ -45,11 +45,6 @@ def require_telling_names(request: BuildRequest) -> None:
                     "of that class belong to none for certain; give different names with "
                     "--class-names FILE, or build with --influence-images 0."
                 )
-
-
-def _composed(name: str) -> str:
-    """A name in the one Unicode form that equal names share."""
-    return unicodedata.normalize("NFC", name)
 
 
 def influences(run: Run, request: BuildRequest) -> None:
@@ -196,8 +191,8 @@ def _is_labelled(run: Run, model: TargetModel) -> bool:
     rows = run.bundle.table("probe", "probe")
     if "class" not in rows:
         return False
-    known = {_composed(name) for name in model.class_names or ()}
-    return set(rows["class"].astype(str).map(_composed, na_action="ignore")) <= known
+    known = {composed(name) for name in model.class_names or ()}
+    return set(rows["class"].astype(str).map(composed, na_action="ignore")) <= known
 
 
 def _gradient_batches(
@@ -208,9 +203,9 @@ def _gradient_batches(
     rows = run.bundle.table("probe", "probe")
     listed = run.bundle.table("images", "images")["listed"].to_numpy()
     labelled = _is_labelled(run, model)
-    classes = rows["class"].astype(str).map(_composed).to_numpy() if labelled else None
-    chosen = _balanced_sample(len(rows), classes, n_images, run.recipe.seed)
-    number = {_composed(name): i for i, name in enumerate(model.class_names or ())}
+    classes = rows["class"].astype(str).map(composed).to_numpy() if labelled else None
+    chosen = balanced_sample(len(rows), classes, n_images, run.recipe.seed)
+    number = {composed(name): i for i, name in enumerate(model.class_names or ())}
     size = request.batch_size
     for first in range(0, len(chosen), size):
         images = chosen[first : first + size]
@@ -220,14 +215,3 @@ def _gradient_batches(
         known = None if classes is None else np.array([number[classes[i]] for i in images])
         yield pixels, known
         run.progress(f"{what} in {model.name}", first + len(images), len(chosen))
-
-
-def _balanced_sample(
-    n_images: int, classes: np.ndarray | None, n_wanted: int, seed: int
-) -> np.ndarray:
-    """Up to ``n_wanted`` image ids in random order, classes taking turns where they are known."""
-    order = np.random.default_rng(seed).permutation(n_images)
-    if classes is not None:
-        turn = pd.Series(classes[order]).groupby(classes[order]).cumcount().to_numpy()
-        order = order[np.argsort(turn, kind="stable")]
-    return np.sort(order[:n_wanted])

@@ -36,10 +36,12 @@ def packed_tars(shards: Sequence[Shard]) -> Packed:
     files: list[str] = []
     inner: list[str] = []
     said: list[dict[str, Any]] = []
+    others: list[str] = []
+    links: list[str] = []
     places: dict[str, tuple[_Tar, int, int]] = {}
     for shard in shards:
         tar = _Tar(shard)
-        images, words = tar.members()
+        images, words = tar.members(others, links)
         images = _one_of_each_sample(shard.name, images, words)
         for name, offset, size in images:
             file = name if len(shards) == 1 else f"{posixpath.splitext(shard.name)[0]}/{name}"
@@ -56,7 +58,7 @@ def packed_tars(shards: Sequence[Shard]) -> Packed:
         for column, values in said_by_folders(inner).items():
             if column not in rows:
                 rows[column] = pd.Series(values, dtype=object)
-    return Packed(files, rows, _InTars(places))
+    return Packed(files, rows, _InTars(places), others, links)
 
 
 def _one_of_each_sample(
@@ -95,28 +97,45 @@ class _Tar:
         self._lock = threading.Lock()
         self._handle = shard.open()
 
-    def members(self) -> tuple[list[tuple[str, int, int]], dict[str, dict[str, Any]]]:
-        """Name, place and size of each image; and by stem what other members say."""
-        images: list[tuple[str, int, int]] = []
+    def members(
+        self, others: list[str], links: list[str]
+    ) -> tuple[list[_Place], dict[str, dict[str, Any]]]:
+        """Name, place and size of each image; and by stem what other members say.
+
+        Names of the rest are added to ``others`` and ``links``.
+        """
+        images: list[_Place] = []
         words: dict[str, dict[str, Any]] = {}
+        unread: list[str] = []
         try:
             with tarfile.open(fileobj=self._handle, mode="r:") as archive:
                 for member in archive:
-                    name = as_shown(posixpath.normpath(member.name))
-                    if not member.isreg() or posixpath.basename(name).startswith("."):
+                    name = as_shown(_inside(member.name))
+                    kind = name.rpartition(".")[2].lower()
+                    if member.isdir() or posixpath.basename(name).startswith("."):
                         continue
-                    if is_image_name(name):
+                    if member.issym() or member.islnk():
+                        links.append(name)
+                    elif not member.isreg() or member.issparse():
+                        others.append(name)
+                    elif is_image_name(name):
                         images.append((name, member.offset_data, member.size))
-                    elif member.size <= _MOST_TEXT:
-                        kind = name.rpartition(".")[2].lower()
-                        if kind in _TEXTS or kind == "json":
-                            content = self.read(member.offset_data, member.size)
-                            words.setdefault(_stem(name), {}).update(_words(kind, content))
+                    elif kind not in (*_TEXTS, "json") or member.size > _MOST_TEXT:
+                        others.append(name)
+                    elif (said := _words(kind, self.read(member.offset_data, member.size))) is None:
+                        unread.append(name)
+                    else:
+                        words.setdefault(_stem(name), {}).update(said)
         except tarfile.TarError as error:
             raise InputError(
                 f"{self.name!r} cannot be read as a tar file ({error}); if it is compressed, "
                 "unpack it first."
             ) from error
+        if unread:
+            logger.warning(
+                "%s: %d record(s) are no JSON objects and say nothing of their images (first: %s)",
+                self.name, len(unread), unread[0],
+            )  # fmt: skip
         return images, words
 
     def read(self, offset: int, size: int) -> bytes:
@@ -129,17 +148,25 @@ class _Tar:
         return content
 
 
-def _words(kind: str, content: bytes) -> dict[str, Any]:
+def _inside(name: str) -> str:
+    """A member's name without what would lead out of a folder that it is unpacked into."""
+    parts = posixpath.normpath("/" + name).split("/")
+    return "/".join(part for part in parts if part)
+
+
+def _words(kind: str, content: bytes) -> dict[str, Any] | None:
+    """What a member says; None where it should be a record and is none."""
     text = content.decode("utf-8", "replace").strip()
     if kind != "json":
         return {_TEXTS[kind]: text}
     try:
         record = json.loads(text)
     except (ValueError, RecursionError):
-        return {}
+        return None
+    if not isinstance(record, dict):
+        return None
     plain = (str, int, float, bool)
-    items = record.items() if isinstance(record, dict) else ()
-    return {str(key): value for key, value in items if isinstance(value, plain)}
+    return {str(key): value for key, value in record.items() if isinstance(value, plain)}
 
 
 class _InTars:

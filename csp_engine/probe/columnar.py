@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import posixpath
 import re
 import threading
@@ -15,9 +16,11 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.errors import InputError, UnreadableImageError, shortened
 from csp_engine.probe.contents import Packed, Shard, distinct_names, local_shards
 from csp_engine.probe.folders import SPLIT_NAME
+
+logger = logging.getLogger(__name__)
 
 _SHARD_NUMBER = re.compile(r"-\d+(-of-\d+)?(-[0-9a-f]+)?$")
 _GROUPS_KEPT = 2
@@ -112,6 +115,7 @@ def packed_columns(
     if column is None:
         existing = ", ".join(readers[0].schema.names)
         raise InputError(f"{shards[0].name!r} has no column of images; it has {existing}.")
+    _tell_left_out(shards[0].name, readers[0].schema, column)
     parts, paths, places, splits = [], [], [], []
     for shard, reader in zip(shards, readers, strict=True):
         if reader.schema.names != readers[0].schema.names:
@@ -133,6 +137,21 @@ def packed_columns(
     shard_of = [place[0].shard_name for place in places]
     files = distinct_names([posixpath.normpath(p) if p else None for p in paths], shard_of)
     return Packed(files, rows, _InColumns(dict(zip(files, places, strict=True)), column, beside))
+
+
+def _tell_left_out(shard: str, schema: pa.Schema, column: str) -> None:
+    """Say which columns hold no plain values, so that nobody looks for them later."""
+    lost = [
+        field.name
+        for field in schema
+        if field.name != column and (pa.types.is_nested(field.type) or _is_binary(field.type))
+    ]
+    if lost:
+        logger.warning(
+            "%s: images are those of column %r; left out, for they hold bytes, lists or records: "
+            "%s",
+            *(shard, column, shortened(", ".join(lost), 200)),
+        )
 
 
 def _split_of(name: str) -> str | None:

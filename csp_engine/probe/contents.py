@@ -46,13 +46,15 @@ class Packed:
         files: name of each image, each different.
         rows: a row for each image, of what else is said about it.
         contents: gives their bytes.
-        others: names of files beside the shards.
+        others: names of files beside the shards, and in archives, that were not looked at.
+        links: names in archives that only point to others.
     """
 
     files: list[str]
     rows: pd.DataFrame
     contents: Contents
     others: Sequence[str] = ()
+    links: Sequence[str] = ()
 
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")

@@ -24,6 +24,7 @@ SPLIT_NAME = re.compile(
 
 NOT_UNICODE = "The file name is not valid UTF-8; rename it."
 BROKEN_LINK = "links to files that are not there"
+LINK_INSIDE = "is a link inside of an archive: pack the files themselves"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,14 @@ from csp_engine.probe.columnar import holds_images, packed_columns, saved_shards
 from csp_engine.probe.columns import choose_columns, metadata
 from csp_engine.probe.contents import Contents, Packed, expand, local_shards
 from csp_engine.probe.decoding.formats import is_image_name
-from csp_engine.probe.folders import LeftOut, by_ending, list_folder, said_by_folders, walk_images
+from csp_engine.probe.folders import (
+    LINK_INSIDE,
+    LeftOut,
+    by_ending,
+    list_folder,
+    said_by_folders,
+    walk_images,
+)
 from csp_engine.probe.lists import FILE, LIST_EXTENSIONS, common_root, read_list, table_of_paths
 from csp_engine.probe.paths import FolderListing, resolve_images
 from csp_engine.probe.remote import found_at, is_address
@@ -286,7 +293,8 @@ def _of_packed(packed: Packed, root: Path, name: str, asked: Mapping[str, str | 
     table = Table(name, rows.assign(**{FILE: packed.files}))
     columns = choose_columns(table.rows, {**asked, "path": FILE}, name)
     said = metadata(table, columns, packed.files, FolderListing(root))
-    left_out = by_ending(packed.others)
+    links = [replace(row, why=LINK_INSIDE) for row in by_ending(packed.links)]
+    left_out = (*links, *by_ending(packed.others))
     return ProbeSet(root, *_named(said, name), left_out=left_out, contents=packed.contents)
 
 

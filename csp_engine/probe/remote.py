@@ -86,7 +86,8 @@ def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt
                 if ending == ".parquet"
                 else packed_tars(shards)
             )
-            return replace(packed, others=[name for name in names if not name.endswith(ending)])
+            beside = [name for name in names if not name.endswith(ending)]
+            return replace(packed, others=[*packed.others, *beside])
     raise InputError(
         f"No image was found at {address!r}; give a folder of images, or of Parquet or tar files."
     )

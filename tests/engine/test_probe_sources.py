@@ -128,6 +128,15 @@ class TestParquet:
         assert probe.table["class"].tolist() == ["a", "b"] * 5
         assert probe.concepts == ("flag",)
 
+    def test_columns_that_hold_no_plain_values_are_named(self, tmp_path, caplog):
+        boxes = pa.array([[1, 2]] * 10, pa.list_(pa.int64()))
+        masks = pa.array(TEN, pa.binary())
+        table = pa.table({"jpg": pa.array(TEN, pa.binary()), "mask": masks, "box": boxes})
+        pq.write_table(table, tmp_path / "x.parquet")
+        holds(read_probe_set(tmp_path / "x.parquet"))
+        assert "images are those of column 'jpg'; left out" in caplog.text
+        assert caplog.text.rstrip().endswith(": mask, box")
+
     def test_a_column_can_be_chosen(self, tmp_path):
         table = pa.table(
             {"mask": pa.array(TEN[::-1], pa.binary()), "photo": pa.array(TEN, pa.binary())}
@@ -286,7 +295,52 @@ class TestTar:
                 info = tarfile.TarInfo(name)
                 info.size = len(TEN[0])
                 archive.addfile(info, io.BytesIO(TEN[0]))
-        assert read_probe_set(path).table["file"].tolist() == ["c.png"]
+        probe = read_probe_set(path)
+        assert probe.table["file"].tolist() == ["c.png"]
+        (row,) = probe.left_out
+        assert (row.ending, row.n_files, row.first) == (".png", 1, "a.png")
+        assert row.why == "is a link inside of an archive: pack the files themselves"
+
+    @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+    def test_links_to_members_are_counted_as_links(self, kind, tmp_path):
+        path = write_tar(tmp_path / "s.tar", {"a.png": TEN[0], "notes.pdf": b"x", "b.svs": b"x"})
+        with tarfile.open(path, "a") as archive:
+            link = tarfile.TarInfo("b.png")
+            link.type, link.linkname = kind, "a.png"
+            archive.addfile(link)
+            folder = tarfile.TarInfo("empty")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+            device = tarfile.TarInfo("d.png")
+            device.type = tarfile.CHRTYPE
+            archive.addfile(device)
+        probe = read_probe_set(path)
+        assert probe.table["file"].tolist() == ["a.png"]
+        found = [(row.ending, row.n_files, row.first, row.why[:14]) for row in probe.left_out]
+        assert found == [
+            (".png", 1, "b.png", "is a link insi"),
+            (".svs", 1, "b.svs", "is not read (w"),
+            (".pdf", 1, "notes.pdf", ""),
+            (".png", 1, "d.png", ""),
+        ]
+
+    def test_names_that_lead_out_stay_inside(self, tmp_path):
+        members = {f"{'/etc/' if i % 2 else '../../x/./'}{i}.png": TEN[i] for i in range(10)}
+        probe = read_probe_set(write_tar(tmp_path / "s.tar", members))
+        holds(probe)
+        assert probe.table["file"].tolist()[:2] == ["x/0.png", "etc/1.png"]
+        assert set(probe.table["class"]) == {"x", "etc"}
+        write_tar(tmp_path / "two.tar", {"a.png": TEN[0], "../a.png": TEN[1]})
+        with pytest.raises(InputError, match=r"holds 'a\.png' twice"):
+            read_probe_set(tmp_path / "two.tar")
+
+    @pytest.mark.parametrize("record", [b"{", b"[1]", b"3", b"[" * 100_000, b"\xff"])
+    def test_records_that_are_none_are_said(self, record, tmp_path, caplog):
+        members = {"a.png": TEN[0], "a.json": record, "b.png": TEN[1], "b.json": b'{"age": 4}'}
+        probe = read_probe_set(write_tar(tmp_path / "s.tar", members))
+        assert probe.table["age"].tolist()[1] == 4
+        assert "s.tar: 1 record(s) are no JSON objects" in caplog.text
+        assert "(first: a.json)" in caplog.text
 
 
 class TestLists:

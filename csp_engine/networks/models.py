@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from csp_engine.errors import InputError
 from csp_engine.files import given_bytes
@@ -180,7 +181,7 @@ def _python(rest: str) -> TargetModel | Loaded:
     importlib.invalidate_caches()
     try:
         factory: Any = importlib.import_module(module_name)
-    except Exception as error:  # importing runs the user's code
+    except (Exception, SystemExit) as error:  # importing runs the user's code
         raise InputError(
             f"{module_name} cannot be imported ({type(error).__name__}: {short_reason(error)}); "
             "run from the folder that holds it, or install it."
@@ -196,7 +197,7 @@ def _python(rest: str) -> TargetModel | Loaded:
             raise InputError(f"python:{rest} is not a function; it must return the network.")
         try:
             made = factory()
-        except Exception as error:  # the user's code
+        except (Exception, SystemExit) as error:  # the user's code
             raise InputError(
                 f"python:{rest} failed ({type(error).__name__}: {short_reason(error)}); "
                 "call it in Python to see where."
@@ -270,6 +271,25 @@ def require_hooks(network: Any, name: str) -> None:
         )
 
 
+def _require_weights(network: nn.Module, name: str) -> None:
+    """Refuse networks that have no weights yet.
+
+    Raises:
+        InputError: with the first weight that is missing and what to do.
+    """
+    for key, held in (*network.named_parameters(), *network.named_buffers()):
+        if is_lazy(held):
+            raise InputError(
+                f"{name} has lazy layers without weights (first: {key}); run it once on an image "
+                "before you return it, then load its weights."
+            )
+        if held.is_meta:
+            raise InputError(
+                f"{name} has weights on the meta device, which holds no numbers (first: {key}); "
+                "make the network on the CPU and load its weights."
+            )
+
+
 def target_model(
     network: nn.Module,
     preprocessing: Mapping[str, Any],
@@ -290,6 +310,7 @@ def target_model(
     called (``cls_token``, ``register_tokens``, …).
     """
     require_hooks(network, name)
+    _require_weights(network, name)
     if precision not in PRECISIONS:
         raise InputError(
             f"Precision {precision!r:.60} does not exist; choose one of {', '.join(PRECISIONS)} "
@@ -441,6 +462,7 @@ def load_model(
         loaded = _KINDS[prefix](source, weights, n_classes, weights_key)
 
     record, preprocess = _pixels(loaded, override, is_whole)
+    _require_weights(loaded.network, spec)
     model = target_model(
         loaded.network.to(place),
         record,

@@ -248,6 +248,7 @@ def whole():
     from csp_engine.networks.models import target_model
     return target_model(Tiny(), RECIPE, name="mine", class_names=list("abcde"), n_prefix_tokens=2)
 def broken(): raise ValueError("no disk")
+def quits(): raise SystemExit(3)
 def number(): return 7
 value = 7
 """
@@ -277,6 +278,8 @@ def test_a_factory_that_fails_is_one_sentence(package):
     package(BODY)
     with pytest.raises(InputError, match=r"broken failed \(ValueError: no disk\)"):
         load_model("python:factories:broken")
+    with pytest.raises(InputError, match=r"quits failed \(SystemExit: 3\)"):
+        load_model("python:factories:quits")
     with pytest.raises(InputError, match="returned int"):
         load_model("python:factories:number")
     with pytest.raises(InputError, match="not a function"):
@@ -284,6 +287,40 @@ def test_a_factory_that_fails_is_one_sentence(package):
     package("import nothing_of_this_name\n")
     with pytest.raises(InputError, match="nothing_of_this_name"):
         load_model("python:factories:pair")
+
+
+def _lazy() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(5))
+
+
+def _on_meta() -> nn.Module:
+    with torch.device("meta"):
+        return tiny()
+
+
+def _buffer_on_meta() -> nn.Module:
+    network = tiny()
+    network.register_buffer("mean", torch.zeros(3, device="meta"))
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_lazy, r"lazy layers without weights \(first: 1\.weight\); run it once"),
+        (_on_meta, r"on the meta device, which holds no numbers \(first: 0\.weight\)"),
+        (_buffer_on_meta, r"on the meta device, which holds no numbers \(first: mean\)"),
+    ],
+)
+def test_networks_without_weights_are_refused_by_the_first_that_is_missing(make, words):
+    with pytest.raises(InputError, match=words):
+        target_model(make(), RECIPE, name="net")
+
+
+def test_a_lazy_network_that_ran_once_is_one_like_others():
+    network = _lazy().eval()
+    network(torch.zeros(1, 3, 8, 8))
+    assert target_model(network, RECIPE, name="net").fingerprint
 
 
 def test_a_factory_takes_weights_from_a_file(package, tmp_path):

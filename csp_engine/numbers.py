@@ -53,11 +53,6 @@ def score(value: SupportsFloat) -> str:
     return _minus(f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}")
 
 
-def score_or_dash(value: SupportsFloat) -> str:
-    """The same; a dash where it is not defined."""
-    return "–" if math.isnan(float(value)) else score(value)
-
-
 def share(value: SupportsFloat) -> str:
     """A share in [0, 1] as a percentage."""
     percent = 100 * float(value)

@@ -89,7 +89,8 @@ def search(
     texts, avoided = _concepts(opened, text), _concepts(opened, but_not)
     if text and not texts:
         raise InputError("The query is empty; type a word or a short description.")
-    query = _query(opened, memo, texts, avoided, image, like, method, encoder)
+    typed = [", ".join(filter(None, map(str.strip, each or ()))) for each in (text, but_not)]
+    query = _query(opened, memo, typed, texts, avoided, image, like, method, encoder)
     rows = found_neurons(opened, memo, method, query)
     if model:
         rows = rows[rows["model"] == model]
@@ -104,7 +105,7 @@ def search(
     found = [
         {
             "neuron": f"{row['model']}/{row['layer']}/{row['unit']}",
-            "score": round(float(row["match"]), 4),
+            "score": float(row["match"]),
             "label": row["label"] or None,
             "reliable": bool(row["reliable"]),
             "standing": standing.get(at),
@@ -114,7 +115,7 @@ def search(
     if as_json:
         whole = {"standing": None if chance is None else chance.best, "words": str(said)}
         answer = {"method": method, "doubt": doubt(opened) or None, "judgement": whole}
-        write_json({**answer, "did_you_mean": near, "found": found})
+        write_json({**answer, "did_you_mean": near, "found": _rounded(found)})
         return
     write_lines([*filter(None, [doubt(opened)]), str(said), ""])
     if near:
@@ -127,7 +128,7 @@ def search(
 
 def _write_going_with(column: str, found: list[dict[str, Any]], doubt: str, as_json: bool) -> None:
     if as_json:
-        write_json({"column": column, "doubt": doubt or None, "found": found})
+        write_json({"column": column, "doubt": doubt or None, "found": _rounded(found)})
         return
     if doubt:
         write_lines([doubt, ""])
@@ -138,6 +139,17 @@ def _write_going_with(column: str, found: list[dict[str, Any]], doubt: str, as_j
         trust = "yes" if each["reliable"] else "no"
         rows.append((*shown, each["neuron"], each["label"] or "none", trust))
     write_table(("AUROC", "Pearson", "AUPRC", "neuron", "label", "reliable"), rows)
+
+
+def _rounded(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with four decimals, for JSON alone: what is rounded twice differs from the page."""
+    return [
+        {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in row.items()
+        }
+        for row in found
+    ]
 
 
 def _concepts(bundle: Bundle, given: list[str] | None) -> list[str]:
@@ -200,6 +212,7 @@ def _read_image(path: Path) -> Any:
 def _query(
     bundle: Bundle,
     memo: Memo,
+    typed: list[str],
     texts: list[str],
     but_not: list[str],
     image: Path | None,
@@ -207,7 +220,10 @@ def _query(
     method: str,
     encoder: str | None,
 ) -> Query:
-    """What is searched for, as the search page would make it of the same words."""
+    """What is searched for, as the search page would make it of the same words.
+
+    ``typed`` is what was typed to look for and to avoid, in whose words the answer is given.
+    """
     from csp_engine import search as searching
     from csp_engine.types import NeuronRef
     from csp_engine.views.finding import query as asking
@@ -218,9 +234,9 @@ def _query(
     def encode(_: Bundle, text: str) -> np.ndarray:
         return searching.query_vector(bundle, text, loaded)
 
-    unlike = ", ".join(but_not)
+    wanted, unlike = typed
     if texts:
-        title = asking.less(f"“{', '.join(texts)}”", unlike)
+        title = asking.less(f"“{wanted}”", unlike)
         return asking.text_query(bundle, memo, texts, but_not, encode, title=title)
     neuron = None
     if like is not None:

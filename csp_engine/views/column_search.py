@@ -46,9 +46,7 @@ def going_with(
         {
             "neuron": f"{row['model']}/{row['layer']}/{row['unit']}",
             **{
-                name.removeprefix("column_"): None
-                if np.isnan(row[name])
-                else round(float(row[name]), 4)
+                name.removeprefix("column_"): None if np.isnan(row[name]) else float(row[name])
                 for name in FIGURES
             },
             "label": row["label"] or None,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from csp_engine import encoders
+from csp_engine import encoders, numbers
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.networks import models
@@ -442,6 +442,8 @@ def test_bad_bundles(bundle, tmp_path, capsys, command, damage):
         (["red", "--layer", "first@mean"], {"q": "red", "layer": "first@mean"}),
         (["an unheard-of red thing"], {"q": "an unheard-of red thing"}),
         (["gren"], {"q": "gren"}),
+        (["red;blue,, green "], {"q": "red;blue,, green "}),
+        (["red, blue", "--not", "grey;dark"], {"q": "red, blue", "not": "grey;dark"}),
         (["green", "--method", "semanticlens"], {"q": "green", "method": "semanticlens"}),
         (["--like", "small/first@mean/2"], {"like": "small/first@mean/2"}),
         (["--image", "images/red/0000.png"], {"image": "red/0000.png"}),
@@ -479,8 +481,11 @@ def test_search_answers_as_the_page_does(bundle, folder, capsys, monkeypatch, ar
     assert [each["standing"] for each in said["found"]] == expected
     if chance and chance.best != "clear":
         assert said["did_you_mean"] == spelt_like(opened, texts_of(opened, view.q))
-    code, out, _ = run(capsys, "search", bundle, *arguments)
+    code, out, _ = run(capsys, "search", bundle, *arguments, "-n", "20")
     assert said["judgement"]["words"] in " ".join(out.split())
+    lines = out.splitlines()[-len(shown) :]
+    printed = [line.split()[0].replace("-", "−") for line in lines]
+    assert printed == [numbers.score(value) for value in shown["match"]]  # rounded once
 
 
 def test_search_that_cannot_be(bundle, capsys):

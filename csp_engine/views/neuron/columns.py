@@ -38,7 +38,7 @@ class ColumnFit:
         """AUROC, Pearson, AUPRC and the images behind them, as text."""
         figures = (self.auroc, self.pearson, self.auprc)
         images = f"{numbers.count(self.n_positive)} of {numbers.count(self.n_known)}"
-        return (*map(numbers.score_or_dash, figures), images)
+        return (*map(numbers.score, figures), images)
 
 
 def column_fits(bundle: Bundle, neuron: NeuronRef) -> tuple[ColumnFit, ...]:

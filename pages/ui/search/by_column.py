@@ -67,7 +67,7 @@ def cards_of(bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame) ->
     for row in rows.to_dict("records"):
         where = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
         figures = [row[name] for name in ("column_auroc", "column_pearson", "column_auprc")]
-        auroc, pearson, auprc = (numbers.score_or_dash(each) for each in figures)
+        auroc, pearson, auprc = (numbers.score(each) for each in figures)
         cards.append(
             neuron_card(
                 bundle,

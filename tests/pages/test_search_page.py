@@ -173,7 +173,10 @@ def test_filters_are_drawn_once_they_are_opened_and_stay_while_one_is_set(serve,
 def test_a_method_without_random_sets_is_judged_by_those_of_another(serve, small_bundle, bundle):
     serve(small_bundle)
     shown = unescape(html(open_page("search", q="red", method="clip_dissect")))
-    assert "CLIP-Dissect keeps no random image sets; CSP's judge what it found." in shown
+    aside = (
+        "CLIP-Dissect keeps no random image sets of its own, so those of CSP judge what it found."
+    )
+    assert aside in shown
     views = [
         state.read_view({"q": "red", "method": method}, "small", bundle)
         for method in ("clip_dissect", "csp")

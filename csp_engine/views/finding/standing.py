@@ -133,7 +133,10 @@ def judgement(query: Query, method: str, found: Judged | None) -> Judgement:
     if found is None or found.method == method:
         return told
     judge = method_title(found.method)
-    aside = f"{method_title(method)} keeps no random image sets; {judge}'s judge what it found."
+    aside = (
+        f"{method_title(method)} keeps no random image sets of its own, so those of {judge} judge "
+        "what it found."
+    )
     return Judgement(told.lead, f"{told.why} {aside}")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pages.ui.page_table import PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text("utf-8")
@@ -78,3 +82,55 @@ def test_no_folder_is_crowded(folder):
     modules = sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
     is_crowded = len(modules) > MOST_MODULES
     assert is_crowded == (str(folder.relative_to(ROOT)) in CROWDED), modules
+
+
+def test_a_page_has_a_row_and_pages_hold_nothing_else():
+    """The import contract takes any module beside the pages for a page."""
+    held = {path.name for path in (ROOT / "pages").iterdir()} - {"__init__.py", "__pycache__"}
+    assert held == {"ui", *(page.file.name for page in PAGES)}
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """Every module of the product, and what it imports, inside functions too."""
+    for path in (
+        ROOT / "app.py",
+        *(ROOT / "csp_engine").rglob("*.py"),
+        *(ROOT / "pages").rglob("*.py"),
+    ):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((str(path.relative_to(ROOT)), alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield str(path.relative_to(ROOT)), node.module
+
+
+def test_the_product_imports_nothing_that_lies_beside_it():
+    """A wheel does not hold it, and the import contract does not look there."""
+    beside = {"app", *(path.name for path in ROOT.iterdir() if path.is_dir())}
+    beside -= {"csp_engine", "pages"}
+    assert {"tests", "benchmarks", "studies", "tools"} <= beside
+    assert [(file, name) for file, name in imports() if name.split(".")[0] in beside] == []
+
+
+BY_NAME = {
+    "csp_engine/__init__.py": "names of the package are found when they are asked for",
+    "csp_engine/cli/selftest/__init__.py": "collects the cases of its own folder",
+    "csp_engine/encoders/__init__.py": "an encoder that the user names",
+    "csp_engine/encoders/making.py": "diffusers is an extra",
+    "csp_engine/moved.py": "former names",
+    "csp_engine/networks/models.py": "a model that the user names",
+    "csp_engine/pipeline/__init__.py": "names of the package are found when they are asked for",
+    "csp_engine/registry.py": "collects the modules of a room",
+    "pages/ui/shell/reviewer.py": "loads a library ahead of the first verdict",
+}
+"""Modules that import others by a name worked out, which no import contract sees, and why."""
+
+
+def test_only_a_few_modules_import_by_a_name_worked_out():
+    found = {
+        str(path.relative_to(ROOT))
+        for top in ("csp_engine", "pages")
+        for path in (ROOT / top).rglob("*.py")
+        if re.search(r"\b(import_module|__import__)\b", path.read_text("utf-8"))
+    }
+    assert found == set(BY_NAME)

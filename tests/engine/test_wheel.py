@@ -148,7 +148,8 @@ from streamlit.testing.v1 import AppTest
 from csp_engine.files import ROOT
 for page, params in (
     ("overview", {}), ("search", {"q": "a thin dark hair"}), ("layer", {}), ("map", {}),
-    ("compare", {}), ("neuron", {}), ("melanoma", {}), ("glossary", {}), ("build", {}),
+    ("compare", {}), ("neuron", {}), ("labels", {}), ("melanoma", {}),
+    ("glossary", {}), ("build", {}),
 ):
     at = AppTest.from_file(str(ROOT / "pages" / "ui" / "main.py"), default_timeout=120)
     if page != "overview":

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.demo.shipping import opening as shipped
 from csp_engine.demo.shipping import verifying
 from csp_engine.demo.shipping.adopting import adopt_parts
 from csp_engine.demo.shipping.parts import World, sole_builder
-from csp_engine.demo.training import steps
+from csp_engine.demo.training import judge, steps
 from csp_engine.demo.training.pictures import pictures
 from csp_engine.errors import BundleError, InputError
 from csp_engine.hashing import sha256_json
@@ -45,6 +45,13 @@ def test_a_fresh_demo_is_verified_and_compared_with_the_build_it_came_from(quick
     assert inputs["encoder"]["spec"] == "open_clip/./encoder"
     assert inputs["captioner"]["spec"] == "./captioner"
     assert str(quick_demo) not in (bundle.path / "manifest.json").read_text()
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            for method in bundle.methods(model, layer):
+                facts = bundle.stage(kinds.FAITHFULNESS.name(model, layer, method)).facts
+                assert (facts["judge"], facts["is_held_out"], facts["n_images"]) == (
+                    judge.SPEC, True, small_demo.QUICK.n_held_out
+                )  # fmt: skip
 
 
 def resigned(demo: Path, **changes: object) -> None:

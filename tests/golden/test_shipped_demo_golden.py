@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.cli import main
+from csp_engine.demo.shipping import packing
+from csp_engine.demo.training import judge
 from csp_engine.views.finding.index import searchable_methods
 
 HERE = Path(__file__).parent
-DEMO = HERE.parents[1] / "assets" / "demo" / "dermoscopy.csp"
+ASSETS = HERE.parents[1] / "assets"
+DEMO = ASSETS / "demo" / "dermoscopy.csp"
 GOLDEN = json.loads((HERE / "shipped_demo.json").read_text("utf-8"))
 
 
@@ -87,6 +91,40 @@ def test_the_default_method_is_csp_plus_and_the_images_were_compared_with_column
             assert bundle.columns(model, layer) is not None
     assert searchable_methods(bundle)[0] == "csp_plus"
     assert bundle.stage("separation").facts["is_separated"] is True
+
+
+def test_every_label_was_judged_by_an_encoder_that_chose_none():
+    bundle = Bundle.open(DEMO)
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            for method in bundle.methods(model, layer):
+                table = bundle.faithfulness(model, layer, method)
+                assert table is not None
+                assert len(table) == bundle.n_units(model, layer)
+                facts = bundle.stage(kinds.FAITHFULNESS.name(model, layer, method)).facts
+                assert facts["judge"] == judge.SPEC
+                assert facts["is_held_out"]
+    trust = bundle.trust()
+    assert trust is not None
+    assert trust["metric"].iloc[0] == "pearson"
+    assert bool(trust["is_passed"].iloc[0])
+
+
+def test_random_image_sets_of_csp_plus_are_here_for_every_layer_and_once_on_the_disk():
+    bundle = Bundle.open(DEMO)
+    for model in bundle.model_names:
+        for layer in bundle.layers(model):
+            null_rd = KeptScores(bundle, model, layer, "csp_plus").null_vectors()
+            assert null_rd is not None
+            lengths_r = np.linalg.norm(null_rd, axis=1)
+            assert np.allclose(lengths_r, 1, atol=1e-5)
+    assert len(list(DEMO.glob("*/null_vector.npy"))) == 1
+    assert len(list(DEMO.glob("*/null_anchor.npy"))) == 1
+
+
+def test_all_assets_together_are_within_their_size():
+    total = sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file())
+    assert total <= packing.MAX_BYTES
 
 
 def test_csp_plus_is_right_for_as_many_neurons_as_the_documents_say(csp):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from csp_engine import pipeline
 from csp_engine.captioners import load_captioner
+from csp_engine.demo.shipping.judging import judge_labels
 from csp_engine.demo.shipping.parts import BUNDLE, Plan, World
 from csp_engine.demo.simulator import captions, render
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table, draw_cases
@@ -55,15 +56,6 @@ def load_demo_captioner(folder: Path) -> Any:
     loaded = load_captioner(folder)
     loaded.spec = f"./{folder.name}"
     return loaded
-
-
-def embed_pictures(loaded: Any, image_nhwc: np.ndarray, size: int = 100) -> np.ndarray:
-    """Unit embeddings of pictures by an encoder."""
-    parts = []
-    for i in range(0, len(image_nhwc), size):
-        block = [loaded.preprocess(Image.fromarray(image)) for image in image_nhwc[i : i + size]]
-        parts.append(loaded.embed_images(np.stack(block)))
-    return np.concatenate(parts)
 
 
 def blocks(sources: list[Any], size: int = 100) -> Iterator[list[Image.Image]]:
@@ -118,6 +110,10 @@ def build_bundle(world: World) -> None:
     for name, (model, _) in targets.items():
         found = activations_of(model, taps[name], held.image_nhwc, world.progress)
         truth.update({(name, layer): act_un for layer, act_un in found.items()})
+    images = (
+        f"{plan.n_held_out} simulated photographs, scenario 'probe', not in the probe set and not "
+        "trained on"
+    )
     pipeline.add_truth(
         world.path(BUNDLE),
         truth,
@@ -125,8 +121,7 @@ def build_bundle(world: World) -> None:
         list(concepts),
         {name: captions.WORDINGS[name] + captions.HELD_OUT[name] for name in CONCEPTS},
         {
-            "images": f"{plan.n_held_out} simulated photographs, scenario 'probe', not in the "
-            "probe set and not trained on",
+            "images": images,
             "truth": "controls of the simulator",
             "render_version": render.VERSION,
         },
@@ -134,6 +129,7 @@ def build_bundle(world: World) -> None:
         planted={("planted", f"{planted.LAYER}@none"): planted.read_units(world.path("planted"))},
         progress=world.progress,
     )
+    judge_labels(world, held, truth, images)
     slices = pd.read_csv(world.path("slices.csv"))
     pipeline.add_performance(
         world.path(BUNDLE),

@@ -11,7 +11,6 @@ from csp_engine.bundle import Bundle, kinds
 from csp_engine.captioners import load_captioner
 from csp_engine.demo.shipping.bundling import (
     METHODS,
-    embed_pictures,
     held_out,
     load_demo_encoder,
 )
@@ -19,6 +18,7 @@ from csp_engine.demo.shipping.parts import BUNDLE, World
 from csp_engine.demo.simulator import captions
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
 from csp_engine.demo.training import captioner, encoder
+from csp_engine.demo.training.pictures import embed_pictures
 from csp_engine.evaluation.label_accuracy import recall_summary
 from csp_engine.numbers import plain_json
 from csp_engine.views.accuracy import label_accuracy, search_recall

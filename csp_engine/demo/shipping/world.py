@@ -17,7 +17,6 @@ from csp_engine.demo.shipping.adopting import adopt_parts
 from csp_engine.demo.shipping.bundling import (
     blocks,
     build_bundle,
-    embed_pictures,
     held_out,
     held_out_cases,
     load_demo_encoder,
@@ -29,7 +28,7 @@ from csp_engine.demo.simulator.cases import concept_table, draw_cases
 from csp_engine.demo.simulator.drawing import draw
 from csp_engine.demo.simulator.photographs import shares_of, strengths
 from csp_engine.demo.training import captioner, classifiers, encoder, planted
-from csp_engine.demo.training.pictures import Pictures
+from csp_engine.demo.training.pictures import Pictures, embed_pictures
 from csp_engine.demo.training.steps import keep_freed_memory
 from csp_engine.types import Progress, silent
 

@@ -76,3 +76,12 @@ def _kept_pictures(file: Path) -> tuple[np.ndarray, np.ndarray]:
             return kept["image"], kept["grid"]
     except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error):
         raise InputError(f"{file} is damaged; delete it and run again.") from None
+
+
+def embed_pictures(loaded: Any, image_nhwc: np.ndarray, size: int = 100) -> np.ndarray:
+    """Unit embeddings of pictures by an encoder."""
+    parts = []
+    for i in range(0, len(image_nhwc), size):
+        block = [loaded.preprocess(Image.fromarray(image)) for image in image_nhwc[i : i + size]]
+        parts.append(loaded.embed_images(np.stack(block)))
+    return np.concatenate(parts)

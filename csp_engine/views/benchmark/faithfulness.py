@@ -79,7 +79,12 @@ def about(bundle: Bundle) -> str:
         if first["is_held_out"]
         else f"the {images} of the probe set, which chose the labels too"
     )
-    return f"What {first['judge']}, which chose no label, predicts from each label on {seen}."
+    return f"Predicted from the label by {_judge(first['judge'])}, on {seen}."
+
+
+def _judge(spec: str) -> str:
+    """The encoder that judges, with its name."""
+    return f"an encoder that chose no label ({spec})"
 
 
 def faithfulness(bundle: Bundle) -> dict[str, Any] | None:
@@ -153,7 +158,7 @@ def which_to_believe(bundle: Bundle) -> str:
         return ""
     best = found[0]
     facts = bundle.stage(kinds.TRUST.name()).facts
-    by = facts["judge"] or "the encoder that chose the labels"
+    by = _judge(facts["judge"]) if facts["judge"] else "the encoder that chose the labels"
     return (
         f"Believe {best.title}: of a right and a wrong label it prefers the right one in "
         f"{numbers.share(best.auroc.value)} of cases ({numbers.share(best.auroc.low)} to "

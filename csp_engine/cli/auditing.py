@@ -373,7 +373,7 @@ def _known(opened: Bundle, as_json: bool) -> None:
 
 
 def _write_faithfulness(found: dict[str, Any]) -> None:
-    write_lines([f"{found['about']} Intervals are 95 %."])
+    write_lines([f"{found['about']} The judge: {found['judge']}. Intervals are 95 %."])
     write_table(
         ("method", "n", "Pearson", "AUPRC", "predicts its neuron"),
         [

@@ -64,39 +64,36 @@ def of_label(bundle: Bundle, neuron: NeuronRef, method: str) -> Faithful | None:
 
 
 def about(bundle: Bundle) -> str:
-    """On how many images, by which encoder: a sentence; empty where nobody has measured."""
-    facts = [
-        bundle.stage(name).facts
-        for name in bundle.manifest.stages
-        if kinds.FAITHFULNESS.is_of(name)
-    ]
-    if not facts:
+    """On how many images, by what: a sentence; empty where nobody has measured."""
+    first = _facts(bundle)
+    if first is None:
         return ""
-    first = facts[0]
     images = f"{numbers.count(first['n_images'])} images"
     seen = (
         f"{images} that chose no label"
         if first["is_held_out"]
         else f"the {images} of the probe set, which chose the labels too"
     )
-    return f"Predicted from the label by {_judge(first['judge'])}, on {seen}."
+    return f"Predicted from the label on {seen}, by another encoder than the one that chose it."
 
 
-def _judge(spec: str) -> str:
-    """The encoder that judges, with its name."""
-    return f"an encoder that chose no label ({spec})"
+def _facts(bundle: Bundle) -> Mapping[str, Any] | None:
+    """What the manifest says of the measurement, which is one for all methods and layers."""
+    stages = bundle.manifest.stages
+    return next((stages[name].facts for name in stages if kinds.FAITHFULNESS.is_of(name)), None)
 
 
 def faithfulness(bundle: Bundle) -> dict[str, Any] | None:
     """Every method over all neurons, and every two of them paired. JSON-ready; None without any.
 
+    ``about`` says in a sentence on what, and ``judge`` names the encoder that predicted.
     ``methods`` holds for each method ``n`` neurons, the means of ``pearson`` and ``auprc`` with
     neurons drawn anew, and ``predicts``: the share whose whole interval of Pearson's correlation is
     above 0. ``differences``: means of Pearson paired over the neurons that both labelled, with p
     after Holm.
     """
-    tables = figures_of(bundle)
-    if not tables:
+    tables, facts = figures_of(bundle), _facts(bundle)
+    if not tables or facts is None:
         return None
     methods = {}
     for method, table in tables.items():
@@ -110,6 +107,7 @@ def faithfulness(bundle: Bundle) -> dict[str, Any] | None:
     pairs = compare({method: table["pearson"].to_numpy() for method, table in tables.items()})
     return {
         "about": about(bundle),
+        "judge": facts["judge"],
         "methods": methods,
         "differences": [asdict(pair) for pair in pairs],
     }
@@ -158,7 +156,7 @@ def which_to_believe(bundle: Bundle) -> str:
         return ""
     best = found[0]
     facts = bundle.stage(kinds.TRUST.name()).facts
-    by = _judge(facts["judge"]) if facts["judge"] else "the encoder that chose the labels"
+    by = "the judge" if facts["judge"] else "the encoder that chose the labels"
     return (
         f"Believe {best.title}: of a right and a wrong label it prefers the right one in "
         f"{numbers.share(best.auroc.value)} of cases ({numbers.share(best.auroc.low)} to "

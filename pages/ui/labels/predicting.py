@@ -29,7 +29,8 @@ def section(bundle: Bundle, view: View) -> None:
             f"encoder that does not choose the labels ({term('faithfulness')}).</p>"
         )
     else:
-        show(f"<p class='csp-quiet'>{plain(found['about'])}</p>")
+        judge = f"The {term('judge')}: {plain(found['judge'])}."
+        show(f"<p class='csp-quiet'>{plain(found['about'])} {judge}</p>")
         show(methods_table(found))
         if found["differences"]:
             show(f"<ul class='csp-limits'>{''.join(differences(found))}</ul>")
@@ -72,10 +73,12 @@ def differences(found: dict[str, Any]) -> list[str]:
     told = []
     for pair in found["differences"]:
         one, two = plain(method_title(pair["first"])), plain(method_title(pair["second"]))
+        figures = [pair[name] for name in ("difference", "low", "high")]
+        difference, low, high = numbers.signed_alike(figures)
         is_clear = pair["p_holm"] <= 0.05
         ahead = one if pair["difference"] > 0 else two
         told.append(
-            f"<li>{one} minus {two}: {numbers.signed(pair['difference'])} ({ends(pair)}), p "
+            f"<li>{one} minus {two}: {difference} ({low} to {high}), p "
             f"{numbers.chance(pair['p_holm'])} after Holm, {numbers.count(pair['n'])} neurons: "
             f"{f'{ahead} is ahead' if is_clear else 'a tie'}.</li>"
         )

@@ -94,23 +94,6 @@ def paired_difference(
     return PairedDifference(n, b, c, (b - c) / n, float(low), float(high), float(p))
 
 
-def pearson_interval(
-    pearson: Float[np.ndarray, "*shape"], n: int, level: float = LEVEL
-) -> tuple[Float64[np.ndarray, "*shape"], Float64[np.ndarray, "*shape"]]:
-    """Fisher's interval: tanh(artanh(r) ± z / sqrt(n - 3)); NaN for n below 4.
-
-    It supposes two normal variables. With one that is 0 or 1 it covers less than it says when the
-    positives are few and far out (docs/methods.md has figures); ``ground_truth.bootstrap`` does
-    not suppose it.
-    """
-    if n < 4:
-        return np.full(np.shape(pearson), np.nan), np.full(np.shape(pearson), np.nan)
-    with np.errstate(divide="ignore"):
-        centre = np.arctanh(np.clip(np.asarray(pearson, np.float64), -1, 1))
-    reach = _z(level) / np.sqrt(n - 3)
-    return np.tanh(centre - reach), np.tanh(centre + reach)
-
-
 def auroc_interval(
     auroc: Float[np.ndarray, "*shape"],
     n_positive: Int[np.ndarray, "*counts"] | int,

@@ -6,6 +6,7 @@ import pytest
 from csp_engine.errors import InputError
 from csp_engine.evaluation import ground_truth
 from csp_engine.stats import intervals
+from studies.truth_intervals import pearson_interval
 
 RULE = ground_truth.TruthRule(n_resamples=200)
 
@@ -183,11 +184,11 @@ def test_fisher_interval_covers_where_both_are_normal():
     first, noise = rng.normal(size=(2, 2000, 50))
     second = 0.6 * first + 0.8 * noise
     r = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(first, second, strict=True)])
-    low, high = intervals.pearson_interval(r, 50)
+    low, high = pearson_interval(r, 50)
     assert 0.935 <= np.mean((low <= 0.6) & (high >= 0.6)) <= 0.965
-    low, high = intervals.pearson_interval(np.array([1.0, -1.0]), 50)
+    low, high = pearson_interval(np.array([1.0, -1.0]), 50)
     np.testing.assert_array_equal([low, high], [[1, -1], [1, -1]])
-    assert np.isnan(intervals.pearson_interval(np.array([0.5]), 3)).all()
+    assert np.isnan(pearson_interval(np.array([0.5]), 3)).all()
 
 
 def test_wilson_by_hand_and_by_statistics():

@@ -162,6 +162,12 @@ def discover(package: str, kind: type[T], what: str) -> dict[str, T]:
     places = sys.modules[package].__path__
     added = [str(folder) for folder in extension_folders(package.rpartition(".")[2])]
     places.extend(folder for folder in added if folder not in places)
+    for inner in (path.parent for folder in added for path in Path(folder).glob("[!_]*/*.py")):
+        warnings.warn(
+            f"Extension {inner} is a folder in a room, so it adds nothing; put its modules into "
+            f"{inner.parent}, or begin its name with '_'.",
+            stacklevel=2,
+        )
     found: dict[str, tuple[Any, str]] = {}
     for name, origin in _modules(places):
         is_added = str(Path(origin).parent) in added

@@ -11,6 +11,7 @@ import typer
 from csp_engine.cli.declared import AsJson, BundlePath, Device
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
+from csp_engine.jobs.options import OPTIONS
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
@@ -22,9 +23,7 @@ USUAL_ENCODER = "open_clip/ViT-B-32/laion2b_s34b_b79k"
 
 def layers(
     model: Annotated[str, typer.Argument(help="Target model, as for 'csp build --model'.")],
-    weights: Annotated[
-        Path | None, typer.Option(help="Local checkpoint (safetensors or .pt).")
-    ] = None,
+    weights: Annotated[Path | None, typer.Option(help=OPTIONS["weights"].help)] = None,
     preprocessing: Annotated[
         Path | None, typer.Option(help="JSON file, or whole, as for 'csp build'.")
     ] = None,

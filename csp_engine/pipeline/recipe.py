@@ -211,15 +211,24 @@ def _method_parameter(name: str, value: Any) -> Any:
         raise InputError(f"{name} is set as {declared.recipe}, for all methods that have it.")
     else:
         value = _of_type(name, value, type(declared.default))
-        declared.check(value)
+        replace(declared, name=name).check(value)
     return value
+
+
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "names, with commas between them",
+}
 
 
 def _of_type(name: str, value: Any, to: type) -> Any:
     try:
         return _convert(value, to)
     except (TypeError, ValueError):
-        raise InputError(f"{name} cannot be {value!r}; it is of type {to.__name__}.") from None
+        raise InputError(f"{name} cannot be {value!r}; give {_KINDS[to]}.") from None
 
 
 def _convert(value: Any, to: type) -> Any:

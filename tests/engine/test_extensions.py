@@ -287,8 +287,11 @@ def test_a_run_of_units_is_read_without_a_copy():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"clip_dissect.scale": "-1"}, "scale is -1"),
-        ({"clip_dissect.scale": "much"}, "cannot be 'much'"),
+        ({"clip_dissect.scale": "-1"}, r"^clip_dissect\.scale is -1"),
+        ({"clip_dissect.scale": "much"}, r"^clip_dissect\.scale cannot be 'much'; give a number\."),
+        ({"clip_dissect.n_images": "2.5"}, "cannot be '2.5'; give a whole number"),
+        ({"n_null": "many"}, "n_null cannot be 'many'; give a whole number"),
+        ({"renormalise": "perhaps"}, "renormalise cannot be 'perhaps'; give true or false"),
         ({"clip_dissect.skale": 2}, "Did you mean 'scale'"),
         ({"clip.scale": 2}, "'clip' does not exist"),
         ({"csp.gamma": 0.5}, "set as gamma"),
@@ -397,6 +400,15 @@ def test_a_module_that_adds_nothing_is_told_unless_it_is_a_helper(room):
     (room[1] / "forgotten.py").write_text("def score():\n    return 1\n")
     with pytest.warns(UserWarning, match=r"forgotten\.py declares no thing, so it adds nothing"):
         assert list(found(room)) == ["one"]
+
+
+def test_a_folder_in_a_room_is_told_to_add_nothing_unless_it_is_a_helper(room):
+    for name in ("_helpers", "more"):
+        (room[1] / name).mkdir()
+        (room[1] / name / "two.py").write_text("1 / 0\n")
+    with pytest.warns(UserWarning, match=r"more is a folder in a room, so it adds nothing") as said:
+        assert list(found(room)) == ["one"]
+    assert len(said) == 1
 
 
 def test_a_folder_that_is_not_there_is_told(room, monkeypatch, tmp_path):

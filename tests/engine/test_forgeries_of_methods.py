@@ -148,6 +148,25 @@ def test_one_image_on_the_other_side_of_a_threshold_is_no_forgery(
     assert bool(said) is is_told, said
 
 
+@pytest.mark.parametrize(
+    ("array", "k", "value"),
+    [("margin_uk", 0, 7.0), ("margin_uk", 0, 0.9), ("margin_uk", -1, 7.0), ("margin_uk", -1, -1.0),
+     ("score_uk", 1, 0.999), ("score_uk", -1, 0.999), ("raw_uk", 0, 0.1), ("raw_uk", -1, 0.1)],
+)  # fmt: skip
+def test_one_number_of_one_unit_is_told_though_few_units_may_differ(
+    array: str, k: int, value: float, path: Path, speaker: Speaking
+) -> None:
+    """What rounding turns moves by an image or two, and margins with their scores."""
+    count_u = Bundle.open(path).scores(*LAYER.split("/"), "invert").count_u
+    unit = int(np.flatnonzero(count_u == count_u.max())[0])
+
+    def forge(values: np.ndarray) -> None:
+        values[unit, k % count_u[unit]] = value
+
+    change_array(path, stage("invert"), array, forge)
+    assert stage("invert") in told(path, "invert", speaker)
+
+
 @pytest.mark.parametrize("method", WRITING)
 def test_labels_with_other_texts_are_told(method: str, path: Path, speaker: Speaking) -> None:
     file = place(path, stage(method), "labels.parquet")

@@ -7,7 +7,7 @@ by what one image weighs, and of two formulas that are nearly as good the other 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -61,9 +61,25 @@ def may_be_rounding(
         for name, values in own.items() if k == 0 else ():
             share = n_images if values.dtype.kind in "iu" else 1
             gaps.append((float(values[b]) - float(done.arrays[name][b])) / share)
-        if np.abs(gaps).max() > coarse:
+        if np.abs(gaps).max() > coarse or not _is_ranking(held, said[b], b):
             return False
+        for name in ("score_uk", "raw_uk"):
+            fresh_of = dict(zip(fresh_said[b], getattr(done.scores, name)[b], strict=False))
+            least = min(fresh_of.values())
+            for text, value in zip(said[b], held[name][b], strict=False):
+                # What is not among the best here was nearly: it is no better than they are.
+                gap = value - fresh_of[text] if text in fresh_of else max(0, value - least)
+                if not abs(gap) <= coarse:
+                    return False
     return True
+
+
+def _is_ranking(held: Mapping[str, np.ndarray], said: Sequence[str], b: int) -> bool:
+    """Whether scores fall from label to label, by the margins that are kept beside them."""
+    score_k, margin_k = (held[name][b, : len(said)] for name in ("score_uk", "margin_uk"))
+    falls_k = score_k[:-1] - score_k[1:]
+    is_near = np.allclose(margin_k[:-1], falls_k, rtol=0, atol=LOSS)
+    return is_near and bool((margin_k >= -LOSS).all()) and bool((margin_k <= 1 + LOSS).all())
 
 
 def _said(label_uk: np.ndarray, count_u: np.ndarray, texts: Sequence[str]) -> list[list[str]]:

@@ -394,7 +394,7 @@ def _write_accuracy(figures: dict[str, Any]) -> None:
     methods = figures["methods"]
     refused = list(dict.fromkeys(k for found in methods.values() for k in _refused(found)))
     write_table(
-        ("method", *RIGHT.values(), *(f"refused: {kind}" for kind in refused)),
+        ("method", *RIGHT.values(), *(f"not reliable: {kind}" for kind in refused)),
         [
             (
                 name,

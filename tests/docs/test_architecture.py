@@ -134,3 +134,21 @@ def test_only_a_few_modules_import_by_a_name_worked_out():
         if re.search(r"\b(import_module|__import__)\b", path.read_text("utf-8"))
     }
     assert found == set(BY_NAME)
+
+
+OWN = {"layer": "table", "melanoma": "case"}
+"""Rooms of what pages draw that are not called as their page."""
+SHARED = {"shell", "parts", "table", "page_table"}
+BORROWED = {"overview": {"search"}, "map": {"search"}}
+"""Pages that draw the search box too."""
+
+
+@pytest.mark.parametrize("page", [page.name for page in PAGES])
+def test_what_one_page_draws_is_drawn_by_no_other(page):
+    """The import contract holds the rooms below the pages, and lets a page take any of them."""
+    drawn = {
+        name.split(".")[2]
+        for file, name in imports()
+        if file == f"pages/{page}.py" and name.startswith("pages.ui.")
+    }
+    assert drawn <= SHARED | {OWN.get(page, page)} | BORROWED.get(page, set())

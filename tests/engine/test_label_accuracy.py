@@ -196,7 +196,7 @@ def test_evaluate_prints_the_figures_and_gives_them_as_json(bundle, capsys):
     code, out, _ = run(capsys, "evaluate", bundle.path)
     assert code == 0
     assert "2 of 12 neurons have a known truth" in out
-    assert "refused: noise" in out
+    assert "not reliable: noise" in out
     line = next(line for line in out.splitlines() if line.startswith("imported-one "))
     assert "0.500 [0.000, 1.000]" in line
     assert line.split()[-1] == "–"  # labels of another tool never say how reliable they are

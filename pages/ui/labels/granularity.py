@@ -32,9 +32,9 @@ def section(bundle: Bundle) -> None:
         rows.append((method_title(each.method), share, cells))
     caption = (
         "Meanings among the best labels of all neurons; labels that the encoder can hardly tell "
-        "apart count as one. As if alike: how many there would be if all were as frequent."
+        "apart count as one. Effective: how many equally frequent ones would be as varied."
     )
-    columns = ["method", "meanings", "as if alike", "labels"]
+    columns = ["method", "meanings", "effective", "labels"]
     if has_utility:
         caption += (
             f" Utility: {term('Pearson correlation')} of neuron and concept that the label names, "

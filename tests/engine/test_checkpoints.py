@@ -121,6 +121,33 @@ def test_the_weights_of_the_file_are_in_the_network(kind, tmp_path):
     assert bool(notices) == (kind in {"lightning", "criterion at the top"} or "plain" in kind)
 
 
+@pytest.mark.parametrize("beside", ["0.mean", "normalizer.new_mean", "normalize.std", "pixel_std"])
+def test_what_normalises_images_before_the_network_is_said(beside, tmp_path):
+    """It is no weight of the network, and without it the network sees other images."""
+    plain = made()
+    path = tmp_path / "w.pt"
+    torch.save({**under("1.", plain), beside: torch.ones(1, 3, 1, 1)}, path)
+    notices = fit_weights(made(seed=2), read_checkpoint(path), "w.pt")
+    assert notices[0].startswith(f"w.pt holds {beside} beside the network, three numbers each")
+    assert "--preprocessing FILE" in notices[0]
+
+
+@pytest.mark.parametrize("beside", ["meter.mean", "normalizer.weight"])
+def test_other_tensors_beside_the_network_are_left_out_as_before(beside, tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save({**under("1.", made()), beside: torch.ones(4)}, path)
+    (notice,) = fit_weights(made(seed=2), read_checkpoint(path), "w.pt")
+    assert notice.startswith("Left out of w.pt")
+
+
+def test_entries_may_be_numbered(tmp_path):
+    plain = made()
+    torch.save({0: plain.state_dict()}, tmp_path / "w.pt")
+    network = made(seed=2)
+    assert fit_weights(network, read_checkpoint(tmp_path / "w.pt"), "w.pt") == []
+    torch.testing.assert_close(network.state_dict(), plain.state_dict())
+
+
 def test_tied_tensors_may_be_stored_once(tmp_path):
     source, network = made(Tied), made(Tied, 2)
     save_model(source, tmp_path / "x.safetensors")

@@ -122,7 +122,7 @@ def _inner(content: Mapping[Any, Any], name: str, notices: list[str]) -> Any:
             f"{name} holds several sets of tensors ({', '.join(others[:6])}); choose one with "
             "--weights-key NAME."
         )
-    return content[others[0]] if others else None
+    return next((v for k, v in content.items() if str(k) in others), None)
 
 
 def _entry(content: Any, key: str, name: str) -> Any:

@@ -31,6 +31,9 @@ MAY_LACK = re.compile(
 )
 TRAINING_ONLY = re.compile(r"^(criterion|criteria|loss|losses|loss_fn|loss_func|metrics?)(_\w+)?\.")
 
+OF_PIXELS = re.compile(r"(^|[._])(mean|std|means|stds|mu|sigma|scale|shift|offset)$")
+"""Names of what a layer in front of a network normalises images by."""
+
 
 @dataclass
 class Match:
@@ -195,6 +198,12 @@ def fit_weights(network: nn.Module, tensors: Mapping[str, torch.Tensor], source:
             and not any(key.startswith(other) for other in others)
         }
     )
+    pixels = [k for k in given if k not in taken and OF_PIXELS.search(k) and given[k].numel() == 3]
+    if pixels:
+        notices.append(
+            f"{source} holds {_some(pixels)} beside the network, three numbers each, as if images "
+            "were normalised by them before it; give the same with --preprocessing FILE."
+        )
     if left:
         notices.append(f"Left out of {source}, as no part of the network: {_some(left)}.")
     state = {full[name]: chosen.tensors[name] for name in wanted if name in chosen.tensors}

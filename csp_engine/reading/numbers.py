@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 PAIRS = (
     ("no", "yes"), ("n", "y"), ("f", "t"), ("falsch", "wahr"), ("nein", "ja"), ("faux", "vrai"),
-    ("non", "oui"), ("falso", "verdadero"), ("no", "si"), ("no", "sí"),
+    ("non", "oui"), ("falso", "verdadero"), ("no", "si"), ("no", "sí"), ("no", "sì"),
+    ("falso", "vero"), ("não", "sim"), ("nee", "ja"), ("negative", "positive"),
+    ("absent", "present"),
 )  # fmt: skip
 """Words for no and yes; a column of only one of them may mean something else."""
 FLAG_WORDS = (("0", "1"), ("false", "true"), *PAIRS)
@@ -83,11 +86,11 @@ def as_flags(
     texts: Sequence[str | None], *, decimal_commas: bool = False
 ) -> list[float | None] | None:
     """A column of 0 and 1, true and false, yes and no; None if it is not one."""
-    words = [None if text is None else text.casefold() for text in texts]
+    words = [None if t is None else unicodedata.normalize("NFC", t).casefold() for t in texts]
     known = {word for word in words if word is not None}
-    whole = {word: re.sub(r"^([01])[.,]0*$", r"\1", word) for word in known}
+    whole = {word: re.sub(r"^(?:-(?=0))?([01])([.,]0*)?$", r"\1", word) for word in known}
     if not decimal_commas:
-        whole = {word: re.sub(r"^([01])\.0*$", r"\1", word) for word in known}
+        whole = {word: re.sub(r"^(?:-(?=0))?([01])(\.0*)?$", r"\1", word) for word in known}
     if all(each in FLAGS for each in whole.values()):
         value = {word: FLAGS[each] for word, each in whole.items()}
     elif (pair := next((p for p in PAIRS if known == set(p)), None)) is not None:

@@ -27,12 +27,20 @@ COLUMNS = {
     "yes no uncertain": (["yes", "no", "Uncertain"], "concept", ""),
     "true false unsure": (["true", "false", "not sure"], "concept", ""),
     "floats of flags": (["1.0", "0.0"], "concept", ""),
+    "positive": (["Positive", "negative", ""], "concept", ""),
+    "present": (["present", "ABSENT"], "concept", ""),
+    "Italian": (["si\u0300", "no"], "concept", ""),
+    "Portuguese": (["sim", "não"], "concept", ""),
+    "Dutch": (["ja", "nee"], "concept", ""),
+    "minus nought": (["-0", "1", "0.0"], "concept", ""),
     "chexpert": ([1, 0, -1, ""], "nearly", "-1, 0 and 1"),
     "chexpert floats": (["1.0", "0.0", "-1.0", ""], "nearly", "-1, 0 and 1"),
     "minus": ([1, -1], "nearly", "-1 and 1"),
     "grades": ([0, 1, 2], "nearly", "0, 1 and 2"),
     "sex coded": ([1, 2], "nearly", "1 and 2"),
     "sex": (["male", "female"], "nearly", "female and male"),
+    "plus or minus": (["+", "-"], "nearly", "+"),
+    "two spellings": (["sí", "no", "si"], "nearly", "no, si and sí"),
     "crosses": (["x", ""], "nearly", "x"),
     "only yes": (["yes", ""], "nearly", "yes"),
     "yes no maybe": (["yes", "no", "maybe"], "nearly", "maybe, no and yes"),
@@ -66,7 +74,7 @@ def test_every_column_is_what_it_is_said_to_be(built):
     alike = [name for name, (_, kind, _) in COLUMNS.items() if kind == "same"]
     assert same.startswith(f"Neurons are not compared with {', '.join(alike)}, because ")
     told = [f"{n} (holds {what})" for n, (_, kind, what) in COLUMNS.items() if kind == "nearly"]
-    assert len(told) == 12
+    assert len(told) == 14
     assert nearly.startswith(f"Not taken for concept columns: {'; '.join(told)}: ")
     assert "nothing where nobody knows" in nearly
     assert verify(built) == []

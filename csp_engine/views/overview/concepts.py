@@ -11,7 +11,7 @@ from csp_engine.probe.columns import RESERVED
 from csp_engine.reading.numbers import FLAG_WORDS
 from csp_engine.reading.tables import NOT_KNOWN, known_text
 
-MOST_NAMED = 12
+MOST_NAMED = 20
 MOST_VALUES = 5
 """A column of more values than this was hardly meant to hold flags."""
 _LOOKED_AT = 2000
@@ -65,10 +65,11 @@ def _nearly(values: pd.Series) -> str:
     else:
         texts = {known_text(each, NOT_KNOWN) for each in known} - {None}
     held = sorted(text for text in texts if text is not None)
-    n_cells = sum(known_text(each, NOT_KNOWN) is not None for each in known.iloc[:_LOOKED_AT])
+    looked_at = known.iloc[:_LOOKED_AT]
+    n_cells = sum(known_text(each, NOT_KNOWN) is not None for each in looked_at)
     if not held or len(held) > MOST_VALUES or len(held) == n_cells > 1:
         return ""
-    is_alone = len(held) == 1 and len(known) < len(values)
+    is_alone = len(held) == 1 and (len(known) < len(values) or n_cells < len(looked_at))
     has_flags = any(set(pair) <= {text.casefold() for text in held} for pair in FLAG_WORDS)
     if is_alone or len(held) == 2 or has_flags or _are_probabilities(known):
         spelt = [shortened(text, 40) for text in held]

@@ -88,17 +88,21 @@ def require_shown(
 def blamed(error: BaseException) -> InputError | None:
     """An error that comes from an extension's file in a sentence; None for any other."""
     folders = _named_folders()
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if any(Path(frame.filename).is_relative_to(folder) for folder in folders)
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:  # what cannot be read does not run
+        places.append((error.filename, error.lineno))
+    ours = [
+        (file, line)
+        for file, line in places
+        if any(Path(file).is_relative_to(folder) for folder in folders)
     ]
-    if not frames:
+    if not ours:
         return None
+    file, line = ours[-1]
     reason = f"{type(error).__name__}: {error}".splitlines()[0]
     return InputError(
-        f"Extension {frames[-1].filename} fails in line {frames[-1].lineno} ({reason}); mend it, "
-        f"or take its folder out of {EXTENSIONS}."
+        f"Extension {file} fails in line {line} ({reason}); mend it, or take its folder out of "
+        f"{EXTENSIONS}."
     )
 
 

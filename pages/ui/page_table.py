@@ -52,11 +52,26 @@ PAGES = (
 )
 
 
+def _require_text(file: Path) -> None:
+    """Refuse what is no text: no line of it could be blamed.
+
+    Raises:
+        InputError: naming the file.
+    """
+    try:
+        is_text = "\0" not in file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        is_text = False
+    if not is_text:
+        raise InputError(f"{file} cannot be read as text; save it in UTF-8.")
+
+
 def every_page() -> dict[str, PageRow]:
     """All pages by name. A page of an extension is called as its file: ``of_mine.py``, "Of mine".
 
     Raises:
-        InputError: if an extension's page has the name of another page, or none for an address.
+        InputError: if an extension's page has the name of another page, or none for an address,
+            or is no text.
     """
     rows = {row.name: row for row in PAGES}
     for folder in extension_folders("pages"):
@@ -64,6 +79,7 @@ def every_page() -> dict[str, PageRow]:
             require_declared("page", file.stem)
             if file.stem in rows:
                 raise InputError(f"{file} has the name of {rows[file.stem].file}; rename it.")
+            _require_text(file)
             title = file.stem.replace("_", " ").capitalize()
             rows[file.stem] = PageRow(file.stem, title, folder=folder)
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,24 @@ def test_a_page_that_cannot_be_added_is_told_on_every_page(extended, name, words
     assert words in said()
 
 
-@pytest.mark.parametrize(("text", "reason"), [("1 / 0", "ZeroDivisionError"), ("", "")])
+@pytest.mark.parametrize("code", [b"a = 1\0\n", b"a = '\xe9'\n"])
+def test_a_page_that_is_no_text_is_told(extended, code):
+    (extended / "mine.py").write_bytes(code)
+    assert "mine.py cannot be read as text; save it in UTF-8." in said()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero)"),
+        ("import no_such_module", "ModuleNotFoundError: No module named"),
+        ("a = ", "SyntaxError: invalid syntax"),
+        ("    a = 2", "IndentationError: unexpected indent"),
+        ("", ""),
+    ],
+)
 def test_a_page_that_fails_is_blamed_by_file_and_line(extended, text, reason):
     page = extended / "mine.py"
     page.write_text(f"a = 1\n{text}\n")
-    told = said(page)
-    assert ("mine.py fails in line 2 (ZeroDivisionError: division by zero)" in told) == bool(reason)
+    told = html.unescape(said(page))
+    assert (f"mine.py fails in line 2 ({reason}" in told) == bool(reason)

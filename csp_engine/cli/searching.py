@@ -89,7 +89,10 @@ def search(
     texts, avoided = _concepts(opened, text), _concepts(opened, but_not)
     if text and not texts:
         raise InputError("The query is empty; type a word or a short description.")
-    typed = [", ".join(filter(None, map(str.strip, each or ()))) for each in (text, but_not)]
+    typed = [
+        ", ".join(filter(None, map(str.strip, each or ()))) if concepts else ""
+        for each, concepts in ((text, texts), (but_not, avoided))
+    ]
     query = _query(opened, memo, typed, texts, avoided, image, like, method, encoder)
     rows = found_neurons(opened, memo, method, query)
     if model:

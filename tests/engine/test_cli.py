@@ -437,6 +437,7 @@ def test_bad_bundles(bundle, tmp_path, capsys, command, damage):
         (["red", "blue"], {"q": "red, blue"}),
         (["red, blue"], {"q": "red, blue"}),
         ([" red ", "--not", "blue, grey"], {"q": "red", "not": "blue, grey"}),
+        (["red", "--not", ", ;"], {"q": "red", "not": ", ;"}),
         (["red", "--model", "small"], {"q": "red", "model": "small"}),
         (["red", "--not", "blue"], {"q": "red", "not": "blue"}),
         (["red", "--layer", "first@mean"], {"q": "red", "layer": "first@mean"}),

@@ -20,6 +20,13 @@ def test_an_empty_url_gives_the_first_neuron_and_no_note(bundle):
     assert view.is_all_layers
 
 
+def test_commas_alone_ask_for_nothing(bundle):
+    view = state.read_view({"q": " ,; ", "not": ", ,"}, "small", bundle)
+    assert (view.q, view.but_not, view.has_query) == ("", "", False)
+    view = state.read_view({"q": "red, ", "not": ";blue"}, "small", bundle)
+    assert (view.q, view.but_not) == ("red,", ";blue")
+
+
 @pytest.mark.parametrize(
     ("params", "shown", "said"),
     [

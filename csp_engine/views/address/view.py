@@ -190,7 +190,8 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         text = params.get(key, "").strip()
         if len(text) > MAX_QUERY:
             notes.append(f"The query was cut to its first {MAX_QUERY} characters.")
-        texts.append(text[:MAX_QUERY])
+        text = text[:MAX_QUERY]
+        texts.append(text if split_texts(text) else "")  # commas alone ask for nothing
     like, note = pick_neuron(params.get("like", ""), bundle)
     notes.append(note)
     vec, note = pick_vector(params.get("vec", ""), bundle)

@@ -113,3 +113,21 @@ def test_what_a_method_keeps_of_its_own_has_a_row_for_each_unit(method: str, pat
         change_array(path, stage, "null_fit", lambda values: values[:-1])
         with pytest.raises(BundleError, match="rows where others"):
             Bundle.open(path)
+
+
+@pytest.mark.parametrize("column", ["text", "source"])
+@pytest.mark.parametrize("change", ["none", "some", "number", "gone"])
+def test_labels_of_a_method_have_a_text_and_a_source(column: str, change: str, path: Path) -> None:
+    stage = "scores:small/second@mean/invert"
+    file = place(path, stage, "labels.parquet")
+    rows = pd.read_parquet(file)
+    if change == "gone":
+        rows = rows.drop(columns=column)
+    elif change == "some":
+        rows[column] = [None, *rows[column].tolist()[1:]]
+    else:
+        rows[column] = None if change == "none" else 3
+    rows.to_parquet(file, index=False)
+    redo(path)
+    with pytest.raises(BundleError, match=rf"labels\.parquet .*column '{column}'"):
+        Bundle.open(path).method_labels("small", "second@mean", "invert")

@@ -212,7 +212,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     },
     ("vocabulary", "labels"): {"text": _TEXT, "source": _TEXT},
     ("words", "words"): {"text": _TEXT, "source": _TEXT},
-    ("scores", "labels"): {"text": _TEXT},
+    ("scores", "labels"): {"text": _TEXT, "source": _TEXT},
     ("index", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
     ("projection", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
     ("influence", "outputs"): {"name": _TEXT},

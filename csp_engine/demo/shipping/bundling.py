@@ -102,6 +102,7 @@ def build_bundle(world: World) -> None:
         ),
         thumbnail_side=plan.thumbnail_side,
         notice=NOTICE,
+        n_circuit_images=64,
     )
     pipeline.build(request, world.progress)
     held = held_out(world)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from csp_engine.bundle import Bundle, verify
+from csp_engine.errors import BundleError
 from csp_engine.pipeline import add_performance, build
 from csp_engine.probe.listing import read_probe_set
 from tests.worlds import toys
@@ -131,3 +132,37 @@ def test_an_area_is_a_number_of_pairs() -> None:
     halves = 2 * (pairs > 0).sum() + (pairs == 0).sum()
     auroc = np.float32(halves / (2 * pairs.size))
     assert abs(float(auroc) * 2 * pairs.size - halves) < 1e-3 + 2.0**-23 * 2 * pairs.size
+
+
+TYPED = {
+    FAITH: ("units", ("pearson", "pearson_low", "auprc", "auprc_high", "n_said")),
+    "trust": ("metrics", ("metric", "auroc", "low", "n_wrong", "extra_by", "is_passed")),
+    "performance:small": ("slices", ("slice", "n", "n_correct", "accuracy", "high")),
+}
+
+
+@pytest.mark.parametrize("stage", TYPED)
+@pytest.mark.parametrize("value", [None, [1], "x", "gone"])
+def test_columns_of_figures_hold_what_they_should(stage: str, value: Any, path: Path) -> None:
+    """Pages read them as numbers, and a build elsewhere may have written anything."""
+    name, columns = TYPED[stage]
+    file = place(path, stage, f"{name}.parquet")
+    whole = pd.read_parquet(file)
+    for column in columns:
+        is_optional = stage.startswith("performance") and column in ("n_correct", "high")
+        if (value == "x" and column in ("metric", "slice")) or (value == "gone" and is_optional):
+            continue
+        rows = whole.copy()
+        rows[column] = pd.Series([value] * len(rows), dtype=object)
+        (rows.drop(columns=column) if value == "gone" else rows).to_parquet(file, index=False)
+        redo(path)
+        with pytest.raises(BundleError, match=rf"{name}\.parquet .*column '{column}'"):
+            Bundle.open(path).table(stage, name)
+
+
+def test_figures_have_a_row_for_each_unit(path: Path) -> None:
+    file = place(path, FAITH, "units.parquet")
+    pd.read_parquet(file)[:-1].to_parquet(file, index=False)
+    redo(path)
+    with pytest.raises(BundleError, match="rows instead of 12"):
+        Bundle.open(path).table(FAITH, "units")

@@ -223,12 +223,24 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
     ("performance", "slices"): {"slice": _TEXT, "n": _COUNT, "accuracy": _NUMBER},
+    ("images", "skipped"): {"listed": _COUNT, "reason": _TEXT},
+    ("faithfulness", "units"): {
+        **{f"{m}{end}": _NUMBER for m in ("pearson", "auprc") for end in ("", "_low", "_high")},
+        "n_said": _NUMBER,
+    },
+    ("trust", "metrics"): {
+        "metric": _TEXT,
+        **{f"{m}_{n}": _NUMBER for m in ("missing", "extra") for n in ("falls", "by")},
+        **dict.fromkeys(("auroc", "low", "high", "n_right", "n_wrong"), _NUMBER),
+        "is_passed": _FLAG,
+    },
 }
 _MEASURES = tuple(
     f"{measure}{end}" for measure in ("pearson", "auroc", "auprc") for end in ("", "_low", "_high")
 )
 _IF_THERE: dict[tuple[str, str], dict[str, str]] = {
     ("truth", "units"): {"n_positive": _NUMBER, **dict.fromkeys(_MEASURES, _NUMBER)},
+    ("performance", "slices"): dict.fromkeys(("n_correct", "low", "high"), _NUMBER),
     ("candidates", "sets"): {"n_exemplar": _COUNT, "n_contrast": _COUNT},
     ("vocabulary", "labels"): {"parents": _TEXT},
     ("words", "words"): {"parents": _TEXT},
@@ -302,7 +314,7 @@ def _n_units(files: Files, stage: str) -> int | None:
 def _n_rows(files: Files, stage: str, kind: str, name: str) -> int | None:
     if (kind, name) in (("images", "images"), ("probe", "probe")):
         return _n_images(files)
-    if name == "units" and kind in ("neurons", "audit", "truth"):
+    if name == "units" and kind in ("neurons", "audit", "truth", "faithfulness"):
         return _n_units(files, stage)
     of_array = {
         ("vocabulary", "labels"): ("text.npy", 0),

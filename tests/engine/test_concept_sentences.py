@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
 from csp_engine import pipeline
-from csp_engine.bundle import verify
+from csp_engine.bundle import Bundle, verify
 from csp_engine.cli import main
 from csp_engine.cli.building import _report
+from csp_engine.errors import BundleError
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.views.overview.concepts import concept_sentences
 from csp_engine.views.overview.provenance import provenance
 from tests.worlds import toys
+from tests.worlds.damage import place, redo
 
 N = 28
 # What people have, what each is taken for, and what is said of it where it is no concept column.
@@ -102,3 +105,15 @@ def test_build_output_info_and_overview_say_it(built, capsys):
 def test_where_there_is_no_table_nothing_is_said(tmp_path):
     toys.draw_images(tmp_path / "images")
     assert concept_sentences(pipeline.build(toys.request(tmp_path, tmp_path / "a.csp"))) == []
+
+
+@pytest.mark.parametrize("value", [[1], "x"])
+def test_a_concept_column_that_holds_no_numbers_is_refused(built, value, tmp_path):
+    path = shutil.copytree(built.path, tmp_path / "a.csp")
+    file = place(path, "probe", "probe.parquet")
+    rows = pd.read_parquet(file)
+    rows["plain"] = pd.Series([value] * len(rows), dtype=object)
+    rows.to_parquet(file, index=False)
+    redo(path)
+    with pytest.raises(BundleError, match="concept column 'plain' that holds more than numbers"):
+        concept_sentences(Bundle.open(path))

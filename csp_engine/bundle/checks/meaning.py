@@ -265,6 +265,10 @@ def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> s
         fault = _fault_of_column(files, stage, rows[column], what) if column in rows.columns else ""
         if fault:
             return f"has a column {column!r} that {fault}"
+    if (kind, name) == (kinds.PROBE.prefix, "probe"):
+        for column in files.manifest.inputs.get("probe", {}).get("concepts", ()):
+            if column in rows.columns and rows[column].dtype.kind not in "fiub":
+                return f"has a concept column {column!r:.80} that holds more than numbers"
     wanted = _n_rows(files, stage, kind, name)
     if wanted is not None and len(rows) != wanted:
         return f"has {len(rows)} rows instead of {wanted}"

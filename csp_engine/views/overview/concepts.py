@@ -11,7 +11,7 @@ from csp_engine.probe.columns import RESERVED
 from csp_engine.reading.numbers import FLAG_WORDS
 from csp_engine.reading.tables import NOT_KNOWN, known_text
 
-MOST_NAMED = 20
+MOST_NAMED, MOST_ALIKE = 20, 4
 MOST_VALUES = 5
 """A column of more values than this was hardly meant to hold flags."""
 _LOOKED_AT = 2000
@@ -44,11 +44,23 @@ def concept_sentences(bundle: Bundle) -> list[str]:
                 f"images, as far as anything; {WHAT_HOLDS}."
             )
     others = [name for name in table if name not in (*concepts, *probe.get("masks", []), *RESERVED)]
-    nearly = {str(name): held for name in others if (held := _nearly(table[name]))}
+    nearly: dict[str, list[str]] = {}
+    for name in others:
+        held = _nearly(table[name])
+        if held:
+            nearly.setdefault(held, []).append(str(name))
     if nearly:
-        named = [f"{shortened(name, 80)} (holds {held})" for name, held in nearly.items()]
-        sentences.append(f"Not taken for concept columns: {_listed(named, '; ')}: {WHAT_HOLDS}.")
+        told = [_holding(names, held) for held, names in nearly.items()]
+        sentences.append(f"Not taken for concept columns: {_listed(told, '; ')}: {WHAT_HOLDS}.")
     return sentences
+
+
+def _holding(names: list[str], held: str) -> str:
+    """Columns that hold the same."""
+    few = [shortened(name, 80) for name in names[:MOST_ALIKE]]
+    more = len(names) - len(few)
+    named = ", ".join([*few, *([f"{numbers.count(more)} more"] if more else [])])
+    return f"{named} ({'hold' if len(names) > 1 else 'holds'} {held})"
 
 
 def _nearly(values: pd.Series) -> str:

@@ -157,6 +157,7 @@ def _fault_of_offsets(files: Files, stage: str, offset: np.ndarray) -> str:
 # ------------------------------------------------------------------ tables
 
 _TEXT, _COUNT, _NUMBER, _FLAG = "text", "count", "number", "flag"
+_KNOWN_NUMBER = "known number"
 
 _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("images", "images"): {
@@ -217,8 +218,13 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("projection", "rows"): {"model": _TEXT, "layer": _TEXT, "unit": _COUNT},
     ("influence", "outputs"): {"name": _TEXT},
     ("circuit", "outputs"): {"name": _TEXT, "n_images": _COUNT},
-    ("circuit", "nodes"): {"output": _COUNT, "layer": _TEXT, "unit": _COUNT, "effect": _NUMBER},
-    ("circuit", "edges"): {"source": _COUNT, "target": _COUNT, "effect": _NUMBER},
+    ("circuit", "nodes"): {
+        "output": _COUNT,
+        "layer": _TEXT,
+        "unit": _COUNT,
+        "effect": _KNOWN_NUMBER,
+    },
+    ("circuit", "edges"): {"source": _COUNT, "target": _COUNT, "effect": _KNOWN_NUMBER},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
@@ -295,8 +301,11 @@ def _fault_of_column(files: Files, stage: str, values: pd.Series, what: str) -> 
         return "" if is_text else "holds more than text"
     if what == _FLAG:
         return "" if values.dtype.kind == "b" else "holds more than yes and no"
-    if what == _NUMBER:
-        return "" if values.dtype.kind in "fiu" else "holds more than numbers"
+    if what in (_NUMBER, _KNOWN_NUMBER):
+        if values.dtype.kind not in "fiu":
+            return "holds more than numbers"
+        is_whole = what == _NUMBER or np.isfinite(values.to_numpy(float)).all()
+        return "" if is_whole else "holds something that is not a number"
     if values.dtype.kind not in "iu" or values.min() < 0:
         return "holds more than whole numbers from 0"
     bound = {
@@ -350,8 +359,6 @@ def _fault_of_rows(files: Files, rows: pd.DataFrame) -> str:
 
 def _fault_of_nodes(files: Files, stage: str, rows: pd.DataFrame) -> str:
     """The neurons of a circuit are neurons of its model, each once for an output."""
-    if not np.isfinite(rows["effect"].to_numpy(float)).all():
-        return "holds an effect that is not a number"
     n_outputs = len(files.table(stage, "outputs"))
     if len(rows) and rows["output"].max() >= n_outputs:
         return f"names output {rows['output'].max()}, but there are {n_outputs}"
@@ -365,8 +372,6 @@ def _fault_of_nodes(files: Files, stage: str, rows: pd.DataFrame) -> str:
 
 def _fault_of_edges(files: Files, stage: str, rows: pd.DataFrame) -> str:
     """What feeds what are neurons of one output, in two layers."""
-    if not np.isfinite(rows["effect"].to_numpy(float)).all():
-        return "holds an effect that is not a number"
     nodes = files.table(stage, "nodes")
     ends = rows[["source", "target"]].to_numpy()
     if ends.size and ends.max() >= len(nodes):

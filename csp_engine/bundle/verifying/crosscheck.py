@@ -22,7 +22,6 @@ from csp_engine.bundle.reader import Bundle, read_contrast
 from csp_engine.bundle.verifying import measured
 from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts
-from csp_engine.bundle.verifying.driving import circuit
 from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
 from csp_engine.bundle.verifying.scored import scores
 from csp_engine.bundle.verifying.separated import separation
@@ -48,7 +47,6 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
         if not record.omitted and kinds.stage_kind(name) in kinds.KINDS:
             yield from _guarded(name, _meaning, bundle, name, whole)
     for model in bundle.model_names:
-        yield from _guarded(kinds.CIRCUIT.name(model), circuit, bundle, model)
         for layer in bundle.layers(model):
             for check in (_statistics, _exemplars, counts, _contrast):
                 yield from _guarded(kinds.NEURONS.name(model, layer), check, bundle, model, layer)
@@ -65,6 +63,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
     for kind, check in (
         (kinds.TRUTH, measured.truth),
         (kinds.INFLUENCE, measured.influence),
+        (kinds.CIRCUIT, measured.circuit),
         (kinds.PERFORMANCE, measured.performance),
         (kinds.FAITHFULNESS, measured.faithfulness),
         (kinds.TRUST, measured.trust),

@@ -1,12 +1,12 @@
 """Figures that cannot be measured again from a bundle alone, but must agree with themselves.
 
 Of ground truth, the activations and true concepts are not kept; of performance, no images; of
-faithfulness and trust, no judge. What is kept still says some things twice.
+faithfulness and trust, no judge; of circuits, no gradients. What is kept still says some things
+twice.
 """
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 
 import numpy as np
@@ -124,6 +124,32 @@ def influence(bundle: Bundle, model: str, layer: str) -> Found:
             yield stage, f"gradient_activation of {names[c]!r:.80} of {stage} is not its weights'."
 
 
+def circuit(bundle: Bundle, model: str) -> Found:
+    """Of every output and layer the strongest neurons, with the effects that influence holds."""
+    stage = kinds.CIRCUIT.name(model)
+    names, nodes = tuple(bundle.table(stage, "outputs")["name"]), bundle.table(stage, "nodes")
+    n_most = bundle.stage(stage).params.get("n_neurons", len(nodes))
+    for layer, of_layer in nodes.groupby("layer", sort=False):
+        driven = bundle.influence(model, str(layer))
+        if driven is None or driven.output_names != names:
+            yield stage, f"Layer {layer} of {stage} has no influence on its outputs."
+            continue
+        effect_cu = np.asarray(driven.gradient_activation_cu)
+        for output, own in of_layer.groupby("output", sort=False):
+            row = int(str(output))
+            effect_u = effect_cu[row]
+            order = np.argsort(-np.abs(effect_u), kind="stable")[:n_most]
+            order = order[effect_u[order] != 0]
+            if own["unit"].tolist() != order.tolist() or not np.array_equal(
+                own["effect"].to_numpy(np.float32), effect_u[order]
+            ):
+                yield (
+                    stage,
+                    f"Neurons of {layer} in {stage} are not those that drive {names[row]} most.",
+                )
+                break
+
+
 def faithfulness(bundle: Bundle, model: str, layer: str, method: str) -> Found:
     """Which units have figures, against which have labels."""
     stage = kinds.FAITHFULNESS.name(model, layer, method)
@@ -156,7 +182,7 @@ def projection(bundle: Bundle, method: str) -> Found:
     groups = rows.groupby(["model", "layer"], sort=False).indices
     named = [(m, la) for m in bundle.model_names for la in bundle.layers(m)]
     named = [each for each in named if bundle.has(kinds.SCORES.name(*each, method))]
-    if set(map(json.dumps, groups)) != set(map(json.dumps, named)) or any(
+    if set(groups) != set(named) or any(
         sorted(rows["unit"].to_numpy()[groups[each]].tolist()) != list(range(bundle.n_units(*each)))
         for each in named
     ):

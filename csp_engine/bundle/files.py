@@ -148,7 +148,7 @@ class StageFiles:
         """
         entry = self.listed(stage, name)
         directory, file = self.manifest.place(stage, name)
-        where = f"{directory}/{file}"
+        where = self._where(stage, name)
         try:
             handle = open_plain(self.path / directory, file)
         except NotInside as error:
@@ -182,7 +182,7 @@ class StageFiles:
                 raise self._changed(stage, name)
             if not is_known(handle.fileno(), entry.sha256):
                 if hashlib.sha256(content).hexdigest() != entry.sha256:
-                    where = "/".join(self.manifest.place(stage, name))
+                    where = self._where(stage, name)
                     raise self._damaged(f"{where} was altered (its sha256 does not match)")
                 remember(handle.fileno(), entry.sha256)
         return content
@@ -209,7 +209,7 @@ class StageFiles:
         return handle
 
     def _teller(self, stage: str, name: str) -> Callable[[bool], None]:
-        altered, where = self._altered, "/".join(self.manifest.place(stage, name))
+        altered, where = self._altered, self._where(stage, name)
 
         def tell(is_right: bool) -> None:
             if not is_right:
@@ -218,10 +218,14 @@ class StageFiles:
 
         return tell
 
+    def _where(self, stage: str, name: str) -> str:
+        """Folder and name of a file, as sentences write it."""
+        return "/".join(self.manifest.place(stage, name))
+
     def _changed(self, stage: str, name: str) -> BundleError:
         return BundleError(
-            f"{'/'.join(self.manifest.place(stage, name))} of bundle {self.name} has changed while "
-            "it was open; open the bundle again, and run 'csp verify' to see whether it is whole."
+            f"{self._where(stage, name)} of bundle {self.name} has changed while it was open; "
+            "open the bundle again, and run 'csp verify' to see whether it is whole."
         )
 
     def left_out(self, stage: str) -> str:
@@ -243,7 +247,7 @@ class StageFiles:
                 raise self._no_array(stage, file)
             fault = fault_of_array(self, stage, name, values)
             if fault:
-                raise self._damaged(f"{'/'.join(self.manifest.place(stage, file))} {fault}")
+                raise self._damaged(f"{self._where(stage, file)} {fault}")
             self._cache[key] = values
         elif (stage, file) in self._open:
             self.kept_open(stage, file)
@@ -298,7 +302,7 @@ class StageFiles:
                 ) from None
             fault = fault_of_table(self, stage, name, rows)
             if fault:
-                raise self._damaged(f"{'/'.join(self.manifest.place(stage, file))} {fault}")
+                raise self._damaged(f"{self._where(stage, file)} {fault}")
             self._cache[key] = rows
         return self._cache[key]
 

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float32, Int, Int32
 
 from csp_engine.errors import InputError
-from csp_engine.networks.activations import pooled, positions_last
+from csp_engine.networks.activations import pooled
 from csp_engine.networks.driving.gradients import (
     GradientPass,
     chosen_outputs,
+    products,
     require_steady_outputs,
     rows_of_outputs,
 )
@@ -117,8 +118,7 @@ def _effects(
     unit_ci: Mapping[str, np.ndarray],
 ) -> torch.Tensor | None:
     """Effect of every image, ``(n, j, i)``; None where no gradient goes from one to the other."""
-    given = tapped[source.id.module]
-    device = given.device
+    device = tapped[source.id.module].device
     of_target = torch.as_tensor(unit_ci[str(target.id)], dtype=torch.long, device=device)[row_n]
     of_source = torch.as_tensor(unit_ci[str(source.id)], dtype=torch.long, device=device)[row_n]
     pooled_nu = pooled(tapped[target.id.module], target)
@@ -127,9 +127,8 @@ def _effects(
         picked = pooled_nu[image_n, of_target[:, j]].sum()
         if not picked.requires_grad or not len(image_n):
             return None
-        (grad,) = torch.autograd.grad(picked, [given], retain_graph=True, allow_unused=True)
-        if grad is None:
+        driven = products(picked, tapped, {source.id.module: source}, is_last=False)
+        if not driven:
             return None
-        product_nu = positions_last(given.detach().float() * grad.float(), source).sum(-1)
-        found.append(product_nu[image_n].gather(1, of_source))
+        found.append(driven[source.id.module][image_n].gather(1, of_source))
     return torch.stack(found, 1).cpu().double()

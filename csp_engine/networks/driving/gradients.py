@@ -105,11 +105,18 @@ class GradientPass:
 
 
 def products(
-    picked: torch.Tensor, tapped: Mapping[str, torch.Tensor], tap_of: Mapping[str, LayerTap]
+    picked: torch.Tensor,
+    tapped: Mapping[str, torch.Tensor],
+    tap_of: Mapping[str, LayerTap],
+    *,
+    is_last: bool = True,
 ) -> dict[str, torch.Tensor]:
-    """Gradient times activation of every image and unit, of the layers that reach the logits."""
+    """Gradient times activation of every image and unit, of the layers that reach ``picked``.
+
+    Unless it ``is_last``, others may be picked from the same pass afterwards.
+    """
     tensors = [tapped[name] for name in tap_of]
-    grads = torch.autograd.grad(picked, tensors, allow_unused=True)
+    grads = torch.autograd.grad(picked, tensors, allow_unused=True, retain_graph=not is_last)
     return {
         name: positions_last(tensor.detach().float() * grad.float(), tap).sum(-1)
         for (name, tap), tensor, grad in zip(tap_of.items(), tensors, grads, strict=True)

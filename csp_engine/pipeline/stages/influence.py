@@ -78,7 +78,9 @@ def influences(run: Run, request: BuildRequest) -> None:
         found = influence(
             model,
             [t for t in taps if kinds.INFLUENCE.name(model.name, str(t.id)) in missing],
-            _gradient_batches(run, request.n_influence_images, request, target, "influence"),
+            _gradient_batches(
+                run, request, target, labelled, request.n_influence_images, "influence"
+            ),
             request.outputs or None,
         )
         for name in missing:
@@ -105,11 +107,10 @@ def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
     for target in request.targets:
         model = target.model
         of_module = {tap.id.module: tap for tap in target.taps if tap.sae is None}
-        layers = {str(tap.id): tap for tap in of_module.values()}
         layers = {
-            layer: tap
-            for layer, tap in layers.items()
-            if kinds.INFLUENCE.name(model.name, layer) in run.keys
+            str(tap.id): tap
+            for tap in of_module.values()
+            if kinds.INFLUENCE.name(model.name, str(tap.id)) in run.keys
         }
         if not layers:
             continue
@@ -142,7 +143,7 @@ def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
         measured = circuits(
             model,
             list(layers.values()),
-            _gradient_batches(run, request.n_circuit_images, request, target, "circuits"),
+            _gradient_batches(run, request, target, labelled, request.n_circuit_images, "circuits"),
             unit_ci,
             request.outputs or None,
         )
@@ -196,13 +197,12 @@ def _is_labelled(run: Run, model: TargetModel) -> bool:
 
 
 def _gradient_batches(
-    run: Run, n_images: int, request: BuildRequest, target: Target, what: str
+    run: Run, request: BuildRequest, target: Target, labelled: bool, n_images: int, what: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Pixels and outputs of a sample of the probe images, by their classes where they tell."""
     model = target.model
     rows = run.bundle.table("probe", "probe")
     listed = run.bundle.table("images", "images")["listed"].to_numpy()
-    labelled = _is_labelled(run, model)
     classes = rows["class"].astype(str).map(composed).to_numpy() if labelled else None
     chosen = balanced_sample(len(rows), classes, n_images, run.recipe.seed)
     number = {composed(name): i for i, name in enumerate(model.class_names or ())}

@@ -229,11 +229,10 @@ def circuit(
     if as_json:
         write_json(_circuit_json(model, method, found))
         return
-    whose = "that the network takes for" if found.is_predicted_class else "of"
     write_lines(
         [
-            f"{output} of {model}, over {found.n_images:,} images {whose} {output}; labels by "
-            f"{method}. Effects are gradient × activation.",
+            f"{output} of {model}, over {found.images}; labels by {method}. Effects are gradient × "
+            "activation.",
             "",
         ]
     )

@@ -54,6 +54,12 @@ class Circuit:
     layers: tuple[tuple[str, tuple[int, ...]], ...]
     nodes: tuple[Node, ...]
 
+    @property
+    def images(self) -> str:
+        """How many images it was measured on, and of what."""
+        whose = "that the network takes for" if self.is_predicted_class else "of"
+        return f"{numbers.count(self.n_images)} images {whose} {self.output}"
+
 
 def outputs_of(bundle: Bundle, model: str) -> tuple[str, ...]:
     """Outputs of a model whose circuit is known, in the order of the network."""

@@ -51,14 +51,13 @@ def output_box(output: str, outputs: tuple[str, ...]) -> None:
 
 def how(bundle: Bundle, view: View, found: Circuit) -> str:
     """What is drawn, in words."""
-    whose = "that the network takes for" if found.is_predicted_class else "of"
     n_most = max(len(places) for _, places in found.layers)
     told = (
         f"The {numbers.count(n_most)} neurons of each layer of {plain(view.model)} that drive "
         f"<b>{plain(found.output)}</b> most, by {term('gradient × activation')}. The bar is the "
         "effect on the output beside the largest of the layer. A line is the effect of one neuron "
         "on the activation of another, a mean over "
-        f"{numbers.count(found.n_images)} images {whose} {plain(found.output)}; amber is negative. "
+        f"{plain(found.images)}; amber is negative. "
         f"Named by {words.method(view.method)}."
     )
     others = [each for each in scoring_methods(bundle) if each == "invert" != view.method]

@@ -75,7 +75,8 @@ def _nearly(values: pd.Series) -> str:
         if len(texts) > MOST_VALUES:
             return "fractions from 0 to 1" if _are_probabilities(known) else ""
     else:
-        texts = {known_text(each, NOT_KNOWN) for each in known} - {None}
+        each_once = known if known.dtype == object else known.unique()  # lists have no hash
+        texts = {known_text(each, NOT_KNOWN) for each in each_once} - {None}
     held = sorted(text for text in texts if text is not None)
     looked_at = known.iloc[:_LOOKED_AT]
     n_cells = sum(known_text(each, NOT_KNOWN) is not None for each in looked_at)

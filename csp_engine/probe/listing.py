@@ -16,7 +16,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.files import ALLOWED, allowed_folders, first_outside
+from csp_engine.files import ALLOWED, allowed_folders
 from csp_engine.hashing import sha256_file
 from csp_engine.probe.archives import packed_tars
 from csp_engine.probe.beside import metadata_beside
@@ -33,7 +33,7 @@ from csp_engine.probe.folders import (
     walk_images,
 )
 from csp_engine.probe.lists import FILE, LIST_EXTENSIONS, common_root, read_list, table_of_paths
-from csp_engine.probe.paths import FolderListing, resolve_images
+from csp_engine.probe.paths import FolderListing, refuse_outside, resolve_images
 from csp_engine.probe.remote import found_at, is_address
 from csp_engine.reading import tables
 from csp_engine.reading.tables import Table
@@ -168,7 +168,7 @@ def read_probe_set(
         table = table.iloc[rows].reset_index(drop=True)
     if listed.contents is None:
         for column in ("file", *listed.masks):
-            _refuse_outside(listed.root, table[column].dropna().tolist())
+            refuse_outside(listed.root, table[column].dropna().tolist())
     files = table["file"].tolist()
     table.insert(1, "sha256", _hash_files(listed.root, listed.contents, files, progress))
     return replace(listed, table=table)
@@ -269,7 +269,7 @@ def _packed_in(source: Path, asked: Mapping[str, str | None]) -> Packed | None:
         return _unpacked([source], source.parent, asked) if is_packed else None
     saved = saved_shards(source)
     if saved is not None:
-        _refuse_outside(source, [shard.name for shard in saved])
+        refuse_outside(source, [shard.name for shard in saved])
         return packed_columns(saved, asked["path"], source)
     if next(walk_images(source), None) is not None:
         return None
@@ -282,7 +282,7 @@ def _packed_in(source: Path, asked: Mapping[str, str | None]) -> Packed | None:
 
 def _unpacked(paths: Sequence[Path], root: Path, asked: Mapping[str, str | None]) -> Packed:
     shards = local_shards(paths, root)
-    _refuse_outside(root, [shard.name for shard in shards])
+    refuse_outside(root, [shard.name for shard in shards])
     if paths[0].suffix.lower() == ".tar":
         return packed_tars(shards)
     return packed_columns(shards, asked["path"], root)
@@ -315,17 +315,6 @@ def _of_paths(
             columns[column] = column
     said = metadata(table, columns, files, folders)
     return ProbeSet(root, *_named(said, Path(table.name).stem))
-
-
-def _refuse_outside(root: Path, files: Sequence[str]) -> None:
-    """Where only some folders may be read, no link leads out of them."""
-    allowed = allowed_folders()
-    found = None if allowed is None else first_outside(root, files, allowed)
-    if found is not None:
-        raise InputError(
-            f"{found!r} lies outside of the folders that may be read ({ALLOWED}); "
-            "start the server with --allow FOLDER to add the one that it leads to."
-        )
 
 
 def _neighbours(missing: Path) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from csp_engine.errors import InputError
+from csp_engine.files import ALLOWED, allowed_folders, first_outside
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.reading.tables import Table, known_text
 
@@ -131,10 +132,21 @@ def _composed(name: str) -> str:
 
 
 def resolve_images(table: Table, column: str, folders: FolderListing) -> list[str]:
+    """The file of every row, each a different one, as a path below the root.
+
+    Raises:
+        InputError: as ``locate_images``, or if a file is there twice.
+    """
+    files = locate_images(table, column, folders)
+    refuse_doubled(table.name, files)
+    return files
+
+
+def locate_images(table: Table, column: str, folders: FolderListing) -> list[str]:
     """The file of every row, as a path below the root.
 
     Raises:
-        InputError: if a path is empty, doubled, outside of the root, or fits no file or several.
+        InputError: if a path is empty, outside of the root, or fits no file or several.
     """
     texts = [known_text(value) for value in table.rows[column]]
     empty = [row for row, text in enumerate(texts) if text is None]
@@ -172,8 +184,22 @@ def resolve_images(table: Table, column: str, folders: FolderListing) -> list[st
             f"{len(several)} name(s) in {table.name!r} fit more than one file ({few(several)}); "
             f"write them with their extension."
         )
-    refuse_doubled(table.name, files)
     return files
+
+
+def refuse_outside(root: Path, files: Sequence[str]) -> None:
+    """Where only some folders may be read, no link leads out of them.
+
+    Raises:
+        InputError: if one does.
+    """
+    allowed = allowed_folders()
+    found = None if allowed is None else first_outside(root, files, allowed)
+    if found is not None:
+        raise InputError(
+            f"{found!r} lies outside of the folders that may be read ({ALLOWED}); "
+            "start the server with --allow FOLDER to add the one that it leads to."
+        )
 
 
 def refuse_doubled(name: str, files: Sequence[str]) -> None:

@@ -1,0 +1,30 @@
+"""Pairs of images that differ in one artefact, whoever made them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pandas as pd
+from PIL import Image
+
+Triple = tuple[Image.Image, Image.Image, Image.Image | None]
+"""Without the artefact, with it, and with something neutral in its place; all RGB of one size."""
+
+
+class ImagePairs(Protocol):
+    """The same photographs with and without one artefact at a time.
+
+    Attributes:
+        name: what they are, in words.
+        table: one row a pair: ``artefact``, ``file`` (the photograph) and ``group`` (what
+            photographs share, such as a lesion or a patient; None where not known).
+        fingerprint: sha256 of everything that decides the pixels.
+    """
+
+    name: str
+    table: pd.DataFrame
+    fingerprint: str
+
+    def images(self, row: int) -> Triple:
+        """The images of one row; the third is None where there is no neutral one."""
+        ...

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from csp_engine.demo.simulator.canvas import SIDE
 from csp_engine.demo.simulator.cases import CLINICAL, RULERS, draw_cases
 from csp_engine.demo.simulator.render import MASKS, VERSION, Photograph, render
+from csp_engine.pasting.canvas import SIDE
 
 KNOWN = {2: "31d2ad193b123d312e2ce97eb52bf6576155a9199a37050555ce4463a56b8e04"}
 """Render version → digest of the pixels and masks of ``portraits``. Other pixels without another

@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from csp_engine.demo.simulator.canvas import SIDE
 from csp_engine.demo.simulator.cases import (
     CLINICAL,
     CONTROLS,
@@ -16,6 +15,7 @@ from csp_engine.demo.simulator.cases import (
     RULERS,
 )
 from csp_engine.demo.simulator.render import MASKS, render
+from csp_engine.pasting.canvas import SIDE
 
 BIT = st.sampled_from([0, 1])
 COLOUR = st.sampled_from(PATCH_COLOURS)

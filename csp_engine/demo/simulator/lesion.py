@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from csp_engine.demo.simulator.canvas import (
+from csp_engine.pasting.canvas import (
     SIDE,
     Field,
     Pen,

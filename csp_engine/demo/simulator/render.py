@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from csp_engine.demo.simulator import artefacts
-from csp_engine.demo.simulator.canvas import SIDE, noise, positions, smooth
 from csp_engine.demo.simulator.cases import CLINICAL
 from csp_engine.demo.simulator.lesion import Scene, lesion, skin, through_pigment
+from csp_engine.pasting import artefacts
+from csp_engine.pasting.canvas import SIDE, noise, positions, smooth
 
 MASKS = (
     "lesion", *CLINICAL, "red_skin",

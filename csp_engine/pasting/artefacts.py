@@ -1,18 +1,23 @@
 """What lies on the skin or belongs to the camera: hair, ink, rulers, patches, gel, dark corners.
 
-Each painter changes the picture in place and returns the share of every pixel that it covers.
+Each painter changes the picture in place and returns the share of every pixel that it covers. The
+demo's simulator draws with them, so equal random numbers have to give equal pixels there for good.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from csp_engine.demo.simulator.canvas import (
+from csp_engine.pasting.canvas import (
     SIDE,
+    SQUARE,
     Field,
+    Frame,
     Pen,
+    Point,
     blurred,
     cells,
     curve,
@@ -23,6 +28,12 @@ from csp_engine.demo.simulator.canvas import (
 
 Picture = np.ndarray
 """Float32 (height, width, 3), 0 to 255."""
+
+Touches = Callable[[Sequence[Point]], bool]
+"""Whether points, in units, touch what is to stay free."""
+
+_TRIES = 12
+"""At a stroke that touches nothing, before it is left out."""
 
 PATCH_RGB = {
     "blue": (18, 134, 214),
@@ -40,24 +51,41 @@ def _paint(image_hwc: Picture, cover_hw: Field, colour: object) -> None:
     image_hwc += cover_hw[:, :, None] * (np.asarray(colour, np.float32) - image_hwc)
 
 
+def _free(draw: Callable[[], list[Point]], touches: Touches | None) -> list[Point] | None:
+    """Points that touch nothing, or None if there is no place for them."""
+    points = draw()
+    for _ in range(_TRIES if touches is not None else 0):
+        if touches is None or not touches(points):
+            return points
+        points = draw()
+    return points if touches is None else None
+
+
 def hair(
-    image_hwc: Picture, rng: np.random.Generator, density: str, thickness: str, shade: str
-) -> Field:
+    image_hwc: Picture, rng: np.random.Generator, density: str, thickness: str, shade: str,
+    frame: Frame = SQUARE, touches: Touches | None = None,
+) -> Field:  # fmt: skip
     """Hairs across the picture, sparse or dense, thin or thick, dark or light."""
     n = int(rng.integers(3, 9)) if density == "sparse" else int(rng.integers(20, 56))
     is_stubble = rng.random() < 0.12 and density == "dense"
     low, high = (0.6, 1.35) if thickness == "thin" else (1.9, 3.3)
     main = rng.uniform(0, math.pi)
     spread = rng.uniform(0.15, 1.1)
-    pen, shadow = Pen(), Pen()
-    for _ in range(n * (2 if is_stubble else 1)):
+    pen, shadow = Pen(frame), Pen(frame)
+
+    def strand() -> list[Point]:
         angle = rng.normal(main, spread) + math.pi * int(rng.integers(2))
         length = rng.uniform(8, 18) if is_stubble else rng.uniform(0.35, 1.15) * SIDE
-        x, y = rng.uniform(-0.1, 1.1, 2) * SIDE
+        x, y = rng.uniform(-0.1, 1.1, 2) * (frame.width, frame.height)
         dx, dy = math.cos(angle) * length, math.sin(angle) * length
         bow = rng.normal(0, 0.16) * length
         bend = (x + dx / 2 - dy / length * bow, y + dy / 2 + dx / length * bow)
-        points = curve((x, y), bend, (x + dx, y + dy), 6 if is_stubble else 16)
+        return curve((x, y), bend, (x + dx, y + dy), 6 if is_stubble else 16)
+
+    for _ in range(n * (2 if is_stubble else 1)):
+        points = _free(strand, touches)
+        if points is None:
+            continue
         width, strength = rng.uniform(low, high), rng.uniform(0.55, 1.0)
         pen.tapered(points, width, strength)
         if thickness == "thick":
@@ -69,7 +97,9 @@ def hair(
         _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.6, 0.97)), colour)
     else:
         colour = [(236, 228, 212), (222, 196, 146), (206, 204, 206)][int(rng.integers(3))]
-        image_hwc *= 1 - 0.42 * np.maximum(shadow.cover(), 0.4 * blurred(cover_hw, 2.5))[:, :, None]
+        image_hwc *= (
+            1 - 0.42 * np.maximum(shadow.cover(), 0.4 * blurred(cover_hw, 2.5, frame))[:, :, None]
+        )
         _paint(image_hwc, cover_hw * np.float32(0.9), colour)
     return cover_hw
 
@@ -174,23 +204,25 @@ def _strip(image_hwc: Picture, rng: np.random.Generator) -> Field:
     return body_hw
 
 
-def colour_patch(image_hwc: Picture, rng: np.random.Generator, colours: str) -> Field:
+def colour_patch(
+    image_hwc: Picture, rng: np.random.Generator, colours: str, frame: Frame = SQUARE
+) -> Field:
     """Round patches of coloured fabric that reach in from the border."""
-    x_hw, y_hw = positions()
-    total_hw = np.zeros((SIDE, SIDE), np.float32)
+    x_hw, y_hw = positions(frame)
+    total_hw = np.zeros_like(x_hw)
     first_side = int(rng.integers(4))
     for i, part in enumerate(colours.split("+")):
         outer, _, inner = part.partition("/")
         side = (first_side + 2 * i) % 4
         out, along = rng.uniform(-0.10, 0.07), rng.uniform(0.2, 0.8)
         centre = [(1 + out, along), (along, 1 + out), (-out, along), (along, -out)][side]
-        cx, cy = centre[0] * SIDE, centre[1] * SIDE
+        cx, cy = centre[0] * frame.width, centre[1] * frame.height
         rx, ry = rng.uniform(0.19, 0.30) * SIDE, 0.0
         ry = rx * rng.uniform(1.0, 1.35)
         dx_hw, dy_hw = x_hw - np.float32(cx), y_hw - np.float32(cy)
         far_hw = np.sqrt((dx_hw / np.float32(rx)) ** 2 + (dy_hw / np.float32(ry)) ** 2)
         cover_hw = 1 - smooth(far_hw, 0.985, 1.015)
-        weave_hw = 1 + 0.055 * noise(rng, 100, 2) + 0.05 * noise(rng, 5, 2)
+        weave_hw = 1 + 0.055 * noise(rng, 100, 2, frame) + 0.05 * noise(rng, 5, 2, frame)
         light = rng.uniform(0.82, 1.08)
 
         def fabric(colour: str, light: float = light, weave_hw: Field = weave_hw) -> np.ndarray:
@@ -207,17 +239,18 @@ def colour_patch(image_hwc: Picture, rng: np.random.Generator, colours: str) -> 
     return total_hw
 
 
-def ink(image_hwc: Picture, rng: np.random.Generator, colour: str) -> Field:
+def ink(image_hwc: Picture, rng: np.random.Generator, colour: str, frame: Frame = SQUARE) -> Field:
     """Pen marks: scribbles around the lesion, stars, an arrow, speckle or a ring.
 
     Ink catches on the relief of the skin, so that marks break up into hatching.
     """
-    pen = Pen()
+    pen = Pen(frame)
+    middle_x, middle_y = frame.width / 2, frame.height / 2
     kind = rng.choice(5, p=(0.48, 0.10, 0.10, 0.14, 0.18))
     edge = int(rng.integers(4))
     near, along = rng.uniform(0.02, 0.26), rng.uniform(0.1, 0.9)
     cx, cy = [(near, along), (1 - near, along), (along, near), (along, 1 - near)][edge]
-    cx, cy = cx * SIDE, cy * SIDE
+    cx, cy = cx * frame.width, cy * frame.height
     if kind == 0:  # one to six scribbles, on a circle around the middle where there are several
         n = int(rng.choice([1, 2, 3, 4, 5, 6], p=(0.3, 0.25, 0.12, 0.15, 0.08, 0.10)))
         reach, turn = rng.uniform(0.30, 0.48) * SIDE, rng.uniform(0, math.tau)
@@ -225,7 +258,7 @@ def ink(image_hwc: Picture, rng: np.random.Generator, colour: str) -> Field:
         for i in range(n):
             if n > 1:
                 angle = turn + math.tau * (i + rng.uniform(-0.2, 0.2)) / n
-                cx, cy = SIDE / 2 + reach * math.cos(angle), SIDE / 2 + reach * math.sin(angle)
+                cx, cy = middle_x + reach * math.cos(angle), middle_y + reach * math.sin(angle)
             _scribble(pen, rng, cx, cy, size * rng.uniform(0.7, 1.4))
     elif kind == 1:
         for _ in range(int(rng.integers(5, 11))):
@@ -233,7 +266,7 @@ def ink(image_hwc: Picture, rng: np.random.Generator, colour: str) -> Field:
             tip = (cx + length * math.cos(a), cy + length * math.sin(a))
             pen.line([(cx, cy), tip], rng.uniform(1.4, 3.2))
     elif kind == 2:  # an arrow towards the middle
-        a = math.atan2(SIDE / 2 - cy, SIDE / 2 - cx) + rng.normal(0, 0.2)
+        a = math.atan2(middle_y - cy, middle_x - cx) + rng.normal(0, 0.2)
         length, width = rng.uniform(30, 62), rng.uniform(2.5, 6)
         tip = (cx + length * math.cos(a), cy + length * math.sin(a))
         pen.line([(cx, cy), tip], width)
@@ -251,18 +284,20 @@ def ink(image_hwc: Picture, rng: np.random.Generator, colour: str) -> Field:
         r = rng.uniform(0.20, 0.50) * SIDE
         start = rng.uniform(0, 360)
         pen.ring(
-            SIDE / 2 + rng.normal(0, 12), SIDE / 2 + rng.normal(0, 12),
+            middle_x + rng.normal(0, 12), middle_y + rng.normal(0, 12),
             r, r * rng.uniform(0.9, 1.4),
             rng.uniform(2, 14), start, start + rng.uniform(60, 360),
         )  # fmt: skip
-    grain_hw = smooth(noise(rng, rng.uniform(50, 100), 2), -0.6, rng.uniform(0.0, 0.7))
-    first_hw, second_hw = cells(rng, rng.uniform(4.5, 8), 1.0, 0.4)
+    grain_hw = smooth(noise(rng, rng.uniform(50, 100), 2, frame), -0.6, rng.uniform(0.0, 0.7))
+    first_hw, second_hw = cells(rng, rng.uniform(4.5, 8), 1.0, 0.4, frame)
     lines_hw = 1 - smooth(second_hw - first_hw, 0.0, 0.42)
     hatch = np.float32(rng.uniform(0.0, 0.9))
     relief_hw = grain_hw * (1 - hatch + hatch * lines_hw)
     faint = rng.uniform(0.35, 0.95)
     cover_hw = pen.cover() * relief_hw * np.float32(faint)
-    halo_hw = np.float32(rng.uniform(0.08, 0.3) * faint) * blurred(pen.cover(), rng.uniform(4, 9))
+    halo_hw = np.float32(rng.uniform(0.08, 0.3) * faint) * blurred(
+        pen.cover(), rng.uniform(4, 9), frame
+    )
     shade = np.array(INK_RGB[colour], np.float32) * np.float32(rng.uniform(0.8, 1.3))
     _paint(image_hwc, halo_hw, shade)
     _paint(image_hwc, cover_hw, shade)
@@ -307,23 +342,43 @@ def gel_border(image_hwc: Picture, rng: np.random.Generator) -> Field:
     return np.maximum(bright_hw, dark_hw)
 
 
-def gel_bubbles(image_hwc: Picture, rng: np.random.Generator) -> Field:
+def gel_bubbles(
+    image_hwc: Picture,
+    rng: np.random.Generator,
+    frame: Frame = SQUARE,
+    touches: Touches | None = None,
+) -> Field:
     """Air in the gel: small circles with a dark rim and a bright spot, and flecks of glare."""
-    rim, glint, whole = Pen(), Pen(), Pen()
+    rim, glint, whole = Pen(frame), Pen(frame), Pen(frame)
     n = int(rng.integers(5, 26))
     is_crowd = rng.random() < 0.5
-    hx, hy = rng.uniform(0.1, 0.9, 2) * SIDE
-    for _ in range(n):
-        x, y = rng.uniform(0, SIDE, 2)
+    hx, hy = rng.uniform(0.1, 0.9, 2) * (frame.width, frame.height)
+
+    def fleck() -> list[Point]:
+        x, y = rng.uniform(0, 1, 2) * (frame.width, frame.height)
+        return [(x, y)]
+
+    def centre() -> list[Point]:
+        spot = fleck()
         if is_crowd and rng.random() < 0.7:
-            x, y = hx + rng.normal(0, 28), hy + rng.normal(0, 28)
+            return [(hx + rng.normal(0, 28), hy + rng.normal(0, 28))]
+        return spot
+
+    for _ in range(n):
+        found = _free(centre, touches)
+        if found is None:
+            continue
+        x, y = found[0]
         r = float(np.clip(rng.gamma(2.2, 1.7), 1.8, 11))
         rim.ring(x, y, r, r, max(0.8, r * 0.22), 0, 360, rng.uniform(0.6, 1.0))
         a = rng.uniform(0, 360)
         glint.ring(x, y, r * 0.72, r * 0.72, max(0.8, r * 0.25), a, a + rng.uniform(50, 110))
         whole.blob(x, y, r, r)
     for _ in range(int(rng.integers(0, 8))):
-        x, y = rng.uniform(0, SIDE, 2)
+        found = _free(fleck, touches)
+        if found is None:
+            continue
+        x, y = found[0]
         a = rng.uniform(0, math.tau)
         glint.line([(x, y), (x + 5 * math.cos(a), y + 5 * math.sin(a))], rng.uniform(0.9, 2.2))
     inside_hw = whole.cover()
@@ -333,18 +388,21 @@ def gel_bubbles(image_hwc: Picture, rng: np.random.Generator) -> Field:
     return np.maximum(np.maximum(rim.cover(), glint.cover()), inside_hw)
 
 
-def dark_corners(image_hwc: Picture, rng: np.random.Generator) -> Field:
+def dark_corners(
+    image_hwc: Picture, rng: np.random.Generator, frame: Frame = SQUARE, falls_from: float = 0.6
+) -> Field:
     """The opening of the instrument: black outside a circle or oval, or a tilted black frame."""
-    x_hw, y_hw = positions()
-    cx, cy = SIDE / 2 + rng.normal(0, 0.02 * SIDE, 2)
+    x_hw, y_hw = positions(frame)
+    cx, cy = np.array([frame.width, frame.height]) / 2 + rng.normal(0, 0.02 * SIDE, 2)
     dx_hw, dy_hw = x_hw - np.float32(cx), y_hw - np.float32(cy)
     if rng.random() < 0.08:
         tilt = rng.choice([-1, 1]) * rng.uniform(0.02, 0.10)
         half = SIDE * rng.uniform(0.47, 0.495)
-        turned_hw = np.maximum(
-            np.abs(dx_hw + np.float32(tilt) * dy_hw), np.abs(dy_hw - np.float32(tilt) * dx_hw)
+        half_x, half_y = half * frame.width / SIDE, half * frame.height / SIDE
+        far_hw = np.maximum(
+            np.abs(dx_hw + np.float32(tilt) * dy_hw) / np.float32(half_x),
+            np.abs(dy_hw - np.float32(tilt) * dx_hw) / np.float32(half_y),
         )
-        far_hw = turned_hw / np.float32(half)
         soft = 0.012
     else:
         # Photographs of 4:3 pressed into a square show a circle as an upright oval.
@@ -354,12 +412,17 @@ def dark_corners(image_hwc: Picture, rng: np.random.Generator) -> Field:
         if corner < 1.03:
             rx, ry = rx * corner / 1.03, ry * corner / 1.03
         far_hw = np.sqrt(
-            (dx_hw / np.float32(rx * SIDE)) ** 2 + (dy_hw / np.float32(ry * SIDE)) ** 2
+            (dx_hw / np.float32(rx * frame.width)) ** 2
+            + (dy_hw / np.float32(ry * frame.height)) ** 2
         )
         soft = rng.choice([rng.uniform(0.005, 0.03), rng.uniform(0.03, 0.14)])
     cover_hw = smooth(far_hw, 1.0, 1.0 + soft)
-    image_hwc *= 1 - np.float32(rng.uniform(0.0, 0.35)) * smooth(far_hw, 0.6, 1.0)[:, :, None]
+    image_hwc *= (
+        1 - np.float32(rng.uniform(0.0, 0.35)) * smooth(far_hw, falls_from, 1.0)[:, :, None]
+    )
     black = np.array([16, 20, 25], np.float32) * np.float32(rng.uniform(0.2, 2.6))
-    grain_hw = np.clip(0.9 + 0.7 * noise(rng, 70, 2) * np.float32(rng.uniform(0, 1)), 0, None)
+    grain_hw = np.clip(
+        0.9 + 0.7 * noise(rng, 70, 2, frame) * np.float32(rng.uniform(0, 1)), 0, None
+    )
     _paint(image_hwc, cover_hw, black * grain_hw[:, :, None])
     return cover_hw

@@ -6,6 +6,7 @@ its images from the others? And where nobody does: do the texts' scores lean, se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ from jaxtyping import Bool, Float, Float32, Float64
 
 from csp_engine.evaluation.column_fit import column_fit
 from csp_engine.evaluation.lean import LEAST_IMAGES, LEAST_TEXTS, Lean
-from csp_engine.evaluation.metrics.metric import Columns, Judged
 from csp_engine.evaluation.rotations import Turning
 
 CHANCE_AT = 0.05
@@ -106,26 +106,31 @@ def _against_turned(
         image_nd, value_nc = image_nd[drawn], value_nc[drawn]
     image_nd = image_nd.astype(np.float64)
     turning = Turning.of(name_cd)
-    own = _mean_auroc(turning.scores(image_nd), value_nc)
+    showing = [(np.flatnonzero(of_n == 1), np.flatnonzero(of_n == 0)) for of_n in value_nc.T]
+    own = _mean_auroc(turning.scores(image_nd), showing)
     turned = turning.turned(image_nd, n_draws, seed)
-    mean_r = np.array([_mean_auroc(score_cn, value_nc) for score_cn in turned])
+    mean_r = np.array([_mean_auroc(score_cn, showing) for score_cn in turned])
     n_as_high, n_perfect = ((mean_r >= bar - 1e-9).sum() for bar in (own, 1.0))
     return float(1 + n_as_high) / (1 + n_draws), float(1 + n_perfect) / (1 + n_draws)
 
 
 def _mean_auroc(
-    score_cn: Float64[np.ndarray, "c n"], value_nc: Float32[np.ndarray, "n c"]
+    score_cn: Float64[np.ndarray, "c n"],
+    showing: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> float:
-    """Mean over columns of the AUROC of each by its own row of scores; ties count half."""
-    is_known_cn = ~np.isnan(value_nc.T)
-    shows_cn = value_nc.T == 1
-    known_cn = np.where(is_known_cn, score_cn, -np.inf).astype(np.float32)
-    rank_cn, _ = Judged(known_cn, Columns(np.zeros((len(value_nc), 0)))).ranks
-    n_known_c, n_c = is_known_cn.sum(axis=1), shows_cn.sum(axis=1)
-    rank_cn -= (len(value_nc) - n_known_c)[:, None]  # unknown images hold the lowest ranks
-    pairs_c = n_c * (n_known_c - n_c)
-    above_c = np.where(shows_cn, rank_cn, 0).sum(axis=1) - n_c * (n_c + 1) / 2
-    return float((above_c[pairs_c > 0] / pairs_c[pairs_c > 0]).mean())
+    """Mean over columns of the AUROC of each by its own row of scores; ties count half.
+
+    ``showing`` are the images that show each column, and those that do not. Sorting either apart
+    is several times as fast as ranking both together.
+    """
+    auroc = []
+    for score_n, (with_p, without_q) in zip(score_cn.astype(np.float32), showing, strict=True):
+        if len(with_p) and len(without_q):
+            score_p, score_q = np.sort(score_n[with_p]), np.sort(score_n[without_q])
+            below = np.searchsorted(score_q, score_p).sum()
+            below_or_as_high = np.searchsorted(score_q, score_p, side="right").sum()
+            auroc.append((below + below_or_as_high) / 2 / (len(with_p) * len(without_q)))
+    return float(np.mean(auroc)) if auroc else float("nan")
 
 
 def is_separated(found: Lean, named: Naming) -> bool | None:

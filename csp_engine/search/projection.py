@@ -133,8 +133,9 @@ def _umap(
 ) -> Float32[np.ndarray, "m 2"]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an absent TensorFlow; one thread because of the seed
-        from umap import UMAP  # seconds: numba compiles
+        from umap import UMAP
 
+        _keep_compiled()
         start_m2 = principal_components(vector_md)
         knn = (None, None, None)
         if len(vector_md) <= EXACT_UP_TO:
@@ -149,3 +150,21 @@ def _umap(
             precomputed_knn=knn,
             force_approximation_algorithm=True,
         ).fit_transform(vector_md)
+
+
+def _keep_compiled() -> None:
+    """Let numba keep what it compiles for the map, as it does for much of UMAP already.
+
+    Compiling takes as long as the map of some ten thousand neurons, and would be done again in
+    every process.
+    """
+    from umap import layouts, umap_
+
+    compiled = (
+        umap_.smooth_knn_dist,
+        umap_.compute_membership_strengths,
+        getattr(layouts, "_nb_optimize_layout_euclidean_single_epoch", None),
+    )
+    for function in compiled:
+        if hasattr(function, "enable_caching") and not function.stats.cache_path:
+            function.enable_caching()

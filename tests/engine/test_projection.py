@@ -44,6 +44,14 @@ def test_the_same_vectors_give_the_same_map_also_in_another_process():
     assert (lay_out(vector_ud, seed=1).xy_u2 != here).any()
 
 
+def test_what_numba_compiles_is_kept_for_the_next_process():
+    from umap import umap_
+
+    lay_out(clusters()[0])
+    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        assert function.stats.cache_hits or function.stats.cache_misses
+
+
 def test_neurons_without_evidence_have_no_place_and_change_nothing():
     vector_ud, _ = clusters()
     holed = np.zeros((len(vector_ud) + 3, vector_ud.shape[1]), np.float32)

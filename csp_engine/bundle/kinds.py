@@ -341,9 +341,9 @@ CIRCUIT = StageKind(
         StageFile("nodes.parquet", "table", "", "`output` (row of `outputs`), `layer`, `unit`, and "
                   "`effect`: gradient × activation on the output as in the stage of influence"),
         StageFile("edges.parquet", "table", "", "`source` and `target` (rows of `nodes`, of one "
-                  "output and of layers that follow one another), and `effect`: mean gradient × "
-                  "activation of the source on the pooled activation of the target over images of "
-                  "that output"),
+                  "output, and of layers of which one is the next that the other reaches), and "
+                  "`effect`: mean gradient × activation of the source on the pooled activation of "
+                  "the target over images of that output"),
     ),
     facts=("is_predicted_class", "n_images"),
 )

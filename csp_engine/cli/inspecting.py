@@ -239,10 +239,7 @@ def circuit(
     rows = []
     for layer, places in found.layers:
         for node in (found.nodes[place] for place in places):
-            fed = ", ".join(
-                f"{found.nodes[each.node].neuron.unit} ({each.effect_text})"
-                for each in node.fed_by[:3]
-            )
+            fed = ", ".join(f"{each.name} ({each.effect_text})" for each in node.fed_by[:3])
             rows.append((layer, node.neuron.unit, node.effect_text, node.label.title, fed or "–"))
     write_table(("layer", "unit", "effect", "label", "fed most by"), rows)
 

@@ -19,6 +19,7 @@ from csp_engine.errors import BundleError, InputError
 from csp_engine.networks.driving.circuits import circuits
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
+from csp_engine.pipeline.image_pass import Target
 from csp_engine.views.neuron.circuit import circuit
 from tests.engine.test_cli import run
 from tests.worlds import damage, toys
@@ -112,12 +113,42 @@ def test_effects_are_those_of_finite_differences(pixels, pooling):
     np.testing.assert_allclose(found.effect_cji, wanted, rtol=2e-4, atol=1e-6)
 
 
-def test_branches_do_not_feed_one_another(pixels):
+def test_branches_feed_what_comes_after_and_not_one_another(pixels):
     model = wrapped(Net())
-    taps = select_layers(model, ["second", "beside", "act"])
+    taps = select_layers(model, ["second", "beside", "act", "first"])
+    units = {str(tap.id): np.array([[0, 1], [1, 2]]) for tap in taps}
+    found = circuits(model, taps, [(pixels, CLASSES)], units)
+    assert [(each.source, each.target) for each in found.pairs] == [
+        ("first@mean", "second@mean"),
+        ("second@mean", "act@mean"),
+        ("beside@mean", "act@mean"),
+    ]
+    # The tangent of a sum is flat in the same way from either side, for the unit itself alone.
+    network, x = Net().eval(), torch.from_numpy(pixels)
+    with torch.no_grad():
+        sides = {"second": network.second(network.relu(network.first(x)))}
+        sides["beside"] = network.beside(x)
+        slope = 1 - torch.tanh(sides["second"] + sides["beside"]) ** 2
+        for name, side in sides.items():
+            own_nu = (side * slope).mean((2, 3)).numpy()
+            (pair,) = [each for each in found.pairs if each.source == f"{name}@mean"]
+            for c, chosen in enumerate(units["act@mean"]):
+                wanted = np.diag(own_nu[c == CLASSES][:, chosen].mean(0))
+                np.testing.assert_allclose(pair.effect_cji[c], wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_what_runs_between_and_leads_nowhere_cuts_no_way(pixels):
+    class Aside(Net):
+        def forward(self, x):
+            first = self.relu(self.first(x))
+            self.beside(x)  # runs, and nothing uses it
+            return self.fc(self.act(self.second(first)).mean((2, 3)))
+
+    model = wrapped(Aside())
+    taps = select_layers(model, ["first", "beside", "second"])
     units = {str(tap.id): np.array([[0], [1]]) for tap in taps}
     found = circuits(model, taps, [(pixels, CLASSES)], units)
-    assert [(each.source, each.target) for each in found.pairs] == [("beside@mean", "act@mean")]
+    assert [(each.source, each.target) for each in found.pairs] == [("first@mean", "second@mean")]
 
 
 def test_one_image_at_a_time_gives_the_same(pixels):
@@ -180,6 +211,55 @@ def test_a_built_circuit_is_what_gradients_say(built):
     assert verify(Bundle.open(built.path)) == []
 
 
+class Branched(nn.Module):
+    """A stem and two branches that only meet in the head, as in an Inception block."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.left, self.right = nn.Conv2d(4, 3, 1), nn.Conv2d(4, 3, 3)
+        self.fc = nn.Linear(6, len(toys.COLOURS))
+
+    def forward(self, x):
+        stem = torch.relu(self.stem(x))
+        sides = [torch.relu(side(stem)).mean((2, 3)) for side in (self.left, self.right)]
+        return self.fc(torch.cat(sides, 1))
+
+
+def test_branches_at_the_end_all_go_on_to_the_output(tmp_path, capsys):
+    names = sorted(toys.COLOURS)
+    model = target_model(Branched().eval(), toys.PREPROCESSING, name="branched", class_names=names)
+    targets = (Target(model, tuple(select_layers(model, ["right", "stem", "left"]))),)
+    asked = toys.request(tmp_path, tmp_path / "a.csp", targets=targets, n_circuit_images=20)
+    bundle = pipeline.build(asked)
+    found = circuit(bundle, "branched", "red", "csp")
+    assert [layer for layer, _ in found.layers] == ["right@mean", "left@mean", "stem@mean"]
+    assert found.last_layers == {"right@mean", "left@mean"}
+    fed = {found.nodes[each.node].neuron.layer for node in found.nodes for each in node.fed_by}
+    assert fed == {"stem@mean"}
+    assert verify(bundle) == []
+    code, out, _ = run(capsys, "circuit", bundle.path)
+    assert code == 0
+    assert "right@mean" in out
+
+
+def test_a_neuron_fed_by_several_layers_names_them(built, tmp_path):
+    copy = Path(shutil.copytree(built.path, tmp_path / "a.csp"))
+    nodes, edges = (built.table("circuit:small", name) for name in ("nodes", "edges"))
+    red = list(built.circuit("small").outputs["name"]).index("red")
+    own = nodes[nodes["output"] == red]
+    last, second = (own.index[own["layer"] == f"{name}@mean"][0] for name in ("last", "second"))
+    at = edges.index[edges["target"] == second][0]  # the others come from the first layer
+    _change(copy, "edges", "source", int(last), at)
+    node = next(
+        each
+        for each in circuit(Bundle.open(copy), "small", "red", "csp").nodes
+        if each.neuron.layer == "second@mean" and each.neuron.unit == own["unit"][second]
+    )
+    assert {each.name.split(" / ")[0] for each in node.fed_by} == {"first@mean", "last@mean"}
+
+
 def test_the_command_prints_and_refuses(built, capsys):
     code, out, _ = run(capsys, "circuit", built.path, "--output", "blue", "--json")
     assert code == 0
@@ -227,10 +307,10 @@ def test_forged_effects_are_told(built, tmp_path):
     assert any("drive" in sentence for sentence in verify(Bundle.open(copy)))
 
 
-def _change(bundle, table, column, value):
-    """Another value in the first row of a table, with all hashes redone."""
+def _change(bundle, table, column, value, row=0):
+    """Another value in one row of a table, with all hashes redone."""
     path = damage.place(bundle, "circuit:small", f"{table}.parquet")
     rows = pd.read_parquet(path)
-    rows.loc[0, column] = value
+    rows.loc[row, column] = value
     rows.to_parquet(path)
     damage.redo(bundle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -57,7 +56,9 @@ def circuits(
     For an image of output ``c``: ``sum over positions p of a_i[p] * d pool(a_j) / d a_i[p]``, the
     first-order estimate by which neurons drive outputs, too (Shrikumar et al. 2016), through all
     ways between the two layers. Layers follow one another in the order in which the network runs
-    them; where no gradient goes from one to the next, as between branches, the pair is left out.
+    them. A pair is one of a layer and the next one that it reaches, or the last one that reaches
+    it: branches that run beside one another are fed by what comes before them and feed what comes
+    after, and do not feed one another.
 
     Args:
         model: a classifier.
@@ -68,7 +69,7 @@ def circuits(
         outputs: numbers or class names, all by default.
 
     Returns:
-        One pair of layers after the other, from the first to the last.
+        One pair of layers after the other, by target from the first to the last.
 
     Raises:
         InputError: there is no batch, or what ``influence`` refuses.
@@ -78,6 +79,7 @@ def circuits(
     n_image_c: np.ndarray | None = None
     chosen: list[int] = []
     order: list[str] = []
+    pairs_of_layers: list[tuple[str, str]] = []
     for pixels, class_n in batches:
         require_steady_outputs(model, pixels)
         step = GradientPass(model, tap_of)
@@ -85,10 +87,11 @@ def circuits(
         if n_image_c is None:
             chosen = chosen_outputs(model, outputs, logits.shape[1])
             n_image_c = np.zeros(len(chosen), np.int64)
+            order = list(step.tapped)
+            pairs_of_layers = _next_to_one_another(order, _reaching(step.tapped, tap_of))
         row_n, image_n = rows_of_outputs(model, logits.detach()[: len(pixels)], class_n, chosen)
         n_image_c += np.bincount(row_n.cpu().numpy(), minlength=len(chosen))
-        order = list(step.tapped)
-        for source, target in pairwise(order):
+        for source, target in pairs_of_layers:
             found = _effects(step.tapped, tap_of[source], tap_of[target], row_n, image_n, unit_ci)
             if found is None:
                 continue
@@ -107,6 +110,32 @@ def circuits(
     )
     layers = tuple(str(tap_of[name].id) for name in order)
     return Circuits(layers, pairs, n_image_c.astype(np.int32))
+
+
+def _reaching(
+    tapped: Mapping[str, torch.Tensor], tap_of: Mapping[str, LayerTap]
+) -> dict[str, list[str]]:
+    """For each layer those before it that a gradient comes from, in the order of the network."""
+    found: dict[str, list[str]] = {}
+    for target, tensor in tapped.items():
+        earlier = {name: tap_of[name] for name in list(tapped)[: len(found)]}
+        values = pooled(tensor, tap_of[target])
+        is_fed = bool(earlier) and values.requires_grad
+        found[target] = (
+            list(products(values.sum(), tapped, earlier, is_last=False)) if is_fed else []
+        )
+    return found
+
+
+def _next_to_one_another(
+    order: Sequence[str], reaching: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str]]:
+    """Each layer with the last one that reaches it, and with the next one that it reaches."""
+    kept = {(sources[-1], target) for target, sources in reaching.items() if sources}
+    for source in order:
+        reached = [target for target in order if source in reaching[target]]
+        kept |= {(source, target) for target in reached[:1]}
+    return sorted(kept, key=lambda pair: (order.index(pair[1]), order.index(pair[0])))
 
 
 def _effects(

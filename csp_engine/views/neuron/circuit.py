@@ -17,10 +17,12 @@ from csp_engine.views.neuron.label import BestLabel, best_label
 class Fed:
     """One neuron that feeds another: its place among the nodes, and its effect in figures.
 
-    ``share`` is the effect as a share of the largest effect on the same neuron.
+    ``share`` is the effect as a share of the largest effect on the same neuron. ``name`` is its
+    number, after its layer where the other neuron is fed by several.
     """
 
     node: int
+    name: str
     effect: float
     share: float
     effect_text: str
@@ -55,6 +57,12 @@ class Circuit:
     nodes: tuple[Node, ...]
 
     @property
+    def last_layers(self) -> frozenset[str]:
+        """Layers that feed no other: the last one, and branches that go on to the output alone."""
+        feeding = {self.nodes[fed.node].neuron.layer for node in self.nodes for fed in node.fed_by}
+        return frozenset(layer for layer, _ in self.layers) - feeding
+
+    @property
     def images(self) -> str:
         """How many images it was measured on, and of what."""
         whose = "that the network takes for" if self.is_predicted_class else "of"
@@ -84,7 +92,7 @@ def circuit(bundle: Bundle, model: str, output: str, method: str) -> Circuit | N
     effect_m = own["effect"].to_numpy(float)
     largest = own["effect"].abs().groupby(own["layer"]).max().to_dict()
     texts = numbers.signed_alike(effect_m)
-    fed = _fed(stored, place)
+    fed = _fed(stored, own, place)
     nodes = []
     for at, (layer, unit) in enumerate(zip(own["layer"], own["unit"], strict=True)):
         neuron = NeuronRef(model, str(layer), int(unit))
@@ -106,7 +114,9 @@ def circuit(bundle: Bundle, model: str, output: str, method: str) -> Circuit | N
     return Circuit(output, n_images, stored.is_predicted_class, backwards, tuple(nodes))
 
 
-def _fed(stored: StoredCircuit, place: dict[int, int]) -> dict[int, tuple[Fed, ...]]:
+def _fed(
+    stored: StoredCircuit, own: pd.DataFrame, place: dict[int, int]
+) -> dict[int, tuple[Fed, ...]]:
     """What feeds each node, by its place; edges of other outputs are not among the places."""
     edges = stored.edges[stored.edges["target"].isin(place)]
     found: dict[int, tuple[Fed, ...]] = {}
@@ -116,8 +126,14 @@ def _fed(stored: StoredCircuit, place: dict[int, int]) -> dict[int, tuple[Fed, .
         effect_e = ranked["effect"].to_numpy(float)
         texts = numbers.signed_alike(effect_e)
         largest = float(np.abs(effect_e).max())
+        sources = own.loc[ranked["source"]]
+        names = sources["unit"].astype(str)
+        if sources["layer"].nunique() > 1:
+            names = sources["layer"] + " / " + names
         found[place[int(str(target))]] = tuple(
-            Fed(place[int(source)], float(effect), float(effect) / largest, text)
-            for source, effect, text in zip(ranked["source"], effect_e, texts, strict=True)
+            Fed(place[int(source)], str(name), float(effect), float(effect) / largest, text)
+            for source, name, effect, text in zip(
+                ranked["source"], names, effect_e, texts, strict=True
+            )
         )
     return found

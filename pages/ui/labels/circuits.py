@@ -83,7 +83,12 @@ def drawn(found: Circuit, view: View) -> str:
         for at, node in enumerate(found.nodes)
         for fed in node.fed_by
     ]
-    lines += [line(middle[node], end, found.nodes[node].share) for node in columns[-1][1]]
+    lines += [
+        line(middle[node], end, found.nodes[node].share)
+        for layer, places in columns
+        if layer in found.last_layers
+        for node in places
+    ]
     heads = "".join(
         f"<span class='head' style='left:{at * (WIDTH + GAP)}px;width:{WIDTH}px'>{plain(name)}"
         "</span>"
@@ -119,8 +124,7 @@ def box(found: Circuit, node: Node, view: View, left: float, top: float) -> str:
     """A neuron: its name, its effect on the output, what feeds it, and the way to its page."""
     params = view.params(model=node.neuron.model, layer=node.neuron.layer, unit=node.neuron.unit)
     fed = "; ".join(
-        f"{found.nodes[each.node].neuron.unit} {found.nodes[each.node].label.title} "
-        f"{each.effect_text}"
+        f"{each.name} {found.nodes[each.node].label.title} {each.effect_text}"
         for each in node.fed_by
     )
     title = f"{node.neuron.layer} / {node.neuron.unit}: {node.label.title}, {node.effect_text}"

@@ -47,7 +47,8 @@ PATCH_RGB = {
 INK_RGB = {"purple": (96, 48, 168), "blue": (62, 78, 176), "black": (34, 34, 44)}
 
 
-def _paint(image_hwc: Picture, cover_hw: Field, colour: object) -> None:
+def paint(image_hwc: Picture, cover_hw: Field, colour: object) -> None:
+    """Lay a colour over the picture, in place."""
     image_hwc += cover_hw[:, :, None] * (np.asarray(colour, np.float32) - image_hwc)
 
 
@@ -94,13 +95,13 @@ def hair(
     if shade == "dark":
         colour = [(44, 32, 28), (84, 54, 38), (26, 24, 26), (110, 70, 46)][int(rng.integers(4))]
         image_hwc *= 1 - 0.35 * shadow.cover()[:, :, None]
-        _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.6, 0.97)), colour)
+        paint(image_hwc, cover_hw * np.float32(rng.uniform(0.6, 0.97)), colour)
     else:
         colour = [(236, 228, 212), (222, 196, 146), (206, 204, 206)][int(rng.integers(3))]
         image_hwc *= (
             1 - 0.42 * np.maximum(shadow.cover(), 0.4 * blurred(cover_hw, 2.5, frame))[:, :, None]
         )
-        _paint(image_hwc, cover_hw * np.float32(0.9), colour)
+        paint(image_hwc, cover_hw * np.float32(0.9), colour)
     return cover_hw
 
 
@@ -146,7 +147,7 @@ def _rod(image_hwc: Picture, rng: np.random.Generator) -> Field:
         _letter(pen, kind_of_letter, lx, ly, 6.5, turn)
     cover_hw = pen.cover()
     shade = rng.uniform(35, 105)
-    _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.68, 0.95)), [shade] * 3)
+    paint(image_hwc, cover_hw * np.float32(rng.uniform(0.68, 0.95)), [shade] * 3)
     return cover_hw
 
 
@@ -174,7 +175,7 @@ def _border_ticks(image_hwc: Picture, rng: np.random.Generator) -> Field:
         along, i = along + gap, i + 1
     cover_hw = pen.cover()
     shade = rng.uniform(10, 45)
-    _paint(image_hwc, cover_hw * np.float32(rng.uniform(0.85, 0.98)), [shade] * 3)
+    paint(image_hwc, cover_hw * np.float32(rng.uniform(0.85, 0.98)), [shade] * 3)
     return cover_hw
 
 
@@ -199,8 +200,8 @@ def _strip(image_hwc: Picture, rng: np.random.Generator) -> Field:
             rng.uniform(1.4, 2.4),
         )  # fmt: skip
     body_hw = body.cover()
-    _paint(image_hwc, body_hw * 0.95, np.array([226, 230, 226]) * rng.uniform(0.85, 1.05))
-    _paint(image_hwc, pen.cover() * body_hw * 0.95, (24, 26, 34))
+    paint(image_hwc, body_hw * 0.95, np.array([226, 230, 226]) * rng.uniform(0.85, 1.05))
+    paint(image_hwc, pen.cover() * body_hw * 0.95, (24, 26, 34))
     return body_hw
 
 
@@ -231,10 +232,10 @@ def colour_patch(
 
         shadow_hw = (1 - smooth(far_hw, 1.0, 1.12)) * (1 - cover_hw)
         image_hwc *= 1 - 0.28 * shadow_hw[:, :, None]
-        _paint(image_hwc, cover_hw, fabric(outer))
+        paint(image_hwc, cover_hw, fabric(outer))
         if inner:
             ring = rng.uniform(0.42, 0.68)
-            _paint(image_hwc, 1 - smooth(far_hw, ring - 0.02, ring + 0.02), fabric(inner))
+            paint(image_hwc, 1 - smooth(far_hw, ring - 0.02, ring + 0.02), fabric(inner))
         total_hw = np.maximum(total_hw, cover_hw)
     return total_hw
 
@@ -299,8 +300,8 @@ def ink(image_hwc: Picture, rng: np.random.Generator, colour: str, frame: Frame 
         pen.cover(), rng.uniform(4, 9), frame
     )
     shade = np.array(INK_RGB[colour], np.float32) * np.float32(rng.uniform(0.8, 1.3))
-    _paint(image_hwc, halo_hw, shade)
-    _paint(image_hwc, cover_hw, shade)
+    paint(image_hwc, halo_hw, shade)
+    paint(image_hwc, cover_hw, shade)
     return np.maximum(cover_hw, halo_hw)
 
 
@@ -336,9 +337,9 @@ def gel_border(image_hwc: Picture, rng: np.random.Generator) -> Field:
     outside_hw = smooth(bent_hw, 1.0, 1.02)
     image_hwc *= 1 + (np.float32(rng.uniform(-0.12, 0.10)) * outside_hw)[:, :, None]
     shine_hw = outside_hw * smooth(noise(rng, 60, 2), 0.45, 1.0) * np.float32(rng.uniform(0.1, 0.6))
-    _paint(image_hwc, shine_hw, (250, 248, 246))
-    _paint(image_hwc, dark_hw * np.float32(rng.uniform(0.12, 0.45)), (70, 52, 48))
-    _paint(image_hwc, bright_hw * np.float32(rng.uniform(0.3, 0.8)), (248, 244, 240))
+    paint(image_hwc, shine_hw, (250, 248, 246))
+    paint(image_hwc, dark_hw * np.float32(rng.uniform(0.12, 0.45)), (70, 52, 48))
+    paint(image_hwc, bright_hw * np.float32(rng.uniform(0.3, 0.8)), (248, 244, 240))
     return np.maximum(bright_hw, dark_hw)
 
 
@@ -383,8 +384,8 @@ def gel_bubbles(
         glint.line([(x, y), (x + 5 * math.cos(a), y + 5 * math.sin(a))], rng.uniform(0.9, 2.2))
     inside_hw = whole.cover()
     image_hwc *= 1 + np.float32(0.08) * inside_hw[:, :, None]
-    _paint(image_hwc, rim.cover() * np.float32(0.42), (64, 50, 50))
-    _paint(image_hwc, glint.cover() * np.float32(0.92), (252, 250, 250))
+    paint(image_hwc, rim.cover() * np.float32(0.42), (64, 50, 50))
+    paint(image_hwc, glint.cover() * np.float32(0.92), (252, 250, 250))
     return np.maximum(np.maximum(rim.cover(), glint.cover()), inside_hw)
 
 
@@ -424,5 +425,5 @@ def dark_corners(
     grain_hw = np.clip(
         0.9 + 0.7 * noise(rng, 70, 2, frame) * np.float32(rng.uniform(0, 1)), 0, None
     )
-    _paint(image_hwc, cover_hw, black * grain_hw[:, :, None])
+    paint(image_hwc, cover_hw, black * grain_hw[:, :, None])
     return cover_hw

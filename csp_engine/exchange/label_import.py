@@ -18,6 +18,9 @@ from csp_engine.types import Encoder, LabelScores
 from csp_engine.vectors import normalise_rows
 from csp_engine.words.templates import embed_labels
 
+MOST_LABELS = 1_000
+"""Of one neuron; every neuron of a layer takes the room of the one that has most."""
+
 
 def import_labels(
     table_path: Path,
@@ -50,9 +53,10 @@ def import_labels(
         StaleError: if the encoder is not the bundle's.
     """
     name = table_path.stem if name is None else name
-    if not re.fullmatch(r"[\w-][\w.-]*", name):
+    if not re.fullmatch(r"[\w-][\w.-]{0,99}", name):
         raise InputError(
-            f"{name!r} is not a name for labels; give one of letters, digits, '.', '_', '-'."
+            f"{name!r} is not a name for labels; give --name up to 100 letters, digits, '.', '_', "
+            "'-'."
         )
     method = f"imported-{name}"
     bundle = Bundle.open(bundle_path)
@@ -147,6 +151,11 @@ def _scores_of(
 ) -> tuple[LabelScores, pd.DataFrame, np.ndarray | None]:
     """Scores in the form of a method's, the labels they count in, and weights where there are."""
     n_units, width = bundle.n_units(model, layer), int(rows["rank"].max())
+    if width > MOST_LABELS:
+        raise InputError(
+            f"The table has {width:,} labels for unit {rows['unit'][rows['rank'].idxmax()]} of "
+            f"layer {layer}, and a neuron may have {MOST_LABELS:,}; keep the best of each."
+        )
     said = list(zip(rows["description"], rows["group"], strict=True))
     each = list(dict.fromkeys(said))
     number = {one: at for at, one in enumerate(each)}

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.errors import InputError
+from csp_engine.reading.lengths import MOST_OF_LABEL, MOST_OF_NAME, require_short
 from csp_engine.reading.tables import NOT_KNOWN, Table, cell_text, key_of, known_text, read_table
 
 UNIT = (
@@ -121,11 +122,12 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
     if raw.empty:
         raise InputError(f"{name} has no rows; give a table with at least one description.")
     layers = _layers(raw, name, layer)
-    groups = (
-        [_text(value) for value in raw["group"]]
-        if "group" in raw.columns and unit != "group"
-        else [""] * len(raw)
-    )
+    groups = [""] * len(raw)
+    if "group" in raw.columns and unit != "group":
+        groups = [
+            require_short(_text(value), MOST_OF_NAME, f"The group in row {row} of {name}")
+            for row, value in enumerate(raw["group"], start=1)
+        ]
     score = _first(raw, SCORE)
     cells = {column: raw[column].tolist() for column in raw.columns}
     scores = [None] * len(raw) if score is None else cells[score]
@@ -141,6 +143,7 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
         members = _units(cells[unit][row], row, name, several=unit in UNITS)
         group = groups[row] if len(members) == 1 else ", ".join(map(str, members))
         for place, each in enumerate(said):
+            require_short(each.text, MOST_OF_LABEL, f"A label in row {row + 1} of {name}")
             for member in members:
                 found.append(
                     {
@@ -208,7 +211,8 @@ def _score_name(raw: pd.DataFrame, score: str | None) -> str:
     """What the scores are, in words; INVERT's metric is the area under the ROC curve."""
     if "score_name" in raw.columns:
         named = {_text(value) for value in raw["score_name"]} - {""}
-        return named.pop() if len(named) == 1 else "score"
+        only = named.pop() if len(named) == 1 else "score"
+        return require_short(only, MOST_OF_NAME, "The cell 'score_name'")
     if score == "metric" and "concept" in raw.columns:
         return "AUROC"
     return (

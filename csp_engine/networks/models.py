@@ -46,6 +46,7 @@ from csp_engine.networks.loading.preprocessing import (
 )
 from csp_engine.networks.outputs import OutputReader
 from csp_engine.networks.steadiness import Steadiness, calm, quieten
+from csp_engine.reading.lengths import MOST_OF_NAME, require_short
 from csp_engine.reading.names import read_names
 
 logger = logging.getLogger(__name__)
@@ -250,6 +251,8 @@ def read_class_names(source: Path | Sequence[str], n_outputs: int) -> tuple[str,
             f"Class name {names.index('') + 1} of {n_outputs} is empty; name it in the file of "
             "--class-names."
         )
+    for at, name in enumerate(names, start=1):
+        require_short(name, MOST_OF_NAME, f"Class name {at} of {n_outputs}")
     return tuple(unicodedata.normalize("NFC", name) for name in names)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from csp_engine.errors import InputError
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.paths import FolderListing
+from csp_engine.reading.lengths import MOST_OF_CELL, MOST_OF_NAME, require_short
 from csp_engine.reading.numbers import UNSURE, as_flags, as_numbers, has_grouping_points
 from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, cell_text, key_of, known_text
 
@@ -113,6 +114,10 @@ def metadata(
         if role in roles:
             missing = NOT_KNOWN if role == "group" else MISSING
             held[role] = _as_texts(given[roles[role]], missing)
+            for row, text in enumerate(held[role]):
+                if text is not None:
+                    place = f"The {role} in row {row + 1} of {table.name!r}"
+                    require_short(text, MOST_OF_NAME, place)
     concepts, masks = [], []
     taken = set(given.columns) | set(RESERVED)
     has_commas = table.has_decimal_commas
@@ -136,7 +141,7 @@ def metadata(
             held[name] = pd.Series(paths, dtype=object)
             masks.append(name)
         else:
-            held[name] = _as_metadata(values, has_commas, has_points)
+            held[name] = _as_metadata(column, values, has_commas, has_points)
     return pd.DataFrame(held), tuple(concepts), tuple(masks)
 
 
@@ -179,7 +184,7 @@ def _one_file(text: str, folders: FolderListing) -> str | None:
 
 
 def _as_metadata(
-    values: pd.Series, has_decimal_commas: bool, has_grouping_points: bool
+    column: str, values: pd.Series, has_decimal_commas: bool, has_grouping_points: bool
 ) -> pd.Series:
     """Numbers where every known cell is one, text otherwise; missing cells stay missing."""
     values = values.reset_index(drop=True)
@@ -192,7 +197,18 @@ def _as_metadata(
     )
     if numbers is not None:
         return pd.to_numeric(pd.Series(numbers, dtype=object))
-    return _as_texts(values, MISSING)
+    return _cut(column, _as_texts(values, MISSING))
+
+
+def _cut(column: str, texts: pd.Series) -> pd.Series:
+    """Texts that are only kept and shown: as long as they may be."""
+    is_long = texts.map(lambda text: text is not None and len(text) > MOST_OF_CELL)
+    if not is_long.any():
+        return texts
+    logger.warning(
+        "%d text(s) of column %r are cut at %d letters", is_long.sum(), column, MOST_OF_CELL
+    )
+    return texts.map(lambda text: text if text is None else text[:MOST_OF_CELL])
 
 
 def _as_texts(values: pd.Series, missing: frozenset[str]) -> pd.Series:

@@ -25,6 +25,7 @@ from csp_engine.cells import original
 from csp_engine.errors import InputError, shortened
 from csp_engine.files import ALLOWED, allowed_folders, given_bytes, is_inside
 from csp_engine.reading.encodings import decoded, guess, why_not_western
+from csp_engine.reading.lengths import MOST_OF_NAME, require_short
 from csp_engine.reading.numbers import has_decimal_commas
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ def read_table(path: Path) -> Table:
             f"Table {path.name!r} cannot be read as {ending.upper()} ({reason})."
         ) from error
     table.rows.columns = _names(table.rows)
+    for column in table.rows.columns:
+        require_short(column, MOST_OF_NAME, f"The name of a column of {path.name!r}")
     doubled = table.rows.columns[table.rows.columns.duplicated()]
     if len(doubled):
         raise InputError(f"Table {path.name!r} has two columns named {doubled[0]!r}; rename one.")

@@ -31,6 +31,7 @@ from csp_engine.files import ROOT
 from csp_engine.http import hosts, sockets, tokens
 from csp_engine.http.answers import Answers, said_of
 from csp_engine.http.guard import Guard, Rules
+from csp_engine.http.patience import end_what_cannot_be_answered
 from csp_engine.http.routes import routes as routes_of
 from csp_engine.printable import guard_logs
 from csp_engine.views import lists
@@ -277,6 +278,7 @@ async def lifespan(_: Any) -> AsyncGenerator[None]:
     import pyarrow.parquet  # noqa: F401
 
     guard_logs()
+    end_what_cannot_be_answered()
     if not follow_parent():  # else ``csp serve`` has told
         tell_address()
     for name in store.known_bundles():

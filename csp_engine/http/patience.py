@@ -1,0 +1,67 @@
+"""What the library below Streamlit leaves open: requests that it cannot read, or that never end.
+
+Before a request is read as a whole there is nothing that an application could answer, so this looks
+at the connections themselves. uvicorn has no limit for the time in which a request must be there,
+and no answer for WebSocket requests that it takes and its WebSocket library refuses (long lines,
+many headers, a body): both would hold a connection for as long as the other side likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import wraps
+from typing import Any
+
+WITHIN_S = 30.0
+"""In which the head of a request must be there, from the opening or from the last answer."""
+_REFUSED = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 35\r\n"
+    b"Connection: close\r\n\r\nThis is no request for a WebSocket.\n"
+)
+
+
+def end_what_cannot_be_answered() -> None:
+    """Have every server of this process end such connections; once is enough."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    if not hasattr(H11Protocol.connection_made, "__wrapped__"):
+        H11Protocol.connection_made = _limited(H11Protocol.connection_made)
+        received = WebSocketsSansIOProtocol.data_received
+        WebSocketsSansIOProtocol.data_received = _answered(received)
+
+
+def _limited(connection_made: Any) -> Any:
+    """The same, and look now and then whether another request was read since."""
+
+    @wraps(connection_made)
+    def made(protocol: Any, transport: asyncio.Transport) -> None:
+        connection_made(protocol, transport)
+        protocol.loop.call_later(WITHIN_S, look, protocol, None)
+
+    def look(protocol: Any, last: Any) -> None:
+        transport, cycle = protocol.transport, protocol.cycle
+        # One that became a WebSocket has another protocol, and its own pings.
+        if transport.is_closing() or transport.get_protocol() is not protocol:
+            return
+        is_answered = cycle is None or cycle.response_complete
+        if is_answered and cycle is last:
+            transport.close()
+        else:
+            protocol.loop.call_later(WITHIN_S, look, protocol, cycle if is_answered else None)
+
+    return made
+
+
+def _answered(data_received: Any) -> Any:
+    """The same, and answer where the WebSocket library has refused what it was sent."""
+
+    @wraps(data_received)
+    def received(protocol: Any, data: bytes) -> None:
+        data_received(protocol, data)
+        is_refused = protocol.conn.handshake_exc is not None and not protocol.handshake_initiated
+        if is_refused and not protocol.transport.is_closing():
+            protocol.transport.write(b"".join(protocol.conn.data_to_send()) or _REFUSED)
+            protocol.transport.close()
+
+    return received

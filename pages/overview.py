@@ -14,7 +14,7 @@ from csp_engine.views.finding.examples import example_queries, showcase
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.images.seen import cut_notices
-from csp_engine.views.neuron.label import BestLabel, best_label
+from csp_engine.views.neuron.label import BestLabel, best_label, when_reliable
 from csp_engine.views.overview import provenance
 from csp_engine.views.places import places
 from csp_engine.views.sentence import listed
@@ -116,8 +116,7 @@ def five_sentences(bundle: Bundle, here: View, label: BestLabel) -> str:
         f"responds to: of {n_labels} {term('label', 'labels')}, {method} finds that "
         f"<b dir='auto'>{plain(label.text)}</b> fits best.",
         f"A label is a guess, called {term('reliable label', 'reliable')} only if it "
-        "scores higher than the best labels of 95 % of random image sets; trust the "
-        "images more than the label.",
+        f"{plain(when_reliable(here.method))}; trust the images more than the label.",
     )
     items = "".join(f"<li>{sentence}</li>" for sentence in sentences)
     return f"<ol class='csp-five csp-left'>{items}</ol>"

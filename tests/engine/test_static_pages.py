@@ -26,6 +26,8 @@ from csp_engine.pipeline import build
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.circuit import circuit, outputs_of
+from csp_engine.views.neuron.label import when_reliable
 from tests.worlds import toys
 
 LONG = "very " * 2000 + "long"
@@ -125,6 +127,7 @@ def bundle(tmp_path_factory) -> Bundle:
         folder / "hostile <s> & co.csp",
         vocabulary=words,
         targets=(dataclasses.replace(target, model=model),),
+        n_circuit_images=20,
     )
     build(request)
     return Bundle.open(request.out)
@@ -187,6 +190,40 @@ def test_a_neurons_page_says_what_the_bundle_says(bundle, site):
             if not bundle.units(model, layer)["is_constant"].iloc[unit]:
                 words = [each["aria-label"] for each in page.all("svg") if "role" in each]
                 assert f"over {n_counted} images" in words[0]
+
+
+def test_every_circuit_has_a_page_with_its_neurons_and_what_feeds_them(bundle, site):
+    (model,) = bundle.model_names
+    outputs = outputs_of(bundle, model)
+    ways = [a["href"] for a in Page(site / "circuits.html").all("a") if "circuits/" in a["href"]]
+    assert len(ways) == len(outputs) >= 1
+    for way, output in zip(ways, outputs, strict=True):
+        page, found = Page(site / unquote(way)), circuit(bundle, model, output, "csp")
+        assert f"What {output} rests on" in page.text
+        linked = [a["href"] for a in page.all("a") if "neurons/" in a["href"]]
+        shown = [found.nodes[place] for _, places in found.layers for place in places]
+        assert [href.rsplit("/", 1)[1] for href in linked] == [
+            f"{node.neuron.unit}.html" for node in shown
+        ]
+        for node in shown:
+            assert node.effect_text in page.text
+            assert all(f"{fed.name} " in page.text for fed in node.fed_by[:3])
+    led = {
+        a["href"]
+        for path in site.glob("neurons/*/*.html")
+        for a in Page(path).all("a")
+        if "circuits/" in a["href"]
+    }
+    assert {href.removeprefix("../../") for href in led} == set(ways)
+
+
+def test_what_reliable_means_is_said_of_the_method_itself():
+    chance = "scores higher than the best labels of 95 % of random image sets"
+    assert when_reliable("csp") == chance
+    assert when_reliable("csp_plus").startswith(chance)
+    assert "asks for besides" in when_reliable("csp_plus")
+    assert "false discoveries" in when_reliable("invert")
+    assert when_reliable("imported by somebody") == chance
 
 
 def test_a_neuron_without_evidence_has_a_page_that_says_so(site):

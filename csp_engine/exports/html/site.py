@@ -19,6 +19,8 @@ from csp_engine.types import NeuronRef, Progress, silent
 from csp_engine.views.images.choices import NO_EXEMPLARS
 from csp_engine.views.images.separation import doubt
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.circuit import circuit, outputs_of
+from csp_engine.views.neuron.label import when_reliable
 from csp_engine.views.neuron.shared import N_SHOWN, by_chance
 from csp_engine.views.overview.provenance import provenance
 
@@ -48,6 +50,7 @@ class Site:
         self.memo = Memo()
         self.method = first_method(bundle, selection)
         self._paths = self._neuron_paths()
+        self._circuits = self._circuit_paths()
         self._images: set[int] = set()
 
     def files(self, progress: Progress = silent) -> Iterator[tuple[str, bytes]]:
@@ -76,6 +79,7 @@ class Site:
                 self._page("table.html", self.table_path(number), table=table),
             )
         yield "labels.html", self._page("labels.html", "labels.html", labels=labels_in(tables))
+        yield from self._circuit_pages()
         images = sorted(self._images)
         for done, image in enumerate(images, 1):
             yield image_path(image), self.bundle.thumbnail(image)
@@ -108,6 +112,18 @@ class Site:
                 )
                 done += 1
                 progress("pages", done, total)
+
+    def _circuit_pages(self) -> Iterator[tuple[str, bytes]]:
+        """A page for every output whose circuit is known, and their list; none without any."""
+        for (model, output), path in self._circuits.items():
+            found = circuit(self.bundle, model, output, self.method)
+            assert found is not None
+            yield path, self._page("circuit.html", path, model=model, found=found)
+        if self._circuits:
+            yield (
+                "circuits.html",
+                self._page("circuits.html", "circuits.html", circuits=self._circuits),
+            )
 
     def _overview(self, tables: list[NeuronTable], n_files: int, n_bytes: int) -> bytes:
         shown = next((r for t in tables for r in t.rows if r.label.is_reliable), None)
@@ -142,17 +158,34 @@ class Site:
                 bundle=self.bundle,
                 doubt=doubt(self.bundle),
                 method=method_title(self.method),
+                when_reliable=when_reliable(self.method),
+                has_circuits=bool(self._circuits),
                 image_url=lambda image: up + image_path(image),
                 neuron_url=lambda neuron: up + self._paths[neuron] if neuron in self._paths else "",
+                circuit_url=lambda model, output: self._circuit_url(up, model, output),
                 table_url=lambda number: up + self.table_path(number),
             )
         )
         # A lone surrogate, which JSON can smuggle in, has no UTF-8.
         return markup.encode("utf-8", "replace")
 
+    def _circuit_url(self, up: str, model: str, output: str) -> str:
+        """Where the circuit of an output lies; empty where it is not known."""
+        path = self._circuits.get((model, output))
+        return up + path if path else ""
+
     def table_path(self, number: int) -> str:
         """Where the table of a list lies."""
         return f"tables/{number + 1}-{slug(self.selection.lists[number].title)}.html"
+
+    def _circuit_paths(self) -> dict[tuple[str, str], str]:
+        """Where the circuits of the models lie, by model and output."""
+        models = dict.fromkeys(neuron.model for neuron in self._paths)
+        return {
+            (model, output): f"circuits/{at}-{slug(model)}/{number}-{slug(output)}.html"
+            for at, model in enumerate(models, 1)
+            for number, output in enumerate(dict.fromkeys(outputs_of(self.bundle, model)), 1)
+        }
 
     def _neuron_paths(self) -> dict[NeuronRef, str]:
         folders: dict[tuple[str, str], str] = {}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import METHODS, RELIABLE_AT, method_title
+from csp_engine.methods.method import lacks_nothing
 from csp_engine.types import NeuronRef
 from csp_engine.views.neuron.unsaid import WHY, WORDS, unsaid
 from csp_engine.views.sentence import Sentence
@@ -98,6 +99,16 @@ def beats_chance(percentile: float) -> bool:
 def own_test(method: str) -> str:
     """What labels have to pass to be reliable, by a test of the method's own; empty without one."""
     return METHODS[method].test if method in METHODS else ""
+
+
+def when_reliable(method: str) -> str:
+    """When a label of a method is called reliable: what can stand after "if it"."""
+    if test := own_test(method):
+        return f"passes its test {test}"
+    beats = "scores higher than the best labels of 95 % of random image sets"
+    if method in METHODS and METHODS[method].lacks is not lacks_nothing:
+        return f"{beats} and has what {method_title(method)} asks for besides"
+    return beats
 
 
 def lacking(bundle: Bundle, neuron: NeuronRef, method: str) -> str:

@@ -48,9 +48,9 @@ class Near:
 
     def sum_of(self, value_nw: Float32[np.ndarray, "n w"]) -> Float32[np.ndarray, "k w"]:
         """Sums of values over the partners of each image."""
-        total_kw = value_nw[self.image_kj[:, 0]]
+        total_kw = value_nw.take(self.image_kj[:, 0], axis=0)
         for j in range(1, N_PARTNERS):
-            total_kw += value_nw[self.image_kj[:, j]]
+            total_kw += value_nw.take(self.image_kj[:, j], axis=0)
         for k in np.flatnonzero(self.count_k < N_PARTNERS):
             total_kw[k] = value_nw[self.image_kj[k, : self.count_k[k]]].sum(axis=0)
         return total_kw
@@ -71,6 +71,16 @@ class Partners:
         self.space = ImageSpace(np.ascontiguousarray(image_nd))
         everything = np.arange(len(image_nd), dtype=np.int64)
         self.lists: NeighbourLists = neighbour_lists(self.space, everything, LIST_LENGTH, silent)
+        n_listed = self.lists.image_el.shape[1]
+        self._product_p = np.ascontiguousarray(self.lists.product_el).ravel()
+        self._lengths = [*(length for length in HEADS if length < n_listed), n_listed]
+        self._heads = {
+            length: tuple(
+                np.ascontiguousarray(listed_el[:, :length])
+                for listed_el in (self.lists.image_el, self.lists.is_open_el)
+            )
+            for length in self._lengths
+        }
 
     def near(self, images: Sequence[np.ndarray], quiet_bn: Bool[np.ndarray, "b n"]) -> list[Near]:
         """The nearest quiet images of some images of several units.
@@ -102,7 +112,7 @@ class Partners:
         near_kj = np.zeros((len(image_k), N_PARTNERS), np.int32)
         count_k = np.full(len(image_k), N_PARTNERS, np.int32)
         left_k = np.arange(len(image_k))
-        for length in (*HEADS, self.lists.image_el.shape[1]):
+        for length in self._lengths:
             found_kj, is_sure_k = self._at_head(image_k[left_k], quiet_n, length)
             near_kj[left_k[is_sure_k]] = found_kj[is_sure_k]
             left_k = left_k[~is_sure_k]
@@ -129,23 +139,28 @@ class Partners:
         self, image_k: Int64[np.ndarray, " k"], quiet_n: Bool[np.ndarray, " n"], length: int
     ) -> tuple[Int32[np.ndarray, "k j"], Bool[np.ndarray, " k"]]:
         """The first quiet images of each list, and whether these are the nearest for sure."""
-        # All images have a list, in their order.
-        image_kl = self.lists.image_el[:, :length][image_k]
-        product_kl = self.lists.product_el[:, :length][image_k]
-        is_quiet_kl = quiet_n[image_kl] & self.lists.is_open_el[:, :length][image_k]
+        # All images have a list, in their order. Whole rows are taken from arrays of that width
+        # and single numbers by their place: twice as fast as indexing with two axes.
+        image_el, is_open_el = self._heads[length]
+        image_kl = image_el.take(image_k, axis=0)
+        is_quiet_kl = quiet_n.take(image_kl)
+        is_quiet_kl &= is_open_el.take(image_k, axis=0)
+        is_quiet_p, start_k = is_quiet_kl.ravel(), length * np.arange(len(image_k))
         place_kj = np.empty((len(image_k), N_PARTNERS), np.int64)
-        row_k = np.arange(len(image_k))
         has_k = np.ones(len(image_k), bool)
         for j in range(N_PARTNERS):
             place_kj[:, j] = is_quiet_kl.argmax(axis=1)
-            has_k &= is_quiet_kl[row_k, place_kj[:, j]]
-            is_quiet_kl[row_k, place_kj[:, j]] = False
+            has_k &= is_quiet_p[start_k + place_kj[:, j]]
+            is_quiet_p[start_k + place_kj[:, j]] = False
         next_k = is_quiet_kl.argmax(axis=1)
-        is_whole = self.lists.is_whole and length == self.lists.image_el.shape[1]
-        beyond_k = np.float32(-np.inf) if is_whole else product_kl[:, -1]
-        bound_k = np.where(is_quiet_kl[row_k, next_k], product_kl[row_k, next_k], beyond_k)
-        floor_k = product_kl[row_k, place_kj[:, -1]] - np.float32(self.space.slack)
-        return np.take_along_axis(image_kl, place_kj, axis=1), has_k & (floor_k > bound_k)
+        n_listed = self.lists.image_el.shape[1]
+        product_p, own_k = self._product_p, n_listed * image_k
+        is_whole = self.lists.is_whole and length == n_listed
+        beyond_k = np.float32(-np.inf) if is_whole else product_p[own_k + length - 1]
+        bound_k = np.where(is_quiet_p[start_k + next_k], product_p[own_k + next_k], beyond_k)
+        floor_k = product_p[own_k + place_kj[:, -1]] - np.float32(self.space.slack)
+        found_kj = image_kl.ravel()[start_k[:, None] + place_kj]
+        return found_kj, has_k & (floor_k > bound_k)
 
     def sums(
         self,
@@ -165,7 +180,7 @@ class Partners:
         for start in range(0, len(image_k), _ROWS):
             part = slice(start, start + _ROWS)
             some, own_gk = near.part(part), weight_gk[:, part]
-            p_kd, m_kd = image_nd[image_k[part]], some.sum_of(image_nd)
+            p_kd, m_kd = image_nd.take(image_k[part], axis=0), some.sum_of(image_nd)
             shared_gk = own_gk * _factors(p_kd, m_kd)
             anchor_gf[:, :width] += own_gk @ p_kd
             shared_gf[:, :width] += shared_gk @ m_kd

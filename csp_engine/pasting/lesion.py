@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from PIL import Image
 from scipy import ndimage
+
+from csp_engine.stats.otsu import otsu
 
 _SIDE = 96
 _BLACK = 40
@@ -35,7 +37,7 @@ def find_lesion(image: Image.Image) -> Bool[np.ndarray, "height width"]:
     dark_hw = np.percentile(light_hw[seen_hw], 80) - light_hw
     stands_hw = dark_hw + 0.4 * (colour_hw - np.median(colour_hw[seen_hw]))
     stands_hw = np.where(seen_hw, stands_hw, stands_hw[seen_hw].min())
-    found_hw = (stands_hw > _otsu(stands_hw[seen_hw])) & seen_hw
+    found_hw = (stands_hw > otsu(stands_hw[seen_hw])) & seen_hw
     chosen_hw = _nearest_and_largest(ndimage.binary_opening(found_hw, iterations=2))
     chosen_hw = ndimage.binary_fill_holes(ndimage.binary_dilation(chosen_hw, iterations=2))
     full = Image.fromarray(chosen_hw).resize((width, height), Image.Resampling.NEAREST)
@@ -48,18 +50,6 @@ def _black_borders(value_hw: np.ndarray) -> np.ndarray:
     border = np.concatenate([label_hw[0], label_hw[-1], label_hw[:, 0], label_hw[:, -1]])
     black_hw = np.isin(label_hw, np.unique(border[border > 0]))
     return ndimage.binary_dilation(black_hw, iterations=4)
-
-
-def _otsu(values: Float[np.ndarray, " n"]) -> float:
-    """The threshold that leaves least variance on its two sides."""
-    counts, edges = np.histogram(values, 64)
-    middles = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    sums = np.cumsum(counts * middles)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(edges[1:][np.argmax(np.nan_to_num(between))])
 
 
 def _nearest_and_largest(found_hw: np.ndarray) -> np.ndarray:

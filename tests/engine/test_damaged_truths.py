@@ -39,6 +39,7 @@ TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "another truth": ("units", lambda rows: rows.assign(true_concept="x"), "concept 'x', which"),
     "another choice": ("units", lambda rows: rows.assign(concept="x"), "concept 'x', which"),
     "no truth": ("units", lambda rows: rows.drop(columns="true_concept"), "no column 'true_conc"),
+    "no figure": ("units", lambda rows: rows.drop(columns="auroc_low"), "no column 'auroc_low'"),
     "no kind": ("units", lambda rows: rows.drop(columns="planted_kind"), "no column 'planted_k"),
     "kinds null": ("units", lambda rows: rows.assign(planted_kind=None), "a planted unit of"),
     "planted no JSON": (
@@ -49,6 +50,26 @@ TABLES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     ),
     "planted all": ("units", lambda rows: rows.assign(planted="red"), "a planted unit of"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows.drop(columns="sha256"), "no column 'sha256'"),
+        (lambda rows: rows.assign(file=rows["file"].where(rows.index > 0, "b")), ""),
+        (lambda rows: rows.assign(file=rows["file"].where(rows.index > 0, rows["file"][1])), "twi"),
+    ],
+    ids=["no hashes", "another name", "a name twice"],
+)
+def test_a_table_of_images_that_cannot_be_one(path: Path, change: Any, said: str) -> None:
+    file = place(path, "probe", "probe.parquet")
+    change(pd.read_parquet(file)).to_parquet(file, index=False)
+    redo(path)
+    if not said:
+        assert len(Bundle.open(path).table("probe", "probe"))
+        return
+    with pytest.raises(BundleError, match=said):
+        Bundle.open(path).table("probe", "probe")
 
 
 @pytest.mark.parametrize("fault", TABLES)

@@ -4,7 +4,8 @@
     python -m tests.fuzz.bundles --first 1234 --n 1 --seed 0
 
 The second line tries one of these again. Each case copies a toy bundle that holds labels of several
-methods, answers of a model that is shown pictures, ground truth and concept columns, changes its
+methods, answers of a model that is shown pictures, circuits, ground truth, concept columns and what
+was measured of labels, changes its
 manifest or one or two of its files, redoes the hashes in half of the cases, and then opens it and
 runs what people run. What each gives is compared with the same of the undamaged bundle. Counted are
 tracebacks (any exception that is no ``CspError``), deaths of the process, hangs, and *wrong*:
@@ -45,17 +46,21 @@ from csp_engine.captioners.generators.asking import Question
 from csp_engine.captioners.generators.kept import Answer
 from csp_engine.cli import main as command
 from csp_engine.errors import CspError
-from csp_engine.pipeline import build
+from csp_engine.pipeline import add_performance, build
 from csp_engine.pipeline.recipe import changed
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import kept_accuracy, reliable_claims
+from csp_engine.views.benchmark import faithfulness
+from csp_engine.views.case.accuracy import falls
 from csp_engine.views.column_search import going_with
 from csp_engine.views.images.choices import chosen_images
 from csp_engine.views.images.separation import texts_in_words
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import stored
+from csp_engine.views.neuron.circuit import circuit, outputs_of
 from csp_engine.views.neuron.columns import column_fits
+from csp_engine.views.neuron.influence import driven_outputs
 from csp_engine.views.neuron.label import heading_of
 from csp_engine.views.neuron.proposals import proposals
 from csp_engine.views.neuron.statistics import histogram_of, statistics
@@ -184,7 +189,8 @@ def _mutate_array(path: Path, rng: np.random.Generator) -> str:
 
 def _mutate_table(path: Path, rng: np.random.Generator) -> str:
     rows = pd.read_parquet(path)
-    how = ("reverse", "fewer", "null", "column", "text", "number")[int(rng.integers(6))]
+    ways = ("reverse", "fewer", "null", "column", "text", "number", "rename", "shuffle", "one")
+    how = ways[int(rng.integers(len(ways)))]
     columns = list(rows.columns)
     column = columns[int(rng.integers(len(columns)))]
     if how == "reverse":
@@ -197,6 +203,18 @@ def _mutate_table(path: Path, rng: np.random.Generator) -> str:
         rows = rows.drop(columns=column)
     elif how == "text":
         rows[column] = "x"
+    elif how == "rename":
+        rows = rows.rename(columns={column: f"{column}_"})
+    elif how == "shuffle":
+        rows[column] = rng.permutation(rows[column].to_numpy())
+    elif how == "one":
+        values = rows[column].to_numpy(object, copy=True)
+        odd = (None, np.nan, np.inf, -1, 0, 1, 1 << 40, "x", True)
+        if len(values):
+            values[int(rng.integers(len(values)))] = odd[int(rng.integers(len(odd)))]
+        rows[column] = (
+            values if pd.api.types.is_string_dtype(rows[column]) else values.astype(float)
+        )
     else:
         rows[column] = -1
     rows.to_parquet(path, index=False)
@@ -314,6 +332,22 @@ def _evaluate(bundle: Path) -> str:
     return json.dumps({name: told[name] for name in told if name not in ("bundle", "digest")})
 
 
+def _figures(bundle: Path) -> str:
+    """What was measured of outputs, circuits and labels, and which figures to believe."""
+    opened, memo = Bundle.open(bundle), Memo()
+    parts: list[Any] = [faithfulness.kept_faithfulness(opened, memo)]
+    parts += [faithfulness.trusted(opened), faithfulness.which_to_believe(opened)]
+    tables = {name: opened.performance(name) for name in opened.model_names}
+    parts.append(falls({name: table for name, table in tables.items() if table is not None}))
+    for model in opened.model_names:
+        for output in outputs_of(opened, model):
+            parts.append(circuit(opened, model, output, "csp"))
+    for neuron in NEURONS:
+        parts += [driven_outputs(opened, neuron), faithfulness.of_label(opened, neuron, "csp")]
+    settle()
+    return json.dumps([repr(part) for part in parts])
+
+
 READINGS: dict[str, Callable[[Path], str]] = {
     "info": _info,
     "export": _export,
@@ -321,6 +355,7 @@ READINGS: dict[str, Callable[[Path], str]] = {
     "pages": _pages,
     "labels": _labels,
     "evaluate": _evaluate,
+    "figures": _figures,
     "thumbnails": _thumbnails,
 }
 
@@ -408,8 +443,9 @@ def make_world(folder: Path) -> tuple[Path, dict[str, str]]:
     os.environ["CSP_ANSWERS"] = str(folder / "answers")
     recipe = changed(replace(toys.SMALL, n_candidates=2), {"methods": METHODS})
     more = {"probe": toys.with_columns(folder), "captioner": Speaking(), "recipe": recipe}
-    built = build(toys.request(folder, folder / "whole.csp", **more))
-    whole = toys.with_truth(built, planted_layer="second@mean").path
+    request = toys.request(folder, folder / "whole.csp", n_circuit_images=8, **more)
+    built = toys.with_truth(build(request), planted_layer="second@mean")
+    whole = add_performance(toys.with_faithfulness(built).path, {"small": toys.slices()}).path
     return whole, {name: reading(whole) for name, reading in READINGS.items()}
 
 

@@ -159,6 +159,9 @@ def _fault_of_offsets(files: Files, stage: str, offset: np.ndarray) -> str:
 _TEXT, _COUNT, _NUMBER, _FLAG = "text", "count", "number", "flag"
 _KNOWN_NUMBER = "known number"
 
+_MEASURES = tuple(
+    f"{measure}{end}" for measure in ("pearson", "auroc", "auprc") for end in ("", "_low", "_high")
+)
 _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("images", "images"): {
         "sha256": _TEXT,
@@ -167,7 +170,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         "duplicate_of": "image",
         "duplicate_group": "image",
     },
-    ("probe", "probe"): {"file": _TEXT},
+    ("probe", "probe"): {"file": _TEXT, "sha256": _TEXT},
     ("probe", "skipped"): {"file": _TEXT, "reason": _TEXT},
     ("probe", "classes"): {"name": _TEXT, "n_images": _COUNT},
     ("neurons", "units"): {
@@ -225,6 +228,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         "effect": _KNOWN_NUMBER,
     },
     ("circuit", "edges"): {"source": _COUNT, "target": _COUNT, "effect": _KNOWN_NUMBER},
+    ("truth", "units"): {"n_positive": _NUMBER, **dict.fromkeys(_MEASURES, _NUMBER)},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
@@ -241,11 +245,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         "is_passed": _FLAG,
     },
 }
-_MEASURES = tuple(
-    f"{measure}{end}" for measure in ("pearson", "auroc", "auprc") for end in ("", "_low", "_high")
-)
 _IF_THERE: dict[tuple[str, str], dict[str, str]] = {
-    ("truth", "units"): {"n_positive": _NUMBER, **dict.fromkeys(_MEASURES, _NUMBER)},
     ("performance", "slices"): dict.fromkeys(("n_correct", "low", "high"), _NUMBER),
     ("candidates", "sets"): {"n_exemplar": _COUNT, "n_contrast": _COUNT},
     ("vocabulary", "labels"): {"parents": _TEXT},
@@ -271,10 +271,8 @@ def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> s
         fault = _fault_of_column(files, stage, rows[column], what) if column in rows.columns else ""
         if fault:
             return f"has a column {column!r} that {fault}"
-    if (kind, name) == (kinds.PROBE.prefix, "probe"):
-        for column in files.manifest.inputs.get("probe", {}).get("concepts", ()):
-            if column in rows.columns and rows[column].dtype.kind not in "fiub":
-                return f"has a concept column {column!r:.80} that holds more than numbers"
+    if (kind, name) == (kinds.PROBE.prefix, "probe") and (fault := _fault_of_probe(files, rows)):
+        return fault
     wanted = _n_rows(files, stage, kind, name)
     if wanted is not None and len(rows) != wanted:
         return f"has {len(rows)} rows instead of {wanted}"
@@ -288,6 +286,16 @@ def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> s
         return fault_of_concepts(rows)
     if (kind, name) == (kinds.TRUTH.prefix, "units"):
         return fault_of_truths(rows, set(files.table(stage, "concepts")["name"]))
+    return ""
+
+
+def _fault_of_probe(files: Files, rows: pd.DataFrame) -> str:
+    """Images have names of their own, and concept columns hold numbers."""
+    if rows["file"].duplicated().any():
+        return f"names {rows['file'][rows['file'].duplicated()].iloc[0]!r:.80} twice"
+    for column in files.manifest.inputs.get("probe", {}).get("concepts", ()):
+        if column in rows.columns and rows[column].dtype.kind not in "fiub":
+            return f"has a concept column {column!r:.80} that holds more than numbers"
     return ""
 
 

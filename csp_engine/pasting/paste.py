@@ -21,7 +21,7 @@ from csp_engine.pasting.lesion import find_lesion
 from csp_engine.pasting.neutral import neutral_texture
 from csp_engine.pasting.rulers import pasted_ruler
 
-VERSION = 1
+VERSION = 2
 """Raise it when the same photograph, artefact and seed come out as other pixels."""
 
 ARTEFACTS = ("ruler", "colour patch", "ink marks", "hair", "gel bubbles", "dark corners")
@@ -273,7 +273,9 @@ def _cover(
         return artefacts.colour_patch(picture_hwc, rng, _patch_colours(rng), frame)
     if artefact == "ink marks":
         colour = str(rng.choice(["purple", "blue", "black"], p=(0.7, 0.2, 0.1)))
-        return artefacts.ink(picture_hwc, rng, colour, frame)
+        # Real marks are denser than one of the simulator's: several of one pen.
+        covers = [artefacts.ink(picture_hwc, rng, colour, frame) for _ in range(rng.integers(2, 4))]
+        return np.maximum.reduce(covers)
     if artefact == "hair":
         density = "dense" if rng.random() < 0.6 else "sparse"
         thickness = "thick" if rng.random() < 0.45 else "thin"

@@ -18,16 +18,16 @@ _M = ((0.0, 0.0), (0.0, -1.0), (0.28, -0.35), (0.56, -1.0), (0.56, 0.0))
 
 
 def pasted_ruler(image_hwc: Picture, rng: np.random.Generator, frame: Frame) -> Field:
-    """A rod in three of four, else ticks along a border or a white scale."""
+    """A rod mostly, as in ISIC, else ticks along a border or a white scale."""
     kind = rng.random()
-    if kind < 0.75:
+    if kind < 0.85:
         return _rod(image_hwc, rng, frame)
-    return (_ticks if kind < 0.88 else _scale)(image_hwc, rng, frame)
+    return (_ticks if kind < 0.95 else _scale)(image_hwc, rng, frame)
 
 
 def _rod(image_hwc: Picture, rng: np.random.Generator, frame: Frame) -> Field:
     turn = rng.normal(0, 0.14) if rng.random() < 0.7 else rng.choice([-1, 1]) * rng.uniform(0.3, 1)
-    length = rng.uniform(0.38, 0.48) * frame.width
+    length = rng.uniform(0.42, 0.56) * frame.width
     c, s = math.cos(turn), math.sin(turn)
     # Far from the middle below it, sometimes above or beside.
     x, y = rng.uniform(0.36, 0.64), rng.uniform(0.78, 0.94)
@@ -36,7 +36,7 @@ def _rod(image_hwc: Picture, rng: np.random.Generator, frame: Frame) -> Field:
         x, y = (rng.uniform(0.3, 0.7), rng.uniform(0.06, 0.2)) if place < 0.85 else (y, x)
         x = 1 - x if rng.random() < 0.5 else x
     x0, y0 = x * frame.width - c * length / 2, y * frame.height - s * length / 2
-    width, tall = rng.uniform(1.3, 1.9), rng.uniform(5, 8)
+    width, tall = rng.uniform(1.5, 2.3), rng.uniform(6, 9)
 
     def at(along: Number, up: Number) -> Point:
         return x0 + c * along + s * up, y0 + s * along - c * up

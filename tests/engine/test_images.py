@@ -436,3 +436,15 @@ class TestNearDuplicateGroups:
         n_found = int((group[500:] == group[:100]).sum())
         assert n_joined <= 5
         assert n_found >= 99
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_and_a_usual_one_is_read():
+    held = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(held, "JPEG", progressive=True)
+    content = held.getvalue()
+    first = content.rindex(b"\xff\xda")
+    longer = content[:-2] + content[first:-2] * 200 + content[-2:]
+    assert decode(content).size == (64, 64)
+    with pytest.raises(UnreadableImageError, match=r"has 2\d\d scans; save it again"):
+        decode(longer)

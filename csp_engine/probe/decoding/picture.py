@@ -26,6 +26,8 @@ Image.init()
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xffO\xffQ")
 _MOST_TEXT = 1 << 20
+_SCAN, _MOST_SCANS = b"\xff\xda", 100
+"""Each scan of a JPEG goes over all of its pixels; programs write some ten."""
 _NOT_IMAGES = (
     (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with 'git lfs pull'"),
     (b"<", "a web page or drawing (HTML, SVG)"),
@@ -78,6 +80,10 @@ def _decode(content: bytes) -> Image.Image:
             return _to_rgb(unpack(content, tags))
         if tags.is_deep_inverted:
             content, is_inverted = with_black_as_zero(content, tags), True
+    if content.startswith(b"\xff\xd8") and (n_scans := content.count(_SCAN)) > _MOST_SCANS:
+        raise UnreadableImageError(
+            f"The image has {n_scans:,} scans; save it again as JPEG or PNG."
+        )
     if content.startswith(_PNG):
         content = _without_long_texts(content)
     if content.startswith(_JPEG_2000):

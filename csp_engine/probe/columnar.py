@@ -77,6 +77,11 @@ def saved_shards(folder: Path) -> list[Shard] | None:
     files = _names_in(folder / "state.json", "_data_files", "filename")
     if files is None:
         return None
+    if _names_in(folder / "state.json", "_indices_data_files", "filename"):
+        raise InputError(
+            f"{str(folder)!r} is a choice of rows of a larger data set, kept as indices; save it "
+            "again with dataset.flatten_indices().save_to_disk(FOLDER)."
+        )
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{str(folder)!r} lacks its file {missing[0]!r}; save it again.")

@@ -227,6 +227,14 @@ class TestSavedByDatasets:
         with pytest.raises(InputError, match=r"lacks its file 'data-00001-of-00002\.arrow'"):
             read_probe_set(tmp_path / "d")
 
+    def test_a_choice_of_rows_is_not_taken_for_all(self, tmp_path):
+        self.save(tmp_path / "d", range(10))
+        state = json.loads((tmp_path / "d" / "state.json").read_text())
+        state["_indices_data_files"] = [{"filename": "indices.arrow"}]
+        (tmp_path / "d" / "state.json").write_text(json.dumps(state))
+        with pytest.raises(InputError, match=r"flatten_indices\(\)"):
+            read_probe_set(tmp_path / "d")
+
     def test_names_that_lead_out_are_not_followed(self, tmp_path):
         self.save(tmp_path / "d", range(10))
         (tmp_path / "d" / "state.json").write_text('{"_data_files": [{"filename": "../x.arrow"}]}')

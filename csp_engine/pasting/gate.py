@@ -23,7 +23,7 @@ LEAST = {
     "ruler": 0.80,
     "ink marks": 0.70,
 }
-"""AUROC from which a paste is trusted: what is reached on ISIC 2017, by artefact."""
+"""AUROC from which a paste is trusted, by artefact: set beforehand, not fitted to any probe."""
 USUAL_LEAST = 0.80
 LEAST_OF_EACH = 10
 """Groups with the artefact, and groups without it, below which no probe is learnt."""

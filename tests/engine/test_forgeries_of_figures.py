@@ -77,6 +77,26 @@ TABLES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("stage", "table", "column", "value"),
+    [
+        (FAITH, "units", "pearson", 1e9),
+        (FAITH, "units", "auprc_low", -0.5),
+        (TRUTH, "units", "auroc", 1.5),
+        ("trust", "metrics", "auroc", np.inf),
+        ("performance:small", "slices", "accuracy", 7.0),
+    ],
+)
+def test_a_figure_outside_of_its_range_is_not_read(
+    path: Path, stage: str, table: str, column: str, value: float
+) -> None:
+    file = place(path, stage, f"{table}.parquet")
+    put(column, 0, value)(pd.read_parquet(file)).to_parquet(file, index=False)
+    redo(path)
+    with pytest.raises(BundleError, match=f"'{column}' that holds .* outside of"):
+        Bundle.open(path).table(stage, table)
+
+
 @pytest.mark.parametrize("forgery", TABLES)
 def test_a_forged_row_is_told_of(forgery: str, path: Path) -> None:
     stage, name, change, said = TABLES[forgery]

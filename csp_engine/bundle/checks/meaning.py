@@ -253,6 +253,9 @@ _IF_THERE: dict[tuple[str, str], dict[str, str]] = {
 }
 """Columns that a table may do without."""
 
+_RANGES = {"pearson": (-1, 1), "auroc": (0, 1), "auprc": (0, 1), "accuracy": (0, 1)}
+"""Between which values figures lie, their bounds with them; by how the column's name begins."""
+
 
 def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> str:
     """What is wrong with a table, as the end of "NAME.parquet of STAGE …"; empty if nothing is.
@@ -312,8 +315,12 @@ def _fault_of_column(files: Files, stage: str, values: pd.Series, what: str) -> 
     if what in (_NUMBER, _KNOWN_NUMBER):
         if values.dtype.kind not in "fiu":
             return "holds more than numbers"
-        is_whole = what == _NUMBER or np.isfinite(values.to_numpy(float)).all()
-        return "" if is_whole else "holds something that is not a number"
+        value_r = values.to_numpy(float)
+        if what == _KNOWN_NUMBER and not np.isfinite(value_r).all():
+            return "holds something that is not a number"
+        low, high = _RANGES.get(str(values.name).partition("_")[0], (-np.inf, np.inf))
+        outside_r = value_r[(value_r < low - 1e-6) | (value_r > high + 1e-6)]
+        return f"holds {outside_r[0]:g}, outside of {low} to {high}" if len(outside_r) else ""
     if values.dtype.kind not in "iu" or values.min() < 0:
         return "holds more than whole numbers from 0"
     bound = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
 from PIL import Image
@@ -11,6 +11,7 @@ Triple = tuple[Image.Image, Image.Image, Image.Image | None]
 """Without the artefact, with it, and with something neutral in its place; all RGB of one size."""
 
 
+@runtime_checkable
 class ImagePairs(Protocol):
     """The same photographs with and without one artefact at a time.
 

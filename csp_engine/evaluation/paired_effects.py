@@ -1,0 +1,134 @@
+"""How large an effect on pairs of images is, and how much of it passes through part of a network.
+
+Pairs of one group (a photograph, a lesion, a patient) are drawn together in every bootstrap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int
+
+N_DRAWS = 2000
+LEVEL = 0.95
+NEAREST = 0.2
+"""Share of a layer's units among which a unit's stand-in is drawn."""
+LEAST_NEAREST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A figure with its 95 % interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_away_from_zero(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+
+UNKNOWN = Bounded(float("nan"), float("nan"), float("nan"))
+
+
+def mean_effect(
+    change_n: Float[np.ndarray, " n"], group_n: Int[np.ndarray, " n"], seed: int = 0
+) -> Bounded:
+    """The mean over pairs, with a percentile bootstrap over groups."""
+    return ratio(change_n, np.ones(len(change_n)), group_n, seed)
+
+
+def ratio(
+    part_n: Float[np.ndarray, " n"],
+    whole_n: Float[np.ndarray, " n"],
+    group_n: Int[np.ndarray, " n"],
+    seed: int = 0,
+) -> Bounded:
+    """The sum of parts over the sum of wholes, with a percentile bootstrap over groups.
+
+    NaN without pairs; where a drawn sum of wholes is 0, that draw is left out.
+    """
+    if not len(part_n):
+        return UNKNOWN
+    _, place_n = np.unique(group_n, return_inverse=True)
+    n_groups = int(place_n.max()) + 1
+    sums_2g = np.stack(
+        [np.bincount(place_n, np.asarray(each, np.float64), n_groups) for each in (part_n, whole_n)]
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(sums_2g[0].sum() / sums_2g[1].sum())
+        counts_rg = _draws(n_groups, seed)
+        drawn_r = (counts_rg @ sums_2g[0]) / (counts_rg @ sums_2g[1])
+    drawn_r = drawn_r[np.isfinite(drawn_r)]
+    if not np.isfinite(value) or not len(drawn_r):
+        return UNKNOWN
+    low, high = np.percentile(drawn_r, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return Bounded(value, float(low), float(high))
+
+
+def _draws(n_groups: int, seed: int) -> Float64[np.ndarray, "r g"]:
+    """How often each group is drawn."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), N_DRAWS).astype(np.float64)
+
+
+def halves(group_n: Int[np.ndarray, " n"], seed: int = 0) -> Bool[np.ndarray, " n"]:
+    """Which pairs choose, the rest confirm; a group lies in one half."""
+    known, place_n = np.unique(group_n, return_inverse=True)
+    order_g = np.random.default_rng(seed).permutation(len(known))
+    is_choosing_g = np.zeros(len(known), bool)
+    is_choosing_g[order_g[: len(known) // 2]] = True
+    return is_choosing_g[place_n]
+
+
+def strongest(effect_u: Float[np.ndarray, " u"], effect: float) -> Int[np.ndarray, " u"]:
+    """Units from the one that carries most of an effect to the one that works most against it."""
+    return np.argsort(-np.sign(effect) * np.asarray(effect_u, np.float64), kind="stable")
+
+
+def matched_sets(
+    chosen_k: Int[np.ndarray, " k"],
+    activation_u: Float32[np.ndarray, " u"],
+    influence_u: Float32[np.ndarray, " u"],
+    n_sets: int,
+    seed: int = 0,
+) -> list[Int[np.ndarray, " k"]]:
+    """Random sets of other units, as active and as influential as the chosen ones.
+
+    Each chosen unit gets a stand-in from the ``NEAREST`` share of the other units that lie nearest
+    to it by rank of activation and rank of influence (the larger of both distances); within a set
+    no unit stands in twice. Empty where there are fewer others than chosen ones.
+    """
+    n_units = len(activation_u)
+    others = np.setdiff1d(np.arange(n_units), chosen_k)
+    if len(others) < len(chosen_k) or not len(chosen_k):
+        return []
+    rank_u2 = np.stack(
+        [np.argsort(np.argsort(v, kind="stable")) for v in (activation_u, influence_u)], 1
+    )
+    n_near = max(LEAST_NEAREST, round(NEAREST * len(others)))
+    far_ko = np.abs(rank_u2[chosen_k, None] - rank_u2[None, others]).max(-1)
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n_sets):
+        is_free_o = np.ones(len(others), bool)
+        stand_ins = []
+        for at in rng.permutation(len(chosen_k)):
+            free = np.flatnonzero(is_free_o)
+            near = free[np.argsort(far_ko[at, free], kind="stable")[:n_near]]
+            picked = int(rng.choice(near))
+            is_free_o[picked] = False
+            stand_ins.append(int(others[picked]))
+        found.append(np.sort(np.array(stand_ins, np.int64)))
+    return found
+
+
+def evenly(value_n: Float[np.ndarray, " n"], n_shown: int) -> Int[np.ndarray, " s"]:
+    """Pairs at equal steps from the largest value to the smallest, so that none is hand-picked."""
+    order = np.argsort(-np.asarray(value_n, np.float64), kind="stable")
+    if len(order) <= n_shown:
+        return order
+    return order[np.round(np.linspace(0, len(order) - 1, n_shown)).astype(int)]

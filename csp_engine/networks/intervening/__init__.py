@@ -1,0 +1,1 @@
+"""What changing images or activations does to an output."""

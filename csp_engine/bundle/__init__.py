@@ -16,6 +16,7 @@ from csp_engine.bundle.reader import (
     StoredCircuit,
     StoredColumns,
     StoredInfluence,
+    StoredIntervention,
     StoredTruth,
     read_contrast,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "StoredCircuit",
     "StoredColumns",
     "StoredInfluence",
+    "StoredIntervention",
     "StoredTruth",
     "copy_slim",
     "is_being_written",

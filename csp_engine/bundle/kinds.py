@@ -425,6 +425,40 @@ PERFORMANCE = StageKind(
     ),
     facts=("n_slices",),
 )
+
+INTERVENTION = StageKind(
+    "intervention",
+    "What adding one thing to photographs does to an output, and which units carry it.",
+    of=("model",),
+    files=(
+        StageFile("effects.parquet", "table", "", "for each `artefact` its `foil` (`neutral` or "
+                  "`without`), `n_pairs`, `n_groups`, and the mean difference of the output's "
+                  "log-odds with its 95 % interval: `change` (`change_low` to `change_high`), with "
+                  "less without; `neutral` (`neutral_low` to `neutral_high`), neutral less "
+                  "without; `effect` (`effect_low` to `effect_high`), with less foil; `n_called` "
+                  "foils that the network decides for, `n_lost` of them with the artefact, "
+                  "`n_gained` others"),
+        StageFile("pairs.parquet", "table", "", "every pair: `artefact`, `file`, `group`, "
+                  "`is_choosing` (the half that ranked units), and of each version the log-odds "
+                  "(`score_without`, `score_neutral`, `score_with`) and the decision "
+                  "(`is_called_without`, `is_called_neutral`, `is_called_with`)"),
+        StageFile("units.parquet", "table", "", "for each `artefact`, `layer` and `unit` its mean "
+                  "`attribution` of the effect, and the `change` of its mean activation, on the "
+                  "choosing half"),
+        StageFile("sets.parquet", "table", "", "for each `artefact` and `layer`, on the other "
+                  "half: `what` was swapped (`strongest` carriers, the `direction` of the mean "
+                  "change, `random` units), of how many units (`n_units`), and the share of the "
+                  "effect that leaves with it, `necessity` (`necessity_low` to `necessity_high`), "
+                  "and that comes with it alone, `sufficiency` (`sufficiency_low` to "
+                  "`sufficiency_high`); no rows where the effect may be none"),
+        StageFile("shown.parquet", "table", "", "pictures that are kept: `pair` (row of `pairs`) "
+                  "and `version`; of each artefact a few pairs at equal steps of the effect"),
+        StageFile("thumb_offset.npy", "int64", "p+1", "picture `i` is bytes `offset[i]` to "
+                  "`offset[i+1]` of `thumbs.bin`"),
+        StageFile("thumbs.bin", "bytes", "", "WebP pictures, one after the other"),
+    ),
+    facts=("output", "images", "n_pairs", "has_neutral"),
+)
 # fmt: on
 
 KINDS = {
@@ -454,6 +488,7 @@ KINDS = {
         TRUST,
         SEEN,
         PERFORMANCE,
+        INTERVENTION,
     )
 }
 """Every kind that belongs to the project, in the order in which a build makes them."""

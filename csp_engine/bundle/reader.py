@@ -19,6 +19,7 @@ from csp_engine.bundle.stored import (
     StoredCircuit,
     StoredColumns,
     StoredInfluence,
+    StoredIntervention,
     StoredTruth,
 )
 from csp_engine.errors import MissingModelError
@@ -289,6 +290,31 @@ class Bundle(StageFiles):
             return None
         tables = (self.table(stage, name) for name in ("outputs", "nodes", "edges"))
         return StoredCircuit(*tables, bool(self.fact(stage, "is_predicted_class")))
+
+    def intervention(self, model: str) -> StoredIntervention | None:
+        """What adding things to photographs does to an output; None where nobody tried."""
+        stage = kinds.INTERVENTION.name(model)
+        if not self.has(stage):
+            return None
+        names = ("effects", "pairs", "units", "sets", "shown")
+        return StoredIntervention(
+            str(self.fact(stage, "output")),
+            str(self.fact(stage, "images")),
+            *(self.table(stage, name) for name in names),
+        )
+
+    def shown_pair(self, model: str, picture: int) -> bytes:
+        """A WebP picture of a pair, by its row in ``shown``.
+
+        Raises:
+            IndexError: if there is no such picture.
+        """
+        stage = kinds.INTERVENTION.name(model)
+        offsets = self.array(stage, "thumb_offset")
+        if not 0 <= picture < len(offsets) - 1:
+            raise IndexError(f"picture {picture} is not among 0..{len(offsets) - 2}")
+        start, end = int(offsets[picture]), int(offsets[picture + 1])
+        return self.content(stage, "thumbs.bin")[start:end]
 
     def truth(self, model: str, layer: str) -> StoredTruth | None:
         """What the units really answer to, or None where nobody has measured it."""

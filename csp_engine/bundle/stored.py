@@ -50,6 +50,22 @@ class StoredCircuit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredIntervention:
+    """What adding one thing to photographs does to ``output``, and which units carry it.
+
+    The tables are those of docs/bundle.md; ``images`` says what the photographs are.
+    """
+
+    output: str
+    images: str
+    effects: pd.DataFrame
+    pairs: pd.DataFrame
+    units: pd.DataFrame
+    sets: pd.DataFrame
+    shown: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredTruth:
     """What the units of a layer really answer to, on ``n_image`` images with known concepts.
 

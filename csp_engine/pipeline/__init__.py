@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csp_engine.pipeline.added.faithfulness import add_faithfulness, add_trust
+    from csp_engine.pipeline.added.interventions import add_interventions
     from csp_engine.pipeline.added.judging import judge_held_out, judge_probe
     from csp_engine.pipeline.added.performance import add_performance
     from csp_engine.pipeline.added.truth import add_truth
@@ -27,6 +28,7 @@ _HOMES = {
     "BuildRequest": "request",
     "Target": "image_pass",
     "add_faithfulness": "added.faithfulness",
+    "add_interventions": "added.interventions",
     "add_performance": "added.performance",
     "add_trust": "added.faithfulness",
     "add_truth": "added.truth",
@@ -46,6 +48,7 @@ __all__ = [
     "BuildRequest",
     "Target",
     "add_faithfulness",
+    "add_interventions",
     "add_performance",
     "add_trust",
     "add_truth",

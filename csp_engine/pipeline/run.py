@@ -118,14 +118,15 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Separation, concept columns, influence, circuits, ground truth, performance, imported
-        labels, faithfulness and what extensions made do not come from every kind of build; they
-        stay while what they were made from does.
+        Separation, concept columns, influence, circuits, ground truth, performance,
+        interventions, imported labels, faithfulness and what extensions made do not come from every
+        kind of build; they stay while what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
         for name, record in held.items():
-            is_of_model = kinds.PERFORMANCE.is_of(name) or kinds.SEEN.is_of(name)
+            of_models = (kinds.PERFORMANCE, kinds.SEEN, kinds.INTERVENTION)
+            is_of_model = any(kind.is_of(name) for kind in of_models)
             if is_of_model and self._is_of_held_model(name, record):
                 kept[name] = record.key
         own = (

@@ -6,12 +6,14 @@ all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.effects import fault_of_artefacts, fault_of_effects
 from csp_engine.bundle.checks.truths import fault_of_concepts, fault_of_truths
 
 LOOKED_AT = 1 << 20
@@ -162,6 +164,7 @@ _KNOWN_NUMBER = "known number"
 _MEASURES = tuple(
     f"{measure}{end}" for measure in ("pearson", "auroc", "auprc") for end in ("", "_low", "_high")
 )
+_ENDS = ("", "_low", "_high")
 _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("images", "images"): {
         "sha256": _TEXT,
@@ -229,6 +232,34 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     },
     ("circuit", "edges"): {"source": _COUNT, "target": _COUNT, "effect": _KNOWN_NUMBER},
     ("truth", "units"): {"n_positive": _NUMBER, **dict.fromkeys(_MEASURES, _NUMBER)},
+    ("intervention", "effects"): {
+        **dict.fromkeys(("artefact", "foil"), _TEXT),
+        **dict.fromkeys(("n_pairs", "n_groups", "n_called", "n_lost", "n_gained"), _COUNT),
+        **{f"{m}{end}": _KNOWN_NUMBER for m in ("change", "effect") for end in _ENDS},
+        **{f"neutral{end}": _NUMBER for end in _ENDS},
+    },
+    ("intervention", "pairs"): {
+        **dict.fromkeys(("artefact", "file"), _TEXT),
+        "group": _COUNT,
+        "is_choosing": _FLAG,
+        **{f"is_called_{version}": _FLAG for version in ("without", "neutral", "with")},
+        "score_without": _KNOWN_NUMBER,
+        "score_neutral": _NUMBER,
+        "score_with": _KNOWN_NUMBER,
+    },
+    ("intervention", "units"): {
+        **dict.fromkeys(("artefact", "layer"), _TEXT),
+        "unit": _COUNT,
+        "attribution": _KNOWN_NUMBER,
+        "change": _KNOWN_NUMBER,
+    },
+    ("intervention", "sets"): {
+        **dict.fromkeys(("artefact", "layer", "what"), _TEXT),
+        "n_units": _COUNT,
+        **{f"necessity{end}": _KNOWN_NUMBER for end in _ENDS},
+        **{f"sufficiency{end}": _NUMBER for end in _ENDS},
+    },
+    ("intervention", "shown"): {"pair": _COUNT, "version": _TEXT},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
@@ -279,17 +310,8 @@ def fault_of_table(files: Files, stage: str, name: str, rows: pd.DataFrame) -> s
     wanted = _n_rows(files, stage, kind, name)
     if wanted is not None and len(rows) != wanted:
         return f"has {len(rows)} rows instead of {wanted}"
-    if kind in ("index", "projection"):
-        return _fault_of_rows(files, rows)
-    if (kind, name) == (kinds.CIRCUIT.prefix, "nodes"):
-        return _fault_of_nodes(files, stage, rows)
-    if (kind, name) == (kinds.CIRCUIT.prefix, "edges"):
-        return _fault_of_edges(files, stage, rows)
-    if (kind, name) == (kinds.TRUTH.prefix, "concepts"):
-        return fault_of_concepts(rows)
-    if (kind, name) == (kinds.TRUTH.prefix, "units"):
-        return fault_of_truths(rows, set(files.table(stage, "concepts")["name"]))
-    return ""
+    further = _FURTHER.get((kind, name))
+    return "" if further is None else further(files, stage, rows)
 
 
 def _fault_of_probe(files: Files, rows: pd.DataFrame) -> str:
@@ -397,3 +419,47 @@ def _fault_of_edges(files: Files, stage: str, rows: pd.DataFrame) -> str:
     if (layer_n[ends[:, 0]] == layer_n[ends[:, 1]]).any():
         return "joins neurons of one layer"
     return ""
+
+
+def _fault_of_units(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    """The neurons of an intervention are neurons of its model, each once for an artefact."""
+    effects = files.table(stage, "effects")
+    (model,) = kinds.INTERVENTION.parts(stage)
+    for _, group in rows.groupby("artefact", sort=False):
+        fault = _fault_of_rows(files, group.assign(model=model))
+        if fault:
+            return fault
+    return fault_of_artefacts(rows, effects)
+
+
+def _fault_of_shown(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    """Pictures are of pairs that there are, as many as there are pictures."""
+    n_pairs = len(files.table(stage, "pairs"))
+    if len(rows) and rows["pair"].max() >= n_pairs:
+        return f"shows pair {rows['pair'].max()}, but there are {n_pairs}"
+    offsets = files.stage(stage).files.get("thumb_offset.npy")
+    n_pictures = offsets.shape[0] - 1 if offsets is not None and offsets.shape else len(rows)
+    return "" if len(rows) == n_pictures else f"has {len(rows)} rows for {n_pictures} pictures"
+
+
+Further = Callable[[Files, str, pd.DataFrame], str]
+_FURTHER: dict[tuple[str, str], Further] = {
+    ("index", "rows"): lambda files, _, rows: _fault_of_rows(files, rows),
+    ("projection", "rows"): lambda files, _, rows: _fault_of_rows(files, rows),
+    ("circuit", "nodes"): _fault_of_nodes,
+    ("circuit", "edges"): _fault_of_edges,
+    ("truth", "concepts"): lambda _files, _stage, rows: fault_of_concepts(rows),
+    ("truth", "units"): lambda files, stage, rows: fault_of_truths(
+        rows, set(files.table(stage, "concepts")["name"])
+    ),
+    ("intervention", "effects"): lambda _files, _stage, rows: fault_of_effects(rows),
+    ("intervention", "pairs"): lambda files, stage, rows: fault_of_artefacts(
+        rows, files.table(stage, "effects")
+    ),
+    ("intervention", "units"): _fault_of_units,
+    ("intervention", "sets"): lambda files, stage, rows: fault_of_artefacts(
+        rows, files.table(stage, "effects")
+    ),
+    ("intervention", "shown"): _fault_of_shown,
+}
+"""What else a table has to fulfil, once its columns do."""

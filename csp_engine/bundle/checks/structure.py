@@ -128,6 +128,7 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "neurons": {"n_units": _whole, "quantile_levels": _list_of(_number)},
     "influence": {"is_predicted_class": _flag},
     "circuit": {"is_predicted_class": _flag},
+    "intervention": {"output": _text, "images": _text, "has_neutral": _flag},
     "separation": {
         "is_separated": _or_none(_flag),
         "n_named": _whole,

@@ -22,6 +22,7 @@ from csp_engine.bundle.reader import Bundle, read_contrast
 from csp_engine.bundle.verifying import measured
 from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts
+from csp_engine.bundle.verifying.intervened import intervention
 from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
 from csp_engine.bundle.verifying.scored import scores
 from csp_engine.bundle.verifying.separated import separation
@@ -65,6 +66,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
         (kinds.INFLUENCE, measured.influence),
         (kinds.CIRCUIT, measured.circuit),
         (kinds.PERFORMANCE, measured.performance),
+        (kinds.INTERVENTION, intervention),
         (kinds.FAITHFULNESS, measured.faithfulness),
         (kinds.TRUST, measured.trust),
         (kinds.PROJECTION, measured.projection),

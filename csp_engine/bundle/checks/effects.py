@@ -1,0 +1,32 @@
+"""Whether tables of interventions name artefacts that there are, and say what can be."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+FOILS = ("neutral", "without")
+WHATS = ("strongest", "direction", "random")
+
+
+def fault_of_effects(rows: pd.DataFrame) -> str:
+    """What is wrong with a table of effects, as the end of "effects.parquet of STAGE …"."""
+    if rows["artefact"].duplicated().any():
+        return (
+            f"names artefact {rows['artefact'][rows['artefact'].duplicated()].iloc[0]!r:.80} twice"
+        )
+    strange = rows["foil"][~rows["foil"].isin(FOILS)]
+    if len(strange):
+        return f"compares with {strange.iloc[0]!r:.80}, which is nothing"
+    if (rows["n_lost"] > rows["n_called"]).any():
+        return "has more lost decisions than there were"
+    return ""
+
+
+def fault_of_artefacts(rows: pd.DataFrame, effects: pd.DataFrame) -> str:
+    """What is wrong with a table of pairs, units or sets, likewise."""
+    strange = sorted(set(rows["artefact"]) - set(effects["artefact"]))
+    if strange:
+        return f"names artefact {strange[0]!r:.80}, which has no effect"
+    if "what" in rows and not rows["what"].isin(WHATS).all():
+        return f"swaps {rows['what'][~rows['what'].isin(WHATS)].iloc[0]!r:.80}, which is nothing"
+    return ""

@@ -1,0 +1,378 @@
+"""Put into a finished bundle what adding one thing to photographs does, and what carries it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine.bundle import Bundle, BundleWriter, stage_key
+from csp_engine.bundle.kinds import INTERVENTION
+from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.evaluation.paired_effects import (
+    UNKNOWN,
+    Bounded,
+    evenly,
+    halves,
+    matched_sets,
+    mean_effect,
+    ratio,
+    strongest,
+)
+from csp_engine.hashing import sha256_json
+from csp_engine.networks.intervening.pairs import Attributed, PairRuns, Part
+from csp_engine.pasting.pairs import ImagePairs
+from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.stages.contrast import group_numbers
+from csp_engine.probe.images import thumbnail
+from csp_engine.types import Progress, silent
+
+log = logging.getLogger(__name__)
+
+SIZES = (1, 5, 20, 50)
+"""How many of the strongest carriers are swapped together."""
+RANDOM_SIZE = 20
+"""The size that random sets have."""
+N_RANDOM = 20
+CONTROL_PAIRS = 40
+"""Pairs of the confirming half that random sets are tried on, at most."""
+LEAST_PAIRS = 20
+"""Fewer tell nothing about an effect."""
+VERSIONS = ("without", "neutral", "with")
+N_SHOWN = 6
+"""Pairs of each artefact whose pictures are kept."""
+SIDE = 160
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shot:
+    """The pairs of one artefact as a network takes them; ``neutral`` is None where any lacks it."""
+
+    artefact: str
+    row_n: np.ndarray
+    pixels: dict[str, np.ndarray]
+    group_n: np.ndarray
+
+    @property
+    def foil(self) -> str:
+        """What images with the artefact are compared with."""
+        return "neutral" if "neutral" in self.pixels else "without"
+
+
+def add_interventions(
+    path: Path,
+    target: Target,
+    pairs: ImagePairs,
+    output: str,
+    *,
+    n_random: int = N_RANDOM,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Bundle:
+    """Measure how an output answers to what pairs of images differ in, and which units carry it.
+
+    Of every artefact: the paired effect on the log-odds of the output, how often the decision is
+    lost or gained, and by layer the attribution of the effect to units on one half of the groups.
+    On the other half the strongest carriers are swapped together between the two versions, as are
+    random sets of units and the direction of the mean difference. Where pairs have a neutral
+    version, it takes the place of the photograph without anything.
+
+    Args:
+        path: a finished bundle, changed in place; an earlier stage of the model is replaced.
+        target: one of its networks, with the layers of interest.
+        pairs: the images.
+        output: name or number of an output.
+        n_random: random sets of each layer.
+        seed: decides halves, draws and random sets.
+        progress: called with what is done.
+
+    Raises:
+        InputError: if the network is not the bundle's, no artefact has enough pairs, or the
+            output does not exist.
+        BundleError: if another process is writing the bundle.
+    """
+    model = target.model
+    described = Bundle.open(path).manifest.inputs.get("models", {})
+    if described.get(model.name, {}).get("fingerprint") != model.fingerprint:
+        raise InputError(
+            f"{model.name} is not the network that {path.name} was made of; its networks are "
+            f"{', '.join(described)}. Give the same weights and preprocessing."
+        )
+    stage = INTERVENTION.name(model.name)
+    identity: dict[str, Any] = {
+        "version": INTERVENTION.version,
+        "params": {
+            "output": output,
+            "layers": [str(tap.id) for tap in target.taps if tap.sae is None],
+            "sizes": list(SIZES),
+            "n_random": n_random,
+            "seed": seed,
+        },
+        "needs": {},
+        "inputs": {
+            "model": model.fingerprint,
+            "pairs": pairs.fingerprint,
+            "groups": sha256_json(_groups(pairs).tolist()),
+        },
+    }
+    with BundleWriter(path) as writer:
+        if writer.is_fresh(stage, stage_key(stage, **identity)):
+            return Bundle.open(path)
+        runs = PairRuns(model, target.taps, output)
+        told = _Told([], [], [], [], [])
+        for shot in _shots(model, pairs, progress):
+            _measure(shot, runs, pairs, told, n_random, seed, progress)
+        if not told.effects:
+            raise InputError(
+                f"{pairs.name}: no artefact has {LEAST_PAIRS} pairs that can be read; give more "
+                "with --pairs."
+            )
+        thumbs = [content for content, _ in told.thumbs]
+        units = pd.concat(told.units, ignore_index=True) if told.units else _no_units()
+        with writer.stage(stage, **identity) as folder:
+            folder.table("effects", pd.DataFrame(told.effects).astype({"artefact": "string"}))
+            folder.table("pairs", pd.concat(told.pairs, ignore_index=True))
+            folder.table("units", units)
+            folder.table("sets", _sets(told.sets))
+            folder.table("shown", pd.DataFrame([row for _, row in told.thumbs]))
+            folder.array("thumb_offset", np.cumsum([0, *map(len, thumbs)]).astype(np.int64))
+            folder.path.joinpath("thumbs.bin").write_bytes(b"".join(thumbs))
+            folder.facts.update(
+                output=output,
+                images=pairs.name,
+                n_pairs=sum(len(each) for each in told.pairs),
+                has_neutral=bool(all(each["foil"] == "neutral" for each in told.effects)),
+            )
+    return Bundle.open(path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Told:
+    """Rows of the tables, artefact by artefact."""
+
+    effects: list[dict[str, Any]]
+    pairs: list[pd.DataFrame]
+    units: list[pd.DataFrame]
+    sets: list[dict[str, Any]]
+    thumbs: list[tuple[bytes, dict[str, Any]]]
+
+
+def _shots(model: Any, pairs: ImagePairs, progress: Progress) -> Iterator[_Shot]:
+    """The pairs of every artefact, decoded and preprocessed; unreadable ones left out."""
+    table = pairs.table
+    group_n = _groups(pairs)
+    n_done = 0
+    for artefact, rows in table.groupby("artefact", sort=False).indices.items():
+        held: dict[str, list[np.ndarray]] = {name: [] for name in VERSIONS}
+        kept = []
+        for row in rows:
+            n_done += 1
+            try:
+                images = pairs.images(int(row))
+            except (UnreadableImageError, OSError) as error:
+                log.warning("%s is left out: %s", table["file"].iloc[row], error)
+                continue
+            kept.append(int(row))
+            without, with_it, neutral = images
+            for name, image in zip(VERSIONS, (without, neutral, with_it), strict=True):
+                if image is not None:
+                    held[name].append(model.preprocess(image))
+            progress("pairs of images", n_done, len(table))
+        if len(kept) < LEAST_PAIRS:
+            log.warning(
+                "%s has %d pairs that can be read, and at least %d are needed; it is left out.",
+                artefact,
+                len(kept),
+                LEAST_PAIRS,
+            )
+            continue
+        pixels = {name: np.stack(found) for name, found in held.items() if len(found) == len(kept)}
+        yield _Shot(str(artefact), np.array(kept), pixels, group_n[kept])
+
+
+def _groups(pairs: ImagePairs) -> np.ndarray:
+    """What pairs are drawn together: those of one lesion or patient, else of one photograph."""
+    table = pairs.table
+    own = "file " + table["file"].astype(str)
+    if "group" not in table:
+        return group_numbers(own)
+    return group_numbers(("group " + table["group"].astype(str)).where(table["group"].notna(), own))
+
+
+def _measure(
+    shot: _Shot,
+    runs: PairRuns,
+    pairs: ImagePairs,
+    told: _Told,
+    n_random: int,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """One artefact: its effect, and what carries it."""
+    scored = {name: runs.scores(pixels) for name, pixels in shot.pixels.items()}
+    is_choosing_n = halves(shot.group_n, seed)
+    change_n = scored["with"][0] - scored["without"][0]
+    net_n = scored["with"][0] - scored[shot.foil][0]
+    effect = mean_effect(net_n, shot.group_n, seed)
+    row = {
+        "artefact": shot.artefact,
+        "foil": shot.foil,
+        "n_pairs": len(change_n),
+        "n_groups": len(np.unique(shot.group_n)),
+        **_bounds("change", mean_effect(change_n, shot.group_n, seed)),
+        **_bounds("effect", effect),
+    }
+    neutral = UNKNOWN
+    if "neutral" in scored:
+        neutral_n = scored["neutral"][0] - scored["without"][0]
+        neutral = mean_effect(neutral_n, shot.group_n, seed)
+    row |= _bounds("neutral", neutral)
+    before_n, after_n = scored[shot.foil][1], scored["with"][1]
+    row |= {
+        "n_called": int(before_n.sum()),
+        "n_lost": int((before_n & ~after_n).sum()),
+        "n_gained": int((~before_n & after_n).sum()),
+    }
+    told.effects.append(row)
+    told.pairs.append(_pair_rows(shot, pairs, scored, is_choosing_n))
+    _show(shot, pairs, net_n, told)
+    confirm_n = ~is_choosing_n
+    choose = {name: pixels[is_choosing_n] for name, pixels in shot.pixels.items()}
+    confirm = {name: pixels[confirm_n] for name, pixels in shot.pixels.items()}
+    group_n = shot.group_n[confirm_n]
+    whole_n = net_n[confirm_n]
+    confirmed = mean_effect(whole_n, group_n, seed)
+    found = runs.attributed(choose["with"], choose[shot.foil])
+    for at, (module, attributed) in enumerate(found.items()):
+        progress(f"what carries {shot.artefact}", at, len(found))
+        tap = runs.tap_of[module]
+        mean_u = attributed.effect_nu.mean(0)
+        told.units.append(_unit_rows(shot.artefact, str(tap.id), attributed, mean_u))
+        if not (effect.is_away_from_zero and confirmed.is_away_from_zero):
+            continue  # a share of what may be nothing means nothing
+        parts, names = _parts(attributed, strongest(mean_u, effect.value), n_random, seed)
+        base_n, top_n = scored[shot.foil][0][confirm_n], scored["with"][0][confirm_n]
+        upper, lower = confirm["with"], confirm[shot.foil]
+        n_own = sum(what != "random" for what, _ in names)
+        removed_sn = top_n - runs.swapped(module, upper, lower, parts[:n_own])
+        added_sn = runs.swapped(module, lower, upper, parts[:n_own]) - base_n
+        # Random sets are a control of what is removed: fewer pairs will do, and one way.
+        few = slice(CONTROL_PAIRS)
+        random_sn = top_n[few] - runs.swapped(module, upper[few], lower[few], parts[n_own:])
+        for i, (what, n_units) in enumerate(names):
+            if i < n_own:
+                necessity = ratio(removed_sn[i], whole_n, group_n, seed)
+                sufficiency = ratio(added_sn[i], whole_n, group_n, seed)
+            else:
+                necessity = ratio(random_sn[i - n_own], whole_n[few], group_n[few], seed)
+                sufficiency = UNKNOWN
+            told.sets.append(
+                {
+                    "artefact": shot.artefact,
+                    "layer": str(tap.id),
+                    "what": what,
+                    "n_units": n_units,
+                    **_bounds("necessity", necessity),
+                    **_bounds("sufficiency", sufficiency),
+                }
+            )
+    progress(f"what carries {shot.artefact}", len(found), len(found))
+
+
+def _parts(
+    attributed: Attributed, order_u: np.ndarray, n_random: int, seed: int
+) -> tuple[list[Part], list[tuple[str, int]]]:
+    """The strongest carriers, the direction of the mean change, then random sets; their names."""
+    n_units = len(order_u)
+    parts: list[Part] = []
+    names = []
+    for size in SIZES:
+        if size < n_units:
+            parts.append(order_u[:size])
+            names.append(("strongest", size))
+    mean_u = attributed.change_nu.mean(0).astype(np.float64)
+    length = float(np.linalg.norm(mean_u))
+    if length > 0:
+        parts.append((mean_u / length).astype(np.float32))
+        names.append(("direction", n_units))
+    size = min(RANDOM_SIZE, n_units // 2)
+    for random in matched_sets(
+        order_u[:size], attributed.activation_u, attributed.influence_u, n_random, seed
+    ):
+        parts.append(random)
+        names.append(("random", size))
+    return parts, names
+
+
+def _bounds(name: str, bounded: Bounded) -> dict[str, float]:
+    return {name: bounded.value, f"{name}_low": bounded.low, f"{name}_high": bounded.high}
+
+
+def _pair_rows(
+    shot: _Shot, pairs: ImagePairs, scored: dict[str, Any], is_choosing_n: np.ndarray
+) -> pd.DataFrame:
+    nothing = np.full(len(shot.row_n), np.nan, np.float32)
+    columns: dict[str, Any] = {
+        "artefact": pd.array([shot.artefact] * len(shot.row_n), "string"),
+        "file": pairs.table["file"].iloc[shot.row_n].astype("string").to_numpy(),
+        "group": shot.group_n.astype(np.int32),
+        "is_choosing": is_choosing_n,
+    }
+    for name in VERSIONS:
+        score_n, is_called_n = scored.get(name, (nothing, np.zeros(len(nothing), bool)))
+        columns[f"score_{name}"] = score_n.astype(np.float32)
+        columns[f"is_called_{name}"] = is_called_n
+    return pd.DataFrame(columns).astype({"file": "string"})
+
+
+def _unit_rows(
+    artefact: str, layer: str, attributed: Attributed, mean_u: np.ndarray
+) -> pd.DataFrame:
+    n_units = len(mean_u)
+    return pd.DataFrame(
+        {
+            "artefact": pd.array([artefact] * n_units, "string"),
+            "layer": pd.array([layer] * n_units, "string"),
+            "unit": np.arange(n_units, dtype=np.int32),
+            "attribution": mean_u.astype(np.float32),
+            "change": attributed.change_nu.mean(0).astype(np.float32),
+        }
+    )
+
+
+def _no_units() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "artefact": pd.array([], "string"),
+            "layer": pd.array([], "string"),
+            "unit": np.zeros(0, np.int32),
+            "attribution": np.zeros(0, np.float32),
+            "change": np.zeros(0, np.float32),
+        }
+    )
+
+
+def _sets(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    names = [
+        "artefact", "layer", "what", "n_units",
+        *(f"{n}{end}" for n in ("necessity", "sufficiency") for end in ("", "_low", "_high")),
+    ]  # fmt: skip
+    table = pd.DataFrame(list(rows), columns=pd.Index(names))
+    kinds = dict.fromkeys(names[:3], "string") | {"n_units": "int32"}
+    return table.astype(kinds | dict.fromkeys(names[4:], "float64"))
+
+
+def _show(shot: _Shot, pairs: ImagePairs, net_n: np.ndarray, told: _Told) -> None:
+    """Pictures of a few pairs, from the largest effect to the smallest."""
+    for at in evenly(net_n, N_SHOWN):
+        without, with_it, neutral = pairs.images(int(shot.row_n[at]))
+        place = sum(len(each) for each in told.pairs[:-1]) + int(at)
+        for version, image in zip(VERSIONS, (without, neutral, with_it), strict=True):
+            if image is not None:
+                content = thumbnail(image, SIDE)
+                told.thumbs.append((content, {"pair": np.int32(place), "version": version}))

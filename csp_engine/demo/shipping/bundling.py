@@ -16,6 +16,7 @@ from csp_engine.demo.shipping.judging import judge_labels
 from csp_engine.demo.shipping.parts import BUNDLE, Plan, World
 from csp_engine.demo.simulator import captions, render
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table, draw_cases
+from csp_engine.demo.simulator.pairs import SimulatedPairs
 from csp_engine.demo.training import classifiers, planted
 from csp_engine.demo.training.pictures import Pictures
 from csp_engine.encoders import load_encoder
@@ -56,6 +57,13 @@ def load_demo_captioner(folder: Path) -> Any:
     loaded = load_captioner(folder)
     loaded.spec = f"./{folder.name}"
     return loaded
+
+
+N_PAIRS = 200
+PHOTOGRAPHS_PER_PAIR = 6
+"""A small demo has fewer pairs: one for so many photographs of the probe set."""
+AUDITED = "melanoma"
+"""The output whose score is followed where artefacts are switched on."""
 
 
 def blocks(sources: list[Any], size: int = 100) -> Iterator[list[Image.Image]]:
@@ -131,6 +139,16 @@ def build_bundle(world: World) -> None:
         progress=world.progress,
     )
     judge_labels(world, held, truth, images)
+    pairs = SimulatedPairs(min(N_PAIRS, plan.n_probe // PHOTOGRAPHS_PER_PAIR), plan.seed)
+    for name in classifiers.MODELS:
+        pipeline.add_interventions(
+            world.path(BUNDLE),
+            pipeline.Target(targets[name][0], taps[name]),
+            pairs,
+            AUDITED,
+            seed=plan.seed,
+            progress=world.progress,
+        )
     slices = pd.read_csv(world.path("slices.csv"))
     pipeline.add_performance(
         world.path(BUNDLE),

@@ -142,6 +142,7 @@ PICTURES = {
     "map": Picture("map", "Whole map", lambda b: {"q": "ruler"}, height=1040),
     "compare": Picture("compare", "Which neurons do both have?"),
     "labels": Picture("labels", "Which labels to believe", height=1000),
+    "audit": Picture("audit", "Which neurons carry it", height=1000),
     "melanoma": Picture(
         "melanoma",
         "What this shows, and what it does not",

@@ -11,7 +11,6 @@ import typer
 from typer.exceptions import TyperException
 
 from csp_engine.cli import (
-    auditing,
     building,
     demo,
     inspecting,
@@ -21,6 +20,7 @@ from csp_engine.cli import (
     serving,
     sharing,
 )
+from csp_engine.cli.auditing import intervening, judging
 from csp_engine.errors import CspError, brief
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
@@ -42,8 +42,9 @@ app.command("verify")(inspecting.verify)
 app.command("label")(building.label)
 app.command("search")(searching.search)
 app.command("circuit")(inspecting.circuit)
-app.command("audit")(auditing.audit)
-app.command("evaluate")(auditing.evaluate)
+app.command("intervene")(intervening.intervene)
+app.command("audit")(judging.audit)
+app.command("evaluate")(judging.evaluate)
 app.command("export")(sharing.export)
 app.command("import")(sharing.import_)
 app.command("reviews")(reviewing.reviews)

@@ -46,6 +46,7 @@ PAGES = (
     PageRow("compare", "Compare"),
     PageRow("labels", "Labels"),
     PageRow("neuron", "Neuron"),
+    PageRow("audit", "Audit"),
     PageRow("melanoma", "Melanoma"),
     PageRow("glossary", "Words"),
     PageRow("build", "Build", is_listed=lambda: not is_read_only()),

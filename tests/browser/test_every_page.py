@@ -37,6 +37,7 @@ PAGES = {
         "compare?bundle=hostile&layer=second@mean&bundle2=hostile&layer2=first@mean&unit=5",
         ".cards img[src^='blob:']",
     ),
+    "audit": ("audit?bundle=hostile", "h1.csp-title"),
     "melanoma": ("melanoma?bundle=case", ".scatterlayer .trace"),
     "build": ("build", ".st-key-start_build button"),
     "glossary": (f"glossary?word={quote(HOSTILE[0])}", ".csp-words .asked"),

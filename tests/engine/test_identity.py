@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
 from csp_engine.encoders import load_encoder
@@ -152,47 +150,6 @@ class TestCode:
         hooked = nn.Sequential(nn.Conv2d(3, 4, 1))
         hooked.register_forward_hook(lambda module, given, out: out.abs())
         assert len(code_sha256(hooked) or "") == 64
-
-    @pytest.mark.parametrize("key", ["a function", "a factor", "a call", "a record", "a tensor"])
-    def test_what_a_network_keeps_beside_tensors_counts(self, code_of, key):
-        def scaled(factor):
-            return lambda x: x * factor
-
-        def forms(at: int) -> dict:
-            return {
-                "a function": (torch.sin, torch.cos)[at],
-                "a factor": scaled((2.0, 3.0)[at]),
-                "a call": functools.partial(torch.add, alpha=(1, 2)[at]),
-                "a record": {"scale": ({"x": 1.0}, {"x": 2.0})[at]},
-                "a tensor": torch.ones(2) * (1, 2)[at],
-            }
-
-        def with_form(at):
-            return code_of(lambda net: setattr(net, "kept", forms(at)[key]))
-
-        assert with_form(0) == with_form(0)
-        assert with_form(0) != with_form(1)
-
-    def test_what_a_forward_pass_or_a_hook_closes_over_counts(self):
-        def scaled(factor):
-            return lambda *given: given[-1] * factor
-
-        def hashed(factor, as_hook):
-            plain = nn.Sequential(nn.Conv2d(3, 4, 1))
-            if as_hook:
-                plain[0].register_forward_hook(functools.partial(scaled(1.0), factor))
-            else:
-                plain[0].forward = scaled(factor)
-            return code_sha256(plain)
-
-        for as_hook in (False, True):
-            assert hashed(2.0, as_hook) == hashed(2.0, as_hook) != hashed(3.0, as_hook)
-
-    def test_a_forward_pass_put_into_a_class_counts(self, monkeypatch):
-        plain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
-        assert code_sha256(plain) is None
-        monkeypatch.setattr(nn.ReLU, "forward", lambda self, x: x)
-        assert len(code_sha256(plain) or "") == 64
 
     def test_code_nobody_can_read_is_said_to_be_unknown(self):
         space: dict = {"__name__": "typed_in"}

@@ -76,5 +76,5 @@ def test_an_old_address_shows_what_it_showed_and_no_note(serve, small_bundle, ad
 def test_every_parameter_of_an_address_is_held_by_an_old_one():
     held = {name for address in OLD for name, _ in parse_qsl(urlsplit(address).query)}
     # Of an upload, a build, concept columns and circuits: tested with what they belong to.
-    elsewhere = {"vec", "job", "column", "output"}
+    elsewhere = {"vec", "job", "column", "output", "artefact"}
     assert set(PARAMETERS) - held <= elsewhere

@@ -7,7 +7,7 @@ from typing import Any
 
 from csp_engine.bundle import Bundle
 from csp_engine.exchange import import_labels
-from csp_engine.pipeline import add_performance, build
+from csp_engine.pipeline import add_interventions, add_performance, build
 from tests.worlds import toys
 from tests.worlds.small_captioner import small_captioner
 
@@ -15,7 +15,7 @@ IMPORTED = "layer,unit,description,score\nfirst,1,blue,0.5\nfirst,1,not a word,0
 
 
 def everything(folder: Path, **changes: Any) -> Bundle:
-    """Two models, a captioner, influence, circuits, truth, performance and imported labels."""
+    """Two models, a captioner, circuits, truth, performance, imported labels, interventions."""
     targets = (toys.target(["first", "last"]), toys.target(["second"], name="other"))
     captioner = small_captioner(
         folder / "captioner", encoder_fingerprint=toys.ColourEncoder().fingerprint
@@ -27,6 +27,7 @@ def everything(folder: Path, **changes: Any) -> Bundle:
     table = folder / "mine.csv"
     table.write_text(IMPORTED, "utf-8")
     import_labels(table, bundle.path, model="small", encoder=toys.ColourEncoder())
+    add_interventions(bundle.path, targets[0], toys.CornerPairs(), "red", n_random=2)
     return Bundle.open(bundle.path)
 
 

@@ -205,6 +205,31 @@ class Judge(ColourEncoder):
         self.fingerprint = hashlib.sha256(json.dumps(self.description).encode()).hexdigest()
 
 
+class CornerPairs:
+    """Noise with and without a red corner; the neutral version has a grey one."""
+
+    name = "24 pairs of noise"
+    fingerprint = "corners"
+
+    def __init__(self, n: int = 24) -> None:
+        self.table = pd.DataFrame(
+            {
+                "artefact": ["red corner"] * n,
+                "file": [f"{i}.png" for i in range(n)],
+                "group": [f"g{i // 2}" for i in range(n)],
+            }
+        )
+
+    def images(self, row: int) -> tuple[Image.Image, Image.Image, Image.Image]:
+        """Without, with, neutral."""
+        plain = np.random.default_rng(row).integers(0, 160, (40, 40, 3)).astype(np.uint8)
+        marked, dim = plain.copy(), plain.copy()
+        marked[:16, :16] = (255, 30, 30)
+        dim[:16, :16] = plain.mean((0, 1)).astype(np.uint8)
+        without, with_it, neutral = map(Image.fromarray, (plain, marked, dim))
+        return without, with_it, neutral
+
+
 def tried_figures() -> dict[str, Any]:
     """What became of two figures on planted units, made up."""
     falls = {"n_hits": 9, "n": 10, "share": 0.9, "low": 0.6, "high": 0.98}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import json
@@ -11,10 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -78,19 +75,10 @@ def code_sha256(network: nn.Module) -> str | None:
         own = [base for base in type(module).__mro__ if _is_own(base.__module__)]
         put_in = [vars(module)[key] for key in ("forward",) if key in vars(module)]
         put_in += [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-        settings += [f"{name}~{text}" for each in put_in if (text := _held_by(each))]
-        put_in.append(
-            inspect.getattr_static(type(module), "forward", None)
-        )  # another may have been put in its place
-        put_in = [_function_of(each) for each in put_in]
+        put_in = [inspect.unwrap(getattr(each, "__func__", each)) for each in put_in]
         defined += own + [each for each in put_in if _is_own(getattr(each, "__module__", "") or "")]
         if own:
             settings += [f"{name}.{key}={value!r}" for key, value in _plain(vars(module))]
-            settings += [
-                f"{name}.{key}~{text}"
-                for key, value in vars(module).items()
-                if key not in _OF_ALL and not key.startswith("__") and (text := _described(value))
-            ]
     if not defined:
         return None
     files: dict[str, bytes] = {}
@@ -106,67 +94,6 @@ def code_sha256(network: nn.Module) -> str | None:
         digest.update(f"{name}:{len(files[name])}:".encode() + files[name])
     digest.update("\n".join(sorted(settings)).encode())
     return digest.hexdigest()
-
-
-_OF_ALL = frozenset(vars(nn.Module())) | {"forward"}
-_DEEPEST = 5
-
-
-def _function_of(each: Any) -> Any:
-    """The function below a bound method, a wrapper or a partial call."""
-    while isinstance(each, functools.partial):
-        each = each.func
-    return inspect.unwrap(getattr(each, "__func__", each))
-
-
-def _held_by(each: Any, depth: int = 0) -> str:
-    """What a function or a callable object keeps beside its code; empty where nothing."""
-    if isinstance(each, functools.partial):
-        return _described([each.func, each.args, each.keywords], depth + 1)
-    if not inspect.isroutine(each):
-        is_known = hasattr(each, "__dict__") and _is_own(type(each).__module__)
-        return _described(vars(each), depth + 1) if is_known else ""
-    function = inspect.unwrap(getattr(each, "__func__", each))
-    held = list(getattr(function, "__defaults__", None) or ())
-    for cell in getattr(function, "__closure__", None) or ():
-        with suppress(ValueError):  # not filled yet
-            held.append(cell.cell_contents)
-    return "".join(_part(each, depth) + "," for each in held)
-
-
-def _described(value: Any, depth: int = 0) -> str:
-    """What is no plain setting but may change what is computed; empty where that is not known.
-
-    Functions by their names and what they close over, tensors by their bytes, records and objects
-    of own classes by what they hold.
-    """
-    if depth > _DEEPEST or isinstance(value, nn.Module):
-        return ""
-    if isinstance(value, torch.Tensor | np.ndarray):
-        try:
-            held = torch.as_tensor(value).detach().cpu().contiguous().reshape(-1)
-            content = held.view(torch.uint8).numpy().tobytes() if held.numel() else b""
-        except (RuntimeError, TypeError, NotImplementedError):  # of objects, or without values
-            return ""
-        return f"{value.dtype}{tuple(value.shape)}{hashlib.sha256(content).hexdigest()}"
-    if isinstance(value, Mapping):
-        return "".join(f"{key!r}:{_part(value[key], depth)};" for key in sorted(value, key=repr))
-    if isinstance(value, list | tuple):
-        return "" if dict(_plain({"it": value})) else "".join(_part(v, depth) + "," for v in value)
-    if isinstance(value, functools.partial):
-        return _held_by(value, depth)
-    if isinstance(value, type) or inspect.isroutine(value):
-        name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-        return name if isinstance(value, type) else f"{name}({_held_by(value, depth)})"
-    if _is_own(type(value).__module__) or isinstance(value, SimpleNamespace):
-        held = _described(vars(value), depth + 1) if hasattr(value, "__dict__") else ""
-        return f"{type(value).__qualname__}({held})"
-    return ""
-
-
-def _part(value: Any, depth: int) -> str:
-    """One of several values, plain or not."""
-    return repr(value) if dict(_plain({"it": value})) else _described(value, depth + 1)
 
 
 def _is_own(module: str) -> bool:

@@ -51,7 +51,7 @@ class Parameter:
 ALL = ("all",)
 LISTS = ("search", "table", "neuron")
 ASKING = ("search", "table", "map", "neuron")
-LAYERED = ("search", "table", "map", "compare", "labels", "neuron", "melanoma")
+LAYERED = ("search", "table", "map", "compare", "labels", "neuron", "audit", "melanoma")
 
 
 def _choice(
@@ -207,6 +207,12 @@ OF_PAGES = (
         ("labels",),
         "output of the network whose circuit is shown, by name",
         otherwise="the first that has images",
+    ),
+    Parameter(
+        "artefact",
+        ("audit",),
+        "what is added to photographs, of which the carriers are shown",
+        otherwise="the one with the largest effect",
     ),
     Parameter("word", ("glossary",), "the term to show first"),
     Parameter("job", ("build",), "the build to watch, named by its bundle"),

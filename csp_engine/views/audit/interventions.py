@@ -1,0 +1,446 @@
+"""What adding an artefact to photographs does to an output, and which neurons carry it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle, StoredIntervention
+from csp_engine.types import NeuronRef
+from csp_engine.views.neuron.label import BestLabel, best_label
+
+HALF = 0.5
+"""A set carries an effect if this share leaves with it and comes with it, by lower bounds."""
+N_SUSPECTS = 20
+VERSIONS = ("without", "neutral", "with")
+"""Of a photograph, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with its 95 % interval; NaN where it is not known."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is one."""
+        return not math.isnan(self.value)
+
+    @property
+    def is_away_from_zero(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def signed(self) -> str:
+        """As an effect: ``−2.70 (−2.94 to −2.48)``."""
+        if not self.is_known:
+            return numbers.UNKNOWN
+        value, low, high = (_two(each) for each in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
+    @property
+    def share(self) -> str:
+        """As a share of an effect: ``1.01 (0.96 to 1.06)``."""
+        if not self.is_known:
+            return numbers.UNKNOWN
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})".replace("-", "−")
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one artefact does to the output, over pairs of photographs.
+
+    ``change`` is with less without, ``neutral`` the same for a paste of neutral texture, ``effect``
+    with less what it is compared with: the neutral version where there is one.
+    """
+
+    artefact: str
+    n_pairs: int
+    n_groups: int
+    has_neutral: bool
+    effect: Figure
+    change: Figure
+    neutral: Figure
+    n_called: int
+    n_lost: int
+    n_gained: int
+
+    @property
+    def verdict(self) -> str:
+        """In a word: whether the output answers to it, and which way."""
+        if not self.effect.is_away_from_zero:
+            return "not shown"
+        return "raises" if self.effect.value > 0 else "lowers"
+
+    def sentence(self, output: str) -> str:
+        """What was seen, as one would say it."""
+        than = "than the same paste of neutral texture" if self.has_neutral else ""
+        over = f"{numbers.count(self.n_pairs)} pairs"
+        if not self.effect.is_away_from_zero:
+            most = max(abs(self.effect.low), abs(self.effect.high))
+            return (
+                f"No effect of {self.artefact} on {output} was shown: {self.effect.signed} in "
+                f"log-odds over {over}, so one of {most:.2f} or more either way is unlikely."
+            )
+        way = "raises" if self.effect.value > 0 else "lowers"
+        told = (
+            f"Adding {self.artefact} {way} the log-odds of {output} by {_size(self.effect)}"
+            f"{' more ' + than if than else ''}, over {over}."
+        )
+        return f"{told} {self.decisions(output)}"
+
+    def decisions(self, output: str) -> str:
+        """How many decisions turn."""
+        n_others = self.n_pairs - self.n_called
+        if self.effect.value < 0:
+            return (
+                f"Of {numbers.count(self.n_called)} photographs called {output}, "
+                f"{numbers.count(self.n_lost)} are no longer."
+            )
+        return (
+            f"Of {numbers.count(n_others)} photographs not called {output}, "
+            f"{numbers.count(self.n_gained)} then are."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """Part of a layer, and the share of the effect that leaves with it and comes with it."""
+
+    n_units: int
+    necessity: Figure
+    sufficiency: Figure
+
+    @property
+    def carries(self) -> bool:
+        """Whether at least half of the effect leaves with it, and half comes with it alone."""
+        return self.necessity.low >= HALF and self.sufficiency.low >= HALF
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How much of an effect passes through parts of one layer.
+
+    ``strongest`` holds the strongest carriers by size, ``direction`` the direction of the mean
+    change, ``random_most`` the largest share that leaves with any of ``n_random`` random sets of
+    ``random_size`` units; None where that was not tried. ``n_carriers`` is the smallest size tried
+    that carries half of the effect, None where none does.
+    """
+
+    layer: str
+    n_units: int
+    strongest: tuple[Swapped, ...]
+    direction: Swapped | None
+    random_most: float | None
+    n_random: int
+    random_size: int
+
+    @property
+    def n_carriers(self) -> int | None:
+        """The smallest number of neurons tried that carries half of the effect, either way."""
+        sizes = [each.n_units for each in self.strongest if each.carries]
+        return min(sizes, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A neuron by how much of the effect the first-order estimate gives it.
+
+    ``share`` is its part of all that is estimated for its layer and has the sign of the effect;
+    ``truth`` the concept that it was measured to respond to, ``none``, or empty where unknown.
+    """
+
+    neuron: NeuronRef
+    label: BestLabel
+    attribution: float
+    share: float
+    truth: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One artefact: its effect, what carries it by layer, and the suspects of the best layer."""
+
+    effect: Effect
+    layers: tuple[Carried, ...]
+    scope: Carried | None
+    suspects: tuple[Suspect, ...]
+
+
+def models_with(bundle: Bundle) -> tuple[str, ...]:
+    """Models of which pairs of images were tried."""
+    return tuple(m for m in bundle.model_names if bundle.intervention(m) is not None)
+
+
+def effects(stored: StoredIntervention) -> tuple[Effect, ...]:
+    """The effect of every artefact, the largest first."""
+    rows = [_effect(row) for row in stored.effects.to_dict("records")]
+    return tuple(sorted(rows, key=lambda each: -abs(each.effect.value)))
+
+
+def audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited | None:
+    """All that is known of one artefact; None where it was not tried."""
+    stored = bundle.intervention(model)
+    if stored is None:
+        return None
+    found = next((each for each in effects(stored) if each.artefact == artefact), None)
+    if found is None:
+        return None
+    layers = _carried(bundle, stored, model, artefact)
+    scope = narrowest(layers)
+    suspects: tuple[Suspect, ...] = ()
+    if scope is not None:
+        suspects = _suspects(bundle, stored, model, scope.layer, found, method)
+    return Audited(found, layers, scope, suspects)
+
+
+def narrowest(layers: tuple[Carried, ...]) -> Carried | None:
+    """The layer in which fewest neurons carry half of the effect; the larger share breaks ties.
+
+    None where no layer has such a set.
+    """
+    fitting = [each for each in layers if each.n_carriers is not None]
+
+    def order(each: Carried) -> tuple[int, float]:
+        size = each.n_carriers
+        assert size is not None
+        (own,) = (s.necessity.value for s in each.strongest if s.n_units == size)
+        return size, -own
+
+    return min(fitting, key=order, default=None)
+
+
+def carrier_sentence(audited_: Audited, output: str) -> str:
+    """Which neurons carry the effect, how surely, against what; or that none were found."""
+    if not audited_.effect.effect.is_away_from_zero:
+        return "Where there may be no effect, nothing can be said to carry it."
+    told = []
+    scope = audited_.scope
+    if scope is None:
+        told.append("No set of up to fifty neurons of one layer carries half of it.")
+    else:
+        (best,) = (s for s in scope.strongest if s.n_units == scope.n_carriers)
+        neurons = "One neuron" if best.n_units == 1 else f"{best.n_units} neurons"
+        told.append(
+            f"{neurons} of the {numbers.count(scope.n_units)} of {scope.layer} "
+            f"{'carries' if best.n_units == 1 else 'carry'} it: with their activations taken from "
+            f"the other version, {best.necessity.share} of the effect is gone; "
+            f"{best.sufficiency.share} of it comes with them alone."
+        )
+        if scope.random_most is not None:
+            told.append(
+                f"Of {scope.n_random} random sets of {scope.random_size} neurons as active and as "
+                f"influential, none removes more than {scope.random_most:.2f}."
+            )
+    directions = [
+        (each.layer, each.direction)
+        for each in audited_.layers
+        if each.direction is not None and each.direction.carries
+    ]
+    if directions:
+        layer, best_direction = max(directions, key=lambda each: each[1].necessity.value)
+        told.append(
+            f"A single direction of {layer} carries {best_direction.necessity.share} of it."
+        )
+    return " ".join(told)
+
+
+def conclusion(output: str, found: tuple[Effect, ...]) -> str:
+    """What moves the output and what was not shown to, in a sentence or two."""
+    told = []
+    for way in ("lowers", "raises"):
+        own = [each.artefact for each in found if each.verdict == way]
+        if own:
+            verb = f"{way[:-1]}s" if len(own) == 1 else way[:-1]
+            told.append(f"{_listed(own)} {verb} the score of {output}")
+    none = [each.artefact for each in found if each.verdict == "not shown"]
+    sentence = "; ".join(told)
+    text = f"{sentence[:1].upper()}{sentence[1:]}." if told else ""
+    if none:
+        text += f" No effect of {_listed(none, 'or')} was shown."
+    return text.strip()
+
+
+def pictures(stored: StoredIntervention, artefact: str) -> list[dict[str, Any]]:
+    """Pairs of an artefact that have pictures, by effect: its scores and ``picture`` numbers."""
+    own = np.flatnonzero((stored.pairs["artefact"] == artefact).to_numpy())
+    shown = stored.shown[stored.shown["pair"].isin(own)]
+    foil = str(stored.effects.set_index("artefact").loc[artefact, "foil"])
+    rows = []
+    for pair, group in shown.groupby("pair", sort=False):
+        row = stored.pairs.iloc[int(str(pair))]
+        rows.append(
+            {
+                "file": str(row["file"]),
+                "effect": float(row["score_with"] - row[f"score_{foil}"]),
+                "called": {v: bool(row[f"is_called_{v}"]) for v in group["version"]},
+                "picture": {
+                    str(v): int(at) for at, v in zip(group.index, group["version"], strict=True)
+                },
+            }
+        )
+    return sorted(rows, key=lambda each: each["effect"])
+
+
+def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
+    """All of it, as plain data."""
+    stored = bundle.intervention(model)
+    assert stored is not None
+    rows = []
+    for effect in effects(stored):
+        found = audited(bundle, model, effect.artefact, method)
+        assert found is not None
+        rows.append(
+            {
+                "artefact": effect.artefact,
+                "n_pairs": effect.n_pairs,
+                "n_groups": effect.n_groups,
+                "compared_with": "neutral" if effect.has_neutral else "without",
+                **{name: _plain(getattr(effect, name)) for name in ("effect", "change", "neutral")},
+                "n_called": effect.n_called,
+                "n_lost": effect.n_lost,
+                "n_gained": effect.n_gained,
+                "layers": [_carried_json(each) for each in found.layers],
+                "scope": None if found.scope is None else found.scope.layer,
+                "suspects": [
+                    {
+                        "neuron": f"{s.neuron.model}/{s.neuron.layer}/{s.neuron.unit}",
+                        "attribution": s.attribution,
+                        "share": s.share,
+                        "label": s.label.text if s.label.is_named else None,
+                        "truth": s.truth or None,
+                    }
+                    for s in found.suspects
+                ],
+            }
+        )
+    return {"model": model, "output": stored.output, "images": stored.images, "artefacts": rows}
+
+
+def _carried_json(carried: Carried) -> dict[str, Any]:
+    def swapped(each: Swapped) -> dict[str, Any]:
+        return {
+            "n_units": each.n_units,
+            "necessity": _plain(each.necessity),
+            "sufficiency": _plain(each.sufficiency),
+        }
+
+    return {
+        "layer": carried.layer,
+        "strongest": [swapped(each) for each in carried.strongest],
+        "direction": None if carried.direction is None else swapped(carried.direction),
+        "random_most": carried.random_most,
+        "n_random": carried.n_random,
+        "random_size": carried.random_size,
+    }
+
+
+def _plain(figure: Figure) -> dict[str, float] | None:
+    if not figure.is_known:
+        return None
+    return {"value": figure.value, "low": figure.low, "high": figure.high}
+
+
+def _figure(row: Mapping[Any, Any], name: str) -> Figure:
+    return Figure(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
+
+
+def _effect(row: Mapping[Any, Any]) -> Effect:
+    return Effect(
+        str(row["artefact"]),
+        int(row["n_pairs"]),
+        int(row["n_groups"]),
+        row["foil"] == "neutral",
+        _figure(row, "effect"),
+        _figure(row, "change"),
+        _figure(row, "neutral"),
+        int(row["n_called"]),
+        int(row["n_lost"]),
+        int(row["n_gained"]),
+    )
+
+
+def _swapped(row: Mapping[Any, Any]) -> Swapped:
+    return Swapped(int(row["n_units"]), _figure(row, "necessity"), _figure(row, "sufficiency"))
+
+
+def _carried(
+    bundle: Bundle, stored: StoredIntervention, model: str, artefact: str
+) -> tuple[Carried, ...]:
+    own: pd.DataFrame = stored.sets[stored.sets["artefact"] == artefact]
+    found = []
+    for layer, rows in own.groupby("layer", sort=False):
+        of = {what: group.to_dict("records") for what, group in rows.groupby("what", sort=False)}
+        random = of.get("random", [])
+        direction = of.get("direction", [])
+        found.append(
+            Carried(
+                str(layer),
+                bundle.n_units(model, str(layer)),
+                tuple(_swapped(row) for row in of.get("strongest", [])),
+                _swapped(direction[0]) if direction else None,
+                max((float(row["necessity"]) for row in random), default=None),
+                len(random),
+                int(random[0]["n_units"]) if random else 0,
+            )
+        )
+    return tuple(found)
+
+
+def _suspects(
+    bundle: Bundle,
+    stored: StoredIntervention,
+    model: str,
+    layer: str,
+    effect: Effect,
+    method: str,
+) -> tuple[Suspect, ...]:
+    """The strongest carriers of a layer, as many as were tried together."""
+    is_own = (stored.units["artefact"] == effect.artefact) & (stored.units["layer"] == layer)
+    rows = stored.units[is_own]
+    along_u = rows["attribution"].to_numpy(np.float64) * np.sign(effect.effect.value)
+    order = np.argsort(-along_u, kind="stable")[:N_SUSPECTS]
+    total = float(along_u[along_u > 0].sum()) or 1.0
+    truth = bundle.truth(model, layer)
+    named_u = None if truth is None else truth.units["true_concept"].to_numpy(object)
+    found = []
+    for at in order[along_u[order] > 0]:
+        unit = int(rows["unit"].iloc[at])
+        neuron = NeuronRef(model, layer, unit)
+        said = "" if named_u is None else named_u[unit]
+        found.append(
+            Suspect(
+                neuron,
+                best_label(bundle, neuron, method),
+                float(rows["attribution"].iloc[at]),
+                float(along_u[at]) / total,
+                "none" if named_u is not None and pd.isna(said) else str(said),
+            )
+        )
+    return tuple(found)
+
+
+def _listed(names: list[str], last: str = "and") -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def _two(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _size(figure: Figure) -> str:
+    """An effect without its sign, and its interval likewise, the smaller end first."""
+    ends = sorted((abs(figure.low), abs(figure.high)))
+    return f"{abs(figure.value):.2f} ({ends[0]:.2f} to {ends[1]:.2f})"

@@ -1,0 +1,79 @@
+"""Audit: what adding an artefact to photographs does to a decision, and which neurons carry it."""
+
+import streamlit as st
+
+from csp_engine.bundle import Bundle, StoredIntervention
+from csp_engine.views.address import View, pick
+from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
+from pages.ui.audit import carrying, effect
+from pages.ui.parts.cards import plain, show
+from pages.ui.shell import problems
+from pages.ui.shell.page import hold, opened, set_params
+from pages.ui.table import narrowing
+
+NONE = (
+    "No pairs of images were tried on this bundle's networks. A pair is the same photograph with "
+    "and without one artefact; with a table of them, 'csp intervene BUNDLE --pairs pairs.csv "
+    "--output NAME' measures what the artefact does to an output and which neurons carry it."
+)
+
+
+def main() -> None:
+    """Draw the page."""
+    found = opened()
+    if found is None:
+        return
+    bundle, view = found
+    models = models_with(bundle)
+    if not models:
+        show("<h1 class='csp-title'>Does the decision rest on what should not matter?</h1>")
+        st.text(NONE)
+        return
+    model, note = pick("model", view.model, models)
+    stored = bundle.intervention(model)
+    assert stored is not None
+    with problems.caught():
+        draw(bundle, view, model, models, stored, note)
+
+
+def draw(
+    bundle: Bundle,
+    view: View,
+    model: str,
+    models: tuple[str, ...],
+    stored: StoredIntervention,
+    note: str,
+) -> None:
+    """The conclusion, the effect of every artefact, and what carries one of them."""
+    found = effects(stored)
+    show(
+        f"<p class='csp-id'>{plain(view.bundle)} · {plain(model)}</p><h1 class='csp-title'>What "
+        f"moves {plain(stored.output)}?</h1><p class='csp-lead'>"
+        f"{plain(conclusion(stored.output, found))}</p>"
+    )
+    asked = st.query_params.get("artefact")
+    artefact, other = pick("artefact", asked, [each.artefact for each in found])
+    problems.notes(tuple(filter(None, (note if view.model not in models else "", other))))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        box("Network", "model", model, models)
+        narrowing.method_box(bundle, view)
+    effect.section(bundle, model, models, stored)
+    box("Artefact", "artefact", artefact, tuple(each.artefact for each in found))
+    chosen = audited(bundle, model, artefact, view.method)
+    assert chosen is not None
+    carrying.section(bundle, view, model, stored, chosen)
+
+
+def box(title: str, name: str, value: str, options: tuple[str, ...]) -> None:
+    """A choice that the address holds."""
+    hold(f"_{name}", value)
+    st.selectbox(
+        title,
+        options,
+        key=f"_{name}",
+        width=220,
+        on_change=lambda: set_params(**{name: st.session_state[f"_{name}"]}),
+    )
+
+
+main()

@@ -1,0 +1,66 @@
+"""The audit page: what it says is what the bundle holds, whatever artefacts are called."""
+
+from __future__ import annotations
+
+from csp_engine import pipeline
+from csp_engine.bundle import Bundle
+from csp_engine.views.audit import interventions
+from tests.pages.conftest import html, open_page
+from tests.worlds import toys
+
+
+def test_a_bundle_without_pairs_says_how_to_get_some(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("audit")
+    assert not at.exception
+    assert any("csp intervene" in each.value for each in at.text)
+
+
+def test_the_demo_shows_what_its_classifier_leans_on(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("audit")
+    assert not at.exception
+    shown = html(at)
+    stored = Bundle.open(shipped_bundle).intervention("biased")
+    found = {each.artefact: each for each in interventions.effects(stored)}
+    assert found["colour patch"].effect.high < -2  # what was planted
+    for each in found.values():
+        assert each.effect.signed in shown
+        assert each.neutral.signed in shown
+    audited = interventions.audited(
+        Bundle.open(shipped_bundle), "biased", "colour patch", "csp_plus"
+    )
+    assert audited.scope.layer == "layer2@max"
+    assert audited.scope.n_carriers == 20
+    assert interventions.carrier_sentence(audited, "melanoma") in shown
+    assert found["colour patch"].sentence("melanoma") in shown
+    assert shown.count("data:image/webp;base64") == 18  # six pairs of three versions
+
+
+def test_the_address_chooses_network_and_artefact(serve, shipped_bundle):
+    serve(shipped_bundle)
+    shown = html(open_page("audit", model="retrained", artefact="streaks"))
+    stored = Bundle.open(shipped_bundle).intervention("retrained")
+    found = {each.artefact: each for each in interventions.effects(stored)}
+    assert found["streaks"].sentence("melanoma") in shown
+    at = open_page("audit", artefact="nonsense")
+    assert not at.exception
+    assert "nonsense" in html(at)
+
+
+def test_names_are_never_markup(serve, copied):
+    pairs = toys.CornerPairs()
+    pairs.table["artefact"] = "<b onclick='x()'>&amp; \u202epatch"
+    bundle = Bundle.open(copied)
+    target = toys.target()
+    asked = tuple(tap for tap in target.taps if str(tap.id) in bundle.layers("small"))
+    pipeline.add_interventions(
+        bundle.path, pipeline.Target(target.model, asked), pairs, "red", n_random=2
+    )
+    serve(bundle.path)
+    at = open_page("audit")
+    assert not at.exception
+    shown = html(at)
+    assert "<b onclick" not in shown
+    assert "&lt;b onclick" in shown
+    assert "\u202e" not in shown

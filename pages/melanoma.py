@@ -49,7 +49,7 @@ def walk(bundle: Bundle, view: View) -> None:
         ("What influential neurons align with", lambda: case_audit.alignment(bundle, view, layers)),
         ("The spurious neurons", lambda: case_audit.spurious(bundle, view, layers)),
         ("After retraining", lambda: case_fate.retrained(bundle, view, layers, other_name)),
-        ("What this shows, and what it does not", lambda: case_steps.limits(bundle)),
+        ("What this shows, and what it does not", lambda: case_steps.limits(bundle, view)),
     )  # fmt: skip
     for number, (title, draw) in enumerate(steps, 1):
         show(f"<h2 class='csp-step'><span>{number}</span>{plain(title)}</h2>")

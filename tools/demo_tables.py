@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from csp_engine.bundle import Bundle
+from csp_engine.views.audit.interventions import effects, models_with
 from tools import tables
 from tools.tables import ROOT, Record, Writers, area, rows_of
 
@@ -121,6 +123,29 @@ def neurons(record: Record) -> str:
     return rows_of("layer | neurons | with a measured true concept | planted | judged on", rows)
 
 
+def interventions(record: Record) -> str:
+    """What one artefact or sign does to the score of melanoma, in both classifiers."""
+    bundle = Bundle.open(DEMO.parent / "dermoscopy.csp")
+    found = {}
+    for model in models_with(bundle):
+        stored = bundle.intervention(model)
+        assert stored is not None
+        found[model] = {each.artefact: each for each in effects(stored)}
+    first = next(iter(found.values()))
+    rows = [
+        [
+            name,
+            str(one.n_pairs),
+            *(held[name].effect.signed for held in found.values()),
+            f"{one.n_lost} of {one.n_called}",
+            f"{one.n_gained} of {one.n_pairs - one.n_called}",
+        ]
+        for name, one in first.items()
+    ]
+    head = f"added | pairs | {' | '.join(found)} | calls lost (biased) | calls gained (biased)"
+    return rows_of(head, rows)
+
+
 TABLES: Writers = {
     "realism": (REALISM, realism),
     "classifiers": (DEMO, classifiers),
@@ -130,6 +155,7 @@ TABLES: Writers = {
     "neurons": (DEMO, neurons),
     "search": (DEMO, search),
     "labels": (DEMO, labels),
+    "interventions": (DEMO, interventions),
 }
 
 

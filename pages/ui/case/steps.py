@@ -12,6 +12,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.files import ROOT
 from csp_engine.search import stored_label
 from csp_engine.views.address import View
+from csp_engine.views.audit.interventions import models_with
 from csp_engine.views.case.accuracy import falls
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.case.searches import nearest_of
@@ -21,7 +22,7 @@ from csp_engine.views.neuron.card import neuron_card
 from pages.ui.case import charts as case_charts
 from pages.ui.case.charts import CHART, lead, points, theme
 from pages.ui.parts import words
-from pages.ui.parts.cards import Packs, bar_table, base_url, card_list, plain, show
+from pages.ui.parts.cards import Packs, bar_table, base_url, card_list, page_url, plain, show
 from pages.ui.shell import store
 from pages.ui.shell.page import link
 
@@ -155,7 +156,7 @@ def preview(bundle: Bundle, view: View, text: str, key: str) -> None:
     card_list(cards, packs, label=f"Neurons nearest to {text}", key=key, compact=True)
 
 
-def limits(bundle: Bundle) -> None:
+def limits(bundle: Bundle, view: View) -> None:
     """What follows from the walk and what does not."""
     is_simulated = any(spec_of(bundle, m) in melanoma(store.MEMO).about for m in bundle.model_names)
     first = (
@@ -168,7 +169,7 @@ def limits(bundle: Bundle) -> None:
         "Shown: which neurons move the output, what their images and words have in "
         "common, and how that compares with chance. Not shown: that removing such a "
         "neuron would change a decision; gradient × activation is a first-order "
-        "estimate, and networks compensate for what is removed.",
+        f"estimate, and networks compensate for what is removed.{audited(bundle, view)}",
         "In the skin study of SemanticLens, pruning spurious neurons and retraining both "
         "raised accuracy, but only retraining made the network much less sensitive to "
         "artefacts: accuracy alone, as in step 1, is not enough, and neither are neurons "
@@ -190,6 +191,17 @@ def limits(bundle: Bundle) -> None:
     show(
         "<ul class='csp-limits'>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
         f"<p class='csp-links'>{' · '.join(links)}</p>"
+    )
+
+
+def audited(bundle: Bundle, view: View) -> str:
+    """The way to stronger evidence, where the bundle has it."""
+    if not models_with(bundle):
+        return ""
+    address = page_url("audit", {"bundle": view.bundle})
+    return (
+        f" The page <a target='_self' href='{plain(address)}'>Audit</a> adds an artefact to "
+        "photographs and swaps activations, which shows more."
     )
 
 

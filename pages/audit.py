@@ -33,7 +33,7 @@ def main() -> None:
     stored = bundle.intervention(model)
     assert stored is not None
     with problems.caught():
-        draw(bundle, view, model, models, stored, note)
+        draw(bundle, view, model, models, stored, note or "")
 
 
 def draw(

@@ -23,7 +23,7 @@ from csp_engine.errors import BundleError, InputError
 from csp_engine.hashing import sha256_json
 from csp_engine.types import silent
 from tests.engine.test_cli import run
-from tests.worlds import small_demo, toys
+from tests.worlds import small_demo
 
 # ---------------------------------------------------------------- the whole way
 
@@ -91,7 +91,7 @@ def test_a_demo_around_the_networks_of_another_trains_none(quick_demo, tmp_path,
     parts = {name: part["sha256"] for name, part in world.record["parts"].items()}
     assert parts == {name: part["sha256"] for name, part in undisturbed.items()}
     bundles = [folder / shipped.BUNDLE for folder in (tmp_path / "work", quick_demo / "work")]
-    assert toys.content(bundles[0]) == toys.content(bundles[1])
+    assert small_demo.content(bundles[0]) == small_demo.content(bundles[1])
 
 
 def test_networks_of_another_demo_must_be_whole_and_of_the_same_settings(quick_demo, tmp_path):
@@ -130,7 +130,7 @@ def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
     parts = {name: part["sha256"] for name, part in world.record["parts"].items()}
     assert parts == {name: part["sha256"] for name, part in undisturbed.items()}
     bundles = [folder / shipped.BUNDLE for folder in (tmp_path / "work", quick_demo / "work")]
-    assert toys.content(bundles[0]) == toys.content(bundles[1])
+    assert small_demo.content(bundles[0]) == small_demo.content(bundles[1])
 
 
 def test_a_stopped_build_says_how_to_go_on(tmp_path, capsys, monkeypatch):

@@ -13,8 +13,10 @@ import pytest
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import BundleError, CspError
 from csp_engine.methods import METHODS
+from csp_engine.pipeline import add_performance, build
 from csp_engine.views.neuron.proposals import proposal_notices
 from tests.fuzz.bundles import READINGS, make_world
+from tests.worlds import toys
 from tests.worlds.damage import change_array, edit, place, redo
 
 TRUTH = "truth:small/second@mean"
@@ -152,3 +154,16 @@ def test_labels_of_a_method_have_a_text_and_a_source(column: str, change: str, p
     redo(path)
     with pytest.raises(BundleError, match=rf"labels\.parquet .*column '{column}'"):
         Bundle.open(path).method_labels("small", "second@mean", "invert")
+
+
+@pytest.mark.parametrize("n_correct", [-1, 10_000])
+def test_more_right_answers_than_images_are_no_figure(tmp_path, n_correct):
+    built = build(toys.request(tmp_path, tmp_path / "small.csp"))
+    path = add_performance(built.path, {"small": toys.slices()}).path
+    file = place(path, "performance:small", "slices.parquet")
+    rows = pd.read_parquet(file)
+    rows.loc[0, "n_correct"] = n_correct
+    rows.to_parquet(file, index=False)
+    redo(path)
+    with pytest.raises(BundleError, match="more correct answers than images"):
+        Bundle.open(path).performance("small")

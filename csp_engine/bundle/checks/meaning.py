@@ -442,12 +442,21 @@ def _fault_of_shown(files: Files, stage: str, rows: pd.DataFrame) -> str:
     return "" if len(rows) == n_pictures else f"has {len(rows)} rows for {n_pictures} pictures"
 
 
+def _fault_of_slices(_files: Files, _stage: str, rows: pd.DataFrame) -> str:
+    """No slice has more correct answers than images, or fewer than none."""
+    if "n_correct" not in rows:
+        return ""
+    is_off = (rows["n_correct"] < 0) | (rows["n_correct"] > rows["n"])
+    return "has more correct answers than images, or fewer than none" if is_off.any() else ""
+
+
 Further = Callable[[Files, str, pd.DataFrame], str]
 _FURTHER: dict[tuple[str, str], Further] = {
     ("index", "rows"): lambda files, _, rows: _fault_of_rows(files, rows),
     ("projection", "rows"): lambda files, _, rows: _fault_of_rows(files, rows),
     ("circuit", "nodes"): _fault_of_nodes,
     ("circuit", "edges"): _fault_of_edges,
+    ("performance", "slices"): _fault_of_slices,
     ("truth", "concepts"): lambda _files, _stage, rows: fault_of_concepts(rows),
     ("truth", "units"): lambda files, stage, rows: fault_of_truths(
         rows, set(files.table(stage, "concepts")["name"])

@@ -129,11 +129,15 @@ class Bundle(StageFiles):
         """
         if not 0 <= image < self.n_images:
             raise IndexError(f"image {image} is not among 0..{self.n_images - 1}")
-        offsets = self.array(kinds.IMAGES.name(), "thumb_offset")
-        start, end = int(offsets[image]), int(offsets[image + 1])
-        handle = self.kept_open(kinds.IMAGES.name(), "thumbs.bin")
+        return self._picture(kinds.IMAGES.name(), image)
+
+    def _picture(self, stage: str, number: int) -> bytes:
+        """One of the pictures that a stage keeps in ``thumbs.bin``."""
+        offsets = self.array(stage, "thumb_offset")
+        start, end = int(offsets[number]), int(offsets[number + 1])
+        handle = self.kept_open(stage, "thumbs.bin")
         content = os.pread(handle.fileno(), end - start, start)
-        self.kept_open(kinds.IMAGES.name(), "thumbs.bin")  # nothing was written meanwhile
+        self.kept_open(stage, "thumbs.bin")  # nothing was written meanwhile
         return content
 
     def image_vectors(self) -> np.ndarray:
@@ -310,11 +314,10 @@ class Bundle(StageFiles):
             IndexError: if there is no such picture.
         """
         stage = kinds.INTERVENTION.name(model)
-        offsets = self.array(stage, "thumb_offset")
-        if not 0 <= picture < len(offsets) - 1:
-            raise IndexError(f"picture {picture} is not among 0..{len(offsets) - 2}")
-        start, end = int(offsets[picture]), int(offsets[picture + 1])
-        return self.content(stage, "thumbs.bin")[start:end]
+        n_pictures = len(self.array(stage, "thumb_offset")) - 1
+        if not 0 <= picture < n_pictures:
+            raise IndexError(f"picture {picture} is not among 0..{n_pictures - 1}")
+        return self._picture(stage, picture)
 
     def truth(self, model: str, layer: str) -> StoredTruth | None:
         """What the units really answer to, or None where nobody has measured it."""

@@ -7,6 +7,9 @@ from typing import Protocol, runtime_checkable
 import pandas as pd
 from PIL import Image
 
+VERSIONS = ("without", "neutral", "with")
+"""Of a photograph, in the order in which they are shown."""
+
 Triple = tuple[Image.Image, Image.Image, Image.Image | None]
 """Without the artefact, with it, and with something neutral in its place; all RGB of one size."""
 

@@ -161,10 +161,8 @@ def _fault_of_offsets(files: Files, stage: str, offset: np.ndarray) -> str:
 _TEXT, _COUNT, _NUMBER, _FLAG = "text", "count", "number", "flag"
 _KNOWN_NUMBER = "known number"
 
-_MEASURES = tuple(
-    f"{measure}{end}" for measure in ("pearson", "auroc", "auprc") for end in ("", "_low", "_high")
-)
 _ENDS = ("", "_low", "_high")
+_MEASURES = tuple(f"{measure}{end}" for measure in ("pearson", "auroc", "auprc") for end in _ENDS)
 _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("images", "images"): {
         "sha256": _TEXT,
@@ -266,7 +264,7 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("performance", "slices"): {"slice": _TEXT, "n": _COUNT, "accuracy": _NUMBER},
     ("images", "skipped"): {"listed": _COUNT, "reason": _TEXT},
     ("faithfulness", "units"): {
-        **{f"{m}{end}": _NUMBER for m in ("pearson", "auprc") for end in ("", "_low", "_high")},
+        **{f"{m}{end}": _NUMBER for m in ("pearson", "auprc") for end in _ENDS},
         "n_said": _NUMBER,
     },
     ("trust", "metrics"): {

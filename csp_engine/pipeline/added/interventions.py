@@ -26,7 +26,7 @@ from csp_engine.evaluation.paired_effects import (
 )
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.intervening.pairs import Attributed, PairRuns, Part
-from csp_engine.pasting.pairs import ImagePairs
+from csp_engine.pasting.pairs import VERSIONS, ImagePairs
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.stages.contrast import group_numbers
 from csp_engine.probe.images import thumbnail
@@ -43,10 +43,8 @@ CONTROL_PAIRS = 40
 """Pairs of the confirming half that random sets are tried on, at most."""
 LEAST_PAIRS = 20
 """Fewer tell nothing about an effect."""
-VERSIONS = ("without", "neutral", "with")
 N_SHOWN = 6
 """Pairs of each artefact whose pictures are kept."""
-SIDE = 160
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -374,5 +372,5 @@ def _show(shot: _Shot, pairs: ImagePairs, net_n: np.ndarray, told: _Told) -> Non
         place = sum(len(each) for each in told.pairs[:-1]) + int(at)
         for version, image in zip(VERSIONS, (without, neutral, with_it), strict=True):
             if image is not None:
-                content = thumbnail(image, SIDE)
+                content = thumbnail(image)
                 told.thumbs.append((content, {"pair": np.int32(place), "version": version}))

@@ -11,34 +11,24 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle, StoredIntervention
+from csp_engine.bundle import Bundle, StoredIntervention, kinds
+from csp_engine.evaluation.paired_effects import Bounded
 from csp_engine.types import NeuronRef
 from csp_engine.views.neuron.label import BestLabel, best_label
 
 HALF = 0.5
 """A set carries an effect if this share leaves with it and comes with it, by lower bounds."""
 N_SUSPECTS = 20
-VERSIONS = ("without", "neutral", "with")
-"""Of a photograph, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A number with its 95 % interval; NaN where it is not known."""
-
-    value: float
-    low: float
-    high: float
+class Figure(Bounded):
+    """The same as a page writes it."""
 
     @property
     def is_known(self) -> bool:
         """Whether there is one."""
         return not math.isnan(self.value)
-
-    @property
-    def is_away_from_zero(self) -> bool:
-        """Whether the interval leaves 0 out."""
-        return self.low > 0 or self.high < 0
 
     @property
     def signed(self) -> str:
@@ -179,7 +169,7 @@ class Audited:
 
 def models_with(bundle: Bundle) -> tuple[str, ...]:
     """Models of which pairs of images were tried."""
-    return tuple(m for m in bundle.model_names if bundle.intervention(m) is not None)
+    return tuple(m for m in bundle.model_names if bundle.has(kinds.INTERVENTION.name(m)))
 
 
 def effects(stored: StoredIntervention) -> tuple[Effect, ...]:

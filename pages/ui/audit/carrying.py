@@ -10,9 +10,9 @@ from typing import Any
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention
+from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.views.address import View
 from csp_engine.views.audit.interventions import (
-    VERSIONS,
     Audited,
     Carried,
     Suspect,

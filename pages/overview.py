@@ -10,15 +10,16 @@ from csp_engine.exports.html import of_layers
 from csp_engine.methods import method_title
 from csp_engine.views import glossary
 from csp_engine.views.address import View
-from csp_engine.views.finding.examples import example_queries, showcase
+from csp_engine.views.finding.examples import showcase, starting_points
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.images.seen import cut_notices
 from csp_engine.views.neuron.label import BestLabel, best_label, when_reliable
 from csp_engine.views.overview import provenance
+from csp_engine.views.overview.story import story_of
 from csp_engine.views.places import places
 from csp_engine.views.sentence import listed
-from pages.ui.overview import layers
+from pages.ui.overview import layers, story, summary
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import Packs, facts, plain, show, tile_grid
 from pages.ui.parts.words import term
@@ -35,18 +36,18 @@ def main() -> None:
     bundle, view = found
     methods = searchable_methods(bundle)
     method = methods[0] if methods else view.method
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        with st.container():
-            models = listed(bundle.model_names)
-            n_neurons = sum(
-                bundle.n_units(m, layer) for m in bundle.model_names for layer in bundle.layers(m)
-            )
-            show(
-                f"<h1 class='csp-title'>{plain(view.bundle)}</h1><p class='csp-lead'>"
-                f"{numbers.count(n_neurons)} neurons of {plain(models)}, described by what excites "
-                f"them in {numbers.count(bundle.n_images)} images.</p>"
-            )
-        bundle_picker(view.bundle)
+    bundle_picker(view.bundle)
+    told = None
+    with problems.caught():
+        told = story_of(bundle, store.MEMO, method)
+    if told is None:
+        name = f"<h1 class='csp-title csp-loud'>{plain(view.bundle)}</h1>"
+        show(f"<p class='csp-id'>{story.WHAT}</p>{name}{size(bundle)}")
+        with problems.caught():
+            summary.section(bundle, view, method)
+    else:
+        with problems.caught():
+            story.section(bundle, view, told)
     if methods:
         with problems.caught():
             search_box(view, bundle, method)
@@ -55,7 +56,17 @@ def main() -> None:
     with problems.caught():
         layers.section(bundle, view, method)
     with problems.caught():
-        made_from(bundle)
+        made_from(bundle, "" if told is None else size(bundle))
+
+
+def size(bundle: Bundle) -> str:
+    """How many neurons of what, on how many images, as HTML."""
+    n_neurons = sum(bundle.n_units(*place) for place in places(bundle))
+    return (
+        f"<p class='csp-lead'>{numbers.count(n_neurons)} neurons of "
+        f"{plain(listed(bundle.model_names))}, described by what excites them in "
+        f"{numbers.count(bundle.n_images)} images.</p>"
+    )
 
 
 def search_box(view: View, bundle: Bundle, method: str) -> None:
@@ -69,7 +80,7 @@ def search_box(view: View, bundle: Bundle, method: str) -> None:
     asking.warm_up(view)
     if query:
         go("search", view.search_params(query, method=method))
-    examples = example_queries(bundle, store.MEMO, method)
+    examples = starting_points(bundle, store.MEMO, method)
     if examples:
         with st.container(
             horizontal=True, vertical_alignment="center", gap="xsmall", key="examples"
@@ -138,13 +149,16 @@ def named(name: str) -> str:
     return term(PARTS[name], name) if name in PARTS else plain(name)
 
 
-def made_from(bundle: Bundle) -> None:
-    """What everything here was made from."""
-    show("<h2 class='csp-h'>Made from</h2>")
+def made_from(bundle: Bundle, said: str) -> None:
+    """What everything here was made from; ``said`` is HTML that comes first."""
+    show(f"<h2 class='csp-h'>Made from</h2>{said}")
     for notice in cut_notices(bundle):
         show(f"<p class='csp-note'>{plain(notice)}</p>")
-    for model in bundle.model_names:
-        sheet(bundle, model)
+    sheets = "".join(sheet(bundle, model) for model in bundle.model_names)
+    if sheets:
+        show(
+            f"<details class='csp-fold'><summary>What the networks see</summary>{sheets}</details>"
+        )
     made_from = [(what, problems.told(said)) for what, said in provenance.provenance(bundle)]
     show(facts(made_from, named))
     n_neurons = sum(bundle.n_units(*place) for place in places(bundle))
@@ -153,19 +167,19 @@ def made_from(bundle: Bundle) -> None:
     )
 
 
-def sheet(bundle: Bundle, model: str) -> None:
-    """What a model and the encoder get of a few images, beside the images."""
+def sheet(bundle: Bundle, model: str) -> str:
+    """What a model and the encoder get of a few images, beside the images, as HTML."""
     picture = bundle.seen(model)
     if picture is None:
-        return
+        return ""
     n_rows = bundle.fact(kinds.SEEN.name(model), "n_rows")
     rows = f"above, images of the probe set; below them, what {model} sees of each"
     rows += "; in the last row, what the encoder sees" if n_rows == 3 else ""
     source = base64.b64encode(picture).decode()
-    show(
+    return (
         f"<figure class='csp-seen'><img src='data:image/webp;base64,{source}' "
         f"alt='{plain(rows)}'><figcaption class='csp-quiet'>"
-        f"What the networks see: {plain(rows)}.</figcaption></figure>"
+        f"{plain(rows.capitalize())}.</figcaption></figure>"
     )
 
 

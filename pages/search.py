@@ -7,7 +7,7 @@ from csp_engine.printable import shown_spec
 from csp_engine.views import lists
 from csp_engine.views.address import FINDS, View, with_method
 from csp_engine.views.finding import standing
-from csp_engine.views.finding.examples import example_queries
+from csp_engine.views.finding.examples import starting_points
 from csp_engine.views.finding.index import searchable_methods
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import markdown_text, show
@@ -53,9 +53,9 @@ def start(bundle: Bundle, view: View) -> None:
         "your image, and their concept vectors. Words of the vocabulary give results at "
         "once; for other words and for images, the encoder is loaded first.</p>"
     )
-    examples = example_queries(bundle, store.MEMO, view.method, 12)
+    examples = starting_points(bundle, store.MEMO, view.method, 12)
     if examples:
-        st.caption("Reliable labels of neurons here")
+        st.caption("For example")
         with st.container(horizontal=True, gap="xsmall", key="examples"):
             for text in examples:
                 link("search", text, view.search_params(text))

@@ -178,6 +178,18 @@ def effects(stored: StoredIntervention) -> tuple[Effect, ...]:
     return tuple(sorted(rows, key=lambda each: -abs(each.effect.value)))
 
 
+def tried_artefacts(bundle: Bundle) -> list[str]:
+    """Everything that was added to photographs, the largest effect on any network first."""
+    largest: dict[str, float] = {}
+    for model in models_with(bundle):
+        stored = bundle.intervention(model)
+        assert stored is not None
+        for effect in effects(stored):
+            held = largest.get(effect.artefact, 0.0)
+            largest[effect.artefact] = max(held, abs(effect.effect.value))
+    return sorted(largest, key=lambda name: -largest[name])
+
+
 def audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited | None:
     """All that is known of one artefact; None where it was not tried."""
     stored = bundle.intervention(model)
@@ -262,7 +274,7 @@ def conclusion(output: str, found: tuple[Effect, ...]) -> str:
 
 
 def pictures(stored: StoredIntervention, artefact: str) -> list[dict[str, Any]]:
-    """Pairs of an artefact that have pictures, by effect: its scores and ``picture`` numbers."""
+    """Pairs of an artefact that have pictures, by effect: scores, decisions, ``picture``s."""
     own = np.flatnonzero((stored.pairs["artefact"] == artefact).to_numpy())
     shown = stored.shown[stored.shown["pair"].isin(own)]
     foil = str(stored.effects.set_index("artefact").loc[artefact, "foil"])
@@ -274,6 +286,7 @@ def pictures(stored: StoredIntervention, artefact: str) -> list[dict[str, Any]]:
                 "file": str(row["file"]),
                 "effect": float(row["score_with"] - row[f"score_{foil}"]),
                 "called": {v: bool(row[f"is_called_{v}"]) for v in group["version"]},
+                "score": {v: float(row[f"score_{v}"]) for v in group["version"]},
                 "picture": {
                     str(v): int(at) for at, v in zip(group.index, group["version"], strict=True)
                 },

@@ -7,10 +7,12 @@ import numpy as np
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.search import rank_like, row_of, stored_label
 from csp_engine.types import NeuronRef
+from csp_engine.views.audit.interventions import tried_artefacts
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.finding.index import index_of
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label
+from csp_engine.views.places import places
 
 
 def nearest(
@@ -26,10 +28,10 @@ def nearest(
     index, rows = index_of(bundle, memo, method)
     ranking = rank_like(index, row_of(rows, neuron), n)
     near = (rows[name].array.take(ranking.row_m) for name in ("model", "layer", "unit"))
-    places = zip(*near, strict=True)
+    found = zip(*near, strict=True)
     return [
         (NeuronRef(model, layer, int(unit)), score)
-        for (model, layer, unit), score in zip(places, ranking.score_m.tolist(), strict=True)
+        for (model, layer, unit), score in zip(found, ranking.score_m.tolist(), strict=True)
     ]
 
 
@@ -48,6 +50,34 @@ def example_queries(bundle: Bundle, memo: Memo, method: str, n: int = 8) -> list
                 text = str(texts.iloc[int(scores.label_uk[unit, 0])])
                 best[text] = max(best.get(text, -1.0), float(scores.score_uk[unit, 0]))
     return _different(bundle, memo, sorted(best, key=lambda text: (-best[text], text)), n)
+
+
+def starting_points(bundle: Bundle, memo: Memo, method: str, n: int = 8) -> list[str]:
+    """Words of the vocabulary worth searching for first, and no two that say the same.
+
+    First what was added to photographs, the largest effect first; then the concept columns that
+    some neuron follows most closely; then ``example_queries``.
+    """
+
+    def make() -> list[str]:
+        texts = [*tried_artefacts(bundle), *_followed(bundle)]
+        texts += example_queries(bundle, memo, method, n) if len(texts) < n else []
+        return _different(bundle, memo, list(dict.fromkeys(texts)), n)
+
+    return memo.once(("starting", bundle.digest, method, n), make)
+
+
+def _followed(bundle: Bundle) -> list[str]:
+    """Concept columns by the closest correlation of any neuron with them."""
+    closest: dict[str, float] = {}
+    for place in places(bundle):
+        held = bundle.columns(*place)
+        if held is None:
+            continue
+        best_c = np.nan_to_num(np.abs(np.asarray(held.pearson_uc, np.float64))).max(axis=0)
+        for name, best in zip(held.columns["name"].tolist(), best_c.tolist(), strict=True):
+            closest[str(name)] = max(closest.get(str(name), 0.0), best)
+    return sorted(closest, key=lambda name: -closest[name])
 
 
 def _different(bundle: Bundle, memo: Memo, texts: list[str], n: int) -> list[str]:

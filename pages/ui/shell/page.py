@@ -44,11 +44,24 @@ def opened() -> tuple[Bundle, View] | None:
         return None
     st.session_state["last_bundle"] = name
     if bundle.notice:
-        show(f"<p class='csp-quiet'>{plain(problems.told(bundle.notice))}</p>")
+        notice(problems.told(bundle.notice))
     if doubt(bundle):
         show(f"<p class='csp-note' role='status'>{plain(doubt(bundle))}</p>")
     problems.notes(((note,) if note else ()) + view.notes)
     return bundle, view
+
+
+LONGEST_BADGE = 60
+"""Characters of a notice that still fit one line of a phone."""
+
+
+def notice(sentence: str) -> None:
+    """What must always be said of a bundle: a badge above the page, or a line of it."""
+    if len(sentence) > LONGEST_BADGE:
+        show(f"<p class='csp-quiet'>{plain(sentence)}</p>")
+        return
+    with st.container(key="notice"):
+        show(f"<p class='csp-badge'>{plain(sentence)}</p>")
 
 
 def bundle_picker(name: str) -> None:

@@ -451,6 +451,15 @@ INTERVENTION = StageKind(
                   "effect that leaves with it, `necessity` (`necessity_low` to `necessity_high`), "
                   "and that comes with it alone, `sufficiency` (`sufficiency_low` to "
                   "`sufficiency_high`); no rows where the effect may be none"),
+        StageFile("gates.parquet", "table", "", "of pasted pairs, what real photographs say for "
+                  "each `artefact`: AUROC with its 95 % interval by which a probe of the real one "
+                  "tells real ones (`real`, `real_low` to `real_high`), pasted from neutral "
+                  "(`pasted`, `pasted_low` to `pasted_high`) and neutral from untouched "
+                  "photographs (`neutral`, `neutral_low` to `neutral_high`), the `least` that is "
+                  "asked of pasted ones, or `why` it was not asked; `n_with` and `n_without` real "
+                  "photographs, and by how much the output's log-odds of the first lie above "
+                  "those of the second within classes (`observed`, `observed_low` to "
+                  "`observed_high`)", is_optional=True),
         StageFile("shown.parquet", "table", "", "pictures that are kept: `pair` (row of `pairs`) "
                   "and `version`; of each artefact a few pairs at equal steps of the effect"),
         StageFile("thumb_offset.npy", "int64", "p+1", "picture `i` is bytes `offset[i]` to "

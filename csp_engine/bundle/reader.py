@@ -305,6 +305,7 @@ class Bundle(StageFiles):
             str(self.fact(stage, "output")),
             str(self.fact(stage, "images")),
             *(self.table(stage, name) for name in names),
+            self.table(stage, "gates") if "gates.parquet" in self.stage(stage).files else None,
         )
 
     def shown_pair(self, model: str, picture: int) -> bytes:

@@ -53,7 +53,8 @@ class StoredCircuit:
 class StoredIntervention:
     """What adding one thing to photographs does to ``output``, and which units carry it.
 
-    The tables are those of docs/bundle.md; ``images`` says what the photographs are.
+    The tables are those of docs/bundle.md; ``images`` says what the photographs are. ``gates`` is
+    None where nothing was pasted.
     """
 
     output: str
@@ -63,6 +64,7 @@ class StoredIntervention:
     units: pd.DataFrame
     sets: pd.DataFrame
     shown: pd.DataFrame
+    gates: pd.DataFrame | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

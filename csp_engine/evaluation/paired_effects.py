@@ -60,7 +60,7 @@ def ratio(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(sums_2g[0].sum() / sums_2g[1].sum())
-        counts_rg = _draws(n_groups, seed)
+        counts_rg = group_draws(n_groups, seed)
         drawn_r = (counts_rg @ sums_2g[0]) / (counts_rg @ sums_2g[1])
     drawn_r = drawn_r[np.isfinite(drawn_r)]
     if not np.isfinite(value) or not len(drawn_r):
@@ -69,7 +69,7 @@ def ratio(
     return Bounded(value, float(low), float(high))
 
 
-def _draws(n_groups: int, seed: int) -> Float64[np.ndarray, "r g"]:
+def group_draws(n_groups: int, seed: int) -> Float64[np.ndarray, "r g"]:
     """How often each group is drawn."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), N_DRAWS).astype(np.float64)

@@ -84,7 +84,7 @@ class PastedPairs:
             raise InputError("No artefact to paste is named; name one, such as 'ruler'.")
         for artefact in self._artefacts:
             require_known(artefact, self._cutouts)
-        self._probe = probe
+        self.photos = probe
         self._seed = seed
         self._masks = next((name for name in probe.masks if "lesion" in name.casefold()), None)
         self._lesion_sha256: dict[int, str] = {}
@@ -132,7 +132,7 @@ class PastedPairs:
         Raises:
             UnreadableImageError: if the file has gone since.
         """
-        image = decode(self._probe.read(self._rows[row]))
+        image = decode(self.photos.read(self._rows[row]))
         at = Place(self._attempts[row], self._lesion(self._rows[row], image))
         return draw(image, self.table["artefact"][row], self._seed, at, self._cutouts)
 
@@ -141,7 +141,7 @@ class PastedPairs:
         found: dict[str, list[tuple[str, int, int]]] = {a: [] for a in self._artefacts}
         groups = self._groups()
         used: dict[str, set[object]] = {a: set() for a in self._artefacts}
-        shown = {a: _shown(self._probe, a) for a in self._artefacts}
+        shown = {a: _shown(self.photos, a) for a in self._artefacts}
         n_wanted = n_pairs * len(self._artefacts)
         for row in self._order():
             wanted = [
@@ -155,7 +155,7 @@ class PastedPairs:
             if not wanted:
                 continue
             try:
-                image = decode(self._probe.read(row))
+                image = decode(self.photos.read(row))
             except UnreadableImageError:
                 for artefact in wanted:
                     self._lost[artefact]["cannot be read"] += 1
@@ -191,11 +191,11 @@ class PastedPairs:
 
     def _lesion(self, row: int, image: Image.Image) -> np.ndarray:
         """The lesion: as a mask says, else as it is found."""
-        file = None if self._masks is None else self._probe.table[self._masks].iloc[row]
+        file = None if self._masks is None else self.photos.table[self._masks].iloc[row]
         if not isinstance(file, str):
             return find_lesion(image)
         try:
-            mask = decode((self._probe.root / file).read_bytes()).convert("L")
+            mask = decode((self.photos.root / file).read_bytes()).convert("L")
         except (OSError, UnreadableImageError):
             return find_lesion(image)
         if mask.size != image.size:
@@ -203,10 +203,10 @@ class PastedPairs:
         return np.asarray(mask) > 127
 
     def _order(self) -> list[int]:
-        return np.random.default_rng(self._seed).permutation(len(self._probe)).tolist()
+        return np.random.default_rng(self._seed).permutation(len(self.photos)).tolist()
 
     def _groups(self) -> list[object]:
-        table = self._probe.table
+        table = self.photos.table
         given = table["group"].tolist() if "group" in table else [None] * len(table)
         return [row if pd.isna(group) else f"group {group}" for row, group in enumerate(given)]
 
@@ -217,7 +217,7 @@ class PastedPairs:
             said = ", ".join(f"{n} {reason}" for reason, n in reasons.items() if n)
             if not n_found[artefact]:
                 raise InputError(
-                    f"No photograph of {self._probe.name!r} can take {artefact!r}: "
+                    f"No photograph of {self.photos.name!r} can take {artefact!r}: "
                     f"{said or 'there is none'}; give others, or leave {artefact!r} out."
                 )
             if said:
@@ -227,11 +227,15 @@ class PastedPairs:
                 )
 
 
-def _shown(probe: ProbeSet, artefact: str) -> np.ndarray:
-    """Which photographs a column of concepts says to have the artefact."""
+def columns_of(probe: ProbeSet, artefact: str) -> list[str]:
+    """The columns of concepts that say which photographs have an artefact."""
     names = {_plain(name) for name in (artefact, *COLUMNS.get(artefact, ()))}
-    columns = [column for column in probe.concepts if _plain(column) in names]
-    return (probe.table[columns] > 0).any(axis=1).to_numpy()
+    return [column for column in probe.concepts if _plain(column) in names]
+
+
+def _shown(probe: ProbeSet, artefact: str) -> np.ndarray:
+    """Which photographs are known to have the artefact."""
+    return (probe.table[columns_of(probe, artefact)] > 0).any(axis=1).to_numpy()
 
 
 def _plain(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csp_engine.pipeline.added.faithfulness import add_faithfulness, add_trust
+    from csp_engine.pipeline.added.gating import gate_pastes
     from csp_engine.pipeline.added.interventions import add_interventions
     from csp_engine.pipeline.added.judging import judge_held_out, judge_probe
     from csp_engine.pipeline.added.performance import add_performance
@@ -35,6 +36,7 @@ _HOMES = {
     "build": "building",
     "bundle_captioner": "stages.candidates",
     "bundle_speaker": "stages.candidates",
+    "gate_pastes": "added.gating",
     "judge_held_out": "added.judging",
     "judge_probe": "added.judging",
     "lacks_answers": "stages.candidates",
@@ -55,6 +57,7 @@ __all__ = [
     "build",
     "bundle_captioner",
     "bundle_speaker",
+    "gate_pastes",
     "judge_held_out",
     "judge_probe",
     "lacks_answers",

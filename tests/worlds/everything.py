@@ -27,7 +27,9 @@ def everything(folder: Path, **changes: Any) -> Bundle:
     table = folder / "mine.csv"
     table.write_text(IMPORTED, "utf-8")
     import_labels(table, bundle.path, model="small", encoder=toys.ColourEncoder())
-    add_interventions(bundle.path, targets[0], toys.CornerPairs(), "red", n_random=2)
+    add_interventions(
+        bundle.path, targets[0], toys.CornerPairs(), "red", gates=toys.open_gate(), n_random=2
+    )
     return Bundle.open(bundle.path)
 
 

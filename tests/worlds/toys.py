@@ -21,8 +21,10 @@ from torch import nn
 
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.ground_truth import TruthRule
+from csp_engine.evaluation.paired_effects import Bounded
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel, load_model
+from csp_engine.pasting.gate import Area, Gate
 from csp_engine.pipeline import (
     BuildRequest,
     Target,
@@ -31,8 +33,10 @@ from csp_engine.pipeline import (
     add_truth,
     judge_probe,
 )
+from csp_engine.pipeline.added.gating import Gated
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import ProbeSet, read_probe_set
+from csp_engine.stats.intervals import auroc_interval
 from csp_engine.words.vocabularies import Vocabulary, read_vocabulary
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 220), "grey": (128,) * 3}
@@ -228,6 +232,13 @@ class CornerPairs:
         dim[:16, :16] = plain.mean((0, 1)).astype(np.uint8)
         without, with_it, neutral = map(Image.fromarray, (plain, marked, dim))
         return without, with_it, neutral
+
+
+def open_gate() -> dict[str, Gated]:
+    """What real photographs would say of pasted red corners: that they pass for real."""
+    area = Area(0.9, *map(float, auroc_interval(np.asarray(0.9), 12, 12)))
+    gate = Gate("red corner", area, area, area, 0.8)
+    return {"red corner": Gated("red corner", gate, "", Bounded(0.2, -0.1, 0.5), 12, 12)}
 
 
 def tried_figures() -> dict[str, Any]:

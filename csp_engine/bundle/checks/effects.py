@@ -30,3 +30,16 @@ def fault_of_artefacts(rows: pd.DataFrame, effects: pd.DataFrame) -> str:
     if "what" in rows and not rows["what"].isin(WHATS).all():
         return f"swaps {rows['what'][~rows['what'].isin(WHATS)].iloc[0]!r:.80}, which is nothing"
     return ""
+
+
+def fault_of_gates(rows: pd.DataFrame, effects: pd.DataFrame) -> str:
+    """What is wrong with a table of gates, likewise: one for each, areas in 0 to 1."""
+    if list(rows["artefact"]) != list(effects["artefact"]):
+        return "has other artefacts than the effects, or in another order"
+    for name in ("real", "pasted", "neutral", "least"):
+        value = rows[name]
+        if ((value < 0) | (value > 1)).any():
+            return f"has a {name} outside of 0 to 1"
+        if (value.isna() & (rows["why"] == "")).any():
+            return f"has no {name}, and does not say why"
+    return ""

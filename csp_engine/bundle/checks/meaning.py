@@ -13,7 +13,11 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
-from csp_engine.bundle.checks.effects import fault_of_artefacts, fault_of_effects
+from csp_engine.bundle.checks.effects import (
+    fault_of_artefacts,
+    fault_of_effects,
+    fault_of_gates,
+)
 from csp_engine.bundle.checks.truths import fault_of_concepts, fault_of_truths
 
 LOOKED_AT = 1 << 20
@@ -257,6 +261,14 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         **{f"necessity{end}": _KNOWN_NUMBER for end in _ENDS},
         **{f"sufficiency{end}": _NUMBER for end in _ENDS},
     },
+    ("intervention", "gates"): {
+        **dict.fromkeys(("artefact", "why"), _TEXT),
+        **dict.fromkeys(("n_with", "n_without"), _COUNT),
+        **{
+            f"{m}{end}": _NUMBER for m in ("real", "pasted", "neutral", "observed") for end in _ENDS
+        },
+        "least": _NUMBER,
+    },
     ("intervention", "shown"): {"pair": _COUNT, "version": _TEXT},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
@@ -465,6 +477,9 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ),
     ("intervention", "units"): _fault_of_units,
     ("intervention", "sets"): lambda files, stage, rows: fault_of_artefacts(
+        rows, files.table(stage, "effects")
+    ),
+    ("intervention", "gates"): lambda files, stage, rows: fault_of_gates(
         rows, files.table(stage, "effects")
     ),
     ("intervention", "shown"): _fault_of_shown,

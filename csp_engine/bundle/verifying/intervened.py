@@ -9,6 +9,8 @@ from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import Found
 from csp_engine.evaluation.paired_effects import mean_effect
+from csp_engine.pasting.gate import LEAST, USUAL_LEAST
+from csp_engine.stats.intervals import auroc_interval
 
 NEAR = 1e-4
 """How far an effect may lie off: scores are kept in single precision."""
@@ -47,6 +49,8 @@ def intervention(bundle: Bundle, model: str) -> Found:
         if counted != (row["n_called"], row["n_lost"], row["n_gained"]):
             yield stage, f"Decisions of {name} are not those of its pairs."
     yield from _sets(stage, sets)
+    if "gates.parquet" in record.files:
+        yield from _gates(stage, bundle.table(stage, "gates"), effects)
 
 
 def _sets(stage: str, sets: pd.DataFrame) -> Found:
@@ -55,3 +59,19 @@ def _sets(stage: str, sets: pd.DataFrame) -> Found:
         value, low, high = (sets[f"{figure}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
         if ((value < low - NEAR) | (value > high + NEAR)).any():
             yield stage, f"A {figure} of {stage} lies outside of its bounds."
+
+
+def _gates(stage: str, gates: pd.DataFrame, effects: pd.DataFrame) -> Found:
+    """That what is asked is what this version asks, and bounds are those of area and counts."""
+    n_groups = effects.set_index("artefact")["n_groups"]
+    for row in gates[gates["why"] == ""].to_dict("records"):
+        name = f"{row['artefact']!r:.60} of {stage}"
+        if row["least"] != LEAST.get(row["artefact"], USUAL_LEAST):
+            yield stage, f"The gate of {name} asks for {row['least']}, which is not what it should."
+        n = int(n_groups[row["artefact"]])
+        for figure in ("pasted", "neutral"):
+            told = [row[f"{figure}_low"], row[f"{figure}_high"]]
+            if not np.allclose(told, auroc_interval(np.asarray(row[figure]), n, n), atol=NEAR):
+                yield stage, f"Bounds of {figure} in the gate of {name} are not those of its area."
+        if not row["real_low"] - NEAR <= row["real"] <= row["real_high"] + NEAR:
+            yield stage, f"real in the gate of {name} lies outside of its bounds."

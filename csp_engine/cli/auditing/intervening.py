@@ -26,6 +26,39 @@ def intervene(
             "known (docs/methods.md). Without it, what the bundle holds is shown."
         ),
     ] = None,
+    paste: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Instead of a table: paste this artefact into the photographs of --photos, each "
+            "with a neutral twin; may be given several times. For example ruler, 'colour patch' or "
+            "a name from --cutouts; another name lists all."
+        ),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Photographs to paste into, as for 'csp build'. Columns of 0 and 1 that say which "
+            "have the artefact already are what a paste is checked with."
+        ),
+    ] = None,
+    n_pairs: Annotated[
+        int, typer.Option(min=20, help="Pairs of each pasted artefact, at most.")
+    ] = 200,
+    cutouts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of artefacts of your own, cut out with transparency (PNG, WebP); a "
+            "subfolder is an artefact."
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture of the first pairs here, to look at, and stop."),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", "-e", help="Where the bundle's encoder is now, if it moved."),
+    ] = None,
     output: Annotated[
         str | None, typer.Option(help="Output of the network whose score is followed.")
     ] = None,
@@ -48,21 +81,27 @@ def intervene(
 ) -> None:
     """Show what adding an artefact to photographs does to an output, and which neurons carry it.
 
-    With --pairs it is measured and kept in the bundle.
+    With --pairs or --paste it is measured and kept in the bundle.
 
     Example:
-        csp intervene skin.csp --pairs pairs.csv --output melanoma
+        csp intervene skin.csp --paste ruler --photos isic.csv --output melanoma
     """
     from csp_engine.bundle import Bundle
     from csp_engine.views.audit import interventions
     from csp_engine.views.places import scoring_methods
 
     opened = Bundle.open(bundle)
-    if pairs is not None:
-        opened = _measured(
-            opened, pairs, _named(opened, model), output, weights, preprocessing, layer, seed,
-            device,
-        )  # fmt: skip
+    if pairs is not None and paste:
+        raise InputError("--pairs and --paste are two ways to the same; give one of them.")
+    if paste is None and (photos, cutouts) != (None, None):
+        raise InputError("--photos and --cutouts are for --paste; name an artefact with it.")
+    if sheet is not None or pairs is not None or paste:
+        made = _pairs(pairs, paste or [], photos, n_pairs, cutouts, seed)
+        if sheet is not None:
+            _write_sheet(made, sheet)
+            return
+        target = _target(opened, _named(opened, model), weights, preprocessing, layer, device)
+        opened = _measured(opened, made, target, output, encoder, seed, device)
         shown = _named(opened, model)
     else:
         known = interventions.models_with(opened)
@@ -94,28 +133,68 @@ def _named(bundle: Bundle, asked: str | None) -> str:
     return asked or names[0]
 
 
+def _pairs(
+    table: Path | None,
+    artefacts: list[str],
+    photos: Path | None,
+    n_pairs: int,
+    cutouts: Path | None,
+    seed: int,
+) -> ImagePairs:
+    """Pairs of a table, or pasted into photographs."""
+    from csp_engine.pasting.listed import ListedPairs
+    from csp_engine.pasting.pasted import PastedPairs
+    from csp_engine.probe.listing import read_probe_set
+
+    if table is not None:
+        return ListedPairs(table, table.parent)
+    if not artefacts:
+        raise InputError("Which pairs? Give a table with --pairs, or name an artefact to --paste.")
+    if photos is None:
+        raise InputError("Paste into which photographs? Name a folder or table with --photos.")
+    with progress_bars() as progress:
+        probe = read_probe_set(photos, progress=progress)
+        return PastedPairs(probe, artefacts, n_pairs, seed, cutouts, progress=progress)
+
+
+def _write_sheet(pairs: ImagePairs, path: Path) -> None:
+    from csp_engine.files import replacing
+    from csp_engine.pasting.sheet import contact_sheet
+
+    if path.suffix.lower() not in (".png", ".webp"):
+        raise InputError(f"{path.name!r} is no name of a picture; end --sheet with .png or .webp.")
+    with replacing(path, path.with_name(f".tmp-{path.name}")) as part:
+        contact_sheet(pairs).save(part, format=path.suffix[1:].upper())
+    write_lines([f"The first pairs of {pairs.name}: {path}"])
+
+
 def _measured(
     bundle: Bundle,
-    source: Path,
-    name: str,
+    pairs: ImagePairs,
+    target: Target,
     output: str | None,
-    weights: Path | None,
-    preprocessing: str | None,
-    layers: list[str] | None,
+    encoder: str | None,
     seed: int,
     device: str,
 ) -> Bundle:
-    from csp_engine.pasting.listed import ListedPairs
-    from csp_engine.pipeline import add_interventions
+    from csp_engine.pasting.pasted import PastedPairs
+    from csp_engine.pipeline import add_interventions, gate_pastes
+    from csp_engine.search import bundle_encoder
 
-    target = _target(bundle, name, weights, preprocessing, layers, device)
     names = target.model.class_names or ()
     if output is None:
         few = ", ".join(names[:10])
         raise InputError(f"Which output? Name one with --output{f': {few}' if few else ''}.")
-    listed: ImagePairs = ListedPairs(source, source.parent)
     with progress_bars() as progress:
-        return add_interventions(bundle.path, target, listed, output, seed=seed, progress=progress)
+        gates = None
+        if isinstance(pairs, PastedPairs):
+            loaded = bundle_encoder(bundle, encoder, device=device)
+            gates = gate_pastes(
+                bundle, target, output, pairs.photos, pairs, loaded, seed=seed, progress=progress
+            )
+        return add_interventions(
+            bundle.path, target, pairs, output, gates=gates, seed=seed, progress=progress
+        )
 
 
 def _target(
@@ -167,8 +246,10 @@ def _show(bundle: Bundle, model: str, method: str) -> None:
     write_table(
         ("artefact", "pairs", "effect (95 % interval)", "neutral", "called", "lost", "gained"),
         [
-            (each.artefact, each.n_pairs, each.effect.signed, each.neutral.signed,
-             each.n_called, each.n_lost, each.n_gained)
+            (each.artefact, each.n_pairs, "withheld", "", "", "", "")
+            if each.is_withheld
+            else (each.artefact, each.n_pairs, each.effect.signed, each.neutral.signed,
+                  each.n_called, each.n_lost, each.n_gained)
             for each in found
         ],
     )  # fmt: skip
@@ -176,6 +257,10 @@ def _show(bundle: Bundle, model: str, method: str) -> None:
         audited = interventions.audited(bundle, model, effect.artefact, method)
         assert audited is not None
         write_lines(["", effect.sentence(stored.output)])
+        if effect.gate is not None and not effect.is_withheld:
+            write_lines([effect.gate.sentence(effect.effect)])
+        if effect.is_withheld:
+            continue
         if effect.effect.is_away_from_zero:
             write_lines([interventions.carrier_sentence(audited, stored.output)])
         if audited.suspects:

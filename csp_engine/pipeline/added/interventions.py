@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from csp_engine.evaluation.paired_effects import (
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.intervening.pairs import Attributed, PairRuns, Part
 from csp_engine.pasting.pairs import VERSIONS, ImagePairs
+from csp_engine.pasting.pasted import PastedPairs
+from csp_engine.pipeline.added.gating import Gated, as_rows
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.stages.contrast import group_numbers
 from csp_engine.probe.images import thumbnail
@@ -68,6 +70,7 @@ def add_interventions(
     pairs: ImagePairs,
     output: str,
     *,
+    gates: Mapping[str, Gated] | None = None,
     n_random: int = N_RANDOM,
     seed: int = 0,
     progress: Progress = silent,
@@ -85,13 +88,15 @@ def add_interventions(
         target: one of its networks, with the layers of interest.
         pairs: the images.
         output: name or number of an output.
+        gates: what real photographs say about pasted artefacts (``gate_pastes``); pairs that
+            were pasted need it, and it is kept beside their effects.
         n_random: random sets of each layer.
         seed: decides halves, draws and random sets.
         progress: called with what is done.
 
     Raises:
-        InputError: if the network is not the bundle's, no artefact has enough pairs, or the
-            output does not exist.
+        InputError: if the network is not the bundle's, no artefact has enough pairs, the output
+            does not exist, or pasted pairs come without their gates.
         BundleError: if another process is writing the bundle.
     """
     model = target.model
@@ -100,6 +105,10 @@ def add_interventions(
         raise InputError(
             f"{model.name} is not the network that {path.name} was made of; its networks are "
             f"{', '.join(described)}. Give the same weights and preprocessing."
+        )
+    if isinstance(pairs, PastedPairs) and gates is None:
+        raise InputError(
+            "Pasted artefacts are believed only behind their gates; give those of 'gate_pastes'."
         )
     stage = INTERVENTION.name(model.name)
     identity: dict[str, Any] = {
@@ -118,6 +127,11 @@ def add_interventions(
             "groups": sha256_json(_groups(pairs).tolist()),
         },
     }
+    gated = None if gates is None else as_rows(gates)
+    if gated is not None:
+        identity["inputs"]["gates"] = sha256_json(
+            gated.to_json(orient="records", double_precision=9)
+        )
     with BundleWriter(path) as writer:
         if writer.is_fresh(stage, stage_key(stage, **identity)):
             return Bundle.open(path)
@@ -137,6 +151,9 @@ def add_interventions(
             folder.table("pairs", pd.concat(told.pairs, ignore_index=True))
             folder.table("units", units)
             folder.table("sets", _sets(told.sets))
+            if gated is not None:
+                tried = {each["artefact"] for each in told.effects}
+                folder.table("gates", gated[gated["artefact"].isin(tried)].reset_index(drop=True))
             folder.table("shown", pd.DataFrame([row for _, row in told.thumbs]))
             folder.array("thumb_offset", np.cumsum([0, *map(len, thumbs)]).astype(np.int64))
             folder.path.joinpath("thumbs.bin").write_bytes(b"".join(thumbs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,9 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention, kinds
-from csp_engine.evaluation.paired_effects import Bounded
 from csp_engine.types import NeuronRef
+from csp_engine.views.audit.figures import Figure, figure
+from csp_engine.views.audit.gates import Gate, gates
 from csp_engine.views.neuron.label import BestLabel, best_label
 
 HALF = 0.5
@@ -22,36 +22,12 @@ N_SUSPECTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Figure(Bounded):
-    """The same as a page writes it."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is one."""
-        return not math.isnan(self.value)
-
-    @property
-    def signed(self) -> str:
-        """As an effect: ``−2.70 (−2.94 to −2.48)``."""
-        if not self.is_known:
-            return numbers.UNKNOWN
-        value, low, high = (_two(each) for each in (self.value, self.low, self.high))
-        return f"{value} ({low} to {high})"
-
-    @property
-    def share(self) -> str:
-        """As a share of an effect: ``1.01 (0.96 to 1.06)``."""
-        if not self.is_known:
-            return numbers.UNKNOWN
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})".replace("-", "−")
-
-
-@dataclass(frozen=True, slots=True)
 class Effect:
     """What one artefact does to the output, over pairs of photographs.
 
     ``change`` is with less without, ``neutral`` the same for a paste of neutral texture, ``effect``
-    with less what it is compared with: the neutral version where there is one.
+    with less what it is compared with: the neutral version where there is one. ``gate`` says
+    whether a pasted artefact may stand for the real one; None where nothing was pasted.
     """
 
     artefact: str
@@ -64,16 +40,26 @@ class Effect:
     n_called: int
     n_lost: int
     n_gained: int
+    gate: Gate | None = None
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the pairs cannot stand for the real artefact, so that no effect is claimed."""
+        return self.gate is not None and bool(self.gate.withheld(self.effect))
 
     @property
     def verdict(self) -> str:
         """In a word: whether the output answers to it, and which way."""
+        if self.is_withheld:
+            return "withheld"
         if not self.effect.is_away_from_zero:
             return "not shown"
         return "raises" if self.effect.value > 0 else "lowers"
 
     def sentence(self, output: str) -> str:
         """What was seen, as one would say it."""
+        if self.gate is not None and self.is_withheld:
+            return self.gate.sentence(self.effect)
         than = "than the same paste of neutral texture" if self.has_neutral else ""
         over = f"{numbers.count(self.n_pairs)} pairs"
         if not self.effect.is_away_from_zero:
@@ -174,8 +160,11 @@ def models_with(bundle: Bundle) -> tuple[str, ...]:
 
 def effects(stored: StoredIntervention) -> tuple[Effect, ...]:
     """The effect of every artefact, the largest first."""
-    rows = [_effect(row) for row in stored.effects.to_dict("records")]
-    return tuple(sorted(rows, key=lambda each: -abs(each.effect.value)))
+    held = gates(stored)
+    rows = [
+        _effect(row, held.get(str(row["artefact"]))) for row in stored.effects.to_dict("records")
+    ]
+    return tuple(sorted(rows, key=lambda each: (each.is_withheld, -abs(each.effect.value))))
 
 
 def tried_artefacts(bundle: Bundle) -> list[str]:
@@ -198,6 +187,8 @@ def audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited |
     found = next((each for each in effects(stored) if each.artefact == artefact), None)
     if found is None:
         return None
+    if found.is_withheld:
+        return Audited(found, (), None, ())
     layers = _carried(bundle, stored, model, artefact)
     scope = narrowest(layers)
     suspects: tuple[Suspect, ...] = ()
@@ -224,6 +215,8 @@ def narrowest(layers: tuple[Carried, ...]) -> Carried | None:
 
 def carrier_sentence(audited_: Audited, output: str) -> str:
     """Which neurons carry the effect, how surely, against what; or that none were found."""
+    if audited_.effect.is_withheld:
+        return "Where a paste does not pass for real, nothing is said of what carries its effect."
     if not audited_.effect.effect.is_away_from_zero:
         return "Where there may be no effect, nothing can be said to carry it."
     told = []
@@ -270,6 +263,10 @@ def conclusion(output: str, found: tuple[Effect, ...]) -> str:
     text = f"{sentence[:1].upper()}{sentence[1:]}." if told else ""
     if none:
         text += f" No effect of {_listed(none, 'or')} was shown."
+    withheld = [each.artefact for each in found if each.verdict == "withheld"]
+    if withheld:
+        verb = "does" if len(withheld) == 1 else "do"
+        text += f" Pasted {_listed(withheld)} {verb} not pass for real, so nothing is said of it."
     return text.strip()
 
 
@@ -309,7 +306,11 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
                 "n_pairs": effect.n_pairs,
                 "n_groups": effect.n_groups,
                 "compared_with": "neutral" if effect.has_neutral else "without",
-                **{name: _plain(getattr(effect, name)) for name in ("effect", "change", "neutral")},
+                **{
+                    name: getattr(effect, name).as_json()
+                    for name in ("effect", "change", "neutral")
+                },
+                "gate": None if effect.gate is None else effect.gate.as_json(effect.effect),
                 "n_called": effect.n_called,
                 "n_lost": effect.n_lost,
                 "n_gained": effect.n_gained,
@@ -334,8 +335,8 @@ def _carried_json(carried: Carried) -> dict[str, Any]:
     def swapped(each: Swapped) -> dict[str, Any]:
         return {
             "n_units": each.n_units,
-            "necessity": _plain(each.necessity),
-            "sufficiency": _plain(each.sufficiency),
+            "necessity": each.necessity.as_json(),
+            "sufficiency": each.sufficiency.as_json(),
         }
 
     return {
@@ -348,33 +349,24 @@ def _carried_json(carried: Carried) -> dict[str, Any]:
     }
 
 
-def _plain(figure: Figure) -> dict[str, float] | None:
-    if not figure.is_known:
-        return None
-    return {"value": figure.value, "low": figure.low, "high": figure.high}
-
-
-def _figure(row: Mapping[Any, Any], name: str) -> Figure:
-    return Figure(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
-
-
-def _effect(row: Mapping[Any, Any]) -> Effect:
+def _effect(row: Mapping[Any, Any], gate: Gate | None) -> Effect:
     return Effect(
         str(row["artefact"]),
         int(row["n_pairs"]),
         int(row["n_groups"]),
         row["foil"] == "neutral",
-        _figure(row, "effect"),
-        _figure(row, "change"),
-        _figure(row, "neutral"),
+        figure(row, "effect"),
+        figure(row, "change"),
+        figure(row, "neutral"),
         int(row["n_called"]),
         int(row["n_lost"]),
         int(row["n_gained"]),
+        gate,
     )
 
 
 def _swapped(row: Mapping[Any, Any]) -> Swapped:
-    return Swapped(int(row["n_units"]), _figure(row, "necessity"), _figure(row, "sufficiency"))
+    return Swapped(int(row["n_units"]), figure(row, "necessity"), figure(row, "sufficiency"))
 
 
 def _carried(
@@ -439,11 +431,7 @@ def _listed(names: list[str], last: str = "and") -> str:
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def _two(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
-
-
-def _size(figure: Figure) -> str:
+def _size(found: Figure) -> str:
     """An effect without its sign, and its interval likewise, the smaller end first."""
-    ends = sorted((abs(figure.low), abs(figure.high)))
-    return f"{abs(figure.value):.2f} ({ends[0]:.2f} to {ends[1]:.2f})"
+    ends = sorted((abs(found.low), abs(found.high)))
+    return f"{abs(found.value):.2f} ({ends[0]:.2f} to {ends[1]:.2f})"

@@ -31,6 +31,10 @@ def section(
     """One artefact, from the photographs to the neurons."""
     output = stored.output
     show(f"<p class='csp-lead csp-left'>{plain(found.effect.sentence(output))}</p>")
+    gate = found.effect.gate
+    if gate is not None and not found.effect.is_withheld:
+        told = gate.sentence(found.effect.effect)
+        show(f"<p class='csp-quiet'>{plain(told)}</p>")
     pairs = pictures(stored, found.effect.artefact)
     if pairs:
         shown = "".join(pair(bundle, model, each, output) for each in pairs)

@@ -14,7 +14,8 @@ def section(
 ) -> None:
     """A bar for each artefact, its interval in numbers, and the other networks beside it."""
     found = effects(stored)
-    largest = max((abs(each.effect.value) for each in found), default=0.0) or 1.0
+    shown = [abs(each.effect.value) for each in found if not each.is_withheld]
+    largest = max(shown, default=0.0) or 1.0
     others = {
         name: {each.artefact: each for each in effects(held)}
         for name in models
@@ -28,12 +29,17 @@ def section(
     columns += ["decisions", *(f"effect on {name}" for name in others)]
     rows = []
     for each in found:
+        if each.is_withheld:
+            nothing = [numbers.UNKNOWN] * (len(columns) - 2)
+            rows.append((each.artefact, 0.0, ["withheld", *nothing]))
+            continue
         cells = [each.effect.signed]
         cells += [each.neutral.signed] if has_neutral else []
         cells.append(turned(each))
         for held in others.values():
+            other = held.get(each.artefact)
             cells.append(
-                held[each.artefact].effect.signed if each.artefact in held else numbers.UNKNOWN
+                numbers.UNKNOWN if other is None or other.is_withheld else other.effect.signed
             )
         rows.append((each.artefact, each.effect.value / largest, cells))
     show("<h2 class='csp-h'>The same photograph, with and without</h2>")

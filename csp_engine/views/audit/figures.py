@@ -1,0 +1,51 @@
+"""Figures of an audit with their intervals, as pages, reports and the command line write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from csp_engine import numbers
+from csp_engine.evaluation.paired_effects import Bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Bounded):
+    """A figure with its interval, as a page writes it."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is one."""
+        return not math.isnan(self.value)
+
+    @property
+    def signed(self) -> str:
+        """As an effect: ``−2.70 (−2.94 to −2.48)``."""
+        if not self.is_known:
+            return numbers.UNKNOWN
+        value, low, high = (_signed(each) for each in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
+    @property
+    def share(self) -> str:
+        """As a share or an area: ``1.01 (0.96 to 1.06)``."""
+        if not self.is_known:
+            return numbers.UNKNOWN
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})".replace("-", "−")
+
+    def as_json(self) -> dict[str, float] | None:
+        """As plain data; None where there is no figure."""
+        if not self.is_known:
+            return None
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def figure(row: Mapping[Any, Any], name: str) -> Figure:
+    """A figure of a table's row: the columns ``name``, ``name_low`` and ``name_high``."""
+    return Figure(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")

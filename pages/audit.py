@@ -5,7 +5,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.views.address import View, pick
 from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
-from pages.ui.audit import carrying, effect
+from pages.ui.audit import carrying, effect, reporting
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params
@@ -28,6 +28,7 @@ def main() -> None:
     if not models:
         show("<h1 class='csp-title'>Does the decision rest on what should not matter?</h1>")
         st.text(NONE)
+        reporting.section(bundle, view, view.model)
         return
     model, note = pick("model", view.model, models)
     stored = bundle.intervention(model)
@@ -57,11 +58,12 @@ def draw(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         box("Network", "model", model, models)
         narrowing.method_box(bundle, view)
-    effect.section(bundle, model, models, stored)
+    effect.section(bundle, model, stored)
     box("Artefact", "artefact", artefact, tuple(each.artefact for each in found))
     chosen = audited(bundle, model, artefact, view.method)
     assert chosen is not None
     carrying.section(bundle, view, model, stored, chosen)
+    reporting.section(bundle, view, model)
 
 
 def box(title: str, name: str, value: str, options: tuple[str, ...]) -> None:

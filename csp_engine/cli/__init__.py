@@ -15,6 +15,7 @@ from csp_engine.cli import (
     demo,
     inspecting,
     preparing,
+    reporting,
     reviewing,
     searching,
     serving,
@@ -46,6 +47,7 @@ app.command("intervene")(intervening.intervene)
 app.command("audit")(judging.audit)
 app.command("evaluate")(judging.evaluate)
 app.command("export")(sharing.export)
+app.command("report")(reporting.report)
 app.command("import")(sharing.import_)
 app.command("reviews")(reviewing.reviews)
 app.command("serve")(serving.serve)

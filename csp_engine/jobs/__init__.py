@@ -1,4 +1,4 @@
-"""Builds as processes of their own: started, watched, cancelled and resumed through files.
+"""Builds and reports as processes of their own; builds are watched and resumed through files.
 
 A job is ``csp build`` in a session of its own, so it outlives who started it. All that is known of
 it lies beside the bundle, in ``NAME.csp.job/``: what was asked for, the process, how far it is, and
@@ -15,6 +15,7 @@ from csp_engine.jobs.order import (
 )
 from csp_engine.jobs.process import ask_for_layers
 from csp_engine.jobs.progress import PROGRESS_FILE, ProgressFile, StageProgress
+from csp_engine.jobs.reports import report_file
 from csp_engine.jobs.running import (
     Job,
     cancel,
@@ -45,6 +46,7 @@ __all__ = [
     "look_at_images",
     "may_run",
     "read_job",
+    "report_file",
     "resume",
     "start",
 ]

@@ -10,6 +10,7 @@ from csp_engine.reviews.place import (
     FILE_NAME,
     VARIABLE,
     Place,
+    found_place,
     named_place,
     place_for,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Reviews",
     "agreed",
     "as_rows",
+    "found_place",
     "lasting_id",
     "latest_of",
     "named_place",

@@ -140,9 +140,10 @@ class Database:
         found = self._read(sa.select(*_SAID).where(*_of(neuron)).order_by(review.c.number.desc()))
         return [self._review(row) for row in found]
 
-    def of_models(self, models: Collection[str]) -> list[Review]:
-        """All that was said about the neurons of some models, the oldest first."""
-        chosen = sa.select(*_SAID).where(review.c.model.in_(models)).order_by(review.c.number)
+    def of_models(self, models: Collection[str], until: int | None = None) -> list[Review]:
+        """All that was said about the neurons of some models up to a row, the oldest first."""
+        chosen = sa.select(*_SAID).where(review.c.model.in_(models), *_up_to(review, until))
+        chosen = chosen.order_by(review.c.number)
         return [self._review(row) for row in self._read(chosen)]
 
     def since(self, last: int) -> Sequence[tuple[int, str, str, int, str, str]]:
@@ -159,11 +160,12 @@ class Database:
                 raise self._damaged(f"entry {row[0]} says {row[5]!r:.40} of unit {row[3]!r:.40}")
         return found
 
-    def check(self, head: str = "") -> Checked:
+    def check(self, head: str = "", until: int | None = None) -> Checked:
         """Compare every entry with its hash and the one before it.
 
         Args:
             head: the hash of an entry that must still be there; empty for none.
+            until: number of the last entry to look at; all without it.
 
         Raises:
             ReviewError: if the entries are of a version that did not chain them.
@@ -176,7 +178,8 @@ class Database:
                     f"The verdicts in {self.place.title} were written by an earlier version, which "
                     "did not chain them; record one verdict with this version, and check again."
                 )
-            rows = connection.execute(sa.select(_STORED).order_by(_STORED.c.number)).mappings()
+            chosen = sa.select(_STORED).where(*_up_to(_STORED, until)).order_by(_STORED.c.number)
+            rows = connection.execute(chosen).mappings()
             strange = strange_triggers(connection)
             return check(rows, missing_triggers(connection), head, strange=strange)
 
@@ -284,6 +287,10 @@ class Database:
 def _of(neuron: NeuronRef) -> tuple[sa.ColumnElement[bool], ...]:
     c = review.c
     return (c.model == neuron.model, c.layer == neuron.layer, c.unit == neuron.unit)
+
+
+def _up_to(table: sa.FromClause, until: int | None) -> tuple[sa.ColumnElement[bool], ...]:
+    return () if until is None else (table.c.number <= until,)
 
 
 def _chained(connection: sa.Connection, row: dict[str, Any]) -> dict[str, Any]:

@@ -78,26 +78,41 @@ def named_place() -> Place | None:
     return Place(file=start / path)
 
 
+def found_place(bundle_path: Path) -> Place | None:
+    """Where the verdicts on a bundle are, None where nobody has recorded any.
+
+    What the environment names, else a file beside the bundle or in the folder ``bundles``.
+
+    Raises:
+        InputError: if there are several.
+    """
+    named = named_place()
+    if named is not None:
+        return named if named.is_there else None
+    found = [path for path in _usual_places(bundle_path) if path.is_file()]
+    if len(found) > 1:
+        raise InputError(
+            f"There are verdicts in {found[0]} and in {found[1]}; name one with {VARIABLE}."
+        )
+    return Place(file=found[0]) if found else None
+
+
 def place_for(bundle_path: Path) -> Place:
     """Where the verdicts on a bundle are: what the environment names, else a file where they lie.
 
     Raises:
         InputError: if there is none, or more than one.
     """
-    named = named_place()
-    if named is not None:
-        return named
-    beside = bundle_path.resolve().parent / FILE_NAME
-    places = {beside: None, Path.cwd() / "bundles" / FILE_NAME: None}
-    found = [path for path in places if path.is_file()]
-    if len(found) == 1:
-        return Place(file=found[0])
-    if found:
-        raise InputError(
-            f"There are verdicts in {found[0]} and in {found[1]}; name one with {VARIABLE}."
-        )
-    looked = " nor ".join(str(path) for path in places)
+    place = named_place() or found_place(bundle_path)
+    if place is not None:
+        return place
+    looked = " nor ".join(str(path) for path in _usual_places(bundle_path))
     raise InputError(
         f"No verdicts are recorded yet: there is neither {looked}. "
         f"If they are elsewhere, name the database with {VARIABLE}."
     )
+
+
+def _usual_places(bundle_path: Path) -> list[Path]:
+    beside = bundle_path.resolve().parent / FILE_NAME
+    return list(dict.fromkeys([beside, Path.cwd() / "bundles" / FILE_NAME]))

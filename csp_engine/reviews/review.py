@@ -84,12 +84,12 @@ class Reviews(Protocol):
         """All that was said about a neuron, the newest first."""
         ...
 
-    def of_models(self, models: Collection[str]) -> list[Review]:
-        """All that was said about the neurons of some models, the oldest first."""
+    def of_models(self, models: Collection[str], until: int | None = None) -> list[Review]:
+        """All that was said about the neurons of some models up to a row, the oldest first."""
         ...
 
-    def check(self, head: str = "") -> Checked:
-        """Compare every entry with its hash and the one before it."""
+    def check(self, head: str = "", until: int | None = None) -> Checked:
+        """Compare every entry up to a row with its hash and the one before it."""
         ...
 
     def since(self, last: int) -> Sequence[tuple[int, str, str, int, str, str]]:
@@ -145,17 +145,18 @@ def agreed(verdicts: Collection[str]) -> str:
     return DISAGREE if len(said) > 1 else next(iter(said), "")
 
 
-def as_rows(bundle: Bundle, reviews: Reviews) -> list[dict[str, Any]]:
+def as_rows(bundle: Bundle, reviews: Reviews, until: int | None = None) -> list[dict[str, Any]]:
     """The whole history of a bundle's neurons, ready for JSON or CSV, the oldest first.
 
-    ``is_latest`` says whether the row is the reviewer's last word on the neuron; ``same_bundle``
+    With ``until``, the history as it was when the row of that number was the last. ``is_latest``
+    says whether the row is the reviewer's last word on the neuron; ``same_bundle``
     whether the reviewer looked at this very bundle and no other build.
     """
     described = bundle.manifest.inputs.get("models", {})
     names: dict[str, str] = {}
     for name in bundle.model_names:
         names.setdefault(described[name]["fingerprint"], name)
-    found = reviews.of_models(names)
+    found = reviews.of_models(names, until)
     last = {(review.neuron, review.reviewer): review.revision for review in found}
     rows = []
     for each in found:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import streamlit
+
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
 from csp_engine.views.audit import interventions
@@ -46,6 +50,30 @@ def test_the_address_chooses_network_and_artefact(serve, shipped_bundle):
     at = open_page("audit", artefact="nonsense")
     assert not at.exception
     assert "nonsense" in html(at)
+
+
+def test_the_report_is_that_of_the_page_made_when_asked(serve, shipped_bundle, monkeypatch):
+    serve(shipped_bundle)
+    offered = {}
+    real = streamlit.download_button
+
+    def remembered(label, data, **looks):
+        offered[label] = data
+        return real(label, data, **looks)
+
+    monkeypatch.setattr(streamlit, "download_button", remembered)
+    at = open_page("audit", model="retrained", headings="model-card")
+    assert not at.exception
+    assert list(offered) == ["Report (PDF)", "Report (HTML)", "Figures (CSV)", "All of it (JSON)"]
+    said = json.loads(offered["All of it (JSON)"]())
+    assert said["options"]["model"] == "retrained"
+    assert said["parts"][0]["heading"] == "Model details"
+    (effects,) = [section for part in said["parts"] for section in part["sections"]
+                  if section["name"] == "effects"]  # fmt: skip
+    shown = html(at)
+    for row in effects["blocks"][0]["rows"]:
+        assert row[1]["text"] in shown
+        assert row[3]["text"] in shown
 
 
 def test_names_are_never_markup(serve, copied):

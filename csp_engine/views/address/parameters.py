@@ -214,6 +214,12 @@ OF_PAGES = (
         "what is added to photographs, of which the carriers are shown",
         otherwise="the one with the largest effect",
     ),
+    Parameter(
+        "headings",
+        ("audit",),
+        "order of the report's sections: `audit` (its own), `annex-iv` or `model-card`",
+        "audit",
+    ),
     Parameter("word", ("glossary",), "the term to show first"),
     Parameter("job", ("build",), "the build to watch, named by its bundle"),
     Parameter("v", ALL, "version of this table", VERSION),

@@ -179,6 +179,19 @@ def tried_artefacts(bundle: Bundle) -> list[str]:
     return sorted(largest, key=lambda name: -largest[name])
 
 
+def compared_models(
+    bundle: Bundle, model: str, stored: StoredIntervention
+) -> dict[str, dict[str, Effect]]:
+    """Effects on other models of the same output over the same images, by model and artefact."""
+    return {
+        name: {each.artefact: each for each in effects(held)}
+        for name in models_with(bundle)
+        if name != model
+        and (held := bundle.intervention(name)) is not None
+        and (held.output, held.images) == (stored.output, stored.images)
+    }
+
+
 def audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited | None:
     """All that is known of one artefact; None where it was not tried."""
     stored = bundle.intervention(model)

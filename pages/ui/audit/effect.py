@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention
-from csp_engine.views.audit.interventions import Effect, effects
+from csp_engine.views.audit.interventions import Effect, compared_models, effects
 from pages.ui.parts.cards import bar_table, plain, show
 from pages.ui.parts.words import term
 
 
-def section(
-    bundle: Bundle, model: str, models: tuple[str, ...], stored: StoredIntervention
-) -> None:
+def section(bundle: Bundle, model: str, stored: StoredIntervention) -> None:
     """A bar for each artefact, its interval in numbers, and the other networks beside it."""
     found = effects(stored)
     shown = [abs(each.effect.value) for each in found if not each.is_withheld]
     largest = max(shown, default=0.0) or 1.0
-    others = {
-        name: {each.artefact: each for each in effects(held)}
-        for name in models
-        if name != model
-        and (held := bundle.intervention(name)) is not None
-        and (held.output, held.images) == (stored.output, stored.images)
-    }
+    others = compared_models(bundle, model, stored)
     has_neutral = any(each.has_neutral for each in found)
     columns = ["added to the photograph", "effect (95 % interval)"]
     columns += ["neutral paste"] if has_neutral else []

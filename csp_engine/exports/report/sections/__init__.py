@@ -1,0 +1,24 @@
+"""The sections of a report, in their order; each is one module."""
+
+from csp_engine.exports.report.asked import Chapter
+from csp_engine.exports.report.sections import (
+    carriers,
+    effects,
+    examined,
+    limits,
+    resemblance,
+    subject,
+    verdicts,
+)
+
+CHAPTERS: tuple[Chapter, ...] = (
+    subject.QUESTION,
+    subject.MODEL,
+    subject.DATA,
+    effects.EFFECTS,
+    carriers.CARRIERS,
+    resemblance.RESEMBLANCE_,
+    verdicts.VERDICTS_,
+    limits.LIMITS,
+    examined.CHECKLIST,
+)

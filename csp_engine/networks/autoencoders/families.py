@@ -29,6 +29,7 @@ OWN = {
     "normalize_activations",
     "activation",
     "soft_cap",
+    "latents",
 }
 """Settings of this project's own, for files that no library wrote."""
 

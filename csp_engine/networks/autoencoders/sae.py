@@ -35,9 +35,10 @@ THRESHOLD_NAMES = ("threshold", "log_threshold", "jumprelu.threshold", "jumprelu
 GATE_NAMES = ("b_gate", "b_mag", "r_mag")
 NORM_NAMES = ("latent_norm.weight", "latent_norm.bias")
 IGNORED = re.compile(r"(W_dec|w_dec|dec(oder)?(\.W|\.weight)?|decoder_weight|.*n_forward.*|k)")
+MOST_NAME = 200
 ACTIVATIONS = (
     *("relu", "tanh_relu", "jumprelu", "jumprelu_from", "gated", "groupmax"),
-    *("topk", "topk_raw", "topk_abs", "topk_signed"),
+    *("topk", "topk_raw", "topk_abs", "topk_signed", "linear"),
 )
 """Rules from pre-activations to codes; see ``SparseAutoencoder``."""
 
@@ -51,7 +52,8 @@ class SparseAutoencoder:
     ``gated`` (a second bias decides what is on); ``topk`` (the ``k`` largest of each position, Gao
     et al. 2024, then ReLU; ``topk_raw``: without it; ``topk_abs``: of absolute values;
     ``topk_signed``: by absolute value, signs kept); ``groupmax`` (the largest of each of ``k``
-    groups). ``description`` is the JSON-ready record of what was read and how.
+    groups); ``linear``: none (directions). ``description`` is the JSON-ready record of what was
+    read and how.
     """
 
     name: str
@@ -98,6 +100,8 @@ class SparseAutoencoder:
         return codes
 
     def _activated(self, pre: torch.Tensor) -> torch.Tensor:
+        if self.rule == "linear":
+            return pre
         if self.rule == "tanh_relu":
             return pre.relu().tanh()
         if self.rule == "groupmax":
@@ -321,6 +325,8 @@ def _assembled(
         description["decoder_norm"] = encoding.decoder_norm
     if encoding.soft_cap is not None:
         description["soft_cap"] = encoding.soft_cap
+    if settings.get("latents") is not None:
+        description["latents"] = _latent_names(settings["latents"], n_latents, file)
     digest = hashlib.sha256(json.dumps({**description, "name": None}, sort_keys=True).encode())
     for key in parts.used:
         tensor = tensors[key].contiguous()
@@ -345,6 +351,12 @@ def _assembled(
         latent_norm=norm,
         soft_cap=encoding.soft_cap,
     )
+
+
+def _latent_names(stated: Any, n_latents: int, file: str) -> list[str]:
+    if not isinstance(stated, list) or len(stated) != n_latents:
+        raise InputError(f"{file} names latents, but not {n_latents}; name each, or none.")
+    return [str(name)[:MOST_NAME] for name in stated]
 
 
 def _count(k: Any, n_latents: int, rule: str, file: str) -> int | None:

@@ -15,9 +15,12 @@ from csp_engine.reviews.place import (
     place_for,
 )
 from csp_engine.reviews.review import (
+    CONFIDENCES,
     DISAGREE,
     FIELDS,
+    MAX_NAME,
     MAX_NOTE,
+    REASONS,
     VERDICTS,
     WITHDRAWN,
     Checked,
@@ -30,10 +33,13 @@ from csp_engine.reviews.review import (
 )
 
 __all__ = [
+    "CONFIDENCES",
     "DISAGREE",
     "FIELDS",
     "FILE_NAME",
+    "MAX_NAME",
     "MAX_NOTE",
+    "REASONS",
     "STATES",
     "VARIABLE",
     "VERDICTS",

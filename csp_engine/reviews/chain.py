@@ -17,6 +17,8 @@ CHAINED = (
     "label", "bundle", "given_at",
 )  # fmt: skip
 """What is hashed of an entry, in this order."""
+LATER = ("confidence", "reason")
+"""What is hashed behind it where an entry has any of it; so older entries keep their hashes."""
 FIRST = ""
 """What stands for the hash before the first entry."""
 
@@ -27,8 +29,11 @@ def link(before: Any, entry: Mapping[str, Any]) -> str:
     Args:
         before: the hash of the entry before, or ``FIRST``.
         entry: the fields of ``CHAINED``; the time as a datetime, or as the database writes it.
+            Those of ``LATER`` may be missing, which is the same as empty.
     """
-    return sha256_json([_plain(before), *(_plain(entry[name]) for name in CHAINED)])
+    later = [entry.get(name, "") for name in LATER]
+    hashed = [entry[name] for name in CHAINED] + (later if any(x != "" for x in later) else [])
+    return sha256_json([_plain(before), *map(_plain, hashed)])
 
 
 def moment(value: Any) -> datetime | None:

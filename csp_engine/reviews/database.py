@@ -25,7 +25,7 @@ from sqlalchemy.pool import NullPool
 from csp_engine.errors import ReviewError
 from csp_engine.files import require_file_or_nothing
 from csp_engine.reviews.append_only import missing_triggers, strange_triggers
-from csp_engine.reviews.chain import CHAINED, FIRST, link
+from csp_engine.reviews.chain import CHAINED, FIRST, LATER, link
 from csp_engine.reviews.place import VARIABLE, Place
 from csp_engine.reviews.review import (
     MAX_LABEL,
@@ -35,12 +35,15 @@ from csp_engine.reviews.review import (
     Review,
     checked,
     cleaned,
+    require_known,
 )
 from csp_engine.reviews.verifying import check
 from csp_engine.types import NeuronRef
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Schemas that this version knows, in order; each is a file of ``migrations/versions``."""
+_CHAINED_FROM, _LATER_FROM = "0002", "0003"
+"""The schemas that brought the chain, and the columns of ``LATER``."""
 _KNOWN = frozenset((*VERDICTS, WITHDRAWN))
 BUSY_S = 5.0
 """How long a writer waits for another; each holds the lock for milliseconds."""
@@ -64,11 +67,11 @@ review = sa.Table(
     sa.Column("bundle", sa.String(64), nullable=False),
     sa.Column("given_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("chain", sa.String(64), nullable=False, server_default=""),
+    sa.Column("confidence", sa.String(40), nullable=False, server_default=""),
+    sa.Column("reason", sa.String(40), nullable=False, server_default=""),
     sa.UniqueConstraint("model", "layer", "unit", "reviewer", "revision"),
 )
-_SAID = tuple(review.c[name] for name in CHAINED)
-"""What every schema has of an entry."""
-_STORED = sa.table("review", *map(sa.column, (*CHAINED, "chain")))
+_STORED = sa.table("review", *map(sa.column, (*CHAINED, "chain", *LATER)))
 """The same table without types, so that a damaged value can be read and named."""
 _version = sa.table("alembic_version", sa.column("version_num"))
 
@@ -91,14 +94,30 @@ class Database:
         method: str = "",
         label: str = "",
         bundle: str = "",
+        confidence: str = "",
+        reason: str = "",
+        given_at: datetime | None = None,
     ) -> None:
         """Add a row; it is on disk when this returns.
+
+        Args:
+            neuron: by the fingerprint of its model.
+            reviewer: whose verdict it is.
+            verdict: one of ``VERDICTS``, or ``WITHDRAWN``.
+            note: what the reviewer wrote.
+            method: whose label was shown.
+            label: what the neuron was called.
+            bundle: digest of the bundle that was looked at.
+            confidence: one of ``CONFIDENCES``, or empty.
+            reason: one of ``REASONS``, or empty.
+            given_at: when it was given; now, unless it is brought from elsewhere.
 
         Raises:
             InputError: as ``checked`` does.
             ReviewError: if it cannot be written.
         """
         reviewer, note = checked(reviewer, verdict, note)
+        require_known(confidence, reason)
         row = {
             "model": neuron.model,
             "layer": neuron.layer,
@@ -109,7 +128,9 @@ class Database:
             "method": cleaned(method),
             "label": cleaned(label)[:MAX_LABEL],
             "bundle": bundle,
-            "given_at": datetime.now(UTC),
+            "given_at": given_at or datetime.now(UTC),
+            "confidence": confidence,
+            "reason": reason,
         }
         if self.place.refusal:
             raise ReviewError(self.place.refusal)
@@ -137,14 +158,11 @@ class Database:
 
     def history(self, neuron: NeuronRef) -> list[Review]:
         """All that was said about a neuron, the newest first."""
-        found = self._read(sa.select(*_SAID).where(*_of(neuron)).order_by(review.c.number.desc()))
-        return [self._review(row) for row in found]
+        return self._read(*_of(neuron))[::-1]
 
     def of_models(self, models: Collection[str], until: int | None = None) -> list[Review]:
         """All that was said about the neurons of some models up to a row, the oldest first."""
-        chosen = sa.select(*_SAID).where(review.c.model.in_(models), *_up_to(review, until))
-        chosen = chosen.order_by(review.c.number)
-        return [self._review(row) for row in self._read(chosen)]
+        return self._read(review.c.model.in_(models), *_up_to(review, until))
 
     def since(self, last: int) -> Sequence[tuple[int, str, str, int, str, str]]:
         """What came after a row: its number, model, layer, unit, reviewer and verdict."""
@@ -173,20 +191,26 @@ class Database:
         with self._reading() as connection:
             if connection is None:
                 return check([], [], head)
-            if _revision(connection) != REVISIONS[-1]:
+            schema = str(_revision(connection))
+            if schema < _CHAINED_FROM:
                 raise ReviewError(
                     f"The verdicts in {self.place.title} were written by an earlier version, which "
                     "did not chain them; record one verdict with this version, and check again."
                 )
-            chosen = sa.select(_STORED).where(*_up_to(_STORED, until)).order_by(_STORED.c.number)
+            chosen = sa.select(*_said(_STORED, schema), _STORED.c.chain)
+            chosen = chosen.where(*_up_to(_STORED, until)).order_by(_STORED.c.number)
             rows = connection.execute(chosen).mappings()
             strange = strange_triggers(connection)
             return check(rows, missing_triggers(connection), head, strange=strange)
 
-    def _read(self, query: sa.Select) -> Sequence[sa.Row]:
-        """The rows of a query; none where nothing was ever written."""
+    def _read(self, *where: sa.ColumnElement[bool]) -> list[Review]:
+        """Entries, the oldest first; none where nothing was ever written."""
         with self._reading() as connection:
-            return [] if connection is None else connection.execute(query).all()
+            if connection is None:
+                return []
+            said = _said(review, str(_revision(connection)))
+            chosen = sa.select(*said).where(*where).order_by(review.c.number)
+            return [self._review(row) for row in connection.execute(chosen)]
 
     @contextmanager
     def _reading(self) -> Generator[sa.Connection | None]:
@@ -260,7 +284,8 @@ class Database:
             raise self._damaged(reason) from None
 
     def _review(self, row: sa.Row) -> Review:
-        texts = (row.model, row.layer, row.reviewer, row.note, row.method, row.label, row.bundle)
+        texts = (row.model, row.layer, row.reviewer, row.note, row.method, row.label, row.bundle,
+                 row.confidence, row.reason)  # fmt: skip
         is_whole = type(row.unit) is int and type(row.revision) is int and row.verdict in _KNOWN
         if not is_whole or not all(isinstance(text, str) for text in texts):
             raise self._damaged(f"entry {row.number}")
@@ -275,6 +300,8 @@ class Database:
             row.label,
             row.bundle,
             at.astimezone(UTC),
+            row.confidence,
+            row.reason,
         )
 
     def _damaged(self, reason: str) -> ReviewError:
@@ -287,6 +314,13 @@ class Database:
 def _of(neuron: NeuronRef) -> tuple[sa.ColumnElement[bool], ...]:
     c = review.c
     return (c.model == neuron.model, c.layer == neuron.layer, c.unit == neuron.unit)
+
+
+def _said(table: sa.FromClause, schema: str) -> tuple[sa.ColumnElement[Any], ...]:
+    """What an entry says; what its schema does not have yet is empty."""
+    has_later = schema >= _LATER_FROM
+    later = (table.c[name] if has_later else sa.literal("").label(name) for name in LATER)
+    return (*(table.c[name] for name in CHAINED), *later)
 
 
 def _up_to(table: sa.FromClause, until: int | None) -> tuple[sa.ColumnElement[bool], ...]:

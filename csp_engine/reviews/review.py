@@ -19,13 +19,17 @@ VERDICTS = ("valid", "spurious", "mixed", "unclear")
 nothing about the class. ``mixed``: to both, or to several things. ``unclear``: the images
 do not say.
 """
+CONFIDENCES = ("low", "medium", "high")
+"""How sure a reviewer may be of a verdict; empty where it was not said."""
+REASONS = ("images", "contrast images", "label", "association", "intervention", "other")
+"""What a verdict may rest on most; empty where it was not said."""
 WITHDRAWN = "withdrawn"
 """What the history holds where somebody took a verdict back."""
 DISAGREE = "disagree"
 """What a neuron is said to be where reviewers differ."""
 FIELDS = (
-    "neuron", "reviewer", "revision", "verdict", "note", "is_latest", "given_at", "method", "label",
-    "bundle", "same_bundle", "model",
+    "neuron", "reviewer", "revision", "verdict", "confidence", "reason", "note", "is_latest",
+    "given_at", "method", "label", "bundle", "same_bundle", "model",
 )  # fmt: skip
 """What ``as_rows`` gives of every review, in this order."""
 MAX_NOTE, MAX_NAME, MAX_LABEL = 500, 200, 1000
@@ -39,7 +43,8 @@ class Review:
     ``neuron`` holds the fingerprint of its model, not a name: a model may be called otherwise in
     another bundle. ``bundle`` is the digest of the bundle that the reviewer looked at; ``method``
     and ``label`` are what it was called there. ``revision`` counts what this reviewer has said
-    about this neuron, from 1. ``given_at`` is in UTC.
+    about this neuron, from 1. ``given_at`` is in UTC. ``confidence`` and ``reason`` are of
+    ``CONFIDENCES`` and ``REASONS``, or empty.
     """
 
     neuron: NeuronRef
@@ -51,6 +56,8 @@ class Review:
     label: str
     bundle: str
     given_at: datetime
+    confidence: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,9 @@ class Reviews(Protocol):
         method: str = "",
         label: str = "",
         bundle: str = "",
+        confidence: str = "",
+        reason: str = "",
+        given_at: datetime | None = None,
     ) -> None:
         """Add a row; it is on disk when this returns."""
         ...
@@ -121,6 +131,19 @@ def checked(reviewer: str, verdict: str, note: str) -> tuple[str, str]:
     return reviewer, note
 
 
+def require_known(confidence: str, reason: str) -> None:
+    """Refuse a confidence or a reason that is not one of the choices.
+
+    Raises:
+        InputError: naming them.
+    """
+    for what, value, known in (
+        ("confidence", confidence, CONFIDENCES), ("reason", reason, REASONS),
+    ):  # fmt: skip
+        if value and value not in known:
+            raise InputError(f"{value[:40]!r} is no {what}; choose one of {', '.join(known)}.")
+
+
 def cleaned(text: str) -> str:
     """A text that every database can hold."""
     return _CONTROL.sub("", text).encode("utf-8", "replace").decode("utf-8").strip()
@@ -162,8 +185,8 @@ def as_rows(bundle: Bundle, reviews: Reviews, until: int | None = None) -> list[
     for each in found:
         neuron = NeuronRef(names[each.neuron.model], each.neuron.layer, each.neuron.unit)
         values = (
-            str(neuron), each.reviewer, each.revision, each.verdict, each.note,
-            each.revision == last[each.neuron, each.reviewer],
+            str(neuron), each.reviewer, each.revision, each.verdict, each.confidence, each.reason,
+            each.note, each.revision == last[each.neuron, each.reviewer],
             f"{each.given_at:%Y-%m-%dT%H:%M:%SZ}", each.method, each.label,
             each.bundle, each.bundle == bundle.digest, each.neuron.model,
         )  # fmt: skip

@@ -90,11 +90,11 @@ REFUSED = [
     "delete from review where number = 6",
     "replace into review select * from review where number = 3",
     "replace into review select 7, model, layer, unit, reviewer, revision, 'valid', note, method, "
-    "label, bundle, given_at, chain from review where number = 3",
+    "label, bundle, given_at, chain, confidence, reason from review where number = 3",
     "insert into review select 9, model, layer, unit, 'new', 1, verdict, note, method, label, "
-    "bundle, given_at, chain from review where number = 3",
+    "bundle, given_at, chain, confidence, reason from review where number = 3",
     "insert into review select 7, model, layer, unit, 'new', 1, verdict, note, method, label, "
-    "bundle, given_at, '' from review where number = 3",
+    "bundle, given_at, '', confidence, reason from review where number = 3",
     "insert into review select * from review where number = 2 on conflict (number) do update set "
     "verdict = 'valid'",
 ]
@@ -129,13 +129,13 @@ FOUND = {
     "one inserted": (
         ["update review set number = 99 where number = 6",
          "insert into review select 6, model, layer, unit, 'eve', 9, verdict, note, method, label, "
-         "bundle, given_at, chain from review where number = 2",
+         "bundle, given_at, chain, confidence, reason from review where number = 2",
          "update review set number = 7 where number = 99"],
         "Entry 6 is not",
     ),
     "one added": (
         ["insert into review select 7, model, layer, unit, 'mallory', 1, verdict, note, method, "
-         "label, bundle, given_at, chain from review where number = 6"],
+         "label, bundle, given_at, chain, confidence, reason from review where number = 6"],
         "Entry 7 is not",
     ),
     "no date": (["update review set given_at = 'soon' where number = 2"], "Entry 2 has the time"),
@@ -206,7 +206,8 @@ def test_a_file_of_the_version_before_is_read_as_it_is_and_chained_by_the_next_v
     connection = sqlite3.connect(place.file)
     for name in ("never_update", "never_delete", "only_added"):
         connection.execute(f"drop trigger review_{name}")
-    connection.execute("alter table review drop column chain")
+    for name in ("chain", "confidence", "reason"):
+        connection.execute(f"alter table review drop column {name}")
     connection.execute("update alembic_version set version_num = '0001'")
     before = connection.execute("select * from review order by number").fetchall()
     connection.commit()
@@ -220,11 +221,64 @@ def test_a_file_of_the_version_before_is_read_as_it_is_and_chained_by_the_next_v
     connection = sqlite3.connect(place.file)
     now = connection.execute("select * from review order by number").fetchall()
     connection.close()
-    assert [row[:-1] for row in now[:6]] == before
-    assert [row[-1] for row in now] == by_hand(place)
+    assert [row[:-3] for row in now[:6]] == before
+    assert [row[-3] for row in now] == by_hand(place)
     assert old.check().problems == ()
     with pytest.raises(sqlite3.IntegrityError):
         change(place, "delete from review", unguarded=False)
+
+
+def test_a_file_without_confidence_keeps_its_hashes_and_takes_it_from_then_on(tmp_path):
+    place = filled(Place(file=tmp_path / "old.sqlite"))
+    head = open_reviews(place).check().head
+    change(
+        place,
+        "alter table review drop column confidence",
+        "alter table review drop column reason",
+        "update alembic_version set version_num = '0002'",
+    )
+    old = open_reviews(place)
+    assert (old.check().head, old.check().problems) == (head, ())
+    assert {(each.confidence, each.reason) for each in old.of_models([MODEL])} == {("", "")}
+    neuron = NeuronRef(MODEL, LAYER, 0)
+    old.add(neuron, reviewer="ada", verdict="mixed", confidence="low", reason="images")
+    old.add(neuron, reviewer="ada", verdict="mixed")
+    assert old.check(head).problems == ()
+    assert [each.confidence for each in old.history(neuron)][:2] == ["", "low"]
+    connection = sqlite3.connect(place.file)
+    rows = connection.execute(
+        f"select {', '.join(NAMES)}, chain, confidence, reason from review order by number"
+    ).fetchall()
+    connection.close()
+    at = datetime.fromisoformat(rows[6][11]).replace(tzinfo=UTC).isoformat(timespec="microseconds")
+    text = json.dumps([head, *rows[6][:11], at, "low", "images"], separators=(",", ":"))
+    assert rows[6][12] == hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update review set confidence = 'high' where number = 7",
+        "update review set confidence = '', reason = '' where number = 7",
+        "update review set confidence = reason, reason = confidence where number = 7",
+        "update review set reason = 'images' where number = 3",
+    ],
+)
+def test_an_altered_confidence_or_reason_is_found(place, statement):
+    kept = open_reviews(place)
+    neuron = NeuronRef(MODEL, LAYER, 0)
+    kept.add(neuron, reviewer="ada", verdict="valid", confidence="low", reason="label")
+    assert kept.check().problems == ()
+    change(place, statement)
+    assert kept.check().problems
+
+
+@pytest.mark.parametrize("more", [{"confidence": "sure"}, {"reason": "a feeling"}])
+def test_what_is_no_choice_is_refused_and_nothing_is_kept(place, more):
+    kept = open_reviews(place)
+    with pytest.raises(InputError, match="choose one of"):
+        kept.add(NeuronRef(MODEL, LAYER, 0), reviewer="ada", verdict="valid", **more)
+    assert kept.check().n_entries == 6
 
 
 @pytest.mark.parametrize("statement", ["delete from alembic_version", "drop table alembic_version"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import html as html_text
 import io
 import json
@@ -92,6 +93,39 @@ def test_a_verdict_is_saved_with_what_was_seen_and_changed_and_taken_back(file, 
     ]  # fmt: skip
     assert choice(again).value is None
     assert html(again).count("<li><span class='csp-badge '>") == 4  # the history, unfolded
+
+
+def test_confidence_and_reason_are_kept_with_the_verdict(file, small_bundle):
+    at = neuron_page()
+    at.selectbox(key=verdict.CONFIDENCE).set_value("low").run()
+    assert not file.exists()  # they wait for the verdict, as a note does
+    choice(at).set_value("valid").run()
+    at.selectbox(key=verdict.REASON).set_value("contrast images").run()
+    rows = said_of(file, small_bundle, 5)[::-1]
+    assert [(each.confidence, each.reason) for each in rows] == [
+        ("low", ""), ("low", "contrast images")]  # fmt: skip
+    again = neuron_page()
+    assert again.selectbox(key=verdict.CONFIDENCE).value == "low"
+    assert again.selectbox(key=verdict.REASON).value == "contrast images"
+    assert "low confidence, because of contrast images" in html(again)
+    again.button(key="next").click().run()
+    assert again.selectbox(key=verdict.CONFIDENCE).value is None
+
+
+def test_without_sign_in_a_reviewer_types_a_name_and_no_account_stands_in(
+    file, small_bundle, monkeypatch
+):
+    monkeypatch.delenv("CSP_REVIEWER")
+    at = neuron_page()
+    assert getpass.getuser() not in html(at)
+    assert "Write your name first" in html(at)
+    assert choice(at).disabled
+    at.text_input(key=verdict.NAME).set_value("  Grace ").run()
+    choice(at).set_value("valid").run()
+    assert [each.reviewer for each in said_of(file, small_bundle, 5)] == ["Grace"]
+    at.button(key="next").click().run()
+    assert at.text_input(key=verdict.NAME).value == "Grace"
+    assert "Will be saved as Grace." in html(at)
 
 
 def test_a_note_waits_for_its_verdict_and_stays_with_its_neuron(file, small_bundle):

@@ -10,7 +10,10 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.http.permissions import Permission
 from csp_engine.reviews import (
+    CONFIDENCES,
+    MAX_NAME,
     MAX_NOTE,
+    REASONS,
     VERDICTS,
     WITHDRAWN,
     Place,
@@ -27,7 +30,8 @@ from pages.ui.shell import access, problems
 from pages.ui.shell import reviewer as reviews
 from pages.ui.shell.page import hold
 
-CHOICE, NOTE = "_verdict", "_verdict_note"
+CHOICE, NOTE, NAME = "_verdict", "_verdict_note", "_verdict_name"
+CONFIDENCE, REASON = "_verdict_confidence", "_verdict_reason"
 _FAILED, _DRAWN = "_verdict_failed", "_verdict_drawn"
 
 
@@ -82,14 +86,17 @@ def asked(
     mine = next((each for each in said if each.reviewer == reviewer), None)
     label = best_label(bundle, view.neuron, view.method)
 
-    last = [None if mine is None or mine.bundle != bundle.digest else (mine.verdict, mine.note)]
+    last = [None if mine is None or mine.bundle != bundle.digest else _row_of(mine)]
 
     def record() -> None:
-        if not access.may(Permission.REVIEW):
+        if not reviewer or not access.may(Permission.REVIEW):
             return
         # A click that also ends the typing of a note changes both, and is one row all the same.
         verdict = st.session_state[CHOICE] or WITHDRAWN
-        row = (verdict, st.session_state[NOTE].strip() if verdict != WITHDRAWN else "")
+        note, sure, reason = (st.session_state[key] or "" for key in (NOTE, CONFIDENCE, REASON))
+        row = (verdict, note.strip(), sure, reason)
+        if verdict == WITHDRAWN:
+            row = (verdict, "", "", "")
         if row == last[0] or (verdict == WITHDRAWN and mine is None):
             return
         try:
@@ -98,6 +105,8 @@ def asked(
                 reviewer=reviewer,
                 verdict=row[0],
                 note=row[1],
+                confidence=row[2],
+                reason=row[3],
                 method=view.method,
                 label=label.text if label.is_reliable else "",
                 bundle=bundle.digest,
@@ -112,8 +121,13 @@ def asked(
     drawn = (neuron, None if mine is None else mine.revision)
     if st.session_state.get(_DRAWN) != drawn or NOTE not in st.session_state:
         hold(NOTE, "" if mine is None else mine.note)
+        hold(CONFIDENCE, (mine.confidence or None) if mine is not None else None)
+        hold(REASON, (mine.reason or None) if mine is not None else None)
     st.session_state[_DRAWN] = drawn
     hold(CHOICE, None if mine is None else mine.verdict)
+    if access.asks_for_name():
+        name_field()
+        reviewer = access.reviewer()
     with st.container(gap="xsmall", key="verdict"):
         st.segmented_control(
             "Your verdict",
@@ -123,7 +137,22 @@ def asked(
             label_visibility="collapsed",
             width="stretch",
             on_change=record,
+            disabled=not reviewer,
         )
+        with st.container(horizontal=True, gap="xsmall", key="verdict_more"):
+            for key, title, options in (
+                (CONFIDENCE, "How sure", CONFIDENCES),
+                (REASON, "Because of", REASONS),
+            ):
+                st.selectbox(
+                    title,
+                    options,
+                    format_func=str.capitalize,
+                    key=key,
+                    placeholder=title,
+                    label_visibility="collapsed",
+                    on_change=record,
+                )
         st.text_input(
             "Note on your verdict",
             key=NOTE,
@@ -143,8 +172,32 @@ def asked(
         show(f"<p class='csp-problem' role='alert'>Not saved. {plain(failed)}</p>")
 
 
+def name_field() -> None:
+    """Who gives verdicts, where nobody signs in; kept as long as the page is open."""
+
+    def typed() -> None:
+        st.session_state[access.TYPED] = st.session_state[NAME]
+
+    hold(NAME, access.reviewer())
+    st.text_input(
+        "Your name, for your verdicts",
+        key=NAME,
+        max_chars=MAX_NAME,
+        placeholder="Your name, for your verdicts",
+        label_visibility="collapsed",
+        on_change=typed,
+    )
+
+
+def _row_of(review: Review) -> tuple[str, str, str, str]:
+    """What of a verdict its reviewer can change."""
+    return review.verdict, review.note, review.confidence, review.reason
+
+
 def standing(bundle: Bundle, reviewer: str, mine: Review | None) -> str:
     """One line on the reviewer's own verdict; as tall as any other, so that nothing moves."""
+    if not reviewer:
+        return "Write your name first; verdicts are kept under it."
     if mine is None:
         return f"Will be saved as {reviewer}."
     return f"Saved as {reviewer}, {moment(mine.given_at)}{_build(bundle, mine)}"
@@ -167,8 +220,11 @@ def listed(bundle: Bundle, said: list[Review]) -> str:
 def told(bundle: Bundle, each: Review) -> str:
     """One row of the history as HTML."""
     note = f"<q dir='auto'>{plain(each.note)}</q>" if each.note else ""
+    more = [f"{each.confidence} confidence"] if each.confidence else []
+    more += [f"because of {each.reason}"] if each.reason else []
+    sure = f" <span>{plain(', '.join(more))}</span>" if more else ""
     return (
-        f"{badge(each.verdict)}<bdi>{plain(each.reviewer)}</bdi> "
+        f"{badge(each.verdict)}{sure} <bdi>{plain(each.reviewer)}</bdi> "
         f"<span>{moment(each.given_at)}{_build(bundle, each)}</span>{note}"
     )
 

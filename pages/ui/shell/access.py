@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,8 @@ from pages.ui.parts.cards import markdown_text, plain, show
 
 READ_ONLY = "CSP_READ_ONLY"
 REVIEWER = "CSP_REVIEWER"
+TYPED = "reviewer_typed"
+"""Where a session keeps the name that its reviewer typed."""
 TO = {
     Permission.READ: "look",
     Permission.ENCODE: "search by words that are not in the vocabulary, or by an image",
@@ -174,17 +175,19 @@ def signed_in() -> None:
 
 
 def reviewer() -> str:
-    """Whose verdicts are recorded: the account's, else ``CSP_REVIEWER``, else the system's user."""
+    """Whose verdicts are recorded: the account's, else ``CSP_REVIEWER``, else the name typed here.
+
+    Empty where nobody has typed one. The server's own account is nobody's name.
+    """
     if st.user.get("is_logged_in"):
         name, account = st.user.get("name") or "unnamed", st.user.get("sub") or "no account"
         return email_of(st.user) or f"{name} ({account})"
-    named = os.environ.get(REVIEWER, "").strip()
-    if named:
-        return named
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container whose user has no name
-        return "reviewer"
+    return os.environ.get(REVIEWER, "").strip() or str(st.session_state.get(TYPED, "")).strip()
+
+
+def asks_for_name() -> bool:
+    """Whether a reviewer has to type a name: nobody signs in, and the environment names nobody."""
+    return not st.user.get("is_logged_in") and not os.environ.get(REVIEWER, "").strip()
 
 
 def _secrets() -> Mapping[str, Any] | None:

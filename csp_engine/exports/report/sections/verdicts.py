@@ -39,12 +39,23 @@ def make(asked: Asked) -> tuple[Block, ...]:
         blocks.append(
             Table(
                 "The last word of each reviewer",
-                ("neuron", "reviewer", "verdict", "note", "given (UTC)", "shown as"),
+                (
+                    "neuron",
+                    "reviewer",
+                    "verdict",
+                    "confidence",
+                    "because of",
+                    "note",
+                    "given (UTC)",
+                    "shown as",
+                ),
                 tuple(
                     (
                         words(row["neuron"]),
                         words(row["reviewer"]),
                         words(row["verdict"]),
+                        words(row["confidence"]),
+                        words(row["reason"]),
                         words(row["note"]),
                         words(row["given_at"].replace("T", " ").removesuffix("Z")),
                         words(_shown(row)),

@@ -5,7 +5,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.views.address import View, pick
 from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
-from pages.ui.audit import carrying, effect, reporting
+from pages.ui.audit import carrying, effect, judging, reporting
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params
@@ -63,6 +63,8 @@ def draw(
     chosen = audited(bundle, model, artefact, view.method)
     assert chosen is not None
     carrying.section(bundle, view, model, stored, chosen)
+    with problems.caught():
+        judging.section(bundle, view, model, st.query_params.get("blind") == "yes")
     reporting.section(bundle, view, model)
 
 

@@ -33,20 +33,37 @@ def main() -> None:
     n_units = bundle.n_units(view.model, view.layer)
     with problems.caught():
         walking.steps(bundle, view)
-    header(bundle, view, n_units)
+    is_blind = verdict.is_blind()
+    if is_blind:
+        blind_header(view, n_units)
+    else:
+        header(bundle, view, n_units)
     # On a phone the parts of both columns come one after another, in an order of the style sheet.
     with st.container(key="parts"):
         left, right = st.columns([1.6, 1], gap="medium")
     with left, problems.caught():
         images(bundle, view)
-        with st.container(key="near"):
-            sections.neighbours(bundle, view)
+        if not is_blind:
+            with st.container(key="near"):
+                sections.neighbours(bundle, view)
     with right, problems.caught():
         verdict.section(bundle, view)
+        if is_blind:
+            return
         candidates.section(bundle, view)
         with st.container(key="facts"):
             sections.activations(bundle, view)
             sharing.embed_code(view)
+
+
+def blind_header(view: View, n_units: int) -> None:
+    """Which neuron it is, and that the rest is not shown."""
+    show(
+        f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit} "
+        f"<span>(of {numbers.count(n_units)})</span></p><h1 class='csp-title none'>Judged by its "
+        "images</h1><p class='csp-lead'>Blind: labels, scores and what others said are not shown."
+        "</p>"
+    )
 
 
 def header(bundle: Bundle, view: View, n_units: int) -> None:

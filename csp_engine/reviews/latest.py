@@ -51,6 +51,17 @@ class LatestVerdicts:
                     states[unit] = agreed(others.values())
                 self._last = number
 
+    def of_reviewer(
+        self, reviewer: str, model: str, layer: str, n_units: int
+    ) -> Int8[np.ndarray, " u"]:
+        """What one reviewer says of each unit, as ``of_layer`` has it."""
+        code_u = np.full(n_units, -1, np.int8)
+        with self._lock:
+            for unit, others in self._said.get((model, layer), {}).items():
+                if unit < n_units and others.get(reviewer, WITHDRAWN) != WITHDRAWN:
+                    code_u[unit] = _CODES[others[reviewer]]
+        return code_u
+
     def of_layer(self, model: str, layer: str, n_units: int) -> Int8[np.ndarray, " u"]:
         """What each unit of a layer is said to be, by its place in ``STATES``; -1 where nothing is.
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import REVIEWS, Narrowing, View, read_narrowing
+from csp_engine.views.audit.queue import QUEUES, positions, queue
 from csp_engine.views.finding.matches import matches
 from csp_engine.views.finding.query import Query, TextEncoder, query_of
 from csp_engine.views.finding.query import title_of as title_of_query
@@ -158,6 +159,8 @@ def queue_of(
         query: that of the view, where it has one.
         review: what reviewers say of each neuron.
     """
+    if params.get("queue") in QUEUES:
+        return _judging(bundle, memo, view, params["queue"], review)
     is_listed = view.is_asking or any(params.get(key) for key in Narrowing().params())
     if not is_listed:
         rows = searched(bundle, memo, replace(view, is_all_layers=False), None, review)
@@ -171,6 +174,26 @@ def queue_of(
     every = ordered(whole, view, replace(keep, review=REVIEWS[0]))
     is_kept = passes(every, keep.review)
     is_here = (every["place"].to_numpy() == place) & (every["unit"].to_numpy() == view.unit)
+    found = np.flatnonzero(is_here)
+    n_before = int(is_kept[: found[0]].sum()) if len(found) else 0
+    at = n_before if len(found) and is_kept[found[0]] else None
+    return Queue(every[is_kept], at, is_layer=False, n_before=n_before)
+
+
+def _judging(
+    bundle: Bundle, memo: Memo, view: View, which: str, review: pd.Categorical | None
+) -> Queue:
+    """Suspects that nobody has judged yet, or neurons on which reviewers differ."""
+    whole = found_neurons(bundle, memo, view.method, None, review)
+    if which == "disputed":
+        every = whole[(whole["model"] == view.model).to_numpy(bool)]
+    else:
+        suspects = queue(bundle, memo, view.model)
+        every = whole.iloc[positions(bundle, places(bundle), suspects)]
+    is_kept = passes(every, "disagree" if which == "disputed" else "unreviewed")
+    is_here = (every["layer"] == view.layer).to_numpy(bool) & (
+        every["unit"] == view.unit
+    ).to_numpy()
     found = np.flatnonzero(is_here)
     n_before = int(is_kept[: found[0]].sum()) if len(found) else 0
     at = n_before if len(found) and is_kept[found[0]] else None

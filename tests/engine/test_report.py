@@ -226,10 +226,12 @@ def test_without_pairs_and_verdicts_it_says_so(tmp_path):
 
 def test_verdicts_are_those_of_the_network_up_to_the_last_entry(bundle, verdicts):
     document = made(bundle, verdicts)
-    (said, table, chain) = sections(document)["verdicts"]
+    (said, table, agreed, differing, chain) = sections(document)["verdicts"]
     assert "1 neurons of small have a verdict, by 2 reviewers: ada (1), bo (1)" in said["text"]
     assert [[cell["text"] for cell in row[:3]] for row in table["rows"]] == [
         [str(NEURON), "ada", "valid"], [str(NEURON), "bo", "spurious"]]  # fmt: skip
+    assert "judged 1 of the same neurons, 0 of them alike" in agreed["items"][0]
+    assert differing["rows"][0][1]["text"] == "ada: valid; bo: spurious"
     assert verdicts.check().head in chain["items"][0]
 
 

@@ -20,6 +20,7 @@ from csp_engine.reviews import Place, Review, Reviews, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, read_view
+from csp_engine.views.audit.queue import queue
 from csp_engine.views.table.rows import csv_bytes, neuron_table
 from pages.ui.neuron import verdict
 from pages.ui.shell import reviewer as reviewing
@@ -126,6 +127,59 @@ def test_without_sign_in_a_reviewer_types_a_name_and_no_account_stands_in(
     at.button(key="next").click().run()
     assert at.text_input(key=verdict.NAME).value == "Grace"
     assert "Will be saved as Grace." in html(at)
+
+
+def test_blind_shows_images_and_ones_own_verdict_alone(file, small_bundle):
+    say(file, small_bundle, 5, "spurious", "bob", note="a secret note")
+    plain = html(neuron_page())
+    assert "a secret note" in plain
+    at = neuron_page(blind="yes")
+    shown = html(at)
+    bundle = Bundle.open(small_bundle)
+    row = neuron_table(bundle, store.MEMO, "csp").query("layer == @LAYER and unit == 5").iloc[0]
+    assert row["label"] in plain
+    for text in (row["label"], "a secret note", "bob", "Candidate labels", "Nearest neurons"):
+        assert text not in shown
+    choice(at).set_value("valid").run()
+    mine = said_of(file, small_bundle, 5)[0]
+    assert (mine.reviewer, mine.verdict, mine.label, mine.method) == ("ada", "valid", "", "")
+    assert "bob" not in html(at)
+    at.toggle(key="_blind").set_value(False).run()
+    assert row["label"] in html(at)
+
+
+def test_the_queue_of_suspects_goes_on_to_what_i_have_not_judged(
+    tmp_path, monkeypatch, serve, shipped_bundle
+):
+    serve(shipped_bundle)
+    monkeypatch.setenv("CSP_REVIEWS", str(tmp_path / "reviews.sqlite"))
+    rows = queue(Bundle.open(shipped_bundle), store.MEMO, "biased")
+    audit = html(open_page("audit", model="biased"))
+    assert "Judge them one by one" in audit
+    first = dict(zip(rows.columns, rows.iloc[0], strict=True))
+    assert f"unit={first['unit']}&amp;" in audit or f"unit={first['unit']}" in audit
+    at = open_page("neuron", model="biased", layer=first["layer"], unit=str(first["unit"]),
+                   queue="suspects")  # fmt: skip
+    assert f"1 of {len(rows)} in the queue" in html(at)
+    choice(at).set_value("spurious").run()
+    at.button(key="next").click().run()
+    second = rows.iloc[1]
+    assert f"{second['layer']} / {second['unit']} " in html(at)
+    assert f"1 of {len(rows) - 1} in the queue" in html(at)
+    # Another reviewer has the whole queue.
+    monkeypatch.setenv("CSP_REVIEWER", "bob")
+    other = open_page("neuron", model="biased", layer=first["layer"], unit=str(first["unit"]),
+                      queue="suspects")  # fmt: skip
+    assert f"1 of {len(rows)} in the queue" in html(other)
+    choice(other).set_value("valid").run()
+    judged = html(open_page("audit", model="biased"))
+    assert "ada and bob judged 1 of the same neurons, 0 of them alike" in judged
+    assert "On 1 neuron, reviewers differ" in judged
+    disputed = open_page("neuron", model="biased", layer=first["layer"],
+                         unit=str(first["unit"]), queue="disputed")  # fmt: skip
+    assert "1 of 1 in the queue of neurons on which reviewers differ" in html(disputed)
+    blind = html(open_page("audit", model="biased", blind="yes"))
+    assert "reviewers differ" not in blind
 
 
 def test_a_note_waits_for_its_verdict_and_stays_with_its_neuron(file, small_bundle):

@@ -182,6 +182,18 @@ OF_NARROWING = (
 """What a ``Narrowing`` holds."""
 
 OF_PAGES = (
+    Parameter(
+        "queue",
+        ("neuron",),
+        "list that *previous* and *next* step through: `suspects` that you have not judged, those "
+        "that matter most first, or `disputed` neurons, on which reviewers differ",
+    ),
+    Parameter(
+        "blind",
+        ("neuron", "audit"),
+        "`yes`: labels, scores and what others said are not shown, so that a verdict rests on the "
+        "images alone",
+    ),
     Parameter("why", ("neuron",), "the label whose score is explained, pair by pair"),
     Parameter(
         "colour",

@@ -42,6 +42,11 @@ def refusal(where: Place) -> str:
     return where.refusal if access.may(Permission.REVIEW) else access.refusal(Permission.REVIEW)
 
 
+def is_blind() -> bool:
+    """Whether labels, scores and the verdicts of others are not shown."""
+    return st.query_params.get("blind") == "yes"
+
+
 def can_record() -> bool:
     """Whether the page of a neuron asks for a verdict."""
     try:
@@ -67,7 +72,7 @@ def section(bundle: Bundle, view: View) -> None:
 def only_shown(bundle: Bundle, history: list[Review], why_not: str) -> None:
     """What was said, where nothing can be added; on a server that only shows, nothing at all."""
     said = latest_of(history)
-    if access.is_read_only() and not history:
+    if is_blind() or (access.is_read_only() and not history):
         return
     show(f"<h2 class='csp-h'>{term('verdict', 'Verdicts')}</h2>")
     show(
@@ -85,6 +90,7 @@ def asked(
     said = latest_of(history)
     mine = next((each for each in said if each.reviewer == reviewer), None)
     label = best_label(bundle, view.neuron, view.method)
+    shown = label.text if label.is_reliable and not is_blind() else ""
 
     last = [None if mine is None or mine.bundle != bundle.digest else _row_of(mine)]
 
@@ -107,8 +113,8 @@ def asked(
                 note=row[1],
                 confidence=row[2],
                 reason=row[3],
-                method=view.method,
-                label=label.text if label.is_reliable else "",
+                method="" if is_blind() else view.method,
+                label=shown,
                 bundle=bundle.digest,
             )
         except CspError as error:
@@ -161,6 +167,8 @@ def asked(
             label_visibility="collapsed",
             on_change=record,
         )
+        if is_blind():
+            history, said = [x for x in history if x.reviewer == reviewer], [mine] if mine else []
         others = [each for each in said if each is not mine]
         status = standing(bundle, reviewer, mine)
         show(

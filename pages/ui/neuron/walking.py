@@ -16,7 +16,7 @@ from csp_engine.views.lists import Queue
 from csp_engine.views.places import places
 from pages.ui.neuron import verdict
 from pages.ui.parts.cards import asset, plain, show
-from pages.ui.shell import reviewer, store
+from pages.ui.shell import access, reviewer, store
 from pages.ui.shell.page import hold, link, set_params
 
 LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
@@ -42,7 +42,7 @@ def steps(bundle: Bundle, view: View) -> None:
         view,
         st.query_params,
         store.query_of(bundle, view),
-        reviewer.column(bundle),
+        reviewer.column(bundle, access.reviewer() if of_suspects() else ""),
     )
     every = places(bundle)
     n_units = bundle.n_units(view.model, view.layer)
@@ -79,8 +79,16 @@ def steps(bundle: Bundle, view: View) -> None:
         st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")
         st.button("Next", on_click=lambda: to(queue.step(1)), shortcut="Right", key="next")
         st.button("Random", on_click=anywhere, key="random")
-        like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
-        link("search", "Find neurons like it", like)
+        if not verdict.is_blind():
+            like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
+            link("search", "Find neurons like it", like)
+        hold("_blind", verdict.is_blind())
+        st.toggle(
+            "Blind",
+            key="_blind",
+            help="Labels, scores and what others said are not shown: judge by the images alone.",
+            on_change=lambda: set_params(blind="yes" if st.session_state["_blind"] else ""),
+        )
     keys = [{"key": key, "button": button, "at": 0} for key, _, button in LETTERS]
     words = [{"cap": key.upper(), "name": name} for key, name, _ in LETTERS]
     if verdict.can_record():
@@ -88,8 +96,33 @@ def steps(bundle: Bundle, view: View) -> None:
         words.append({"cap": f"1–{len(DIGITS)}", "name": "verdict"})
     with st.container(key="keys"):  # a line of its own, whose height is known before it is drawn
         _KEYS(key="letters", data={"keys": keys, "words": words})
-    if not queue.is_layer:
+    if st.query_params.get("queue") in TITLES:
+        in_queue(view, queue)
+    elif not queue.is_layer:
         where(view, queue)
+
+
+TITLES = {
+    "suspects": "the queue of suspects that you have not judged",
+    "disputed": "the queue of neurons on which reviewers differ",
+}
+
+
+def of_suspects() -> bool:
+    """Whether previous and next step through what this reviewer has not judged."""
+    return st.query_params.get("queue") == "suspects"
+
+
+def in_queue(view: View, queue: Queue) -> None:
+    """The place in a queue of judgement, and the ways back and out."""
+    n = numbers.count(len(queue.rows))
+    at = f"{n} left in" if queue.at is None else f"{numbers.count(queue.at + 1)} of {n} in"
+    title = TITLES[st.query_params["queue"]]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list"):
+        show(f"<p class='csp-quiet csp-list'>{at} {title}</p>")
+        kept = {"blind": "yes"} if verdict.is_blind() else {}
+        link("audit", "Back to the audit", {**view.params(unit="", layer=""), **kept})
+        st.button("Leave the queue", key="leave", on_click=lambda: set_params(queue=""))
 
 
 QUERY = ("q", "not", "image", "vec", "column")

@@ -74,10 +74,11 @@ def trouble() -> str:
     return ""
 
 
-def column(bundle: Bundle) -> pd.Categorical | None:
+def column(bundle: Bundle, reviewer: str = "") -> pd.Categorical | None:
     """What each neuron is said to be, in the order of the bundle's table.
 
-    None where nobody has said anything, or the verdicts cannot be read: tables go on without.
+    With ``reviewer``, by that person alone. None where nobody has said anything, or the verdicts
+    cannot be read: tables go on without.
     """
     try:
         latest = _latest()
@@ -90,7 +91,8 @@ def column(bundle: Bundle) -> pd.Categorical | None:
     for model in bundle.model_names:
         for layer in bundle.layers(model):
             known = lasting_id(bundle, NeuronRef(model, layer, 0))
-            codes.append(latest.of_layer(known.model, layer, bundle.n_units(model, layer)))
+            at = (known.model, layer, bundle.n_units(model, layer))
+            codes.append(latest.of_reviewer(reviewer, *at) if reviewer else latest.of_layer(*at))
     code_u = np.concatenate(codes)
     return pd.Categorical.from_codes(code_u, categories=STATES) if (code_u >= 0).any() else None
 

@@ -8,6 +8,7 @@ from csp_engine import numbers
 from csp_engine.exports.report.asked import Asked, Chapter, words
 from csp_engine.exports.report.document import Block, Points, Source, Table, Text
 from csp_engine.reviews import WITHDRAWN
+from csp_engine.views.audit.agreement import agreement, pair_in_words, together_in_words
 
 HISTORY = "verdicts"
 """What stands for the database among the sources, with the hash of its last entry."""
@@ -67,6 +68,22 @@ def make(asked: Asked) -> tuple[Block, ...]:
                 "as”: the label that the reviewer saw.",
             )
         )
+        found = agreement(rows, asked.model)
+        told = [*map(pair_in_words, found.pairs), together_in_words(found)]
+        if found.pairs:
+            blocks.append(Points(tuple(filter(None, told)), source))
+        if found.differing:
+            blocks.append(
+                Table(
+                    "Neurons on which reviewers differ",
+                    ("neuron", "verdicts"),
+                    tuple(
+                        (words(neuron), words("; ".join(f"{who}: {what}" for who, what in said_of)))
+                        for neuron, said_of in found.differing
+                    ),
+                    source,
+                )
+            )
     blocks.append(Points(_chain(said.last, said.head, said.problems), source))
     return tuple(blocks)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from csp_engine.cli.shown import write_csv, write_json, write_lines
 from csp_engine.errors import InputError
 
 if TYPE_CHECKING:
+    from csp_engine.bundle import Bundle
     from csp_engine.reviews import Checked
 
 
@@ -43,6 +45,21 @@ def reviews(
             "from the end since then are noticed."
         ),
     ] = None,
+    agreement: Annotated[
+        bool,
+        typer.Option(
+            "--agreement",
+            help="Print instead how far reviewers agree: Cohen's kappa of two, Fleiss' of more.",
+        ),
+    ] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            help="Add the verdicts of a file that this command wrote elsewhere (CSV or JSON), each "
+            "under its reviewer and time.",
+        ),
+    ] = None,
 ) -> None:
     """Print every verdict on a bundle's neurons, oldest first.
 
@@ -53,6 +70,7 @@ def reviews(
     Examples:
         csp reviews resnet50.csp --format json
         csp reviews resnet50.csp --verify
+        csp reviews resnet50.csp --import theirs.csv
     """
     import pandas as pd
 
@@ -64,17 +82,69 @@ def reviews(
             f"--head {head!r:.80} is not the hash of an entry; copy the 64 characters that "
             "--verify printed, and give --verify too."
         )
+    if sum((verify, agreement, source is not None)) > 1:
+        raise InputError("--verify, --agreement and --import are three things; give one of them.")
     opened = Bundle.open(bundle)
+    if source is not None:
+        _import(source, opened)
+        return
     place = place_for(bundle)
     database = open_reviews(place)
     if verify:
         _report(database.check(head or ""), place.title, file_format)
         return
     rows = as_rows(opened, database)
+    if agreement:
+        _agreement(opened, rows, file_format)
+        return
     if file_format is Format.JSON:
         write_json(rows)
         return
     write_csv(pd.DataFrame(rows, columns=list(FIELDS)))
+
+
+def _import(source: Path, bundle: Bundle) -> None:
+    """Add the verdicts of a file, to a new database beside the bundle where there is none."""
+    from csp_engine.reviews import (
+        FILE_NAME,
+        Place,
+        found_place,
+        import_reviews,
+        named_place,
+        open_reviews,
+    )
+
+    beside = Place(file=bundle.path.resolve().parent / FILE_NAME)
+    place = named_place() or found_place(bundle.path) or beside
+    found = import_reviews(source, bundle, open_reviews(place))
+    older = (
+        f", {found.n_older:,} left out because the history holds later words of the same reviewers"
+        if found.n_older
+        else ""
+    )
+    write_lines(
+        [f"{place.title}: {found.n_added:,} added, {found.n_known:,} were there already{older}."]
+    )
+
+
+def _agreement(bundle: Bundle, rows: list[dict[str, Any]], file_format: Format) -> None:
+    from csp_engine.numbers import plain_json
+    from csp_engine.views.audit.agreement import agreement, pair_in_words, together_in_words
+
+    found = {model: agreement(rows, model) for model in bundle.model_names}
+    if file_format is Format.JSON:
+        write_json(plain_json({model: asdict(each) for model, each in found.items()}))
+        return
+    for model, each in found.items():
+        told = [f"{name} judged {n:,} of {model}." for name, n in each.reviewers]
+        told += [*map(pair_in_words, each.pairs), together_in_words(each)]
+        told += [
+            f"{neuron}: {', '.join(f'{who} {what}' for who, what in said)}"
+            for neuron, said in each.differing
+        ]
+        write_lines([line for line in told if line])
+    if not any(each.reviewers for each in found.values()):
+        write_lines(["Nobody has judged a neuron of this bundle yet."])
 
 
 def _report(checked: Checked, title: str, file_format: Format) -> None:

@@ -4,6 +4,7 @@ Nothing here is part of a bundle. SQLAlchemy is imported by ``open_reviews``, on
 something to read or to write, so that pages start without it.
 """
 
+from csp_engine.reviews.importing import Imported, import_reviews
 from csp_engine.reviews.latest import STATES, LatestVerdicts
 from csp_engine.reviews.opening import open_reviews
 from csp_engine.reviews.place import (
@@ -45,6 +46,7 @@ __all__ = [
     "VERDICTS",
     "WITHDRAWN",
     "Checked",
+    "Imported",
     "LatestVerdicts",
     "Place",
     "Review",
@@ -52,6 +54,7 @@ __all__ = [
     "agreed",
     "as_rows",
     "found_place",
+    "import_reviews",
     "lasting_id",
     "latest_of",
     "named_place",

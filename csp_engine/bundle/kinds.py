@@ -285,6 +285,31 @@ COLUMNS = StageKind(
     facts=("n_units", "n_columns"),
 )
 
+ASSOCIATION = StageKind(
+    "association",
+    "Which units of a layer excite for which concept column or class, how surely, and what else "
+    "could be why.",
+    of=("model", "layer"),
+    needs=("activations", "images", "probe"),
+    files=(
+        StageFile("columns.parquet", "table", "c", "`name` of every concept column and class, its "
+                  "`kind` (`concept` or `class`), `n_known` images of which it says anything and "
+                  "`n_positive` of them that show it, `n_with` and `n_without` groups that show or "
+                  "lack it, `is_tried` (not where either is too few), `least`, the smallest AUROC "
+                  "that would have been called with a chance of 80 %, `n_associated` units that go "
+                  "with it at all (family-wise at 5 %), `n_suspects`, and the column that goes "
+                  "with it most, `beside` (or empty), by Cramér's V `beside_v`"),
+        StageFile("found.parquet", "table", "", "every suspect, and the best unit of each column: "
+                  "`unit`, `column` (row of `columns`), `is_suspect`; `auroc` (`auroc_low` to "
+                  "`auroc_high`), `difference` of mean activations in standard deviations, "
+                  "`pearson`; `p` of the rank sum, `q_bh` and `q_by` over the family, `p_family` "
+                  "by the largest statistic under exchange of groups, `q_suspect` that the area is "
+                  "above the bar; `within` (`within_low` to `within_high`), the area among images "
+                  "alike in `beside`, NaN without"),
+    ),
+    facts=("n_units", "n_tests", "n_images", "n_groups"),
+)
+
 INDEX_FILE = "index.faiss"
 
 INDEX = StageKind(
@@ -488,6 +513,7 @@ KINDS = {
         AUDIT,
         STATISTIC,
         COLUMNS,
+        ASSOCIATION,
         INDEX,
         PROJECTION,
         INFLUENCE,

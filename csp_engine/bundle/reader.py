@@ -16,6 +16,7 @@ from csp_engine.bundle.manifest import read_whole_manifest
 from csp_engine.bundle.stored import (
     Projection,
     Samples,
+    StoredAssociation,
     StoredCircuit,
     StoredColumns,
     StoredInfluence,
@@ -348,6 +349,20 @@ class Bundle(StageFiles):
             self.array(stage, "pearson_uc"),
             self.array(stage, "auroc_uc"),
             self.array(stage, "auprc_uc"),
+        )
+
+    def association(self, model: str, layer: str) -> StoredAssociation | None:
+        """Which units excite for which column, how surely, or None where nobody has looked."""
+        stage = kinds.ASSOCIATION.name(model, layer)
+        if not self.has(stage):
+            return None
+        return StoredAssociation(
+            self.table(stage, "columns"),
+            self.table(stage, "found"),
+            int(self.fact(stage, "n_tests")),
+            int(self.fact(stage, "n_images")),
+            int(self.fact(stage, "n_groups")),
+            self.stage(stage).params,
         )
 
     def faithfulness(self, model: str, layer: str, method: str) -> pd.DataFrame | None:

@@ -109,6 +109,21 @@ class StoredColumns:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredAssociation:
+    """Which units of a layer excite for which column, and what was looked for in vain.
+
+    The tables are those of docs/bundle.md; ``rule`` says when a unit is a suspect.
+    """
+
+    columns: pd.DataFrame
+    found: pd.DataFrame
+    n_tests: int
+    n_images: int
+    n_groups: int
+    rule: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Projection:
     """A flat map of the concept vectors of one method.
 

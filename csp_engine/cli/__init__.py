@@ -21,7 +21,7 @@ from csp_engine.cli import (
     serving,
     sharing,
 )
-from csp_engine.cli.auditing import directing, intervening, judging
+from csp_engine.cli.auditing import audit, directing, intervening, judging
 from csp_engine.errors import CspError, brief
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
@@ -45,7 +45,7 @@ app.command("search")(searching.search)
 app.command("circuit")(inspecting.circuit)
 app.command("directions")(directing.directions)
 app.command("intervene")(intervening.intervene)
-app.command("audit")(judging.audit)
+app.command("audit")(audit.audit)
 app.command("evaluate")(judging.evaluate)
 app.command("export")(sharing.export)
 app.command("report")(reporting.report)

@@ -117,6 +117,11 @@ def write_lines(sentences: Iterable[str]) -> None:
     sys.stdout.write("".join(f"{one_line(sentence)}\n" for sentence in sentences))
 
 
+def write_failure(sentence: str) -> None:
+    """Say on standard error why a check did not pass."""
+    sys.stderr.write(f"csp: {one_line(sentence)}\n")
+
+
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table on standard output; numbers to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -159,12 +159,7 @@ def bootstrap(
     Returns:
         Lower and upper bound for the three figures in that order; NaN where undefined.
     """
-    n_images = activation_un.shape[1]
-    members = np.arange(n_images) if group_n is None else np.unique(group_n, return_inverse=True)[1]
-    n_groups = int(members.max(initial=-1)) + 1
-    rng = np.random.default_rng(seed)
-    count_rg = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
-    weight_nr = np.ascontiguousarray(count_rg.T[members], dtype=np.float32)
+    weight_nr = draws(activation_un.shape[1], group_n, n_resamples=n_resamples, seed=seed)
     bounds = np.full((3, 2, len(activation_un)), np.nan)
     tails = [50 * (1 - level), 50 * (1 + level)]
     for u, (values_n, is_positive_n) in enumerate(zip(activation_un, truth_un, strict=True)):
@@ -174,6 +169,17 @@ def bootstrap(
             if len(drawn_r):
                 bounds[figure, :, u] = np.percentile(drawn_r, tails)
     return bounds
+
+
+def draws(
+    n_images: int, group_n: Int[np.ndarray, " n"] | None, *, n_resamples: int, seed: int
+) -> Float32[np.ndarray, "n r"]:
+    """How often each image is drawn, where whole groups are drawn with replacement."""
+    members = np.arange(n_images) if group_n is None else np.unique(group_n, return_inverse=True)[1]
+    n_groups = int(members.max(initial=-1)) + 1
+    rng = np.random.default_rng(seed)
+    count_rg = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+    return np.ascontiguousarray(count_rg.T[members], dtype=np.float32)
 
 
 def halves(

@@ -118,7 +118,7 @@ class Run:
     def finish(self) -> None:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
-        Separation, concept columns, influence, circuits, ground truth, performance,
+        Separation, concept columns, associations, influence, circuits, ground truth, performance,
         interventions, imported labels, faithfulness and what extensions made do not come from every
         kind of build; they stay while what they were made from does.
         """
@@ -132,6 +132,7 @@ class Run:
         own = (
             kinds.SEPARATION,
             kinds.COLUMNS,
+            kinds.ASSOCIATION,
             kinds.INFLUENCE,
             kinds.CIRCUIT,
             kinds.TRUTH,

@@ -114,13 +114,10 @@ def auroc_interval(
     n_positive = np.broadcast_to(np.asarray(n_positive, np.float64), shape)
     n_negative = np.broadcast_to(np.asarray(n_negative, np.float64), shape)
     is_known = (n_positive > 0) & (n_negative > 0) & np.isfinite(area)
-    n_pairs = np.where(is_known, n_positive * n_negative, 1.0)
-    others = np.maximum((n_positive + n_negative) / 2 - 1, 0)
     z = _z(level)
 
     def too_far(bound: Any) -> Any:
-        bracket = 1 + others * ((1 - bound) / (2 - bound) + bound / (1 + bound))
-        return np.abs(area - bound) > z * np.sqrt(bound * (1 - bound) * bracket / n_pairs)
+        return np.abs(area - bound) > z * np.sqrt(hanley_mcneil(bound, n_positive, n_negative))
 
     bounds = []
     for end in (0.0, 1.0):
@@ -131,6 +128,18 @@ def auroc_interval(
             outer, inner = np.where(is_outside, middle, outer), np.where(is_outside, inner, middle)
         bounds.append(np.where(is_known, inner, np.nan))
     return bounds[0], bounds[1]
+
+
+def hanley_mcneil(area: Any, n_positive: Any, n_negative: Any) -> Any:
+    """Variance of an area under a ROC curve by Hanley and McNeil (1982), as Newcombe writes it.
+
+    ``A (1 - A) [1 + (N - 1) ((1 - A) / (2 - A) + A / (1 + A))] / (n_positive n_negative)``, N the
+    mean of both counts; counts of 0 are taken for pairs of 1.
+    """
+    others = np.maximum((n_positive + n_negative) / 2 - 1, 0)
+    n_pairs = np.where(n_positive * n_negative > 0, n_positive * n_negative, 1.0)
+    bracket = 1 + others * ((1 - area) / (2 - area) + area / (1 + area))
+    return area * (1 - area) * bracket / n_pairs
 
 
 def _z(level: float) -> float:

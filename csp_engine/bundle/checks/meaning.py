@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.associated import fault_of_asked, fault_of_found
 from csp_engine.bundle.checks.effects import (
     fault_of_artefacts,
     fault_of_effects,
@@ -273,6 +274,23 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
+    ("association", "columns"): {
+        **dict.fromkeys(("name", "kind", "beside"), _TEXT),
+        **dict.fromkeys(
+            ("n_known", "n_positive", "n_with", "n_without", "n_associated", "n_suspects"), _COUNT
+        ),
+        **dict.fromkeys(("least", "beside_v"), _NUMBER),
+        "is_tried": _FLAG,
+    },
+    ("association", "found"): {
+        "unit": "unit",
+        "column": _COUNT,
+        "is_suspect": _FLAG,
+        **{f"auroc{end}": _KNOWN_NUMBER for end in _ENDS},
+        **{f"within{end}": _NUMBER for end in _ENDS},
+        **dict.fromkeys(("difference", "pearson"), _NUMBER),
+        **dict.fromkeys(("p", "q_bh", "q_by", "p_family", "q_suspect"), _KNOWN_NUMBER),
+    },
     ("performance", "slices"): {"slice": _TEXT, "n": _COUNT, "accuracy": _NUMBER},
     ("images", "skipped"): {"listed": _COUNT, "reason": _TEXT},
     ("faithfulness", "units"): {
@@ -294,7 +312,8 @@ _IF_THERE: dict[tuple[str, str], dict[str, str]] = {
 }
 """Columns that a table may do without."""
 
-_RANGES = {"pearson": (-1, 1), "auroc": (0, 1), "auprc": (0, 1), "accuracy": (0, 1)}
+_SHARED = ("auroc", "auprc", "accuracy", "within", "p", "q", "least", "beside")
+_RANGES = {"pearson": (-1, 1), **dict.fromkeys(_SHARED, (0, 1))}
 """Between which values figures lie, their bounds with them; by how the column's name begins."""
 
 
@@ -470,6 +489,10 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ("truth", "concepts"): lambda _files, _stage, rows: fault_of_concepts(rows),
     ("truth", "units"): lambda files, stage, rows: fault_of_truths(
         rows, set(files.table(stage, "concepts")["name"])
+    ),
+    ("association", "columns"): lambda _files, _stage, rows: fault_of_asked(rows),
+    ("association", "found"): lambda files, stage, rows: fault_of_found(
+        rows, files.table(stage, "columns")
     ),
     ("intervention", "effects"): lambda _files, _stage, rows: fault_of_effects(rows),
     ("intervention", "pairs"): lambda files, stage, rows: fault_of_artefacts(

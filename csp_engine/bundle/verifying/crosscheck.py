@@ -20,6 +20,7 @@ from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
 from csp_engine.bundle.verifying import measured
+from csp_engine.bundle.verifying.associated import association
 from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts
 from csp_engine.bundle.verifying.intervened import intervention
@@ -62,6 +63,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
     for (method,) in kinds.INDEX.among(bundle.manifest.stages):
         yield from _guarded(kinds.INDEX.name(method), _index, bundle, method)
     for kind, check in (
+        (kinds.ASSOCIATION, association),
         (kinds.TRUTH, measured.truth),
         (kinds.INFLUENCE, measured.influence),
         (kinds.CIRCUIT, measured.circuit),

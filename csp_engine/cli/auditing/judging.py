@@ -1,4 +1,4 @@
-"""``csp audit`` and ``csp evaluate``: neurons against concepts, and labels against the truth."""
+"""``csp evaluate``: labels against the truth."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from csp_engine.numbers import plain_json
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.networks.models import TargetModel
-    from csp_engine.views.case.audit import Case
-    from csp_engine.words.concepts import ConceptSet
 
 
 class Benchmark(StrEnum):
@@ -33,139 +31,6 @@ RIGHT = {
     "claimed_and_right": "reliable and right",
     "claimed_and_wrong": "reliable and wrong",
 }
-
-
-def audit(
-    bundle: BundlePath,
-    concepts: Annotated[
-        str,
-        typer.Option(
-            help="A TOML file of valid and spurious concepts (docs/methods.md), or melanoma, "
-            "which comes with the project."
-        ),
-    ] = "melanoma",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="The classifier; by default the first with an output that the concepts are for."
-        ),
-    ] = None,
-    layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="Method whose concept vectors are compared; by default the first with random "
-            "image sets."
-        ),
-    ] = None,
-    n: Annotated[int, typer.Option("-n", min=1, help="How many neurons to print.")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """Show whether the neurons that matter for an output align with valid or spurious concepts.
-
-    Example:
-        csp audit skin.csp --concepts concepts.toml
-    """
-    from csp_engine.bundle import Bundle
-    from csp_engine.views.case.audit import examine
-    from csp_engine.views.images.separation import doubt
-    from csp_engine.views.memo import Memo
-    from csp_engine.words.concepts import find_concept_set
-
-    opened, memo = Bundle.open(bundle), Memo()
-    wanted = find_concept_set(concepts)
-    model = _model(opened, wanted, model)
-    layers = _layers(opened, model, layer)
-    case = examine(opened, memo, wanted, model, layers, _method(opened, memo, model, method))
-    if isinstance(case, str):
-        raise InputError(case)
-    if as_json:
-        write_json({"doubt": doubt(opened) or None, **_as_json(case)})
-        return
-    write_lines(list(filter(None, [doubt(opened)])))
-    counts = ", ".join(f"{len(case.of_kind(kind)):,} {kind}" for kind in case.kinds)
-    write_lines(
-        [f"{len(case.influential):,} neurons of {model} carry half of the influence on "
-         f"{case.output}: {counts}."]
-    )  # fmt: skip
-    write_table(
-        ("influence", "kind", "neuron", "label", *(f"nearest {tag}" for tag in case.texts)),
-        [
-            (
-                f"{row['share']:+.3f}",
-                row["kind"],
-                f"{row['model']}/{row['layer']}/{row['unit']}",
-                row["label"] if row["reliable"] else "none",
-                *(f"{row[f'{tag}_text']} {row[tag]:.3f}" for tag in case.texts),
-            )
-            for row in case.influential.head(n).to_dict("records")
-        ],
-    )
-
-
-def _model(bundle: Bundle, concepts: ConceptSet, asked: str | None) -> str:
-    from csp_engine.views.case.audit import layers_of
-
-    names = bundle.model_names
-    if not names:
-        raise InputError(f"Bundle {bundle.name} has no neurons yet; complete it with 'csp build'.")
-    if asked is not None and asked not in names:
-        raise InputError(f"Model {asked!r} is not in the bundle; it has {', '.join(names)}.")
-    return asked or next((name for name in names if layers_of(bundle, concepts, name)), names[0])
-
-
-def _layers(bundle: Bundle, model: str, asked: list[str] | None) -> tuple[str, ...]:
-    known = bundle.layers(model)
-    unknown = [layer for layer in asked or () if layer not in known]
-    if unknown:
-        raise InputError(f"Layer {unknown[0]!r} is not in {model}; it has {', '.join(known)}.")
-    return tuple(asked or known)
-
-
-def _method(bundle: Bundle, memo: Any, model: str, asked: str | None) -> str:
-    from csp_engine.views.case.audit import methods_of
-
-    known = methods_of(bundle, memo, model)
-    if asked is not None and asked not in known:
-        named = ", ".join(known) or "none"
-        raise InputError(f"Method {asked!r} cannot be used here; --method can be {named}.")
-    return asked or next(iter(known), "")
-
-
-def _as_json(case: Case) -> dict[str, Any]:
-    return {
-        "concepts": {"title": case.concepts.title, "sha256": case.concepts.sha256},
-        "model": case.model,
-        "output": case.output,
-        "layers": list(case.layers),
-        "texts": {tag: list(texts) for tag, texts in case.texts.items()},
-        "bars": {tag: _number(bar) for tag, bar in case.bars.items()},
-        "found": [
-            {
-                "neuron": f"{row['model']}/{row['layer']}/{row['unit']}",
-                "influence": float(row["share"]),
-                "kind": row["kind"],
-                "label": row["label"],
-                "reliable": bool(row["reliable"]),
-                **{
-                    tag: {
-                        "alignment": _number(row[tag]),
-                        "text": row[f"{tag}_text"],
-                        "bar": _number(row[f"{tag}_bar"]),
-                    }
-                    for tag in case.texts
-                },
-            }
-            for row in case.influential.to_dict("records")
-        ],
-    }
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN, as where a neuron has no concept vector."""
-    return None if math.isnan(value) else float(value)
 
 
 def evaluate(

@@ -4,8 +4,9 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.views.address import View, pick
+from csp_engine.views.audit.associations import models_associated
 from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
-from pages.ui.audit import carrying, effect, judging, reporting
+from pages.ui.audit import association, carrying, effect, judging, reporting
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params
@@ -28,6 +29,7 @@ def main() -> None:
     if not models:
         show("<h1 class='csp-title'>Does the decision rest on what should not matter?</h1>")
         st.text(NONE)
+        association_alone(bundle, view)
         reporting.section(bundle, view, view.model)
         return
     model, note = pick("model", view.model, models)
@@ -64,8 +66,22 @@ def draw(
     assert chosen is not None
     carrying.section(bundle, view, model, stored, chosen)
     with problems.caught():
+        association.section(bundle, view, model, artefact)
+    with problems.caught():
         judging.section(bundle, view, model, st.query_params.get("blind") == "yes")
     reporting.section(bundle, view, model)
+
+
+def association_alone(bundle: Bundle, view: View) -> None:
+    """What can be said where no pairs were tried."""
+    models = models_associated(bundle)
+    if not models:
+        return
+    model, note = pick("model", view.model, models)
+    problems.notes((note,) if note else ())
+    with problems.caught():
+        box("Network", "model", model, models)
+        association.section(bundle, view, model)
 
 
 def box(title: str, name: str, value: str, options: tuple[str, ...]) -> None:

@@ -300,7 +300,7 @@ def clustered_error(
 
 
 def least_found(
-    bar: float, n_positive: float, n_negative: float, p_needed: float, chance: float = 0.8
+    bar: float, n_positive: int, n_negative: int, p_needed: float, chance: float = 0.8
 ) -> float:
     """The smallest true area that would have been called above a bar with a given chance.
 

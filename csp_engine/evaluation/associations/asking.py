@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from csp_engine.evaluation.associations.confounding import (
     Together,
@@ -90,6 +90,12 @@ def groups_of(images: pd.DataFrame) -> Int[np.ndarray, " n"] | None:
     return None if len(found) == len(images) else number_n.astype(np.int64)
 
 
+def related(is_kin_cc: Bool[np.ndarray, "c c"]) -> Bool[np.ndarray, "c c"]:
+    """Columns of one kind, and those that share a kind, such as blue and green patches."""
+    kin = is_kin_cc.astype(np.int64)
+    return kin @ kin > 0
+
+
 def _beside(
     c: int,
     names: tuple[str, ...],
@@ -99,7 +105,7 @@ def _beside(
     levels: dict[str, np.ndarray],
 ) -> Together | None:
     own_n = np.nan_to_num(value_nc[:, c], nan=-1).astype(np.int64)
-    of_kind = {names[d] for d in np.flatnonzero(is_kin_cc[c]) if d < n_concepts}
+    of_kind = {names[d] for d in np.flatnonzero(related(is_kin_cc)[c]) if d < n_concepts}
     if c >= n_concepts:
         of_kind = {"class"}
     others = {name: level for name, level in levels.items() if name not in of_kind}

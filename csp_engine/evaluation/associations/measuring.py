@@ -191,7 +191,7 @@ def associate(
     least_c = np.full(n_columns, np.nan)
     for c in np.flatnonzero(is_tried_c):
         p_needed = rule.q * (n_called + 1) / n_tests
-        least_c[c] = least_found(rule.auroc_min, counts[c, 0], counts[c, 1], min(p_needed, 0.5))
+        least_c[c] = least_found(rule.auroc_min, *map(int, counts[c]), min(p_needed, 0.5))
     kept = _kept(activation_un, asked, table, counts, rule, is_suspect_uc, q_uc, family_uc)
     return Associations(
         kept,
@@ -280,8 +280,8 @@ def _kept(
     bounds_k2 = _bounds(activation_un, asked, unit_k, column_k, rule)
     bounds_k2 = _widest(table.auroc_uc[at], bounds_k2, counts_c2[column_k], rule.level)
     within_k3 = _within(activation_un, asked, unit_k, column_k, rule.level)
-    share_c = np.nanmean(asked.value_nc == 1, axis=0, where=~np.isnan(asked.value_nc))
-    share_k = share_c[column_k]
+    known_c = (~np.isnan(asked.value_nc)).sum(axis=0)
+    share_k = ((asked.value_nc == 1).sum(axis=0) / np.maximum(known_c, 1))[column_k]
     return Kept(
         unit_k.astype(np.int32),
         column_k.astype(np.int32),

@@ -90,9 +90,9 @@ OF_VIEW = (
     ),
     Parameter(
         "column",
-        ASKING,
+        (*ASKING, "audit"),
         "concept column of the probe set: its figures are shown, and neurons come by its AUROC "
-        "unless `q` or `sort` says otherwise",
+        "unless `q` or `sort` says otherwise; audit: the column whose suspects are shown",
     ),
     _choice(
         "find",

@@ -16,7 +16,7 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredAssociation
-from csp_engine.evaluation.associations.asking import ColumnsAsked, columns_asked
+from csp_engine.evaluation.associations.asking import ColumnsAsked, columns_asked, related
 from csp_engine.evaluation.associations.confounding import Together, levels_of, what_goes_with
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.figures import Figure
@@ -313,6 +313,7 @@ def look(
     at = int(np.flatnonzero(is_own.to_numpy())[0])
     asked = asked_of(bundle, memo)
     kin = {asked.names[c] for c in np.flatnonzero(asked.asked.is_kin_cc[at])}
+    of_kind = {asked.names[c] for c in np.flatnonzero(related(asked.asked.is_kin_cc)[at])}
     rows = stored.found[(stored.found["column"] == at) & stored.found["is_suspect"]]
     suspects = tuple(
         _linked(bundle, model, layer, row, kin, method) for row in rows.to_dict("records")
@@ -324,7 +325,7 @@ def look(
         _sought(stored, at, tags_of(concepts)),
         suspects,
         _true_share(bundle, model, layer, suspects, kin, float(stored.rule["auroc_min"])),
-        _goes_with(bundle, memo, column, kin),
+        _goes_with(bundle, memo, column, of_kind),
         stored.rule,
         stored.n_tests,
     )

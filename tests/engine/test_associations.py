@@ -1,0 +1,408 @@
+"""Suspects by association: planted ones found, chance not; groups whole; company told apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from csp_engine.bundle import Bundle, copy_slim, kinds, verify
+from csp_engine.errors import InputError
+from csp_engine.evaluation.associations import confounding
+from csp_engine.evaluation.associations.asking import columns_asked
+from csp_engine.evaluation.associations.measuring import (
+    Asked,
+    Rule,
+    associate,
+    counts_of,
+    one,
+    within_strata,
+)
+from csp_engine.evaluation.ground_truth import bootstrap
+from csp_engine.pipeline import build
+from csp_engine.probe.listing import read_probe_set
+from tests.engine.test_cli import run
+from tests.worlds import toys
+from tests.worlds.damage import place, redo
+
+FEW = Rule(n_permutations=99, n_resamples=200)
+
+
+def asked_of(value_nc, group_n=None, stratum_nc=None, is_kin_cc=None) -> Asked:
+    value_nc = np.asarray(value_nc, np.float32)
+    n_columns = value_nc.shape[1]
+    return Asked(
+        value_nc,
+        np.eye(n_columns, dtype=bool) if is_kin_cc is None else is_kin_cc,
+        np.zeros(value_nc.shape, np.int64) if stratum_nc is None else stratum_nc,
+        group_n,
+    )
+
+
+@pytest.fixture
+def planted():
+    """40 units, 5 columns: three units for the first column, two for the second."""
+    rng = np.random.default_rng(0)
+    value_nc = (rng.random((400, 5)) < 0.25).astype(np.float32)
+    act_un = rng.normal(size=(40, 400)).astype(np.float32)
+    act_un[:3] += 3 * value_nc[:, 0]
+    act_un[3:5] += 3 * value_nc[:, 1]
+    act_un[5] -= 3 * value_nc[:, 0]
+    return act_un, value_nc
+
+
+def test_planted_units_are_found_and_no_others(planted):
+    act_un, value_nc = planted
+    found = associate(act_un, asked_of(value_nc), FEW)
+    suspects = {
+        (int(u), int(c))
+        for u, c, is_one in zip(
+            found.kept.unit_k, found.kept.column_k, found.kept.is_suspect_k, strict=True
+        )
+        if is_one
+    }
+    assert suspects == {(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)}
+    assert found.n_tests == 200
+    # A unit that is silenced goes with the column, and is no suspect.
+    assert found.n_associated_c.tolist()[:2] == [4, 2]
+    assert (found.least_c > 0.8).all()
+    assert (found.least_c < 0.95).all()
+
+
+def test_figures_do_not_depend_on_the_scale_of_a_unit(planted):
+    act_un, value_nc = planted
+    first = associate(act_un, asked_of(value_nc), FEW).kept
+    second = associate(np.float32(1000) * act_un - 7, asked_of(value_nc), FEW).kept
+    np.testing.assert_allclose(first.auroc_k3, second.auroc_k3)
+    np.testing.assert_allclose(first.difference_k, second.difference_k, rtol=1e-3)
+    np.testing.assert_array_equal(first.p_family_k, second.p_family_k)
+
+
+def test_labels_that_mean_nothing_give_no_suspects(planted):
+    act_un, value_nc = planted
+    order = np.random.default_rng(1).permutation(len(value_nc))
+    found = associate(act_un, asked_of(value_nc[order]), FEW)
+    assert not found.kept.is_suspect_k.any()
+    assert len(found.kept.unit_k) == 5  # the best of each column
+
+
+def test_intervals_are_those_of_the_bootstrap_or_wider(planted):
+    act_un, value_nc = planted
+    group_n = np.arange(400) // 2
+    asked = asked_of(value_nc, group_n)
+    kept = associate(act_un, asked, FEW).kept
+    for k in range(len(kept.unit_k)):
+        label_n = value_nc[:, kept.column_k[k]] == 1
+        values = act_un[[kept.unit_k[k]]]
+        (low,), (high,) = bootstrap(values, label_n[None], group_n=group_n, n_resamples=200)[1]
+        assert kept.auroc_k3[k, 1] <= low + 1e-6
+        assert kept.auroc_k3[k, 2] >= high - 1e-6
+        again = one(act_un[kept.unit_k[k]], asked, int(kept.column_k[k]), FEW)
+        assert again["auroc"] == pytest.approx(kept.auroc_k3[k, 0])
+        assert again["auroc_low"] == pytest.approx(kept.auroc_k3[k, 1])
+        assert again["p"] == pytest.approx(kept.p_k[k])
+        raw = values[0].astype(np.float64)
+        slow = (raw[label_n].mean() - raw[~label_n].mean()) / raw.std()
+        assert kept.difference_k[k] == pytest.approx(slow, rel=1e-4)
+
+
+def test_images_that_nobody_knows_are_left_out_of_one_column_alone(planted):
+    act_un, value_nc = planted
+    gaps = value_nc.copy()
+    gaps[::3, 1] = np.nan
+    found, whole = (associate(act_un, asked_of(v), FEW) for v in (gaps, value_nc))
+    known = ~np.isnan(gaps[:, 1])
+    alone = associate(act_un[:, known], asked_of(value_nc[known]), FEW)
+    for unit in (3, 4):
+        at = [int(np.flatnonzero((f.kept.unit_k == unit) & (f.kept.column_k == 1))[0])
+              for f in (found, alone)]  # fmt: skip
+        np.testing.assert_allclose(found.kept.auroc_k3[at[0]], alone.kept.auroc_k3[at[1]])
+    of = [f.kept.auroc_k3[f.kept.column_k == 0] for f in (found, whole)]
+    np.testing.assert_allclose(*of)
+
+
+def test_copies_of_images_in_groups_add_no_certainty():
+    """Ten copies of every image, each with its own group: p is that of one, not of ten."""
+    rng = np.random.default_rng(2)
+    value_nc = (rng.random((60, 1)) < 0.4).astype(np.float32)
+    act_un = rng.normal(size=(8, 60)).astype(np.float32) + 0.6 * value_nc[:, 0]
+    once = associate(act_un, asked_of(value_nc), FEW)
+    many = np.repeat(np.arange(60), 10)
+    grouped = associate(act_un[:, many], asked_of(value_nc[many], many), FEW)
+    naive = associate(act_un[:, many], asked_of(value_nc[many]), FEW)
+    assert grouped.n_with_c.tolist() == once.n_with_c.tolist()
+    assert grouped.kept.p_k[0] == pytest.approx(once.kept.p_k[0], rel=0.1)
+    assert naive.kept.p_k[0] < once.kept.p_k[0] / 1000
+    assert grouped.kept.auroc_k3[0, 1] == pytest.approx(once.kept.auroc_k3[0, 1], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "column", [np.zeros(100), np.ones(100), np.arange(100) < 9, np.full(100, np.nan)]
+)
+def test_columns_with_too_little_are_not_tried(column):
+    value_nc = np.column_stack([column, np.arange(100) % 2]).astype(np.float32)
+    act_un = np.random.default_rng(3).normal(size=(4, 100)).astype(np.float32)
+    found = associate(act_un, asked_of(value_nc), FEW)
+    assert found.is_tried_c.tolist() == [False, True]
+    assert found.n_tests == 4
+    assert set(found.kept.column_k.tolist()) <= {1}
+    assert np.isnan(found.least_c[0])
+
+
+def test_a_single_group_is_too_little():
+    value_nc = (np.arange(100) % 2).astype(np.float32)[:, None]
+    act_un = np.random.default_rng(3).normal(size=(4, 100)).astype(np.float32)
+    asked = asked_of(value_nc, np.zeros(100, int))
+    assert counts_of(asked).tolist() == [[1, 1]]
+    found = associate(act_un, asked, FEW)
+    assert not found.is_tried_c.any()
+    assert len(found.kept.unit_k) == 0
+
+
+def test_constant_and_dead_units_are_never_suspects():
+    value_nc = (np.arange(100) % 2).astype(np.float32)[:, None]
+    found = associate(np.zeros((3, 100), np.float32), asked_of(value_nc), FEW)
+    assert not found.kept.is_suspect_k.any()
+    assert found.kept.auroc_k3[0, 0] == 0.5
+    assert found.kept.p_k[0] == 1
+
+
+def test_a_unit_that_answers_to_company_falls_within_strata():
+    """Patches stand beside children: a unit for children seems one for patches, until it is asked
+    among children, and among grown-ups."""
+    rng = np.random.default_rng(4)
+    child_n = rng.random(3000) < 0.5
+    patch_n = rng.random(3000) < np.where(child_n, 0.8, 0.1)
+    unit_n = (rng.normal(size=3000) + 4 * child_n).astype(np.float32)
+    value_nc = np.column_stack([patch_n, child_n]).astype(np.float32)
+    stratum_nc = np.column_stack([child_n, np.zeros(3000)]).astype(np.int64)
+    kept = associate(unit_n[None], asked_of(value_nc, stratum_nc=stratum_nc), FEW).kept
+    assert kept.auroc_k3[0, 0] > 0.8
+    assert abs(kept.within_k3[0, 0] - 0.5) < 0.05
+    assert not kept.is_suspect_k[kept.column_k == 0].any()  # it goes with children better
+    assert kept.is_suspect_k[kept.column_k == 1].all()
+    slow = []
+    for side in (child_n, ~child_n):
+        x, y = unit_n[side & patch_n], unit_n[side & ~patch_n]
+        slow.append(((x[:, None] > y).sum(), len(x) * len(y)))
+    share = sum(w for w, _ in slow) / sum(n for _, n in slow)
+    found = within_strata(unit_n, patch_n, child_n.astype(int))
+    assert found[0] == pytest.approx(share)
+
+
+def test_cramers_v_is_one_for_copies_and_about_none_for_chance():
+    rng = np.random.default_rng(5)
+    a = rng.integers(0, 4, 2000)
+    assert confounding.cramers_v(a, (a + 1) % 4) == pytest.approx(1)
+    assert confounding.cramers_v(a, rng.integers(0, 4, 2000)) < 0.06
+    assert confounding.cramers_v(a, np.zeros(2000, int)) == 0
+    assert confounding.cramers_v(a, np.full(2000, -1)) == 0
+    # scipy's, whose bias correction is the same
+    from scipy.stats.contingency import association, crosstab
+
+    b = np.where(rng.random(2000) < 0.3, a, rng.integers(0, 4, 2000))
+    plain = association(crosstab(a, b).count, method="cramer", correction=False)
+    n, r = 2000, 4
+    phi2 = plain**2 * (r - 1) - (r - 1) ** 2 / (n - 1)
+    assert confounding.cramers_v(a, b) == pytest.approx(
+        (phi2 / (r - (r - 1) ** 2 / (n - 1) - 1)) ** 0.5
+    )
+
+
+def test_kinds_of_a_column_are_told_from_company():
+    patch = np.arange(300) < 90
+    blue = np.arange(300) < 30
+    value_nc = np.column_stack([patch, blue, np.arange(300) % 3 == 0, ~np.isin(np.arange(300), 5)])
+    is_kin = confounding.kin(value_nc.astype(np.float32))
+    assert is_kin.tolist()[0] == [True, True, False, False]  # what nearly all show is no kind
+    assert (is_kin == is_kin.T).all()
+
+
+def test_what_goes_with_a_column_is_named_and_compared_within():
+    rng = np.random.default_rng(6)
+    child = rng.random(800) < 0.5
+    images = pd.DataFrame(
+        {
+            "file": [f"{i}.png" for i in range(800)],
+            "ruler": (rng.random(800) < 0.5).astype(float),
+            "patch": (rng.random(800) < np.where(child, 0.7, 0.1)).astype(float),
+            "age": np.where(child, rng.uniform(1, 17, 800), rng.uniform(18, 90, 800)),
+            "site": np.where(rng.random(800) < 0.5, "back", "arm"),
+            "class": np.where(rng.random(800) < 0.5, "naevus", "melanoma"),
+            "group": np.arange(800) // 2,
+            "duplicate_of": np.arange(800),
+        }
+    )
+    found = columns_asked(images, ["ruler", "patch"])
+    assert found.names == ("ruler", "patch", "melanoma", "naevus")
+    assert found.kinds == ("concept", "concept", "class", "class")
+    assert [None if b is None else b.name for b in found.beside] == [None, "age", None, None]
+    assert len(np.unique(found.asked.stratum_nc[:, 1])) == 3  # thirds of age
+    assert len(np.unique(found.asked.group_n)) == 400
+    alone = columns_asked(images.drop(columns=["class", "group"]), ["ruler"], ["site"])
+    assert alone.asked.group_n is None
+    assert alone.names == ("ruler",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"auroc_min": 1.0},
+        {"auroc_min": 0.3},
+        {"q": 0.0},
+        {"min_positive": 1},
+        {"n_permutations": 9},
+    ],
+)
+def test_rules_that_mean_nothing_are_refused(change):
+    with pytest.raises(InputError, match=str(next(iter(change.values())))):
+        Rule(**change)
+
+
+# ------------------------------------------------------------------ in bundles
+
+FIRST = ("small", "first@mean")
+STAGE = kinds.ASSOCIATION.name(*FIRST)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A bundle with a column that half of its images show, and one that too few do."""
+    folder = tmp_path_factory.mktemp("associations")
+    images = folder / "images"
+    toys.draw_images(images)
+    files = sorted(p.relative_to(images).as_posix() for p in images.rglob("*.png"))
+    half = [int(i % 2) for i in range(len(files))]
+    table = toys.as_table(images, half=half, few=[int(i < 3) for i in range(len(files))])
+    return build(toys.request(folder, folder / "a.csp", probe=read_probe_set(table))).path
+
+
+@pytest.fixture
+def path(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "a.csp"))
+
+
+def test_a_build_looks_for_every_column_and_class(path):
+    bundle = Bundle.open(path)
+    held = bundle.association(*FIRST)
+    assert held.columns["name"].tolist()[:2] == ["half", "few"]
+    assert held.columns["is_tried"].tolist()[:2] == [True, False]
+    assert set(held.columns["kind"][2:]) <= {"class"}
+    assert verify(bundle) == []
+    slim = copy_slim(bundle, path.with_name("slim.csp"))
+    pd.testing.assert_frame_equal(slim.association(*FIRST).found, held.found)
+    assert verify(slim) == []
+
+
+@pytest.fixture(scope="module")
+def slim(whole) -> Path:
+    return copy_slim(Bundle.open(whole), whole.with_name("slim.csp")).path
+
+
+def change_table(path: Path, table: str, change) -> None:
+    file = place(path, STAGE, f"{table}.parquet")
+    change(pd.read_parquet(file)).to_parquet(file, index=False)
+    redo(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "said"),
+    [
+        ("found", lambda rows: rows.assign(auroc=rows["auroc_high"]), "auroc of"),
+        ("found", lambda rows: rows.assign(pearson=0.99), "pearson of"),
+        ("found", lambda rows: rows.assign(is_suspect=True), "another number of suspects"),
+        ("found", lambda rows: rows.assign(column=99), "names column 99, but there are"),
+        ("found", lambda rows: rows.assign(auroc=1.5), "outside of 0 to 1"),
+        ("found", lambda rows: pd.concat([rows, rows]), "names a unit twice"),
+        ("columns", lambda rows: rows.assign(n_with=rows["n_with"] + 1), "n_with of"),
+        ("columns", lambda rows: rows.assign(name="half"), "twice"),
+        ("columns", lambda rows: rows.assign(beside="age"), "What goes with the columns"),
+        ("columns", lambda rows: rows.assign(is_tried=~rows["is_tried"]), "is_tried of"),
+        ("columns", lambda rows: rows.drop(columns="least"), "no column 'least'"),
+    ],
+)
+def test_forged_figures_are_found_out(slim, tmp_path, table, change, said):
+    path = Path(shutil.copytree(slim, tmp_path / "a.csp"))  # no activations betray them
+    change_table(path, table, change)
+    problems = verify(Bundle.open(path))
+    assert any(said in problem for problem in problems), problems
+
+
+def test_figures_that_activations_contradict_are_found_out(path):
+    change_table(path, "found", lambda rows: rows.assign(difference=rows["difference"] + 1))
+    assert any("not what follows from its activations" in p for p in verify(Bundle.open(path)))
+
+
+# ------------------------------------------------------------------ conditions
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("nonsense", "no condition"),
+        ("suspects", "no condition"),
+        ("suspects >", "no condition"),
+        ("suspects > half", "no condition"),
+        ("effect < -1", "does not say of what"),
+        ("association half < .5", "can only be asked with"),
+        ("suspects half < 3", "can only be asked with"),
+        ("association half > 7", "between 0 and 1"),
+        ("suspects > -1", "whole numbers"),
+        ("suspects > 0.5", "whole numbers"),
+        ("association ruler > 0.9", "no concept column 'ruler'"),
+        ("association few > 0.9", "few was not tried"),
+        ("effect half < -1", "No pairs of images"),
+        ("suspects half > 0 ; rm", "no condition"),
+    ],
+)
+def test_conditions_that_cannot_be_judged_are_refused(path, capsys, condition, said):
+    code, out, err = run(capsys, "audit", path, "--fail-if", condition)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "\n" not in err
+
+
+def test_a_gate_passes_or_fails_with_one_sentence_and_json(path, capsys):
+    best = Bundle.open(path)
+    low = max(
+        float(best.association("small", layer).found["auroc_low"].iloc[0])
+        for layer in best.layers("small")
+    )
+    below, above = f"association half > {low - 0.01:.3f}", f"association: half > {low + 0.01:.3f}"
+    code, out, err = run(capsys, "audit", path, "--fail-if", above, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["passed"] is True
+    code, out, err = run(capsys, "audit", path, "--fail-if", above, "--fail-if", below, "--json")
+    assert code == 1
+    assert err == f"csp: 1 of 2 conditions of --fail-if hold: {below}."
+    told = json.loads(out)
+    assert [each["fails"] for each in told["conditions"]] == [False, True]
+    assert told["conditions"][1]["low"] == pytest.approx(low)
+    assert told["passed"] is False
+    code, out, err = run(capsys, "audit", path, "--fail-if", "suspects > 0")
+    n = sum(int(best.association("small", x).found["is_suspect"].sum()) for x in
+            best.layers("small"))  # fmt: skip
+    assert code == int(n > 0)
+
+
+def test_the_shipped_demo_fails_where_it_should(shipped_bundle, capsys):
+    asked = ("--fail-if", "effect colour patch < -0.5", "--fail-if", "suspects colour patch > 0")
+    code, out, _ = run(capsys, "audit", shipped_bundle, *asked, "--json")
+    assert code == 1
+    told = json.loads(out)
+    assert [each["fails"] for each in told["conditions"]] == [True, True]
+    assert told["conditions"][0]["high"] < -0.5
+    by_column = {
+        row["column"]: row for row in told["associations"][0]["columns"] if row["kind"] == "concept"
+    }
+    patch = by_column["colour patch"]
+    assert patch["n_suspects"] == len(patch["suspects"]) > 20
+    assert all(each["auroc"]["value"] > 0.8 for each in patch["suspects"])
+    assert by_column["ruler"]["suspects"] == []
+    assert 0.8 < by_column["ruler"]["least_found"] < 0.9
+    code, out, err = run(capsys, "audit", shipped_bundle, "--model", "retrained", *asked, "--json")
+    assert (code, err) == (0, "")

@@ -8,7 +8,10 @@ import streamlit
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
-from csp_engine.views.audit import interventions
+from csp_engine.views.audit import associations, interventions
+from csp_engine.views.case.audit import melanoma
+from csp_engine.views.memo import Memo
+from pages.ui.parts.cards import plain
 from tests.pages.conftest import html, open_page
 from tests.worlds import toys
 
@@ -92,3 +95,40 @@ def test_names_are_never_markup(serve, copied):
     assert "<b onclick" not in shown
     assert "&lt;b onclick" in shown
     assert "\u202e" not in shown
+
+
+def test_suspects_stand_with_what_is_known_of_them(serve, shipped_bundle):
+    serve(shipped_bundle)
+    bundle = Bundle.open(shipped_bundle)
+    concepts = melanoma(Memo())
+    at = open_page("audit")
+    assert not at.exception
+    shown = html(at)
+    found = associations.look(
+        bundle, Memo(), "biased", "layer2@max", "colour patch", "csp_plus", concepts
+    )
+    assert found.sentence() in shown
+    assert found.truth.n_right >= 0.9 * found.truth.n
+    assert found.truth.sentence() in shown
+    assert plain(found.confounding()) in shown
+    for each in found.suspects:
+        assert each.auroc.words in shown
+    shown = html(open_page("audit", model="retrained", column="ruler", layer="layer4@mean"))
+    ruler = associations.look(
+        bundle, Memo(), "retrained", "layer4@mean", "ruler", "csp_plus", concepts
+    )
+    assert not ruler.suspects
+    assert ruler.sentence() in shown
+    assert "would have been found" in ruler.sentence()
+
+
+def test_columns_alone_are_enough(serve, tmp_path):
+    path = pipeline.build(
+        toys.request(tmp_path, tmp_path / "a.csp", probe=toys.with_columns(tmp_path))
+    ).path
+    serve(path)
+    at = open_page("audit", column="nonsense")
+    assert not at.exception
+    shown = html(at)
+    assert "was not tried" in shown
+    assert "nonsense" in shown

@@ -154,7 +154,7 @@ class Looked:
         if not others:
             told.append(
                 f"Nothing else that is known of these images goes with {name} (Cramér's V below "
-                ".10), so what answers to it answers to it and not to company that it keeps."
+                ".10), so its suspects cannot owe their AUROC to another column."
             )
             return " ".join(told)
         most = ", ".join(f"{each.name} ({area(each.v)})" for each in others[:3])

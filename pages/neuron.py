@@ -7,6 +7,7 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
+from csp_engine.views.conclusion.claims import conclusion_of
 from csp_engine.views.confidence import trust_of
 from csp_engine.views.images import choices
 from csp_engine.views.images.groups import split_of
@@ -67,7 +68,7 @@ def blind_header(view: View, n_units: int) -> None:
 
 
 def header(bundle: Bundle, view: View, n_units: int) -> None:
-    """Name, label and state."""
+    """Name, label and state, and what is measured, in a few sentences."""
     heading = heading_of(bundle, view.neuron, view.method)
     label = heading.label
     badges = "".join(badge(state.word, "warn") for state in heading.states)
@@ -84,11 +85,32 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
     show(
         f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit} "
         f"<span>(of {numbers.count(n_units)})</span></p>"
-        f"<h1 class='{css}'{kind}>{plain(label.heading)}</h1><div>{badges}</div>"
+        f"<div class='csp-head'><h1 class='{css}'{kind}>{plain(label.heading)}</h1>"
+        f"<div>{badges}</div></div>{concluded(bundle, view)}"
+        f"{reasons([*map(str, heading.reasons), trust.doubt if trust else ''])}"
     )
-    reasons = [*map(str, heading.reasons), trust.doubt if trust else ""]
-    if any(reasons):
-        show(f"<p class='csp-lead'>{plain(' '.join(filter(None, reasons)))}</p>")
+
+
+def concluded(bundle: Bundle, view: View) -> str:
+    """What is measured of the neuron, as a paragraph of HTML."""
+    claims = conclusion_of(bundle, store.MEMO, view.neuron, view.method)
+    said = " ".join(
+        f"<span class='{claim.kind}'>"
+        + "".join(
+            f"<bdi>{plain(text)}</bdi>" if named else plain(text) for text, named in claim.words
+        )
+        + "</span>"
+        for claim in claims
+    )
+    return f"<p class='csp-lead csp-concluded'>{said}</p>" if said else ""
+
+
+def reasons(sentences: list[str]) -> str:
+    """Why the neuron is in a state, or has no reliable label, to unfold; as HTML."""
+    told = " ".join(filter(None, sentences))
+    if not told:
+        return ""
+    return f"<details class='csp-fold'><summary>Why</summary><p>{plain(told)}</p></details>"
 
 
 def images(bundle: Bundle, view: View) -> None:
@@ -134,7 +156,7 @@ def images(bundle: Bundle, view: View) -> None:
             packs,
             label=f"{choices.TITLES[view.show]} of {view.neuron}",
             key=f"images{at}",
-            tile_px=220 if is_pairs else 110,
+            tile_px=205 if is_pairs else 110,
             prefetch=next_packs(bundle, view) if at == 0 and is_pairs else (),
         )
         picked.append(grid)

@@ -21,7 +21,7 @@ from csp_engine.cli import (
     serving,
     sharing,
 )
-from csp_engine.cli.auditing import audit, directing, intervening, judging
+from csp_engine.cli.auditing import audit, directing, intervening, judging, telling
 from csp_engine.errors import CspError, brief
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
@@ -42,6 +42,7 @@ app.command("info")(inspecting.info)
 app.command("verify")(inspecting.verify)
 app.command("label")(building.label)
 app.command("search")(searching.search)
+app.command("neuron")(telling.neuron)
 app.command("circuit")(inspecting.circuit)
 app.command("directions")(directing.directions)
 app.command("intervene")(intervening.intervene)

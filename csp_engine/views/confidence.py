@@ -136,13 +136,15 @@ class Trust:
     """What to say of a best label.
 
     ``words`` stand beside it: how likely it is right, where this bundle has taught that
-    (``is_learnt``), or else what random image sets say. ``doubt`` is a sentence, empty for none.
+    (``is_learnt``), or else what random image sets say. ``doubt`` is a sentence, empty for none;
+    ``doubts``: it was learnt that such a label is more often wrong than right.
     """
 
     words: str
     is_good: bool
     is_learnt: bool
     doubt: str
+    doubts: bool = False
 
 
 def trust_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, found: CandidateLabels) -> Trust:
@@ -153,6 +155,7 @@ def trust_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, found: CandidateLabe
         is_good=found.is_reliable if p is None else p >= LIKELY,
         is_learnt=p is not None,
         doubt=doubt(p, found.is_reliable),
+        doubts=p is not None and p < PLAUSIBLE,
     )
 
 

@@ -12,13 +12,17 @@ from PIL import Image
 from scipy import stats
 
 from csp_engine.bundle import Bundle, copy_slim
+from csp_engine.exports.html import of_neurons, write_folder
 from csp_engine.pipeline import build
 from csp_engine.probe.listing import read_probe_set
+from csp_engine.types import NeuronRef, silent
 from csp_engine.views import address as state
+from csp_engine.views.conclusion.claims import conclusion_of
 from csp_engine.views.images.facts import ActivationFacts
 from csp_engine.views.images.pairs import exemplar_images
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.shared import shared
+from pages.ui.parts.cards import plain
 from tests.pages.conftest import component, html, open_page
 from tests.worlds import toys
 
@@ -218,3 +222,18 @@ def test_every_page_has_a_link_to_copy_that_names_the_bundle(serve, small_bundle
     serve(small_bundle)
     at = open_page(page)
     assert component(at, "csp_share")["params"] == {"bundle": "small", "v": "1"}
+
+
+def test_the_page_and_its_export_say_the_same_conclusion(serve, shipped_bundle, tmp_path):
+    serve(shipped_bundle)
+    bundle = Bundle.open(shipped_bundle)
+    neuron = NeuronRef("biased", "layer2@max", 50)
+    claims = conclusion_of(bundle, Memo(), neuron, "csp_plus")
+    where = {"model": neuron.model, "layer": neuron.layer, "unit": str(neuron.unit)}
+    selection = of_neurons(bundle, [neuron], title="One", about="one")
+    write_folder(bundle, selection, tmp_path / "site", silent)
+    (page,) = (tmp_path / "site").rglob("50.html")
+    for text in (html(open_page("neuron", **where)), page.read_text("utf-8")):
+        bare = re.sub(r"</?bdi[^>]*>", "", text)
+        for claim in claims:
+            assert plain(str(claim)) in bare

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import about
+from csp_engine.views.conclusion.claims import Claim, conclusion_of
 from csp_engine.views.confidence import Trust, trust_of
 from csp_engine.views.finding.examples import nearest
 from csp_engine.views.images.facts import brief, known_facts
@@ -35,6 +36,7 @@ class Portrait:
 
     neuron: NeuronRef
     heading: Heading
+    conclusion: tuple[Claim, ...]
     pairs: tuple[Pair, ...]
     n_exemplars: int
     methods: tuple[CandidateLabels, ...]
@@ -67,6 +69,7 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
     return Portrait(
         neuron=neuron,
         heading=heading_of(bundle, neuron, method),
+        conclusion=conclusion_of(bundle, memo, neuron, method),
         pairs=pairs_in_brief(bundle, memo, neuron),
         n_exemplars=len(exemplar_images(bundle, neuron)),
         methods=found,

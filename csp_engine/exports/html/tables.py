@@ -18,7 +18,7 @@ from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import PREDICTED, of_layer
 from csp_engine.views.images.pairs import exemplar_images
-from csp_engine.views.neuron.label import BestLabel, best_label, states_of
+from csp_engine.views.neuron.label import BestLabel, best_label, flags_of, states_of
 from csp_engine.views.table.columns import COLUMNS, UNIT_STATISTICS, NeuronColumn
 from csp_engine.views.table.concept_columns import FIGURES, best_of_layer
 
@@ -85,6 +85,7 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
     """The rows of a list of neurons, in its order."""
     layers = list(dict.fromkeys((each.model, each.layer) for each in chosen.neurons))
     units = {place: bundle.units(*place) for place in layers}
+    flags = {place: flags_of(units[place]) for place in layers}
     truths = {place: bundle.truth(*place) for place in layers}
     measured = [n for n in UNIT_STATISTICS if any(n in units[place] for place in layers)]
     has_truth = any(truth is not None for truth in truths.values())
@@ -124,7 +125,7 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
                 )
                 for name in measured
             ),
-            _text(", ".join(state.word for state in states_of(unit))),
+            _text(", ".join(state.word for state in states_of(flags[place], neuron.unit))),
         ]
         if has_truth:
             truth = truths[place]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from csp_engine.bundle import Bundle, KeptScores, kinds
 from csp_engine.methods import METHODS, RELIABLE_AT, method_title
@@ -133,8 +135,27 @@ def not_judged(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
     return f"No random image sets judge the scores of {method_title(method)}."
 
 
-def states_of(row: pd.Series) -> tuple[State, ...]:
-    """States of a unit, by its row of the table of units."""
+USUAL_FROM = 0.5
+"""From this share of a layer on, being dense tells nothing of one of its neurons."""
+
+
+def flags_of(units: pd.DataFrame) -> dict[str, Bool[np.ndarray, " u"]]:
+    """The flags of a layer's units that say something: ``is_dense`` only where few of them are.
+
+    Where maps of ReLUs are averaged, nearly every neuron is active on nearly every image.
+    """
+    names = ("is_constant", "is_dead", "is_dense", "never_positive")
+    found = {
+        name: units[name].to_numpy(bool) if name in units else np.zeros(len(units), bool)
+        for name in names
+    }
+    if len(units) and found["is_dense"].mean() >= USUAL_FROM:
+        found["is_dense"] = np.zeros(len(units), bool)
+    return found
+
+
+def states_of(flags: Mapping[str, Bool[np.ndarray, " u"]], unit: int) -> tuple[State, ...]:
+    """States of a unit, by the flags of its layer."""
     named = (
         ("is_constant", State("constant", "It gives the same activation for every probe image.")),
         ("is_dead", State("dead", "It is zero on every probe image.")),
@@ -144,7 +165,7 @@ def states_of(row: pd.Series) -> tuple[State, ...]:
             State("never positive", "Its exemplars are the least negative images."),
         ),
     )
-    found = tuple(state for key, state in named if bool(row.get(key, False)))
+    found = tuple(state for key, state in named if flags[key][unit])
     # A constant unit may be zero everywhere or active everywhere, which says nothing more.
     return found[:1] if found and found[0].word == "constant" else found
 
@@ -152,7 +173,7 @@ def states_of(row: pd.Series) -> tuple[State, ...]:
 def heading_of(bundle: Bundle, neuron: NeuronRef, method: str) -> Heading:
     """What to write above everything about a neuron."""
     label = best_label(bundle, neuron, method)
-    states = states_of(bundle.units(neuron.model, neuron.layer).iloc[neuron.unit])
+    states = states_of(flags_of(bundle.units(neuron.model, neuron.layer)), neuron.unit)
     unsaid_u = unsaid(bundle, neuron.model, neuron.layer, method)
     if unsaid_u is not None and unsaid_u[neuron.unit]:
         states = (*states, State(WORDS, WHY))

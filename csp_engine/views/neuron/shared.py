@@ -15,6 +15,8 @@ from csp_engine.views.images.pairs import exemplar_images
 from csp_engine.views.memo import Memo
 
 N_SHOWN = 8
+MOST_KEPT = 200
+"""Neurons of which it is kept: one page asks for it twice."""
 CHANCE = 0.05
 """What is at least as likely by chance is shown in grey."""
 
@@ -44,6 +46,15 @@ def by_chance(row: Enrichment) -> bool:
 
 def shared(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> Shared:
     """What the exemplars of a neuron have in common; no rows where nothing is known of them."""
+    known: dict[NeuronRef, Shared] = memo.once(("shared", bundle.digest), dict)
+    if neuron not in known:
+        if len(known) >= MOST_KEPT:
+            known.clear()
+        known[neuron] = _shared(bundle, memo, neuron)
+    return known[neuron]
+
+
+def _shared(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> Shared:
     images = exemplar_images(bundle, neuron)
     rows = shared_properties(bundle.images(), properties(bundle, memo), images)
     # One image of a rare kind has a huge lift, and means nothing.

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.views.neuron.label import flags_of
 from csp_engine.views.places import places
 
 FLAGS = {"is_dead": "dead", "is_dense": "dense", "is_constant": "constant"}
@@ -37,13 +38,9 @@ def layer_states(bundle: Bundle, review: pd.Categorical | None = None) -> list[L
     n_above = 0
     for model, layer in places(bundle):
         units = bundle.units(model, layer)
-        flags: dict[str, int] = {}
-        is_flagged_u = np.zeros(len(units), bool)
-        for key in (*FLAGS, "never_positive"):
-            has_u = units[key].to_numpy(bool) if key in units else np.zeros(len(units), bool)
-            is_flagged_u |= has_u
-            if key in FLAGS:
-                flags[FLAGS[key]] = int(has_u.sum())
+        held = flags_of(units)
+        flags = {word: int(held[key].sum()) for key, word in FLAGS.items()}
+        is_flagged_u = np.logical_or.reduce(list(held.values()))
         reliable = {
             method: int(bundle.scores(model, layer, method).reliable_u.sum())
             for method in bundle.methods(model, layer)

@@ -15,6 +15,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import of_layer
 from csp_engine.views.confidence import probabilities
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.label import flags_of
 from csp_engine.views.neuron.unsaid import unsaid
 from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
@@ -97,9 +98,9 @@ def _layer_rows(
     for name in UNIT_STATISTICS:
         columns[name] = units[name].to_numpy(np.float32) if name in units else nothing
     state = np.full(n_units, "", object)
+    flags = flags_of(units)
     for flag, word in reversed(_STATES):
-        if flag in units:
-            state = np.where(units[flag].to_numpy(bool), word, state)
+        state = np.where(flags[flag], word, state)
     columns["state"] = state
     classes = _main_classes(bundle, model, layer)
     if classes is not None:

@@ -65,7 +65,7 @@ def steps(bundle: Bundle, view: View) -> None:
         others = [at for at in range(len(queue.rows)) if at != queue.at]
         to(queue.neuron(random.choice(others)) if others else None)
 
-    with st.container(horizontal=True, vertical_alignment="bottom", key="steps"):
+    with st.container(horizontal=True, vertical_alignment="center", key="steps"):
         is_only = len(bundle.model_names) == 1
         st.selectbox(
             "Layer",
@@ -73,9 +73,19 @@ def steps(bundle: Bundle, view: View) -> None:
             format_func=lambda place: place[1] if is_only else f"{place[0]} / {place[1]}",
             key="_place",
             on_change=chosen,
-            width=260,
+            label_visibility="collapsed",
+            width=230,
         )
-        st.number_input("Unit", 0, n_units - 1, key="_unit", step=1, on_change=typed, width=130)
+        st.number_input(
+            "Unit",
+            0,
+            n_units - 1,
+            key="_unit",
+            step=1,
+            on_change=typed,
+            label_visibility="collapsed",
+            width=120,
+        )
         st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")
         st.button("Next", on_click=lambda: to(queue.step(1)), shortcut="Right", key="next")
         st.button("Random", on_click=anywhere, key="random")

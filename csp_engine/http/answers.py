@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 from PIL import Image
@@ -19,6 +19,7 @@ from csp_engine.errors import CspError
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
+from csp_engine.views.finding.jumps import jumps
 from csp_engine.views.images.separation import doubt
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label
@@ -141,6 +142,15 @@ class Answers:
             },
             headers=FOR_EVER,
         )
+
+    def jump(self, bundle_name: str, method: str, typed: str) -> Response:
+        """Where typed text may lead, as JSON: kind, title, note, page and its parameters."""
+        try:
+            found = jumps(self.open_bundle(bundle_name), self.memo, bundle_name, method, typed)
+        except CspError as error:
+            return Response(said_of(error), 404, media_type="text/plain")
+        rows = [{**asdict(each), "params": dict(each.params)} for each in found]
+        return JSONResponse(rows, headers={"Cache-Control": "no-cache"})
 
     def _known(self, bundle_name: str, digest: str) -> Bundle:
         """The bundle of a name if it still is the one with this digest.

@@ -19,6 +19,7 @@ def routes(start: str, answers: Answers) -> list[Route]:
         "thumbs/{bundle}/{digest}/{images}": answers.thumbnails,
         "strip/{bundle}/{digest}/{neuron}": answers.strip,
         "points/{bundle}/{digest}": answers.points,
+        "jump/{bundle}/{method}/{typed:path}": answers.jump,
         "card/{bundle}/{digest}/{method}/{neuron}": answers.card,
     }
     return [Route(f"{start}/{path}", _in_thread(answer)) for path, answer in addresses.items()]

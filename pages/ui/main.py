@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 from pages.ui.page_table import every_page  # noqa: E402
-from pages.ui.shell import access, problems, sharing  # noqa: E402
+from pages.ui.shell import access, jumping, problems, sharing  # noqa: E402
 from pages.ui.shell.page import one_step_links  # noqa: E402
 
 st.set_page_config(
@@ -41,6 +41,10 @@ if is_let_in:
     one_step_links()
     with problems.caught():  # what no section of the page has caught, such as a missing file
         page.run()
+    jumping.box(
+        jumping.Listed(row.name, row.title, row.is_default, row.is_listed())
+        for row in rows.values()
+    )
     sharing.copy_link()
     access.signed_in()
 st.html(

@@ -1,0 +1,60 @@
+"""Ctrl-K from every kind of page, by keyboard alone; and the bar of a phone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import settled
+from tests.browser.test_every_page import unfit
+
+pytestmark = [pytest.mark.browser]
+
+
+def test_keys_alone_lead_from_a_page_to_a_neuron_and_back(server, open_page):
+    page = open_page(f"{server.url}/layer?bundle=small")
+    box = page.get_by_role("dialog", name="Jump to")
+    expect(page.get_by_role("button", name="Jump to")).to_be_visible()  # it listens from then on
+    page.keyboard.press("Control+k")
+    field = page.get_by_role("combobox", name="Jump to a neuron, word, layer or page")
+    expect(field).to_be_focused()
+    page.keyboard.type("second@mean/5")
+    expect(page.get_by_role("option", selected=True)).to_contain_text("small/second@mean/5")
+    assert unfit(page) == []
+    page.keyboard.press("Enter")
+    expect(box).to_be_hidden()
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
+    page.go_back()
+    expect(page).to_have_url(re.compile("/layer"))
+
+
+def test_the_arrows_choose_and_turn_no_page_behind(server, open_page):
+    page = open_page(f"{server.url}/neuron?bundle=small&layer=second@mean&unit=5")
+    expect(page.get_by_role("button", name="Jump to")).to_be_visible()  # it listens from then on
+    page.keyboard.press("Control+k")
+    page.keyboard.type("r")
+    first = page.get_by_role("option").first
+    expect(page.get_by_role("option", name="Search", exact=False).last).to_be_visible()
+    expect(first).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowDown")
+    expect(first).to_have_attribute("aria-selected", "false")
+    page.keyboard.press("ArrowUp")
+    expect(first).to_have_attribute("aria-selected", "true")
+    for key in ("ArrowRight", "ArrowLeft", "j", "1"):
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Jump to")).to_be_hidden()
+    settled(page)
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
+
+
+def test_a_phone_has_the_main_pages_at_the_bottom(server, open_page):
+    page = open_page(f"{server.url}/?bundle=small", 390, 844)
+    bar = page.get_by_role("navigation", name="Main pages")
+    bar.get_by_role("link", name="Table").click()
+    expect(page).to_have_url(re.compile("/layer"))
+    bar.get_by_role("button", name="More").click()
+    page.get_by_role("option", name="Compare").click()
+    expect(page).to_have_url(re.compile("/compare"))

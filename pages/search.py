@@ -9,8 +9,9 @@ from csp_engine.views.address import FINDS, View, with_method
 from csp_engine.views.finding import standing
 from csp_engine.views.finding.examples import starting_points
 from csp_engine.views.finding.index import searchable_methods
+from csp_engine.views.finding.query import title_of
 from pages.ui.parts import exporting
-from pages.ui.parts.cards import markdown_text, show
+from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.search import asking, by_column
 from pages.ui.search import results as outcome
 from pages.ui.shell import problems, reviewer, store
@@ -34,6 +35,8 @@ def main() -> None:
         )
         return
     view = with_method(view, methods)
+    asked = view.q or (title_of(view) if view.has_query else view.column)
+    show(f"<h1 class='csp-unseen'>Search{f': {plain(asked)}' if asked else ''}</h1>")
     asking.boxes(bundle, view)
     asking.warm_up(view)
     if not view.is_asking:
@@ -81,6 +84,7 @@ def results(bundle: Bundle, view: View) -> None:
             label_visibility="collapsed",
             on_change=lambda: set_params(find=st.session_state["_find"], page=""),
         )
+        narrowing.model_pills(bundle)
         link("layer", "As a table", view.params(unit="", k="", find="", page=""))
     assert query is not None
     if view.find == "images":
@@ -100,7 +104,7 @@ def results(bundle: Bundle, view: View) -> None:
         )
         return
     judged = standing.judged(bundle, store.MEMO, query, view.method, whole)
-    outcome.summary(view, query, judged, len(rows), len(whole))
+    outcome.summary(bundle, view, query, judged, rows, len(whole))
     outcome.did_you_mean(bundle, view, judged)
     if view.find == "layers":
         outcome.by_layer(bundle, view, keep, rows, judged)

@@ -37,6 +37,7 @@ pages = {
 st.session_state["pages"] = pages
 is_let_in = access.let_in()
 page = st.navigation(list(pages.values()), position="top" if is_let_in else "hidden")
+st.set_page_config(page_title=f"{page.title} · Neuron Browser")
 if is_let_in:
     one_step_links()
     with problems.caught():  # what no section of the page has caught, such as a missing file

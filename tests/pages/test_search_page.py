@@ -449,3 +449,48 @@ def test_every_letter_key_presses_a_button_of_the_page(serve, small_bundle):
     assert {each["button"] for each in letters} <= {button.key for button in at.button}
     (choice,) = [each for each in at.get("button_group") if each.key == digits[0]["button"]]
     assert [each["at"] for each in digits] == list(range(len(choice.options)))
+
+
+def test_the_answer_says_where_and_one_click_keeps_one_model(serve, shipped_bundle):
+    serve(shipped_bundle)
+    bundle = Bundle.open(shipped_bundle)
+    at = open_page("search", q="ruler")
+    every = cards(at)
+    marked = [card for card in every if card["mark"] == "stands out"]
+    assert f"<b>{len(marked)} neurons stand out</b> for “ruler”: {len(marked)} in planted / " in (
+        html(at)
+    )
+    for card in every:  # a unit that was made is said to be
+        is_made = card["id"].startswith("planted / ")
+        assert card["id"].endswith(" · planted") == is_made
+    at.segmented_control(key="_models").set_value("biased").run()
+    assert at.query_params["network"] == "biased"
+    assert all(card["id"].startswith("biased / ") for card in cards(at))
+    assert "none of those that pass the filters" in html(at)
+    n_biased = sum(bundle.n_units("biased", layer) for layer in bundle.layers("biased"))
+    assert f"{n_biased:,} pass the filters" in html(at)
+    assert "network=biased" in cards(at)[0]["href"]  # next and previous stay within it
+
+
+def test_a_model_that_is_not_there_is_named(serve, shipped_bundle):
+    serve(shipped_bundle)
+    shown = html(open_page("search", q="ruler", network="biase"))
+    assert "There is no model “biase” here; showing biased instead." in shown
+
+
+@pytest.mark.parametrize("page", ["search", "layer", "neuron", "map", "compare", "glossary"])
+def test_every_page_has_a_heading(serve, small_bundle, page):
+    serve(small_bundle)
+    at = open_page(page)
+    assert at.title or "<h1" in html(at)
+
+
+@pytest.mark.parametrize("asked", [{"q": "ruler"}, {"column": "ruler"}])
+@pytest.mark.parametrize("held", [{"only": "reliable"}, {"sort": "unit"}, {"network": "biased"}])
+def test_filters_stand_beside_the_boxes_of_a_bundle_that_has_everything(
+    serve, shipped_bundle, asked, held
+):
+    serve(shipped_bundle)
+    at = open_page("search", **asked, **held)
+    assert not at.exception
+    assert cards(at)

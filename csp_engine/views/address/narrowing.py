@@ -16,9 +16,10 @@ _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """Which neurons a table keeps and in what order: ``?has&only&class&review&where&sort``.
+    """Which neurons a table keeps, and in what order; ``OF_NARROWING`` holds its parameters.
 
-    ``of`` is the class that the exemplars show, or empty for any; ``review`` one of ``REVIEWS``.
+    ``network`` is a target model, or empty for all; ``of`` the class that the exemplars show, or
+    empty for any; ``review`` one of ``REVIEWS``.
     ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
     if the largest come first, or empty for the neurons' own order.
     """
@@ -29,6 +30,7 @@ class Narrowing:
     sort: str = ""
     of: str = ""
     review: str = REVIEWS[0]
+    network: str = ""
     notes: tuple[str, ...] = ()
 
     def params(self) -> dict[str, str]:
@@ -54,6 +56,7 @@ def read_narrowing(
     sortable: Sequence[str],
     ranged: Sequence[str],
     classes: Sequence[str] = (),
+    models: Sequence[str] = (),
 ) -> Narrowing:
     """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
     notes: list[str | None] = []
@@ -68,6 +71,10 @@ def read_narrowing(
         of = ""
     elif of:
         of, note = pick("class", of, classes)
+        notes.append(note)
+    network = params.get("network", "") if models else ""
+    if network:
+        network, note = pick("model", network, models)
         notes.append(note)
     asked = params.get("sort", "")
     sign = "-" if asked.startswith("-") else ""
@@ -86,7 +93,9 @@ def read_narrowing(
         where[match[1]] = (low, high)
     has = params.get("has", "").strip()[:MAX_QUERY]
     kept = tuple(note for note in notes if note)
-    return Narrowing(has, where=tuple(where.items()), sort=sort, of=of, notes=kept, **chosen)
+    return Narrowing(
+        has, where=tuple(where.items()), sort=sort, of=of, network=network, notes=kept, **chosen
+    )
 
 
 MAP_GRID, MAX_CORNERS = 65535, 60

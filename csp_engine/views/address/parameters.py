@@ -148,6 +148,7 @@ OF_VIEW = (
 
 OF_NARROWING = (
     Parameter("has", LISTS, "text that the best label contains"),
+    Parameter("network", LISTS, "only neurons of this target model"),
     _choice(
         "only",
         (*LISTS, "compare"),

@@ -11,11 +11,14 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.stats import query_null
+from csp_engine.types import NeuronRef
 from csp_engine.views.controls import shared_part
 from csp_engine.views.finding.query import Query
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.card import is_planted
 from csp_engine.views.places import places
 from csp_engine.views.random_sets import best_controls, lengths, live_null, sizes
+from csp_engine.views.sentence import listed
 
 RANKED = 100
 """How many of the first neurons are said to stand out or not."""
@@ -172,6 +175,24 @@ def _told(query: Query, method: str, found: Judged | None) -> Judgement:
         f"{sets} score higher. Perhaps no neuron here responds to it; perhaps the probe "
         "images do not show it, or the encoder does not know it.",
     )
+
+
+def where_clear(bundle: Bundle, found: Judged, rows: pd.DataFrame) -> str:
+    """Where the neurons lie that stand out among some rows: "7 in biased / layer2@max, 3 in …".
+
+    Empty where none does. Planted units are said to be planted.
+    """
+    clear = rows[[found.standing.get(at) == "clear" for at in rows.index]]
+    counts = clear.groupby("place", observed=True).size().sort_values(ascending=False)
+    every, is_only = places(bundle), len(bundle.model_names) == 1
+    told = []
+    for place, n in counts.items():
+        model, layer = every[int(str(place))]
+        units = clear.loc[clear["place"] == place, "unit"]
+        planted = sum(is_planted(bundle, NeuronRef(model, layer, int(unit))) for unit in units)
+        where = layer if is_only else f"{model} / {layer}"
+        told.append(f"{n} in {where}{' (planted units)' if planted == n else ''}")
+    return listed(told) if told else ""
 
 
 def _why_unsure(found: Judged, best: str, sets: str) -> str:

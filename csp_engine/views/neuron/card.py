@@ -47,6 +47,7 @@ def neuron_card(
     """A neuron with its best label and its first ``n`` exemplars; the rest as in ``NeuronCard``."""
     label = best_label(bundle, neuron, method)
     where = f"{neuron.layer} / {neuron.unit}"
+    where += " · planted" if is_planted(bundle, neuron) else ""
     return NeuronCard(
         label.title,
         score,
@@ -58,6 +59,14 @@ def neuron_card(
         mark,
         is_marked,
     )
+
+
+def is_planted(bundle: Bundle, neuron: NeuronRef) -> bool:
+    """Whether it is no neuron of a network but a unit made to answer to something known."""
+    truth = bundle.truth(neuron.model, neuron.layer)
+    if truth is None or "planted" not in truth.units:
+        return False
+    return isinstance(truth.units["planted"].iat[neuron.unit], str)
 
 
 def first_exemplars(bundle: Bundle, neuron: NeuronRef, n: int) -> tuple[ShownImage, ...]:

@@ -42,6 +42,8 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
     }.get(keep.only, True)
     if keep.only in _FLAGS:
         kept &= table[keep.only].to_numpy(bool)
+    if keep.network:
+        kept &= (table["model"] == keep.network).to_numpy(bool)
     if keep.of:
         kept &= (table["class"] == keep.of).to_numpy(bool)
     kept &= passes(table, keep.review)

@@ -162,6 +162,11 @@ def classes_of(rows: pd.DataFrame) -> list[str]:
     return [name for name in rows["class"].cat.categories if name] if "class" in rows else []
 
 
+def models_of(rows: pd.DataFrame) -> list[str]:
+    """The target models that rows come from, in the bundle's order."""
+    return [str(name) for name in rows["model"].unique()]
+
+
 def neuron_ids(rows: pd.DataFrame) -> list[str]:
     """``model/layer/unit`` of every row."""
     return [

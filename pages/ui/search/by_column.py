@@ -24,7 +24,9 @@ EXPORTED = 100
 
 def results(bundle: Bundle, view: View) -> None:
     """What goes with the column that the URL names."""
-    link("layer", "As a table", view.params(unit="", k="", find="", page=""))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        narrowing.model_pills(bundle)
+        link("layer", "As a table", view.params(unit="", k="", find="", page=""))
     whole = lists.searched(bundle, store.MEMO, view, None, reviewer.column(bundle))
     keep = lists.narrowing_of(st.query_params, whole)
     problems.notes(keep.notes)

@@ -13,7 +13,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
 from csp_engine.views.finding.query import Query, spelt_like, texts_of
-from csp_engine.views.finding.standing import STANDING_WORDS, Judged, judgement
+from csp_engine.views.finding.standing import STANDING_WORDS, Judged, judgement, where_clear
 from csp_engine.views.images.facts import known_facts
 from csp_engine.views.images.tiles import ShownImage, Tile
 from csp_engine.views.neuron.card import NeuronCard, neuron_card
@@ -28,26 +28,38 @@ from pages.ui.shell.page import go, link, set_params
 N_PER_LAYER = 6
 
 
-def summary(view: View, query: Query, judged: Judged | None, n_kept: int, n_searched: int) -> None:
-    """How many, and whether any of it means anything."""
-    count = f"{numbers.count(n_searched)} neurons searched"
-    if n_kept < n_searched:
-        count += f", {numbers.count(n_kept)} pass the filters"
+def summary(
+    bundle: Bundle, view: View, query: Query, judged: Judged | None, rows: pd.DataFrame, n_all: int
+) -> None:
+    """What was found in plain words, and behind it how many were searched and how it is judged."""
+    count = f"{numbers.count(n_all)} neurons searched"
+    if len(rows) < n_all:
+        count += f", {numbers.count(len(rows))} pass the filters"
     said = judgement(query, view.method, judged)
     if judged is None:
         show(f"<p class='csp-quiet'>{plain(count)}. {plain(said.why)}</p>")
         return
     if judged.best == "clear":
+        where = where_clear(bundle, judged, rows)
+        lie = f": {where}" if where else ", none of those that pass the filters"
         # The last place where the words stand is ours: what was asked for stands before it.
         strength = term("strength", "more of it").join(plain(said.why).rsplit("more of it", 1))
         show(
-            f"<p class='csp-quiet csp-left'>{plain(count)}. <b>{plain(said.lead)}</b> "
-            f"{strength} {_on_cards()}</p>"
+            f"<p class='csp-lead csp-answer'><b>{plain(said.lead)}</b> for {plain(query.title)}"
+            f"{plain(lie)}.</p>{judging(count, f'They stand out {strength}')}"
         )
         return
     show(
-        f"<p class='csp-note' role='status'><b>{plain(said.lead)}</b> {plain(said.why)}</p>"
-        f"<p class='csp-quiet csp-left csp-under'>{plain(count)}. {_on_cards()}</p>"
+        f"<p class='csp-note csp-answer' role='status'><b>{plain(said.lead)}</b> "
+        f"{plain(said.why)}</p>{judging(count, '')}"
+    )
+
+
+def judging(count: str, why: str) -> str:
+    """How many neurons were searched and what the numbers of a card are, to unfold; as HTML."""
+    return (
+        f"<details class='csp-fold csp-left'><summary>{plain(count)}; what the numbers are"
+        f"</summary><p>{why} {_on_cards()}</p></details>"
     )
 
 

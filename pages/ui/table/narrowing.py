@@ -23,8 +23,8 @@ from csp_engine.views.address import (
 )
 from csp_engine.views.places import concept_names, places, scoring_methods
 from csp_engine.views.table.columns import COLUMNS, RANGED
-from csp_engine.views.table.rows import classes_of
-from pages.ui.parts.cards import plain, show
+from csp_engine.views.table.rows import classes_of, models_of
+from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.parts.words import about_column, explained
 from pages.ui.shell import problems
 from pages.ui.shell import reviewer as reviews
@@ -62,7 +62,7 @@ def folded(bundle: Bundle, view: View, rows: pd.DataFrame, keep: Narrowing) -> N
         with filters:
             sortable = [name for name in COLUMNS if name in rows]
             ranged = [name for name in RANGED if name in rows]
-            controls(bundle, view, rows, keep, sortable, ranged)
+            controls(bundle, view, rows, keep, sortable, ranged, is_asked_elsewhere=True)
 
 
 def controls(
@@ -72,10 +72,26 @@ def controls(
     keep: Narrowing,
     sortable: Sequence[str],
     ranged: Sequence[str],
+    *,
+    is_asked_elsewhere: bool = False,
 ) -> None:
-    """Layer, method, label text, state, order and ranges, in one line that wraps."""
+    """Layer, method, label text, state, order and ranges, in one line that wraps.
+
+    ``is_asked_elsewhere``: the page has boxes for concept column and model already.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         layer_box(bundle, view)
+        models = models_of(rows)
+        if len(models) > 1 and not is_asked_elsewhere:
+            _box(
+                st.selectbox,
+                "Model",
+                "network",
+                keep.network,
+                width=140,
+                options=["", *models],
+                format_func=lambda name: name or "All models",
+            )
         method_box(bundle, view)
         _box(
             st.text_input,
@@ -96,7 +112,8 @@ def controls(
             options=ONLY,
             format_func=ONLY_TITLES.__getitem__,
         )
-        column_box(bundle, view)
+        if not is_asked_elsewhere:
+            column_box(bundle, view)
         classes = classes_of(rows)
         if classes:
             _box(
@@ -185,6 +202,24 @@ def layer_box(bundle: Bundle, view: View) -> None:
         key="_place",
         on_change=chosen,
         width=180,
+    )
+
+
+def model_pills(bundle: Bundle) -> None:
+    """One target model or all, by one click."""
+    models = list(bundle.model_names)
+    if len(models) < 2:
+        return
+    asked = st.query_params.get("network", "")
+    hold("_models", asked if asked in models else "")
+    st.segmented_control(
+        "Models",
+        ["", *models],
+        format_func=lambda name: markdown_text(name) if name else "All models",
+        key="_models",
+        required=True,
+        label_visibility="collapsed",
+        on_change=lambda: set_params(network=st.session_state["_models"], page=""),
     )
 
 

@@ -58,9 +58,11 @@ def test_a_neuron_is_described_alike(serve, known, pages, layer, unit):
     # What it is called, and why that may mean nothing.
     name = re.compile(r"<h1.*?</h1>", re.S)
     assert text_of(name.search(static)[0]) == text_of(name.search(shown)[0])
-    lead = re.compile(r"<p class=.(?:csp-)?lead.>.*?</p>", re.S)
-    said = " ".join(text_of(each) for each in lead.findall(static))
-    assert said == " ".join(text_of(each) for each in lead.findall(shown))
+    concluded = re.compile(r"<p class=.(?:csp-)?lead (?:csp-)?concluded.>.*?</p>", re.S)
+    assert text_of(concluded.search(static)[0]) == text_of(concluded.search(shown)[0])
+    said = " ".join(map(text_of, re.findall(r'<p class="lead">.*?</p>', static, re.S)))
+    why = re.findall(r"<summary>Why</summary>(<p>.*?</p>)", shown, re.S)
+    assert said == " ".join(map(text_of, why))
 
     # The images, with their words.
     images = [(i["image"], i["alt"], i["tag"]) for t in component(page, "csp_tiles")["tiles"]

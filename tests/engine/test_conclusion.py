@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
@@ -17,6 +18,7 @@ from csp_engine.views.conclusion.claims import conclusion_of, fires_on
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label, flags_of, states_of
 from csp_engine.views.neuron.shared import shared
+from csp_engine.views.table.rows import neuron_table
 from tests.worlds import toys
 
 METHOD = "csp_plus"
@@ -212,3 +214,24 @@ def test_a_neuron_that_is_not_there_is_a_sentence(shipped_bundle, capsys, asked,
         main(["neuron", str(shipped_bundle), asked])
     assert left.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_table_ranks_as_the_conclusion_does(demo, memo):
+    rows = neuron_table(demo, memo, METHOD)
+    held = demo.influence("biased", "layer4@mean")
+    effect_cu = np.asarray(held.gradient_activation_cu, float)
+    own = rows[(rows["model"] == "biased") & (rows["layer"] == "layer4@mean")]
+    for unit in (0, 17, 444, 767):
+        ranks = stats.rankdata(-np.abs(effect_cu), axis=1, method="min")[:, unit]
+        best = held.output_names[int(np.argmin(ranks))]
+        told = own.iloc[unit]
+        assert told["moves_rank"] == ranks.min()
+        assert told["moves"].removeprefix("raises ").removeprefix("lowers ") in (
+            {n for n, r in zip(held.output_names, ranks, strict=True) if r == ranks.min()}
+        ), best
+    planted = rows[rows["model"] == "planted"]
+    effect_cu = np.asarray(demo.influence("planted", "planted@none").gradient_activation_cu, float)
+    is_idle_u = (effect_cu == 0).all(axis=0)
+    assert is_idle_u.any()
+    assert planted["moves"].isna().tolist() == is_idle_u.tolist()
+    assert planted["moves_rank"].isna().tolist() == is_idle_u.tolist()

@@ -328,3 +328,13 @@ def test_strip_addresses_name_the_neurons_of_the_rows(client, small_bundle):
     urls = strip_urls("small", bundle, rows)
     assert client.get(urls.iloc[-1]).status_code == 200
     assert urls.iloc[-1].endswith("/1-11")
+
+
+def test_truth_and_what_a_neuron_moves_stand_beside_its_label(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("layer", model="biased", layer="layer2@max", sort="moves_rank")
+    shown = at.dataframe[0].value
+    first = list(shown.columns)[:6]
+    assert first == ["strip", "label", "confidence", "truth", "moves", "moves_rank"]
+    assert shown["moves_rank"].is_monotonic_increasing
+    assert shown["moves_rank"].iloc[0] == 1

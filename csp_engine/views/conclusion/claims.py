@@ -22,6 +22,7 @@ from csp_engine.views.confidence import Trust, trust_of
 from csp_engine.views.images.facts import properties
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import stored
+from csp_engine.views.neuron.influence import moved_most
 from csp_engine.views.neuron.label import best_label
 from csp_engine.views.neuron.shared import Shared, shared
 from csp_engine.views.sentence import listed
@@ -68,7 +69,7 @@ def conclusion_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) ->
         *_label(bundle, neuron, method, label.text, trust, same),
         *_truth(truth, neuron, label.text, says, same),
         *_carries(bundle, memo, neuron),
-        *_outputs(bundle, neuron),
+        *_outputs(bundle, memo, neuron),
     ]
     if label.is_named:
         claims += _contradiction(bundle, memo, neuron, label.text, truth, same)
@@ -232,27 +233,20 @@ def _carries(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> list[Claim]:
     return [Claim("carries", (*words, (".", False)))]
 
 
-def _outputs(bundle: Bundle, neuron: NeuronRef) -> list[Claim]:
+def _outputs(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> list[Claim]:
     """The output on which the neuron ranks highest in its layer, by |gradient × activation|."""
-    held = bundle.influence(neuron.model, neuron.layer)
-    if held is None:
+    key = ("moved most", bundle.digest, neuron.model, neuron.layer)
+    found = memo.once(key, lambda: moved_most(bundle, neuron.model, neuron.layer))
+    if found is None or not found.rank_u[neuron.unit]:
         return []
-    effect_cu = np.asarray(held.gradient_activation_cu, np.float64)
-    effect_cu = np.where((np.asarray(held.n_image_c) > 0)[:, None], effect_cu, 0.0)
-    own_c = effect_cu[:, neuron.unit]
-    if not np.any(own_c) or not np.all(np.isfinite(own_c)):
-        return []
-    rank_c = 1 + (np.abs(effect_cu) > np.abs(own_c)[:, None]).sum(axis=1)
-    rank_c = np.where(own_c == 0, effect_cu.shape[1] + 1, rank_c)
-    best = int(np.lexsort((-np.abs(own_c), rank_c))[0])
-    n_units = effect_cu.shape[1]
-    place = f"rank {numbers.count(int(rank_c[best]))} of {numbers.count(n_units)} in its layer"
-    if rank_c[best] > n_units * MUCH:
+    rank, n_units = int(found.rank_u[neuron.unit]), len(found.rank_u)
+    place = f"rank {numbers.count(rank)} of {numbers.count(n_units)} in its layer"
+    if rank > n_units * MUCH:
         start = "By gradient it moves no output much; most of all "
     else:
-        start = f"By gradient it {'raises' if own_c[best] > 0 else 'lowers'} "
-    words = ((start, False), (held.output_names[best], True), (f" ({place}).", False))
-    return [Claim("outputs", words)]
+        start = f"By gradient it {'raises' if found.effect_u[neuron.unit] > 0 else 'lowers'} "
+    output = found.output_names[found.output_u[neuron.unit]]
+    return [Claim("outputs", ((start, False), (output, True), (f" ({place}).", False)))]
 
 
 def _contradiction(

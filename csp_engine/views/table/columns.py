@@ -169,6 +169,21 @@ _DECLARED = (
         is_coloured=True,
     ),
     NeuronColumn(
+        "moves",
+        "Moves",
+        "text",
+        "Of the outputs, the one on which it ranks highest in its layer by the size of gradient × "
+        "activation, and which way.",
+        "gradient × activation",
+    ),
+    NeuronColumn(
+        "moves_rank",
+        "Rank",
+        "count",
+        "Its rank there among the neurons of its layer; 1 moves the output most.",
+        "gradient × activation",
+    ),
+    NeuronColumn(
         "label_pearson",
         "Label Pearson",
         "number",

@@ -58,7 +58,7 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
     name = keep.sort.removeprefix("-")
     if name:
         is_up = not keep.sort.startswith("-")
-        is_text = name in ("label", "others", "truth", "column")
+        is_text = name in ("label", "others", "truth", "column", "moves")
         key = (lambda s: s.str.casefold()) if is_text else None
         rows = rows.sort_values(name, ascending=is_up, kind="stable", na_position="last", key=key)
     return rows

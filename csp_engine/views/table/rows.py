@@ -15,6 +15,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import of_layer
 from csp_engine.views.confidence import probabilities
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.influence import moved_most
 from csp_engine.views.neuron.label import flags_of
 from csp_engine.views.neuron.unsaid import unsaid
 from csp_engine.views.places import places
@@ -102,6 +103,12 @@ def _layer_rows(
     for flag, word in reversed(_STATES):
         state = np.where(flags[flag], word, state)
     columns["state"] = state
+    moved = moved_most(bundle, model, layer)
+    columns["moves"] = pd.NA
+    columns["moves_rank"] = nothing
+    if moved is not None:
+        columns["moves"] = [moved.told(unit) or pd.NA for unit in range(n_units)]
+        columns["moves_rank"] = np.where(moved.rank_u > 0, moved.rank_u, np.nan).astype(np.float32)
     classes = _main_classes(bundle, model, layer)
     if classes is not None:
         columns["class"] = classes

@@ -18,6 +18,8 @@ from pages.ui.parts.strips import strip_urls
 from pages.ui.parts.words import about_column
 from pages.ui.shell.page import go
 
+FIRST = ("confidence", "truth", "moves", "moves_rank", "review", "model", "layer", "unit", "match")
+"""Columns after the label, where they are shown."""
 ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
 
 
@@ -45,9 +47,15 @@ def shown_columns(
         for name in COLUMNS
         if name in rows and name not in hidden and (name == "label" or rows[name].notna().any())
     ]
-    if view.column:  # what was asked for stands where nobody has to scroll for it
-        shown.sort(key=lambda name: name != "label" and 1 + (name not in FIGURES))
-    return shown
+    asked = FIGURES if view.column else ()
+
+    def order(name: str) -> int:
+        """What matters stands where nobody has to scroll for it, and first what was asked for."""
+        if name == "label" or name in asked:
+            return int(name != "label")
+        return 2 + FIRST.index(name) if name in FIRST else 2 + len(FIRST)
+
+    return sorted(shown, key=order)
 
 
 def draw(

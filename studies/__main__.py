@@ -8,6 +8,8 @@ import sys
 STUDIES = {
     "planted_geometry": "labels of planted neurons, by method and gamma",
     "truth_intervals": "how often the intervals of ground truth hold the true figure",
+    "association_null": "how often chance is called an association, with groups and without",
+    "real_suspects": "suspects by columns on one half of real photographs, judged by the other",
     "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",
     "captioner": "the demo's captioner on planted embeddings: training time, accuracy, rate",
     "dermoscopy_realism": "detectors that learnt from simulated photographs, on real ones",

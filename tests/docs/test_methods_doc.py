@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from csp_engine.audits.registered import AUDITS
+from csp_engine.evaluation.associations.measuring import Rule
 from csp_engine.evaluation.ground_truth import TruthRule
 from csp_engine.evaluation.metrics.metric import SOURCES
 from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.evidence.evidence import NEEDS
 from csp_engine.methods import METHODS, resolve_params
 from csp_engine.registry import extensions
-from studies import planted_geometry, truth_intervals
+from studies import association_null, planted_geometry, truth_intervals
 from tools import planted_tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +102,21 @@ def test_the_coverage_table_is_the_measured_one():
     shown = re.search(r"<!-- truth-intervals:.*?-->\n.*?\n\|---.*?\n(.*?)<!-- end -->", PAGE, re.S)
     assert shown
     assert shown[1].strip() == truth_intervals.markdown(records)
+
+
+def test_the_table_of_associations_by_chance_is_the_measured_one():
+    found = json.loads(association_null.RESULT.read_text(encoding="utf-8"))
+    shown = re.search(r"<!-- association-null:.*?-->\n.*?\n\|---.*?\n(.*?)<!-- end -->", PAGE, re.S)
+    assert shown
+    assert shown[1].strip() == association_null.markdown(found)
+    assert found["n_layers"] >= 1000
+    assert found["whole"]["family"]["low"] <= 0.05
+    assert found["whole"]["bh"]["low"] <= 0.1
+
+
+def test_the_rule_of_suspects_is_described_with_its_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| `?([\d.]+)`? \|", section("association"), re.M)
+    assert {key: json.loads(value) for key, value in rows} == asdict(Rule())
 
 
 def test_the_tables_of_planted_units_are_the_measured_ones():

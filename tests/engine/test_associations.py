@@ -25,6 +25,9 @@ from csp_engine.evaluation.associations.measuring import (
 from csp_engine.evaluation.ground_truth import bootstrap
 from csp_engine.pipeline import build
 from csp_engine.probe.listing import read_probe_set
+from csp_engine.views.audit import associations
+from csp_engine.views.case.audit import melanoma
+from csp_engine.views.memo import Memo
 from tests.engine.test_cli import run
 from tests.worlds import toys
 from tests.worlds.damage import place, redo
@@ -406,3 +409,33 @@ def test_the_shipped_demo_fails_where_it_should(shipped_bundle, capsys):
     assert 0.8 < by_column["ruler"]["least_found"] < 0.9
     code, out, err = run(capsys, "audit", shipped_bundle, "--model", "retrained", *asked, "--json")
     assert (code, err) == (0, "")
+
+
+def test_what_images_show_is_told_from_what_they_do_not():
+    rng = np.random.default_rng(7)
+    label_n = rng.random(600) < 0.3
+    image_nd = rng.normal(size=(600, 20)).astype(np.float32)
+    chance = confounding.seen_without(image_nd, label_n)
+    image_nd[:, 3] += 2 * label_n
+    told = confounding.seen_without(image_nd, label_n)
+    areas = [(score[label_n][:, None] > score[~label_n]).mean() for score in (chance, told)]
+    assert abs(areas[0] - 0.5) < 0.1
+    assert areas[1] > 0.85
+    # Copies of an image in one group tell nothing of one another: pure chance stays chance.
+    twice = np.repeat(np.arange(300), 2)
+    noise = rng.normal(size=(300, 200)).astype(np.float32)[twice]
+    own = (rng.random(300) < 0.5)[twice]
+    grouped = confounding.seen_without(noise, own, twice)
+    alone = confounding.seen_without(noise, own)
+    assert abs((grouped[own][:, None] > grouped[~own]).mean() - 0.5) < 0.1
+    assert (alone[own][:, None] > alone[~own]).mean() > 0.8
+
+
+def test_company_that_shows_by_itself_is_said(shipped_bundle):
+    bundle = Bundle.open(shipped_bundle)
+    found = associations.look(
+        bundle, Memo(), "biased", "layer2@max", "gel border", "csp_plus", melanoma(Memo())
+    )
+    assert [each.name for each in found.goes_with] == ["gel bubbles"]
+    assert found.seen_without.low > 0.9
+    assert "it shows in the images" in found.confounding()

@@ -15,9 +15,22 @@ import numpy as np
 import pandas as pd
 
 from csp_engine import numbers
-from csp_engine.bundle import Bundle, StoredAssociation
-from csp_engine.evaluation.associations.asking import ColumnsAsked, columns_asked, related
-from csp_engine.evaluation.associations.confounding import Together, levels_of, what_goes_with
+from csp_engine.bundle import Bundle, StoredAssociation, kinds
+from csp_engine.evaluation.associations.asking import (
+    ColumnsAsked,
+    columns_asked,
+    groups_of,
+    related,
+)
+from csp_engine.evaluation.associations.confounding import (
+    Together,
+    levels_of,
+    seen_without,
+    what_goes_with,
+)
+from csp_engine.evaluation.ground_truth import independent_counts
+from csp_engine.stats.intervals import auroc_interval
+from csp_engine.stats.rank_sum import clustered_error, midranks
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.figures import Figure
 from csp_engine.views.audit.interventions import audited, models_with
@@ -25,6 +38,11 @@ from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import BestLabel, best_label
 from csp_engine.words.concepts import ConceptSet
 
+NOTHING = float("nan")
+LEAST_IMAGES = 20
+"""Images of either kind without which the encoder is not asked."""
+SHOWS = 0.6
+"""AUROC above which something shows in images."""
 LEAST_ELSE = 0.65
 """A further column is named beside a suspect from this AUROC on."""
 
@@ -39,6 +57,9 @@ class Area(Figure):
         if not self.is_known:
             return numbers.UNKNOWN
         return f"{area(self.value)} ({area(self.low)} to {area(self.high)})"
+
+
+NO_AREA = Area(NOTHING, NOTHING, NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +157,7 @@ class Looked:
     suspects: tuple[Linked, ...]
     truth: TrueShare | None
     goes_with: tuple[Together, ...]
+    seen_without: Area
     rule: Mapping[str, Any]
     n_tests: int
 
@@ -163,6 +185,16 @@ class Looked:
             f"compares only images alike in {others[0].name}: a neuron whose AUROC falls there "
             f"towards .50 may answer to {others[0].name} instead."
         )
+        if self.seen_without.is_known:
+            told.append(
+                f"On images without {name} the encoder tells {others[0].name} by "
+                f"{self.seen_without.words}: "
+                + (
+                    "it shows in the images, so a neuron may well answer to it."
+                    if self.seen_without.low > SHOWS
+                    else "it hardly shows in the images by itself."
+                )
+            )
         return " ".join(told)
 
 
@@ -318,6 +350,7 @@ def look(
     suspects = tuple(
         _linked(bundle, model, layer, row, kin, method) for row in rows.to_dict("records")
     )
+    goes_with = _goes_with(bundle, memo, column, of_kind)
     return Looked(
         model,
         layer,
@@ -325,7 +358,8 @@ def look(
         _sought(stored, at, tags_of(concepts)),
         suspects,
         _true_share(bundle, model, layer, suspects, kin, float(stored.rule["auroc_min"])),
-        _goes_with(bundle, memo, column, of_kind),
+        goes_with,
+        _seen_without(bundle, memo, column, goes_with),
         stored.rule,
         stored.n_tests,
     )
@@ -413,7 +447,6 @@ def _sought(stored: StoredAssociation, at: int, tags: Mapping[str, str]) -> Soug
     row = stored.columns.iloc[at]
     own = stored.found[stored.found["column"] == at]
     best = own.iloc[int(own["auroc"].to_numpy().argmax())] if len(own) else None
-    nothing = float("nan")
     return Sought(
         str(row["name"]),
         str(row["kind"]),
@@ -425,7 +458,7 @@ def _sought(stored: StoredAssociation, at: int, tags: Mapping[str, str]) -> Soug
         bool(row["is_tried"]),
         int(row["n_suspects"]),
         int(row["n_associated"]),
-        Area(nothing, nothing, nothing) if best is None else _area(best.to_dict(), "auroc"),
+        NO_AREA if best is None else _area(best.to_dict(), "auroc"),
         -1 if best is None else int(best["unit"]),
         float(row["least"]),
         str(row["beside"]),
@@ -510,6 +543,39 @@ def _goes_with(bundle: Bundle, memo: Memo, column: str, kin: set[str]) -> tuple[
         return tuple(what_goes_with(levels[column], others))
 
     return memo.once(("goes with", bundle.digest, column), found)
+
+
+def _seen_without(bundle: Bundle, memo: Memo, column: str, goes_with: tuple[Together, ...]) -> Area:
+    """How well embeddings of images without a column tell its company, held out by groups.
+
+    Of company with several levels, its last against the others.
+    """
+    others = [each for each in goes_with if not each.is_same]
+    if not others or not bundle.has(kinds.EMBEDDINGS.name()):
+        return NO_AREA
+
+    def found() -> Area:
+        described = bundle.manifest.inputs["probe"]
+        images = bundle.table("probe", "probe")
+        left_out = ("file", "sha256", "group", "split", *(described.get("masks") or ()))
+        levels = levels_of(images, described["concepts"], left_out)
+        code_n = levels[others[0].name]
+        is_in_n = (levels[column] == 0) & (code_n >= 0)
+        label_n = code_n[is_in_n] == code_n.max()
+        counts = int(label_n.sum()), int((~label_n).sum())
+        if min(counts) < LEAST_IMAGES:
+            return NO_AREA
+        group_n = groups_of(images)
+        group_n = None if group_n is None else group_n[is_in_n]
+        score_n = seen_without(np.asarray(bundle.image_vectors())[is_in_n], label_n, group_n)
+        own, _ = clustered_error(midranks(score_n[None])[0], label_n, group_n)
+        if group_n is not None:
+            n_with_1, n_without_1 = independent_counts(label_n[:, None], group_n)
+            counts = int(n_with_1[0]), int(n_without_1[0])
+        low, high = auroc_interval(np.array(own), *counts)
+        return Area(own, float(low), float(high))
+
+    return memo.once(("seen without", bundle.digest, column), found)
 
 
 def _calls(n: int) -> str:

@@ -593,6 +593,30 @@ class TestSmallFilesThatUnpackToMuch:
         content = tiff(usual, tile=(256, 256), compression="zlib", photometric="minisblack")
         assert (shown(content) == 1).all()
 
+    def test_floats_are_unpacked_a_few_rows_at_a_time(self, monkeypatch):
+        """A strip of 32 MB, which zlib holds in a buffer of up to twice that."""
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4_000_000)
+        content = tiff(np.zeros((2000, 2000), "f8"), photometric="minisblack", compression="zlib",
+                       rowsperstrip=2000)  # fmt: skip
+        assert len(content) < 100_000
+        tracemalloc.start()
+        shown(content)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 120 << 20
+
+    def test_more_than_half_a_gigabyte_is_refused_however_few_the_pixels(self, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90_000_000)
+        content = tiff(np.zeros((4, 4), "f8"), photometric="minisblack", compression="zlib",
+                       tile=(4096, 16))  # fmt: skip
+        changed = bytearray(content)
+        tags = tifffile.TiffFile(io.BytesIO(content)).pages[0].tags
+        for name in ("TileWidth", "TileLength"):
+            tag = tags[name]
+            struct.pack_into("<I" if tag.dtype == 4 else "<H", changed, tag.valueoffset, 16384)
+        with pytest.raises(UnreadableImageError, match="in all more than 536 MB"):
+            decode(bytes(changed))
+
     def test_twelve_bits_take_few_bytes_a_pixel(self, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2_000_000)
         packed = zlib.compress(bytes([0x80, 0x08]) * (2000 * 2000 * 9 // 4))

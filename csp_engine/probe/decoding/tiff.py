@@ -31,8 +31,10 @@ _COMPRESSIONS = {
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 MOST_BYTES = 8
 """Unpacked, of each of the pixels that an image may have: four samples of 16 bits."""
+MOST_UNPACKED = 1 << 29
+"""Bytes of any image, however many pixels it may have: seconds of work, from a file of any size."""
 _AT_ONCE = 1 << 22
-"""Samples that are worked on together; what that takes is many times what they take."""
+"""Bits that are worked on together; what that takes is many times what they take."""
 _MOST_VALUES = 1 << 22  # of one tag: an image of 89 million pixels has fewer strips
 _TAGS = {
     256: "width", 257: "height", 258: "bits", 259: "compression", 262: "photometric",
@@ -191,15 +193,16 @@ def unpack(content: bytes, tags: TiffTags) -> Image.Image:
     across, down = -(-width // block_width), -(-height // block_height)
     n_planes, n_inside = (n_samples, 1) if tags.is_planar else (1, n_samples)
     row_bytes = -(-block_width * n_inside * max(tags.bits) // 8)
-    if n_planes * across * down * block_height * row_bytes > MOST_BYTES * limit:
+    most = min(MOST_BYTES * limit, MOST_UNPACKED)
+    if n_planes * across * down * block_height * row_bytes > most:
         raise UnreadableImageError(
-            f"The TIFF holds {tags}, in all more than {MOST_BYTES * limit // 1_000_000} MB; "
-            "save it with 8 or 16 bits."
+            f"The TIFF holds {tags}, in all more than {most // 1_000_000} MB; save it with 8 or "
+            "16 bits."
         )
     offsets, sizes = tags.values.get("offsets", ()), tags.values.get("sizes", ())
     if len(offsets) < n_planes * across * down or len(sizes) < len(offsets):
         raise UnreadableImageError("The image is damaged or cut off (strips are missing).")
-    out: np.ndarray | None = None
+    out = np.zeros((height, width, n_samples), np.uint8)
     for plane in range(n_planes):
         for row in range(down):
             for column in range(across):
@@ -207,18 +210,14 @@ def unpack(content: bytes, tags: TiffTags) -> Image.Image:
                 is_tile = "tile_height" in tags.values
                 n_rows = block_height if is_tile else min(block_height, height - row * block_height)
                 packed = content[offsets[at] : offsets[at] + sizes[at]]
-                block = _block(packed, tags, (n_rows, block_width, n_inside))
-                if out is None:
-                    out = np.zeros((height, width, n_samples), block.dtype)
+                raw = _unpacked(packed, tags, n_rows, row_bytes)
                 y, x = row * block_height, column * block_width
                 first = plane if tags.is_planar else 0
                 place = out[y : y + n_rows, x : x + block_width, first : first + n_inside]
-                place[...] = block[: place.shape[0], : place.shape[1]]
-    assert out is not None
-    seen = np.empty(out.shape, np.uint8)
-    for rows in _few_rows(height, width * n_samples):
-        seen[rows] = _to_8_bits(out[rows], tags)
-    image = _as_image(seen, tags)
+                for rows in _few_rows(len(place), 8 * row_bytes):
+                    samples = _samples(raw[rows][: len(place[rows])], tags, block_width, n_inside)
+                    place[rows] = _to_8_bits(samples[:, : place.shape[1]], tags)
+    image = _as_image(out, tags)
     turn = _TURNS.get(tags.one("orientation", 1))
     return image if turn is None else image.transpose(turn)
 
@@ -240,11 +239,8 @@ def _require_known(tags: TiffTags) -> None:
         raise UnreadableImageError(tags.cannot_be_read)
 
 
-def _block(packed: bytes, tags: TiffTags, shape: tuple[int, int, int]) -> np.ndarray:
-    """The samples of one strip or tile, in the byte order of this machine."""
-    n_rows, width, n_inside = shape
-    bits = max(tags.bits)
-    row_bytes = -(-width * n_inside * bits // 8)
+def _unpacked(packed: bytes, tags: TiffTags, n_rows: int, row_bytes: int) -> np.ndarray:
+    """The bytes of one strip or tile, row by row."""
     packing = tags.one("compression", 1)
     if packing in _DEFLATE:
         packed = zlib.decompressobj().decompress(packed, n_rows * row_bytes)
@@ -252,20 +248,22 @@ def _block(packed: bytes, tags: TiffTags, shape: tuple[int, int, int]) -> np.nda
         packed = _by_pillow(packed, packing, n_rows, row_bytes)
     if len(packed) < n_rows * row_bytes:
         raise UnreadableImageError("The image is damaged or cut off (a strip is too short).")
-    raw = np.frombuffer(packed, np.uint8, n_rows * row_bytes).reshape(n_rows, row_bytes)
+    return np.frombuffer(packed, np.uint8, n_rows * row_bytes).reshape(n_rows, row_bytes)
+
+
+def _samples(raw: np.ndarray, tags: TiffTags, width: int, n_inside: int) -> np.ndarray:
+    """The samples of some rows, in the byte order of this machine."""
+    bits, shape = max(tags.bits), (len(raw), width, n_inside)
     is_float = tags.one("sample_format", _UNSIGNED) == _FLOAT
     predictor = tags.one("predictor", 1)
     if bits not in (8, 16, 32, 64):  # packed tightly, the highest bit first in either byte order
         weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint32)
-        samples = np.empty(shape, np.uint16)
-        for rows in _few_rows(n_rows, width * n_inside * bits):
-            flags = np.unpackbits(raw[rows], axis=1, count=width * n_inside * bits)
-            samples[rows] = flags.reshape(-1, width, n_inside, bits) @ weights
-        return samples
+        flags = np.unpackbits(raw, axis=1, count=width * n_inside * bits)
+        return flags.reshape(-1, width, n_inside, bits) @ weights
     if predictor == 3:  # planes of bytes, the most significant first, each a difference
-        step = raw.reshape(n_rows, -1, n_inside)
+        step = raw.reshape(len(raw), -1, n_inside)
         summed = np.cumsum(step, axis=1, dtype=np.uint8)
-        planes = summed.reshape(n_rows, bits // 8, width * n_inside)
+        planes = summed.reshape(len(raw), bits // 8, width * n_inside)
         joined = np.ascontiguousarray(planes.transpose(0, 2, 1)).view(f">f{bits // 8}")
         return joined.astype(f"=f{bits // 8}").reshape(shape)
     whole = raw.view(f"{tags.order}u{bits // 8}").astype(f"=u{bits // 8}").reshape(shape)
@@ -289,9 +287,9 @@ def _by_pillow(packed: bytes, packing: int, n_rows: int, row_bytes: int) -> byte
         return image.tobytes()
 
 
-def _few_rows(n_rows: int, n_in_row: int) -> Iterator[slice]:
+def _few_rows(n_rows: int, row_bits: int) -> Iterator[slice]:
     """All rows, as few at a time as fit in the memory that is meant for it."""
-    step = max(1, _AT_ONCE // n_in_row)
+    step = max(1, _AT_ONCE // row_bits)
     return (slice(at, at + step) for at in range(0, n_rows, step))
 
 

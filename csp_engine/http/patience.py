@@ -1,9 +1,10 @@
 """What the library below Streamlit leaves open: requests that it cannot read, or that never end.
 
 Before a request is read as a whole there is nothing that an application could answer, so this looks
-at the connections themselves. uvicorn has no limit for the time in which a request must be there,
-and no answer for WebSocket requests that it takes and its WebSocket library refuses (long lines,
-many headers, a body): both would hold a connection for as long as the other side likes.
+at the connections themselves. uvicorn has no limit for the time in which the head of a request must
+be there, or what it sends, and no answer for WebSocket requests that it takes and its WebSocket
+library refuses (long lines, many headers, a body): all of these would hold a connection for as long
+as the other side likes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 WITHIN_S = 30.0
 """In which the head of a request must be there, from the opening or from the last answer."""
+WHOLE_WITHIN_S = 600.0
+"""In which what a request sends must be there: 20 MB over the slowest lines that people have."""
 _REFUSED = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 35\r\n"
     b"Connection: close\r\n\r\nThis is no request for a WebSocket.\n"
@@ -37,18 +40,28 @@ def _limited(connection_made: Any) -> Any:
     @wraps(connection_made)
     def made(protocol: Any, transport: asyncio.Transport) -> None:
         connection_made(protocol, transport)
-        protocol.loop.call_later(WITHIN_S, look, protocol, None)
+        protocol.loop.call_later(WITHIN_S, look, protocol, None, None, 0.0)
 
-    def look(protocol: Any, last: Any) -> None:
+    def look(protocol: Any, last: Any, sent: Any, since: float) -> None:
+        """``last`` was answered at the last look, ``sent`` is being sent since some time."""
         transport, cycle = protocol.transport, protocol.cycle
         # One that became a WebSocket has another protocol, and its own pings.
         if transport.is_closing() or transport.get_protocol() is not protocol:
             return
         is_answered = cycle is None or cycle.response_complete
+        now = protocol.loop.time()
         if is_answered and cycle is last:
             transport.close()
-        else:
-            protocol.loop.call_later(WITHIN_S, look, protocol, cycle if is_answered else None)
+            return
+        if is_answered or not cycle.more_body:
+            sent = None
+        elif cycle is not sent:
+            sent, since = cycle, now - WITHIN_S
+        elif now - since >= WHOLE_WITHIN_S:
+            transport.close()
+            return
+        last = cycle if is_answered else None
+        protocol.loop.call_later(WITHIN_S, look, protocol, last, sent, since)
 
     return made
 

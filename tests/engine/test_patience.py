@@ -20,19 +20,31 @@ WS = (
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
+ENDED: list[str] = []
+"""Requests that ended before they were whole."""
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
         await receive()
     elif scope["type"] == "http":
+        more = scope["method"] == "PUT"
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                ENDED.append(scope["path"])
+                return
+            more = message["more_body"]
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"hello"})
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    within, patience.WITHIN_S = patience.WITHIN_S, 0.5
+    before = patience.WITHIN_S, patience.WHOLE_WITHIN_S
+    patience.WITHIN_S, patience.WHOLE_WITHIN_S = 0.5, 2.0
     patience.end_what_cannot_be_answered()
     patience.end_what_cannot_be_answered()
     config = uvicorn.Config(
@@ -46,7 +58,7 @@ def port() -> Iterator[int]:
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     thread.join()
-    patience.WITHIN_S = within
+    patience.WITHIN_S, patience.WHOLE_WITHIN_S = before
 
 
 def answer(port: int, *parts: bytes) -> bytes:
@@ -83,6 +95,36 @@ def test_a_websocket_that_cannot_be_read_is_answered(port: int, case: str) -> No
 )
 def test_a_request_that_does_not_end_is_ended(port: int, parts: tuple[bytes, ...]) -> None:
     assert (b"hello" in answer(port, *parts)) == (len(parts) == 2)
+
+
+def put(port: int, name: bytes, n_bytes: int, pause_s: float, *, chunked: bool) -> bytes:
+    """Send a body byte by byte, and what is said until the connection ends."""
+    how = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % n_bytes
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
+        asking.sendall(b"PUT /%s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n" % (name, how))
+        try:
+            for _ in range(n_bytes):
+                asking.sendall(b"1\r\nx\r\n" if chunked else b"x")
+                time.sleep(pause_s)
+            asking.sendall(b"0\r\n\r\n" if chunked else b"")
+            return asking.recv(1 << 12)
+        except (ConnectionError, TimeoutError):
+            return b""
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["of a known length", "in pieces"])
+def test_a_body_that_never_ends_is_ended(port: int, chunked: bool) -> None:
+    name = b"slow%d" % chunked
+    started = time.monotonic()
+    assert put(port, name, 200, 0.1, chunked=chunked) == b""
+    assert 1.5 < time.monotonic() - started < 8
+    assert f"/{name.decode()}" in ENDED
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["of a known length", "in pieces"])
+def test_a_slow_body_that_ends_in_time_is_answered(port: int, chunked: bool) -> None:
+    assert put(port, b"whole%d" % chunked, 12, 0.1, chunked=chunked).startswith(b"HTTP/1.1 200")
+    assert not [path for path in ENDED if path.startswith("/whole")]
 
 
 def test_a_websocket_stays(port: int) -> None:

@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ UNIT = (
 UNITS = ("feature_group", "group", "units", "neurons", "features")
 """Columns that may name several units at once; the first is taken where none of ``UNIT`` is."""
 TEXT = ("description", "label", "concept", "explanation", "concept_name", "caption", "annotation",
-        "text", "label_name", "class_name", "name")  # fmt: skip
+        "text", "label_name", "class_name", "name", "formula", "descriptions", "labels", "concepts",
+        "explanations", "phrase", "phrases", "words", "word")  # fmt: skip
 SCORE = ("score", "similarity", "sim_correlation", "metric", "auroc", "auc", "iou", "correlation",
-         "mean_activation", "val_correlation", "confidence")  # fmt: skip
+         "mean_activation", "val_correlation", "confidence", "scores", "similarities",
+         "cosine_similarity", "clip_score")  # fmt: skip
 """Names of columns, in the spelling of ``tables.key_of``; the first that a table has is taken."""
 
 _NUMBERED = re.compile(r"(label|description|concept|explanation)_?(\d+)")
@@ -80,6 +82,8 @@ def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
         )
     table = read_table(path)
     table.rows.columns = _keys(table)
+    if path.suffix.casefold() == ".json":
+        table = _of_units(table)
     rows = _long_rows(table, layer)
     rows["rank"] = _ranks(rows, path.name)
     kept = ["layer", "unit", "rank", "description", "score", "weight", "group", "score_name"]
@@ -107,6 +111,15 @@ def _keys(table: Table) -> pd.Index:
                 "rename or remove one."
             )
     return pd.Index(list(by_key), dtype=object)
+
+
+def _of_units(table: Table) -> Table:
+    """One record whose names are units, as a table of them; any other as it is."""
+    raw = table.rows
+    if len(raw) != 1 or not all(re.fullmatch(r"\d{1,9}", str(each)) for each in raw.columns):
+        return table
+    rows = pd.DataFrame({"unit": list(raw.columns), "description": raw.iloc[0].tolist()})
+    return replace(table, rows=rows)
 
 
 def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:

@@ -227,6 +227,39 @@ def test_lists_in_json_and_parquet_are_several_labels(tmp_path, ending):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"0": "red", "7": "a, b"}', [(0, 1, "red"), (7, 1, "a, b")]),
+        ('{"7": ["red", "dark"], "0": ["sky"]}', [(0, 1, "sky"), (7, 1, "red"), (7, 2, "dark")]),
+    ],
+)
+def test_a_record_of_units_in_json_is_a_table_of_them(tmp_path, text, expected):
+    path = tmp_path / "units.json"
+    path.write_text(text)
+    rows = read_label_table(path, layer="first")
+    assert plain(rows, ["unit", "rank", "description"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "expected"),
+    [
+        ("neuron,formula,auroc", "2,red AND NOT blue,0.9", [("red AND NOT blue", 0.9)]),
+        ("unit,labels,scores", "2,\"['red', 'dark']\",\"[0.4, 0.9]\"",
+         [("dark", 0.9), ("red", 0.4)]),
+        ("unit,words,number", "2,red,17", [("red", None)]),
+        ("unit,concepts,similarities", '2,"[""red""]","[0.5]"', [("red", 0.5)]),
+        ("unit,word,cosine similarity", "2,red,0.5", [("red", 0.5)]),
+        ("unit,description,words", "2,red,17", [("red", None)]),
+    ],
+)  # fmt: skip
+def test_other_names_of_the_same_columns(tmp_path, head, row, expected):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{head}\n{row}\n")
+    rows = read_label_table(path, layer="first")
+    assert plain(rows, ["description", "score"]) == expected
+
+
 @pytest.mark.parametrize("word", ["", "NA", "nan", "null", "-", "None", "#N/A"])
 def test_words_for_nothing_are_no_scores(tmp_path, word):
     path = tmp_path / "t.csv"

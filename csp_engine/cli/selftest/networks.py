@@ -177,6 +177,26 @@ def strict_settings(world: World) -> str:
     return require(load_sae(path).k == 2, f"{len(cases)} refused, and k = 2 where both agree")
 
 
+@kind(AREA, "D: settings that change latents are understood or refused, one by one")
+def latents(world: World) -> str:
+    """Batch top-k without its threshold, groups, signs, normalisation, scaling, a missing k."""
+    settings: list[tuple[str, dict[str, Any]]] = [
+        ("batch_topk", {"k": 3, "activation": "batch_topk"}),
+        ("n_groups", {"activation": "groupmax", "n_groups": 3}),
+        ("signed", {"k": 3, "activation": "topk", "signed": True}),
+        (
+            "normalisation",
+            {"activation": "relu", "normalize_activations": "expected_average_only_in"},
+        ),
+        ("decoder_norm", {"activation": "relu", "rescale_acts_by_decoder_norm": True}),
+        ("lacks k", {"activation": "topk"}),
+        ("threshold", {"activation": "jumprelu"}),
+    ]
+    for about, given in settings:
+        refused(lambda given=given: _sae(world, **given), about)
+    return f"{len(settings)} refused by name"
+
+
 @kind(AREA, "E: checkpoints are read as trainers save them")
 def trainers(world: World) -> str:
     """A prefix, a nesting, a counter, a criterion beside the network, an averaged copy."""

@@ -4,11 +4,11 @@
     python -m tests.fuzz.bundles --first 1234 --n 1 --seed 0
 
 The second line tries one of these again. Each case copies a toy bundle that holds labels of several
-methods, answers of a model that is shown pictures, circuits, ground truth, concept columns and what
-was measured of labels, changes its
-manifest or one or two of its files, redoes the hashes in half of the cases, and then opens it and
-runs what people run. What each gives is compared with the same of the undamaged bundle. Counted are
-tracebacks (any exception that is no ``CspError``), deaths of the process, hangs, and *wrong*:
+methods, answers of a model that is shown pictures, circuits, interventions, ground truth, concept
+columns and what was measured of labels, changes its manifest or one or two of its files, redoes the
+hashes in half of the cases, and then opens it and runs what people run. What each gives is compared
+with the same of the undamaged bundle. Counted are tracebacks (any exception that is no
+``CspError``), deaths of the process, hangs, and *wrong*:
 results that differ without an error. Where hashes were redone the bundle says of itself that it is
 whole, so results that differ are looked up in ``verify``: those that it tells of are counted as
 *forged, told by verify*, the others as *forged, told by nobody*: nothing else in the bundle
@@ -46,11 +46,12 @@ from csp_engine.captioners.generators.asking import Question
 from csp_engine.captioners.generators.kept import Answer
 from csp_engine.cli import main as command
 from csp_engine.errors import CspError
-from csp_engine.pipeline import add_performance, build
+from csp_engine.pipeline import add_interventions, add_performance, build
 from csp_engine.pipeline.recipe import changed
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import kept_accuracy, reliable_claims
+from csp_engine.views.audit import interventions
 from csp_engine.views.benchmark import faithfulness
 from csp_engine.views.case.accuracy import falls
 from csp_engine.views.column_search import going_with
@@ -348,6 +349,20 @@ def _figures(bundle: Path) -> str:
     return json.dumps([repr(part) for part in parts])
 
 
+def _audit(bundle: Path) -> str:
+    """What the audit page says of interventions, and the pictures that it shows."""
+    opened = Bundle.open(bundle)
+    parts: list[Any] = []
+    for model in interventions.models_with(opened):
+        parts.append(interventions.as_json(opened, model, "csp"))
+        stored = opened.intervention(model)
+        for artefact in [] if stored is None else stored.effects["artefact"]:
+            parts.append(interventions.pictures(stored, artefact))
+            parts.append(interventions.audited(opened, model, artefact, "csp"))
+    settle()
+    return json.dumps([repr(part) for part in parts])
+
+
 READINGS: dict[str, Callable[[Path], str]] = {
     "info": _info,
     "export": _export,
@@ -356,6 +371,7 @@ READINGS: dict[str, Callable[[Path], str]] = {
     "labels": _labels,
     "evaluate": _evaluate,
     "figures": _figures,
+    "audit": _audit,
     "thumbnails": _thumbnails,
 }
 
@@ -378,7 +394,7 @@ def _limited() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _tried(reading: Callable[[Path], Any], bundle: Path) -> tuple[str, Any]:
+def tried(reading: Callable[[Path], Any], bundle: Path) -> tuple[str, Any]:
     """How it failed, if it did, and what it gave or what is to be said of the failure."""
     try:
         with _limited():
@@ -402,7 +418,7 @@ def one_case(whole: Path, truth: dict[str, str], seed: int, number: int) -> list
         about = f"case {number}: {done}{' (redone)' if is_redone else ''}"
         differs = []
         for name, reading in READINGS.items():
-            failure, result = _tried(reading, bundle)
+            failure, result = tried(reading, bundle)
             if failure == "told":
                 found.append(("told", ""))
             elif failure:
@@ -411,7 +427,7 @@ def one_case(whole: Path, truth: dict[str, str], seed: int, number: int) -> list
                 found.append(("same", ""))
             else:
                 differs.append(name)
-        failure, problems = _tried(lambda path: verify(Bundle.open(path)), bundle)
+        failure, problems = tried(lambda path: verify(Bundle.open(path)), bundle)
         if failure in ("hang", "traceback"):
             found.append((failure, f"{about}: verify: {problems}"))
         kind = "wrong"
@@ -446,6 +462,7 @@ def make_world(folder: Path) -> tuple[Path, dict[str, str]]:
     request = toys.request(folder, folder / "whole.csp", n_circuit_images=8, **more)
     built = toys.with_truth(build(request), planted_layer="second@mean")
     whole = add_performance(toys.with_faithfulness(built).path, {"small": toys.slices()}).path
+    add_interventions(whole, toys.target(), toys.CornerPairs(), "red", n_random=4)
     return whole, {name: reading(whole) for name, reading in READINGS.items()}
 
 

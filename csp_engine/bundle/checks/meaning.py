@@ -20,6 +20,7 @@ from csp_engine.bundle.checks.effects import (
     fault_of_gates,
 )
 from csp_engine.bundle.checks.truths import fault_of_concepts, fault_of_truths
+from csp_engine.pasting.pairs import VERSIONS
 
 LOOKED_AT = 1 << 20
 SAMPLED = 1 << 18
@@ -466,6 +467,8 @@ def _fault_of_shown(files: Files, stage: str, rows: pd.DataFrame) -> str:
     n_pairs = len(files.table(stage, "pairs"))
     if len(rows) and rows["pair"].max() >= n_pairs:
         return f"shows pair {rows['pair'].max()}, but there are {n_pairs}"
+    if not (is_version := rows["version"].isin(VERSIONS)).all():
+        return f"shows the version {rows['version'][~is_version].iloc[0]!r:.80}, which is none"
     offsets = files.stage(stage).files.get("thumb_offset.npy")
     n_pictures = offsets.shape[0] - 1 if offsets is not None and offsets.shape else len(rows)
     return "" if len(rows) == n_pictures else f"has {len(rows)} rows for {n_pictures} pictures"

@@ -19,7 +19,7 @@ import numpy as np
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
-from csp_engine.bundle.verifying import measured
+from csp_engine.bundle.verifying import judged, measured
 from csp_engine.bundle.verifying.associated import association
 from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts
@@ -48,6 +48,8 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
     for name, record in bundle.manifest.stages.items():
         if not record.omitted and kinds.stage_kind(name) in kinds.KINDS:
             yield from _guarded(name, _meaning, bundle, name, whole)
+    yield from measured.flags(bundle)
+    yield from _guarded(kinds.VOCABULARY.name(), measured.lists, bundle)
     for model in bundle.model_names:
         for layer in bundle.layers(model):
             for check in (_statistics, _exemplars, counts, _contrast):
@@ -69,8 +71,8 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
         (kinds.CIRCUIT, measured.circuit),
         (kinds.PERFORMANCE, measured.performance),
         (kinds.INTERVENTION, intervention),
-        (kinds.FAITHFULNESS, measured.faithfulness),
-        (kinds.TRUST, measured.trust),
+        (kinds.FAITHFULNESS, judged.faithfulness),
+        (kinds.TRUST, judged.trust),
         (kinds.PROJECTION, measured.projection),
     ):
         for stage in filter(kind.is_of, bundle.manifest.stages):

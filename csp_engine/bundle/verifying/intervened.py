@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import Found
-from csp_engine.evaluation.paired_effects import mean_effect
+from csp_engine.evaluation.paired_effects import evenly, mean_effect
 from csp_engine.pasting.gate import LEAST, USUAL_LEAST
+from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.stats.intervals import auroc_interval
 
 NEAR = 1e-4
@@ -48,9 +51,55 @@ def intervention(bundle: Bundle, model: str) -> Found:
         counted = (before.sum(), (before & ~after).sum(), (~before & after).sum())
         if counted != (row["n_called"], row["n_lost"], row["n_gained"]):
             yield stage, f"Decisions of {name} are not those of its pairs."
+        yield from _shown(bundle, stage, row, pairs)
     yield from _sets(stage, sets)
     if "gates.parquet" in record.files:
         yield from _gates(stage, bundle.table(stage, "gates"), effects)
+    yield from _swapped(record.params, stage, bundle.table(stage, "units"), sets)
+    if record.facts.get("output") != record.params.get("output", record.facts.get("output")):
+        yield stage, f"output of {stage} is not the one that it was measured of."
+
+
+def _shown(bundle: Bundle, stage: str, row: dict[Any, Any], pairs: pd.DataFrame) -> Found:
+    """Pictures are kept of pairs at equal steps of the effect, in all their versions."""
+    held = bundle.table(stage, "shown")
+    own_n = np.flatnonzero(pairs["artefact"] == row["artefact"])
+    net_n = pairs["score_with"].to_numpy(float) - pairs[f"score_{row['foil']}"].to_numpy(float)
+    held = held[np.isin(held["pair"], own_n)]
+    groups = [(int(str(at)), rows["version"].tolist()) for at, rows in
+              held.groupby("pair", sort=False)]  # fmt: skip
+    kept = [at for at, _ in groups]
+    steps = own_n[evenly(net_n[own_n], len(kept))]
+    if not np.allclose(net_n[kept], net_n[steps], atol=NEAR):
+        yield stage, f"Pictures of {row['artefact']!r:.60} of {stage} are not at equal steps."
+    for at, versions in groups:
+        has_neutral = bool(np.isfinite(pairs["score_neutral"].iat[at]))
+        wanted = [each for each in VERSIONS if each != "neutral" or "neutral" in versions]
+        if versions != wanted or (has_neutral and "neutral" not in versions):
+            yield stage, f"Pictures of pair {at} of {stage} are not of its versions."
+            return
+
+
+def _swapped(params: Any, stage: str, units: pd.DataFrame, sets: pd.DataFrame) -> Found:
+    """Units of every layer in order, and of each layer the sets that its size and recipe give."""
+    size_of: dict[Any, int] = {}
+    for named, rows in units.groupby(["artefact", "layer"], sort=False):
+        place = cast("tuple[str, str]", named)
+        size_of[place] = len(rows)
+        if rows["unit"].tolist() != list(range(len(rows))) or (np.diff(rows.index) != 1).any():
+            yield stage, f"Units of {place[1]} in {stage} are not all of its units in order."
+            return
+    for named, rows in sets.groupby(["artefact", "layer"], sort=False):
+        place = cast("tuple[str, str]", named)
+        n_units = size_of.get(place, 0)
+        found = list(zip(rows["what"], rows["n_units"].tolist(), strict=True))
+        wanted = [("strongest", size) for size in params.get("sizes", ()) if size < n_units]
+        random = [each for each in found if each[0] == "random"]
+        wanted += [each for each in [("direction", n_units)] if each in found] + random
+        is_alike = len(set(random)) < 2 and len(random) in (0, params.get("n_random"))
+        if found != wanted or not is_alike or (np.diff(rows.index) != 1).any():
+            yield stage, f"Sets of {place[1]} in {stage} are not those of its {n_units} units."
+            return
 
 
 def _sets(stage: str, sets: pd.DataFrame) -> Found:

@@ -1,12 +1,14 @@
 """Figures that cannot be measured again from a bundle alone, but must agree with themselves.
 
 Of ground truth, the activations and true concepts are not kept; of performance, no images; of
-faithfulness and trust, no judge; of circuits, no gradients. What is kept still says some things
-twice.
+circuits, no gradients. What is kept still says some things twice. A stage is also described by
+hashes of what it was made from; where such a list lies in the stage, its hash can be made again.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -15,8 +17,9 @@ import pandas as pd
 from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import Found, is_here
-from csp_engine.evaluation.faithfulness.label_checks import FALLS_BY, FALLS_FOR
 from csp_engine.evidence.balanced import balanced_sample, composed
+from csp_engine.hashing import sha256_json
+from csp_engine.words.vocabularies import Vocabulary, label_table, parents_in
 
 NEAR = 1e-4
 """How far an exact share may lie off: it is kept with seven digits at least."""
@@ -30,7 +33,7 @@ def truth(bundle: Bundle, model: str, layer: str) -> Found:
     record = bundle.stage(stage)
     units, concepts = bundle.table(stage, "units"), bundle.table(stage, "concepts")
     for name in ("pearson", "auroc", "auprc"):
-        yield from _bounds(stage, units, f"{name}_low", f"{name}_high")
+        yield from bounds(stage, units, f"{name}_low", f"{name}_high")
     params, has_concept_u = record.params, units["concept"].notna().to_numpy()
     is_true_u = units["true_concept"].notna().to_numpy()
     if {"auroc_min", "pearson_min"} <= set(params):
@@ -55,7 +58,7 @@ def truth(bundle: Bundle, model: str, layer: str) -> Found:
     counted = {"n_true": int(is_true_u.sum()), "n_units": len(units), "n_concepts": len(concepts)}
     if "planted" in units:
         counted["n_planted"] = int(units["planted"].notna().sum())
-    yield from _facts(bundle, stage, counted)
+    yield from facts(bundle, stage, counted)
 
 
 def _areas(bundle: Bundle, stage: str, n_positive_c: np.ndarray, n_images: int) -> Found:
@@ -78,7 +81,7 @@ def performance(bundle: Bundle, model: str) -> Found:
     """Slices: shares against counts."""
     stage = kinds.PERFORMANCE.name(model)
     rows = bundle.table(stage, "slices")
-    yield from _bounds(stage, rows, "low", "accuracy", "high")
+    yield from bounds(stage, rows, "low", "accuracy", "high")
     if {"n", "n_correct", "accuracy"} <= set(rows):
         n, n_correct = (rows[name].to_numpy(np.float64) for name in ("n", "n_correct"))
         accuracy = rows["accuracy"].to_numpy(np.float64)
@@ -86,7 +89,7 @@ def performance(bundle: Bundle, model: str) -> Found:
             yield stage, f"A slice of {stage} has more correct answers than images."
         elif not np.allclose(accuracy[n > 0], (n_correct / np.maximum(n, 1))[n > 0], atol=0.006):
             yield stage, f"accuracy of {stage} is not n_correct of n."
-    yield from _facts(bundle, stage, {"n_slices": len(rows)})
+    yield from facts(bundle, stage, {"n_slices": len(rows)})
 
 
 def influence(bundle: Bundle, model: str, layer: str) -> Found:
@@ -98,15 +101,10 @@ def influence(bundle: Bundle, model: str, layer: str) -> Found:
     gradient_cu = np.asarray(bundle.array(stage, "gradient_activation"))
     if np.any(gradient_cu[n_image_c == 0]):
         yield stage, f"gradient_activation of {stage} is of outputs that no image belongs to."
-    probe = bundle.table(kinds.PROBE.name(), "probe")
-    names = [composed(name) for name in bundle.table(stage, "outputs")["name"]]
-    params = record.params
-    is_told = {"n_images", "seed"} <= set(params) and not params.get("is_predicted_class", True)
-    if not is_told or "class" not in probe or len(set(names)) < len(names):
+    names = bundle.table(stage, "outputs")["name"].tolist()
+    own_c = _images_of_outputs(bundle, stage, names)
+    if own_c is None:
         return
-    class_n = probe["class"].astype(str).map(composed).to_numpy()
-    sample = balanced_sample(len(probe), class_n, int(params["n_images"]), int(params["seed"]))
-    own_c = [sample[class_n[sample] == name] for name in names]
     if n_image_c.tolist() != [len(images) for images in own_c]:
         yield stage, f"n_image of {stage} is not the classes of the images that its seed draws."
         return
@@ -124,10 +122,31 @@ def influence(bundle: Bundle, model: str, layer: str) -> Found:
             yield stage, f"gradient_activation of {names[c]!r:.80} of {stage} is not its weights'."
 
 
+def _images_of_outputs(bundle: Bundle, stage: str, names: list[str]) -> list[np.ndarray] | None:
+    """Which images are behind each output; None where the network's own decisions say that."""
+    probe, params = bundle.table(kinds.PROBE.name(), "probe"), bundle.stage(stage).params
+    composed_c = [composed(name) for name in names]
+    is_told = {"n_images", "seed"} <= set(params) and not params.get("is_predicted_class", True)
+    if not is_told or "class" not in probe or len(set(composed_c)) < len(names):
+        return None
+    class_n = probe["class"].astype(str).map(composed).to_numpy()
+    sample = balanced_sample(len(probe), class_n, int(params["n_images"]), int(params["seed"]))
+    return [sample[class_n[sample] == name] for name in composed_c]
+
+
 def circuit(bundle: Bundle, model: str) -> Found:
     """Of every output and layer the strongest neurons, with the effects that influence holds."""
     stage = kinds.CIRCUIT.name(model)
-    names, nodes = tuple(bundle.table(stage, "outputs")["name"]), bundle.table(stage, "nodes")
+    outputs, nodes = bundle.table(stage, "outputs"), bundle.table(stage, "nodes")
+    names, n_image_c = tuple(outputs["name"]), outputs["n_images"].to_numpy()
+    if bundle.stage(stage).facts.get("n_images", n_image_c.sum()) != n_image_c.sum():
+        yield stage, f"n_images of {stage} is not the sum of its outputs."
+    own_c = _images_of_outputs(bundle, stage, list(names))
+    if own_c is not None and n_image_c.tolist() != [len(images) for images in own_c]:
+        yield stage, f"n_images of {stage} is not the classes of the images that its seed draws."
+    if n_image_c[nodes["output"].unique()].min(initial=1) < 1:
+        yield stage, f"Stage {stage} has neurons of an output that no image belongs to."
+    yield from _edges(stage, nodes, bundle.table(stage, "edges"))
     n_most = bundle.stage(stage).params.get("n_neurons", len(nodes))
     for layer, of_layer in nodes.groupby("layer", sort=False):
         driven = bundle.influence(model, str(layer))
@@ -150,29 +169,21 @@ def circuit(bundle: Bundle, model: str) -> Found:
                 break
 
 
-def faithfulness(bundle: Bundle, model: str, layer: str, method: str) -> Found:
-    """Which units have figures, against which have labels."""
-    stage = kinds.FAITHFULNESS.name(model, layer, method)
-    units = bundle.table(stage, "units")
-    has_label_u = np.asarray(bundle.scores(model, layer, method).count_u) > 0
-    for name in ("pearson", "auprc"):
-        yield from _bounds(stage, units, f"{name}_low", f"{name}_high")
-        if units[name].notna().to_numpy()[~has_label_u].any():
-            yield stage, f"{name} of {stage} is of units that have no label."
-    yield from _facts(bundle, stage, {"n_units": len(units), "n_labelled": int(has_label_u.sum())})
-
-
-def trust(bundle: Bundle) -> Found:
-    """Which figures count as passed, by the falls that are kept beside."""
-    stage = kinds.TRUST.name()
-    rows = bundle.table(stage, "metrics")
-    yield from _bounds(stage, rows, "low", "auroc", "high")
-    passed = np.ones(len(rows), bool)
-    for name, least in (("falls", FALLS_FOR), ("by", FALLS_BY)):
-        for check in ("missing", "extra"):
-            passed &= rows[f"{check}_{name}"].to_numpy(np.float64) >= least
-    if not np.array_equal(rows["is_passed"].to_numpy(bool), passed):
-        yield stage, f"is_passed of {stage} is not what its figures say."
+def _edges(stage: str, nodes: pd.DataFrame, edges: pd.DataFrame) -> Found:
+    """What feeds what: each pair once, from earlier layers to later ones, in the order of both."""
+    source_e, target_e = (edges[end].to_numpy() for end in ("source", "target"))
+    layer_n = nodes["layer"].to_numpy()
+    if (source_e >= target_e).any():
+        yield stage, f"Stage {stage} has a neuron that feeds one before it."
+    if (edges["effect"] == 0).any():
+        yield stage, f"Stage {stage} has a neuron that feeds another nothing."
+    # Rows go output by output, layers by layers, and within those by target and then by source.
+    groups = [nodes["output"].to_numpy()[source_e], layer_n[source_e], layer_n[target_e]]
+    for _, at in edges.groupby(groups, sort=False).indices.items():
+        pair = list(zip(target_e[at].tolist(), source_e[at].tolist(), strict=True))
+        if (np.diff(at) != 1).any() or pair != sorted(set(pair)):
+            yield stage, f"Stage {stage} does not list what feeds what in order, each pair once."
+            return
 
 
 def projection(bundle: Bundle, method: str) -> Found:
@@ -196,7 +207,7 @@ def projection(bundle: Bundle, method: str) -> Found:
             yield stage, f"Stage {stage} places other neurons of {model}/{layer} than have vectors."
 
 
-def _bounds(stage: str, rows: pd.DataFrame, *names: str) -> Found:
+def bounds(stage: str, rows: pd.DataFrame, *names: str) -> Found:
     """That figures of each row grow from column to column."""
     for low, high in pairwise(names):
         if {low, high} <= set(rows):
@@ -206,8 +217,67 @@ def _bounds(stage: str, rows: pd.DataFrame, *names: str) -> Found:
                 yield stage, f"Row {row} of {stage} has {low} above {high}."
 
 
-def _facts(bundle: Bundle, stage: str, counted: dict[str, int]) -> Found:
-    facts = bundle.stage(stage).facts
+def facts(bundle: Bundle, stage: str, counted: dict[str, int]) -> Found:
+    """That small results are what tables count."""
+    said = bundle.stage(stage).facts
     for name, count in counted.items():
-        if name in facts and facts[name] != count:
+        if name in said and said[name] != count:
             yield stage, f"{name} of {stage} is not what its table says."
+
+
+# ------------------------------------------------------------------ said in two places
+
+
+def flags(bundle: Bundle) -> Found:
+    """Yes and no that a stage holds both among its parameters and among its results."""
+    for stage, record in bundle.manifest.stages.items():
+        for name, value in record.params.items():
+            said = record.facts.get(name, value)
+            if isinstance(value, bool) and isinstance(said, bool) and said is not value:
+                yield stage, f"{name} of {stage} is {said}, and it was made with {value}."
+
+
+def lists(bundle: Bundle) -> Found:
+    """Lists of images, labels, true concepts and slices, by the hashes that name them."""
+    stages = bundle.manifest.stages
+    looked_at: list[tuple[str, str, Callable[[], str]]] = []
+    images = kinds.IMAGES.name()
+    if is_here(bundle, images) and not bundle.stage(images).facts.get("n_skipped"):
+        looked_at.append((images, "probe", lambda: _of_images(bundle.table(images, "images"))))
+    words = kinds.WORDS.name() if kinds.WORDS.name() in stages else kinds.VOCABULARY.name()
+    if is_here(bundle, words):
+        looked_at.append((words, "vocabulary", lambda: _of_labels(bundle, words)))
+    for stage in filter(kinds.TRUTH.is_of, stages):
+        table = lambda at=stage: _of_rows(bundle.table(at, "concepts"))  # noqa: E731
+        looked_at.append((stage, "concepts", table))
+    for stage in filter(kinds.PERFORMANCE.is_of, stages):
+        table = lambda at=stage: _of_rows(bundle.table(at, "slices"))  # noqa: E731
+        looked_at.append((stage, "slices", table))
+    for stage, name, made_again in looked_at:
+        said = bundle.stage(stage).inputs.get(name)
+        fresh = made_again() if said is not None and is_here(bundle, stage) else ""
+        if fresh and fresh != said:
+            yield stage, f"Stage {stage} holds other {_WHAT[name]} than it was made from."
+
+
+_WHAT = {
+    "probe": "images",
+    "vocabulary": "labels",
+    "concepts": "true concepts",
+    "slices": "slices",
+}
+
+
+def _of_images(rows: pd.DataFrame) -> str:
+    return hashlib.sha256("\n".join(rows["sha256"]).encode()).hexdigest()
+
+
+def _of_labels(bundle: Bundle, stage: str) -> str:
+    held = bundle.table(stage, "words" if stage == kinds.WORDS.name() else "labels")
+    table = label_table(held["text"].tolist(), held["source"].tolist(), parents_in(held))
+    return Vocabulary("", table).sha256
+
+
+def _of_rows(rows: pd.DataFrame) -> str:
+    """The hash of a table; none where a file may give back something else than it was given."""
+    return "" if rows.isna().to_numpy().any() else sha256_json(rows.to_dict("records"))

@@ -30,7 +30,9 @@ from csp_engine.exports.report.seal import MARKS, sealed, split
 from csp_engine.hashing import sha256_file
 from csp_engine.reviews import Place, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
-from csp_engine.views.audit import interventions
+from csp_engine.views.audit import associations, interventions
+from csp_engine.views.case.audit import melanoma
+from csp_engine.views.memo import Memo
 from tests.worlds import toys
 from tests.worlds.everything import everything
 
@@ -131,8 +133,31 @@ def test_every_figure_of_the_demo_is_that_of_the_page():
     )
     gone = " ".join(item for block in found["untested"] for item in block["items"])
     assert effects["hair"].sentence("melanoma") in gone  # not shown, with its power
-    assert "Nothing was tested by association" in gone
     assert "naevus" in gone
+
+
+def test_suspects_by_association_are_those_of_the_page():
+    bundle, memo = Bundle.open(DEMO), Memo()
+    blocks = sections(made(bundle))["association"]
+    concepts = melanoma(memo)
+    layer = associations.usual_layer(bundle, "biased", "ruler", "csp_plus")
+    found = associations.look(bundle, memo, "biased", layer, "ruler", "csp_plus", concepts)
+    told = [block["text"] for block in blocks if block["type"] == "text"]
+    assert any(found.sentence() in text for text in told)
+    for name in associations.layers_with(bundle, "biased"):
+        (table,) = [b for b in blocks if b.get("caption", "").startswith(f"{name}: what was")]
+        rows = associations.sought_in(bundle, "biased", name, concepts)
+        assert [row[4]["text"] for row in table["rows"]] == [each.best.words for each in rows]
+        assert [row[3].get("value") for row in table["rows"]] == [
+            each.n_suspects if each.is_tried else None for each in rows
+        ]
+    table = next(b for b in blocks if b.get("caption", "").startswith("colour patch: suspects"))
+    layer = table["caption"].rpartition(" in ")[2]
+    found = associations.look(bundle, memo, "biased", layer, "colour patch", "csp_plus", concepts)
+    assert [[row[0]["text"], row[1]["text"], row[3]["value"], row[6]["text"]]
+            for row in table["rows"]] == [
+        [str(s.neuron), s.auroc.words, s.q_suspect, s.truth] for s in found.suspects[:20]
+    ]  # fmt: skip
 
 
 def test_an_effect_that_is_withheld_is_in_no_form(bundle, tmp_path):

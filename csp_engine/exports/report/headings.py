@@ -34,7 +34,7 @@ ANNEX_IV = (
     ),
     Heading(
         "Human oversight, and means to interpret outputs",
-        ("resemblance", "verdicts"),
+        ("maps", "resemblance", "verdicts"),
         "How people oversee the system in use is not in a bundle.",
     ),
     Heading(
@@ -58,7 +58,7 @@ MODEL_CARD = (
         (),
         "Not in a bundle: whoever made the network has to say what it is for and what not.",
     ),
-    Heading("Factors", ("carriers", "association", "resemblance")),
+    Heading("Factors", ("carriers", "association", "maps", "resemblance")),
     Heading("Metrics", ("checklist",)),
     Heading("Evaluation data", ("data",)),
     Heading(

@@ -2,6 +2,7 @@
 
 from csp_engine.exports.report.asked import Chapter
 from csp_engine.exports.report.sections import (
+    association,
     carriers,
     effects,
     examined,
@@ -17,6 +18,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     subject.DATA,
     effects.EFFECTS,
     carriers.CARRIERS,
+    association.ASSOCIATION_,
     resemblance.RESEMBLANCE_,
     verdicts.VERDICTS_,
     limits.LIMITS,

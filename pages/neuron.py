@@ -41,7 +41,7 @@ def main() -> None:
         header(bundle, view, n_units)
     # On a phone the parts of both columns come one after another, in an order of the style sheet.
     with st.container(key="parts"):
-        left, right = st.columns([1.6, 1], gap="medium")
+        left, right = st.columns([1.45, 1], gap="medium")
     with left, problems.caught():
         images(bundle, view)
         if not is_blind:

@@ -65,7 +65,7 @@ def steps(bundle: Bundle, view: View) -> None:
         others = [at for at in range(len(queue.rows)) if at != queue.at]
         to(queue.neuron(random.choice(others)) if others else None)
 
-    with st.container(horizontal=True, vertical_alignment="center", key="steps"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps"):
         is_only = len(bundle.model_names) == 1
         st.selectbox(
             "Layer",
@@ -74,7 +74,7 @@ def steps(bundle: Bundle, view: View) -> None:
             key="_place",
             on_change=chosen,
             label_visibility="collapsed",
-            width=230,
+            width=205,
         )
         st.number_input(
             "Unit",

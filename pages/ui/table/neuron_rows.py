@@ -20,6 +20,8 @@ from pages.ui.shell.page import go
 
 FIRST = ("confidence", "truth", "moves", "moves_rank", "review", "model", "layer", "unit", "match")
 """Columns after the label, where they are shown."""
+TEXT_PX = {"others": 330, "truth": 125, "moves": 190}
+"""Widths of columns whose first rows may be empty or short."""
 ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
 
 
@@ -134,4 +136,4 @@ def config(name: str) -> Any:
         return kinds.NumberColumn(**about, format="%.3f")
     if column.kind == "count":
         return kinds.NumberColumn(**about, format="%d")
-    return kinds.TextColumn(**about, width=330 if name == "others" else None)
+    return kinds.TextColumn(**about, width=TEXT_PX.get(name))

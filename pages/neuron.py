@@ -8,7 +8,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
 from csp_engine.views.conclusion.claims import conclusion_of
-from csp_engine.views.confidence import trust_of
+from csp_engine.views.confidence import Trust, trust_of
 from csp_engine.views.images import choices
 from csp_engine.views.images.groups import split_of
 from csp_engine.views.images.pairs import images_in_pairs
@@ -86,14 +86,14 @@ def header(bundle: Bundle, view: View, n_units: int) -> None:
         f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit} "
         f"<span>(of {numbers.count(n_units)})</span></p>"
         f"<div class='csp-head'><h1 class='{css}'{kind}>{plain(label.heading)}</h1>"
-        f"<div>{badges}</div></div>{concluded(bundle, view)}"
+        f"<div>{badges}</div></div>{concluded(bundle, view, trust)}"
         f"{reasons([*map(str, heading.reasons), trust.doubt if trust else ''])}"
     )
 
 
-def concluded(bundle: Bundle, view: View) -> str:
+def concluded(bundle: Bundle, view: View, trust: Trust | None) -> str:
     """What is measured of the neuron, as a paragraph of HTML."""
-    claims = conclusion_of(bundle, store.MEMO, view.neuron, view.method)
+    claims = conclusion_of(bundle, store.MEMO, view.neuron, view.method, trust)
     said = " ".join(
         f"<span class='{claim.kind}'>"
         + "".join(

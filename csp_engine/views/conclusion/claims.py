@@ -52,14 +52,20 @@ class Claim:
         return "".join(text for text, _ in self.words)
 
 
-def conclusion_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> tuple[Claim, ...]:
-    """All that is measured of a neuron, in an order to read; empty where nothing is."""
+def conclusion_of(
+    bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str, trust: Trust | None = None
+) -> tuple[Claim, ...]:
+    """All that is measured of a neuron, in an order to read; empty where nothing is.
+
+    ``trust`` is that of its best label, where the caller has worked it out already.
+    """
     known = shared(bundle, memo, neuron)
     same = same_meaning(bundle, memo)
     label = best_label(bundle, neuron, method)
     truth = bundle.truth(neuron.model, neuron.layer)
-    trust = None
-    if label.text:
+    if not label.text:
+        trust = None
+    elif trust is None:
         trust = trust_of(bundle, memo, neuron, stored(bundle, neuron, method))
     says = SAYS
     if trust is not None and trust.is_learnt and trust.doubts:

@@ -192,7 +192,8 @@ def where_clear(bundle: Bundle, found: Judged, rows: pd.DataFrame) -> str:
         planted = sum(is_planted(bundle, NeuronRef(model, layer, int(unit))) for unit in units)
         where = layer if is_only else f"{model} / {layer}"
         told.append(f"{n} in {where}{' (planted units)' if planted == n else ''}")
-    return listed(told) if told else ""
+    start = f"of the first {RANKED}, " if found.count("clear") == RANKED else ""
+    return start + listed(told) if told else ""
 
 
 def _why_unsure(found: Judged, best: str, sets: str) -> str:

@@ -493,6 +493,32 @@ INTERVENTION = StageKind(
     ),
     facts=("output", "images", "n_pairs", "has_neutral"),
 )
+
+FIX = StageKind(
+    "fix",
+    "What becomes of a classifier's decisions when part of it is held still.",
+    of=("model", "name"),
+    files=(
+        StageFile("photographs.parquet", "table", "", "`file`, true `class`, `slice` and `group` "
+                  "of every photograph; those that are `is_choosing` helped to choose what is held "
+                  "and what at, and nothing is reported of them"),
+        StageFile("runs.parquet", "table", "", "`what` was run (`before`: the network as it is, "
+                  "`after`: with the part held, `beside`: another network as it is, `random`: a "
+                  "control) and its `model`; the random ones last"),
+        StageFile("cuts.parquet", "table", "", "of run `run` and part `piece` of `layer`, every "
+                  "`unit`, and what it is held `at`; where it `is_direction`, its `weight` in the "
+                  "direction, along which alone the layer is held"),
+        StageFile("score.npy", "float32", "w i", "log-odds of the output in the first `w` runs, "
+                  "which are not random, on the photographs that do not choose"),
+        StageFile("called.npy", "uint16", "v i", "number of the class decided for in every run"),
+        StageFile("shown.parquet", "table", "", "photographs (`row`) of which a picture is kept: "
+                  "some whose decision turns, at equal steps of the change of the score"),
+        StageFile("thumb_offset.npy", "int64", "p+1", "picture `i` is bytes `offset[i]` to "
+                  "`offset[i+1]` of `thumbs.bin`"),
+        StageFile("thumbs.bin", "bytes", "", "WebP pictures, one after the other"),
+    ),
+    facts=("output", "images", "mode", "clean", "chosen_on", "classes", "n_photographs"),
+)
 # fmt: on
 
 KINDS = {
@@ -524,6 +550,7 @@ KINDS = {
         SEEN,
         PERFORMANCE,
         INTERVENTION,
+        FIX,
     )
 }
 """Every kind that belongs to the project, in the order in which a build makes them."""

@@ -14,11 +14,13 @@ from csp_engine.bundle import kinds
 from csp_engine.bundle.files import IN_MEMORY, StageFiles
 from csp_engine.bundle.manifest import read_whole_manifest
 from csp_engine.bundle.stored import (
+    FIX_TEXTS,
     Projection,
     Samples,
     StoredAssociation,
     StoredCircuit,
     StoredColumns,
+    StoredFix,
     StoredInfluence,
     StoredIntervention,
     StoredTruth,
@@ -320,6 +322,25 @@ class Bundle(StageFiles):
         if not 0 <= picture < n_pictures:
             raise IndexError(f"picture {picture} is not among 0..{n_pictures - 1}")
         return self._picture(stage, picture)
+
+    def fixes(self, model: str) -> tuple[str, ...]:
+        """Names of what was taken out of a model to see what becomes of its decisions."""
+        return tuple(name for of, name in kinds.FIX.among(self.manifest.stages) if of == model)
+
+    def fix(self, model: str, name: str) -> StoredFix:
+        """One of them."""
+        stage = kinds.FIX.name(model, name)
+        tables = {each: self.table(stage, each) for each in ("photographs", "runs", "cuts")}
+        shown = self.table(stage, "shown")
+        return StoredFix(
+            *(str(self.fact(stage, each)) for each in FIX_TEXTS),
+            classes=tuple(map(str, self.fact(stage, "classes"))),
+            **tables,
+            score_wi=self.array(stage, "score"),
+            called_vi=self.array(stage, "called"),
+            shown=shown,
+            thumbs=tuple(self._picture(stage, i) for i in range(len(shown))),
+        )
 
     def truth(self, model: str, layer: str) -> StoredTruth | None:
         """What the units really answer to, or None where nobody has measured it."""

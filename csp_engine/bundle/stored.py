@@ -68,6 +68,42 @@ class StoredIntervention:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredFix:
+    """What becomes of a classifier's decisions when part of it is held still.
+
+    The tables are those of docs/bundle.md. Columns of ``score_wi`` and ``called_vi`` are the rows
+    of ``photographs`` that do not choose; their rows are those of ``runs``, of which only the
+    first ``w``, the ones that are not random, have scores. ``thumbs`` are pictures of ``shown``.
+    """
+
+    output: str
+    images: str
+    mode: str
+    clean: str
+    chosen_on: str
+    classes: tuple[str, ...]
+    photographs: pd.DataFrame
+    runs: pd.DataFrame
+    cuts: pd.DataFrame
+    score_wi: np.ndarray
+    called_vi: np.ndarray
+    shown: pd.DataFrame
+    thumbs: tuple[bytes, ...]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The small results, as the manifest keeps them."""
+        return {
+            **{name: getattr(self, name) for name in FIX_TEXTS},
+            "classes": list(self.classes),
+            "n_photographs": len(self.photographs),
+        }
+
+
+FIX_TEXTS = ("output", "images", "mode", "clean", "chosen_on")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredTruth:
     """What the units of a layer really answer to, on ``n_image`` images with known concepts.
 

@@ -21,7 +21,7 @@ from csp_engine.cli import (
     serving,
     sharing,
 )
-from csp_engine.cli.auditing import audit, directing, intervening, judging, telling
+from csp_engine.cli.auditing import audit, directing, fixing, intervening, judging, telling
 from csp_engine.errors import CspError, brief
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
@@ -46,6 +46,7 @@ app.command("neuron")(telling.neuron)
 app.command("circuit")(inspecting.circuit)
 app.command("directions")(directing.directions)
 app.command("intervene")(intervening.intervene)
+app.command("fix")(fixing.fix)
 app.command("audit")(audit.audit)
 app.command("evaluate")(judging.evaluate)
 app.command("export")(sharing.export)

@@ -132,3 +132,68 @@ def evenly(value_n: Float[np.ndarray, " n"], n_shown: int) -> Int[np.ndarray, " 
     if len(order) <= n_shown:
         return order
     return order[np.round(np.linspace(0, len(order) - 1, n_shown)).astype(int)]
+
+
+class Drawn:
+    """Groups of images, drawn with replacement again and again.
+
+    Every figure is a value over all photographs and one for each draw, ``(value, drawn_r)``;
+    differences of figures are differences of both.
+    """
+
+    def __init__(self, group_n: Int[np.ndarray, " n"], seed: int = 0) -> None:
+        _, self._place_n = np.unique(group_n, return_inverse=True)
+        self._n_groups = int(self._place_n.max(initial=-1)) + 1
+        self._counts_rg = group_draws(self._n_groups, seed)
+
+    def share(
+        self, hit_n: Bool[np.ndarray, " n"], among_n: Bool[np.ndarray, " n"]
+    ) -> tuple[float, Float64[np.ndarray, " r"]]:
+        """The share of hits among some photographs; NaN where there is none."""
+        hit_g, among_g = (
+            np.bincount(self._place_n, each.astype(np.float64), self._n_groups)
+            for each in (hit_n & among_n, among_n)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(np.divide(hit_g.sum(), among_g.sum()))
+            return value, (self._counts_rg @ hit_g) / (self._counts_rg @ among_g)
+
+    def auroc(
+        self,
+        score_n: Float[np.ndarray, " n"],
+        is_positive_n: Bool[np.ndarray, " n"],
+        among_n: Bool[np.ndarray, " n"],
+    ) -> tuple[float, Float64[np.ndarray, " r"]]:
+        """How often a positive photograph scores above another one, ties counted half."""
+        rows = np.flatnonzero(among_n)
+        order = rows[np.argsort(score_n[rows], kind="stable")]
+        starts = np.flatnonzero(np.diff(score_n[order], prepend=-np.inf) != 0)
+        weight_rk = np.concatenate(
+            [np.ones((1, len(order))), self._counts_rg[:, self._place_n[order]]]
+        )
+        if not len(order):
+            return float("nan"), np.full(len(self._counts_rg), np.nan)
+        above_rk, below_rk = (
+            np.add.reduceat(np.where(is_it, weight_rk, 0), starts, axis=1)
+            for is_it in (is_positive_n[order], ~is_positive_n[order])
+        )
+        before_rk = np.cumsum(below_rk, axis=1) - below_rk / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            area_r = (above_rk * before_rk).sum(1) / (above_rk.sum(1) * below_rk.sum(1))
+        return float(area_r[0]), area_r[1:]
+
+
+def bounded(value: float, drawn_r: Float64[np.ndarray, " r"]) -> Bounded:
+    """A figure with its percentile interval; unknown where it is not defined."""
+    drawn_r = drawn_r[np.isfinite(drawn_r)]
+    if not np.isfinite(value) or not len(drawn_r):
+        return UNKNOWN
+    low, high = np.percentile(drawn_r, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return Bounded(value, float(low), float(high))
+
+
+def difference(
+    after: tuple[float, Float64[np.ndarray, " r"]], before: tuple[float, Float64[np.ndarray, " r"]]
+) -> tuple[float, Float64[np.ndarray, " r"]]:
+    """One figure less another, over the same draws."""
+    return after[0] - before[0], after[1] - before[1]

@@ -27,6 +27,7 @@ from csp_engine.jobs.running import (
     resume,
     start,
 )
+from csp_engine.jobs.trials import Trial, drop_trial, start_trial
 
 __all__ = [
     "MOST_COUNTED",
@@ -37,8 +38,10 @@ __all__ = [
     "Job",
     "ProgressFile",
     "StageProgress",
+    "Trial",
     "ask_for_layers",
     "cancel",
+    "drop_trial",
     "forget",
     "is_unfinished",
     "job_folder",
@@ -49,4 +52,5 @@ __all__ = [
     "report_file",
     "resume",
     "start",
+    "start_trial",
 ]

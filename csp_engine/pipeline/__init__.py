@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from csp_engine.pipeline.added.faithfulness import add_faithfulness, add_trust
+    from csp_engine.pipeline.added.fixes import add_fix
     from csp_engine.pipeline.added.gating import gate_pastes
     from csp_engine.pipeline.added.interventions import add_interventions
     from csp_engine.pipeline.added.judging import judge_held_out, judge_probe
@@ -29,6 +30,7 @@ _HOMES = {
     "BuildRequest": "request",
     "Target": "image_pass",
     "add_faithfulness": "added.faithfulness",
+    "add_fix": "added.fixes",
     "add_interventions": "added.interventions",
     "add_performance": "added.performance",
     "add_trust": "added.faithfulness",
@@ -50,6 +52,7 @@ __all__ = [
     "BuildRequest",
     "Target",
     "add_faithfulness",
+    "add_fix",
     "add_interventions",
     "add_performance",
     "add_trust",

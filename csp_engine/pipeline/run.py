@@ -119,13 +119,13 @@ class Run:
         """Drop stages that no longer belong and write down what the bundle was made from.
 
         Separation, concept columns, associations, influence, circuits, ground truth, performance,
-        interventions, imported labels, faithfulness and what extensions made do not come from every
-        kind of build; they stay while what they were made from does.
+        interventions, fixes, imported labels, faithfulness and what extensions made do not come
+        from every kind of build; they stay while what they were made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
         for name, record in held.items():
-            of_models = (kinds.PERFORMANCE, kinds.SEEN, kinds.INTERVENTION)
+            of_models = (kinds.PERFORMANCE, kinds.SEEN, kinds.INTERVENTION, kinds.FIX)
             is_of_model = any(kind.is_of(name) for kind in of_models)
             if is_of_model and self._is_of_held_model(name, record):
                 kept[name] = record.key
@@ -155,7 +155,7 @@ class Run:
         self.writer.end()
 
     def _is_of_held_model(self, name: str, record: StageRecord) -> bool:
-        (model,) = kinds.KINDS[stage_kind(name)].parts(name)
+        model, *_ = kinds.KINDS[stage_kind(name)].parts(name)
         described = {
             **self.writer.manifest.inputs.get("models", {}),
             **self.described.get("models", {}),

@@ -7,7 +7,7 @@ from typing import Any
 
 from csp_engine.bundle import Bundle
 from csp_engine.exchange import import_labels
-from csp_engine.pipeline import add_interventions, add_performance, build
+from csp_engine.pipeline import add_fix, add_interventions, add_performance, build
 from tests.worlds import toys
 from tests.worlds.small_captioner import small_captioner
 
@@ -30,6 +30,7 @@ def everything(folder: Path, **changes: Any) -> Bundle:
     add_interventions(
         bundle.path, targets[0], toys.CornerPairs(), "red", gates=toys.open_gate(), n_random=2
     )
+    add_fix(bundle.path, "small", "two neurons", toys.tried_fix(folder, targets[0]))
     return Bundle.open(bundle.path)
 
 

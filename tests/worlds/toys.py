@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, StoredFix
 from csp_engine.evaluation.ground_truth import TruthRule
 from csp_engine.evaluation.paired_effects import Bounded
 from csp_engine.networks.layers import select_layers
@@ -33,7 +33,10 @@ from csp_engine.pipeline import (
     add_truth,
     judge_probe,
 )
+from csp_engine.pipeline.added.fixes import Piece
+from csp_engine.pipeline.added.fixing import Trials, try_fix
 from csp_engine.pipeline.added.gating import Gated
+from csp_engine.pipeline.added.photographs import listed_photographs
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import ProbeSet, read_probe_set
 from csp_engine.stats.intervals import auroc_interval
@@ -89,6 +92,27 @@ def network() -> nn.Module:
     return SmallNet()
 
 
+def lively() -> nn.Module:
+    """The same, with a head that decides for all classes: ``python:tests.worlds.toys:lively``."""
+    net = SmallNet()
+    torch.manual_seed(3)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.reset_parameters()
+    colours = torch.tensor(list(COLOURS.values()), dtype=torch.float32)[:, :, None, None]
+    shown = (colours.expand(-1, -1, 32, 32) / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        seen = net.last(net.second(torch.relu(net.first(shown)))).mean(dim=(2, 3)).double()
+        centred = seen - seen.mean(0)
+        # Least squares: each colour's own output is high, in the order of the class names.
+        wanted = torch.eye(4)[[3, 1, 0, 2]]
+        solved = torch.linalg.pinv(centred, rtol=1e-3) @ (wanted.double() - 0.25)
+        weight = (6 * solved.T).round(decimals=2)  # the same to the last bit everywhere
+        net.head.weight.copy_(weight)
+        net.head.bias.copy_((-weight @ seen.mean(0)).round(decimals=2))
+    return net
+
+
 class ColourEncoder:
     """Images by the colours of a 3 x 3 grid, texts by their words, in one 16-dimensional space."""
 
@@ -135,10 +159,12 @@ def words(folder: Path, texts: Sequence[str] = WORDS) -> Vocabulary:
     return read_vocabulary([str(path)])
 
 
-def target(patterns: Sequence[str] = ("first", "second"), name: str = "small") -> Target:
+def target(
+    patterns: Sequence[str] = ("first", "second"), name: str = "small", factory: str = "network"
+) -> Target:
     """The small network with the given layers."""
     model: TargetModel = load_model(
-        "python:tests.worlds.toys:network",
+        f"python:tests.worlds.toys:{factory}",
         name=name,
         preprocessing=PREPROCESSING,
         class_names=list(sorted(COLOURS)),
@@ -239,6 +265,35 @@ def open_gate() -> dict[str, Gated]:
     area = Area(0.9, *map(float, auroc_interval(np.asarray(0.9), 12, 12)))
     gate = Gate("red corner", area, area, area, 0.8)
     return {"red corner": Gated("red corner", gate, "", Bounded(0.2, -0.1, 0.5), 12, 12)}
+
+
+def photographs(folder: Path, n: int = 48) -> Path:
+    """A table of drawn images of four classes in two slices, two of a group."""
+    images = draw_images(folder / "shots", n, seed=5)
+    rows = [
+        {
+            "path": str(path.relative_to(folder)),
+            "class": path.parent.name,
+            "slice": "clean" if at % 3 else "marked",
+            "group": f"g{at // 2}",
+        }
+        for at, path in enumerate(sorted(images.rglob("*.png")))
+    ]
+    table = folder / "shots.csv"
+    pd.DataFrame(rows).to_csv(table, index=False)
+    return table
+
+
+def tried_fix(folder: Path, of: Target, **changes: Any) -> StoredFix:
+    """Three neurons and a direction of the small network held still, on drawn photographs."""
+    along = np.random.default_rng(0).normal(size=8)
+    pieces = [
+        Piece("last@mean", np.array([0, 5, 7])),
+        Piece("first@mean", (along / np.linalg.norm(along)).astype(np.float32)),
+    ]
+    trials = Trials(of, listed_photographs(photographs(folder)), "red")
+    asked = {"chosen_on": "a test", "n_random": 4, **changes}
+    return try_fix(trials, pieces, "mean", **asked)
 
 
 def tried_figures() -> dict[str, Any]:

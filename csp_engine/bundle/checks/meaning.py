@@ -19,6 +19,12 @@ from csp_engine.bundle.checks.effects import (
     fault_of_effects,
     fault_of_gates,
 )
+from csp_engine.bundle.checks.held import (
+    fault_of_cuts,
+    fault_of_decisions,
+    fault_of_photographs,
+    fault_of_runs,
+)
 from csp_engine.bundle.checks.truths import fault_of_concepts, fault_of_truths
 from csp_engine.pasting.pairs import VERSIONS
 
@@ -99,8 +105,9 @@ def fault_of_array(
     if kind not in kinds.KINDS or not values.size:
         return ""
     part = np.asarray(values) if whole else _sample(values)
-    if name == "thumb_offset":
-        return _fault_of_offsets(files, stage, np.asarray(values))
+    own = _ARRAYS.get((kind, name)) or _ARRAYS.get(("", name))
+    if own is not None:
+        return own(files, stage, np.asarray(values))
     if name in _IMAGE_IDS or name == "label_uk":
         bound = _n_images(files) if name != "label_uk" else _n_labels(files, stage)
         what = "image" if name != "label_uk" else "label"
@@ -160,6 +167,21 @@ def _fault_of_offsets(files: Files, stage: str, offset: np.ndarray) -> str:
     if offset[0] != 0 or offset[-1] != entry.bytes or (np.diff(offset) < 0).any():
         return "does not divide thumbs.bin"
     return ""
+
+
+def _fault_of_decisions(name: str) -> Callable[[Files, str, np.ndarray], str]:
+    def fault(files: Files, stage: str, values: np.ndarray) -> str:
+        tables = (files.table(stage, each) for each in ("photographs", "runs"))
+        return fault_of_decisions(name, values, *tables, len(files.fact(stage, "classes")))
+
+    return fault
+
+
+_ARRAYS: dict[tuple[str, str], Callable[[Files, str, np.ndarray], str]] = {
+    ("", "thumb_offset"): _fault_of_offsets,
+    **{("fix", name): _fault_of_decisions(name) for name in ("score", "called")},
+}
+"""Arrays that fit other files in a way of their own, by kind of stage, empty for any, and name."""
 
 
 # ------------------------------------------------------------------ tables
@@ -272,6 +294,19 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         "least": _NUMBER,
     },
     ("intervention", "shown"): {"pair": _COUNT, "version": _TEXT},
+    ("fix", "photographs"): {
+        **dict.fromkeys(("file", "class", "slice"), _TEXT),
+        "group": _COUNT,
+        "is_choosing": _FLAG,
+    },
+    ("fix", "runs"): dict.fromkeys(("what", "model"), _TEXT),
+    ("fix", "cuts"): {
+        **dict.fromkeys(("run", "piece", "unit"), _COUNT),
+        "layer": _TEXT,
+        "is_direction": _FLAG,
+        **dict.fromkeys(("weight", "at"), _KNOWN_NUMBER),
+    },
+    ("fix", "shown"): {"row": _COUNT},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
@@ -482,6 +517,28 @@ def _fault_of_slices(_files: Files, _stage: str, rows: pd.DataFrame) -> str:
     return "has more correct answers than images, or fewer than none" if is_off.any() else ""
 
 
+def _fault_of_cuts(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    """What is held still are neurons of layers of the model."""
+    model, _ = kinds.FIX.parts(stage)
+    for _, group in rows.groupby(["run", "piece"]):
+        fault = _fault_of_rows(files, group.assign(model=model))
+        if fault:
+            return fault
+    return fault_of_cuts(rows, files.table(stage, "runs"))
+
+
+def _fault_of_turned(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    """Pictures are of photographs that are reported on."""
+    shots = files.table(stage, "photographs")
+    if len(rows) and rows["row"].max() >= len(shots):
+        return f"shows photograph {rows['row'].max()}, but there are {len(shots)}"
+    if shots["is_choosing"].iloc[rows["row"]].any():
+        return "shows a photograph that is not reported on"
+    offsets = files.stage(stage).files.get("thumb_offset.npy")
+    n_pictures = offsets.shape[0] - 1 if offsets is not None and offsets.shape else len(rows)
+    return "" if len(rows) == n_pictures else f"has {len(rows)} rows for {n_pictures} pictures"
+
+
 Further = Callable[[Files, str, pd.DataFrame], str]
 _FURTHER: dict[tuple[str, str], Further] = {
     ("index", "rows"): lambda files, _, rows: _fault_of_rows(files, rows),
@@ -509,5 +566,11 @@ _FURTHER: dict[tuple[str, str], Further] = {
         rows, files.table(stage, "effects")
     ),
     ("intervention", "shown"): _fault_of_shown,
+    ("fix", "photographs"): lambda files, stage, rows: fault_of_photographs(
+        rows, list(files.fact(stage, "classes")), str(files.fact(stage, "clean"))
+    ),
+    ("fix", "runs"): lambda _files, _stage, rows: fault_of_runs(rows),
+    ("fix", "cuts"): _fault_of_cuts,
+    ("fix", "shown"): _fault_of_turned,
 }
 """What else a table has to fulfil, once its columns do."""

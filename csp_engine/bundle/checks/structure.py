@@ -129,6 +129,11 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "influence": {"is_predicted_class": _flag},
     "circuit": {"is_predicted_class": _flag},
     "intervention": {"output": _text, "images": _text, "has_neutral": _flag},
+    "fix": {
+        **dict.fromkeys(("output", "images", "mode", "clean", "chosen_on"), _text),
+        "classes": _list_of(_text),
+        "n_photographs": _whole,
+    },
     "separation": {
         "is_separated": _or_none(_flag),
         "n_named": _whole,

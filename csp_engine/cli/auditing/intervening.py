@@ -100,9 +100,11 @@ def intervene(
         if sheet is not None:
             _write_sheet(made, sheet)
             return
-        target = _target(opened, _named(opened, model), weights, preprocessing, layer, device)
+        target = loaded_target(
+            opened, named_model(opened, model), weights, preprocessing, layer, device
+        )
         opened = _measured(opened, made, target, output, encoder, seed, device)
-        shown = _named(opened, model)
+        shown = named_model(opened, model)
     else:
         known = interventions.models_with(opened)
         if not known:
@@ -124,7 +126,12 @@ def intervene(
     _show(opened, shown, chosen)
 
 
-def _named(bundle: Bundle, asked: str | None) -> str:
+def named_model(bundle: Bundle, asked: str | None) -> str:
+    """The network that is asked for, the first without a name.
+
+    Raises:
+        InputError: if the bundle has none, or none of the name.
+    """
     names = list(bundle.manifest.inputs.get("models", {}))
     if not names:
         raise InputError(f"Bundle {bundle.name} has no network; complete it with 'csp build'.")
@@ -197,7 +204,7 @@ def _measured(
         )
 
 
-def _target(
+def loaded_target(
     bundle: Bundle,
     name: str,
     weights: Path | None,
@@ -205,7 +212,11 @@ def _target(
     layers: list[str] | None,
     device: str,
 ) -> Target:
-    """The network of a bundle, loaded again, with the layers that the bundle has."""
+    """The network of a bundle, loaded again, with the layers that the bundle has.
+
+    Raises:
+        InputError: if a layer is not in the bundle, or all are read through autoencoders.
+    """
     from csp_engine.networks.layers import select_layers
     from csp_engine.networks.models import load_model
     from csp_engine.pipeline import Target
@@ -233,6 +244,11 @@ def _target(
         device=device,
         precision=described.get("precision", "float32"),
     )
+    if model.fingerprint != described["fingerprint"]:
+        raise InputError(
+            f"{name} is not the network that {bundle.name} was made of. Give the same weights and "
+            "preprocessing."
+        )
     return Target(model, tuple(select_layers(model, plain)))
 
 

@@ -11,21 +11,26 @@ import pandas as pd
 from PIL import Image
 
 from csp_engine import pipeline
+from csp_engine.bundle import Bundle
 from csp_engine.captioners import load_captioner
 from csp_engine.demo.shipping.judging import judge_labels
 from csp_engine.demo.shipping.parts import BUNDLE, Plan, World
 from csp_engine.demo.simulator import captions, render
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table, draw_cases
 from csp_engine.demo.simulator.pairs import SimulatedPairs
+from csp_engine.demo.simulator.slices import N_CHOOSING, N_SLICE, simulated_slices
 from csp_engine.demo.training import classifiers, planted
 from csp_engine.demo.training.pictures import Pictures
 from csp_engine.encoders import load_encoder
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel
+from csp_engine.pipeline.added.choosing import choose
+from csp_engine.pipeline.added.fixing import Trials, try_fix
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.types import Progress
+from csp_engine.views.audit import fixes
 from csp_engine.words.vocabularies import read_vocabulary
 
 NOTICE = "Simulated images; research use; not a medical device."
@@ -64,6 +69,10 @@ PHOTOGRAPHS_PER_PAIR = 6
 """A small demo has fewer pairs: one for so many photographs of the probe set."""
 AUDITED = "melanoma"
 """The output whose score is followed where artefacts are switched on."""
+
+
+SHORTCUT = "colour patch"
+"""The planted shortcut whose carriers are held still."""
 
 
 def blocks(sources: list[Any], size: int = 100) -> Iterator[list[Image.Image]]:
@@ -149,6 +158,7 @@ def build_bundle(world: World) -> None:
             seed=plan.seed,
             progress=world.progress,
         )
+    _fix(world, targets, taps)
     slices = pd.read_csv(world.path("slices.csv"))
     pipeline.add_performance(
         world.path(BUNDLE),
@@ -157,6 +167,40 @@ def build_bundle(world: World) -> None:
             for name, rows in slices.groupby("model", sort=False)
         },
     )
+
+
+def _fix(
+    world: World,
+    targets: dict[str, tuple[TargetModel, tuple[str, ...]]],
+    taps: dict[str, tuple[Any, ...]],
+) -> None:
+    """Hold still what carries the planted shortcut, and what a search chooses.
+
+    A demo that is too small to have learnt anything has nothing to fix.
+    """
+    plan = world.plan
+    if plan.n_slice < N_SLICE:
+        return
+    found = Bundle.open(world.path(BUNDLE))
+    biased, retrained = (
+        pipeline.Target(targets[name][0], taps[name]) for name in classifiers.MODELS
+    )
+    shots = simulated_slices(N_CHOOSING, plan.n_slice, plan.seed)
+    trials = Trials(biased, shots, AUDITED, progress=world.progress)
+    own = fixes.carriers(found, biased.model.name, SHORTCUT)
+    options = fixes.options(found, biased.model.name)
+    if own is None:
+        return
+    chosen = choose(trials, options, "conditional")
+    for name, pieces, mode, chosen_on in (
+        (f"carriers of {SHORTCUT}", [own], "zero", fixes.on_pairs(found, biased.model.name)),
+        ("chosen by search", chosen.pieces, "conditional", chosen.chosen_on),
+    ):
+        stored = try_fix(
+            trials, pieces, mode, chosen_on=chosen_on, beside=[retrained], seed=plan.seed,
+            progress=world.progress,
+        )  # fmt: skip
+        pipeline.add_fix(world.path(BUNDLE), biased.model.name, name, stored)
 
 
 def activations_of(

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from csp_engine.demo.simulator.cases import DIAGNOSES, SCENARIOS
+from csp_engine.demo.simulator.slices import SIDE, SLICES
 from csp_engine.demo.training.pictures import Pictures
 from csp_engine.demo.training.steps import (
     MEAN,
@@ -38,16 +39,12 @@ from csp_engine.stats.intervals import share_of
 from csp_engine.types import Progress
 
 SHIPPED = ROOT / "assets" / "demo"
-SIDE = 128
 BATCH = 64
 LAYERS = ("layer2@max", "layer3@mean", "layer4@mean")
 """The layers that the demo browses: 256, 512 and 768 channels."""
 
 MODELS = {"biased": "biased", "retrained": "fair"}
 """Name of a model → scenario that it learns from."""
-
-SLICES = {"clean": "clean", "artefact": "biased", "counter-artefact": "counter"}
-"""Name of a test slice → scenario that it is drawn from."""
 
 PIXELS: dict[str, Any] = {
     "resize": [SIDE, SIDE],

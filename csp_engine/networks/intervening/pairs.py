@@ -237,13 +237,13 @@ def _keep(name: str, tap: LayerTap, kept: dict[str, torch.Tensor]) -> Callable[.
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         tensor = first_tensor(output)
         # Copied: the network may go on to change its own tensor in place.
-        kept[name] = require_rows(tensor, tap, _n_rows(tensor, tap)).clone()
+        kept[name] = require_rows(tensor, tap, n_rows(tensor, tap)).clone()
 
     return hook
 
 
 def _replace(tap: LayerTap, foil: torch.Tensor, mix: Mix) -> Callable[..., Any]:
-    n_images = _n_rows(foil, tap)
+    n_images = n_rows(foil, tap)
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         return with_first(output, mix(require_rows(first_tensor(output), tap, n_images), foil))
@@ -251,7 +251,8 @@ def _replace(tap: LayerTap, foil: torch.Tensor, mix: Mix) -> Callable[..., Any]:
     return hook
 
 
-def _n_rows(tensor: torch.Tensor | None, tap: LayerTap) -> int:
+def n_rows(tensor: torch.Tensor | None, tap: LayerTap) -> int:
+    """Images in a layer's output."""
     if tensor is None or tensor.ndim < 2:
         return 0
     return tensor.shape[1 if tap.tokens_first else 0]

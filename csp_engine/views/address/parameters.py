@@ -228,6 +228,12 @@ OF_PAGES = (
         otherwise="the one with the largest effect",
     ),
     Parameter(
+        "fix",
+        ("audit",),
+        "what was held still in the network, by name",
+        otherwise="the first that the bundle keeps",
+    ),
+    Parameter(
         "headings",
         ("audit",),
         "order of the report's sections: `audit` (its own), `annex-iv` or `model-card`",

@@ -202,7 +202,7 @@ def audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited |
         return None
     if found.is_withheld:
         return Audited(found, (), None, ())
-    layers = _carried(bundle, stored, model, artefact)
+    layers = carried_by(bundle, stored, model, artefact)
     scope = narrowest(layers)
     suspects: tuple[Suspect, ...] = ()
     if scope is not None:
@@ -382,9 +382,10 @@ def _swapped(row: Mapping[Any, Any]) -> Swapped:
     return Swapped(int(row["n_units"]), figure(row, "necessity"), figure(row, "sufficiency"))
 
 
-def _carried(
+def carried_by(
     bundle: Bundle, stored: StoredIntervention, model: str, artefact: str
 ) -> tuple[Carried, ...]:
+    """How much of an artefact's effect passes through parts of every layer."""
     own: pd.DataFrame = stored.sets[stored.sets["artefact"] == artefact]
     found = []
     for layer, rows in own.groupby("layer", sort=False):

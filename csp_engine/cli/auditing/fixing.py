@@ -1,0 +1,313 @@
+"""``csp fix``: what becomes of decisions when part of a network is held still."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from csp_engine.cli.auditing.intervening import loaded_target, named_model
+from csp_engine.cli.declared import AsJson, BundlePath, Device
+from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
+from csp_engine.errors import InputError
+from csp_engine.jobs.order import OWN_MODELS
+
+if TYPE_CHECKING:
+    from csp_engine.bundle import Bundle
+    from csp_engine.pipeline.added.fixes import Piece
+    from csp_engine.pipeline.added.photographs import Photographs
+    from csp_engine.types import Progress
+    from csp_engine.views.audit.fixes import Tested
+
+UNITS = re.compile(r"(?P<layer>.+):(?P<units>\d+(?:\s*,\s*\d+)*)")
+
+
+def fix(
+    bundle: BundlePath,
+    units: Annotated[
+        list[str] | None,
+        typer.Option(help="Neurons to hold still, as LAYER:3,14,15; may be given again."),
+    ] = None,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from", help="Hold the neurons that carry this artefact (see csp intervene)."
+        ),
+    ] = None,
+    direction: Annotated[
+        list[str] | None,
+        typer.Option(help="Project out the direction that carries this artefact."),
+    ] = None,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Choose neurons and directions together, on half of the photographs, and report "
+            "on the others.",
+        ),
+    ] = False,
+    mode: Annotated[
+        str,
+        typer.Option(help="What is held: zero, mean, or conditional (the mean without artefacts)."),
+    ] = "zero",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Photographs to try it on: a table with the columns path, class, and slice and "
+            "group if known. The demo's networks draw their own."
+        ),
+    ] = None,
+    clean: Annotated[
+        str | None,
+        typer.Option(help="The slice without artefacts; the one called clean, or the first."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Output of the network whose score is followed.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Target model; the first without it.")] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another network of the bundle to set beside it, such as a retrained one."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=10, help="At most so many photographs of each slice.")
+    ] = None,
+    n_random: Annotated[int, typer.Option("--random", min=0, help="Random controls.")] = 20,
+    keep: Annotated[
+        str | None, typer.Option(help="Keep the result in the bundle under this name.")
+    ] = None,
+    leave: Annotated[
+        Path | None, typer.Option(help="Leave the result in this folder, for 'Keep' on the page.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Its checkpoint, if the bundle was built from one.")
+    ] = None,
+    preprocessing: Annotated[
+        str | None, typer.Option(help="As for 'csp build', if it was given there.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of halves and random controls.")] = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Hold part of a network still, and show what becomes of its decisions.
+
+    Without --units, --from or --direction, the fixes that the bundle keeps are shown.
+
+    Example:
+        csp fix skin.csp --from "colour patch" --images photographs.csv --keep patch-neurons
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.views.audit import fixes
+
+    opened = Bundle.open(bundle)
+    name = named_model(opened, model)
+    if search and (units or from_ or direction):
+        raise InputError("--search chooses by itself; leave out --units, --from and --direction.")
+    if not (units or from_ or direction or search):
+        _show_kept(opened, name if model else None, keep, as_json)
+        return
+    options = fixes.options(opened, name) if search else []
+    if search and not options:
+        raise InputError(
+            f"No artefact has a shown effect on {name} against a neutral paste, so nothing is "
+            "known to choose from; measure pairs with 'csp intervene', or give --units."
+        )
+    pieces, chosen_on = _pieces(opened, name, units or [], from_ or [], direction or [])
+    asked = output or _output_of(opened, name)
+    others = [named_model(opened, each) for each in beside or []]
+    targets = {
+        each: loaded_target(
+            opened, each, weights if each == name else None, preprocessing, None, device
+        )
+        for each in dict.fromkeys([name, *others])
+    }
+    with progress_bars() as progress:
+        from csp_engine.pipeline.added.choosing import choose
+        from csp_engine.pipeline.added.fixing import Trials, try_fix
+
+        shots = _photographs(opened, name, images, limit, seed, progress)
+        trials = Trials(targets[name], shots, asked, clean=clean, progress=progress)
+        if search:
+            chosen = choose(trials, options, mode)
+            pieces = list(chosen.pieces)
+            chosen_on = chosen.chosen_on
+        stored = try_fix(
+            trials, pieces, mode, chosen_on=chosen_on, n_random=n_random, seed=seed,
+            beside=[targets[each] for each in others], progress=progress,
+        )  # fmt: skip
+    if leave is not None:
+        from csp_engine.pipeline.added.fixes import leave_fix
+
+        leave_fix(leave, stored)
+    if keep is not None:
+        from csp_engine.pipeline import add_fix
+
+        add_fix(bundle, name, keep, stored)
+    found = fixes.figures(stored)
+    if as_json:
+        write_json(fixes.as_json(found))
+        return
+    _show(found)
+
+
+def _show_kept(bundle: Bundle, model: str | None, keep: str | None, as_json: bool) -> None:
+    """The fixes that a bundle holds.
+
+    Raises:
+        InputError: if there is none, or something is to be kept and nothing tried.
+    """
+    from csp_engine.views.audit import fixes
+
+    if keep is not None:
+        raise InputError("Nothing to keep; name neurons with --units, or --from an artefact.")
+    names = [
+        (of, name) for of in bundle.model_names if model in (None, of) for name in bundle.fixes(of)
+    ]
+    if not names:
+        raise InputError(
+            f"Bundle {bundle.name} keeps no fix{f' of {model}' if model else ''}; try one with "
+            "--units, --from or --direction, and --keep NAME."
+        )
+    found = {(of, name): fixes.figures(bundle.fix(of, name)) for of, name in names}
+    if as_json:
+        write_json([{"name": n, **fixes.as_json(each)} for (_, n), each in found.items()])
+        return
+    for place, ((_, name), each) in enumerate(found.items()):
+        write_lines([*([""] if place else []), f"{name}:"])
+        _show(each)
+
+
+def _pieces(
+    bundle: Bundle, model: str, units: list[str], from_: list[str], direction: list[str]
+) -> tuple[list[Piece], str]:
+    """What is held still, and what chose it, in words.
+
+    Raises:
+        InputError: if it names nothing that there is.
+    """
+    import numpy as np
+
+    from csp_engine.pipeline.added.fixes import Piece
+    from csp_engine.views.audit import fixes
+
+    held: dict[str, set[int]] = {}
+    for text in units:
+        told = UNITS.fullmatch(text.strip())
+        if told is None:
+            raise InputError(f"{text!r} names no neurons; write --units LAYER:3,14,15.")
+        if told["layer"] not in bundle.layers(model):
+            raise InputError(
+                f"Layer {told['layer']!r} of {model} is not in the bundle; it has "
+                f"{', '.join(bundle.layers(model))}."
+            )
+        found = {int(unit) for unit in told["units"].split(",")}
+        n_units = bundle.n_units(model, told["layer"])
+        if max(found) >= n_units:
+            raise InputError(
+                f"There is no neuron {max(found)} in {told['layer']}; it has 0 to {n_units - 1}."
+            )
+        held.setdefault(told["layer"], set()).update(found)
+    chosen = ["named by hand"] if units else []
+    directions = []
+    for artefact in (*from_, *direction):
+        _require_artefact(bundle, model, artefact)
+    for artefact in from_:
+        piece = fixes.carriers(bundle, model, artefact)
+        if piece is None:
+            raise InputError(
+                f"No set of neurons of one layer of {model} carries half of the effect of "
+                f"{artefact}; try --direction {artefact!r}, or name neurons with --units."
+            )
+        held.setdefault(piece.layer, set()).update(piece.part.tolist())
+    for artefact in direction:
+        piece = fixes.direction(bundle, model, artefact)
+        if piece is None:
+            raise InputError(
+                f"No direction of a layer of {model} carries half of the effect of {artefact}; "
+                f"try --from {artefact!r}, or name neurons with --units."
+            )
+        directions.append(piece)
+    if from_ or direction:
+        chosen.append(fixes.on_pairs(bundle, model))
+    own = [Piece(layer, np.array(sorted(each), np.int64)) for layer, each in held.items()]
+    return [*own, *directions], ", ".join(chosen)
+
+
+def _require_artefact(bundle: Bundle, model: str, artefact: str) -> None:
+    stored = bundle.intervention(model)
+    if stored is None:
+        raise InputError(
+            f"No pairs of images were tried on {model}, so nothing is known to carry {artefact!r}; "
+            "measure some with 'csp intervene', or name neurons with --units."
+        )
+    known = list(stored.effects["artefact"])
+    if artefact not in known:
+        raise InputError(f"{artefact!r} was not tried on {model}; tried were {', '.join(known)}.")
+
+
+def _output_of(bundle: Bundle, model: str) -> str:
+    stored = bundle.intervention(model)
+    if stored is None:
+        names = bundle.manifest.inputs["models"][model].get("class_names") or ()
+        few = ", ".join(names[:10])
+        raise InputError(f"Which output? Name one with --output{f': {few}' if few else ''}.")
+    return stored.output
+
+
+def _photographs(
+    bundle: Bundle,
+    model: str,
+    source: Path | None,
+    limit: int | None,
+    seed: int,
+    progress: Progress,
+) -> Photographs:
+    if source is not None:
+        from csp_engine.pipeline.added.photographs import listed_photographs
+
+        return listed_photographs(source, seed, limit, progress)
+    if bundle.manifest.inputs["models"][model]["spec"] not in OWN_MODELS:
+        raise InputError(
+            f"Which photographs? Give a table of them with --images: {model} is no network of "
+            "the demo, which draws its own."
+        )
+    from csp_engine.demo.simulator.slices import N_CHOOSING, N_SLICE, simulated_slices
+
+    n_reported = min(limit or N_SLICE, N_SLICE)
+    return simulated_slices(N_CHOOSING if limit is None else -(-n_reported // 5), n_reported)
+
+
+def _show(found: Tested) -> None:
+    write_lines(
+        [
+            found.sentence,
+            f"{found.verdict} {found.details}",
+            *filter(None, [found.gap_sentence]),
+            "",
+        ]
+    )
+    beside = [name for name, *_ in found.slices[0].beside]
+    write_table(
+        ("slice", "photographs", "right", "after", "change (95 % interval)", "AUROC", "after",
+         f"{found.output} found", "after", "random", *beside),
+        [
+            (
+                each.name, each.right.n, each.right.before.n_hits, each.right.after.n_hits,
+                each.right.change.signed, each.ranked.before, each.ranked.after,
+                f"{each.found.before.n_hits} of {each.found.n}", each.found.after.n_hits,
+                _band(each.random), *(str(right.n_hits) for _, right, _, _ in each.beside),
+            )
+            for each in found.slices
+        ],
+    )  # fmt: skip
+
+
+def _band(random: tuple[float, float] | None) -> str:
+    if random is None:
+        return "–"
+    low, high = (f"{100 * each:+.1f}".replace("-", "−") for each in random)
+    return f"{low} to {high}"

@@ -1,0 +1,122 @@
+"""Test the fix: what the audit page says of a fix is what the bundle holds, and may be tried."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import pytest
+
+from csp_engine import jobs, pipeline
+from csp_engine.bundle import Bundle
+from csp_engine.pipeline.added.fixes import read_fix
+from csp_engine.views.audit import fixes
+from tests.pages.conftest import html, open_page
+from tests.worlds import toys
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fix-page")
+    target = toys.target(["first", "last"], factory="lively")
+    path = pipeline.build(
+        toys.request(folder, folder / "small.csp", targets=(target,), n_influence_images=0)
+    ).path
+    pipeline.add_interventions(path, target, toys.CornerPairs(), "red", n_random=2)
+    pipeline.add_fix(path, "small", "three neurons", toys.tried_fix(folder, target))
+    pipeline.add_fix(path, "small", "without controls", toys.tried_fix(folder, target, n_random=0))
+    return path
+
+
+def test_the_page_says_what_the_bundle_holds(serve, fixed):
+    serve(fixed)
+    at = open_page("audit")
+    assert not at.exception
+    shown = html(at)
+    found = fixes.figures(Bundle.open(fixed).fix("small", "three neurons"))
+    for said in (found.sentence, found.verdict, found.details, found.gap_sentence):
+        assert said in shown
+    for each in found.slices:
+        assert each.right.change.signed in shown
+        assert each.found.change.signed in shown
+        assert f"{each.found.before.n_hits} → {each.found.after.n_hits} of {each.found.n}" in shown
+    assert "random controls" in shown
+    other = html(open_page("audit", fix="without controls"))
+    assert "class='band'" not in other
+    nonsense = open_page("audit", fix="nonsense")
+    assert not nonsense.exception
+    assert found.sentence in html(nonsense)
+
+
+def test_names_of_slices_and_classes_are_never_markup(serve, fixed, tmp_path):
+    path = tmp_path / "hostile.csp"
+    shutil.copytree(fixed, path)
+    evil = "<img src=x onerror='y()'>\u202e"
+    stored = Bundle.open(path).fix("small", "three neurons")
+    shots = stored.photographs.assign(slice=stored.photographs["slice"].replace("marked", evil))
+    hostile = fixes.StoredFix(
+        **{name: getattr(stored, name) for name in stored.__dataclass_fields__}
+        | {"photographs": shots, "images": evil, "chosen_on": evil}
+    )
+    pipeline.add_fix(path, "small", "hostile", hostile)
+    serve(path)
+    at = open_page("audit", fix="hostile")
+    assert not at.exception
+    shown = html(at)
+    assert "<img src=x" not in shown
+    assert "&lt;img src=x" in shown
+    assert "\u202e" not in shown
+
+
+def test_code_that_is_not_trusted_is_never_run_from_the_page(serve, fixed, monkeypatch):
+    monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
+    serve(fixed)
+    at = open_page("audit")
+    assert not at.exception
+    assert not any(each.key == "fix_start" for each in at.button)
+
+
+def test_a_server_that_only_shows_tries_nothing(serve, shipped_bundle, monkeypatch):
+    monkeypatch.setenv("CSP_READ_ONLY", "1")
+    serve(shipped_bundle)
+    at = open_page("audit")
+    assert not at.exception
+    assert not any(each.key == "fix_start" for each in at.button)
+
+
+def test_the_form_suggests_the_carriers(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("audit")
+    assert not at.exception
+    (units,) = (each for each in at.multiselect if each.key == "fix_units_layer2@max")
+    carriers = fixes.carriers(Bundle.open(shipped_bundle), "biased", "colour patch")
+    assert [int(each) for each in units.value] == carriers.part.tolist()
+
+
+def waited(trial):
+    limit = time.monotonic() + 90
+    while trial.is_running and time.monotonic() < limit:
+        time.sleep(0.1)
+    return trial
+
+
+def test_a_trial_runs_in_a_process_of_its_own(fixed, tmp_path, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    table = toys.photographs(tmp_path)
+    pixels = tmp_path / "pixels.json"
+    pixels.write_text(json.dumps(toys.PREPROCESSING))
+    asked = [
+        "--units=last@mean:0,5", "--output=red", "--random=2", f"--images={table.name}",
+        f"--preprocessing={pixels}",
+    ]  # fmt: skip
+    trial = waited(jobs.start_trial(fixed, asked, tmp_path, jobs.Allowed((tmp_path,))))
+    assert trial.is_done, trial.sentence
+    assert fixes.figures(read_fix(trial.result)).held[0].units == (0, 5)
+    assert trial.stages[-1].is_over
+    jobs.drop_trial(trial)
+    assert not trial.folder.exists()
+    wrong = waited(jobs.start_trial(fixed, ["--units=last@mean:99", "--output=red"], tmp_path))
+    assert not wrong.is_done
+    assert "There is no neuron 99 in last@mean" in wrong.sentence
+    jobs.drop_trial(wrong)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from csp_engine.bundle import Bundle
+from csp_engine.views.audit.fixes import figures
 from csp_engine.views.audit.interventions import effects, models_with
 from tools import tables
 from tools.tables import ROOT, Record, Writers, area, rows_of
@@ -146,6 +147,33 @@ def interventions(record: Record) -> str:
     return rows_of(head, rows)
 
 
+def fixes(record: Record) -> str:
+    """What becomes of the biased classifier's decisions once part of it is held still."""
+    bundle = Bundle.open(DEMO.parent / "dermoscopy.csp")
+    rows = []
+    for name in bundle.fixes("biased"):
+        found = figures(bundle.fix("biased", name))
+        for each in found.slices:
+            low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in each.random or (0.0, 0.0))
+            rows.append(
+                [
+                    f"{name}: {found.part}",
+                    each.name,
+                    f"{each.found.before.n_hits} → {each.found.after.n_hits} of {each.found.n}",
+                    f"{100 * each.right.before.share:.1f} → {100 * each.right.after.share:.1f}",
+                    each.right.change.signed,
+                    f"{low} to {high}",
+                    f"{each.ranked.before:.3f} → {each.ranked.after:.3f}",
+                    *(f"{100 * right.share:.1f}" for _, right, _, _ in each.beside),
+                ]
+            )
+    head = (
+        "held still | slice | melanomas found | right (%) | change (points) | random controls | "
+        "AUROC | retrained right (%)"
+    )
+    return rows_of(head, rows)
+
+
 TABLES: Writers = {
     "realism": (REALISM, realism),
     "classifiers": (DEMO, classifiers),
@@ -156,6 +184,7 @@ TABLES: Writers = {
     "search": (DEMO, search),
     "labels": (DEMO, labels),
     "interventions": (DEMO, interventions),
+    "fixes": (DEMO, fixes),
 }
 
 

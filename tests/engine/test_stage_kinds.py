@@ -18,7 +18,8 @@ MODEL = st.lists(WORD, min_size=1, max_size=3).map("/".join)
 
 @given(MODEL, WORD, WORD)
 def test_names_are_taken_apart_into_what_they_were_made_of(model, layer, method):
-    given_parts = {"model": model, "layer": layer, "method": method, "statistic": method}
+    given_parts = {"model": model, "layer": layer}
+    given_parts |= dict.fromkeys(("method", "statistic", "name"), method)
     for kind in kinds.KINDS.values():
         of = tuple(given_parts[part] for part in kind.of)
         name = kind.name(*of)

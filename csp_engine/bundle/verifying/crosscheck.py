@@ -23,8 +23,7 @@ from csp_engine.bundle.verifying import judged, measured
 from csp_engine.bundle.verifying.associated import association
 from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts
-from csp_engine.bundle.verifying.held import fix
-from csp_engine.bundle.verifying.intervened import intervention
+from csp_engine.bundle.verifying.intervened import fix, intervention
 from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
 from csp_engine.bundle.verifying.scored import scores
 from csp_engine.bundle.verifying.separated import separation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -124,3 +125,32 @@ def _gates(stage: str, gates: pd.DataFrame, effects: pd.DataFrame) -> Found:
                 yield stage, f"Bounds of {figure} in the gate of {name} are not those of its area."
         if not row["real_low"] - NEAR <= row["real"] <= row["real_high"] + NEAR:
             yield stage, f"real in the gate of {name} lies outside of its bounds."
+
+
+def fix(bundle: Bundle, model: str, name: str) -> Found:
+    """Scores against decisions, values that are held, and counts.
+
+    Log-odds above 0 are a probability above one half, so the output is decided for; where it is
+    decided for among C, its probability is at least 1/C.
+    """
+    stage = kinds.FIX.name(model, name)
+    held = bundle.fix(model, name)
+    if bundle.fact(stage, "n_photographs") != len(held.photographs):
+        yield stage, f"n_photographs of {stage} is not what its table says."
+    if (held.runs["model"].iloc[:2] != model).any():
+        yield stage, f"{stage} is of another model than its runs."
+    if held.mode == "zero" and held.cuts["at"].any():
+        yield stage, f"{stage} holds neurons at other values than 0, which it says."
+    n_classes = len(held.classes)
+    if held.output in held.classes and n_classes > 1:
+        score_wi = np.asarray(held.score_wi, np.float64)
+        called_mn = np.asarray(held.called_vi)[: len(score_wi)]
+        is_called_mn = called_mn == held.classes.index(held.output)
+        least = -math.log(n_classes - 1) if n_classes > 2 else 0.0
+        if ((score_wi > NEAR) & ~is_called_mn).any() or (
+            (score_wi < least - NEAR) & is_called_mn
+        ).any():
+            yield stage, f"Decisions of {stage} are not those of its scores."
+    told = held.cuts.groupby(["layer", "unit"])["at"].nunique()
+    if (told > 1).any():
+        yield stage, f"{stage} holds one neuron at several values."

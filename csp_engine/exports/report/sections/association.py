@@ -90,7 +90,10 @@ def _sought(asked: Asked, layer: str, rows: tuple[Sought, ...]) -> Table:
 def _of(asked: Asked, found: Looked) -> list[Block]:
     stage = kinds.ASSOCIATION.name(asked.model, found.layer)
     sources = asked.source(stage)
+    # What goes with a column is read from the table of images, and shown by the encoder.
     probe = asked.source(kinds.PROBE.name(), "probe.parquet")
+    if asked.bundle.has(kinds.EMBEDDINGS.name()):
+        probe += asked.source(kinds.EMBEDDINGS.name())
     told = [found.sentence()]
     if found.truth is not None:
         sources += asked.source(kinds.TRUTH.name(asked.model, found.layer))

@@ -25,7 +25,6 @@ from csp_engine.encoders import load_encoder
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel
-from csp_engine.pipeline.added.choosing import choose
 from csp_engine.pipeline.added.fixing import Trials, try_fix
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import read_probe_set
@@ -174,7 +173,7 @@ def _fix(
     targets: dict[str, tuple[TargetModel, tuple[str, ...]]],
     taps: dict[str, tuple[Any, ...]],
 ) -> None:
-    """Hold still what carries the planted shortcut, and what a search chooses.
+    """Hold still what carries the planted shortcut.
 
     A demo that is too small to have learnt anything has nothing to fix.
     """
@@ -188,19 +187,14 @@ def _fix(
     shots = simulated_slices(N_CHOOSING, plan.n_slice, plan.seed)
     trials = Trials(biased, shots, AUDITED, progress=world.progress)
     own = fixes.carriers(found, biased.model.name, SHORTCUT)
-    options = fixes.options(found, biased.model.name)
     if own is None:
         return
-    chosen = choose(trials, options, "conditional")
-    for name, pieces, mode, chosen_on in (
-        (f"carriers of {SHORTCUT}", [own], "zero", fixes.on_pairs(found, biased.model.name)),
-        ("chosen by search", chosen.pieces, "conditional", chosen.chosen_on),
-    ):
-        stored = try_fix(
-            trials, pieces, mode, chosen_on=chosen_on, beside=[retrained], seed=plan.seed,
-            progress=world.progress,
-        )  # fmt: skip
-        pipeline.add_fix(world.path(BUNDLE), biased.model.name, name, stored)
+    stored = try_fix(
+        trials, [own], "zero", chosen_on=fixes.on_pairs(found, biased.model.name),
+        beside=[retrained], seed=plan.seed, progress=world.progress,
+    )  # fmt: skip
+    name = f"carriers of {SHORTCUT}"
+    pipeline.add_fix(world.path(BUNDLE), biased.model.name, name, stored)
 
 
 def activations_of(

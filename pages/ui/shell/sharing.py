@@ -44,7 +44,8 @@ def copy_link() -> None:
 
 def card(bundle: Bundle, view: View) -> None:
     """One neuron for a frame in another page: what it is called, its pairs, and a way in."""
-    show("<style>.stAppHeader, .st-key-share { display: none !important; }</style>")
+    hidden = ".stAppHeader, .st-key-share, .st-key-jump"
+    show(f"<style>{hidden} {{ display: none !important; }}</style>")
     label = best_label(bundle, view.neuron, view.method)
     title = method_title(view.method)
     mark = badge(f"{title} {numbers.score(label.score)}", "good") if label.is_reliable else ""

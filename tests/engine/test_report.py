@@ -30,7 +30,7 @@ from csp_engine.exports.report.seal import MARKS, sealed, split
 from csp_engine.hashing import sha256_file
 from csp_engine.reviews import Place, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
-from csp_engine.views.audit import associations, interventions
+from csp_engine.views.audit import associations, fixes, interventions
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
 from tests.worlds import toys
@@ -158,6 +158,25 @@ def test_suspects_by_association_are_those_of_the_page():
             for row in table["rows"]] == [
         [str(s.neuron), s.auroc.words, s.q_suspect, s.truth] for s in found.suspects[:20]
     ]  # fmt: skip
+
+
+def test_fixes_are_those_of_the_page():
+    bundle, memo = Bundle.open(DEMO), Memo()
+    blocks = sections(made(bundle))["fix"]
+    told = [block["text"] for block in blocks if block["type"] == "text"]
+    tables = [block for block in blocks if block["type"] == "table"]
+    names = bundle.fixes("biased")
+    assert len(told) == len(tables) == len(names) > 0
+    for name, text, table in zip(names, told, tables, strict=True):
+        found = fixes.kept(bundle, memo, "biased", name)
+        for said in (found.sentence, found.verdict, found.details, found.gap_sentence):
+            assert said in text
+        for row, each in zip(table["rows"], found.slices, strict=True):
+            assert [cell["text"] for cell in row[:1] + row[3:4] + row[6:9]] == [
+                each.name, each.found.change.signed, each.right.change.signed,
+                f"{each.ranked.before:.3f}", f"{each.ranked.after:.3f}",
+            ]  # fmt: skip
+            assert row[2]["value"] == each.found.after.share
 
 
 def test_an_effect_that_is_withheld_is_in_no_form(bundle, tmp_path):

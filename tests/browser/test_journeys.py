@@ -146,7 +146,7 @@ def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_p
         page.get_by_role("button", name="Download these rows (CSV)").click()
     lines = download.value.path().read_text().splitlines()
     named = [name for name in lines[0].split(",") if name != "review"]  # there once one is judged
-    assert ",".join(named).startswith("neuron,label,unit,score,margin,percentile,reliable")
+    assert ",".join(named).startswith("neuron,label,moves,moves_rank,unit,score,margin")
     assert [line.split(",")[0] for line in lines[1:3]] == [
         "small/second@mean/11",
         "small/second@mean/10",

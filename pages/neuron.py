@@ -14,7 +14,7 @@ from csp_engine.views.images.groups import split_of
 from csp_engine.views.images.pairs import images_in_pairs
 from csp_engine.views.neuron.candidates import stored
 from csp_engine.views.neuron.label import heading_of
-from pages.ui.neuron import candidates, sections, verdict, walking
+from pages.ui.neuron import candidates, looking, sections, verdict, walking
 from pages.ui.parts.cards import Packs, badge, plain, show, tile_grid
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import problems, sharing, store
@@ -146,6 +146,7 @@ def images(bundle: Bundle, view: View) -> None:
         return
     about(bundle, view, found.n_hidden)
     packs = Packs(view.bundle, bundle)
+    looking.section(bundle, view, packs)
     is_pairs = view.show == "contrast"
     picked: list[int | None] = []
     for at, part in enumerate(found.parts):

@@ -19,6 +19,7 @@ from csp_engine.bundle.reader import (
     StoredFix,
     StoredInfluence,
     StoredIntervention,
+    StoredMapChecks,
     StoredTruth,
     read_contrast,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "StoredFix",
     "StoredInfluence",
     "StoredIntervention",
+    "StoredMapChecks",
     "StoredTruth",
     "copy_slim",
     "is_being_written",

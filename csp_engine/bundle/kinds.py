@@ -519,6 +519,29 @@ FIX = StageKind(
     ),
     facts=("output", "images", "mode", "clean", "chosen_on", "classes", "n_photographs"),
 )
+
+MAPS = StageKind(
+    "maps",
+    "How well maps of a layer point at things whose exact place is known.",
+    of=("model", "layer"),
+    needs=("neurons",),
+    files=(
+        StageFile("photographs.parquet", "table", "", "for each `artefact` and `map` one row a "
+                  "photograph: `group` (what photographs are drawn together by), and mean over the "
+                  "neurons tried: `base` (share of the picture that is a "
+                  "hit), `hit` (whether the map is largest there) and `overlap` (intersection over "
+                  "union with the mask at its own area); the same of a random map "
+                  "(`random_hit`, `random_overlap`), of another neuron (`other_hit`, "
+                  "`other_overlap`) and of the network with random weights (`weights_hit`, "
+                  "`weights_overlap`); `removal` (mean value while places are put in less that "
+                  "while they are taken away, largest first) and `random_removal` (of the random "
+                  "map)"),
+        StageFile("units.parquet", "table", "", "the neurons tried: `artefact`, `unit`, and its "
+                  "`answer` to the artefact (mean change over its deviation, on other "
+                  "photographs)"),
+    ),
+    facts=("images", "n_artefacts"),
+)
 # fmt: on
 
 KINDS = {
@@ -551,6 +574,7 @@ KINDS = {
         PERFORMANCE,
         INTERVENTION,
         FIX,
+        MAPS,
     )
 }
 """Every kind that belongs to the project, in the order in which a build makes them."""

@@ -23,6 +23,7 @@ from csp_engine.bundle.stored import (
     StoredFix,
     StoredInfluence,
     StoredIntervention,
+    StoredMapChecks,
     StoredTruth,
 )
 from csp_engine.errors import MissingModelError
@@ -309,6 +310,16 @@ class Bundle(StageFiles):
             str(self.fact(stage, "images")),
             *(self.table(stage, name) for name in names),
             self.table(stage, "gates") if "gates.parquet" in self.stage(stage).files else None,
+        )
+
+    def map_checks(self, model: str, layer: str) -> StoredMapChecks | None:
+        """How well maps of a layer point at things; None where nobody has tried."""
+        stage = kinds.MAPS.name(model, layer)
+        if not self.has(stage):
+            return None
+        names = ("photographs", "units")
+        return StoredMapChecks(
+            str(self.fact(stage, "images")), *(self.table(stage, name) for name in names)
         )
 
     def shown_pair(self, model: str, picture: int) -> bytes:

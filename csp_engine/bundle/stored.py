@@ -104,6 +104,18 @@ FIX_TEXTS = ("output", "images", "mode", "clean", "chosen_on")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredMapChecks:
+    """How well maps of a layer point at things; the tables are those of docs/bundle.md.
+
+    ``images`` says what the photographs are.
+    """
+
+    images: str
+    photographs: pd.DataFrame
+    units: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredTruth:
     """What the units of a layer really answer to, on ``n_image`` images with known concepts.
 

@@ -21,7 +21,15 @@ from csp_engine.cli import (
     serving,
     sharing,
 )
-from csp_engine.cli.auditing import audit, directing, fixing, intervening, judging, telling
+from csp_engine.cli.auditing import (
+    audit,
+    directing,
+    fixing,
+    intervening,
+    judging,
+    mapping,
+    telling,
+)
 from csp_engine.errors import CspError, brief
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
@@ -47,6 +55,7 @@ app.command("circuit")(inspecting.circuit)
 app.command("directions")(directing.directions)
 app.command("intervene")(intervening.intervene)
 app.command("fix")(fixing.fix)
+app.command("maps")(mapping.maps)
 app.command("audit")(audit.audit)
 app.command("evaluate")(judging.evaluate)
 app.command("export")(sharing.export)

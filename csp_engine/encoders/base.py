@@ -263,6 +263,16 @@ class NetworkEncoder:
             rows = self._image_rows(self.network, torch.from_numpy(pixels).to(self._device))
         return normalise_rows(rows.float().cpu().numpy())
 
+    @property
+    def device(self) -> torch.device:
+        """Where images are embedded."""
+        return torch.device(self._device)
+
+    def rows_of(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Rows of preprocessed images before they get unit length; gradients flow to the pixels."""
+        with current(self._device):
+            return self._image_rows(self.network, pixels)
+
     def embed_texts(self, texts: Sequence[str]) -> Float32[np.ndarray, "t d"]:
         """Texts, exactly as given, to unit rows."""
         row_td = np.zeros((len(texts), self.dim), np.float32)

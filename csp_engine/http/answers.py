@@ -6,7 +6,7 @@ import io
 import math
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, Response
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.errors import CspError
+from csp_engine.errors import CspError, InputError
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
-from csp_engine.views.address import View
+from csp_engine.views.address import LOOKS, View
 from csp_engine.views.finding.jumps import jumps
 from csp_engine.views.images.separation import doubt
 from csp_engine.views.memo import Memo
@@ -33,6 +33,15 @@ N_SHOTS, SIDE, GAP = 4, 96, 6
 UNREADABLE = "this bundle is not there or cannot be read; its pages say why"
 
 
+def no_maps(*_: object) -> bytes:
+    """Where no process works out maps.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError("No maps are worked out here; start the app with 'csp serve'.")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
     """Answers about the bundles of a server.
@@ -41,26 +50,25 @@ class Answers:
         open_bundle: a bundle by its name, or the CspError that fits.
         memo: keeps what is asked for again.
         neuron_url: the address of a neuron's page from its parameters.
+        overlays: maps of a neuron over some images, for a visitor: a pack as thumbnails come in.
+        told: a sentence without the folders that it names.
     """
 
     open_bundle: Callable[[str], Bundle]
     memo: Memo
     neuron_url: Callable[[Mapping[str, str]], str]
+    overlays: Callable[[Bundle, NeuronRef, str, Sequence[int], str], bytes] = no_maps
+    told: Callable[[str], str] = str
 
     def thumbnails(self, bundle_name: str, digest: str, images: str) -> Response:
         """Thumbnails in one body: count and lengths (uint32, little-endian), then WebP files.
 
         The digest makes the address change with the bundle, so browsers may keep the answer.
         """
-        parts = images.split("-")
-        is_list = len(parts) <= MAX_PER_PACK and all(
-            re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", part) for part in parts
-        )
-        if not is_list:
-            return Response("not a pack of thumbnails", 404, media_type="text/plain")
         try:
+            asked = numbers_of(images)
             bundle = self._known(bundle_name, digest)
-            bodies = [bundle.thumbnail(int(part)) for part in parts]
+            bodies = [bundle.thumbnail(image) for image in asked]
         except (CspError, LookupError) as error:
             return Response(said_of(error), 404, media_type="text/plain")
         lengths = struct.pack(f"<{len(bodies) + 1}I", len(bodies), *map(len, bodies))
@@ -68,6 +76,28 @@ class Answers:
             lengths + b"".join(bodies),
             media_type="application/octet-stream",
             # WebP does not shrink; compressing it blocks the loop.
+            headers={**FOR_EVER, "Content-Encoding": "identity"},
+        )
+
+    def maps(
+        self, bundle_name: str, digest: str, name: str, address: str, images: str, visitor: str
+    ) -> Response:
+        """Overlays of a neuron's maps, as ``thumbnails``; else the sentence that says why not."""
+        try:
+            asked = numbers_of(images)
+            bundle = self._known(bundle_name, digest)
+            model, layer, unit = neuron_of(bundle, address)
+            if name not in LOOKS[1:] or not all(image < bundle.n_images for image in asked):
+                raise LookupError("no such map")
+            body = self.overlays(bundle, NeuronRef(model, layer, unit), name, asked, visitor)
+        except CspError as error:
+            # Where the map would be, the page says what is lacking for it.
+            return Response(self.told(str(error)), 409, media_type="text/plain")
+        except LookupError as error:
+            return Response(said_of(error), 404, media_type="text/plain")
+        return Response(
+            body,
+            media_type="application/octet-stream",
             headers={**FOR_EVER, "Content-Encoding": "identity"},
         )
 
@@ -163,6 +193,21 @@ class Answers:
         if not re.fullmatch(r"[0-9a-f]{16}", digest) or not bundle.digest.startswith(digest):
             raise LookupError("the bundle has changed; reload the page")
         return bundle
+
+
+def numbers_of(images: str) -> list[int]:
+    """The images of a pack, ``3-17-4``.
+
+    Raises:
+        LookupError: if it is no such list, or too long a one.
+    """
+    parts = images.split("-")
+    is_list = len(parts) <= MAX_PER_PACK and all(
+        re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", part) for part in parts
+    )
+    if not is_list:
+        raise LookupError("not a pack of thumbnails")
+    return [int(part) for part in parts]
 
 
 def said_of(error: CspError | LookupError) -> str:

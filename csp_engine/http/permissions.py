@@ -18,7 +18,7 @@ class Permission(StrEnum):
     READ = "read"
     """See pages, and what they fetch: thumbnails, points, cards, exports."""
     ENCODE = "encode"
-    """Have an encoder loaded, and ask it about texts and images."""
+    """Have an encoder or a network loaded, and ask it about texts and images."""
     BUILD = "build"
     """Start, stop and change builds, which read paths and write bundles."""
     REVIEW = "review"
@@ -35,7 +35,7 @@ EVERYTHING = frozenset(Permission)
 def needed(parts: Sequence[str]) -> Permission | None:
     """What the address with these parts needs; None for what holds nothing of a bundle."""
     match parts:
-        case ["csp", "warm", *_] | ["_stcore", "upload_file", *_]:
+        case ["csp", "warm" | "maps", *_] | ["_stcore", "upload_file", *_]:
             return Permission.ENCODE
         case ["csp" | "media", *_]:
             return Permission.READ

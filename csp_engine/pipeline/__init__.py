@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from csp_engine.pipeline.added.gating import gate_pastes
     from csp_engine.pipeline.added.interventions import add_interventions
     from csp_engine.pipeline.added.judging import judge_held_out, judge_probe
+    from csp_engine.pipeline.added.map_checks import add_map_checks
     from csp_engine.pipeline.added.performance import add_performance
     from csp_engine.pipeline.added.truth import add_truth
     from csp_engine.pipeline.building import build, needs_texts, relabel
@@ -32,6 +33,7 @@ _HOMES = {
     "add_faithfulness": "added.faithfulness",
     "add_fix": "added.fixes",
     "add_interventions": "added.interventions",
+    "add_map_checks": "added.map_checks",
     "add_performance": "added.performance",
     "add_trust": "added.faithfulness",
     "add_truth": "added.truth",
@@ -54,6 +56,7 @@ __all__ = [
     "add_faithfulness",
     "add_fix",
     "add_interventions",
+    "add_map_checks",
     "add_performance",
     "add_trust",
     "add_truth",

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,54 +37,20 @@ ANSWERS_WITHIN_S, LOADS_WITHIN_S = 120.0, 900.0
 """A process that takes longer is ended: what it does would keep all others waiting."""
 
 
-class EncoderProcess:
-    """The encoders of any bundles, each loaded when it is first needed; safe between threads.
+class Apart:
+    """A process that holds torch, started when it is first needed; safe between threads.
 
     Questions are answered one by one, and each visitor gets a share of the time, see ``Turns``.
     """
+
+    module = __name__
+    """What the process runs; its ``main`` answers questions."""
 
     def __init__(self, turns: Turns | None = None) -> None:
         self._turns = turns or Turns()
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._loaded: set[str] = set()
-
-    def has_loaded(self, bundle: Bundle) -> bool:
-        """Whether the encoder of a bundle answers at once."""
-        return bundle.manifest.inputs["encoder"]["fingerprint"] in self._loaded
-
-    def warm(self, bundle: Bundle) -> None:
-        """Begin to load the encoder of a bundle in the background; asking says what failed."""
-        if self.has_loaded(bundle) or self._lock.locked():
-            return
-
-        def load() -> None:
-            with contextlib.suppress(errors.CspError):
-                self._ask(bundle, {})
-
-        threading.Thread(target=load, name="encoder warm-up", daemon=True).start()
-
-    def text_vector(
-        self, bundle: Bundle, text: str, visitor: str = ""
-    ) -> Float32[np.ndarray, " d"]:
-        """As ``search.query_vector``.
-
-        Raises:
-            BusyError: if too many ask, or this visitor has asked for too much.
-            CspError: what that raises, and what loading the encoder does.
-        """
-        return self._ask(bundle, {"text": text}, visitor=visitor)
-
-    def image_vector(
-        self, bundle: Bundle, content: bytes, visitor: str = ""
-    ) -> Float32[np.ndarray, " d"]:
-        """The vector of the bytes of an image file.
-
-        Raises:
-            BusyError: if too many ask, or this visitor has asked for too much.
-            CspError: if it is no image or too large a one, or the encoder cannot be had.
-        """
-        return self._ask(bundle, {"image": len(content)}, content, visitor)
 
     def close(self) -> None:
         """End the process; the next question starts another."""
@@ -101,12 +67,29 @@ class EncoderProcess:
         self._process, self._loaded = None, set()
 
     def _ask(
-        self, bundle: Bundle, question: dict[str, Any], content: bytes = b"", visitor: str = ""
-    ) -> np.ndarray:
+        self,
+        bundle: Bundle,
+        question: dict[str, Any],
+        content: bytes = b"",
+        visitor: str = "",
+        *,
+        needed: str,
+        what: str,
+    ) -> bytes:
+        """Ask, and wait for the answer.
+
+        Args:
+            bundle: what the question is about.
+            question: JSON-ready.
+            content: bytes that go with it.
+            visitor: who asks.
+            needed: the fingerprint of what has to be loaded for it.
+            what: what that is, to begin a sentence with.
+        """
         asked = {"bundle": str(bundle.path.resolve()), "digest": bundle.digest, **question}
         asked[TRUST] = os.environ.get(TRUST, "")
         with self._turns.turn(visitor) as turn, self._lock:
-            is_new = not self.has_loaded(bundle)
+            is_new = needed not in self._loaded
             try:
                 process = self._started()
                 with _ended_after(process, LOADS_WITHIN_S if is_new else ANSWERS_WITHIN_S):
@@ -118,16 +101,15 @@ class EncoderProcess:
                     body = process.stdout.read(answer.get("bytes", 0))
             except (OSError, ValueError):
                 self._end()
-                spec = shown_spec(bundle.manifest.inputs["encoder"]["spec"])
                 raise errors.MissingModelError(
-                    f"The encoder {spec} stopped while it was loading or working, perhaps for want "
+                    f"{what} stopped while it was loading or working, perhaps for want "
                     "of memory; try again."
                 ) from None
             if "error" in answer:
                 raise getattr(errors, answer["error"], errors.CspError)(answer["message"])
             self._loaded.add(answer["fingerprint"])
             turn.is_free = is_new  # loading is for all, not for who comes first
-        return np.frombuffer(body, np.float32).copy()
+        return body
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -137,12 +119,61 @@ class EncoderProcess:
                 filter(None, (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")))
             )
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [sys.executable, "-m", self.module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": path},
             )
         return self._process
+
+
+class EncoderProcess(Apart):
+    """The encoders of any bundles, each loaded when it is first needed."""
+
+    def has_loaded(self, bundle: Bundle) -> bool:
+        """Whether the encoder of a bundle answers at once."""
+        return bundle.manifest.inputs["encoder"]["fingerprint"] in self._loaded
+
+    def warm(self, bundle: Bundle) -> None:
+        """Begin to load the encoder of a bundle in the background; asking says what failed."""
+        if self.has_loaded(bundle) or self._lock.locked():
+            return
+
+        def load() -> None:
+            with contextlib.suppress(errors.CspError):
+                self._vector(bundle, {})
+
+        threading.Thread(target=load, name="encoder warm-up", daemon=True).start()
+
+    def text_vector(
+        self, bundle: Bundle, text: str, visitor: str = ""
+    ) -> Float32[np.ndarray, " d"]:
+        """As ``search.query_vector``.
+
+        Raises:
+            BusyError: if too many ask, or this visitor has asked for too much.
+            CspError: what that raises, and what loading the encoder does.
+        """
+        return self._vector(bundle, {"text": text}, visitor=visitor)
+
+    def image_vector(
+        self, bundle: Bundle, content: bytes, visitor: str = ""
+    ) -> Float32[np.ndarray, " d"]:
+        """The vector of the bytes of an image file.
+
+        Raises:
+            BusyError: if too many ask, or this visitor has asked for too much.
+            CspError: if it is no image or too large a one, or the encoder cannot be had.
+        """
+        return self._vector(bundle, {"image": len(content)}, content, visitor)
+
+    def _vector(
+        self, bundle: Bundle, question: dict[str, Any], content: bytes = b"", visitor: str = ""
+    ) -> np.ndarray:
+        held = bundle.manifest.inputs["encoder"]
+        what = f"The encoder {shown_spec(held['spec'])}"
+        body = self._ask(bundle, question, content, visitor, needed=held["fingerprint"], what=what)
+        return np.frombuffer(body, np.float32).copy()
 
 
 @contextlib.contextmanager
@@ -195,14 +226,18 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     return fingerprint, np.ascontiguousarray(vector_d, np.float32).tobytes()
 
 
-def serve(questions: BinaryIO, answers: BinaryIO) -> None:
+Answer = Callable[[dict[str, Any], bytes, dict[Any, Any]], tuple[str, bytes]]
+"""From a question, what goes with it and what is loaded, to a fingerprint and bytes."""
+
+
+def serve(questions: BinaryIO, answers: BinaryIO, reply: Answer = answer) -> None:
     """Answer until nobody asks any more."""
     loaded: dict[Any, Any] = {}
     while line := questions.readline():
         question = json.loads(line)
         content = questions.read(question.get("image", 0))
         try:
-            fingerprint, body = answer(question, content, loaded)
+            fingerprint, body = reply(question, content, loaded)
             head = {"fingerprint": fingerprint, "bytes": len(body)}
         except errors.CspError as error:
             head, body = {"error": type(error).__name__, "message": str(error)}, b""
@@ -210,7 +245,7 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
         answers.flush()
 
 
-def main() -> None:
+def main(reply: Answer = answer) -> None:
     """Speak over standard input and output; what libraries print goes to standard error."""
     import warnings
 
@@ -221,7 +256,7 @@ def main() -> None:
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # what is twice as large is refused by all decoders
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        serve(sys.stdin.buffer, answers)
+        serve(sys.stdin.buffer, answers, reply)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,9 @@ class Turn:
 class Turns:
     """Lets one at a time go on: of those who wait, the one whose visitor took the least."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, what: str = "encoder") -> None:
         self.limits = limits or Limits()
+        self.what = what
         self._changed = threading.Condition()
         self._waiting: list[Turn] = []
         self._is_taken = False
@@ -64,7 +65,7 @@ class Turns:
             if not had_turn:
                 self._waiting.remove(mine)
                 raise BusyError(
-                    f"The encoder was busy with others for {self.limits.patience:.0f} s; "
+                    f"The {self.what} was busy with others for {self.limits.patience:.0f} s; "
                     "ask again in a minute."
                 )
             self._is_taken = True
@@ -90,16 +91,17 @@ class Turns:
         counted = Counter(each.visitor for each in self._waiting)
         if counted[visitor] >= limits.n_of_one:
             raise BusyError(
-                f"{counted[visitor]} of your questions wait for the encoder already; "
+                f"{counted[visitor]} of your questions wait for the {self.what} already; "
                 "ask again when they are answered."
             )
         if counted.total() >= limits.n_waiting:
             raise BusyError(
-                f"{counted.total()} questions wait for the encoder already; ask again in a minute."
+                f"{counted.total()} questions wait for the {self.what} already; ask "
+                "again in a minute."
             )
         if self._seconds(visitor) >= limits.seconds:
             raise BusyError(
-                f"You have used the encoder for {limits.seconds:.0f} s of the last "
+                f"You have used the {self.what} for {limits.seconds:.0f} s of the last "
                 f"{limits.window:.0f} s, which is all that one visitor gets; ask again in a minute."
             )
 

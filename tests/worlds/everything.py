@@ -7,7 +7,13 @@ from typing import Any
 
 from csp_engine.bundle import Bundle
 from csp_engine.exchange import import_labels
-from csp_engine.pipeline import add_fix, add_interventions, add_performance, build
+from csp_engine.pipeline import (
+    add_fix,
+    add_interventions,
+    add_map_checks,
+    add_performance,
+    build,
+)
 from tests.worlds import toys
 from tests.worlds.small_captioner import small_captioner
 
@@ -15,7 +21,7 @@ IMPORTED = "layer,unit,description,score\nfirst,1,blue,0.5\nfirst,1,not a word,0
 
 
 def everything(folder: Path, **changes: Any) -> Bundle:
-    """Two models, a captioner, circuits, truth, performance, imported labels, interventions."""
+    """Two models, a captioner, circuits, truth, performance, imported labels, pairs, maps."""
     targets = (toys.target(["first", "last"]), toys.target(["second"], name="other"))
     captioner = small_captioner(
         folder / "captioner", encoder_fingerprint=toys.ColourEncoder().fingerprint
@@ -31,6 +37,7 @@ def everything(folder: Path, **changes: Any) -> Bundle:
         bundle.path, targets[0], toys.CornerPairs(), "red", gates=toys.open_gate(), n_random=2
     )
     add_fix(bundle.path, "small", "two neurons", toys.tried_fix(folder, targets[0]))
+    add_map_checks(bundle.path, targets[0], toys.CornerPairs(), maps=["activation"])
     return Bundle.open(bundle.path)
 
 

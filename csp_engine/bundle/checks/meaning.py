@@ -25,6 +25,8 @@ from csp_engine.bundle.checks.held import (
     fault_of_photographs,
     fault_of_runs,
 )
+from csp_engine.bundle.checks.pointing import FIGURES as MAP_FIGURES
+from csp_engine.bundle.checks.pointing import fault_of_maps
 from csp_engine.bundle.checks.truths import fault_of_concepts, fault_of_truths
 from csp_engine.pasting.pairs import VERSIONS
 
@@ -307,6 +309,12 @@ _COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         **dict.fromkeys(("weight", "at"), _KNOWN_NUMBER),
     },
     ("fix", "shown"): {"row": _COUNT},
+    ("maps", "photographs"): {
+        **dict.fromkeys(("artefact", "map"), _TEXT),
+        "group": _COUNT,
+        **dict.fromkeys(MAP_FIGURES, _KNOWN_NUMBER),
+    },
+    ("maps", "units"): {"artefact": _TEXT, "unit": "unit", "answer": _KNOWN_NUMBER},
     ("truth", "concepts"): {"name": _TEXT, "wordings": _TEXT, "n_positive": _COUNT},
     ("separation", "names"): {"name": _TEXT, "kind": _TEXT, "auroc": _NUMBER, "shuffled": _NUMBER},
     ("columns", "columns"): {"name": _TEXT, "n_known": _COUNT, "n_positive": _COUNT},
@@ -572,5 +580,8 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ("fix", "runs"): lambda _files, _stage, rows: fault_of_runs(rows),
     ("fix", "cuts"): _fault_of_cuts,
     ("fix", "shown"): _fault_of_turned,
+    ("maps", "photographs"): lambda files, stage, rows: fault_of_maps(
+        rows, set(files.table(stage, "units")["artefact"])
+    ),
 }
 """What else a table has to fulfil, once its columns do."""

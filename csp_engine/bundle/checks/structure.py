@@ -134,6 +134,7 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "classes": _list_of(_text),
         "n_photographs": _whole,
     },
+    "maps": {"images": _text},
     "separation": {
         "is_separated": _or_none(_flag),
         "n_named": _whole,

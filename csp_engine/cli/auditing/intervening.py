@@ -218,6 +218,7 @@ def loaded_target(
         InputError: if a layer is not in the bundle, or all are read through autoencoders.
     """
     from csp_engine.networks.layers import select_layers
+    from csp_engine.networks.loading.preprocessing import kept_recipe
     from csp_engine.networks.models import load_model
     from csp_engine.pipeline import Target
 
@@ -239,7 +240,7 @@ def loaded_target(
         described["spec"],
         weights=weights,
         name=name,
-        preprocessing=preprocessing,
+        preprocessing=preprocessing or kept_recipe(described.get("preprocessing")),
         class_names=described.get("class_names"),
         device=device,
         precision=described.get("precision", "float32"),

@@ -26,6 +26,7 @@ from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.added.fixing import Trials, try_fix
+from csp_engine.pipeline.added.map_checks import LEAST_PAIRS
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.types import Progress
@@ -66,6 +67,12 @@ def load_demo_captioner(folder: Path) -> Any:
 N_PAIRS = 200
 PHOTOGRAPHS_PER_PAIR = 6
 """A small demo has fewer pairs: one for so many photographs of the probe set."""
+PHOTOGRAPHS_PER_MAP = 55
+"""Maps are checked on one pair for so many; on none in a small demo."""
+MAPPED = ("colour patch", "dark corners", "ruler", "ink marks", "hair", "gel bubbles")
+"""Artefacts that maps are checked on."""
+CHECKED = ("activation", "gradient")
+"""Maps that are checked: those that pages show."""
 AUDITED = "melanoma"
 """The output whose score is followed where artefacts are switched on."""
 
@@ -158,6 +165,18 @@ def build_bundle(world: World) -> None:
             progress=world.progress,
         )
     _fix(world, targets, taps)
+    n_mapped = plan.n_probe // PHOTOGRAPHS_PER_MAP
+    if n_mapped >= LEAST_PAIRS:
+        marked = SimulatedPairs(n_mapped, plan.seed, MAPPED)
+        for name in classifiers.MODELS:
+            pipeline.add_map_checks(
+                world.path(BUNDLE),
+                pipeline.Target(targets[name][0], taps[name]),
+                marked,
+                maps=CHECKED,
+                seed=plan.seed,
+                progress=world.progress,
+            )
     slices = pd.read_csv(world.path("slices.csv"))
     pipeline.add_performance(
         world.path(BUNDLE),

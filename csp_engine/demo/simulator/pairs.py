@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 from PIL import Image
 
 from csp_engine.demo.simulator import render
@@ -85,6 +86,12 @@ class SimulatedPairs:
             Image.open(io.BytesIO(content)).convert("RGB") for content in self._drawn[row]
         )
         return self._without[case], shown, paste[0] if paste else None
+
+    def mask(self, row: int) -> Bool[np.ndarray, "h w"]:
+        """Where the simulator drew the artefact."""
+        case, values = self._with[row]
+        drawn = render.render({**self._cases.iloc[case].to_dict(), **values})
+        return drawn.masks[CONTROLS_OF[self.table["artefact"].iloc[row]][0]]
 
     def _draw(self, row: int, without: Image.Image, controls: dict[str, Any]) -> list[bytes]:
         drawn = render.render(controls)

@@ -188,6 +188,12 @@ def whole_image(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return pixel_recipe(squeezed, recipe)
 
 
+def kept_recipe(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The recipe in a bundle's record of preprocessing; None where a library's own stands there."""
+    is_recipe = record is not None and set(REQUIRED) <= set(record) <= set(KEYS)
+    return dict(record) if record is not None and is_recipe else None
+
+
 def share_cut(recipe: Mapping[str, Any], width: int, height: int) -> float:
     """What share of an image's area a recipe cuts away before the network sees it; 0 if unknown."""
     if not set(REQUIRED) <= set(recipe) or recipe["crop"] is None:

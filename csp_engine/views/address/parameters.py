@@ -12,6 +12,7 @@ RESULT_COUNTS = (12, 24, 48, 96)
 SHOWS = ("contrast", "exemplars", "groups", "stratified", "random")
 FINDS = ("neurons", "layers", "images")
 COPIES = ("show", "hide")
+LOOKS = ("none", "activation", "gradient")
 CARDS = ("no", "yes")
 SCOPES = ("all", "layer")
 ONLY = ("all", "reliable", "unclear", "unsaid", "disagree", "live", "dead", "dense", "flagged")
@@ -122,6 +123,14 @@ OF_VIEW = (
         COPIES,
         "way to treat near-duplicates",
         "near-duplicate images: `show` or `hide`",
+    ),
+    _choice(
+        "look",
+        ("neuron",),
+        LOOKS,
+        "map",
+        "map over the images: `none`, `activation` (the neuron's own) or `gradient` (what sets "
+        "its exemplars apart)",
     ),
     Parameter(
         "gamma",

@@ -20,6 +20,7 @@ from csp_engine.views.address.parameters import (
     CHOSEN_OF_VIEW,
     COPIES,
     FINDS,
+    LOOKS,
     OF_VIEW,
     PARAMETERS,
     RESULT_COUNTS,
@@ -66,6 +67,7 @@ class View:
     find: str = FINDS[0]
     page: int = 1
     copies: str = COPIES[0]
+    look: str = LOOKS[0]
     scope: str = SCOPES[0]
     card: str = CARDS[0]
     notes: tuple[str, ...] = ()

@@ -58,6 +58,7 @@ class Packs:
 
     def __init__(self, bundle_name: str, bundle: Bundle) -> None:
         self.root = base_url(f"csp/thumbs/{quote(bundle_name, safe='')}/{bundle.digest[:16]}")
+        self.map_root = ""
         self._place: dict[int, int] = {}
 
     def at(self, image: int) -> str:
@@ -67,9 +68,16 @@ class Packs:
 
     def urls(self) -> list[str]:
         """One address per pack."""
+        return self._urls(self.root)
+
+    def map_urls(self) -> list[str]:
+        """One address per pack for the maps of the same images; none where none are shown."""
+        return self._urls(self.map_root) if self.map_root else []
+
+    def _urls(self, root: str) -> list[str]:
         images = list(self._place)
         return [
-            f"{self.root}/{'-'.join(map(str, images[start : start + PER_PACK]))}"
+            f"{root}/{'-'.join(map(str, images[start : start + PER_PACK]))}"
             for start in range(0, len(images), PER_PACK)
         ]
 
@@ -81,7 +89,7 @@ def asset(name: str) -> str:
 
 _TILES = st.components.v2.component(
     "csp_tiles",
-    html="<ul class='tiles'></ul><dialog></dialog>",
+    html="<p class='said' role='status' hidden></p><ul class='tiles'></ul><dialog></dialog>",
     css=asset("tiles.css"),
     js=asset("packs.js") + asset("tiles.js"),
 )
@@ -129,6 +137,7 @@ def tile_grid(
         "label": label,
         "tiles": content,
         "packs": packs.urls(),
+        "maps": packs.map_urls(),
         "prefetch": list(prefetch),
         "tile": tile_px,
     }

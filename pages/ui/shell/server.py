@@ -133,11 +133,24 @@ async def deep_link(_: Request) -> Response:
 def routes() -> list[Route]:
     """Our own routes, below the prefix the server may run under."""
     start = base_url("csp")
-    answers = Answers(store.open_bundle, store.MEMO, partial(page_url, "neuron"))
+    answers = Answers(
+        store.open_bundle,
+        store.MEMO,
+        partial(page_url, "neuron"),
+        store.MAPS.overlays,
+        lambda sentence: problems.without_folders(sentence, store.known_bundles().values()),
+    )
+
+    async def maps(request: Request) -> Response:
+        """``/csp/maps/{bundle}/{digest}/{name}/{neuron}/{images}``."""
+        asked = request.path_params.values()
+        return await anyio.to_thread.run_sync(answers.maps, *asked, visitor_of(request))
+
     pages = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
     return [
         *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
         Route(f"{start}/ready", ready),
+        Route(f"{start}/maps/{{bundle}}/{{digest}}/{{name}}/{{neuron}}/{{images}}", maps),
         Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
         Route(f"{start}/docs/{{name}}", documents),
         *routes_of(start, answers),

@@ -12,6 +12,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.files import IS_CHECKOUT, ROOT
 from csp_engine.http.permissions import Permission
 from csp_engine.serving.encoder_process import EncoderProcess
+from csp_engine.serving.map_process import MapProcess
 from csp_engine.serving.store import Store, is_bundle
 from csp_engine.views.address import View
 from csp_engine.views.finding import query
@@ -23,6 +24,8 @@ from pages.ui.shell.access import is_read_only
 MEMO = Memo()
 ENCODERS = EncoderProcess()
 """Torch lives there, not in the process that answers the pages."""
+MAPS = MapProcess()
+"""Likewise, apart from searches: a map may take long, and brings more libraries."""
 
 
 def searched_folders() -> list[Path]:

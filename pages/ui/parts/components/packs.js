@@ -15,8 +15,8 @@ function loadPack(url) {
     return held
   }
   const loading = fetch(url, { credentials: "same-origin" })
-    .then((response) => {
-      if (!response.ok) throw new Error(`thumbnails: ${response.status}`)
+    .then(async (response) => {
+      if (!response.ok) throw new Error(await response.text())
       return response.arrayBuffer()
     })
     .then(unpack)

@@ -35,7 +35,32 @@ export default function (component) {
     }),
   )
   fillImages(root, data.packs, isCurrent)
+  fillMaps(root)
   prefetch(data.prefetch ?? [])
+
+  // Maps lie over the images of the same place in the packs; the first may take seconds.
+  function fillMaps(within) {
+    const said = parentElement.querySelector(".said")
+    said.hidden = true
+    if (!data.maps?.length) return
+    said.textContent = "Working out where the neuron looks…"
+    said.hidden = false
+    const loading = data.maps.map((url, at) =>
+      loadPack(url).then((pack) => {
+        if (!isCurrent()) return
+        for (const image of within.querySelectorAll(`img[data-at^="${at}:"]`)) {
+          const map = element("img", "map")
+          map.alt = ""
+          map.src = pack.urlOf(Number(image.dataset.at.split(":")[1]))
+          image.after(map)
+        }
+      })
+    )
+    Promise.all(loading).then(
+      () => isCurrent() && (said.hidden = true),
+      (error) => isCurrent() && (said.textContent = error.message),
+    )
+  }
 
   function open(at) {
     state.at = Math.min(Math.max(at, 0), data.tiles.length - 1)
@@ -78,6 +103,7 @@ export default function (component) {
     box.replaceChildren(head, row, foot)
     box.setAttribute("aria-labelledby", "csp-box-title")
     fillImages(box, data.packs, isCurrent)
+    fillMaps(box)
     if (!box.open) box.showModal()
   }
 

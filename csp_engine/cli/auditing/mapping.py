@@ -1,0 +1,256 @@
+"""``csp maps``: where neurons look, and whether maps of a layer point at the right place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from csp_engine.cli.auditing.intervening import loaded_target
+from csp_engine.cli.declared import AsJson, BundlePath, Device
+from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
+from csp_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from csp_engine.bundle import Bundle
+    from csp_engine.networks.models import TargetModel
+    from csp_engine.pipeline import Target
+
+N_SHOWN = 12
+
+
+def maps(
+    bundle: BundlePath,
+    neuron: Annotated[
+        str | None, typer.Option(help="Draw maps of this neuron, model/layer/unit, into --out.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help="activation, gradient, integrated, shap, occlusion or rise; may be given again. "
+            "Default: activation; with --pairs: activation, gradient, integrated.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A new folder for the pictures.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Instead of a neuron: where the encoder finds this text, on --image."),
+    ] = None,
+    but_not: Annotated[
+        list[str] | None,
+        typer.Option("--not", help="Texts to set it apart from; else the bundle's labels."),
+    ] = None,
+    image: Annotated[
+        list[int] | None, typer.Option(help="Probe images; else the neuron's pairs.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Check maps on a table of pairs, as 'csp intervene' takes it, and keep the result."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Target model; the first without it.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Its checkpoint, if the bundle was built from one.")
+    ] = None,
+    preprocessing: Annotated[
+        str | None, typer.Option(help="As for 'csp build', if it was given there.")
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Show where a neuron looks, or check whether maps of a layer point at the right place.
+
+    Without options, what is known of the bundle's maps is shown.
+
+    Example:
+        csp maps skin.csp --neuron resnet18/layer4@mean/217 --map rise --out looks
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.types import NeuronRef
+
+    opened = Bundle.open(bundle)
+    if neuron is not None and text is not None:
+        raise InputError("Maps are of a neuron or of a text; give --neuron or --text, not both.")
+    if text is not None:
+        _of_text(opened, text, but_not or [], image or [], kind or ["gradient"], out, device)
+        return
+    if neuron is not None:
+        ref = NeuronRef.parse(neuron)
+        _require_neuron(opened, ref)
+        target = loaded_target(opened, ref.model, weights, preprocessing, [ref.layer], device)
+        _of_neuron(opened, target, ref, kind or ["activation"], image or [], out)
+        return
+    name = _named(opened, model)
+    if pairs is not None:
+        target = loaded_target(opened, name, weights, preprocessing, layer, device)
+        opened = _check(opened, target, pairs, kind, seed)
+    _show(opened, name, layer or list(opened.layers(name)), as_json)
+
+
+def _named(bundle: Bundle, asked: str | None) -> str:
+    if asked is not None and asked not in bundle.model_names:
+        raise InputError(
+            f"Model {asked!r} is not in the bundle; it has {', '.join(bundle.model_names)}."
+        )
+    return asked or bundle.model_names[0]
+
+
+def _require_neuron(bundle: Bundle, neuron: Any) -> None:
+    if neuron.model not in bundle.model_names:
+        raise InputError(
+            f"Model {neuron.model!r} is not in the bundle; it has {', '.join(bundle.model_names)}."
+        )
+    known = bundle.layers(neuron.model)
+    if neuron.layer not in known:
+        raise InputError(
+            f"Layer {neuron.layer!r} of {neuron.model} is not in the bundle; it has "
+            f"{', '.join(known)}."
+        )
+    n_units = bundle.n_units(neuron.model, neuron.layer)
+    if neuron.unit >= n_units:
+        raise InputError(
+            f"{neuron.layer} of {neuron.model} has no unit {neuron.unit}; it has 0 to "
+            f"{n_units - 1}."
+        )
+
+
+def _check(
+    bundle: Bundle, target: Target, source: Path, kinds: list[str] | None, seed: int
+) -> Bundle:
+    from csp_engine.pasting.listed import ListedPairs
+    from csp_engine.pipeline import add_map_checks
+
+    listed = ListedPairs(source, source.parent)
+    chosen = kinds or ["activation", "gradient", "integrated"]
+    with progress_bars() as progress:
+        return add_map_checks(
+            bundle.path, target, listed, maps=chosen, seed=seed, progress=progress
+        )
+
+
+def _of_neuron(
+    bundle: Bundle,
+    target: Target,
+    neuron: Any,
+    kinds: list[str],
+    images: list[int],
+    out: Path | None,
+) -> None:
+    from csp_engine.networks.attributing.neuron_maps import require_map
+    from csp_engine.pipeline.mapping.overlays import NeuronOverlays
+    from csp_engine.views.images.pairs import images_in_pairs
+    from csp_engine.views.neuron.looking import said_of_map
+
+    for kind in kinds:
+        require_map(kind)
+    folder = _new_folder(out)
+    _require_same(bundle, target.model)
+    overlays = NeuronOverlays(bundle, target.model, target.taps[0], neuron.unit)
+    overlays.require_alike()
+    chosen = images or images_in_pairs(bundle, neuron, N_SHOWN)
+    _require_images(bundle, chosen)
+    for kind in kinds:
+        with progress_bars() as progress:
+            drawn = overlays.pictures(kind, chosen, progress)
+        _write(folder, kind, chosen, drawn)
+        write_lines([" ".join([*said_of_map(bundle, neuron, kind)]).strip()])
+    write_lines([f"{len(chosen) * len(kinds)} pictures are in {folder}."])
+
+
+def _of_text(
+    bundle: Bundle,
+    text: str,
+    but_not: list[str],
+    images: list[int],
+    kinds: list[str],
+    out: Path | None,
+    device: str,
+) -> None:
+    from csp_engine.pipeline.mapping.text_maps import TextMaps
+    from csp_engine.search import bundle_encoder
+
+    if not images:
+        raise InputError("On which images? Give probe images by number with --image.")
+    _require_images(bundle, images)
+    folder = _new_folder(out)
+    found = TextMaps(bundle, bundle_encoder(bundle, device=device), text, but_not)
+    for kind in kinds:
+        with progress_bars() as progress:
+            drawn = found.pictures(kind, images, progress)
+        _write(folder, kind, images, drawn)
+    write_lines(
+        [f"Where {text!r} is found, apart from {found.foil}; not checked.",
+         f"{len(images) * len(kinds)} pictures are in {folder}."]
+    )  # fmt: skip
+
+
+def _require_images(bundle: Bundle, images: list[int]) -> None:
+    strange = [image for image in images if not 0 <= image < bundle.n_images]
+    if strange:
+        raise InputError(
+            f"There is no probe image {strange[0]}; --image can be 0 to {bundle.n_images - 1}."
+        )
+
+
+def _require_same(bundle: Bundle, model: TargetModel) -> None:
+    held = bundle.manifest.inputs["models"][model.name]
+    if held["fingerprint"] != model.fingerprint:
+        raise InputError(
+            f"{model.name} as it is loaded here is not the network that made {bundle.name}; give "
+            "the same --weights and --preprocessing as the build."
+        )
+
+
+def _new_folder(out: Path | None) -> Path:
+    if out is None:
+        raise InputError("Where shall the pictures go? Name a new folder with --out.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there already and is not empty; name a new folder with --out.")
+    return out
+
+
+def _write(folder: Path, kind: str, images: list[int], drawn: list[Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for at, (image, picture) in enumerate(zip(images, drawn, strict=True)):
+        picture.save(folder / f"{kind}-{at + 1:02d}-image-{image}.png")
+
+
+def _show(bundle: Bundle, model: str, layers: list[str], as_json: bool) -> None:
+    from csp_engine.views.neuron.looking import checks_of, rate
+
+    found = {layer: checks_of(bundle, model, layer) for layer in layers}
+    if as_json:
+        write_json(
+            {
+                "model": model,
+                "layers": {key: [each.as_json() for each in value] for key, value in found.items()},
+            }
+        )
+        return
+    if not any(found.values()):
+        raise InputError(
+            f"No maps of {model} were checked in {bundle.name}; check them on a table of pairs "
+            "with --pairs, or draw some with --neuron."
+        )
+    for layer, checks in found.items():
+        if not checks:
+            write_lines([f"{model}/{layer}: not checked."])
+            continue
+        write_lines(["", f"{model}/{layer}"])
+        write_table(
+            ("map", "thing", "images", "points at it (95 % interval)", "random place", "random map",
+             "other neuron", "random weights", "overlap", "beats all"),
+            [
+                (each.name, each.artefact or "all", each.n_photographs, rate(each.rate),
+                 f"{each.base:.0%}", *(f"{c.control.value:.0%}" for c in each.against.values()),
+                 f"{each.overlap.value:.2f}", "yes" if each.is_good else "no")
+                for each in checks
+            ],
+        )  # fmt: skip

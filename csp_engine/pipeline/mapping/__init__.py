@@ -1,0 +1,1 @@
+"""Maps of neurons and texts over the pictures that a bundle keeps."""

@@ -42,10 +42,11 @@ if is_let_in:
     one_step_links()
     with problems.caught():  # what no section of the page has caught, such as a missing file
         page.run()
-    jumping.box(
-        jumping.Listed(row.name, row.title, row.is_default, row.is_listed())
-        for row in rows.values()
-    )
+    if st.query_params.get("card") != "yes":  # a neuron in somebody's frame leads nowhere else
+        jumping.box(
+            jumping.Listed(row.name, row.title, row.is_default, row.is_listed())
+            for row in rows.values()
+        )
     sharing.copy_link()
     access.signed_in()
 st.html(

@@ -110,6 +110,12 @@ def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
     page.locator("body").press("j")
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 7")
     settled(page)
+    name = page.get_by_label("Your name, for your verdicts")
+    name.fill("Ada")
+    name.press("Enter")
+    name.blur()  # else the keys below would be typed into it
+    expect(page.locator(".csp-verdict")).to_contain_text("Will be saved as Ada")
+    settled(page)
     for _ in range(2):  # the second time it is chosen already, and no slip takes it back
         page.locator("body").press("2")
         expect(page.get_by_role("radio", name="Spurious")).to_be_checked()

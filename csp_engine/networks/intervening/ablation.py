@@ -52,9 +52,7 @@ class AblatedRuns(PairRuns):
             self._logits(pixels[rows], hooks)
             for name, sum_u in seen.items():
                 sums[name] = sums.get(name, 0.0) + sum_u.cpu().numpy().astype(np.float64)
-        return {
-            name: (each / max(len(pixels), 1)).astype(np.float32) for name, each in sums.items()
-        }
+        return _over(sums, len(pixels))
 
     def influences(self, pixels: np.ndarray) -> dict[str, Float32[np.ndarray, " u"]]:
         """By module: the mean size of gradient × activation of every unit, summed over positions.
@@ -66,9 +64,7 @@ class AblatedRuns(PairRuns):
             for name, (activation, grad) in self._graded(pixels[rows]).items():
                 each_nu = positions_last(activation * grad, self.tap_of[name]).sum(-1).abs()
                 sums[name] = sums.get(name, 0.0) + each_nu.sum(0).cpu().numpy().astype(np.float64)
-        return {
-            name: (each / max(len(pixels), 1)).astype(np.float32) for name, each in sums.items()
-        }
+        return _over(sums, len(pixels))
 
     def ablated(
         self,

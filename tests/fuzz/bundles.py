@@ -4,10 +4,11 @@
     python -m tests.fuzz.bundles --first 1234 --n 1 --seed 0
 
 The second line tries one of these again. Each case copies a toy bundle that holds labels of several
-methods, answers of a model that is shown pictures, circuits, interventions, ground truth, concept
-columns and what was measured of labels, changes its manifest or one or two of its files, redoes the
-hashes in half of the cases, and then opens it and runs what people run. What each gives is compared
-with the same of the undamaged bundle. Counted are tracebacks (any exception that is no
+methods, answers of a model that is shown pictures, circuits, interventions with gates, a fix,
+checks of maps, suspects by column, ground truth, concept columns and what was measured of labels,
+changes its manifest or one or two of its files, redoes the hashes in half of the cases, and then
+opens it and runs what people run. What each gives is compared with the same of the undamaged
+bundle. Counted are tracebacks (any exception that is no
 ``CspError``), deaths of the process, hangs, and *wrong*:
 results that differ without an error. Where hashes were redone the bundle says of itself that it is
 whole, so results that differ are looked up in ``verify``: those that it tells of are counted as
@@ -46,15 +47,24 @@ from csp_engine.captioners.generators.asking import Question
 from csp_engine.captioners.generators.kept import Answer
 from csp_engine.cli import main as command
 from csp_engine.errors import CspError
-from csp_engine.pipeline import add_interventions, add_performance, build
+from csp_engine.exports.report import document_of, options_for
+from csp_engine.pipeline import (
+    add_fix,
+    add_interventions,
+    add_map_checks,
+    add_performance,
+    build,
+)
 from csp_engine.pipeline.recipe import changed
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import kept_accuracy, reliable_claims
-from csp_engine.views.audit import interventions
+from csp_engine.views.audit import associations, fixes, interventions
+from csp_engine.views.audit.queue import queue
 from csp_engine.views.benchmark import faithfulness
 from csp_engine.views.case.accuracy import falls
 from csp_engine.views.column_search import going_with
+from csp_engine.views.conclusion.claims import conclusion_of
 from csp_engine.views.images.choices import chosen_images
 from csp_engine.views.images.separation import texts_in_words
 from csp_engine.views.memo import Memo
@@ -66,9 +76,12 @@ from csp_engine.views.neuron.label import heading_of
 from csp_engine.views.neuron.proposals import proposals
 from csp_engine.views.neuron.statistics import histogram_of, statistics
 from csp_engine.views.overview.provenance import provenance
+from csp_engine.views.overview.story import story_of
+from csp_engine.views.overview.summary import summary_of
 from csp_engine.views.places import scoring_methods
 from csp_engine.views.table import summary
 from csp_engine.views.table.rows import neuron_table
+from csp_engine.words.concepts import find_concept_set
 from tests.worlds import toys
 from tests.worlds.damage import body_of, redo, write_body
 
@@ -350,9 +363,19 @@ def _figures(bundle: Path) -> str:
 
 
 def _audit(bundle: Path) -> str:
-    """What the audit page says of interventions, and the pictures that it shows."""
-    opened = Bundle.open(bundle)
-    parts: list[Any] = []
+    """What the audit page says: effects, carriers, suspects, fixes, the queue, the report."""
+    opened, memo = Bundle.open(bundle), Memo()
+    concepts = find_concept_set("melanoma")
+    parts: list[Any] = [story_of(opened, memo, "csp"), summary_of(opened, memo, "csp")]
+    parts += [conclusion_of(opened, memo, neuron, "csp") for neuron in NEURONS]
+    for model in opened.model_names:
+        parts.append(queue(opened, memo, model).to_json())
+        parts += [fixes.as_json(fixes.kept(opened, memo, model, n)) for n in opened.fixes(model)]
+        parts += [fixes.turned(opened.fix(model, name)) for name in opened.fixes(model)]
+        for layer in associations.layers_with(opened, model):
+            parts.append(associations.as_json(opened, memo, model, layer, "csp", concepts))
+    if interventions.models_with(opened):
+        document_of(opened, options_for(opened), None, memo)  # names hashes, which may differ
     for model in interventions.models_with(opened):
         parts.append(interventions.as_json(opened, model, "csp"))
         stored = opened.intervention(model)
@@ -462,7 +485,11 @@ def make_world(folder: Path) -> tuple[Path, dict[str, str]]:
     request = toys.request(folder, folder / "whole.csp", n_circuit_images=8, **more)
     built = toys.with_truth(build(request), planted_layer="second@mean")
     whole = add_performance(toys.with_faithfulness(built).path, {"small": toys.slices()}).path
-    add_interventions(whole, toys.target(), toys.CornerPairs(), "red", n_random=4)
+    asked = {"gates": toys.open_gate(), "n_random": 4}
+    add_interventions(whole, toys.target(), toys.CornerPairs(), "red", **asked)
+    fix = toys.tried_fix(folder, toys.target(), ("second@mean", "first@mean"))
+    add_fix(whole, "small", "two neurons", fix)
+    add_map_checks(whole, toys.target(), toys.CornerPairs(), maps=["activation"])
     return whole, {name: reading(whole) for name, reading in READINGS.items()}
 
 

@@ -284,12 +284,14 @@ def photographs(folder: Path, n: int = 48) -> Path:
     return table
 
 
-def tried_fix(folder: Path, of: Target, **changes: Any) -> StoredFix:
+def tried_fix(
+    folder: Path, of: Target, layers: tuple[str, str] = ("last@mean", "first@mean"), **changes: Any
+) -> StoredFix:
     """Three neurons and a direction of the small network held still, on drawn photographs."""
     along = np.random.default_rng(0).normal(size=8)
     pieces = [
-        Piece("last@mean", np.array([0, 5, 7])),
-        Piece("first@mean", (along / np.linalg.norm(along)).astype(np.float32)),
+        Piece(layers[0], np.array([0, 5, 7])),
+        Piece(layers[1], (along / np.linalg.norm(along)).astype(np.float32)),
     ]
     trials = Trials(of, listed_photographs(photographs(folder)), "red")
     asked = {"chosen_on": "a test", "n_random": 4, **changes}

@@ -8,7 +8,7 @@ hashes of what it was made from; where such a list lies in the stage, its hash c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import pairwise
 
 import numpy as np
@@ -240,9 +240,14 @@ def flags(bundle: Bundle) -> Found:
 def lists(bundle: Bundle) -> Found:
     """Lists of images, labels, true concepts and slices, by the hashes that name them."""
     stages = bundle.manifest.stages
-    looked_at: list[tuple[str, str, Callable[[], str]]] = []
+    looked_at: list[tuple[str, str, Callable[[], Collection[str]]]] = []
     images = kinds.IMAGES.name()
-    if is_here(bundle, images) and not bundle.stage(images).facts.get("n_skipped"):
+    # A stage that lacks a file is told of elsewhere.
+    if (
+        is_here(bundle, images)
+        and "images.parquet" in bundle.stage(images).files
+        and not bundle.stage(images).facts.get("n_skipped")
+    ):
         looked_at.append((images, "probe", lambda: _of_images(bundle.table(images, "images"))))
     words = kinds.WORDS.name() if kinds.WORDS.name() in stages else kinds.VOCABULARY.name()
     if is_here(bundle, words):
@@ -255,8 +260,8 @@ def lists(bundle: Bundle) -> Found:
         looked_at.append((stage, "slices", table))
     for stage, name, made_again in looked_at:
         said = bundle.stage(stage).inputs.get(name)
-        fresh = made_again() if said is not None and is_here(bundle, stage) else ""
-        if fresh and fresh != said:
+        fresh = made_again() if said is not None and is_here(bundle, stage) else ()
+        if fresh and said not in fresh:
             yield stage, f"Stage {stage} holds other {_WHAT[name]} than it was made from."
 
 
@@ -268,16 +273,18 @@ _WHAT = {
 }
 
 
-def _of_images(rows: pd.DataFrame) -> str:
-    return hashlib.sha256("\n".join(rows["sha256"]).encode()).hexdigest()
+def _of_images(rows: pd.DataFrame) -> tuple[str, str]:
+    """As a build names its images, and as an import from NeuroLens does."""
+    own = rows["sha256"].tolist()
+    return hashlib.sha256("\n".join(own).encode()).hexdigest(), sha256_json(own)
 
 
-def _of_labels(bundle: Bundle, stage: str) -> str:
+def _of_labels(bundle: Bundle, stage: str) -> tuple[str]:
     held = bundle.table(stage, "words" if stage == kinds.WORDS.name() else "labels")
     table = label_table(held["text"].tolist(), held["source"].tolist(), parents_in(held))
-    return Vocabulary("", table).sha256
+    return (Vocabulary("", table).sha256,)
 
 
-def _of_rows(rows: pd.DataFrame) -> str:
+def _of_rows(rows: pd.DataFrame) -> tuple[str, ...]:
     """The hash of a table; none where a file may give back something else than it was given."""
-    return "" if rows.isna().to_numpy().any() else sha256_json(rows.to_dict("records"))
+    return () if rows.isna().to_numpy().any() else (sha256_json(rows.to_dict("records")),)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from csp_engine.cells import csv_text
 from csp_engine.demo.simulator import render
 from csp_engine.demo.simulator.cases import draw_cases
 from csp_engine.hashing import sha256_json
@@ -62,6 +63,6 @@ def simulated_slices(n_choosing: int, n_reported: int, seed: int = 0) -> Photogr
     return Photographs(
         f"{n_reported} simulated photographs of each slice",
         table[["file", "class", "slice", "group", "is_choosing"]],
-        sha256_json([render.VERSION, table.to_csv(index=False), str(cases)]),
+        sha256_json([render.VERSION, csv_text(table), str(cases)]),
         image,
     )

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
+from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.exports.report import keys
 from csp_engine.hashing import canonical_json
@@ -110,10 +113,9 @@ def _written(seal: Seal, file_format: str) -> bytes:
         return MARKS["pdf"] + text.encode() + b"\n"
     if file_format == "json":
         return MARKS["json"] + text.encode() + b"}\n"
-    out = io.StringIO()
     row = dict.fromkeys(COLUMNS, "") | {"section": "seal", "text": text, "sha256": seal.sha256}
-    csv.DictWriter(out, COLUMNS, lineterminator="\n").writerow(row)
-    return b"\n" + out.getvalue().encode()
+    table = csv_text(pd.DataFrame([row], columns=pd.Index(COLUMNS), dtype=object))
+    return b"\n" + table.partition("\n")[2].encode()
 
 
 def _of_csv(written: bytes) -> str | None:

@@ -15,6 +15,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StoredFix, stage_key
 from csp_engine.bundle.kinds import FIX
 from csp_engine.bundle.stored import FIX_TEXTS
+from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
 from csp_engine.hashing import sha256_json
@@ -66,8 +67,8 @@ def add_fix(path: Path, model: str, name: str, stored: StoredFix) -> Bundle:
         "needs": {},
         "inputs": {
             "model": described[model]["fingerprint"],
-            "photographs": sha256_json(stored.photographs.to_csv(index=False)),
-            "cuts": sha256_json(stored.cuts.to_csv(index=False)),
+            "photographs": sha256_json(csv_text(stored.photographs)),
+            "cuts": sha256_json(csv_text(stored.cuts)),
             "decisions": sha256_json(stored.called_vi.tolist()),
         },
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import halves
 from csp_engine.hashing import sha256_json
@@ -79,7 +80,7 @@ def listed_photographs(
     ).astype({"file": "string", "class": "string", "slice": "string"})
     if table["is_choosing"].all() or not table["is_choosing"].any():
         raise InputError(f"{probe.name!r} has one photograph or group; it needs two at least.")
-    print_ = sha256_json([rows["sha256"].iloc[kept].tolist(), table.to_csv(index=False)])
+    print_ = sha256_json([rows["sha256"].iloc[kept].tolist(), csv_text(table)])
     return Photographs(
         f"{len(table)} photographs listed in {probe.name}",
         table,

@@ -23,7 +23,11 @@ from csp_engine.probe import read_probe_set
 from csp_engine.probe.decoding import decode
 from csp_engine.views.audit import interventions as view
 from csp_engine.views.audit.figures import Figure
+from csp_engine.views.audit.gate import judge, read_condition
 from csp_engine.views.audit.gates import Gate
+from csp_engine.views.memo import Memo
+from csp_engine.views.overview.story import story_of
+from csp_engine.words.concepts import find_concept_set
 from tests.engine.test_cli import run
 from tests.engine.test_pasting import skin
 from tests.worlds import damage, toys
@@ -136,6 +140,21 @@ def test_a_gate_opens_for_what_passes_for_real_alone(made):
     assert withheld.suspects == ()
     assert "no column" in withheld.effect.sentence("red")
     assert verify(bundle) == []
+
+
+def test_what_is_withheld_is_no_headline_and_no_condition(made):
+    bundle = made[0]
+    told = story_of(bundle, Memo(), "csp")
+    assert told is None or told.found.effect.artefact == "dark corners"
+    concepts = find_concept_set("melanoma")
+    layers = bundle.layers("small")
+    (known,) = judge(
+        bundle, "small", layers, [read_condition("effect dark corners > 99")], concepts
+    )
+    assert not known.fails
+    for name in ("hair", "colour patch"):
+        with pytest.raises(InputError, match=f"pasted {name} is withheld: .* cannot be judged"):
+            judge(bundle, "small", layers, [read_condition(f"effect {name} > 99")], concepts)
 
 
 def test_what_real_photographs_do_is_what_the_network_says(made):

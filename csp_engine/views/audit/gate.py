@@ -179,6 +179,11 @@ def _effect(bundle: Bundle, model: str, condition: Condition) -> Judged:
             f"No effect of {condition.name!r} was measured, which {condition.text!r} asks for; "
             f"there are {', '.join(found)}."
         )
+    gate = found[condition.name].gate
+    if gate is not None and found[condition.name].is_withheld:
+        raise InputError(
+            f"{gate.sentence(found[condition.name].effect)} So {condition.text!r} cannot be judged."
+        )
     own = found[condition.name].effect
     fails = own.low > condition.bound if condition.is_above else own.high < condition.bound
     return Judged(

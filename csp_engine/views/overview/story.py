@@ -148,7 +148,7 @@ def _story(bundle: Bundle, method: str) -> Story | None:
         if stored is not None
         for effect in effects(stored)
     }
-    shown = {key: each for key, each in known.items() if each.effect.is_away_from_zero}
+    shown = {key: each for key, each in known.items() if each.verdict in ("raises", "lowers")}
     if not shown:
         return None
     model, artefact = max(shown, key=lambda key: _order(shown[key]))
@@ -165,6 +165,7 @@ def _story(bundle: Bundle, method: str) -> Story | None:
         and other is not None
         and (other.output, other.images) == (stored.output, stored.images)
         and (name, artefact) in known
+        and not known[name, artefact].is_withheld
     }
     return Story(model, stored.output, stored.images, found, _shots(middle), len(turning), others)
 

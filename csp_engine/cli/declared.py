@@ -16,6 +16,17 @@ from csp_engine.jobs.options import OPTIONS, BuildOption
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SummaryAsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
 Device = Annotated[str, typer.Option("--device", help=OPTIONS["device"].help)]
+ModelName = Annotated[str | None, typer.Option(help="Target model; the first without it.")]
+OnlyLayers = Annotated[list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")]
+FollowedOutput = Annotated[
+    str | None, typer.Option(help="Output of the network whose score is followed.")
+]
+OwnWeights = Annotated[
+    Path | None, typer.Option(help="Its checkpoint, if the bundle was built from one.")
+]
+OwnPreprocessing = Annotated[
+    str | None, typer.Option(help="As for 'csp build', if it was given there.")
+]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")]
 
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from csp_engine.cli.declared import AsJson, BundlePath
+from csp_engine.cli.auditing.intervening import named_model
+from csp_engine.cli.declared import (
+    AsJson,
+    BundlePath,
+    ModelName,
+)
 from csp_engine.cli.shown import write_json, write_lines, write_table
 from csp_engine.errors import InputError
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
     from csp_engine.bundle import Bundle
     from csp_engine.evaluation.directions import Direction
+    from csp_engine.evaluation.paired_effects import Bounded
 
 N_RANKED = 20
 
@@ -25,7 +31,7 @@ N_RANKED = 20
 def directions(
     bundle: BundlePath,
     layer: Annotated[str, typer.Option("--layer", "-l", help="Layer, as 'csp info' names it.")],
-    model: Annotated[str | None, typer.Option(help="Target model; the first without it.")] = None,
+    model: ModelName = None,
     column: Annotated[
         list[str] | None,
         typer.Option(help="Concept column to find the direction of; may be given several times."),
@@ -120,10 +126,7 @@ def directions(
 
 
 def _place(bundle: Bundle, model: str | None, layer: str) -> str:
-    names = list(bundle.model_names)
-    if model is not None and model not in names:
-        raise InputError(f"Model {model!r} is not in the bundle; it has {', '.join(names)}.")
-    model = model or names[0]
+    model = named_model(bundle, model)
     if layer not in bundle.layers(model):
         raise InputError(
             f"Layer {layer!r} of {model} is not in the bundle; --layer can be "
@@ -170,10 +173,10 @@ def _ranked(table: pd.DataFrame, score_n: np.ndarray, marked: set[int]) -> list[
 
 
 def _as_json(found: Direction) -> dict[str, Any]:
-    def bounds(held: Any) -> dict[str, float] | None:
-        if np.isnan(held.value):
-            return None
-        return {"value": held.value, "low": held.low, "high": held.high}
+    from csp_engine.views.audit.figures import Figure
+
+    def bounds(held: Bounded) -> dict[str, float] | None:
+        return Figure(held.value, held.low, held.high).as_json()
 
     return {
         "name": found.name,

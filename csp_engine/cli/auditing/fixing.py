@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from csp_engine.cli.auditing.intervening import loaded_target, named_model
-from csp_engine.cli.declared import AsJson, BundlePath, Device
+from csp_engine.cli.declared import (
+    AsJson,
+    BundlePath,
+    Device,
+    FollowedOutput,
+    ModelName,
+    OwnPreprocessing,
+    OwnWeights,
+)
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
 from csp_engine.jobs.order import OWN_MODELS
@@ -63,10 +71,8 @@ def fix(
         str | None,
         typer.Option(help="The slice without artefacts; the one called clean, or the first."),
     ] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Output of the network whose score is followed.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Target model; the first without it.")] = None,
+    output: FollowedOutput = None,
+    model: ModelName = None,
     beside: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,12 +89,8 @@ def fix(
     leave: Annotated[
         Path | None, typer.Option(help="Leave the result in this folder, for 'Keep' on the page.")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Its checkpoint, if the bundle was built from one.")
-    ] = None,
-    preprocessing: Annotated[
-        str | None, typer.Option(help="As for 'csp build', if it was given there.")
-    ] = None,
+    weights: OwnWeights = None,
+    preprocessing: OwnPreprocessing = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of halves and random controls.")] = 0,
     device: Device = "cpu",
     as_json: AsJson = False,

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csp_engine.cli.declared import AsJson, BundlePath, Device
+from csp_engine.cli.declared import (
+    AsJson,
+    BundlePath,
+    Device,
+    FollowedOutput,
+    ModelName,
+    OnlyLayers,
+    OwnPreprocessing,
+    OwnWeights,
+)
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
 
@@ -59,19 +68,11 @@ def intervene(
         str | None,
         typer.Option("--encoder", "-e", help="Where the bundle's encoder is now, if it moved."),
     ] = None,
-    output: Annotated[
-        str | None, typer.Option(help="Output of the network whose score is followed.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Target model; the first without it.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Its checkpoint, if the bundle was built from one.")
-    ] = None,
-    preprocessing: Annotated[
-        str | None, typer.Option(help="As for 'csp build', if it was given there.")
-    ] = None,
-    layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
-    ] = None,
+    output: FollowedOutput = None,
+    model: ModelName = None,
+    weights: OwnWeights = None,
+    preprocessing: OwnPreprocessing = None,
+    layer: OnlyLayers = None,
     method: Annotated[
         str | None, typer.Option(help="Method that names the neurons; the first without it.")
     ] = None,

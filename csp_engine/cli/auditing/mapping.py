@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from csp_engine.cli.auditing.intervening import loaded_target
-from csp_engine.cli.declared import AsJson, BundlePath, Device
+from csp_engine.cli.auditing.intervening import loaded_target, named_model
+from csp_engine.cli.declared import (
+    AsJson,
+    BundlePath,
+    Device,
+    ModelName,
+    OnlyLayers,
+    OwnPreprocessing,
+    OwnWeights,
+)
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
 
@@ -51,16 +59,10 @@ def maps(
             help="Check maps on a table of pairs, as 'csp intervene' takes it, and keep the result."
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Target model; the first without it.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Its checkpoint, if the bundle was built from one.")
-    ] = None,
-    preprocessing: Annotated[
-        str | None, typer.Option(help="As for 'csp build', if it was given there.")
-    ] = None,
-    layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
-    ] = None,
+    model: ModelName = None,
+    weights: OwnWeights = None,
+    preprocessing: OwnPreprocessing = None,
+    layer: OnlyLayers = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     device: Device = "cpu",
     as_json: AsJson = False,
@@ -87,19 +89,11 @@ def maps(
         target = loaded_target(opened, ref.model, weights, preprocessing, [ref.layer], device)
         _of_neuron(opened, target, ref, kind or ["activation"], image or [], out)
         return
-    name = _named(opened, model)
+    name = named_model(opened, model)
     if pairs is not None:
         target = loaded_target(opened, name, weights, preprocessing, layer, device)
         opened = _check(opened, target, pairs, kind, seed)
     _show(opened, name, layer or list(opened.layers(name)), as_json)
-
-
-def _named(bundle: Bundle, asked: str | None) -> str:
-    if asked is not None and asked not in bundle.model_names:
-        raise InputError(
-            f"Model {asked!r} is not in the bundle; it has {', '.join(bundle.model_names)}."
-        )
-    return asked or bundle.model_names[0]
 
 
 def _require_neuron(bundle: Bundle, neuron: Any) -> None:

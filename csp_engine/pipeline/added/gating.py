@@ -20,6 +20,7 @@ from csp_engine.pasting.gate import Gate, gate
 from csp_engine.pasting.pairs import VERSIONS, ImagePairs
 from csp_engine.pasting.pasted import columns_of
 from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.stages.contrast import names_of_groups
 from csp_engine.probe import ProbeSet
 from csp_engine.probe.decoding import decode
 from csp_engine.types import Encoder, Progress, silent
@@ -153,14 +154,8 @@ def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _common_groups(photos: ProbeSet, pairs: ImagePairs) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of what photographs and pairs share: a group, else the file."""
-
-    def names(table: pd.DataFrame) -> pd.Series:
-        own = "file " + table["file"].astype(str)
-        if "group" not in table:
-            return own
-        return ("group " + table["group"].astype(str)).where(table["group"].notna(), own)
-
-    number_n, _ = pd.factorize(pd.concat([names(photos.table), names(pairs.table)]))
+    named = pd.concat([names_of_groups(photos.table), names_of_groups(pairs.table)])
+    number_n, _ = pd.factorize(named)
     return number_n[: len(photos.table)], number_n[len(photos.table) :]
 
 

@@ -30,7 +30,7 @@ from csp_engine.pasting.pairs import VERSIONS, ImagePairs
 from csp_engine.pasting.pasted import PastedPairs
 from csp_engine.pipeline.added.gating import Gated, as_rows
 from csp_engine.pipeline.image_pass import Target
-from csp_engine.pipeline.stages.contrast import group_numbers
+from csp_engine.pipeline.stages.contrast import group_numbers, names_of_groups
 from csp_engine.probe.images import thumbnail
 from csp_engine.types import Progress, silent
 
@@ -212,11 +212,7 @@ def _shots(model: Any, pairs: ImagePairs, progress: Progress) -> Iterator[_Shot]
 
 def _groups(pairs: ImagePairs) -> np.ndarray:
     """What pairs are drawn together: those of one lesion or patient, else of one photograph."""
-    table = pairs.table
-    own = "file " + table["file"].astype(str)
-    if "group" not in table:
-        return group_numbers(own)
-    return group_numbers(("group " + table["group"].astype(str)).where(table["group"].notna(), own))
+    return group_numbers(names_of_groups(pairs.table))
 
 
 def _measure(

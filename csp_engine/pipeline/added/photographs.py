@@ -14,7 +14,7 @@ from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import halves
 from csp_engine.hashing import sha256_json
-from csp_engine.pipeline.stages.contrast import group_numbers
+from csp_engine.pipeline.stages.contrast import group_numbers, names_of_groups
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.types import Progress, silent
@@ -63,12 +63,8 @@ def listed_photographs(
             "columns path, class, and slice and group if known."
         )
     named = rows["slice"].astype("string") if "slice" in rows else pd.Series(ALL, rows.index)
-    own = "file " + rows["file"].astype(str)
-    group = own
-    if "group" in rows:
-        group = ("group " + rows["group"].astype(str)).where(rows["group"].notna(), own)
     kept = _evenly(named, limit)
-    group_n = group_numbers(group.iloc[kept].reset_index(drop=True))
+    group_n = group_numbers(names_of_groups(rows).iloc[kept].reset_index(drop=True))
     table = pd.DataFrame(
         {
             "file": rows["file"].iloc[kept].astype("string").to_numpy(),

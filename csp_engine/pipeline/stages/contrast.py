@@ -66,6 +66,14 @@ def group_numbers(groups: pd.Series) -> np.ndarray:
     return np.where(alone, codes.max(initial=0) + 1 + np.arange(len(codes)), codes).astype(np.int32)
 
 
+def names_of_groups(table: pd.DataFrame) -> pd.Series:
+    """What photographs are drawn together by: lesion or patient where known, else the file."""
+    own = "file " + table["file"].astype(str)
+    if "group" not in table:
+        return own
+    return ("group " + table["group"].astype(str)).where(table["group"].notna(), own)
+
+
 def contrast_arrays(mined: ContrastSet) -> dict[str, np.ndarray]:
     """Contrast images under the names they are stored by."""
     return {

@@ -12,7 +12,6 @@ import pandas as pd
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredFix, StoredIntervention
 from csp_engine.evaluation.paired_effects import (
-    Bounded,
     Drawn,
     bounded,
     difference,
@@ -20,6 +19,7 @@ from csp_engine.evaluation.paired_effects import (
 )
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.stats.intervals import Share, share_of
+from csp_engine.views.audit.figures import Figure
 from csp_engine.views.audit.interventions import carried_by, effects, narrowest
 from csp_engine.views.memo import Memo
 
@@ -34,13 +34,8 @@ POINT = 0.01
 """A fix may cost clean photographs at most so much accuracy."""
 
 
-class Points(Bounded):
+class Points(Figure):
     """A difference of shares, in points, and its interval."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is one."""
-        return not math.isnan(self.value)
 
     @property
     def signed(self) -> str:
@@ -546,11 +541,11 @@ def as_json(found: Tested) -> dict[str, Any]:
         "verdict": found.verdict,
         "gap": None if found.gap is None else {
             "worst": found.gap.worst,
-            "before": _plain(found.gap.before),
-            "after": _plain(found.gap.after),
+            "before": found.gap.before.as_json(),
+            "after": found.gap.after.as_json(),
             "closed": numbers.plain_json(found.gap.closed),
             "random": found.gap.random,
-            "beside": {name: _plain(each) for name, each in found.gap.beside},
+            "beside": {name: each.as_json() for name, each in found.gap.beside},
         },
         "slices": [
             {
@@ -560,7 +555,7 @@ def as_json(found: Tested) -> dict[str, Any]:
                 "auroc": {
                     "before": numbers.plain_json(each.ranked.before),
                     "after": numbers.plain_json(each.ranked.after),
-                    "change": _plain(each.ranked.change),
+                    "change": each.ranked.change.as_json(),
                 },
                 "classes": {name: _counted_json(c) for name, c in each.classes},
                 "n_mended": each.n_mended,
@@ -582,11 +577,5 @@ def _counted_json(counted: Counted) -> dict[str, Any]:
         "n": counted.n,
         "before": counted.before.n_hits,
         "after": counted.after.n_hits,
-        "change": _plain(counted.change),
+        "change": counted.change.as_json(),
     }
-
-
-def _plain(figure: Points) -> dict[str, float] | None:
-    if not figure.is_known:
-        return None
-    return {"value": figure.value, "low": figure.low, "high": figure.high}

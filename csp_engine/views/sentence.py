@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-def listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str], between: str = "and") -> str:
     """Some names or phrases in a row: "a, b and c"."""
     *before, last = parts or [""]
-    return f"{', '.join(before)} and {last}" if before else last
+    return f"{', '.join(before)} {between} {last}" if before else last
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.audit.figures import Figure, figure
 from csp_engine.views.audit.gates import Gate, gates
 from csp_engine.views.neuron.label import BestLabel, best_label
+from csp_engine.views.sentence import listed
 
 HALF = 0.5
 """A set carries an effect if this share leaves with it and comes with it, by lower bounds."""
@@ -270,16 +271,16 @@ def conclusion(output: str, found: tuple[Effect, ...]) -> str:
         own = [each.artefact for each in found if each.verdict == way]
         if own:
             verb = f"{way[:-1]}s" if len(own) == 1 else way[:-1]
-            told.append(f"{_listed(own)} {verb} the score of {output}")
+            told.append(f"{listed(own)} {verb} the score of {output}")
     none = [each.artefact for each in found if each.verdict == "not shown"]
     sentence = "; ".join(told)
     text = f"{sentence[:1].upper()}{sentence[1:]}." if told else ""
     if none:
-        text += f" No effect of {_listed(none, 'or')} was shown."
+        text += f" No effect of {listed(none, 'or')} was shown."
     withheld = [each.artefact for each in found if each.verdict == "withheld"]
     if withheld:
         verb = "does" if len(withheld) == 1 else "do"
-        text += f" Pasted {_listed(withheld)} {verb} not pass for real, so nothing is said of it."
+        text += f" Pasted {listed(withheld)} {verb} not pass for real, so nothing is said of it."
     return text.strip()
 
 
@@ -437,12 +438,6 @@ def _suspects(
             )
         )
     return tuple(found)
-
-
-def _listed(names: list[str], last: str = "and") -> str:
-    if len(names) == 1:
-        return names[0]
-    return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def _size(found: Figure) -> str:

@@ -11,13 +11,13 @@ import os
 import pkgutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from csp_engine.errors import CspError
+from csp_engine.errors import BundleError, CspError
 from csp_engine.printable import one_line
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def kinds() -> list[Kind]:
 
 def verdicts(chosen: list[Kind] | None = None) -> Iterator[Verdict]:
     """Run the cases, each in a folder of its own that is gone afterwards."""
+    from csp_engine.bundle.checks import later
     from csp_engine.cli.selftest.world import World
 
     offline = {"HF_HUB_OFFLINE": "1", "CSP_TRUST_PYTHON": "0"}
@@ -107,6 +108,8 @@ def verdicts(chosen: list[Kind] | None = None) -> Iterator[Verdict]:
                     found, holds = each.run(World(folder, shared)), True
             except Exception as error:
                 found, holds = f"{type(error).__name__}: {error}", False
+            with suppress(BundleError):  # a case alters files: that is no news of the next one
+                later.require_unaltered()
             said = one_line(found)
             said = said if len(said) <= MOST else f"{said[: MOST - 1]}…"
             yield Verdict(each.area, each.title, holds, said)

@@ -6,6 +6,8 @@ Networks", ICLR 2023.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
@@ -19,7 +21,7 @@ from csp_engine.vectors import directions
 MIN_PROBABILITY = 1e-7
 PRIORS = ("null", "layer", "none")
 FORMS = ("softwpmi", "wpmi")
-_TILE_BYTES = 64 << 20
+_TILE_BYTES, _ROWS_BYTES = 64 << 20, 1 << 20
 _GROUP = 10
 
 
@@ -39,36 +41,32 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
 
     WPMI has ``g(t) = sum_i log(P_it + 1e-7)`` instead. Either sum is split as ``g = offset + h``,
     an offset that no label changes and an h that is small and keeps in float32 the digits that tell
-    labels apart: see ``_add_soft`` and ``_add_plain``.
+    labels apart: see ``_soft`` and ``_plain``.
 
     Label vectors are brought to unit length first, because the method is defined on cosines.
     """
     mask_uk = scored_mask(evidence.exemplars, params["n_images"])
-    n_units, n_rank = mask_uk.shape
     size_u = np.count_nonzero(mask_uk, axis=1)
-    image_uk = np.where(mask_uk, evidence.exemplars.image_uk[:, :n_rank], 0)
-    images, position = np.unique(image_uk, return_inverse=True)
-    position_uk = position.reshape(image_uk.shape)
-
     unit_td = directions(label_td)
-    scaled_md = evidence.image_nd[images] * np.float32(params["scale"])
     n_labels = len(unit_td)
-    is_soft = params["form"] == "softwpmi"
-    gain_uk, offset_u = np.zeros((n_units, 0), np.float32), -size_u * np.log(n_labels)
-    if is_soft:
-        gain_uk, offset_u = _gains(size_u, n_rank, params)
-    tile = int(np.clip(_TILE_BYTES // (4 * max(len(images), 1)), 32, 512))
-    log_total_m = _log_total(scaled_md, unit_td, tile)
-    score_ut = np.empty((n_units, n_labels), np.float32)
-    for start in range(0, n_labels, tile):
-        probability_mt = scaled_md @ unit_td[start : start + tile].T
-        probability_mt -= log_total_m[:, None]
-        np.exp(probability_mt, out=probability_mt)
-        out_ut = score_ut[:, start : start + tile]
-        if is_soft:
-            _add_soft(probability_mt, position_uk, gain_uk, out_ut)
-        else:
-            _add_plain(probability_mt, position_uk, size_u, n_labels, out_ut)
+    unit_p, rank_p = np.nonzero(mask_uk)
+    image_p = evidence.exemplars.image_uk[unit_p, rank_p]
+    gain_uk, offset_u = np.ones(mask_uk.shape, np.float32), -size_u * np.log(n_labels)
+    summed = _plain
+    if params["form"] == "softwpmi":
+        gain_uk, offset_u = _gains(size_u, mask_uk.shape[1], params)
+        summed = _soft
+    gain_p = gain_uk[unit_p, rank_p]
+    score_ut = np.zeros((len(mask_uk), n_labels), np.float32)
+    # Some images at a time, so that probabilities fit into memory and every product is made once.
+    # By number of image, so that a unit's sums do not depend on the other units of the call.
+    tile_p = image_p // max(32, _TILE_BYTES // (4 * n_labels))
+    order_p = np.lexsort((rank_p, unit_p, tile_p))
+    for pairs in np.split(order_p, np.flatnonzero(np.diff(tile_p[order_p])) + 1):
+        images, row_p = np.unique(image_p[pairs], return_inverse=True)
+        scaled_md = evidence.image_nd[images] * np.float32(params["scale"])
+        probability_mt = _softmax(scaled_md @ unit_td.T)
+        _add(score_ut, unit_p[pairs], row_p, gain_p[pairs], probability_mt, summed)
     return Scored(score_ut=score_ut, has_label_u=size_u > 0, offset_u=offset_u)
 
 
@@ -77,9 +75,9 @@ def _gains(
 ) -> tuple[Float32[np.ndarray, "u k"], Float64[np.ndarray, " u"]]:
     """What probabilities are multiplied by, ``c_i = q_i / (1 - q_i + 1e-7)``, and the offsets.
 
-    ``offset = sum_i log(1 - q_i + 1e-7)``; ranks are padded to whole groups.
+    ``offset = sum_i log(1 - q_i + 1e-7)``.
     """
-    gain_uk = np.zeros((len(size_u), -(-max(n_rank, 1) // _GROUP) * _GROUP), np.float32)
+    gain_uk = np.zeros((len(size_u), n_rank), np.float32)
     offset_u = np.zeros(len(size_u))
     for size in np.unique(size_u):
         rows = size_u == size
@@ -89,63 +87,65 @@ def _gains(
     return gain_uk, offset_u
 
 
-def _add_soft(
-    probability_mt: Float32[np.ndarray, "m t"],
-    position_uk: Int[np.ndarray, "u k"],
-    gain_uk: Float32[np.ndarray, "u padded"],
-    out_ut: Float32[np.ndarray, "u t"],
-) -> None:
-    """``h = sum_i log(1 + c_i P_it)``.
+def _softmax(logit_mt: Float32[np.ndarray, "m t"]) -> Float32[np.ndarray, "m t"]:
+    """Each row's share of its total, in place; safe from overflow at any scale."""
 
-    Ten factors are multiplied before each logarithm; at most 499 each, they stay far from the
-    largest float32. Units are shared out among the cores; a sum is made by one of them.
+    def exponentials(rows: slice) -> None:
+        logit_mt[rows] -= logit_mt[rows].max(axis=1, keepdims=True)
+        np.exp(logit_mt[rows], out=logit_mt[rows])
+        logit_mt[rows] /= logit_mt[rows].sum(axis=1, keepdims=True)
+
+    step = max(1, _ROWS_BYTES // (4 * logit_mt.shape[1]))
+    on_all_cores(exponentials, [slice(i, i + step) for i in range(0, len(logit_mt), step)])
+    return logit_mt
+
+
+def _add(
+    score_ut: Float32[np.ndarray, "u t"],
+    unit_p: Int[np.ndarray, " p"],
+    row_p: Int[np.ndarray, " p"],
+    gain_p: Float32[np.ndarray, " p"],
+    probability_mt: Float32[np.ndarray, "m t"],
+    summed: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> None:
+    """Add to each unit what its images in this tile say; pairs of one unit follow each other.
+
+    Units are shared out among the cores, so a sum is made by one of them.
     """
-    n_rank, n_padded = position_uk.shape[1], gain_uk.shape[1]
-    padded_uk = np.zeros(gain_uk.shape, np.intp)
-    padded_uk[:, :n_rank] = position_uk
+    start_v = np.flatnonzero(np.diff(unit_p, prepend=-1))
+    stop_v = np.append(start_v[1:], len(unit_p))
 
-    def add(units: slice) -> None:
-        factor_kt = np.empty((n_padded, probability_mt.shape[1]), np.float32)
-        grouped = factor_kt.reshape(n_padded // _GROUP, _GROUP, -1)
-        for u in range(units.start, units.stop):
-            np.take(probability_mt, padded_uk[u], axis=0, out=factor_kt, mode="clip")
-            factor_kt *= gain_uk[u, :, None]
-            factor_kt += 1
-            product = np.multiply.reduce(grouped, axis=1)
-            np.log(product, out=product)
-            product.sum(axis=0, out=out_ut[u])
+    def add(some: slice) -> None:
+        for start, stop in zip(start_v[some].tolist(), stop_v[some].tolist(), strict=True):
+            for first in range(start, stop, _GROUP):
+                part = slice(first, min(first + _GROUP, stop))
+                found_t = summed(probability_mt.take(row_p[part], axis=0), gain_p[part, None])
+                score_ut[unit_p[start]] += found_t
 
-    on_all_cores(add, shares(len(padded_uk)))
+    on_all_cores(add, shares(len(start_v)))
 
 
-def _add_plain(
-    probability_mt: Float32[np.ndarray, "m t"],
-    position_uk: Int[np.ndarray, "u k"],
-    size_u: Int[np.ndarray, " u"],
-    n_labels: int,
-    out_ut: Float32[np.ndarray, "u t"],
-) -> None:
+def _soft(
+    probability_kt: Float32[np.ndarray, "k t"], gain_k1: Float32[np.ndarray, "k 1"]
+) -> Float32[np.ndarray, " t"]:
+    """``h = sum_i log(1 + c_i P_it)``, for ten images at most, whose probabilities are lost.
+
+    The factors are multiplied before the logarithm; at most 1,000 each, they stay far from the
+    largest float32.
+    """
+    probability_kt *= gain_k1
+    probability_kt += 1
+    product_t = np.multiply.reduce(probability_kt, axis=0)
+    return np.log(product_t, out=product_t)
+
+
+def _plain(
+    probability_kt: Float32[np.ndarray, "k t"], _: Float32[np.ndarray, "k 1"]
+) -> Float32[np.ndarray, " t"]:
     """``h = sum_i log(n_labels (P_it + 1e-7))``: beside what a uniform P would give."""
-    log_mt = np.log((probability_mt + np.float32(MIN_PROBABILITY)) * np.float32(n_labels))
-    for u, size in enumerate(size_u):
-        log_mt[position_uk[u, :size]].sum(axis=0, out=out_ut[u])
-
-
-def _log_total(
-    scaled_md: Float32[np.ndarray, "m d"], unit_td: Float32[np.ndarray, "t d"], tile: int
-) -> Float32[np.ndarray, " m"]:
-    """``log sum_t exp(x . T_t)`` for each image, tile by tile, safe from overflow at any scale."""
-    highest_m = np.full(len(scaled_md), -np.inf, np.float32)
-    total_m = np.zeros(len(scaled_md), np.float64)
-    for start in range(0, len(unit_td), tile):
-        logit_mt = scaled_md @ unit_td[start : start + tile].T
-        new_m = np.maximum(highest_m, logit_mt.max(axis=1))
-        total_m *= np.exp((highest_m - new_m).astype(np.float64))
-        logit_mt -= new_m[:, None]
-        np.exp(logit_mt, out=logit_mt)
-        total_m += logit_mt.sum(axis=1)
-        highest_m = new_m
-    return (highest_m + np.log(total_m)).astype(np.float32)
+    probability_kt += np.float32(MIN_PROBABILITY)
+    probability_kt *= np.float32(probability_kt.shape[1])
+    return np.log(probability_kt, out=probability_kt).sum(axis=0)
 
 
 def check(params: Params) -> None:

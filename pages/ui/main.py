@@ -10,7 +10,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 from pages.ui.page_table import every_page  # noqa: E402
 from pages.ui.shell import access, jumping, problems, sharing  # noqa: E402
-from pages.ui.shell.page import one_step_links  # noqa: E402
+from pages.ui.shell.page import keep_up, one_step_links  # noqa: E402
 
 st.set_page_config(
     page_title="CSP Neuron Browser",
@@ -19,6 +19,7 @@ st.set_page_config(
 )
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
 
+keep_up()
 rows = {}
 with problems.caught():  # an extension may bring a page that cannot be added
     rows = every_page()

@@ -129,6 +129,32 @@ def test_arrow_keys_turn_to_the_next_neuron(server, open_page):
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 8")
 
 
+def test_two_choices_in_quick_succession_both_count_and_back_takes_them_back(server, open_page):
+    page = open_page(f"{server.url}/neuron?bundle=small&layer=second@mean&unit=5&v=1")
+    at_first = address(page)
+    for gap_ms in (0, 5, 15, 30, 60):
+        expect(page.locator(".st-key-_show button").nth(2)).to_be_visible()
+        settled(page)
+        page.evaluate(
+            """gap => new Promise(done => {
+                document.querySelectorAll(".st-key-_show button")[2].click()
+                const second = document.querySelector(".st-key-_hide input")
+                setTimeout(() => done(second.click()), gap)
+            })""",
+            gap_ms,
+        )
+        page.wait_for_function("() => /show=.*copies=hide/.test(location.search)")
+        expect(page.locator(".st-key-_show button").nth(2)).to_be_checked()
+        settled(page)
+        while address(page) != at_first:
+            before = address(page)
+            page.go_back()
+            page.wait_for_function("b => location.pathname + location.search != b", arg=before)
+            settled(page)
+        expect(page.locator(".st-key-_show button").nth(2)).not_to_be_checked()
+        expect(page.locator(".st-key-_hide input")).not_to_be_checked()
+
+
 def test_a_card_is_a_real_link_and_its_images_come_when_it_is_near(server, open_page):
     page = open_page(f"{server.url}/search?q=green&k=48", height=500)
     expect(page.locator(f".cards {LOADED}").nth(47)).to_be_attached()

@@ -36,3 +36,26 @@ def test_what_a_user_moves_is_not_sent_back_and_what_the_url_says_is(serve, smal
     at.run()
     assert at.slider(key="_gamma").value == pytest.approx(0.7)
     assert "_gamma" in set_by_server(at)
+
+
+def test_a_request_that_knows_an_older_address_does_not_undo_a_choice(serve, small_bundle):
+    """A browser that has not heard of the first choice still names the address before it."""
+    serve(small_bundle)
+    at = open_page("neuron", layer="second@mean", unit="3", bundle="small")
+    older = dict(at.query_params)
+    at.button_group(key="_show").set_value("random").run()
+    assert at.query_params["show"] == "random"
+    at.query_params.clear()
+    at.query_params.update(older)
+    at.toggle(key="_hide").set_value(True).run()
+    assert (at.query_params["show"], at.query_params["copies"]) == ("random", "hide")
+    assert at.button_group(key="_show").value == "random"
+    at.query_params.clear()
+    at.query_params.update(older)
+    at.run()  # asks for nothing, and knows of neither
+    assert (at.query_params["show"], at.query_params["copies"]) == ("random", "hide")
+    elsewhere = older | {"unit": "5"}  # where nobody has been: that is meant
+    at.query_params.clear()
+    at.query_params.update(elsewhere)
+    at.run()
+    assert (at.query_params["unit"], "show" in at.query_params) == ("5", False)

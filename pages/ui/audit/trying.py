@@ -18,6 +18,7 @@ from csp_engine.views.address import View
 from csp_engine.views.audit import fixes, interventions
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.shell import access, problems, store
+from pages.ui.shell.page import set_params
 
 LIMIT = 60
 """Photographs of each slice in a quick trial."""
@@ -211,8 +212,8 @@ def _keep(bundle: Bundle, model: str) -> None:
         if found is None:
             raise InputError("There is no result to keep; try it again.")
         add_fix(bundle.path, model, st.session_state.get("fix_name", "").strip(), found)
-        st.query_params["fix"] = st.session_state["fix_name"].strip()
         _forget(bundle, model)
+        set_params(fix=st.session_state["fix_name"].strip())
     except CspError as error:
         st.session_state["fix_not_kept"] = str(error)
 

@@ -20,7 +20,7 @@ from pages.ui.parts import charts
 from pages.ui.parts.cards import badge, bar_table, facts, markdown_text, plain, quoted, show
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import store
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, keep_up, set_params
 
 
 def section(bundle: Bundle, view: View) -> None:
@@ -112,6 +112,7 @@ def predicting(faithful: Faithful | None) -> str:
 @st.fragment
 def moving(bundle: Bundle, view: View, built: float) -> None:
     """The labels at the gamma of the slider; only this part of the page runs again."""
+    keep_up()
     # The URL, not the view: a fragment keeps the view of the last run of the whole page.
     gamma, _ = pick_share("γ", st.query_params.get("gamma"), built)
     hold("_gamma", gamma)

@@ -28,7 +28,7 @@ from pages.ui.parts.cards import badge, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import access, problems
 from pages.ui.shell import reviewer as reviews
-from pages.ui.shell.page import hold
+from pages.ui.shell.page import hold, keep_up
 
 CHOICE, NOTE, NAME = "_verdict", "_verdict_note", "_verdict_name"
 CONFIDENCE, REASON = "_verdict_confidence", "_verdict_reason"
@@ -58,6 +58,7 @@ def can_record() -> bool:
 @st.fragment
 def section(bundle: Bundle, view: View) -> None:
     """Draw the section; only this part of the page runs again when a verdict is given."""
+    keep_up()
     with problems.caught():
         where = reviews.place()
         neuron = lasting_id(bundle, view.neuron)

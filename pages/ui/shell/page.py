@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NoReturn
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
@@ -72,7 +74,7 @@ def bundle_picker(name: str) -> None:
 
     def chosen() -> None:
         st.session_state["last_bundle"] = st.session_state["_bundle"]
-        st.query_params.from_dict({"bundle": st.session_state["_bundle"]})
+        tell({"bundle": st.session_state["_bundle"]})
 
     hold("_bundle", name)
     st.selectbox("Bundle", names, key="_bundle", on_change=chosen, width=280)
@@ -112,7 +114,58 @@ def hold(key: str, value: object) -> None:
 
 def set_params(**changes: str | int) -> None:
     """Change the URL of this page, as one step of the browser's history; defaults are left out."""
+    keep_up()
     merged = st.query_params.to_dict() | {key: str(value) for key, value in changes.items()}
     defaults = {name: parameter.default for name, parameter in PARAMETERS.items()}
     kept = {key: value for key, value in merged.items() if value not in ("", defaults.get(key))}
-    st.query_params.from_dict({**kept, "v": VERSION})
+    tell({**kept, "v": VERSION})
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the browser has been told of the address, and may not have heard yet."""
+
+    page: str
+    before: tuple[dict[str, str], ...]
+    """Addresses that it may still name, the latest last."""
+    after: dict[str, str]
+
+
+_TOLD, _MOST_BEFORE = "told", 8
+
+
+def tell(params: Mapping[str, str]) -> None:
+    """Have the browser show an address of this page, whatever it asks for in the meantime."""
+    last, page = st.session_state.get(_TOLD), _page()
+    before = last.before if last is not None and last.page == page else ()
+    before = (*before, st.query_params.to_dict())[-_MOST_BEFORE:]
+    st.session_state[_TOLD] = Told(page, before, dict(params))
+    st.query_params.from_dict(params)  # where a request waits, this ends the run unsent
+
+
+def keep_up() -> None:
+    """Bring a request that knows an older address than the server to the newer one.
+
+    Each request of a browser carries the address that it shows. One that left before the answer to
+    the last choice arrived would undo that choice; so would one that ended the run which was about
+    to answer. Back, Forward, links and other pages mean the address that they name.
+    """
+    last: Told | None = st.session_state.get(_TOLD)
+    if last is None:
+        return
+    run = get_script_run_ctx()
+    if last.page != _page() or (run is not None and run.is_history_navigation):
+        del st.session_state[_TOLD]
+        return
+    here = st.query_params.to_dict()
+    # The browser adds the name of the bundle by itself.
+    named = {"bundle": here["bundle"]} if "bundle" in here else {}
+    if here not in (last.after, {**last.after, **named}) and any(
+        here in (each, {**each, **named}) for each in last.before
+    ):
+        st.query_params.from_dict({**named, **last.after})
+
+
+def _page() -> str:
+    run = get_script_run_ctx()
+    return "" if run is None else run.page_script_hash

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "crowd": "twenty people at once, and memory per session",
     "rescore": "new labels for 2,048 neurons x 10,000 labels",
     "csp_plus": "CSP+ at 50,000 images x 2,048 neurons x 10,000 labels",
+    "labelling": "processor time of three methods, of simulation, and of labelling a bundle again",
     "associations": "suspects of 40 columns among 2,048 neurons, 1,000 exchanges",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",

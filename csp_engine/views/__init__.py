@@ -9,7 +9,7 @@ What a build could know it has stored; views work out what depends on a choice m
 - gamma: labels ranked again, against random image sets at that gamma, and their scores along it
   (``neuron.candidates``);
 - a label: what each pair of images adds to its score (``neuron.contributions``);
-- groups of images: the labels nearest to each of the two groups (``images.groups``);
+- groups of images: what sets each of the two groups apart (``images.groups``);
 - a set of concepts: alignments, what chance reaches, kinds (``case.audit``);
 - another layer or bundle: matches of neurons (``comparison``, ``case.fate``).
 

@@ -88,7 +88,7 @@ def test_the_two_groups_are_those_of_the_audit(serve, small_bundle, bundle):
     expected = [int(image_k[r]) for g in (0, 1) for r in ranks if group_k[r] == g]
     assert [image_of(tile) for tile in tiles(at)] == expected
     assert f"{int(sizes.iloc[0])} exemplar" in html(at)
-    assert "nearest to: " in html(at)
+    assert "set apart by: " in html(at)
 
 
 def test_copies_are_hidden_when_asked_and_counted(serve, marked_bundle):

@@ -1,50 +1,73 @@
-"""What a method would call each group of a neuron's exemplars by itself."""
+"""What each group of a neuron's exemplars would be called by itself."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int
 
 from csp_engine.evidence.evidence import Evidence
-from csp_engine.methods.method import Method, Params, Scored, resolve_params
+from csp_engine.methods.depths.joined import Joined, parts_of
+from csp_engine.methods.scoring.halves import NullComponents, csp_components
 from csp_engine.methods.scoring.ranking import top_labels
 from csp_engine.types import ContrastSet, Exemplars
+from csp_engine.vectors import VANISHED
 
 
 def group_labels(
-    method: Method,
     evidence: Evidence,
     group_k: Int[np.ndarray, " k"],
     label_td: Float32[np.ndarray, "t d"],
-    params: Params,
+    texts: Sequence[str],
+    null: NullComponents,
+    *,
+    gamma: int | float,
+    weighting: str = "none",
     n_labels: int = 3,
-) -> list[list[tuple[int, float]]]:
-    """The best labels of each group, as if the others were no exemplars: ids and scores.
+) -> list[list[int]]:
+    """The best labels of each group, as if the others were no exemplars.
 
-    A group has fewer images than the neuron, so these scores have no null and claim nothing.
+    As CSP+ scores one depth: ``((anchor - gamma * projection) . T_t - m_t) / s_t``, with m_t and
+    s_t the mean and standard deviation of the same over random image sets; a label that joins
+    others comes after each of them. A group has fewer images than those sets, which multiplies
+    every s_t alike, so the order holds and the scores would claim too much: they are not given.
 
     Args:
-        method: one that scores a vocabulary.
-        evidence: of one unit.
+        evidence: of one unit, with its contrast images.
         group_k: the group of each of the first ranks, counted from 0.
         label_td: label vectors.
-        params: of the method.
+        texts: of the labels.
+        null: the halves of random image sets, all of one size.
+        gamma: share of the common part that is removed.
+        weighting: as for CSP.
         n_labels: how many labels of each.
     """
-    params = resolve_params(method, params)
-    found = []
+    chance_rt = _contrast(null.anchor_rd, null.projection_rd, gamma) @ label_td.T
+    centre_t, spread_t = chance_rt.mean(axis=0), np.maximum(chance_rt.std(axis=0), 1e-6)
+    joined = Joined.of(parts_of(texts))
+    found: list[list[int]] = []
     for group in range(int(group_k.max(initial=-1)) + 1):
         ranks = np.flatnonzero(group_k == group)
-        scored = method.score(_of_ranks(evidence, ranks), label_td, params)
-        if not isinstance(scored, Scored) or not scored.has_label_u[0]:
+        halves = csp_components(of_ranks(evidence, ranks), max(len(ranks), 1), weighting)
+        vector_1d = _contrast(*halves, gamma)
+        if np.linalg.norm(vector_1d) < VANISHED:
             found.append([])
             continue
-        top_k = top_labels(scored.score_ut, min(n_labels, len(label_td)))[0, :n_labels]
-        found.append([(int(t), float(scored.score_ut[0, t])) for t in top_k])
+        score_1t = ((vector_1d @ label_td.T - centre_t) / spread_t).astype(np.float32)
+        joined.hold_down(score_1t)
+        top_k = top_labels(score_1t, min(n_labels, len(label_td)))[0, :n_labels]
+        found.append(top_k.tolist())
     return found
 
 
-def _of_ranks(evidence: Evidence, ranks: Int[np.ndarray, " m"]) -> Evidence:
+def _contrast(
+    anchor_xd: Float32[np.ndarray, "x d"], projection_xd: Float32[np.ndarray, "x d"], gamma: float
+) -> Float32[np.ndarray, "x d"]:
+    return np.asarray(anchor_xd) - np.float32(gamma) * np.asarray(projection_xd)
+
+
+def of_ranks(evidence: Evidence, ranks: Int[np.ndarray, " m"]) -> Evidence:
     """The same unit with some of its exemplars."""
     exemplars, contrast = evidence.exemplars, evidence.contrast
     paired = ranks[ranks < contrast.image_ukj.shape[1]]

@@ -1,4 +1,4 @@
-"""The two groups of exemplars behind polysemanticity, each with the labels nearest to it."""
+"""The two groups of exemplars behind polysemanticity, each with what sets it apart."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SEPARATE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Exemplars by rank from 0, and the labels nearest to them: not tested against chance."""
+    """Exemplars by rank from 0, and labels that set them apart: how sure that is, is not tested."""
 
     ranks: tuple[int, ...]
     labels: tuple[str, ...]
 
     @property
     def heading(self) -> str:
-        """How many, and nearest to what."""
+        """How many, and what sets them apart."""
         count = f"{len(self.ranks)} exemplars" if len(self.ranks) != 1 else "1 exemplar"
-        return f"{count}, nearest to: {', '.join(self.labels)}" if self.labels else count
+        return f"{count}, set apart by: {', '.join(self.labels)}" if self.labels else count
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def groups_of(bundle: Bundle, neuron: NeuronRef) -> tuple[Group, ...]:
     sizes = bundle.units(neuron.model, neuron.layer)[["cluster_0", "cluster_1"]].iloc[neuron.unit]
     n_ranks = int(sizes.sum())
     group_k = np.asarray(bundle.array(stage, "image_group")[neuron.unit, :n_ranks])
-    labels = _nearest_labels(bundle, neuron, group_k)
+    labels = _labels(bundle, neuron, group_k)
     return tuple(
         Group(
             tuple(np.flatnonzero(group_k == group).tolist()),
@@ -69,20 +69,28 @@ def split_of(bundle: Bundle, neuron: NeuronRef) -> Split:
     return Split(float(row["polysemanticity"]), silhouette, words)
 
 
-def _nearest_labels(
-    bundle: Bundle, neuron: NeuronRef, group_k: np.ndarray
-) -> list[tuple[str, ...]]:
-    """The labels nearest to each group, by the first method that can be asked about some images.
+def _labels(bundle: Bundle, neuron: NeuronRef, group_k: np.ndarray) -> list[tuple[str, ...]]:
+    """What sets each group apart from its contrast images, more than chance would.
 
-    Those are the methods that keep the two halves of a contrastive concept vector.
+    It takes a method that keeps the two halves of a contrastive concept vector, of the neurons and
+    of random image sets: none without.
     """
     methods = bundle.methods(neuron.model, neuron.layer)
     kept = [KeptScores(bundle, neuron.model, neuron.layer, method) for method in methods]
     first = next((each for each in kept if each.has_halves), None)
-    if first is None or first.method is None or not bundle.has("embeddings") or not len(group_k):
+    if first is None or not bundle.has("embeddings") or not len(group_k):
         return []
-    evidence, groups = evidence_of(bundle, neuron), group_k.astype(np.int64)
-    label_td = bundle.label_vectors()
-    found = group_labels(first.method, evidence, groups, label_td, first.method_params)
-    texts = bundle.labels()["text"]
-    return [tuple(str(texts.iloc[label]) for label, _ in labels) for labels in found]
+    null = first.null_halves()
+    if not len(null.size_r):
+        return []
+    texts = bundle.labels()["text"].tolist()
+    found = group_labels(
+        evidence_of(bundle, neuron),
+        group_k.astype(np.int64),
+        bundle.label_vectors(),
+        texts,
+        null.of_size(int(null.size_r.max())),
+        gamma=float(first.params["gamma"]),
+        weighting=str(first.params.get("weighting", "none")),
+    )
+    return [tuple(texts[label] for label in labels) for labels in found]

@@ -53,9 +53,10 @@ check-runtime: $(PACKAGE)  ## what a user installs is enough: the command answer
 bench: $(PACKAGE) $(DEV)  ## measure speed and memory; tables land in benchmarks/results
 	$(BIN)/python -m benchmarks
 
-docs: $(PACKAGE)  ## write docs/cli.md and the tables of docs/bundle.md from what declares them
+docs: $(PACKAGE)  ## write docs/cli.md, docs/openapi.json and the tables of docs/bundle.md
 	$(BIN)/python -m tools.cli_reference
 	$(BIN)/python -m tools.bundle_tables
+	$(BIN)/python -m tools.api_description
 
 pictures: $(PACKAGE) $(DEV)  ## take the pictures in the documents again, from the shipped demo
 	$(BIN)/python -m tools.pictures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ class Rules:
         origins: origins of other sites whose pages may ask all the same.
         cookie: name of the cookie of those who had the token.
         token: the token, None where there is none.
-        granted: what the visitor with some cookies may do.
+        granted: what whoever asks may do.
         refusal: what a visitor is told who may not do something.
         too_much: why a session may upload no more now, as a sentence; empty where it may.
         visitor: whose pages are counted together, the account or the address.
@@ -46,7 +46,7 @@ class Rules:
     origins: Sequence[str]
     cookie: str
     token: Callable[[], str | None]
-    granted: Callable[[Mapping[str, str]], frozenset[Permission]]
+    granted: Callable[[HTTPConnection], frozenset[Permission]]
     refusal: Callable[[Permission], str]
     too_much: Callable[[str], str]
     visitor: Callable[[HTTPConnection], str]
@@ -102,7 +102,7 @@ class Guard:
             if given is not None:
                 return _moved(scope, headers, rules, rest, given)
         need = needed(parts)
-        if need is not None and need not in rules.granted(HTTPConnection(scope).cookies):
+        if need is not None and need not in rules.granted(HTTPConnection(scope)):
             return PlainTextResponse(rules.refusal(need), 401, {"Cache-Control": "no-store"})
         match parts:
             case ["_stcore", "upload_file", session, *_] if scope["method"] == "PUT":
@@ -129,8 +129,8 @@ def _is_foreign(headers: Headers, allowed: Sequence[str]) -> bool:
     """Whether a page of another site asks.
 
     Browsers state the origin of every WebSocket and of all that changes something, so what states
-    none is no page: a program, which needs the cookie like anybody else. Of the rest browsers say
-    how it was asked for; links from other sites are welcome.
+    none is no page: a program, which needs the cookie or the token like anybody else. Of the rest
+    browsers say how it was asked for; links from other sites are welcome.
     """
     origin = headers.get("origin")
     if origin is not None:

@@ -65,6 +65,12 @@ def has_pass(cookies: Mapping[str, str], name: str, token: str) -> bool:
     return hmac.compare_digest(held.encode("utf-8", "surrogateescape"), pass_of(token).encode())
 
 
+def bearer(headers: Mapping[str, str]) -> str:
+    """The token of a program, from ``Authorization: Bearer …``; empty where there is none."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
 def taken_out(query: str) -> tuple[str, str | None]:
     """A query string without its token, the rest as it was; and the token, None if it has none."""
     given, rest = None, []

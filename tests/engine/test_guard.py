@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from contextlib import ExitStack
 
 import pytest
@@ -52,7 +51,8 @@ def client(
 ) -> TestClient:
     """A client of an app behind the gate, with what visitors without the token may do."""
 
-    def granted(cookies: Mapping[str, str]) -> frozenset[Permission]:
+    def granted(asking: HTTPConnection) -> frozenset[Permission]:
+        cookies = asking.cookies
         is_in = token is not None and tokens.has_pass(cookies, "pass", token)
         return EVERYTHING if is_in else anyone
 

@@ -91,8 +91,13 @@ def asks_for_sign_in() -> bool:
     return secrets is None or "auth" in secrets
 
 
-def granted(user: Mapping[str, Any], cookies: Mapping[str, str]) -> frozenset[Permission]:
-    """What a visitor may do, by the account that is signed in and the cookies of the browser."""
+def granted(
+    user: Mapping[str, Any], cookies: Mapping[str, str], given: str = ""
+) -> frozenset[Permission]:
+    """What a visitor may do: by the account that is signed in, the browser's cookies, or a token.
+
+    Programs send the token itself, with every request; pages have its cookie.
+    """
     secrets = _secrets()
     all_of_it = permissions.SHOWING if is_read_only() else permissions.EVERYTHING
     if secrets is None:
@@ -104,6 +109,8 @@ def granted(user: Mapping[str, Any], cookies: Mapping[str, str]) -> frozenset[Pe
         return all_of_it if is_in else permissions.NOTHING
     needed = _needed()
     if needed is None or tokens.has_pass(cookies, cookie_name(), needed):
+        return all_of_it
+    if given and tokens.is_token(given, needed):
         return all_of_it
     return permissions.LOOKING
 
@@ -179,10 +186,15 @@ def reviewer() -> str:
 
     Empty where nobody has typed one. The server's own account is nobody's name.
     """
-    if st.user.get("is_logged_in"):
-        name, account = st.user.get("name") or "unnamed", st.user.get("sub") or "no account"
-        return email_of(st.user) or f"{name} ({account})"
-    return os.environ.get(REVIEWER, "").strip() or str(st.session_state.get(TYPED, "")).strip()
+    return known_reviewer(st.user) or str(st.session_state.get(TYPED, "")).strip()
+
+
+def known_reviewer(user: Mapping[str, Any]) -> str:
+    """The reviewer that an account or ``CSP_REVIEWER`` names; empty where neither does."""
+    if user.get("is_logged_in"):
+        name, account = user.get("name") or "unnamed", user.get("sub") or "no account"
+        return email_of(user) or f"{name} ({account})"
+    return os.environ.get(REVIEWER, "").strip()
 
 
 def asks_for_name() -> bool:

@@ -17,27 +17,34 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import numpy as np
 import streamlit as st
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import runtime
 
-from csp_engine.errors import CspError
+from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError, NotAllowedError
 from csp_engine.files import ROOT
 from csp_engine.http import hosts, sockets, tokens
 from csp_engine.http.answers import Answers, said_of
+from csp_engine.http.api.desk import Desk
+from csp_engine.http.api.late import LateApi
 from csp_engine.http.guard import Guard, Rules
 from csp_engine.http.patience import end_what_cannot_be_answered
+from csp_engine.http.permissions import Permission
 from csp_engine.http.routes import routes as routes_of
 from csp_engine.printable import guard_logs
+from csp_engine.reviews import Reviews
 from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
+from csp_engine.views.finding.query import TextEncoder
 from pages.ui.parts.cards import base_url, page_url
-from pages.ui.shell import access, accounts, problems, store
+from pages.ui.shell import access, accounts, problems, reviewer, store
 from pages.ui.shell.parent import follow_parent
 
 log = logging.getLogger(__name__)
@@ -130,7 +137,7 @@ async def deep_link(_: Request) -> Response:
     return HTMLResponse(start_page(base_url("")), headers={"Cache-Control": "no-cache"})
 
 
-def routes() -> list[Route]:
+def routes() -> list[BaseRoute]:
     """Our own routes, below the prefix the server may run under."""
     start = base_url("csp")
     answers = Answers(
@@ -153,6 +160,7 @@ def routes() -> list[Route]:
         Route(f"{start}/maps/{{bundle}}/{{digest}}/{{name}}/{{neuron}}/{{images}}", maps),
         Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
         Route(f"{start}/docs/{{name}}", documents),
+        Mount(f"{start}/api/v1", LateApi(desk)),
         *routes_of(start, answers),
     ]
 
@@ -254,11 +262,53 @@ def rules() -> Rules:
         origins=st.get_option("server.corsAllowedOrigins"),
         cookie=access.cookie_name(),
         token=access.token,
-        granted=lambda cookies: access.granted(accounts.user_of(cookies), cookies),
+        granted=granted_to,
         refusal=access.refusal,
         too_much=uploads_too_much,
         visitor=visitor_of,
         most_pages=sockets.most_pages(),
+    )
+
+
+def granted_to(asking: HTTPConnection) -> frozenset[Permission]:
+    """What whoever makes a request may do."""
+    cookies = asking.cookies
+    return access.granted(accounts.user_of(cookies), cookies, tokens.bearer(asking.headers))
+
+
+def desk() -> Desk:
+    """What the API is given: what pages use, for whoever asks."""
+
+    def require(asking: HTTPConnection, permission: Permission) -> None:
+        if permission not in granted_to(asking):
+            said = access.refusal(permission)
+            if access.token() is not None:
+                said += " A program sends the token itself: 'Authorization: Bearer TOKEN'."
+            raise NotAllowedError(said)
+
+    def encoder(asking: HTTPConnection) -> TextEncoder:
+        def encode(bundle: Bundle, text: str) -> np.ndarray:
+            require(asking, Permission.ENCODE)
+            return store.ENCODERS.text_vector(bundle, text, visitor_of(asking))
+
+        return encode
+
+    def reviews(is_to_write: bool) -> Reviews | None:
+        place = reviewer.place()
+        return reviewer.database(place) if is_to_write or place.is_there else None
+
+    return Desk(
+        known_bundles=store.known_bundles,
+        open_bundle=store.open_bundle,
+        memo=store.MEMO,
+        page_url=partial(page_url, "neuron"),
+        encoder=encoder,
+        verdicts=reviewer.column,
+        reviews=reviews,
+        require=require,
+        reviewer=lambda asking: access.known_reviewer(accounts.user_of(asking.cookies)),
+        visitor=visitor_of,
+        told=problems.without_folders,
     )
 
 

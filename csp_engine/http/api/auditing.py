@@ -1,0 +1,67 @@
+"""What an audit found: interventions on images and networks, associations, fixes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from csp_engine.http.api import asking, shapes
+from csp_engine.http.api.desk import Desk
+from csp_engine.numbers import plain_json
+from csp_engine.views.audit import associations, fixes, interventions
+from csp_engine.views.case.audit import melanoma
+
+
+class Kind(StrEnum):
+    """A kind of evidence."""
+
+    interventions = "interventions"
+    associations = "associations"
+    fixes = "fixes"
+
+
+def router(desk: Desk) -> APIRouter:
+    """The addresses."""
+    at = APIRouter(tags=["audit"])
+
+    @at.get("/bundles/{bundle}/audit/{kind}")
+    def audit(
+        bundle: asking.BundleGiven,
+        kind: Annotated[
+            Kind,
+            Path(
+                description="interventions: what artefacts do to an output and through which "
+                "neurons. associations: which neurons go with which columns of the images. fixes: "
+                "what became of decisions when something was held still."
+            ),
+        ],
+        model: asking.ModelGiven = "",
+        method: asking.MethodGiven = "",
+    ) -> shapes.Audits:
+        """Give what an audit of a model found; nothing where the bundle holds no such evidence."""
+        found = desk.open_bundle(bundle)
+        model = asking.named("model", model, found.model_names)
+        layers = associations.layers_with(found, model)
+        labelling = dict.fromkeys(
+            m for each in found.layers(model) for m in found.methods(model, each)
+        )
+        method = asking.named("method", method, list(labelling))
+        rows = []
+        if kind is Kind.interventions and model in interventions.models_with(found):
+            rows = [interventions.as_json(found, model, method)]
+        elif kind is Kind.associations:
+            concepts = melanoma(desk.memo)
+            rows = [
+                associations.as_json(found, desk.memo, model, each, method, concepts)
+                for each in layers
+            ]
+        elif kind is Kind.fixes:
+            rows = [
+                {"name": name, **fixes.as_json(fixes.kept(found, desk.memo, model, name))}
+                for name in found.fixes(model)
+            ]
+        return shapes.Audits(bundle, found.digest, kind.value, plain_json(rows))
+
+    return at

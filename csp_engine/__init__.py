@@ -41,6 +41,7 @@ _HOMES = {
     "relabel": "csp_engine.pipeline",
     "search": "csp_engine.search",
     "select_layers": "csp_engine.networks.layers",
+    "show_neuron": "csp_engine.exports.html.notebook",
     "verify": "csp_engine.bundle",
 }
 

@@ -200,8 +200,8 @@ def about(bundle: Bundle, view: View, n_hidden: int) -> None:
             "The scored exemplars, split in two. "
             f"{term('polysemanticity', 'Polysemanticity')} "
             f"{numbers.score(split.polysemanticity)}, {term('silhouette')} "
-            f"{numbers.score(split.silhouette)}: {split.words} The labels of a group are "
-            "those nearest to it; whether they are reliable is not tested."
+            f"{numbers.score(split.silhouette)}: {split.words} Each has the labels "
+            "that set it apart; whether they are reliable is not tested."
         )
     else:
         words = plain(choices.ABOUT[view.show])

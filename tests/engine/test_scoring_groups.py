@@ -71,16 +71,33 @@ def test_order_is_that_of_the_formula_exemplar_by_exemplar(weighting):
             (float(total_d / weight @ t) - np.mean(chance)) / np.std(chance)
             for t, chance in zip(label_td, np.transpose(chance_rt), strict=True)
         ]
-        assert found[group] == np.argsort(-np.array(score_t), kind="stable")[:4].tolist()
+        expected: list[int] = []
+        for t in np.argsort(-np.array(score_t), kind="stable").tolist():
+            alike = [np.corrcoef(np.transpose(chance_rt)[[t, kept]])[0, 1] for kept in expected]
+            if score_t[t] >= 0.7 * max(score_t) and not any(r >= 0.8 for r in alike):
+                expected.append(t)
+        assert found[group] == expected[:4]
 
 
 def test_a_joined_label_comes_after_what_it_joins():
     label_td = np.array([[1, 0, 0], [0, 1, 0], [0.7, 0.7, 0]], np.float32)
-    texts = ("ruler", "hair", "ruler and hair")
+    null = drawn(400, 3)
+    alone = ("ruler", "hair", "coarse hair")
+    (found,) = group_labels(look_alikes(), np.zeros(4, int), label_td, alone, null, gamma=1.0)
+    assert found[0] == 2
+    joined = ("ruler", "hair", "ruler and hair")
+    (found,) = group_labels(look_alikes(), np.zeros(4, int), label_td, joined, null, gamma=1.0)
+    assert found[:2] in ([0, 1], [1, 0])
+
+
+def test_one_of_several_words_for_one_thing_stands_for_them():
+    label_td = np.array([[1, 0.05, 0], [1, 0, 0], [0, 1, 0], [0.98, 0, 0.1]], np.float32)
+    texts = ("ruler", "scale bar", "hair", "tick marks")
     (found,) = group_labels(
         look_alikes(), np.zeros(4, int), label_td, texts, drawn(400, 3), gamma=1.0
     )
-    assert found[2] == 2
+    assert len(found) == 2
+    assert 2 in found
 
 
 def test_ranks_without_contrast_images_enter_unchanged():

@@ -14,6 +14,11 @@ from csp_engine.methods.scoring.ranking import top_labels
 from csp_engine.types import ContrastSet, Exemplars
 from csp_engine.vectors import VANISHED
 
+SAME, NEAR = 0.8, 0.7
+"""As for CSP+: correlation from which two labels mean one thing, and the share of the best score
+that another meaning must reach."""
+_LOOKED_AT = 60
+
 
 def group_labels(
     evidence: Evidence,
@@ -31,7 +36,9 @@ def group_labels(
     As CSP+ scores one depth: ``((anchor - gamma * projection) . T_t - m_t) / s_t``, with m_t and
     s_t the mean and standard deviation of the same over random image sets; a label that joins
     others comes after each of them. A group has fewer images than those sets, which multiplies
-    every s_t alike, so the order holds and the scores would claim too much: they are not given.
+    every s_t alike, so the order holds and the scores would claim too much: they are not given. Of
+    labels whose scores go together over random image sets (r of ``SAME`` or more), which mean one
+    thing, the best stands for all; other meanings are given if they score ``NEAR`` as much.
 
     Args:
         evidence: of one unit, with its contrast images.
@@ -41,10 +48,11 @@ def group_labels(
         null: the halves of random image sets, all of one size.
         gamma: share of the common part that is removed.
         weighting: as for CSP.
-        n_labels: how many labels of each.
+        n_labels: how many labels of each, at most.
     """
     chance_rt = _contrast(null.anchor_rd, null.projection_rd, gamma) @ label_td.T
     centre_t, spread_t = chance_rt.mean(axis=0), np.maximum(chance_rt.std(axis=0), 1e-6)
+    chance_rt = (chance_rt - centre_t) / spread_t
     joined = Joined.of(parts_of(texts))
     found: list[list[int]] = []
     for group in range(int(group_k.max(initial=-1)) + 1):
@@ -56,9 +64,25 @@ def group_labels(
             continue
         score_1t = ((vector_1d @ label_td.T - centre_t) / spread_t).astype(np.float32)
         joined.hold_down(score_1t)
-        top_k = top_labels(score_1t, min(n_labels, len(label_td)))[0, :n_labels]
-        found.append(top_k.tolist())
+        best_k = top_labels(score_1t, min(_LOOKED_AT, len(label_td)))[0]
+        is_near_k = score_1t[0, best_k] >= NEAR * score_1t[0, best_k[0]]
+        is_near_k[0] = True
+        found.append(_meanings(best_k[is_near_k], chance_rt, n_labels))
     return found
+
+
+def _meanings(
+    label_k: Int[np.ndarray, " k"], chance_rt: Float32[np.ndarray, "r t"], n_labels: int
+) -> list[int]:
+    """The first labels of which none means the same as one before it."""
+    kept: list[int] = []
+    for label in label_k.tolist():
+        alike_m = chance_rt[:, label] @ chance_rt[:, kept] / len(chance_rt)
+        if (alike_m < SAME).all():
+            kept.append(label)
+        if len(kept) == n_labels:
+            break
+    return kept
 
 
 def _contrast(

@@ -11,7 +11,6 @@ from csp_engine.jobs.order import (
     BuildOrder,
     ImagesSeen,
     look_at_images,
-    may_run,
 )
 from csp_engine.jobs.process import ask_for_layers
 from csp_engine.jobs.progress import PROGRESS_FILE, ProgressFile, StageProgress
@@ -47,7 +46,6 @@ __all__ = [
     "job_folder",
     "jobs_in",
     "look_at_images",
-    "may_run",
     "read_job",
     "report_file",
     "resume",

@@ -24,19 +24,12 @@ from csp_engine.probe.columns import choose_columns
 from csp_engine.probe.folders import walk_images
 from csp_engine.probe.listing import TABLE_EXTENSIONS, list_images, read_table
 from csp_engine.probe.lists import LIST_EXTENSIONS
+from csp_engine.trust import TRUST, may_run
 from csp_engine.words.vocabularies import SHIPPED, read_vocabulary
 
 MODEL_KINDS = ("torchvision/", "timm/", "hf-hub:", "transformers/", "open_clip/", "python:")
 ENCODER_KINDS = ("open_clip/", "transformers/", "precomputed/", "python:")
 DEVICE = re.compile(r"cpu|mps|cuda(:[0-9]{1,3})?")
-TRUST = "CSP_TRUST_PYTHON"
-_DEMO = "python:csp_engine.demo.dermoscopy"
-OWN_MODELS = (
-    f"{_DEMO}.classifiers:biased",
-    f"{_DEMO}.classifiers:retrained",
-    f"{_DEMO}.planted:target_model",
-)
-"""Python code that comes with this project and needs no trust: the models of the demo."""
 WHOLE = "whole"
 """Preprocessing that squeezes the whole image in."""
 READ_FROM = (
@@ -349,12 +342,6 @@ def _require_kind(spec: str, kinds: tuple[str, ...], what: str) -> None:
         starts = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
         raise InputError(f"{spec!r} does not name a{'n' * (what[0] == 'e')} {what}; it starts "
                          f"with {starts}.")  # fmt: skip
-
-
-def may_run(spec: str) -> bool:
-    """Whether a model or encoder brings no code, or code that is trusted on this machine."""
-    is_code = spec.startswith("python:") and spec not in OWN_MODELS
-    return not is_code or os.environ.get(TRUST) == "1"
 
 
 def _require_trust(spec: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.bundle.folders import specs_to_try
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError, StaleError
 from csp_engine.printable import shown_spec
+from csp_engine.trust import require_trust
 from csp_engine.types import Encoder, TextRecipe
 from csp_engine.vectors import normalise_rows
 from csp_engine.words.templates import embed_labels, fill_templates
@@ -137,11 +137,9 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None, *, device: str = "cp
     from csp_engine.encoders import load_encoder
 
     held = bundle.manifest.inputs["encoder"]["spec"]
-    if spec is None and held.startswith("python:") and os.environ.get("CSP_TRUST_PYTHON") != "1":
-        raise MissingModelError(
-            f"The encoder of {bundle.name} is Python code ({held}), which runs only if you say so: "
-            f"name it with --encoder {held}, or set CSP_TRUST_PYTHON=1."
-        )
+    if spec is None:
+        instead = f"name it with --encoder {shown_spec(held)}"
+        require_trust(f"The encoder of {bundle.name}", held, instead)
     first: CspError | None = None
     for each in [spec] if spec else specs_to_try(bundle, "encoder"):
         try:

@@ -26,9 +26,9 @@ from csp_engine import errors
 from csp_engine.bundle import Bundle
 from csp_engine.printable import shown_spec
 from csp_engine.serving.turns import Turns
+from csp_engine.trust import TRUST
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
-TRUST = "CSP_TRUST_PYTHON"
 MOST_PIXELS = 32_000_000
 """Of an image to search by. Decoding takes up to 24 bytes for each: 0.8 GB beside the encoder."""
 MOST_TIMES_LONGER = 50

@@ -17,12 +17,11 @@ import numpy as np
 from csp_engine import errors
 from csp_engine.bundle import Bundle
 from csp_engine.printable import shown_spec
-from csp_engine.serving.encoder_process import TRUST, Apart, main
+from csp_engine.serving.encoder_process import Apart, main
 from csp_engine.serving.turns import Turns
+from csp_engine.trust import TRUST, require_trust
 from csp_engine.types import NeuronRef
 
-OWN_CODE = "python:csp_engine.demo."
-"""Networks of the project itself, which need nobody's trust."""
 MOST_KEPT = 4096
 """Overlays that are kept, of a few kilobytes each."""
 
@@ -96,12 +95,7 @@ def network_of(bundle: Bundle, name: str) -> Any:
 
     held = bundle.manifest.inputs["models"][name]
     spec = held["spec"]
-    is_own = spec.startswith(OWN_CODE)
-    if spec.startswith("python:") and not is_own and os.environ.get(TRUST) != "1":
-        raise errors.MissingModelError(
-            f"The network {name} is Python code ({shown_spec(spec)}), which runs only if you trust "
-            f"it: set {TRUST}=1."
-        )
+    require_trust(f"The network {name}", spec)
     os.environ["HF_HUB_OFFLINE"] = "1"
     model = load_model(
         spec,

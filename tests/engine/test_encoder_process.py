@@ -23,8 +23,9 @@ from csp_engine.errors import (
 from csp_engine.pipeline import build
 from csp_engine.probe.decoding import decode
 from csp_engine.serving import encoder_process
-from csp_engine.serving.encoder_process import MOST_PIXELS, TRUST, EncoderProcess
+from csp_engine.serving.encoder_process import MOST_PIXELS, EncoderProcess
 from csp_engine.serving.turns import Limits, Turns
+from csp_engine.trust import TRUST
 from tests.worlds import toys
 
 

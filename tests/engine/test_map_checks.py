@@ -21,8 +21,8 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.pasting.pairs import mask_of
 from csp_engine.pipeline.mapping.overlays import NeuronOverlays, overlay
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.serving.encoder_process import TRUST
 from csp_engine.serving.map_process import MapProcess, network_of
+from csp_engine.trust import TRUST
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.looking import check_of, checks_of, said_of_map, why_no_map

@@ -123,7 +123,9 @@ def _cosy(opened: Bundle, spec: str, seed: int, device: str, as_json: bool) -> N
 def _loaded_again(name: str, described: dict[str, Any], device: str) -> TargetModel:
     """The network that a bundle was built with, by what the bundle calls it."""
     from csp_engine.networks.models import load_model
+    from csp_engine.trust import require_trust
 
+    require_trust(f"The network {name}", described["spec"])
     reason = "it gives other numbers now"
     for pixels in (described["preprocessing"], None):
         try:

@@ -12,8 +12,8 @@ from csp_engine.bundle import Bundle, StoredFix
 from csp_engine.errors import CspError, InputError
 from csp_engine.files import allowed_folders
 from csp_engine.http.permissions import Permission
-from csp_engine.jobs.order import OWN_MODELS
 from csp_engine.pipeline.added.fixes import MODES, add_fix, read_fix
+from csp_engine.trust import OWN_MODELS, may_run
 from csp_engine.views.address import View
 from csp_engine.views.audit import fixes, interventions
 from pages.ui.parts.cards import markdown_text, show
@@ -32,7 +32,7 @@ HELD = {
 def is_possible(bundle: Bundle, model: str) -> bool:
     """Whether something can be tried here: by whom, and on which network."""
     described = bundle.manifest.inputs.get("models", {}).get(model, {})
-    return access.may(Permission.BUILD) and jobs.may_run(str(described.get("spec", "python:")))
+    return access.may(Permission.BUILD) and may_run(str(described.get("spec", "python:")))
 
 
 def form(bundle: Bundle, view: View, model: str) -> None:
@@ -160,7 +160,7 @@ def _alike(bundle: Bundle, model: str) -> list[str]:
         and other != model
         and names
         and described.get("class_names") == names
-        and jobs.may_run(str(described.get("spec", "python:")))
+        and may_run(str(described.get("spec", "python:")))
     ]
 
 

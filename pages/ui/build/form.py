@@ -13,6 +13,7 @@ from csp_engine.errors import CspError
 from csp_engine.http.permissions import Permission
 from csp_engine.jobs.allowed import listed
 from csp_engine.jobs.options import BY_FIELD, OPTIONS
+from csp_engine.trust import may_run
 from csp_engine.words.vocabularies import SHIPPED
 from pages.ui.build import places as builds
 from pages.ui.parts.cards import one_way, plain, show
@@ -151,7 +152,7 @@ def layers(model: str) -> None:
 
 def ask_for_layers(model: str) -> None:
     """Load the model in a process of its own and take over the names of its layers."""
-    if not jobs.may_run(model):
+    if not may_run(model):
         problems.failure(CspError(f"{model} is Python code, which is not run from here."))
         return
     weights, preprocessing = field("weights"), field("preprocessing")

@@ -13,6 +13,7 @@ from csp_engine.errors import CspError
 from csp_engine.files import allowed_folders
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.listing import TABLE_EXTENSIONS
+from csp_engine.trust import may_run
 from pages.ui.shell import store
 
 MODELS = (
@@ -131,7 +132,7 @@ def known_specs() -> tuple[list[str], list[str]]:
 
     def usable(specs: dict[str, None], common: tuple[str, ...]) -> list[str]:
         specs.update(dict.fromkeys(common))
-        return [spec for spec in specs if spec and jobs.may_run(spec)]
+        return [spec for spec in specs if spec and may_run(spec)]
 
     return usable(models, MODELS), usable(encoders, ENCODERS)
 

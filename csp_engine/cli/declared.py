@@ -27,6 +27,7 @@ OwnWeights = Annotated[
 OwnPreprocessing = Annotated[
     str | None, typer.Option(help="As for 'csp build', if it was given there.")
 ]
+ImageRoot = Annotated[Path | None, typer.Option("--image-root", help=OPTIONS["image_root"].help)]
 BundlePath = Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")]
 
 

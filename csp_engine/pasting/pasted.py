@@ -28,7 +28,7 @@ from csp_engine.pasting.paste import (
 )
 from csp_engine.probe import ProbeSet
 from csp_engine.probe.decoding import decode
-from csp_engine.reading.tables import key_of
+from csp_engine.reading.tables import singular_key
 from csp_engine.types import Progress, silent
 
 logger = logging.getLogger(__name__)
@@ -229,14 +229,10 @@ class PastedPairs:
 
 def columns_of(probe: ProbeSet, artefact: str) -> list[str]:
     """The columns of concepts that say which photographs have an artefact."""
-    names = {_plain(name) for name in (artefact, *COLUMNS.get(artefact, ()))}
-    return [column for column in probe.concepts if _plain(column) in names]
+    names = {singular_key(name) for name in (artefact, *COLUMNS.get(artefact, ()))}
+    return [column for column in probe.concepts if singular_key(column) in names]
 
 
 def _shown(probe: ProbeSet, artefact: str) -> np.ndarray:
     """Which photographs are known to have the artefact."""
     return (probe.table[columns_of(probe, artefact)] > 0).any(axis=1).to_numpy()
-
-
-def _plain(name: str) -> str:
-    return key_of(name).removesuffix("s").removesuffix("e")

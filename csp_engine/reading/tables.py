@@ -151,6 +151,11 @@ def key_of(name: str) -> str:
     return re.sub(r"[\s_\-./]+", "_", plain).strip("_")
 
 
+def singular_key(name: str) -> str:
+    """The same without the ending of a plural: ``Patches`` and ``patch`` are one."""
+    return key_of(name).removesuffix("s").removesuffix("e")
+
+
 def cell_text(value: object) -> str | None:
     """One cell as text, None where it is empty; whole floats lose their '.0'."""
     if isinstance(value, list | tuple | dict | np.ndarray):  # cells of Parquet and JSON

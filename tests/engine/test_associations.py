@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,13 @@ from csp_engine.evaluation.associations.measuring import (
 )
 from csp_engine.evaluation.ground_truth import bootstrap
 from csp_engine.pipeline import build
+from csp_engine.probe.isic2017 import ARTEFACTS
 from csp_engine.probe.listing import read_probe_set
+from csp_engine.reading.tables import singular_key
 from csp_engine.views.audit import associations
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
+from csp_engine.words.concepts import find_concept_set
 from tests.engine.test_cli import run
 from tests.worlds import toys
 from tests.worlds.damage import place, redo
@@ -358,6 +362,7 @@ def test_figures_that_activations_contradict_are_found_out(path):
         ("suspects > 0.5", "whole numbers"),
         ("association ruler > 0.9", "no concept column 'ruler'"),
         ("association few > 0.9", "few was not tried"),
+        ("suspects few > 0", "few was not tried for want of images"),
         ("effect half < -1", "No pairs of images"),
         ("suspects half > 0 ; rm", "no condition"),
     ],
@@ -387,9 +392,24 @@ def test_a_gate_passes_or_fails_with_one_sentence_and_json(path, capsys):
     assert told["conditions"][1]["low"] == pytest.approx(low)
     assert told["passed"] is False
     code, out, err = run(capsys, "audit", path, "--fail-if", "suspects > 0")
+    assert "Not tried for want of images: few." in out
     n = sum(int(best.association("small", x).found["is_suspect"].sum()) for x in
             best.layers("small"))  # fmt: skip
     assert code == int(n > 0)
+
+
+def test_what_a_concept_set_calls_otherwise_is_not_passed_over():
+    tags = associations.tags_of(find_concept_set("melanoma"))
+    for column in (*ARTEFACTS, "Patches", "dark corners", "gel-bubbles", "ink"):
+        assert tags[singular_key(column)] == "spurious", column
+    nothing = associations.NO_AREA
+    sought = associations.Sought(
+        "x", "concept", "", 9, 5, 5, 4, True, 0, 0, nothing, -1, 0.9, "", 0.0
+    )
+    assert sought.is_in_question
+    assert replace(sought, tag="spurious").is_in_question
+    for changes in ({"tag": "valid"}, {"tag": "neutral"}, {"kind": "class"}):
+        assert not replace(sought, **changes).is_in_question
 
 
 def test_the_shipped_demo_fails_where_it_should(shipped_bundle, capsys):

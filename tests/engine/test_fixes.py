@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,9 @@ from csp_engine.pipeline.added.choosing import choose, joined
 from csp_engine.pipeline.added.fixes import Piece, leave_fix, read_fix
 from csp_engine.pipeline.added.fixing import Trials, try_fix
 from csp_engine.pipeline.added.photographs import listed_photographs
+from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
+from csp_engine.trust import TRUST
 from csp_engine.views.audit import fixes as view
 from tests.engine.test_cli import run
 from tests.worlds import damage, toys
@@ -303,6 +306,52 @@ def test_what_cannot_be_is_refused(made, tmp_path):
         listed_photographs(tmp_path / "one.csv")
 
 
+def one_output(tmp_path, classes, names=("red",)):
+    """A network with one output, high for red photographs, and a table of two classes."""
+    of = toys.target(["last"], factory="lively")
+    head = torch.nn.Linear(12, 1)
+    with torch.no_grad():
+        head.weight.copy_(of.model.network.head.weight[3:4])
+        head.bias.copy_(of.model.network.head.bias[3:4] - 3)
+    of.model.network.head = head
+    rows = pd.read_csv(toys.photographs(tmp_path))
+    rows["class"] = rows["class"].map(classes)
+    rows.to_csv(tmp_path / "two.csv", index=False)
+    target = Target(replace(of.model, class_names=names), of.taps)
+    return target, listed_photographs(tmp_path / "two.csv")
+
+
+@pytest.mark.parametrize("other", ["another", "zebra"])  # before and after it in the alphabet
+@pytest.mark.parametrize("asked", ["red", "0"])
+def test_one_output_decides_between_its_class_and_the_other(tmp_path, other, asked):
+    target, shots = one_output(tmp_path, lambda name: "red" if name == "red" else other)
+    trials = Trials(target, shots, asked)
+    stored = try_fix(trials, [Piece("last@mean", np.array([1]))], "zero", chosen_on="a test",
+                     n_random=2)  # fmt: skip
+    assert (stored.output, stored.classes) == ("red", (other, "red"))
+    rows = shots.table[~shots.table["is_choosing"]]
+    x = torch.stack([torch.tensor(target.model.preprocess(shots.image(i))) for i in rows.index])
+    with torch.no_grad():
+        logit_n = target.model.network(x)[:, 0].numpy()
+    is_red_n = (rows["class"] == "red").to_numpy()
+    right = int(((logit_n > 0) == is_red_n).sum())
+    assert 0 < (logit_n > 0).sum() < len(rows)
+    found = view.figures(stored)
+    assert sum(each.right.before.n_hits for each in found.slices) == right
+    assert sum(each.found.before.n_hits for each in found.slices) == int(
+        ((logit_n > 0) & is_red_n).sum()
+    )
+
+
+def test_what_decisions_stand_for_is_never_guessed(tmp_path):
+    target, shots = one_output(tmp_path, lambda name: name)
+    with pytest.raises(InputError, match=r"has one output, 'red'.*3 other classes: blue, green"):
+        Trials(target, shots, "red")
+    target, shots = one_output(tmp_path, lambda name: name, names=None)
+    with pytest.raises(InputError, match="outputs of small have no names"):
+        Trials(target, shots, "0")
+
+
 def put(column, value, row=0):
     def change(rows):
         rows[column] = rows[column].astype(object)
@@ -375,7 +424,8 @@ def test_forged_decisions_are_told(made, tmp_path, name, change, said):
 # ------------------------------------------------------------------ the command
 
 
-def test_the_command_tries_keeps_and_shows(made, tmp_path, capsys):
+def test_the_command_tries_keeps_and_shows(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(TRUST, "1")
     bundle = tmp_path / "own.csp"
     shutil.copytree(made[0].path, bundle)
     table = toys.photographs(tmp_path)
@@ -392,7 +442,10 @@ def test_the_command_tries_keeps_and_shows(made, tmp_path, capsys):
         (("--search", "--from", "x"), "--search chooses by itself"),
         (("--keep", "x"), "Nothing to keep"),
         (("--units", "last@mean:1", "--output", "red", "--mode", "some"), "'some' is not a mode"),
-        (("--units", "last@mean:1", "--output", "mauve"), "has no output called 'mauve'"),
+        (
+            ("--units", "last@mean:1", "--output", "mauve"),
+            "has no output 'mauve'; --output can be one of 4: blue",
+        ),
     ):
         code, _, complaint = run(capsys, "fix", bundle, *own, *wrong)
         assert (code, said in complaint) == (2, True), (wrong, complaint)

@@ -277,10 +277,11 @@ def test_the_command_pastes_and_withholds(made, photos, tmp_path, capsys, monkey
     for wrong, sentence in (
         (("--paste", "nonsense", *own), "There is no artefact 'nonsense'"),
         (("--paste", "hair", "--output", "red"), "Paste into which photographs?"),
-        (("--photos", photos), "--photos and --cutouts are for --paste"),
+        (("--photos", photos), "--photos, --image-root and --cutouts are for --paste"),
         (("--paste", "hair", "--pairs", photos, *own), "two ways to the same"),
         (("--paste", "hair", *own, "--sheet", tmp_path / "a.gif"), "end --sheet with"),
         (("--sheet", sheet), "Which pairs?"),
+        (("--paste", "hair", "--photos", photos, "--output", "mauve"), "no output 'mauve'"),
     ):
         code, _, said = run(capsys, "intervene", bundle.path, *wrong)
         assert code == 2

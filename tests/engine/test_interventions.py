@@ -29,6 +29,7 @@ from csp_engine.networks.intervening.pairs import PairRuns, log_odds
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
 from csp_engine.pipeline.recipe import Recipe
+from csp_engine.trust import TRUST
 from csp_engine.views.audit import interventions as view
 from tests.engine.test_cli import run
 from tests.worlds import damage, toys
@@ -369,7 +370,8 @@ def test_forged_figures_are_told(made, tmp_path, table, column, value, said):
     assert any(said in each for each in problems), problems
 
 
-def test_the_command_measures_and_shows(made, tmp_path, capsys):
+def test_the_command_measures_and_shows(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(TRUST, "1")
     bundle, _, pairs, output = made
     rows = []
     for i in range(len(pairs.table)):
@@ -389,7 +391,7 @@ def test_the_command_measures_and_shows(made, tmp_path, capsys):
     assert "Name one with --output: " in said
     code, _, said = run(capsys, "intervene", bundle.path, *own, "--output", "nonsense")
     assert code == 2
-    assert "has no output called 'nonsense'" in said
+    assert "has no output 'nonsense'; --output can be one of 4" in said
     other = tmp_path / "other.json"
     other.write_text(json.dumps({**toys.PREPROCESSING, "mean": [0.4] * 3}))
     strange = (*own[:2], "--preprocessing", other, "--output", output)

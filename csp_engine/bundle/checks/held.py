@@ -9,8 +9,10 @@ WHATS = ("before", "after", "beside", "random")
 NEAR_UNIT = 1e-3
 
 
-def fault_of_photographs(rows: pd.DataFrame, classes: list[str], clean: str) -> str:
+def fault_of_photographs(rows: pd.DataFrame, classes: list[str], clean: str, output: str) -> str:
     """What is wrong with photographs, as the end of "photographs.parquet of STAGE …"."""
+    if output not in classes:
+        return f"has no class {output!r:.80}, which is the output that is followed"
     strange = sorted(set(rows["class"]) - set(classes))
     if strange:
         return f"names class {strange[0]!r:.80}, which there is not"

@@ -575,7 +575,9 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ),
     ("intervention", "shown"): _fault_of_shown,
     ("fix", "photographs"): lambda files, stage, rows: fault_of_photographs(
-        rows, list(files.fact(stage, "classes")), str(files.fact(stage, "clean"))
+        rows,
+        list(files.fact(stage, "classes")),
+        *(str(files.fact(stage, each)) for each in ("clean", "output")),
     ),
     ("fix", "runs"): lambda _files, _stage, rows: fault_of_runs(rows),
     ("fix", "cuts"): _fault_of_cuts,

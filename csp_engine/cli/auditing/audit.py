@@ -49,8 +49,8 @@ def audit(
         list[str] | None,
         typer.Option(
             help="Exit with 1 if this holds, such as 'effect colour patch < -0.5', 'association "
-            "ruler > 0.9', 'suspects colour patch > 0', or 'suspects > 0' for all that should not "
-            "matter. May be given several times."
+            "ruler > 0.9', 'suspects colour patch > 0', or 'suspects > 0' for all columns that the "
+            "concept set does not call valid or neutral. May be given several times."
         ),
     ] = None,
     as_json: AsJson = False,
@@ -128,13 +128,7 @@ def _write_associations(
     from csp_engine.views.audit.associations import area, sought_in
 
     for layer in layers:
-        found = sought_in(bundle, model, layer, concepts)
-        is_tagged = any(each.tag == "spurious" for each in found)
-        shown = [
-            each
-            for each in found
-            if each.kind == "concept" and (each.tag == "spurious" or not is_tagged)
-        ]
+        shown = [each for each in sought_in(bundle, model, layer, concepts) if each.is_in_question]
         write_lines(["", f"Association in {layer}: neurons that respond to what images show."])
         write_table(
             ("column", "images", "suspects", "best AUROC", "least found", "goes with"),

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csp_engine.cli.auditing.intervening import loaded_target, named_model
+from csp_engine.cli.auditing.intervening import loaded_target, named_model, named_output
 from csp_engine.cli.declared import (
     AsJson,
     BundlePath,
     Device,
     FollowedOutput,
+    ImageRoot,
     ModelName,
     OwnPreprocessing,
     OwnWeights,
 )
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
-from csp_engine.jobs.order import OWN_MODELS
+from csp_engine.trust import OWN_MODELS
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
@@ -67,6 +68,7 @@ def fix(
             "group if known. The demo's networks draw their own."
         ),
     ] = None,
+    image_root: ImageRoot = None,
     clean: Annotated[
         str | None,
         typer.Option(help="The slice without artefacts; the one called clean, or the first."),
@@ -119,7 +121,6 @@ def fix(
             "known to choose from; measure pairs with 'csp intervene', or give --units."
         )
     pieces, chosen_on = _pieces(opened, name, units or [], from_ or [], direction or [])
-    asked = output or _output_of(opened, name)
     others = [named_model(opened, each) for each in beside or []]
     targets = {
         each: loaded_target(
@@ -127,11 +128,13 @@ def fix(
         )
         for each in dict.fromkeys([name, *others])
     }
+    tried = opened.intervention(name)
+    asked = named_output(targets[name], output or (None if tried is None else tried.output))
     with progress_bars() as progress:
         from csp_engine.pipeline.added.choosing import choose
         from csp_engine.pipeline.added.fixing import Trials, try_fix
 
-        shots = _photographs(opened, name, images, limit, seed, progress)
+        shots = _photographs(opened, name, images, image_root, limit, seed, progress)
         trials = Trials(targets[name], shots, asked, clean=clean, progress=progress)
         if search:
             chosen = choose(trials, options, mode)
@@ -251,19 +254,11 @@ def _require_artefact(bundle: Bundle, model: str, artefact: str) -> None:
         raise InputError(f"{artefact!r} was not tried on {model}; tried were {', '.join(known)}.")
 
 
-def _output_of(bundle: Bundle, model: str) -> str:
-    stored = bundle.intervention(model)
-    if stored is None:
-        names = bundle.manifest.inputs["models"][model].get("class_names") or ()
-        few = ", ".join(names[:10])
-        raise InputError(f"Which output? Name one with --output{f': {few}' if few else ''}.")
-    return stored.output
-
-
 def _photographs(
     bundle: Bundle,
     model: str,
     source: Path | None,
+    image_root: Path | None,
     limit: int | None,
     seed: int,
     progress: Progress,
@@ -271,7 +266,7 @@ def _photographs(
     if source is not None:
         from csp_engine.pipeline.added.photographs import listed_photographs
 
-        return listed_photographs(source, seed, limit, progress)
+        return listed_photographs(source, seed, limit, image_root, progress)
     if bundle.manifest.inputs["models"][model]["spec"] not in OWN_MODELS:
         raise InputError(
             f"Which photographs? Give a table of them with --images: {model} is no network of "

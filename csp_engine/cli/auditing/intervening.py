@@ -12,6 +12,7 @@ from csp_engine.cli.declared import (
     BundlePath,
     Device,
     FollowedOutput,
+    ImageRoot,
     ModelName,
     OnlyLayers,
     OwnPreprocessing,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.pasting.pairs import ImagePairs
     from csp_engine.pipeline import Target
+    from csp_engine.types import Encoder
 
 
 def intervene(
@@ -50,6 +52,7 @@ def intervene(
             "have the artefact already are what a paste is checked with."
         ),
     ] = None,
+    image_root: ImageRoot = None,
     n_pairs: Annotated[
         int, typer.Option(min=20, help="Pairs of each pasted artefact, at most.")
     ] = 200,
@@ -88,23 +91,31 @@ def intervene(
         csp intervene skin.csp --paste ruler --photos isic.csv --output melanoma
     """
     from csp_engine.bundle import Bundle
+    from csp_engine.search import bundle_encoder
     from csp_engine.views.audit import interventions
     from csp_engine.views.places import scoring_methods
 
     opened = Bundle.open(bundle)
     if pairs is not None and paste:
         raise InputError("--pairs and --paste are two ways to the same; give one of them.")
-    if paste is None and (photos, cutouts) != (None, None):
-        raise InputError("--photos and --cutouts are for --paste; name an artefact with it.")
+    if not paste and (photos, cutouts, image_root) != (None, None, None):
+        raise InputError(
+            "--photos, --image-root and --cutouts are for --paste; name an artefact with it."
+        )
     if sheet is not None or pairs is not None or paste:
-        made = _pairs(pairs, paste or [], photos, n_pairs, cutouts, seed)
-        if sheet is not None:
+        target = asked = loaded = None
+        if sheet is None:  # what may be refused comes before what takes long
+            target = loaded_target(
+                opened, named_model(opened, model), weights, preprocessing, layer, device
+            )
+            asked = named_output(target, output)
+            loaded = bundle_encoder(opened, encoder, device=device) if paste else None
+        made = _pairs(pairs, paste or [], photos, image_root, n_pairs, cutouts, seed)
+        if target is None or asked is None:
+            assert sheet is not None
             _write_sheet(made, sheet)
             return
-        target = loaded_target(
-            opened, named_model(opened, model), weights, preprocessing, layer, device
-        )
-        opened = _measured(opened, made, target, output, encoder, seed, device)
+        opened = _measured(opened, made, target, asked, loaded, seed)
         shown = named_model(opened, model)
     else:
         known = interventions.models_with(opened)
@@ -145,6 +156,7 @@ def _pairs(
     table: Path | None,
     artefacts: list[str],
     photos: Path | None,
+    image_root: Path | None,
     n_pairs: int,
     cutouts: Path | None,
     seed: int,
@@ -161,7 +173,7 @@ def _pairs(
     if photos is None:
         raise InputError("Paste into which photographs? Name a folder or table with --photos.")
     with progress_bars() as progress:
-        probe = read_probe_set(photos, progress=progress)
+        probe = read_probe_set(photos, image_root=image_root, progress=progress)
         return PastedPairs(probe, artefacts, n_pairs, seed, cutouts, progress=progress)
 
 
@@ -176,29 +188,42 @@ def _write_sheet(pairs: ImagePairs, path: Path) -> None:
     write_lines([f"The first pairs of {pairs.name}: {path}"])
 
 
+def named_output(target: Target, asked: str | None) -> str:
+    """The output whose score is followed.
+
+    Raises:
+        InputError: if none is named, or the network has none of the name.
+    """
+    names = target.model.class_names or ()
+    few = f": {', '.join(names[:10])}" if names else ""
+    if asked is None:
+        raise InputError(f"Which output? Name one with --output{few}.")
+    if not names or asked in names:
+        return asked
+    if asked.isdecimal() and int(asked) < len(names):
+        return names[int(asked)]
+    raise InputError(
+        f"{target.model.name} has no output {asked!r}; --output can be one of {len(names)}{few}."
+    )
+
+
 def _measured(
     bundle: Bundle,
     pairs: ImagePairs,
     target: Target,
-    output: str | None,
-    encoder: str | None,
+    output: str,
+    encoder: Encoder | None,
     seed: int,
-    device: str,
 ) -> Bundle:
     from csp_engine.pasting.pasted import PastedPairs
     from csp_engine.pipeline import add_interventions, gate_pastes
-    from csp_engine.search import bundle_encoder
 
-    names = target.model.class_names or ()
-    if output is None:
-        few = ", ".join(names[:10])
-        raise InputError(f"Which output? Name one with --output{f': {few}' if few else ''}.")
     with progress_bars() as progress:
         gates = None
         if isinstance(pairs, PastedPairs):
-            loaded = bundle_encoder(bundle, encoder, device=device)
+            assert encoder is not None
             gates = gate_pastes(
-                bundle, target, output, pairs.photos, pairs, loaded, seed=seed, progress=progress
+                bundle, target, output, pairs.photos, pairs, encoder, seed=seed, progress=progress
             )
         return add_interventions(
             bundle.path, target, pairs, output, gates=gates, seed=seed, progress=progress
@@ -222,6 +247,7 @@ def loaded_target(
     from csp_engine.networks.loading.preprocessing import kept_recipe
     from csp_engine.networks.models import load_model
     from csp_engine.pipeline import Target
+    from csp_engine.trust import require_trust
 
     known = bundle.layers(name)
     asked = layers or known
@@ -237,6 +263,7 @@ def loaded_target(
             "swapped yet; build with a plain layer too."
         )
     described: dict[str, Any] = bundle.manifest.inputs["models"][name]
+    require_trust(f"The network {name}", described["spec"])
     model = load_model(
         described["spec"],
         weights=weights,

@@ -31,19 +31,21 @@ def with_first(output: Any, tensor: torch.Tensor) -> Any:
 def chosen_outputs(
     model: TargetModel, outputs: Sequence[int | str] | None, n_outputs: int
 ) -> list[int]:
-    """Output numbers from numbers or class names."""
+    """Output numbers from numbers, also as text, or class names."""
+    names = model.class_names or ()
     if outputs is None:
         return list(range(n_outputs))
     numbers = []
     for output in outputs:
+        if isinstance(output, str) and output.isdecimal() and output not in names:
+            output = int(output)
         if isinstance(output, str):
-            if output not in (model.class_names or ()):
+            if output not in names:
                 raise InputError(
                     f"{model.name} has no output called {output!r}; give a class name or a number "
                     f"from 0 to {n_outputs - 1}."
                 )
-            assert model.class_names is not None
-            places = [i for i, name in enumerate(model.class_names) if name == output]
+            places = [i for i, name in enumerate(names) if name == output]
             if len(places) > 1:
                 raise InputError(
                     f"Outputs {' and '.join(map(str, places))} of {model.name} are both called "

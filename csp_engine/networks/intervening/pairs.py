@@ -97,6 +97,10 @@ class PairRuns:
             is_called_n.append(self._is_called(logits))
         return np.concatenate(score_n), np.concatenate(is_called_n)
 
+    def n_outputs(self, pixels: np.ndarray) -> int:
+        """How many outputs the network has, for images like these."""
+        return self._logits(pixels[:1], {}).shape[1]
+
     def attributed(self, version: np.ndarray, foil: np.ndarray) -> dict[str, Attributed]:
         """By module: how much of the effect of version less foil each unit accounts for.
 

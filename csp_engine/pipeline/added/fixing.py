@@ -55,7 +55,6 @@ class Trials:
         self.photographs = photographs
         self.runs = AblatedRuns(target.model, target.taps, output)
         self.module_of = {str(tap.id): tap.id.module for tap in target.taps if tap.sae is None}
-        self.output = output
         self._progress = progress
         table = photographs.table
         slices = list(dict.fromkeys(table["slice"]))
@@ -64,14 +63,41 @@ class Trials:
             raise InputError(
                 f"No photograph is of the slice {self.clean!r}; they are of {', '.join(slices)}."
             )
-        self.classes = tuple(target.model.class_names or sorted(set(table["class"])))
+        self.classes = self._classes(next(iter(self._blocks(np.arange(1))))[0])
         strange = sorted(set(table["class"]) - set(self.classes))
         if strange:
             raise InputError(
                 f"{photographs.name}: {strange[0]!r} is no class of {self.model.name}; its classes "
                 f"are {', '.join(self.classes[:20])}."
             )
+        # By its name; a number may have been asked for.
+        is_number = output not in self.classes and output.isdecimal()
+        self.output = (target.model.class_names or ())[int(output)] if is_number else output
         self._held: dict[str, dict[str, np.ndarray]] = {}
+
+    def _classes(self, pixels: np.ndarray) -> tuple[str, ...]:
+        """What the numbers of decisions stand for.
+
+        A network with one output decides between its class (1) and the photographs' other one (0).
+
+        Raises:
+            InputError: if the outputs have no names, or one output meets more than two classes.
+        """
+        names = tuple(self.model.class_names or ())
+        if not names:
+            raise InputError(
+                f"The outputs of {self.model.name} have no names, so nothing says which class each "
+                "stands for; name them with 'csp build --class-names'."
+            )
+        if self.runs.n_outputs(pixels) > 1:
+            return names
+        others = sorted(set(self.photographs.table["class"]) - set(names))
+        if len(others) > 1:
+            raise InputError(
+                f"{self.model.name} has one output, {names[0]!r}, and {self.photographs.name} are "
+                f"of {len(others)} other classes: {', '.join(others[:10])}; call all others alike."
+            )
+        return (*(others or [f"not {names[0]}"]), names[0])
 
     @property
     def choosing(self) -> np.ndarray:
@@ -206,13 +232,13 @@ def try_fix(
     named = [("before", model), ("after", model)]
     scores, classes = [score_tn[:2]], [class_tn[:2]]
     for other in beside:
-        if tuple(other.model.class_names or ()) != trials.classes:
-            raise InputError(
-                f"{other.model.name} has other classes than {model}, so it cannot stand beside it."
-            )
         theirs = Trials(
             other, trials.photographs, trials.output, clean=trials.clean, progress=progress
         )
+        if theirs.classes != trials.classes:
+            raise InputError(
+                f"{other.model.name} has other classes than {model}, so it cannot stand beside it."
+            )
         score_1n, class_1n = theirs.decided(rows, [()], f"decisions of {other.model.name}")
         named.append(("beside", other.model.name))
         scores.append(score_1n)

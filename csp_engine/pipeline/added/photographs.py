@@ -40,7 +40,11 @@ class Photographs:
 
 
 def listed_photographs(
-    source: Path, seed: int = 0, limit: int | None = None, progress: Progress = silent
+    source: Path,
+    seed: int = 0,
+    limit: int | None = None,
+    image_root: Path | None = None,
+    progress: Progress = silent,
 ) -> Photographs:
     """Photographs of a table with the columns path, class, and slice and group if known.
 
@@ -50,12 +54,13 @@ def listed_photographs(
         source: anything that ``csp_engine.probe.listing`` reads.
         seed: decides the halves.
         limit: at most so many photographs of each slice, evenly over the list.
+        image_root: what paths of a table are relative to; its folder without it.
         progress: called while files are hashed.
 
     Raises:
         InputError: if a photograph has no class, or nothing is left to report on.
     """
-    probe = read_probe_set(source, progress=progress)
+    probe = read_probe_set(source, image_root=image_root, progress=progress)
     rows = probe.table
     if "class" not in rows or rows["class"].isna().any():
         raise InputError(

@@ -29,6 +29,7 @@ from csp_engine.evaluation.associations.confounding import (
     what_goes_with,
 )
 from csp_engine.evaluation.ground_truth import independent_counts
+from csp_engine.reading.tables import singular_key
 from csp_engine.stats.intervals import auroc_interval
 from csp_engine.stats.rank_sum import clustered_error, midranks
 from csp_engine.types import NeuronRef
@@ -86,6 +87,15 @@ class Sought:
     least: float
     beside: str
     beside_v: float
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether it should not matter as far as anybody said: no class, nothing valid or neutral.
+
+        What the concept set does not name counts too, so that no suspect is passed over for being
+        called otherwise.
+        """
+        return self.kind == "concept" and self.tag not in ("valid", "neutral")
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +264,9 @@ def asked_of(bundle: Bundle, memo: Memo) -> ColumnsAsked:
 
 
 def tags_of(concepts: ConceptSet) -> dict[str, str]:
-    """Tag of every name that a concept set gives a concept, in lower case."""
+    """Tag of every name that a concept set gives a concept, by its ``singular_key``."""
     return {
-        name.casefold(): group.tag
+        singular_key(name): group.tag
         for group in concepts.groups
         for names in group.concepts
         for name in names
@@ -299,7 +309,7 @@ def usual_column(bundle: Bundle, model: str, concepts: ConceptSet, artefact: str
     counts = dict.fromkeys(known, 0)
     for layer in layers_with(bundle, model):
         for each in sought_in(bundle, model, layer, concepts):
-            if each.name in counts and each.tag in ("spurious", ""):
+            if each.is_in_question:
                 counts[each.name] += each.n_suspects
     return max(known, key=lambda name: counts[name], default="")
 
@@ -450,7 +460,7 @@ def _sought(stored: StoredAssociation, at: int, tags: Mapping[str, str]) -> Soug
     return Sought(
         str(row["name"]),
         str(row["kind"]),
-        tags.get(str(row["name"]).replace("_", " ").casefold(), ""),
+        tags.get(singular_key(str(row["name"])), ""),
         int(row["n_known"]),
         int(row["n_positive"]),
         int(row["n_with"]),

@@ -229,7 +229,7 @@ def figures(stored: StoredFix, seed: int = 0) -> Tested:
     drawn = Drawn(rows["group"].to_numpy(), seed)
     called_vi, score_wi = np.asarray(stored.called_vi), np.asarray(stored.score_wi, np.float64)
     is_right_rn = called_vi == truth_n
-    output = number.get(stored.output, int(stored.output) if stored.output.isdigit() else 0)
+    output = number[stored.output]
     is_positive_n = truth_n == output
     is_called_vi = called_vi == output
     what = stored.runs["what"].to_numpy(object)

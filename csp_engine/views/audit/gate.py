@@ -12,8 +12,11 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
 from csp_engine.views.audit.associations import Sought, layers_with, sought_in, suspect_units
 from csp_engine.views.audit.interventions import effects
+from csp_engine.views.sentence import listed
 from csp_engine.words.concepts import ConceptSet
 
+MOST_NAMED = 8
+"""Columns that a sentence names; of more it gives the number."""
 SUBJECTS = ("effect", "association", "suspects")
 _CONDITION = re.compile(
     r"\s*(?P<subject>[a-z]+)\b\s*:?\s*(?P<name>.*?)\s*(?P<sign>[<>])\s*"
@@ -146,23 +149,37 @@ def _judged(
 def _suspects(
     bundle: Bundle, model: str, condition: Condition, sought: dict[str, tuple[Sought, ...]]
 ) -> Judged:
-    """Neurons that are suspects of one column, or of all that are spurious, each counted once."""
-    columns = {each.name: each.tag for found in sought.values() for each in found
-               if each.kind == "concept"}  # fmt: skip
-    names = [condition.name]
-    if not condition.name:
-        is_tagged = "spurious" in columns.values()
-        names = [n for n, tag in columns.items() if tag == "spurious" or not is_tagged]
+    """Neurons that are suspects of one column, or of all in question, each counted once.
+
+    Raises:
+        InputError: if none of these columns was tried, so that nothing could have been found.
+    """
+    asked = [
+        each
+        for found in sought.values()
+        for each in found
+        if (each.name == condition.name and each.kind == "concept")
+        or (not condition.name and each.is_in_question)
+    ]
+    names = list(dict.fromkeys(each.name for each in asked if each.is_tried))
+    untried = list(dict.fromkeys(each.name for each in asked if each.name not in names))
+    if not names:
+        of = listed(untried) or "No column that should not matter"
+        raise InputError(
+            f"{of} was not tried for want of images, so {condition.text!r} cannot be judged; give "
+            "more images that show it and that do not."
+        )
     counts = {layer: len(suspect_units(bundle, model, layer, names)) for layer in sought}
     n = sum(counts.values())
-    of = condition.name or f"{len(names)} columns that should not matter"
+    of = listed(names, "or") if len(names) <= MOST_NAMED else f"{len(names)} columns"
     told = ", ".join(f"{count} in {layer}" for layer, count in counts.items())
     neurons = "neuron is a suspect" if n == 1 else "neurons are suspects"
     return Judged(
         condition,
         n > condition.bound,
-        f"{numbers.count(n)} {neurons} of {of}: {told}.",
-        {"value": n, "by_layer": counts, "columns": names},
+        f"{numbers.count(n)} {neurons} of {of}: {told}."
+        + (f" Not tried for want of images: {listed(untried)}." if untried else ""),
+        {"value": n, "by_layer": counts, "columns": names, "untried": untried},
     )
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
+from csp_engine.reading.tables import singular_key
 from csp_engine.reviews import DISAGREE
+from csp_engine.views.audit.associations import tags_of
 from csp_engine.views.audit.interventions import audited, effects
 from csp_engine.views.memo import Memo
 from csp_engine.words.concepts import SHIPPED, read_concept_set
@@ -43,10 +45,9 @@ def _queue(bundle: Bundle, model: str) -> pd.DataFrame:
     stored = bundle.intervention(model)
     if stored is None:
         return empty
-    groups = read_concept_set(SHIPPED["melanoma"]).groups
-    valid = {name for g in groups if g.tag == "valid" for names in g.concepts for name in names}
+    tags = tags_of(read_concept_set(SHIPPED["melanoma"]))
     shown = [e for e in effects(stored) if e.verdict in ("raises", "lowers")]
-    suspicious = [e.artefact for e in shown if e.artefact not in valid]
+    suspicious = [e.artefact for e in shown if tags.get(singular_key(e.artefact)) != "valid"]
     if not suspicious:
         return empty
     scopes = [audited(bundle, model, artefact, "") for artefact in suspicious]

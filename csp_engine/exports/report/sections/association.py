@@ -48,11 +48,11 @@ def make(asked: Asked) -> tuple[Block, ...]:
 
 
 def _columns(asked: Asked) -> list[str]:
-    """Concept columns that should not matter and were tried in some layer."""
+    """Concept columns that should not matter, as far as said, and were tried in some layer."""
     found: dict[str, None] = {}
     for layer in layers_with(asked.bundle, asked.model):
         for each in sought_in(asked.bundle, asked.model, layer, melanoma(asked.memo)):
-            if each.kind == "concept" and each.tag == "spurious" and each.is_tried:
+            if each.is_in_question and each.is_tried:
                 found[each.name] = None
     return list(found)
 

@@ -6,14 +6,19 @@ python:csp_engine.demo.training.judge:encoder --json`` into ``studies/results/pl
 
 from __future__ import annotations
 
+import json
+import sys
 from functools import partial
 
 from csp_engine.evaluation.metrics.registered import METRICS
+from csp_engine.exports.planted_plots import planted_svg
 from csp_engine.methods import method_title
+from csp_engine.views.benchmark.planted import ERRORS, setting_of
 from tools import tables
 from tools.tables import ROOT, Record, Writers, rows_of
 
 PAGE = ROOT / "docs" / "methods.md"
+PICTURE = ROOT / "docs" / "img" / "planted.svg"
 RESULT = ROOT / "studies" / "results" / "planted_units.json"
 
 
@@ -68,14 +73,31 @@ def refused(record: Record) -> str:
 def tries(record: Record) -> str:
     """How often the best label is right at other settings; a dash where a method has none such."""
     methods = list(record["methods"])
-    found: dict[tuple[str, float], dict[str, Record]] = {}
+    found: dict[str, dict[str, Record]] = {}
     for one in record["tries"]:
-        found.setdefault((one["setting"], one["value"]), {})[one["method"]] = one["right"]
+        found.setdefault(setting_of(one), {})[one["method"]] = one["right"]
     rows = [
-        [f"{name} {value:g}", *(f"{own[m]['share']:.0%}" if m in own else "–" for m in methods)]
-        for (name, value), own in found.items()
+        [name, *(f"{own[m]['share']:.0%}" if m in own else "–" for m in methods)]
+        for name, own in found.items()
     ]
     return rows_of(_head("right at", methods), rows)
+
+
+def errors(record: Record) -> str:
+    """How the wrong labels of all rows of units with one concept are wrong."""
+    methods = list(record["methods"])
+    rows = []
+    for kind in ERRORS:
+        counts = [
+            sum(
+                row["errors"][kind]
+                for row in record["rows"]
+                if row["method"] == method and "errors" in row
+            )
+            for method in methods
+        ]
+        rows.append([kind, *map(str, counts)])
+    return rows_of(_head("wrong label says", methods), rows)
 
 
 def trust(record: Record) -> str:
@@ -98,6 +120,7 @@ TABLES: Writers = {
     "planted-reliable": (RESULT, reliable),
     "planted-refused": (RESULT, refused),
     "planted-tries": (RESULT, tries),
+    "planted-errors": (RESULT, errors),
     "planted-trust": (RESULT, trust),
 }
 
@@ -106,5 +129,12 @@ table = partial(tables.written, TABLES)
 filled = partial(tables.filled, table=table)
 
 
+def picture() -> str:
+    """The picture of the same figures."""
+    return planted_svg(json.loads(RESULT.read_text("utf-8")))
+
+
 if __name__ == "__main__":
     tables.main(PAGE, TABLES, table)
+    if "--write" in sys.argv:
+        PICTURE.write_text(picture(), "utf-8")

@@ -46,11 +46,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """One planted unit: the row of the table it counts in, and its columns; none for noise."""
+    """One planted unit: the row of the table it counts in, and its columns; none for noise.
+
+    ``companion`` is the column that its strongest images show beside its own, where there is one.
+    """
 
     row: str
     concepts: tuple[int, ...]
     activation_n: Float32[np.ndarray, " n"]
+    companion: int | None = None
 
 
 def plant(
@@ -84,7 +88,7 @@ def plant(
         for a, b in chosen:
             strong_n = _beside(is_shown_nc[:, a], is_shown_nc[:, b], share, plan.n_strong, rng)
             level_n = np.where(strong_n, 1, FAINT) * is_shown_nc[:, a]
-            units.append(Unit(f"co-occurrence {share:g}", (a,), _noisy(level_n, rng)))
+            units.append(Unit(f"co-occurrence {share:g}", (a,), _noisy(level_n, rng), b))
     unordered = sorted({(min(pair), max(pair)) for pair in pairs})
     chosen = [unordered[i] for i in rng.permutation(len(unordered))[: plan.n_units]]
     for a, b in chosen:

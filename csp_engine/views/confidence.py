@@ -7,6 +7,7 @@ images: a probability that holds on one set of photographs was measured not to h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,6 +158,13 @@ def trust_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, found: CandidateLabe
         doubt=doubt(p, found.is_reliable),
         doubts=p is not None and p < PLAUSIBLE,
     )
+
+
+def uncalibrated(trusted: Sequence[Trust]) -> str:
+    """A sentence where of no label it was learnt how likely it is right; empty otherwise."""
+    if not trusted or any(each.is_learnt for each in trusted):
+        return ""
+    return f"How likely they are right is {NOT_CALIBRATED}."
 
 
 def _odds(p: float) -> str:

@@ -124,6 +124,11 @@ def test_the_tables_of_planted_units_are_the_measured_ones():
     assert re.findall(r"<!-- table: ([\w-]+) -->", PAGE) == list(planted_tables.TABLES)
 
 
+def test_the_picture_of_planted_units_is_of_the_same_figures():
+    drawn = planted_tables.PICTURE.read_text("utf-8")
+    assert drawn == planted_tables.picture(), "run: python -m tools.planted_tables --write"
+
+
 def test_the_planted_tables_are_the_measured_ones():
     results = ROOT / "studies" / "results" / "planted_geometry.json"
     records = json.loads(results.read_text(encoding="utf-8"))

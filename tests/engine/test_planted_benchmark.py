@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
-from csp_engine.evaluation.planted_units import FAINT, Plan, plant
-from csp_engine.views.benchmark.planted import ORACLE, planted_benchmark
+from csp_engine.evaluation.planted_units import FAINT, Plan, Unit, plant
+from csp_engine.exports.planted_plots import ABOVE, BELOW, HEIGHT, planted_svg
+from csp_engine.views.benchmark.planted import ORACLE, error_of, planted_benchmark
 from tests.engine.test_cli import run
 
 DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo" / "dermoscopy.csp"
@@ -120,12 +122,85 @@ def test_the_task_is_well_posed(figures):
         assert share(figures, ORACLE, row, "right") >= 0.95
 
 
-def test_the_command_gives_json_of_all_that_was_tried(capsys, monkeypatch):
+def test_wrong_labels_are_told_by_what_their_images_show():
+    """Of 8 images: lesion on 6, melanoma on 3 of these, ruler on 4, hair on 2 others."""
+    shown = {
+        "lesion": [1, 1, 1, 1, 1, 1, 0, 0],
+        "melanoma": [1, 1, 1, 0, 0, 0, 0, 0],
+        "ruler": [1, 0, 0, 1, 0, 0, 1, 1],
+        "hair": [0, 0, 0, 0, 0, 0, 1, 1],
+    }
+    is_shown_nc, accepted_c = np.array(list(shown.values()), bool).T, [{name} for name in shown]
+    nothing_n = np.zeros(8, np.float32)
+
+    def told(concept, said, companion=None):
+        place = list(shown).index
+        beside = None if companion is None else place(companion)
+        return error_of(
+            is_shown_nc, accepted_c, Unit("", (place(concept),), nothing_n, beside), said
+        )
+
+    assert told("melanoma", "lesion") == "broader"
+    assert told("lesion", "melanoma") == "narrower"
+    assert told("melanoma", "ruler") == "other concept"
+    assert told("melanoma", "ruler", companion="ruler") == "companion"
+    assert told("melanoma", "cat") == "no concept"
+
+
+def test_every_wrong_label_of_one_concept_is_told_how(figures):
+    for row in figures["rows"]:
+        is_of_one = row["row"].startswith(("single", "co-occurrence")) and row["method"] != ORACLE
+        assert ("errors" in row) == is_of_one
+        if is_of_one:
+            n_right = row["right"]["share"] * row["n"]
+            assert sum(row["errors"].values()) == pytest.approx(row["n"] - n_right)
+
+
+def share_of(n, hits):
+    return {"n": n, "share": hits / n, "low": 0.1, "high": 0.95}
+
+
+def test_the_picture_has_a_point_for_every_share_where_it_belongs():
+    rows = [
+        {"row": f"co-occurrence {c:g}", "method": m, "right": share_of(4, hits)}
+        for c, hits in ((0.0, 4), (0.5, 1))
+        for m in ("csp", "a<b", "concept columns")
+    ]
+    tries = [
+        {"setting": "candidates", "value": "contrastive", "method": "csp", "right": share_of(4, 0)}
+    ]
+    figures = {"rows": rows, "tries": tries, "methods": ["csp", "a<b"], "n_images": 4000}
+    picture = ElementTree.fromstring(planted_svg(figures))
+    space = "{http://www.w3.org/2000/svg}"
+    at = [
+        [float(point.get("cy")) for point in group.iter(f"{space}circle")]
+        for group in picture.iter(f"{space}g")
+    ]
+    assert len(at) == 2
+    of_csp, of_other = at[0][:2], at[0][2:]
+    assert of_csp == of_other
+    top, bottom = ABOVE, HEIGHT - BELOW
+    assert of_csp == pytest.approx([top, bottom - 0.25 * (bottom - top)], abs=0.1)
+    assert at[1] == pytest.approx([bottom])
+    assert "a<b" in "".join(picture.itertext())
+
+
+def test_the_command_gives_json_of_all_that_was_tried(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("csp_engine.views.benchmark.planted.N_NULL_TRIED", 20)
     code, _, err = run(capsys, "evaluate", DEMO, "--units", 1)
     assert (code, "--benchmark planted" in err) == (2, True)
-    code, out, err = run(capsys, "evaluate", DEMO, "--benchmark", "planted", "--units", 1, "--json")
+    code, _, err = run(capsys, "evaluate", DEMO, "--plot", tmp_path / "a.svg")
+    assert (code, "--plot goes with --benchmark planted" in err) == (2, True)
+    nowhere = tmp_path / "no" / "a.svg"
+    code, _, err = run(capsys, "evaluate", DEMO, "--benchmark", "planted", "--plot", nowhere)
+    assert (code, "There is no folder" in err) == (2, True)
+    plot = tmp_path / "planted.svg"
+    command = ("evaluate", DEMO, "--benchmark", "planted", "--units", 1, "--json", "--plot", plot)
+    code, out, err = run(capsys, *command)
     assert code == 0, err
     told = json.loads(out)
-    assert {row["setting"] for row in told["tries"]} == {"gamma", "depth", "partners", "images"}
+    assert {row["setting"] for row in told["tries"]} == {
+        "gamma", "depth", "partners", "images", "encoder noise", "candidates",
+    }  # fmt: skip
     assert told["plan"]["seed"] == 0
+    assert ElementTree.parse(plot).getroot().tag.endswith("svg")

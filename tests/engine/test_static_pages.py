@@ -186,6 +186,8 @@ def test_a_neurons_page_says_what_the_bundle_says(bundle, site):
                 text = texts.iloc[int(scores.label_uk[unit, k])].replace("\u202e", "")
                 assert text in page.text
                 assert numbers.score(float(scores.score_uk[unit, k])) in page.text
+            # Nothing is known of these images that would teach how often labels are right.
+            assert confidence.NOT_CALIBRATED in page.text
             n_counted = int(np.asarray(bundle.histograms(model, layer)[unit]).sum())
             if not bundle.units(model, layer)["is_constant"].iloc[unit]:
                 words = [each["aria-label"] for each in page.all("svg") if "role" in each]
@@ -431,3 +433,4 @@ def test_pages_say_how_likely_a_label_is_right_as_the_app_does(shipped_bundle, t
             p = confidence.probability(demo, memo, neuron, method)
             assert confidence.in_words(p) in page.text, method
         assert ("labels like it are right" in page.text) == is_doubted
+        assert confidence.NOT_CALIBRATED not in page.text

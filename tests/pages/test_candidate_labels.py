@@ -49,6 +49,14 @@ def engine_ranking(bundle: Bundle, gamma: float):
     )
 
 
+def test_where_no_truth_is_known_labels_are_said_to_be_uncalibrated(serve, small_bundle):
+    serve(small_bundle)
+    shown = html(open_page("neuron", layer=LAYER, unit=str(UNIT)))
+    # Once in the conclusion, once above the methods.
+    assert shown.count("not calibrated for these images") == 2
+    assert not re.search(r"likely right \(|plausible \(", shown)
+
+
 @pytest.mark.parametrize("gamma", ["0", "0.35", "1"])
 def test_the_table_at_a_gamma_of_the_url_is_what_the_engine_ranks(serve, small_bundle, gamma):
     serve(small_bundle)

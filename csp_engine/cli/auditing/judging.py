@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,6 +61,12 @@ def evaluate(
             "or simulator, which draws the concepts of the demo."
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw what --benchmark planted finds into this file, as a picture (SVG)."
+        ),
+    ] = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -71,13 +78,15 @@ def evaluate(
     from csp_engine.bundle import Bundle
 
     opened = Bundle.open(bundle)
+    if plot is not None and benchmark is not Benchmark.planted:
+        raise InputError("--plot goes with --benchmark planted; leave it out.")
     if cosy is not None:
         if benchmark is Benchmark.planted or units is not None or judge is not None:
             raise InputError("--cosy goes alone, or with --seed; leave the others out.")
         _cosy(opened, cosy, seed or 0, device, as_json)
         return
     if benchmark is Benchmark.planted:
-        _planted(opened, units or 60, seed or 0, judge, device, as_json)
+        _planted(opened, units or 60, seed or 0, judge, plot, device, as_json)
         return
     if units is not None or seed is not None or judge is not None:
         raise InputError("--units, --seed and --judge go with --benchmark planted; leave them out.")
@@ -157,18 +166,32 @@ def _write_pairs(pairs: list[dict[str, Any]], figure: str) -> None:
 
 
 def _planted(
-    opened: Bundle, n_units: int, seed: int, judge: str | None, device: str, as_json: bool
+    opened: Bundle,
+    n_units: int,
+    seed: int,
+    judge: str | None,
+    plot: Path | None,
+    device: str,
+    as_json: bool,
 ) -> None:
+    from csp_engine.bundle import translated_os_errors
     from csp_engine.encoders import load_encoder
     from csp_engine.evaluation.planted_units import Plan
-    from csp_engine.views.benchmark.planted import planted_benchmark
+    from csp_engine.exports.planted_plots import planted_svg
+    from csp_engine.files import write_whole
+    from csp_engine.views.benchmark.planted import ERRORS, planted_benchmark, setting_of
     from csp_engine.views.benchmark.trusting import trusted_metrics
 
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise InputError(f"There is no folder {plot.absolute().parent}; make it, or name another.")
     loaded = None if judge is None else load_encoder(judge, device=device)
     plan = Plan(n_units=n_units, seed=seed)
     with progress_bars() as progress:
         figures = planted_benchmark(opened, plan, progress=progress)
         figures["trust"] = trusted_metrics(opened, plan, loaded, progress)
+    if plot is not None:
+        with translated_os_errors(plot.absolute().parent):
+            write_whole(plot, planted_svg(figures))
     if as_json:
         write_json(plain_json(figures))
         return
@@ -187,9 +210,15 @@ def _planted(
     write_lines([""])
     write_table(
         ("with", "method", "right"),
+        [(setting_of(row), row["method"], with_interval(row["right"])) for row in figures["tries"]],
+    )
+    write_lines(["", "Wrong labels of units with one concept, by what their images show:"])
+    write_table(
+        ("units", "method", *ERRORS),
         [
-            (f"{row['setting']} {row['value']:g}", row["method"], with_interval(row["right"]))
-            for row in figures["tries"]
+            (row["row"], row["method"], *(row["errors"][kind] for kind in ERRORS))
+            for row in figures["rows"]
+            if "errors" in row
         ],
     )
     _write_trust(figures["trust"])

@@ -8,7 +8,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import about
 from csp_engine.views.conclusion.claims import Claim, conclusion_of
-from csp_engine.views.confidence import Trust, trust_of
+from csp_engine.views.confidence import Trust, trust_of, uncalibrated
 from csp_engine.views.finding.examples import nearest
 from csp_engine.views.images.facts import brief, known_facts
 from csp_engine.views.images.pairs import Pair, exemplar_images, images_in_pairs, pairs_of
@@ -31,6 +31,7 @@ class Portrait:
 
     ``trusted`` says how far the best label of each of ``methods`` may be trusted, and ``trust``
     that of the method that names the neuron; None where it did not label the layer.
+    ``uncalibrated`` is a sentence where it is not known how likely any of them is right.
     ``predicted_by`` says who predicts neurons from labels, and is empty where nobody does.
     """
 
@@ -41,6 +42,7 @@ class Portrait:
     n_exemplars: int
     methods: tuple[CandidateLabels, ...]
     trusted: tuple[Trust, ...]
+    uncalibrated: str
     trust: Trust | None
     proposals: tuple[Proposal, ...]
     histogram: Histogram | None
@@ -74,6 +76,7 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
         n_exemplars=len(exemplar_images(bundle, neuron)),
         methods=found,
         trusted=trusted,
+        uncalibrated=uncalibrated(trusted),
         trust=dict(zip(methods, trusted, strict=True)).get(method),
         proposals=proposals(bundle, memo, neuron),
         histogram=histogram_of(bundle, neuron),

@@ -23,6 +23,7 @@ from csp_engine.methods import METHODS, label_units, noise_evidence
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import Progress, silent
+from csp_engine.vectors import directions
 from csp_engine.views.accuracy import wordings_of
 from csp_engine.views.places import places, scoring_methods
 
@@ -36,8 +37,16 @@ GAMMAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DEPTHS = (10, 30, 100, 300)
 PARTNERS = (1, 2, 5)
 SIZES = (0.125, 0.25, 0.5)
+NOISES = (0.25, 0.5, 1.0, 2.0)
+SOURCES = {"captioner: exemplars": "positive-only", "captioner: contrast": "contrastive"}
 """What is tried one by one: shares of the common part, images looked at, contrast images of each,
-and shares of the probe set."""
+shares of the probe set, noise on its embeddings in deviations of a coordinate, and the candidates
+of one mode as the whole vocabulary."""
+
+CONTAINED = 0.8
+"""Share of the images of one concept that show another, from which the other is broader."""
+ERRORS = ("broader", "narrower", "companion", "other concept", "no concept")
+"""What a wrong label may say of a unit with one concept; the first that holds counts."""
 
 TRIED_ROWS = ("single", "co-occurrence 0.9", "conjunction", "either")
 """Rows of units that are labelled again with other settings."""
@@ -55,6 +64,7 @@ class World:
     accepted_c: Sequence[set[str]]
     label_td: Float32[np.ndarray, "t d"]
     texts: Sequence[str]
+    sources: Sequence[str]
     params: Mapping[str, Mapping[str, Any]]
     recipe: Recipe
 
@@ -104,6 +114,7 @@ def world_of(bundle: Bundle) -> World:
         [keys for keys, is_told in zip(accepted, is_told_c, strict=True) if is_told],
         np.asarray(bundle.label_vectors()),
         texts,
+        bundle.labels()["source"].tolist(),
         params,
         Recipe.from_json(bundle.manifest.recipe),
     )
@@ -116,8 +127,10 @@ def planted_benchmark(
 
     ``rows`` holds for each row of the table and method: ``n`` units, ``right``,
     ``reliable_and_right``, ``reliable_and_wrong`` and, where nothing is right, ``refused``; shares
-    with Wilson's interval. ``tries`` holds the share of right labels of some rows together for
-    other settings of gamma, depth, partners and probe size.
+    with Wilson's interval; of units with one concept also ``errors``, how many labels are wrong in
+    which way (``ERRORS``). ``tries`` holds the share of right labels of some rows together for
+    other settings of gamma, depth, partners, probe size and noise on the embeddings, and with the
+    candidates of one mode alone.
 
     Raises:
         InputError: if nothing can be planted.
@@ -128,7 +141,12 @@ def planted_benchmark(
     told = judged(world, units, world.recipe.n_null, progress)
     told[ORACLE] = _by_columns(world, units)
     rows = [
-        {"row": row, "method": method, **_figures(own, str(row).startswith("noise"))}
+        {
+            "row": row,
+            "method": method,
+            **_figures(own, str(row).startswith("noise")),
+            **_errors(world, units, own),
+        }
         for method, table in told.items()
         for row, own in table.groupby("row", sort=False)
     ]
@@ -220,12 +238,57 @@ def _figures(own: pd.DataFrame, is_noise: bool) -> dict[str, Any]:
     return found
 
 
+def setting_of(row: Mapping[str, Any]) -> str:
+    """What was tried, in words: a row of ``tries``."""
+    value = row["value"]
+    return f"{row['setting']} {value if isinstance(value, str) else format(value, 'g')}"
+
+
+def _errors(world: World, units: Sequence[Unit], own: pd.DataFrame) -> dict[str, Any]:
+    """How the wrong labels of units with one concept are wrong, by what their images show."""
+    if "label" not in own or any(len(units[u].concepts) != 1 for u in own.index):
+        return {}
+    kinds = [
+        error_of(world.is_shown_nc, world.accepted_c, units[u], wording_key(world.texts[label]))
+        for u, label, is_right in zip(own.index, own["label"], own["is_right"], strict=True)
+        if not is_right and not pd.isna(label)
+    ]
+    return {"errors": {kind: kinds.count(kind) for kind in ERRORS}}
+
+
+def error_of(
+    is_shown_nc: Bool[np.ndarray, "n c"], accepted_c: Sequence[set[str]], unit: Unit, key: str
+) -> str:
+    """Which of ``ERRORS`` a wrong label of a unit with one concept is.
+
+    Args:
+        is_shown_nc: which image shows which concept.
+        accepted_c: the ``wording_key`` of all that says each concept.
+        unit: with one concept.
+        key: the ``wording_key`` of the label.
+    """
+    (concept,) = unit.concepts
+    said = [c for c, keys in enumerate(accepted_c) if key in keys]
+    shows_n = is_shown_nc[:, concept]
+    for c in said:
+        n_both = (shows_n & is_shown_nc[:, c]).sum()
+        if n_both >= CONTAINED * shows_n.sum():
+            return "broader"
+        if n_both >= CONTAINED * is_shown_nc[:, c].sum():
+            return "narrower"
+    if unit.companion in said:
+        return "companion"
+    return "other concept" if said else "no concept"
+
+
 def _tries(
     world: World, units: Sequence[Unit], plan: Plan, progress: Progress
 ) -> Iterable[dict[str, Any]]:
     chosen = [unit for unit in units if unit.row in TRIED_ROWS]
 
-    def tried(name: str, value: float | int, changed: World, own: Sequence[Unit]) -> Iterable[Any]:
+    def tried(
+        name: str, value: float | int | str, changed: World, own: Sequence[Unit]
+    ) -> Iterable[Any]:
         n_null = min(N_NULL_TRIED, world.recipe.n_null)
         for method, table in judged(changed, own, n_null, progress).items():
             right = share_of(int(table["is_right"].sum()), len(table))
@@ -254,6 +317,19 @@ def _tries(
         )
         own = [replace(unit, activation_n=unit.activation_n[image_n]) for unit in chosen]
         yield from tried("images", len(image_n), fewer, own)
+    spread = float(world.image_nd.std(axis=0).mean())
+    for noise in NOISES:
+        e_nd = rng.standard_normal(world.image_nd.shape).astype(np.float32)
+        noisy = replace(
+            world, image_nd=directions(world.image_nd + np.float32(noise * spread) * e_nd)
+        )
+        yield from tried("encoder noise", noise, noisy, chosen)
+    for source, value in SOURCES.items():
+        label_t = [t for t, each in enumerate(world.sources) if source in each.split(";")]
+        if label_t:
+            words = [world.texts[t] for t in label_t]
+            fewer = replace(world, label_td=world.label_td[label_t], texts=words)
+            yield from tried("candidates", value, fewer, chosen)
 
 
 def _with(world: World, changes: Mapping[str, Any], needs: Sequence[str] = ()) -> World:

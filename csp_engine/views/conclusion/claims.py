@@ -18,7 +18,7 @@ from csp_engine.stats.enrichment import NONE, Enrichment
 from csp_engine.types import NeuronRef
 from csp_engine.views.conclusion.carriers import carriers
 from csp_engine.views.conclusion.meaning import Same, property_of, same_meaning
-from csp_engine.views.confidence import Trust, trust_of
+from csp_engine.views.confidence import NOT_CALIBRATED, Trust, trust_of
 from csp_engine.views.images.facts import properties
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import stored
@@ -153,13 +153,15 @@ def _label(
 
 
 def _worth(trust: Trust) -> str:
+    if trust.doubts and trust.words.endswith("(5 in 10)"):
+        return "is as likely wrong as right (5 in 10)"
     if trust.doubts:
         return f"is probably wrong {trust.words[trust.words.index('(') :]}"
     if trust.is_learnt:
         return f"is {trust.words}"
     if trust.words == "not judged":
         return "is a label that nothing has judged"
-    return f"is {trust.words} by random image sets"
+    return f"is {trust.words} by random image sets ({NOT_CALIBRATED})"
 
 
 def _agreeing(n_same: int, n_others: int) -> str:

@@ -11,7 +11,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views.address import View, pick_share
 from csp_engine.views.benchmark.faithfulness import Faithful, about
-from csp_engine.views.confidence import Trust, trust_of
+from csp_engine.views.confidence import Trust, trust_of, uncalibrated
 from csp_engine.views.neuron import candidates as relabel
 from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.neuron.proposals import proposals
@@ -83,10 +83,10 @@ def by_method(found: list[CandidateLabels], trusted: list[Trust], predicted_by: 
         f"label</th><th scope='col'>{term('score')}</th>"
         f"<th scope='col'>{term('margin')}</th><th scope='col'>{term('percentile')}</th>"
     )
-    also = ""
+    also = f" {plain(uncalibrated(trusted))}" if uncalibrated(trusted) else ""
     if predicted_by:
         head += f"<th scope='col'>{term('faithfulness', 'predicts')}</th>"
-        also = (
+        also += (
             f" Predicts: {term('Pearson correlation')} of activation and prediction, with its "
             f"95 % {term('interval')}. {plain(predicted_by)}"
         )

@@ -212,6 +212,8 @@ def label(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.captioners import load_captioner
+    from csp_engine.captioners.generators import Generator
+    from csp_engine.cli.auditing.intervening import loaded_target
     from csp_engine.networks.devices import read_devices, require_devices
     from csp_engine.pipeline import (
         bundle_captioner,
@@ -257,10 +259,17 @@ def label(
         from csp_engine.search import bundle_encoder
 
         loaded = bundle_encoder(opened, encoder, device=devices[0])
+    targets = []
+    if recipe.caption_crops and isinstance(asked, Generator):
+        targets = [
+            loaded_target(opened, name, None, None, None, devices[0])
+            for name in opened.model_names
+            if any("+" not in layer for layer in opened.layers(name))
+        ]
     with progress_bars() as progress:
         # Who names a method wants it or a refusal; one that merely came along may be left out.
         told = None if "methods" in overrides else left_out.append
-        done = relabel(bundle, recipe, words, loaded, progress, asked, told)
+        done = relabel(bundle, recipe, words, loaded, progress, asked, told, targets)
     _report(done, as_json, left_out)
 
 

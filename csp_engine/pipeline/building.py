@@ -7,7 +7,7 @@ the same content key is committed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
@@ -16,6 +16,7 @@ from csp_engine.captioners import Captioner, require_encoder
 from csp_engine.captioners.generators import Generator
 from csp_engine.pipeline.copies import require_different_images
 from csp_engine.pipeline.deriving import derive
+from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.request import BuildRequest, require_columns, require_enough_images
 from csp_engine.pipeline.run import Run
@@ -56,6 +57,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     with BundleWriter(request.out) as writer:
         _drop_damaged(writer)
         run = Run(writer, request.recipe, progress)
+        run.targets = {target.model.name: target for target in request.targets}
         run.described["captioner"] = (
             None if captioner is None else describe_captioner(captioner, request.out)
         )
@@ -85,6 +87,7 @@ def relabel(
     progress: Progress = silent,
     captioner: Captioner | Generator | None = None,
     told: Callable[[str], None] | None = None,
+    targets: Sequence[Target] = (),
 ) -> Bundle:
     """Derive labels again in a finished bundle, without images or target models.
 
@@ -98,6 +101,7 @@ def relabel(
             the candidates that the bundle holds.
         told: called with a sentence for each label method that is left out because it needs what
             this copy of the bundle leaves out; without it such a method is refused.
+        targets: the networks, where a captioner is shown what excites their neurons.
 
     Raises:
         BundleError: if something is needed that this copy leaves out.
@@ -108,6 +112,7 @@ def relabel(
     Bundle.open(path)
     with BundleWriter(path) as writer:
         run = Run(writer, recipe, progress)
+        run.targets = {target.model.name: target for target in targets}
         run.adopt()
         if captioner is not None:
             run.described["captioner"] = describe_captioner(captioner, path)

@@ -42,6 +42,8 @@ class Recipe:
         n_candidates: phrases kept per neuron and mode of the captioner, where there is one.
         caption_modes: what the captioner is shown of each neuron: ``contrast`` (exemplars and
             contrast images), ``exemplars`` alone, or both; () for what is usual for its kind.
+        caption_crops: whether a captioner that is shown pictures sees of exemplars only what
+            excites the neuron, in layers that have places.
         n_beams: width of the captioner's search.
         prior_weight: λ of log p(text | images) − λ log p(text), by which phrases are ranked.
         parameters: of label methods, where no field above sets them: ``METHOD.PARAMETER`` and its
@@ -67,6 +69,7 @@ class Recipe:
     seed: int = 0
     n_candidates: int = 5
     caption_modes: tuple[str, ...] = ()
+    caption_crops: bool = False
     n_beams: int = 16
     prior_weight: float = 0.2
     parameters: tuple[tuple[str, Any], ...] = ()
@@ -145,6 +148,8 @@ class Recipe:
         """A JSON-ready mapping, as kept in the manifest."""
         stored = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         del stored["parameters"]
+        if not self.caption_crops:  # recipes from before it could be chosen stay as they are
+            del stored["caption_crops"]
         return stored | dict(self.parameters)
 
     @classmethod

@@ -13,6 +13,7 @@ from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StageRecord, ki
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.captioners import Captioner, generators
 from csp_engine.errors import BundleError, InputError
+from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import Vocabulary, label_table
@@ -45,6 +46,7 @@ class Run:
         self.words = Words(Vocabulary("", label_table([], [])), "")
         self.encoder: Encoder | None = None
         self.captioner: Captioner | generators.Generator | None = None
+        self.targets: dict[str, Target] = {}  # networks at hand, by name
         self.dense_at = 0.99
         self.common: dict[str, dict[Any, Any]] = {}  # by method, what all layers share
 

@@ -6,8 +6,10 @@ import json
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from markupsafe import escape
+from PIL import Image
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
@@ -18,6 +20,8 @@ from csp_engine.cli.building import label
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.exports.html import of_neurons, write_folder
 from csp_engine.exports.html.portrait import portrait_of
+from csp_engine.pipeline.mapping.crops import Crops, cropped
+from csp_engine.pipeline.mapping.neuron_pixels import pictures
 from csp_engine.pipeline.recipe import Recipe, changed
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
@@ -99,6 +103,70 @@ def test_the_mode_decides_what_is_shown(tmp_path, modes):
     assert set(bundle.stage(FIRST).params["prompts"]) == wanted
     with pytest.raises(InputError, match="caption_modes has 'both'; choose exemplars or contrast"):
         changed(RECIPE, {"caption_modes": "both"})
+
+
+def test_exemplars_are_cut_to_what_excites_the_neuron(tmp_path):
+    recipe = changed(RECIPE, {"caption_crops": "true"})
+    with loopback(colours) as running:
+        whole = pipeline.build(request(tmp_path, "whole.csp", server_of(running)))
+        by_whole = {asked.of_images for asked in running.asked}
+        n_whole = len(running.asked)
+        cut = pipeline.build(request(tmp_path, "cut.csp", server_of(running), recipe=recipe))
+        assert verify(cut) == []
+        new = running.asked[n_whole:]
+        assert new
+        assert all("cut to the part that excites the neuron" in asked.prompt for asked in new)
+        assert not by_whole & {asked.of_images for asked in new}
+        stage = cut.stage(FIRST)
+        assert stage.params["crops"] is True
+        assert 0 <= stage.facts["n_shown_whole"] < cut.n_units("small", "first@mean")
+        assert "crops" not in whole.stage(FIRST).params
+        assert "caption_crops" not in whole.manifest.recipe
+        # A finished bundle that is labelled again with the network says the same.
+        again = recipe_of(whole.path, caption_crops="true")
+        assert pipeline.needs_captions(whole, again)
+        encoder, own = toys.ColourEncoder(), server_of(running)
+        before = toys.content(whole.path)
+        with pytest.raises(InputError, match="caption_crops needs the network small"):
+            pipeline.relabel(whole.path, again, None, encoder, captioner=own)
+        assert toys.content(whole.path) == before
+        targets = request(tmp_path, "cut.csp", own).targets
+        pipeline.relabel(whole.path, again, None, encoder, captioner=own, targets=targets)
+        assert toys.content(whole.path) == toys.content(cut.path)
+        # Without the captioner nothing is asked, and what there is stays.
+        n_asked = len(running.asked)
+        pipeline.relabel(whole.path, recipe_of(whole.path, gamma=0.5))
+        assert len(running.asked) == n_asked
+        assert Bundle.open(whole.path).stage(FIRST).params["crops"] is True
+
+
+def test_crops_keep_what_the_map_points_at_and_grey_the_rest():
+    picture = Image.fromarray(np.full((40, 60, 3), 200, np.uint8))
+    map_yx = np.zeros((40, 60), np.float32)
+    map_yx[10:14, 30:50] = 2.0
+    map_yx[12, 20] = 0.99  # just under half
+    found = np.asarray(cropped(picture, map_yx))
+    margin = round(0.06 * 60)
+    # 4 rows and margins are less than 0.3 of 40: the crop is that much around them.
+    assert found.shape == (12, 20 + 2 * margin, 3)
+    kept = (found == 200).all(axis=-1)
+    assert kept.sum() == 4 * 20
+    assert (found[~kept] == 127).all()
+    nothing = np.zeros((40, 60), np.float32)
+    np.testing.assert_array_equal(np.asarray(cropped(picture, nothing)), np.asarray(picture))
+
+
+def test_a_unit_that_fires_otherwise_on_thumbnails_is_shown_whole_pictures(tmp_path, monkeypatch):
+    bundle = pipeline.build(request(tmp_path, "a.csp", None))
+    (target,) = request(tmp_path, "a.csp", None).targets
+    crops = Crops(bundle, target.model, target.taps[0])
+    images = bundle.exemplars("small", "first@mean").image_uk[0, :3].tolist()
+    monkeypatch.setattr("csp_engine.pipeline.mapping.crops.MOST_OFF", -1.0)
+    found = crops.of(0, images)
+    assert crops.n_whole == 1
+    wanted = [np.asarray(each) for each in pictures(bundle, images)]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), other)
 
 
 def test_questions_without_an_answer_are_asked_again_and_nothing_else(tmp_path):

@@ -134,6 +134,7 @@ def propose(
     n_phrases: int,
     seed: int,
     progress: Callable[[int, int], None],
+    crops: Callable[[int, Sequence[int]], list[Image.Image]] | None = None,
 ) -> Proposals:
     """Ask about every unit that has something to show.
 
@@ -145,6 +146,7 @@ def propose(
         n_phrases: asked for and taken from each answer.
         seed: handed on to the model.
         progress: called with how many questions are done, and of how many.
+        crops: what a unit looks at in some of its exemplars, to be shown instead of them.
 
     Raises:
         MissingModelError: if not one question is answered.
@@ -155,7 +157,7 @@ def propose(
     progress(0, len(asked))
     for start in range(0, len(asked), generator.n_at_once):
         places = asked[start : start + generator.n_at_once]
-        questions = [_question(shown[place], picture, n_phrases, seed) for place in places]
+        questions = [_question(shown[place], picture, n_phrases, seed, crops) for place in places]
         for place, answer in _answered(generator, questions, kept):
             answers[places[place]] = answer
         progress(len(answers), len(asked))
@@ -169,11 +171,17 @@ def propose(
 
 
 def _question(
-    shown: Shown, picture: Callable[[int], Image.Image], n_phrases: int, seed: int
+    shown: Shown,
+    picture: Callable[[int], Image.Image],
+    n_phrases: int,
+    seed: int,
+    crops: Callable[[int, Sequence[int]], list[Image.Image]] | None,
 ) -> Question:
-    sets = [each[:N_SHOWN] for each in (shown.activating, shown.quiet) if each]
-    grids = tuple(grid([picture(image) for image in each]) for each in sets)
-    return Question(grids, prompt(shown.mode, n_phrases), seed)
+    activating, quiet = shown.activating[:N_SHOWN], shown.quiet[:N_SHOWN]
+    first = crops(shown.unit, activating) if crops else [picture(image) for image in activating]
+    sets = [first, [picture(image) for image in quiet]]
+    grids = tuple(grid(each) for each in sets if each)
+    return Question(grids, prompt(shown.mode, n_phrases, crops is not None), seed)
 
 
 def _answered(

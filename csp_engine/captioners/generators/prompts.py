@@ -44,9 +44,16 @@ _PROMPTS = {
 }
 
 
-def prompt(mode: str, n_phrases: int) -> str:
-    """The question in a mode."""
-    return _PROMPTS[mode].format(n=n_phrases)
+_CROPPED = (
+    " Each image of the first grid is cut to the part that excites the neuron; the rest is grey "
+    "and means nothing."
+)
+
+
+def prompt(mode: str, n_phrases: int, is_cropped: bool = False) -> str:
+    """The question in a mode; ``is_cropped`` if of exemplars only what excites is shown."""
+    asked = _PROMPTS[mode].format(n=n_phrases)
+    return asked + (_CROPPED if is_cropped else "")
 
 
 def grid(images: Sequence[Image.Image]) -> Image.Image:

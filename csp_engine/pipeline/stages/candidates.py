@@ -28,6 +28,10 @@ from csp_engine.captioners.generators.kept import KeptAnswers, usual_folder
 from csp_engine.captioners.generators.prompts import prompt
 from csp_engine.errors import CspError, InputError, MissingModelError, StaleError
 from csp_engine.methods import METHODS
+from csp_engine.networks.attributing.places import grid_of
+from csp_engine.networks.layers import LayerTap
+from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.mapping.crops import Crops
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
@@ -49,6 +53,7 @@ _SHAPED_BY = (
     "seed",
     "n_candidates",
     "caption_modes",
+    "caption_crops",
     "n_beams",
     "prior_weight",
 )
@@ -57,6 +62,8 @@ _SHAPED_BY = (
 
 _OF_THE_SEARCH = ("n_beams", "prior_weight")
 """Those of them that mean nothing to a captioner that is shown pictures."""
+_OF_PICTURES = ("caption_crops",)
+"""Those of them that mean nothing to one that is not."""
 
 
 def described_encoder(run: Run) -> dict[str, Any]:
@@ -103,6 +110,7 @@ def _require_candidates(run: Run) -> None:
     """
     if not has_captioner(run):
         return
+    _require_networks(run)
     if run.captioner is not None:
         if isinstance(run.captioner, Captioner):
             encoder = described_encoder(run)
@@ -111,6 +119,27 @@ def _require_candidates(run: Run) -> None:
         raise InputError(
             f"The candidates in {run.writer.path.name} must be made again, which needs the "
             f"captioner {run.described['captioner']['spec']}; name it with --captioner."
+        )
+
+
+def _require_networks(run: Run) -> None:
+    """Refuse crops that nobody could make, or that nobody would look at.
+
+    Raises:
+        InputError: as said.
+    """
+    if not run.recipe.caption_crops:
+        return
+    if not _is_shown_pictures(run):
+        raise InputError(
+            "caption_crops is for captioners that are shown pictures, and "
+            f"{run.described['captioner']['spec']} reads embeddings; leave it out."
+        )
+    missing = [model for model, _ in run.layers if model not in run.targets]
+    if missing and run.captioner is not None:
+        raise InputError(
+            f"caption_crops needs the network {missing[0]}, which tells what its neurons look at; "
+            "run 'csp build' or 'csp label' where it can be loaded, or leave caption_crops out."
         )
 
 
@@ -124,6 +153,27 @@ def _modes(run: Run) -> tuple[str, ...]:
     return tuple(mode for mode in MODES if mode in (run.recipe.caption_modes or usual))
 
 
+def _tap(target: Target, layer: str) -> LayerTap | None:
+    """The layer; None if its neurons are read through an autoencoder."""
+    return next((t for t in target.taps if str(t.id) == layer and "+" not in layer), None)
+
+
+def _is_cropped(run: Run, model: str, layer: str) -> bool:
+    """Whether exemplars are shown as crops: if that is asked for, and the layer has places."""
+    if not run.recipe.caption_crops:
+        return False
+    target = run.targets.get(model)
+    tap = None if target is None else _tap(target, layer)
+    if target is not None and tap is None:
+        return False
+    if target is None or tap is None:
+        held = run.writer.manifest.stages.get(kinds.CANDIDATES.name(model, layer))
+        return held is not None and bool(held.params.get("crops"))
+    with suppress(InputError):
+        return bool(grid_of(tap, target.model.input_shape))
+    return False
+
+
 def _params(run: Run, model: str, layer: str) -> dict[str, Any]:
     recipe, modes = run.recipe, _modes(run)
     common = {
@@ -131,8 +181,14 @@ def _params(run: Run, model: str, layer: str) -> dict[str, Any]:
         "n_candidates": recipe.n_candidates,
     }
     if _is_shown_pictures(run):
-        prompts = {mode: prompt(mode, recipe.n_candidates) for mode in modes}
-        return {**common, "prompts": prompts, "seed": recipe.seed}
+        is_cropped = _is_cropped(run, model, layer)
+        prompts = {mode: prompt(mode, recipe.n_candidates, is_cropped) for mode in modes}
+        return {
+            **common,
+            "prompts": prompts,
+            "seed": recipe.seed,
+            **({"crops": True} if is_cropped else {}),
+        }
     return {
         **common,
         "n_beams": recipe.n_beams,
@@ -155,14 +211,16 @@ def _make(run: Run, model: str, layer: str) -> Made:
     asked = [row for row in image_rows(chosen, contrast, n_images) if row[1] in _modes(run)]
     if isinstance(run.captioner, Generator):
         has_any = [row[0] for row in image_rows(chosen, contrast, 1)]
-        return _generated(run, run.captioner, layer, asked, set(has_any), len(chosen.count_u))
+        return _generated(
+            run, run.captioner, (model, layer), asked, set(has_any), len(chosen.count_u)
+        )
     return _captioned(run, run.captioner, layer, asked)
 
 
 def _generated(
     run: Run,
     generator: Generator,
-    layer: str,
+    place: tuple[str, str],
     asked: Sequence[Asked],
     has_exemplars: set[int],
     n_units: int,
@@ -177,6 +235,12 @@ def _generated(
         with Image.open(io.BytesIO(run.bundle.thumbnail(image))) as opened:
             return opened.convert("RGB")
 
+    model, layer = place
+    crops = None
+    if _is_cropped(run, model, layer):
+        tap = _tap(run.targets[model], layer)
+        assert tap is not None, "_is_cropped found it"
+        crops = Crops(run.bundle, run.targets[model].model, tap)
     found = propose(
         generator,
         with_reasons(shown, n_units, _modes(run), has_exemplars),
@@ -185,10 +249,11 @@ def _generated(
         n_phrases=run.recipe.n_candidates,
         seed=run.recipe.seed,
         progress=lambda done, total: run.progress(f"candidates of {layer}", done, total),
+        crops=None if crops is None else crops.of,
     )
     return Made(
         tables={"candidates": found.candidates, "sets": found.sets, "answers": found.answers},
-        facts=found.facts,
+        facts=found.facts | ({} if crops is None else {"n_shown_whole": crops.n_whole}),
         describe={"captioner": run.described["captioner"]},
     )
 
@@ -279,7 +344,8 @@ def needs_captions(bundle: Bundle, recipe: Recipe) -> bool:
     held, wanted = Recipe.restated(bundle.manifest.recipe, {"methods": recipe.methods}), recipe
     layers = [(model, layer) for model in bundle.model_names for layer in bundle.layers(model)]
     is_searched = not is_generator(bundle.manifest.inputs["captioner"]["spec"])
-    shaped_by = [name for name in _SHAPED_BY if is_searched or name not in _OF_THE_SEARCH]
+    idle = _OF_PICTURES if is_searched else _OF_THE_SEARCH
+    shaped_by = [name for name in _SHAPED_BY if name not in idle]
     return any(getattr(held, name) != getattr(wanted, name) for name in shaped_by) or not all(
         bundle.has(kinds.CANDIDATES.name(*layer)) for layer in layers
     )

@@ -19,6 +19,12 @@ NONE = (
 )
 
 
+BLIND = (
+    "Blind: what is known of single neurons, by interventions, association, labels or the verdicts "
+    "of others, is not shown on this page."
+)
+
+
 def main() -> None:
     """Draw the page."""
     found = opened()
@@ -30,7 +36,8 @@ def main() -> None:
         show("<h1 class='csp-title'>Does the decision rest on what should not matter?</h1>")
         st.text(NONE)
         association_alone(bundle, view)
-        reporting.section(bundle, view, view.model)
+        if not is_blind():
+            reporting.section(bundle, view, view.model)
         return
     model, note = pick("model", view.model, models)
     stored = bundle.intervention(model)
@@ -61,6 +68,11 @@ def draw(
         box("Network", "model", model, models)
         narrowing.method_box(bundle, view)
     effect.section(bundle, model, stored)
+    if is_blind():
+        show(f"<p class='csp-quiet'>{BLIND}</p>")
+        with problems.caught():
+            judging.section(bundle, view, model, is_blind=True)
+        return
     box("Artefact", "artefact", artefact, tuple(each.artefact for each in found))
     chosen = audited(bundle, model, artefact, view.method)
     assert chosen is not None
@@ -70,20 +82,25 @@ def draw(
     with problems.caught():
         fixing.section(bundle, view, model)
     with problems.caught():
-        judging.section(bundle, view, model, st.query_params.get("blind") == "yes")
+        judging.section(bundle, view, model, is_blind=False)
     reporting.section(bundle, view, model)
 
 
 def association_alone(bundle: Bundle, view: View) -> None:
     """What can be said where no pairs were tried."""
     models = models_associated(bundle)
-    if not models:
+    if not models or is_blind():
         return
     model, note = pick("model", view.model, models)
     problems.notes((note,) if note else ())
     with problems.caught():
         box("Network", "model", model, models)
         association.section(bundle, view, model)
+
+
+def is_blind() -> bool:
+    """Whether what others know of neurons is hidden from whoever judges them."""
+    return st.query_params.get("blind") == "yes"
 
 
 def box(title: str, name: str, value: str, options: tuple[str, ...]) -> None:

@@ -180,6 +180,11 @@ def test_the_queue_of_suspects_goes_on_to_what_i_have_not_judged(
     assert "1 of 1 in the queue of neurons on which reviewers differ" in html(disputed)
     blind = html(open_page("audit", model="biased", blind="yes"))
     assert "reviewers differ" not in blind
+    assert f"{second['layer']}/{second['unit']}</a>" in blind
+    for text in ("Which neurons carry it", "Which neurons respond to it", "truly responds to",
+                 "uncertainty</th>", "label</th>", "held at 0", "Download"):  # fmt: skip
+        assert text in audit or text == "Download"
+        assert text not in blind, text
 
 
 def test_a_note_waits_for_its_verdict_and_stays_with_its_neuron(file, small_bundle):

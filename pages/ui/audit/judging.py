@@ -31,7 +31,8 @@ def section(bundle: Bundle, view: View, model: str, is_blind: bool) -> None:
             "(suspicion), and whether people have settled it (uncertainty).</p>"
         )
         mine = states(bundle, rows, access.reviewer())
-        show(links(view, model, rows, mine) + table(bundle, view, model, rows, is_blind))
+        listed = unnamed(view, rows, mine) if is_blind else table(bundle, view, model, rows)
+        show(links(view, model, rows, mine) + listed)
     where = reviewer.place()
     if is_blind or not where.is_there:
         return
@@ -82,7 +83,21 @@ def links(view: View, model: str, rows: pd.DataFrame, mine: list[str]) -> str:
     )
 
 
-def table(bundle: Bundle, view: View, model: str, rows: pd.DataFrame, is_blind: bool) -> str:
+def unnamed(view: View, rows: pd.DataFrame, mine: list[str]) -> str:
+    """The first that the reviewer has not judged, in an order that no verdict of others changes."""
+    left = rows[[not said for said in mine]].head(N_SHOWN)
+    items = "".join(
+        f"<li><a target='_self' href='{address(view, neuron, 'suspects', True)}'>"
+        f"{plain(neuron.layer)}/{neuron.unit}</a></li>"
+        for neuron in (
+            NeuronRef(str(row["model"]), str(row["layer"]), int(row["unit"]))
+            for _, row in left.iterrows()
+        )
+    )
+    return f"<ul class='csp-limits'>{items}</ul>"
+
+
+def table(bundle: Bundle, view: View, model: str, rows: pd.DataFrame) -> str:
     """The first of the queue as it stands now."""
     body = []
     for _, row in with_uncertainty(rows, states(bundle, rows)).head(N_SHOWN).iterrows():
@@ -91,21 +106,17 @@ def table(bundle: Bundle, view: View, model: str, rows: pd.DataFrame, is_blind: 
             numbers.score(row["influence"]),
             numbers.share(row["suspicion"]),
             f"{row['uncertainty']:.2f}",
+            row["state"] or numbers.UNKNOWN,
+            best_label(bundle, neuron, view.method).title,
         ]
-        if not is_blind:
-            cells += [
-                row["state"] or numbers.UNKNOWN,
-                best_label(bundle, neuron, view.method).title,
-            ]
         body.append(
             f"<tr><th scope='row'><a target='_self' "
-            f"href='{address(view, neuron, 'suspects', is_blind)}'>{plain(neuron.layer)}/"
+            f"href='{address(view, neuron, 'suspects', False)}'>{plain(neuron.layer)}/"
             f"{neuron.unit}</a></th>"
             + "".join(f"<td>{plain(cell)}</td>" for cell in cells)
             + "</tr>"
         )
-    columns = ["neuron", "influence", "suspicion", "uncertainty"]
-    columns += [] if is_blind else ["verdict", "label"]
+    columns = ["neuron", "influence", "suspicion", "uncertainty", "verdict", "label"]
     head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
     return (
         f"<table class='csp-table' style='--cells: {len(columns) - 1}'><caption>The first "

@@ -33,6 +33,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.audit import associations, fixes, interventions
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron import looking
 from tests.worlds import toys
 from tests.worlds.everything import everything
 
@@ -177,6 +178,33 @@ def test_fixes_are_those_of_the_page():
                 f"{each.ranked.before:.3f}", f"{each.ranked.after:.3f}",
             ]  # fmt: skip
             assert row[2]["value"] == each.found.after.share
+
+
+def test_maps_and_their_checks_are_those_of_the_pages():
+    bundle = Bundle.open(DEMO)
+    found = sections(made(bundle))
+    tables = [block for block in found["maps"] if block["type"] == "table"]
+    told = " ".join(block["text"] for block in found["maps"] if block["type"] == "text")
+    layers = [x for x in bundle.layers("biased") if looking.checks_of(bundle, "biased", x)]
+    assert [table["caption"] for table in tables] == [f"{x}: where maps point" for x in layers]
+    verdicts = set()
+    for layer, table in zip(layers, tables, strict=True):
+        checks = looking.checks_of(bundle, "biased", layer)
+        for each, row in zip(checks, table["rows"], strict=True):
+            assert row[0]["text"] == f"{each.name}, {each.artefact or 'all things'}"
+            assert (row[1]["value"], row[1]["n"]) == (each.rate.value, each.n_photographs)
+            assert (row[1]["low"], row[1]["high"]) == (each.rate.low, each.rate.high)
+            assert [cell["value"] for cell in row[3:6]] == [
+                each.against[name].control.value for name in looking.CONTROLS
+            ]
+            assert (row[-1]["text"] == "yes") == each.is_good
+            verdicts.add(each.is_good)
+            if not each.artefact:
+                assert each.figures in told
+                assert each.verdict in told
+    assert verdicts == {True, False}
+    asked = {row[0]["text"]: row[1]["text"] for row in found["checklist"][0]["rows"]}
+    assert asked["Is it measured how well maps find a place?"].startswith(f"yes, in {layers[0]}")
 
 
 def test_an_effect_that_is_withheld_is_in_no_form(bundle, tmp_path):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from csp_engine import numbers
 from csp_engine.exports.report.asked import Asked, Chapter, words
 from csp_engine.exports.report.document import Block, Table
+from csp_engine.exports.report.sections.maps import checked_layers
+from csp_engine.views.sentence import listed
 
 
 def make(asked: Asked) -> tuple[Block, ...]:
     """A row for each question."""
     has_pairs = asked.stored is not None
-    no_maps = "no map is shown, so none needs it"
     answers = (
-        ("Do maps survive no change of weights or labels?", no_maps),
-        ("Is it measured how well maps find a place?", no_maps),
+        ("Are maps compared with those of random weights?", _maps(asked)),
+        ("Is it measured how well maps find a place?", _maps(asked)),
         ("Is a map offered as validation?", "no"),
         (
             "Were examples picked by a rule?",
@@ -33,6 +34,13 @@ def make(asked: Asked) -> tuple[Block, ...]:
     )
     rows = tuple((words(asks), words(answer)) for asks, answer in answers)
     return (Table("Asked of any such report", ("question", "answer"), rows, (asked.manifest,)),)
+
+
+def _maps(asked: Asked) -> str:
+    layers = checked_layers(asked)
+    if not layers:
+        return "no map is shown, so none needs it"
+    return f"yes, in {listed(layers)}"
 
 
 def _groups(asked: Asked) -> str:

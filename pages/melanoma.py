@@ -1,5 +1,6 @@
 """Melanoma: a guided audit of a classifier, from its accuracy to the neurons behind it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import streamlit as st
@@ -7,14 +8,24 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views.address import ALL_LAYERS, View
+from csp_engine.views.audit.interventions import carrier_sentence
 from csp_engine.views.case.audit import layers_of, melanoma, methods_of
 from csp_engine.views.case.fate import other_model
+from csp_engine.views.case.story import Story, story_of
+from pages.ui.audit import carrying, fixing
 from pages.ui.case import audit as case_audit
 from pages.ui.case import fate as case_fate
 from pages.ui.case import steps as case_steps
+from pages.ui.case import told
+from pages.ui.case.charts import lead
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import opened, set_params
+
+WEAKER = (
+    "The following steps need no pairs of photographs: what neurons resemble in words. That is "
+    "weaker evidence; it finds candidates, and says of none that a decision rests on it."
+)
 
 
 def main() -> None:
@@ -32,7 +43,7 @@ def walk(bundle: Bundle, view: View) -> None:
     show(
         "<h1 class='csp-title'>What does a melanoma classifier look at?</h1>"
         "<p class='csp-lead'>A network can be right about a melanoma and still rely on "
-        "the ruler beside it. Six steps lead from its accuracy to the neurons behind it. "
+        "the ruler beside it. These steps lead from its decisions to the neurons behind them. "
         "Every number comes from this bundle, and its evidence is one click away. <b>For "
         "research; not a medical device.</b></p>"
     )
@@ -43,18 +54,62 @@ def walk(bundle: Bundle, view: View) -> None:
     layers = known if view.is_all_layers or view.layer not in known else (view.layer,)
     controls(bundle, view, methods, known, layers)
     other_name = other_model(bundle, melanoma(store.MEMO), view.model)
-    steps = (
+    story = None
+    with problems.caught():
+        story = story_of(bundle, store.MEMO, melanoma(store.MEMO), view.model, view.method)
+    steps = [
         ("How often it is right", lambda: case_steps.accuracy(bundle, view, other_name)),
+        *([] if story is None else chapters(bundle, view, story)),
         ("Search for what should and should not matter", lambda: case_steps.searches(bundle, view)),
         ("What influential neurons align with", lambda: case_audit.alignment(bundle, view, layers)),
         ("The spurious neurons", lambda: case_audit.spurious(bundle, view, layers)),
         ("After retraining", lambda: case_fate.retrained(bundle, view, layers, other_name)),
-        ("What this shows, and what it does not", lambda: case_steps.limits(bundle, view)),
-    )  # fmt: skip
+        (
+            "What this shows, and what it does not",
+            lambda: case_steps.limits(bundle, view, story is not None),
+        ),
+    ]
     for number, (title, draw) in enumerate(steps, 1):
+        if story is not None and number == len(steps) - 4:
+            show(f"<p class='csp-lead'>{WEAKER}</p>")
         show(f"<h2 class='csp-step'><span>{number}</span>{plain(title)}</h2>")
         with problems.caught():
             draw()
+
+
+def chapters(bundle: Bundle, view: View, story: Story) -> list[tuple[str, Callable[[], None]]]:
+    """What interventions show, from the photograph to a fix; each from the page Audit."""
+    stored = bundle.intervention(story.model)
+    assert stored is not None
+    effect, fix = story.main.effect, story.fix
+
+    def moves() -> None:
+        lead(plain(f"{effect.sentence(story.output)} {story.compared}"))
+        show(carrying.pairs(bundle, story.model, stored, effect.artefact))
+
+    def carried() -> None:
+        lead(plain(carrier_sentence(story.main, story.output)))
+        if story.main.layers:
+            show(carrying.swaps(story.main.layers))
+
+    def mended() -> None:
+        if fix is None:
+            lead(
+                "Nothing was held still in this network yet; the page Audit and 'csp fix' do that."
+            )
+            return
+        lead(plain(f"{fix.sentence} {fix.verdict} {fix.details}"))
+        show(fixing.drawing(fix))
+        show(f"<p class='csp-left'>{plain(fix.gap_sentence)}</p>")
+
+    return [
+        (f"The same photograph, with and without {effect.artefact}", moves),
+        ("Which neurons, and which direction, carry it", carried),
+        ("The clearest of them", lambda: told.clearest(bundle, view, story)),
+        ("The other artefacts, found or not", lambda: told.others(story)),
+        ("A fix, and retraining beside it", mended),
+        ("What people say of it", lambda: told.verdicts(bundle, view, story)),
+    ]
 
 
 def controls(

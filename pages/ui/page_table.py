@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from csp_engine.errors import InputError
+import streamlit as st
+
+from csp_engine.errors import CspError, InputError
 from csp_engine.registry import extension_folders, require_declared
+from csp_engine.views.case.audit import layers_of, melanoma
+from pages.ui.shell import store
 from pages.ui.shell.access import is_read_only
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -38,6 +42,22 @@ class PageRow:
         return self.folder / f"{self.name}.py"
 
 
+def has_case() -> bool:
+    """Whether the bundle that is looked at holds a classifier of the melanoma case."""
+    try:
+        known = store.known_bundles()
+        name = st.query_params.get("bundle") or next(iter(known), "")
+        if name not in known:
+            return False
+        bundle, concepts = store.open_bundle(name), melanoma(store.MEMO)
+        return store.MEMO.once(
+            ("has case", bundle.digest),
+            lambda: any(layers_of(bundle, concepts, model) for model in bundle.model_names),
+        )
+    except CspError:
+        return False  # the page itself says what is wrong
+
+
 PAGES = (
     PageRow("overview", "Overview", is_default=True),
     PageRow("search", "Search"),
@@ -47,7 +67,7 @@ PAGES = (
     PageRow("labels", "Labels"),
     PageRow("neuron", "Neuron"),
     PageRow("audit", "Audit"),
-    PageRow("melanoma", "Melanoma"),
+    PageRow("melanoma", "Melanoma", is_listed=has_case),
     PageRow("glossary", "Words"),
     PageRow("build", "Build", is_listed=lambda: not is_read_only()),
 )

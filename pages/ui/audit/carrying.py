@@ -35,14 +35,7 @@ def section(
     if gate is not None and not found.effect.is_withheld:
         told = gate.sentence(found.effect.effect)
         show(f"<p class='csp-quiet'>{plain(told)}</p>")
-    pairs = pictures(stored, found.effect.artefact)
-    if pairs:
-        shown = "".join(pair(bundle, model, each, output) for each in pairs)
-        show(
-            f"<div class='csp-pairs' role='list'>{shown}</div><p class='csp-quiet'>Pairs at equal "
-            "steps from the lowest effect to the highest, so none is picked by hand. An amber "
-            f"frame: the network does not call it {plain(output)}.</p>"
-        )
+    show(pairs(bundle, model, stored, found.effect.artefact))
     show(
         "<h2 class='csp-h'>Which neurons carry it</h2><p class='csp-lead csp-left'>"
         f"{plain(carrier_sentence(found, output))}</p>"
@@ -51,6 +44,19 @@ def section(
         show(swaps(found.layers))
     if found.suspects:
         show(suspects(found, view))
+
+
+def pairs(bundle: Bundle, model: str, stored: StoredIntervention, artefact: str) -> str:
+    """Photographs with and without an artefact, as HTML; empty where no pictures are kept."""
+    found = pictures(stored, artefact)
+    if not found:
+        return ""
+    shown = "".join(pair(bundle, model, each, stored.output) for each in found)
+    return (
+        f"<div class='csp-pairs' role='list'>{shown}</div><p class='csp-quiet'>Pairs at equal "
+        "steps from the lowest effect to the highest, so none is picked by hand. An amber "
+        f"frame: the network does not call it {plain(stored.output)}.</p>"
+    )
 
 
 def pair(bundle: Bundle, model: str, row: Mapping[str, Any], output: str) -> str:

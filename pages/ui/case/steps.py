@@ -16,6 +16,7 @@ from csp_engine.views.audit.interventions import models_with
 from csp_engine.views.case.accuracy import falls
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.case.searches import nearest_of
+from csp_engine.views.case.story import found_less
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.finding.standing import STANDING_WORDS
 from csp_engine.views.neuron.card import neuron_card
@@ -51,6 +52,11 @@ def accuracy(bundle: Bundle, view: View, other: str | None) -> None:
     told = [f"<b>{plain(m)}</b>: {plain(text)}." for m, text in about.items() if text]
     if told:
         lead(" ".join(told))
+    less = [found_less(rows, model) for model, rows in tables.items()]
+    missed = [f"<b>{plain(each.sentence)}</b>" for each in less[:1] if each is not None]
+    missed += [plain(each.sentence) for each in less[1:] if each is not None]
+    if missed:
+        lead(" ".join(missed))
     lead(" ".join(fallen(tables)))
     left, right = st.columns([1, 1.1], gap="medium")
     with left:
@@ -156,8 +162,8 @@ def preview(bundle: Bundle, view: View, text: str, key: str) -> None:
     card_list(cards, packs, label=f"Neurons nearest to {text}", key=key, compact=True)
 
 
-def limits(bundle: Bundle, view: View) -> None:
-    """What follows from the walk and what does not."""
+def limits(bundle: Bundle, view: View, has_story: bool = False) -> None:
+    """What follows from the walk and what does not; a story has interventions behind it."""
     is_simulated = any(spec_of(bundle, m) in melanoma(store.MEMO).about for m in bundle.model_names)
     first = (
         "The photographs are simulated: drawn by a program, with artefacts put in at known rates."
@@ -166,7 +172,11 @@ def limits(bundle: Bundle, view: View) -> None:
     )
     items = [
         f"{first} Nothing here says how good a classifier is in a clinic.",
-        "Shown: which neurons move the output, what their images and words have in "
+        "Shown: what an artefact does to decisions on photographs like these, through which "
+        "neurons, and what holding those still changes. Not shown: that no other artefact matters, "
+        "and that a fix holds on other photographs."
+        if has_story
+        else "Shown: which neurons move the output, what their images and words have in "
         "common, and how that compares with chance. Not shown: that removing such a "
         "neuron would change a decision; gradient × activation is a first-order "
         f"estimate, and networks compensate for what is removed.{audited(bundle, view)}",

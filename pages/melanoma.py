@@ -12,12 +12,12 @@ from csp_engine.views.audit.interventions import carrier_sentence
 from csp_engine.views.case.audit import layers_of, melanoma, methods_of
 from csp_engine.views.case.fate import other_model
 from csp_engine.views.case.story import Story, story_of
-from pages.ui.audit import carrying, fixing
 from pages.ui.case import audit as case_audit
 from pages.ui.case import fate as case_fate
 from pages.ui.case import steps as case_steps
 from pages.ui.case import told
 from pages.ui.case.charts import lead
+from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import opened, set_params
@@ -85,12 +85,12 @@ def chapters(bundle: Bundle, view: View, story: Story) -> list[tuple[str, Callab
 
     def moves() -> None:
         lead(plain(f"{effect.sentence(story.output)} {story.compared}"))
-        show(carrying.pairs(bundle, story.model, stored, effect.artefact))
+        show(intervened.pairs(bundle, story.model, stored, effect.artefact))
 
     def carried() -> None:
         lead(plain(carrier_sentence(story.main, story.output)))
         if story.main.layers:
-            show(carrying.swaps(story.main.layers))
+            show(intervened.swaps(story.main.layers))
 
     def mended() -> None:
         if fix is None:
@@ -99,7 +99,7 @@ def chapters(bundle: Bundle, view: View, story: Story) -> list[tuple[str, Callab
             )
             return
         lead(plain(f"{fix.sentence} {fix.verdict} {fix.details}"))
-        show(fixing.drawing(fix))
+        show(intervened.drawing(fix))
         show(f"<p class='csp-left'>{plain(fix.gap_sentence)}</p>")
 
     return [

@@ -10,7 +10,6 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredFix
 from csp_engine.views.address import View
 from csp_engine.views.audit.fixes import (
-    SliceOutcome,
     Tested,
     Turned,
     figures,
@@ -18,6 +17,7 @@ from csp_engine.views.audit.fixes import (
     turned,
 )
 from pages.ui.audit import trying
+from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import store
@@ -58,7 +58,7 @@ def draw(found: Tested, stored: StoredFix) -> None:
         f"<p class='csp-lead csp-left'>{plain(found.sentence)}</p>"
         f"<p class='csp-left'><strong>{plain(found.verdict)}</strong> {plain(found.details)}</p>"
     )
-    show(drawing(found))
+    show(intervened.drawing(found))
     if found.gap is not None:
         show(f"<p class='csp-left'>{plain(found.gap_sentence)}</p>")
     show(table(found))
@@ -69,63 +69,6 @@ def draw(found: Tested, stored: StoredFix) -> None:
         "influential, or the direction with its numbers in another order.</p>"
     )
     pictures(found, stored)
-
-
-def drawing(found: Tested) -> str:
-    """Of every slice the share that is right, before and after, on one scale."""
-    shares = [
-        share
-        for each in found.slices
-        for share in (
-            each.right.before.share,
-            each.right.after.share,
-            *(right.share for _, right, _, _ in each.beside),
-            *((each.right.before.share + end for end in each.random) if each.random else ()),
-        )
-    ]
-    low = max(0.0, min(shares) - 0.02)
-    high = min(1.0, max(shares) + 0.02)
-
-    def at(share: float) -> str:
-        return f"{100 * (share - low) / (high - low):.2f}%"
-
-    rows = "".join(_row(each, found, at, high - low) for each in found.slices)
-    others = "".join(
-        f"<span><i class='dot beside'></i>{plain(name)}</span>"
-        for name, *_ in found.slices[0].beside
-    )
-    band = "<span><i class='band'></i>random controls</span>" if found.n_random else ""
-    return (
-        "<figure class='csp-fix'><figcaption>Share of photographs decided rightly"
-        f"<span class='key'><span><i class='dot before'></i>before</span><span><i class='dot "
-        f"after'></i>after</span>{band}{others}</span></figcaption>{rows}"
-        f"<div class='scale' aria-hidden='true'><span>{100 * low:.0f} %</span>"
-        f"<span>{100 * high:.0f} %</span></div></figure>"
-    )
-
-
-def _row(each: SliceOutcome, found: Tested, at: object, reach: float) -> str:
-    assert callable(at)
-    before, after = each.right.before.share, each.right.after.share
-    marks = ""
-    if each.random is not None:
-        start, width = at(before + each.random[0]), (each.random[1] - each.random[0]) / reach
-        marks += f"<i class='band' style='left:{start};width:{max(0.4, 100 * width):.2f}%'></i>"
-    line = f"left:{at(min(before, after))};width:{100 * abs(after - before) / reach:.2f}%"
-    marks += f"<i class='line{' down' if after < before else ''}' style='{line}'></i>"
-    marks += f"<i class='dot before' style='left:{at(before)}'></i>"
-    for _, right, _, _ in each.beside:
-        marks += f"<i class='dot beside' style='left:{at(right.share)}'></i>"
-    marks += f"<i class='dot after' style='left:{at(after)}'></i>"
-    told = (
-        f"{each.name}: {100 * before:.1f} % before, {100 * after:.1f} % after, "
-        + ", ".join(f"{name} {100 * right.share:.1f} %" for name, right, _, _ in each.beside)
-    ).rstrip(", ")
-    return (
-        f"<div class='row'><span class='name' dir='auto'>{plain(each.name)}</span><span "
-        f"class='track' role='img' aria-label='{plain(told)}'>{marks}</span><span class='told'>"
-        f"{plain(each.right.change.signed.split(' ')[0])}</span></div>"
-    )
 
 
 def table(found: Tested) -> str:

@@ -22,6 +22,7 @@ from csp_engine.cli import (
     sharing,
 )
 from csp_engine.cli.auditing import (
+    ablating,
     audit,
     directing,
     fixing,
@@ -55,6 +56,7 @@ app.command("circuit")(inspecting.circuit)
 app.command("directions")(directing.directions)
 app.command("intervene")(intervening.intervene)
 app.command("fix")(fixing.fix)
+app.command("ablate")(ablating.ablate)
 app.command("maps")(mapping.maps)
 app.command("audit")(audit.audit)
 app.command("evaluate")(judging.evaluate)

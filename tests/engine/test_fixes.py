@@ -16,6 +16,7 @@ from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import Drawn, bounded, difference
+from csp_engine.networks.autoencoders.directions import read_directions, write_directions
 from csp_engine.pipeline.added.choosing import choose, joined
 from csp_engine.pipeline.added.fixes import Piece, leave_fix, read_fix
 from csp_engine.pipeline.added.fixing import Trials, try_fix
@@ -476,6 +477,24 @@ def test_the_command_tries_keeps_and_shows(made, tmp_path, capsys, monkeypatch):
     assert json.dumps(view.as_json(view.figures(stored))) == json.dumps(told)
     assert json.dumps(view.as_json(view.figures(read_fix(left)))) == json.dumps(told)
     assert verify(Bundle.open(bundle)) == []
+    file = tmp_path / "two.safetensors"
+    weight_uk = np.random.default_rng(2).normal(size=(12, 2)).astype(np.float32)
+    write_directions(file, weight_uk, None, ["a", "b"])
+    basis_uk = read_directions(file, 12)
+    np.testing.assert_allclose(basis_uk.T @ basis_uk, np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(basis_uk @ (basis_uk.T @ weight_uk), weight_uk, atol=1e-5)
+    code, shown, said = run(
+        capsys, "fix", bundle, *own, "--project", f"last@mean={file}", "--output", "red", "--json"
+    )
+    assert code == 0, said
+    assert [(h["layer"], h["is_direction"]) for h in json.loads(shown)["held"]] == 2 * [
+        ("last@mean", True)
+    ]
+    for wrong, said_of in ((f"deep={file}", "names no directions"), ("last@mean", "names no dir"),
+                           (f"first@mean={file}", "of 12 units, and the layer has 8"),
+                           (f"last@mean={pixels}", "cannot be read as directions")):  # fmt: skip
+        code, _, said = run(capsys, "fix", bundle, *own, "--project", wrong, "--output", "red")
+        assert (code, said_of in said) == (2, True), said
     code, shown, _ = run(capsys, "fix", bundle, "--json")
     assert {each["name"] for each in json.loads(shown)} == {"mine", "three neurons"}
     code, shown, _ = run(capsys, "fix", bundle)

@@ -49,6 +49,12 @@ def fix(
         list[str] | None,
         typer.Option(help="Project out the direction that carries this artefact."),
     ] = None,
+    project: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LAYER=FILE: project out the directions that 'csp directions --output' wrote."
+        ),
+    ] = None,
     search: Annotated[
         bool,
         typer.Option(
@@ -99,7 +105,7 @@ def fix(
 ) -> None:
     """Hold part of a network still, and show what becomes of its decisions.
 
-    Without --units, --from or --direction, the fixes that the bundle keeps are shown.
+    Without --units, --from, --direction or --project, the fixes that the bundle keeps are shown.
 
     Example:
         csp fix skin.csp --from "colour patch" --images photographs.csv --keep patch-neurons
@@ -109,9 +115,11 @@ def fix(
 
     opened = Bundle.open(bundle)
     name = named_model(opened, model)
-    if search and (units or from_ or direction):
-        raise InputError("--search chooses by itself; leave out --units, --from and --direction.")
-    if not (units or from_ or direction or search):
+    if search and (units or from_ or direction or project):
+        raise InputError(
+            "--search chooses by itself; leave out --units, --from, --direction and --project."
+        )
+    if not (units or from_ or direction or project or search):
         _show_kept(opened, name if model else None, keep, as_json)
         return
     options = fixes.options(opened, name) if search else []
@@ -121,6 +129,9 @@ def fix(
             "known to choose from; measure pairs with 'csp intervene', or give --units."
         )
     pieces, chosen_on = _pieces(opened, name, units or [], from_ or [], direction or [])
+    if project:
+        pieces += [each for text in project for each in _projected(opened, name, text)]
+        chosen_on = ", ".join(filter(None, (chosen_on, "given as directions in a file")))
     others = [named_model(opened, each) for each in beside or []]
     targets = {
         each: loaded_target(
@@ -134,7 +145,7 @@ def fix(
         from csp_engine.pipeline.added.choosing import choose
         from csp_engine.pipeline.added.fixing import Trials, try_fix
 
-        shots = _photographs(opened, name, images, image_root, limit, seed, progress)
+        shots = photographs_of(opened, name, images, image_root, limit, seed, progress)
         trials = Trials(targets[name], shots, asked, clean=clean, progress=progress)
         if search:
             chosen = choose(trials, options, mode)
@@ -242,6 +253,25 @@ def _pieces(
     return [*own, *directions], ", ".join(chosen)
 
 
+def _projected(bundle: Bundle, model: str, text: str) -> list[Piece]:
+    """The directions of a file, as many as it spans.
+
+    Raises:
+        InputError: if it names no layer of the bundle, or no file of its directions.
+    """
+    from csp_engine.networks.autoencoders.directions import read_directions
+    from csp_engine.pipeline.added.fixes import Piece
+
+    layer, _, file = text.partition("=")
+    if layer not in bundle.layers(model) or not file:
+        raise InputError(
+            f"{text!r} names no directions; write --project LAYER=FILE with a layer of {model}: "
+            f"{', '.join(bundle.layers(model))}."
+        )
+    basis_uk = read_directions(Path(file), bundle.n_units(model, layer))
+    return [Piece(layer, each) for each in basis_uk.T]
+
+
 def _require_artefact(bundle: Bundle, model: str, artefact: str) -> None:
     stored = bundle.intervention(model)
     if stored is None:
@@ -254,7 +284,7 @@ def _require_artefact(bundle: Bundle, model: str, artefact: str) -> None:
         raise InputError(f"{artefact!r} was not tried on {model}; tried were {', '.join(known)}.")
 
 
-def _photographs(
+def photographs_of(
     bundle: Bundle,
     model: str,
     source: Path | None,
@@ -263,6 +293,11 @@ def _photographs(
     seed: int,
     progress: Progress,
 ) -> Photographs:
+    """What a change of a network is tried on: those of a table, or the demo's own.
+
+    Raises:
+        InputError: if none are named, and the network is none of the demo.
+    """
     if source is not None:
         from csp_engine.pipeline.added.photographs import listed_photographs
 

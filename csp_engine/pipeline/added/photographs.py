@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
@@ -99,3 +99,57 @@ def _evenly(named: pd.Series, limit: int | None) -> np.ndarray:
         step = [i * len(place) // limit for i in range(limit)] if limit < len(place) else None
         found.append(place if step is None else place[step])
     return np.sort(np.concatenate(found))
+
+
+PRINTED = "name of another class printed"
+HEIGHT = 1 / 9
+"""Of the letters, as a share of the shorter side."""
+
+
+def with_names_printed(photographs: Photographs, seed: int = 0) -> Photographs:
+    """The photographs, and each of them again with the name of another class in a corner.
+
+    Raises:
+        InputError: if all photographs are of one class.
+    """
+    table = photographs.table
+    names = sorted(set(table["class"]))
+    if len(names) < 2:
+        raise InputError(
+            f"{photographs.name} are all {names[0]!r}; give photographs of others too."
+        )
+    rng = np.random.default_rng(seed)
+    own_n = table["class"].map({name: i for i, name in enumerate(names)}).to_numpy(np.int64)
+    other_n = (own_n + rng.integers(1, len(names), len(table))) % len(names)
+    others = [names[i] for i in other_n]
+    both = pd.concat([table, table.assign(slice=PRINTED)], ignore_index=True)
+
+    def image(row: int) -> Image.Image:
+        if row < len(table):
+            return photographs.image(row)
+        return with_name(photographs.image(row - len(table)), others[row - len(table)])
+
+    return Photographs(
+        f"{photographs.name}, and each with the name of another class printed",
+        both.astype(table.dtypes.to_dict()),
+        sha256_json([photographs.fingerprint, PRINTED, others]),
+        image,
+    )
+
+
+def with_name(image: Image.Image, name: str) -> Image.Image:
+    """A copy of an RGB picture with a name in black on white in its lower left corner.
+
+    Letters are those that come with Pillow, so the same picture and name give the same pixels.
+    """
+    picture = image.copy()
+    size = max(8, round(HEIGHT * min(picture.size)))
+    font = ImageFont.load_default(size)
+    draw = ImageDraw.Draw(picture)
+    left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
+    edge = max(1, size // 5)
+    width, height = right - left + 2 * edge, bottom - top + 2 * edge
+    y = picture.height - height
+    draw.rectangle((0, y, width, picture.height), fill="white")
+    draw.text((edge - left, y + edge - top), name, font=font, fill="black")
+    return picture

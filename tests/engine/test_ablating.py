@@ -1,0 +1,185 @@
+"""Ablation curves: against networks edited by hand, orders by labels, names printed in corners."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from csp_engine import pipeline
+from csp_engine.bundle import Bundle
+from csp_engine.errors import InputError
+from csp_engine.evaluation.paired_effects import mean_effect
+from csp_engine.pipeline.added.deleting import (
+    RANDOM,
+    curves,
+    random_orders,
+    ranked_alone,
+    sizes_of,
+)
+from csp_engine.pipeline.added.fixing import Trials
+from csp_engine.pipeline.added.photographs import (
+    PRINTED,
+    listed_photographs,
+    with_name,
+    with_names_printed,
+)
+from csp_engine.trust import TRUST
+from csp_engine.types import NeuronRef
+from csp_engine.views.neuron.label import best_label
+from csp_engine.words.word_kinds import kind_of_label
+from tests.engine.test_cli import run
+from tests.worlds import toys
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablating")
+    target = toys.target(["second", "last"], factory="lively")
+    shots = listed_photographs(toys.photographs(folder))
+    return target, shots, Trials(target, shots, "red")
+
+
+def right_by_hand(target, shots, rows, dead):
+    """Whether each photograph is decided rightly with outgoing weights of some units at 0."""
+    net = target.model.network
+    x = torch.stack([torch.tensor(target.model.preprocess(shots.image(i))) for i in rows])
+    names = sorted(toys.COLOURS)
+    truth = shots.table["class"].iloc[rows].map({n: i for i, n in enumerate(names)}).to_numpy()
+    with torch.no_grad():
+        maps = net.last(net.second(torch.relu(net.first(x)))).mean((2, 3))
+        maps[:, dead] = 0
+        return (net.head(maps).argmax(1).numpy() == truth).astype(float)
+
+
+def test_every_step_is_the_network_with_those_weights_at_zero(tried):
+    target, shots, trials = tried
+    orders = {RANDOM: random_orders(range(12), 3, 4), "some": [np.array([7, 2, 9])]}
+    found = curves(trials, "last@mean", orders, [1, 3, 6], "zero")
+    rows = trials.reported
+    slice_n = shots.table["slice"].iloc[rows].to_numpy()
+    group_n = shots.table["group"].iloc[rows].to_numpy()
+    before_n = right_by_hand(target, shots, rows, [])
+    assert {(s.order, s.n_units) for s in found} == {
+        (RANDOM, 1), (RANDOM, 3), (RANDOM, 6), ("some", 1), ("some", 3)
+    }  # fmt: skip
+    differs = False
+    for step in found:
+        is_in = slice_n == step.slice
+        each = {
+            name: np.stack([right_by_hand(target, shots, rows, order[: step.n_units].tolist())
+                            for order in own])[:, is_in]
+            for name, own in orders.items()
+        }  # fmt: skip
+        own = each[step.order]
+        assert step.n_photographs == is_in.sum()
+        assert step.right == pytest.approx(own.mean())
+        assert (step.least, step.most) == (own.mean(1).min(), own.mean(1).max())
+        change = mean_effect(own.mean(0) - before_n[is_in], group_n[is_in])
+        against = mean_effect(own.mean(0) - each[RANDOM].mean(0), group_n[is_in])
+        assert step.change == pytest.approx(change)
+        assert step.against == pytest.approx(against)
+        differs |= step.change.value != 0
+        if step.order == RANDOM:
+            assert step.against.value == step.against.low == step.against.high == 0
+    assert differs
+
+
+def test_units_are_ranked_by_what_each_does_alone_on_photographs_that_choose(tried):
+    target, shots, trials = tried
+    order = ranked_alone(trials, "last@mean", range(12), "zero", "marked")
+    assert sorted(order) == list(range(12))
+    rows = [i for i in trials.choosing if shots.table["slice"].iloc[i] == "marked"]
+    right = [right_by_hand(target, shots, rows, [int(unit)]).mean() for unit in order]
+    assert right == sorted(right, reverse=True)
+    with pytest.raises(InputError, match="'none' is among those that choose"):
+        ranked_alone(trials, "last@mean", [0], "zero", "none")
+
+
+def test_sizes_and_orders_are_as_promised():
+    assert sizes_of(1000, 0.2, 10) == list(range(20, 201, 20))
+    assert sizes_of(8, 0.2, 10) == [1, 2]
+    first, again = (random_orders([3, 5, 9, 11, 20], 4, seed=2) for _ in range(2))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert all(sorted(each) == [3, 5, 9, 11, 20] for each in first)
+    assert len({tuple(each) for each in first}) > 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("ruler", "category"), ("golden retriever", "attribute"), ("blue patch", "attribute"),
+        ("striped", "attribute"), ("edge of the gel", "relation"), ("dog on a sofa", "relation"),
+        ("bed", "category"), ("weed", "category"), ("in", "category"), ("", "category"),
+        ("finger-like projections at the edge", "relation"), ("Reddish Skin", "attribute"),
+        ("polka dots", "category"), ("漢字", "category"),
+    ],
+)  # fmt: skip
+def test_kinds_of_labels(text, kind):
+    assert kind_of_label(text) == kind
+
+
+def test_another_class_is_printed_and_nothing_else_changes(tried):
+    _, shots, _ = tried
+    both = with_names_printed(shots, 3)
+    n = len(shots.table)
+    assert both.table["class"].tolist() == 2 * shots.table["class"].tolist()
+    assert both.table["group"].tolist() == 2 * shots.table["group"].tolist()
+    assert both.table["is_choosing"].tolist() == 2 * shots.table["is_choosing"].tolist()
+    assert both.table["slice"].tolist() == [*shots.table["slice"], *[PRINTED] * n]
+    assert both.fingerprint not in (shots.fingerprint, with_names_printed(shots, 4).fingerprint)
+    for row in range(0, n, 7):
+        plain, printed = (np.asarray(both.image(i)).astype(int) for i in (row, n + row))
+        assert (plain == np.asarray(shots.image(row))).all()
+        (y, _) = np.nonzero((plain != printed).any(-1))
+        assert len(y)
+        assert y.min() >= 0.6 * plain.shape[0]
+        names = set(toys.COLOURS) - {both.table["class"].iloc[row]}
+        made = [np.asarray(with_name(shots.image(row), name)) for name in names]
+        assert sum((printed == each).all() for each in made) == 1
+    alone = shots.table.assign(**{"class": "red"})
+    with pytest.raises(InputError, match="are all 'red'"):
+        with_names_printed(type(shots)("They", alone, "", shots.image))
+
+
+def test_the_command_draws_curves_by_kind_words_and_influence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(TRUST, "1")
+    images = toys.draw_images(tmp_path / "images")
+    target = toys.target(["last"], factory="lively")
+    path = pipeline.build(toys.request(images, tmp_path / "small.csp", targets=(target,))).path
+    table = toys.photographs(tmp_path)
+    pixels = tmp_path / "pixels.json"
+    pixels.write_text(json.dumps(toys.PREPROCESSING))
+    own = ("ablate", path, "--images", table, "--preprocessing", pixels, "--output", "red",
+           "--layer", "last@mean")  # fmt: skip
+    bundle = Bundle.open(path)
+    labels = [best_label(bundle, NeuronRef("small", "last@mean", u), "csp").text for u in range(12)]
+    word = labels[0]
+    code, shown, said = run(
+        capsys, *own, "--words", f"zebra, {word.upper()}", "--print-names", "--most", "0.5",
+        "--steps", "3", "--orders", "2", "--json",
+    )  # fmt: skip
+    assert code == 0, said
+    told = json.loads(shown)
+    assert told["units_by_words"] == [u for u, text in enumerate(labels) if word in text.split()]
+    assert told["n_labelled"] == pd.Series(map(kind_of_label, labels)).value_counts().reindex(
+        ["category", "attribute", "relation"], fill_value=0
+    ).to_dict()  # fmt: skip
+    orders = {step["order"] for step in told["steps"]}
+    assert {"random", "influence", "words"} <= orders
+    assert {step["slice"] for step in told["steps"]} == {"clean", "marked", PRINTED}
+    code, shown, _ = run(capsys, *own, "--steps", "2", "--orders", "1")
+    assert code == 0
+    assert "against random orders" in shown
+    shutil.rmtree(tmp_path / "shots")
+    for wrong, sentence in (
+        (("--words", "zebra"), "No neuron of last@mean has a label by csp with one of zebra"),
+        (("--method", "falcon"), "Method 'falcon' has no labels of last@mean; it has csp"),
+        (("--output", "mauve"), "no output 'mauve'"),
+    ):
+        code, out, said = run(capsys, *own, *wrong)
+        assert (code, out, sentence in said) == (2, "", True), said

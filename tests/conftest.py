@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -13,6 +14,9 @@ from hypothesis import settings
 # Other machines are slower, and busy ones slower still.
 settings.register_profile("csp", deadline=None)
 settings.load_profile("csp")
+
+if TYPE_CHECKING:
+    from tests.worlds.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,3 +108,15 @@ def quick_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_images(toy_world: Path) -> Path:
     """Its 96 drawings, one folder per shape."""
     return toy_world / "images"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of our own, or a skip that says what is not here."""
+    from tests.worlds import postgres
+
+    folder = postgres.programs()
+    if folder is None:
+        pytest.skip("PostgreSQL is not installed (Debian's package postgresql)")
+    with postgres.running(folder) as server:
+        yield server

@@ -13,20 +13,16 @@ import time
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from csp_engine.errors import ReviewError
-from csp_engine.files import require_file_or_nothing
 from csp_engine.reviews.append_only import missing_triggers, strange_triggers
 from csp_engine.reviews.chain import CHAINED, FIRST, LATER, link
-from csp_engine.reviews.place import VARIABLE, Place
+from csp_engine.reviews.engines import MAX_TRIES, engine_of, is_lock, keep_log, writing
+from csp_engine.reviews.place import Place
 from csp_engine.reviews.review import (
     MAX_LABEL,
     VERDICTS,
@@ -45,9 +41,6 @@ REVISIONS = ("0001", "0002", "0003")
 _CHAINED_FROM, _LATER_FROM = "0002", "0003"
 """The schemas that brought the chain, and the columns of ``LATER``."""
 _KNOWN = frozenset((*VERDICTS, WITHDRAWN))
-BUSY_S = 5.0
-"""How long a writer waits for another; each holds the lock for milliseconds."""
-MAX_TRIES = 40
 LOCK_TRIES = 3
 """How often a writer waits ``BUSY_S`` for one that holds the lock longer than ours ever do."""
 
@@ -82,7 +75,7 @@ class Database:
     def __init__(self, place: Place) -> None:
         self.place = place
         with self._told():
-            self._engine = _engine(place)
+            self._engine = engine_of(place)
 
     def add(
         self,
@@ -137,24 +130,42 @@ class Database:
         with self._told():
             if self.place.file is not None:
                 self.place.file.parent.mkdir(parents=True, exist_ok=True)
-            n_locked = 0
+            n_locked, n_lost, sent = 0, 0, ""
             for n_left in reversed(range(MAX_TRIES)):
                 try:
                     with self._engine.connect() as connection:
                         is_ready = self._is_ready(connection)
+                        if sent and is_ready and _has(connection, sent):
+                            return
+                    sent = ""
                     if not is_ready:
                         self._upgrade()
-                    with _writing(self._engine) as connection:
-                        connection.execute(sa.insert(review).values(_chained(connection, row)))
+                    with writing(self._engine) as connection:
+                        chained = _chained(connection, row)
+                        connection.execute(sa.insert(review).values(chained))
+                        sent = chained["chain"]  # from here on it may be kept, whatever is heard
                     return
                 except IntegrityError:
                     if not n_left:
                         raise
+                    sent = ""
                     time.sleep(0.03 * random.random())
-                except OperationalError as error:
+                except DBAPIError as error:
+                    if error.connection_invalidated and not n_lost:
+                        n_lost += 1  # a server that was started again answers the second time
+                        continue
+                    if sent:
+                        raise ReviewError(self._unknown) from None
                     n_locked += 1
-                    if not _is_lock(error) or n_locked == LOCK_TRIES:
+                    if not is_lock(error) or n_locked == LOCK_TRIES:
                         raise
+
+    @property
+    def _unknown(self) -> str:
+        return (
+            f"The connection to the verdicts in {self.place.title} was lost while this one was "
+            "being recorded; look whether it is there before you give it again."
+        )
 
     def history(self, neuron: NeuronRef) -> list[Review]:
         """All that was said about a neuron, the newest first."""
@@ -247,9 +258,9 @@ class Database:
         from csp_engine.reviews.migrating import migrate  # brings alembic in
 
         if self.place.file is not None:
-            _keep_log(self._engine)
+            keep_log(self._engine)
         try:
-            with _writing(self._engine) as connection:
+            with writing(self._engine) as connection:
                 if not self._is_ready(connection):
                     migrate(connection)
         except SQLAlchemyError:
@@ -267,7 +278,7 @@ class Database:
                 f"Verdicts in {self.place.title} need a package that is not here: {error.name}."
             ) from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            if _is_lock(error):
+            if is_lock(error):
                 raise ReviewError(
                     f"The verdicts in {self.place.title} are held by another program, and nothing "
                     "was recorded; end it, or try again in a moment."
@@ -340,15 +351,12 @@ def _chained(connection: sa.Connection, row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "chain": link(before, row)}
 
 
-def _is_lock(error: BaseException) -> bool:
-    """Whether somebody else holds what was asked for, and asking again may do."""
-    cause = getattr(error, "orig", None) or error
-    if isinstance(cause, sqlite3.Error):
-        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in (
-            sqlite3.SQLITE_BUSY,
-            sqlite3.SQLITE_LOCKED,
-        )
-    return getattr(cause, "sqlstate", None) in ("55P03", "40001", "40P01")
+def _has(connection: sa.Connection, chain: str) -> bool:
+    """Whether an entry is kept; the hash of each holds its number and those of all before."""
+    return (
+        connection.execute(sa.select(review.c.number).where(review.c.chain == chain)).first()
+        is not None
+    )
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -357,70 +365,3 @@ def _revision(connection: sa.Connection) -> str | None:
         return None
     found = connection.execute(sa.select(_version.c.version_num)).scalars().all()
     return max(map(str, found), default=None)
-
-
-def _engine(place: Place) -> sa.Engine:
-    if place.file is None:
-        return _server_engine(place)
-    require_file_or_nothing(place.file.resolve())
-    if place.refusal and place.is_there:
-        # A file that nobody can write to; without a log of changes it needs no lock either.
-        is_settled = not Path(f"{place.file}-wal").exists()
-        query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if is_settled else {})
-        url = sa.URL.create("sqlite", database=f"file:{quote(str(place.file))}", query=query)
-    else:
-        url = sa.URL.create("sqlite", database=str(place.file))
-    # A connection for each use: the file may be replaced, and opening it takes a fraction of a ms.
-    # Transactions are begun here: the driver alone would not hold a change of the schema together.
-    engine = sa.create_engine(
-        url, poolclass=NullPool, connect_args={"timeout": BUSY_S, "isolation_level": None}
-    )
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        # A writer takes its lock at once: one that has read already is turned away, not made wait.
-        is_writer = connection.get_execution_options().get("is_writer")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
-
-    return engine
-
-
-def _server_engine(place: Place) -> sa.Engine:
-    try:
-        url = sa.make_url(place.url)
-    except ValueError:  # it may quote a part of the password
-        raise ReviewError(
-            f"The address in {VARIABLE} cannot be read; write it as "
-            "dialect+driver://user:password@host:port/database."
-        ) from None
-    engine = sa.create_engine(url, pool_size=2, max_overflow=8, pool_pre_ping=True)
-    if engine.dialect.name == "postgresql":
-
-        @event.listens_for(engine, "begin")
-        def begin(connection: sa.Connection) -> None:
-            # By itself it waits for a lock as long as it takes.
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_S:g}s'")
-
-    return engine
-
-
-def _keep_log(engine: sa.Engine) -> None:
-    """Have SQLite write ahead, so that readers and a writer do not wait; the file remembers it."""
-    for n_left in reversed(range(MAX_TRIES)):
-        raw = engine.raw_connection()
-        try:
-            raw.cursor().execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:  # another process does the same; no time-out covers this
-            if not n_left:
-                raise
-            time.sleep(0.03 * random.random())
-        finally:
-            raw.close()
-
-
-@contextmanager
-def _writing(engine: sa.Engine) -> Generator[sa.Connection]:
-    """A short transaction that writes; committed at the end."""
-    with engine.connect().execution_options(is_writer=True) as connection, connection.begin():
-        yield connection

@@ -8,16 +8,14 @@ import os
 import re
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-import sqlalchemy as sa
 
 from csp_engine import reviews
 from csp_engine.errors import InputError, ReviewError
-from csp_engine.reviews import LatestVerdicts, Place, database, open_reviews
+from csp_engine.reviews import LatestVerdicts, Place, database, engines, open_reviews
 from csp_engine.reviews.append_only import triggers
 from csp_engine.types import NeuronRef
 
@@ -26,7 +24,6 @@ NAMES = (
     "number", "model", "layer", "unit", "reviewer", "revision", "verdict", "note", "method",
     "label", "bundle", "given_at",
 )  # fmt: skip
-SERVER = os.environ.get("CSP_TEST_REVIEWS", "")
 
 
 @pytest.fixture
@@ -327,7 +324,7 @@ def test_a_damaged_value_is_a_sentence(place, column, value):
 
 
 def test_a_lock_is_waited_for_and_then_a_sentence(place, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    monkeypatch.setattr(engines, "BUSY_S", 0.05)
     kept = open_reviews(place)
     holder = sqlite3.connect(place.file, isolation_level=None, check_same_thread=False)
     holder.execute("begin exclusive")
@@ -365,43 +362,3 @@ def test_no_address_ends_in_more_than_a_sentence(tmp_path, monkeypatch, address)
         act()
     assert re.fullmatch(r"[^\n]{10,600}\.", str(raised.value))
     assert "cret" not in str(raised.value)
-
-
-@pytest.mark.skipif(not SERVER, reason="no empty database is named by CSP_TEST_REVIEWS")
-def test_a_server_refuses_changes_and_finds_what_was_done():
-    place = Place(SERVER)
-    kept = open_reviews(place)
-    neuron = NeuronRef("e" * 64, LAYER, 1)
-    for verdict in ("valid", "mixed", "valid"):
-        kept.add(neuron, reviewer="ada", verdict=verdict, note="ö \u202e")
-    checked = kept.check()
-    assert checked.problems == ()
-    engine = sa.create_engine(SERVER)
-    last = checked.n_entries
-    for statement in (
-        "update review set note = 'x'",
-        "delete from review",
-        "truncate review",
-        f"insert into review select * from review where number = {last} on conflict (number) do "
-        "update set note = 'x'",
-    ):
-        with pytest.raises(sa.exc.DBAPIError, match="only added"), engine.begin() as connection:
-            connection.exec_driver_sql(statement)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("alter table review disable trigger all")
-        connection.exec_driver_sql(f"update review set note = 'x' where number = {last}")
-    problems = kept.check(checked.head).problems
-    assert sum("trigger" in problem for problem in problems) == 2
-    assert any(f"Entry {last} is not" in problem for problem in problems)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"delete from review where number = {last}")
-        connection.exec_driver_sql("alter table review enable trigger all")
-    assert len(kept.check(checked.head).problems) == 1
-    assert kept.check().problems == ()
-    with engine.begin() as connection:
-        connection.exec_driver_sql("lock table review in access exclusive mode")
-        started = time.monotonic()
-        with pytest.raises(ReviewError, match="held by another program"):
-            kept.add(neuron, reviewer="ada", verdict="valid")
-        assert time.monotonic() - started < 60
-    engine.dispose()

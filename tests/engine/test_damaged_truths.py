@@ -15,7 +15,8 @@ from csp_engine.errors import BundleError, CspError
 from csp_engine.methods import METHODS
 from csp_engine.pipeline import add_performance, build
 from csp_engine.views.neuron.proposals import proposal_notices
-from tests.fuzz.bundles import READINGS, make_world
+from tests.fuzz.bundles import make_world
+from tests.fuzz.readings import READINGS
 from tests.worlds import toys
 from tests.worlds.damage import change_array, edit, place, redo
 
@@ -25,7 +26,7 @@ CANDIDATES = "candidates:small/second@mean"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world(tmp_path_factory.mktemp("known"))[0]
+    return make_world(tmp_path_factory.mktemp("known")).path
 
 
 @pytest.fixture

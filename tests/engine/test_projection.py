@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from csp_engine.search.projection import lay_out, nearest, neighbour_recall, principal_components
+from csp_engine.search.projection import lay_out, nearest
+from csp_engine.stats.planes import neighbour_recall, principal_components
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.fuzz.bundles import make_world
+from tests.fuzz.bundles import World, make_world
 
 
 @pytest.fixture(scope="package")
-def fuzz_world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+def fuzz_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """It, and what every reading gives of it."""
     return make_world(tmp_path_factory.mktemp("fuzz"))

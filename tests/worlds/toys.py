@@ -299,16 +299,18 @@ def tried_fix(
 
 
 def tried_figures() -> dict[str, Any]:
-    """What became of two figures on planted units, made up."""
+    """What became of two figures on planted units, made up but for the intervals."""
     falls = {"n_hits": 9, "n": 10, "share": 0.9, "low": 0.6, "high": 0.98}
     check = {"falls": falls, "by": 0.4, "is_passed": True}
     counts = {"n_right": 30, "n_wrong": 20, "missing": check, "extra": check}
     weak = {**check, "by": 0.1, "is_passed": False}
-    rows = [
-        {"metric": "pearson", "auroc": 0.8, "low": 0.7, "high": 0.9, "is_passed": True, **counts},
-        {"metric": "recall", "auroc": 0.6, "low": 0.5, "high": 0.7, "is_passed": False, **counts,
-         "extra": weak},
-    ]  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {"metric": "pearson", "auroc": 0.8, "is_passed": True, **counts},
+        {"metric": "recall", "auroc": 0.6, "is_passed": False, **counts, "extra": weak},
+    ]
+    for row in rows:
+        low, high = auroc_interval(np.array(row["auroc"]), row["n_right"], row["n_wrong"])
+        row |= {"low": float(low), "high": float(high)}
     return {"judge": Judge.spec, "n_images": 14, "n_units": 25, "rows": rows}
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+MODES = ("zero", "mean", "conditional")
+"""What a part is held at: 0; its mean over all choosing photographs; its mean over those of the
+clean slice, which is to say given that no artefact is there."""
 WHATS = ("before", "after", "beside", "random")
 NEAR_UNIT = 1e-3
 
@@ -48,6 +51,8 @@ def fault_of_cuts(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
         return "holds part of a network that runs as it is"
     if not (rows["run"] == 1).any():
         return "holds nothing still"
+    if fault := _fault_of_parts(rows):
+        return fault
     directions = rows[rows["is_direction"].astype(bool)]
     length = directions.groupby(["run", "piece"])["weight"].apply(lambda w: float((w**2).sum()))
     if (np.abs(length - 1) > NEAR_UNIT).any():
@@ -60,6 +65,23 @@ def fault_of_cuts(rows: pd.DataFrame, runs: pd.DataFrame) -> str:
     size = units.groupby(["run", "layer"]).size().unstack(fill_value=0)
     if len(size) and (size.nunique() > 1).any():
         return "has random sets of another size than the fix"
+    return ""
+
+
+def _fault_of_parts(rows: pd.DataFrame) -> str:
+    """Whether parts are numbered through in each run, and are of one kind and size in all runs."""
+    place = rows[["run", "piece"]].apply(tuple, axis=1).tolist()
+    if place != sorted(place):
+        return "does not list parts in the order of their numbers"
+    parts = rows.groupby(["run", "piece"])
+    kind = pd.DataFrame({"size": parts.size(), "layer": parts["layer"].first()})
+    if (parts[["layer", "is_direction"]].nunique() > 1).to_numpy().any():
+        return "has a part of two layers, or of two kinds"
+    of_run = {run: own.droplevel("run") for run, own in kind.groupby(level="run")}
+    if any(list(own.index) != list(range(len(own))) for own in of_run.values()):
+        return "skips the number of a part"
+    if any(not own.equals(of_run[1]) for own in of_run.values()):
+        return "has random parts of another size or layer than the fix"
     return ""
 
 

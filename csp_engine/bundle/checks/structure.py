@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.held import MODES
 
 PLAIN_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,254}")
 """One step of a path: no separator, no dot to begin with, no control character."""
@@ -44,6 +45,10 @@ def _object(value: Any) -> bool:
 
 def _list_of(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(one, value))
+
+
+def _one_of(*texts: str) -> Callable[[Any], bool]:
+    return lambda value: _text(value) and value in texts
 
 
 def _or_none(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -130,7 +135,8 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "circuit": {"is_predicted_class": _flag},
     "intervention": {"output": _text, "images": _text, "has_neutral": _flag},
     "fix": {
-        **dict.fromkeys(("output", "images", "mode", "clean", "chosen_on"), _text),
+        **dict.fromkeys(("output", "images", "clean", "chosen_on"), _text),
+        "mode": _one_of(*MODES),
         "classes": _list_of(_text),
         "n_photographs": _whole,
     },
@@ -146,7 +152,7 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     },
     "columns": {"n_units": _whole, "n_columns": _whole},
     "truth": {"n_images": _whole, "n_groups": _whole},
-    "projection": {"kind": _text},
+    "projection": {"kind": _one_of("umap", "pca")},
     "candidates": {
         "cost": _number,
         **dict.fromkeys(
@@ -162,6 +168,10 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     },
 }
 _PARAMS_OF_TRUTH = {"auroc_min": _number, "pearson_min": _number, "provenance": _object}
+_PARAMS_OF_RULE = {
+    **dict.fromkeys(("auroc_min", "pearson_min", "q", "level"), _number),
+    **dict.fromkeys(("min_positive", "n_resamples", "n_permutations", "seed"), _whole),
+}
 _PARAMS_OF_HALVES = {"gamma": _number, "n_score": _whole}
 _PARAMS = {
     "n_score": _whole,
@@ -202,6 +212,10 @@ def require_types(body: Mapping[str, Any]) -> None:
         _check(record["params"], _PARAMS, f"params of {where}", ())
         if "anchor.npy" in record["files"]:
             _check(record["params"], _PARAMS_OF_HALVES, where, tuple(_PARAMS_OF_HALVES))
+        if kinds.ASSOCIATION.is_of(name):
+            _check(record["params"], _PARAMS_OF_RULE, where, tuple(_PARAMS_OF_RULE))
+            if strange := sorted(record["params"].keys() - _PARAMS_OF_RULE.keys()):
+                raise Malformed(f"has a rule with {strange[0][:80]!r} in {where}")
         if kinds.TRUTH.is_of(name):
             _check(record["params"], _PARAMS_OF_TRUTH, where, tuple(_PARAMS_OF_TRUTH))
         for fact, value in record["facts"].items():

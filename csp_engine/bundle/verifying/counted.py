@@ -1,4 +1,7 @@
-"""Whether the numbers of exemplars, and what is counted among them, can be right."""
+"""Whether numbers of exemplars, what is counted among them, and copies of images can be right.
+
+And whether small pictures can be those of the images that they stand for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,65 @@ import numpy as np
 from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import Found, is_here, sampled
+from csp_engine.errors import UnreadableImageError
 from csp_engine.evidence.exemplars import stratified_samples
+from csp_engine.probe.decoding import decode
+from csp_engine.probe.images import NO_INFORMATION, near_duplicate_groups, perceptual_hash
+
+N_PICTURES = 200
+"""Small pictures that are looked at, spread over all."""
+UNLIKE = 20
+"""Bits of 64 by which a picture may differ from its image: shrunk ones do by 5, others by 32."""
+
+
+def images(bundle: Bundle) -> Found:
+    """Copies and near copies of images again, and pictures against what is said of images."""
+    stage = kinds.IMAGES.name()
+    rows, record = bundle.table(stage, "images"), bundle.stage(stage)
+    content_n, hash_n = rows["sha256"].astype(str), rows["perceptual_hash"].to_numpy(np.uint64)
+    place_n = np.arange(len(rows))
+    first_n = content_n.groupby(content_n).transform(lambda own: own.index[0]).to_numpy()
+    if not np.array_equal(rows["duplicate_of"].to_numpy(), first_n):
+        yield stage, f"duplicate_of of {stage} is not the first image with the same bytes."
+    distance = record.params.get("near_duplicate_distance")
+    group_n = rows["duplicate_group"].to_numpy()
+    if isinstance(distance, int) and not np.array_equal(
+        group_n, near_duplicate_groups(hash_n, list(content_n), distance)
+    ):
+        yield stage, f"duplicate_group of {stage} is not what its perceptual hashes say."
+    counts = {
+        "n_images": len(rows),
+        "n_skipped": len(bundle.table(stage, "skipped")),
+        "n_exact_duplicates": int((first_n != place_n).sum()),
+        "n_near_duplicates": int((group_n != place_n).sum()),
+    }
+    for name, count in counts.items():
+        if record.facts.get(name, count) != count:
+            yield stage, f"{name} of {stage} is not what its tables say."
+    side = record.params.get("thumbnail_side")
+    if "thumbs.bin" in record.files and isinstance(side, int):
+        for image in sampled(len(rows), N_PICTURES).tolist():
+            size = (int(rows["width"].iat[image]), int(rows["height"].iat[image]))
+            if fault := _fault_of_picture(bundle, image, size, int(hash_n[image]), side):
+                yield stage, f"The small picture of image {image} of {stage} {fault}."
+                return
+
+
+def _fault_of_picture(
+    bundle: Bundle, image: int, size: tuple[int, int], hashed: int, side: int
+) -> str:
+    """Why it cannot be that of an image of this size and hash; empty where it can."""
+    try:
+        picture = decode(bundle.thumbnail(image))
+    except UnreadableImageError:
+        return "cannot be read"
+    factor = min(1.0, side / max(size))
+    expected = tuple(max(1, round(length * factor)) for length in size)
+    if picture.size != expected:
+        return f"measures {picture.size}, and the image {size}"
+    own = perceptual_hash(picture)
+    is_known = NO_INFORMATION not in (own, hashed)
+    return "is of another image" if is_known and (own ^ hashed).bit_count() > UNLIKE else ""
 
 
 def counts(bundle: Bundle, model: str, layer: str) -> Found:

@@ -22,7 +22,7 @@ from csp_engine.bundle.reader import Bundle, read_contrast
 from csp_engine.bundle.verifying import judged, measured
 from csp_engine.bundle.verifying.associated import association
 from csp_engine.bundle.verifying.audited import audit
-from csp_engine.bundle.verifying.counted import counts
+from csp_engine.bundle.verifying.counted import counts, images
 from csp_engine.bundle.verifying.intervened import fix, intervention
 from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
 from csp_engine.bundle.verifying.scored import scores
@@ -50,6 +50,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
             yield from _guarded(name, _meaning, bundle, name, whole)
     yield from measured.flags(bundle)
     yield from _guarded(kinds.VOCABULARY.name(), measured.lists, bundle)
+    yield from _guarded(kinds.IMAGES.name(), images, bundle)
     for model in bundle.model_names:
         for layer in bundle.layers(model):
             for check in (_statistics, _exemplars, counts, _contrast):
@@ -260,13 +261,9 @@ def _index(bundle: Bundle, method: str) -> Found:
     """Every neuron, and every vector of the search index where it is stored."""
     stage = kinds.INDEX.name(method)
     rows = bundle.index_rows(method)
-    places: dict[Any, Any] = rows.groupby(["model", "layer"], sort=False).indices
-    named = {(model, layer) for model in bundle.model_names for layer in bundle.layers(model)}
-    named = {pair for pair in named if bundle.has(kinds.SCORES.name(*pair, method))}
-    if set(places) != named or sum(map(len, places.values())) != sum(
-        bundle.n_units(*pair) for pair in named
-    ):
-        yield stage, f"Stage {stage} does not list every neuron once."
+    places = dict(measured.layers_in_order(bundle, rows, method))
+    if not places:
+        yield stage, f"Stage {stage} does not list every neuron once, layer by layer."
         return
     if not bundle.has_index_file(method):
         return
@@ -276,7 +273,8 @@ def _index(bundle: Bundle, method: str) -> Found:
     except (RuntimeError, MemoryError, AttributeError) as error:
         raise BundleError(f"index.faiss is not a FAISS index ({type(error).__name__})") from None
     unit_u = rows["unit"].to_numpy()
-    for (model, layer), row_m in places.items():
+    for (model, layer), held in places.items():
+        row_m = np.arange(held.start, held.stop)
         vector_ud = np.asarray(bundle.score_array(model, layer, method, "vector_ud"))
         here_m = np.intersect1d(row_m, id_m)
         with_evidence = row_m[np.any(vector_ud[unit_u[row_m]], axis=1)]

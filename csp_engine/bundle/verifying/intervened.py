@@ -125,6 +125,11 @@ def _gates(stage: str, gates: pd.DataFrame, effects: pd.DataFrame) -> Found:
                 yield stage, f"Bounds of {figure} in the gate of {name} are not those of its area."
         if not row["real_low"] - NEAR <= row["real"] <= row["real_high"] + NEAR:
             yield stage, f"real in the gate of {name} lies outside of its bounds."
+        # Groups are counted, of which there are at most as many as photographs.
+        counts = int(row["n_with"]), int(row["n_without"])
+        low, high = map(float, auroc_interval(np.asarray(row["real"]), *counts))
+        if row["real_low"] > low + NEAR or row["real_high"] < high - NEAR:
+            yield stage, f"Bounds of real in the gate of {name} are closer than its photographs."
 
 
 def fix(bundle: Bundle, model: str, name: str) -> Found:

@@ -13,6 +13,7 @@ from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.measured import bounds, facts
 from csp_engine.bundle.verifying.sampling import Found, is_here
 from csp_engine.evaluation.faithfulness.label_checks import FALLS_BY, FALLS_FOR
+from csp_engine.stats.intervals import auroc_interval
 
 
 def faithfulness(bundle: Bundle, model: str, layer: str, method: str) -> Found:
@@ -82,13 +83,31 @@ def _best_labels(bundle: Bundle, model: str, layer: str, method: str) -> np.ndar
 
 
 def trust(bundle: Bundle) -> Found:
-    """Which figures count as passed, by the falls that are kept beside."""
+    """Figures against counts of labels, and which of them count as passed, by their falls."""
     stage = kinds.TRUST.name()
     rows = bundle.table(stage, "metrics")
-    yield from bounds(stage, rows, "low", "auroc", "high")
+    auroc_r, n_right_r, n_wrong_r = (
+        rows[name].to_numpy(np.float64) for name in ("auroc", "n_right", "n_wrong")
+    )
+    n_pairs_r = n_right_r * n_wrong_r
+    halves_r = 2 * auroc_r * n_pairs_r
+    is_known_r = n_pairs_r > 0
+    if np.isfinite(auroc_r[~is_known_r]).any() or not np.allclose(
+        halves_r[is_known_r], np.round(halves_r[is_known_r]), rtol=0, atol=1e-3
+    ):
+        yield stage, f"auroc of {stage} cannot be counted from its labels."
+    elif is_known_r.any():
+        counts = (each[is_known_r].astype(np.int64) for each in (n_right_r, n_wrong_r))
+        fresh = auroc_interval(auroc_r[is_known_r], *counts)
+        for name, fresh_r in zip(("low", "high"), fresh, strict=True):
+            if not np.allclose(rows[name].to_numpy(np.float64)[is_known_r], fresh_r, atol=1e-6):
+                yield stage, f"{name} of {stage} is not what follows from auroc and its labels."
     passed = np.ones(len(rows), bool)
     for name, least in (("falls", FALLS_FOR), ("by", FALLS_BY)):
         for check in ("missing", "extra"):
             passed &= rows[f"{check}_{name}"].to_numpy(np.float64) >= least
     if not np.array_equal(rows["is_passed"].to_numpy(bool), passed):
         yield stage, f"is_passed of {stage} is not what its figures say."
+    place_r = list(zip(~passed, -np.where(auroc_r > 0, auroc_r, 0.0), strict=True))
+    if place_r != sorted(place_r) or rows["metric"].duplicated().any():
+        yield stage, f"The metrics of {stage} are not in the order of its figures, each once."

@@ -8,21 +8,25 @@ hashes of what it was made from; where such a list lies in the stage, its hash c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
-from csp_engine.bundle.verifying.sampling import Found, is_here
+from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here
 from csp_engine.evidence.balanced import balanced_sample, composed
 from csp_engine.hashing import sha256_json
+from csp_engine.stats.planes import neighbour_recall, principal_components
 from csp_engine.words.vocabularies import Vocabulary, label_table, parents_in
 
 NEAR = 1e-4
 """How far an exact share may lie off: it is kept with seven digits at least."""
+RECALL_LOSS = 0.01
+"""How far a share of neighbours may lie off, of which some are equally near but for rounding."""
 OF_DIRECT = 0.02
 """How far influence may lie off, of the largest of its output: networks may compute in bfloat16."""
 
@@ -187,24 +191,70 @@ def _edges(stage: str, nodes: pd.DataFrame, edges: pd.DataFrame) -> Found:
 
 
 def projection(bundle: Bundle, method: str) -> Found:
-    """Every neuron has one place on the map, unless it has no vector."""
+    """Every neuron that has a vector has a place on the map, where its vector belongs."""
     stage = kinds.PROJECTION.name(method)
     rows, xy_u2 = bundle.table(stage, "rows"), np.asarray(bundle.array(stage, "xy"))
-    groups = rows.groupby(["model", "layer"], sort=False).indices
-    named = [(m, la) for m in bundle.model_names for la in bundle.layers(m)]
-    named = [each for each in named if bundle.has(kinds.SCORES.name(*each, method))]
-    if set(groups) != set(named) or any(
-        sorted(rows["unit"].to_numpy()[groups[each]].tolist()) != list(range(bundle.n_units(*each)))
-        for each in named
-    ):
-        yield stage, f"Stage {stage} does not place every neuron once."
+    held = dict(layers_in_order(bundle, rows, method))
+    if not held:
+        yield stage, f"Stage {stage} does not place every neuron once, layer by layer."
         return
-    for model, layer in named:
-        at_m = groups[model, layer]
-        vector_ud = np.asarray(bundle.score_array(model, layer, method, "vector_ud"))
-        has_vector_m = np.any(vector_ud[rows["unit"].to_numpy()[at_m]], axis=1)
-        if not np.array_equal(np.isfinite(xy_u2[at_m]).all(axis=1), has_vector_m):
-            yield stage, f"Stage {stage} places other neurons of {model}/{layer} than have vectors."
+    vectors = [np.asarray(bundle.score_array(*each, method, "vector_ud")) for each in held]
+    vector_ud = np.concatenate(vectors)
+    has_vector_u = np.any(vector_ud, axis=1)
+    if not np.array_equal(np.isfinite(xy_u2).all(axis=1), has_vector_u):
+        yield stage, f"Stage {stage} places other neurons than have vectors."
+        return
+    distinct_md, first_m, place_u = np.unique(
+        vector_ud[has_vector_u], axis=0, return_index=True, return_inverse=True
+    )
+    distinct_md = np.ascontiguousarray(distinct_md, np.float32)
+    own_u2 = xy_u2[has_vector_u]
+    xy_m2 = own_u2[first_m]
+    facts_of = bundle.stage(stage).facts
+    yield from facts(bundle, stage, {"n_distinct": len(distinct_md)})
+    if not np.array_equal(xy_m2[place_u.ravel()], own_u2):
+        yield stage, f"Stage {stage} places neurons with the same vector apart."
+    elif len(distinct_md) > 1:
+        recall = neighbour_recall(distinct_md, xy_m2)
+        if abs(recall - float(facts_of.get("neighbour_recall", recall))) > RECALL_LOSS:
+            yield stage, f"neighbour_recall of {stage} is not that of its places."
+    if facts_of.get("kind") == "pca" and not _is_principal(distinct_md, xy_m2):
+        yield stage, f"Places in {stage} are not those of its vectors."
+
+
+def layers_in_order(
+    bundle: Bundle, rows: pd.DataFrame, method: str
+) -> Iterator[tuple[tuple[str, str], slice]]:
+    """The rows of each layer that has labels by a method, if every unit is there once, in order."""
+    named = [(m, la) for m in bundle.model_names for la in bundle.layers(m)]
+    named = {each for each in named if bundle.has(kinds.SCORES.name(*each, method))}
+    groups: dict[Any, np.ndarray] = rows.groupby(["model", "layer"], sort=False).indices
+    if set(groups) != named:
+        return
+    unit_u = rows["unit"].to_numpy()
+    found: dict[tuple[str, str], slice] = {}
+    for each, at_m in groups.items():
+        n_units = bundle.n_units(*each)
+        start = int(at_m[0])
+        if not np.array_equal(at_m, np.arange(start, start + n_units)) or not np.array_equal(
+            unit_u[at_m], np.arange(n_units)
+        ):
+            return
+        found[each] = slice(start, start + n_units)
+    yield from found.items()
+
+
+def _is_principal(vector_md: np.ndarray, xy_m2: np.ndarray) -> bool:
+    """Whether places are along the principal components, where those are not nearly tied."""
+    spread_d = np.linalg.eigvalsh(np.cov(vector_md.T, bias=True))[::-1][:3]
+    if len(vector_md) < 2 or (-np.diff(spread_d) < 0.01 * spread_d[0]).any():
+        return True
+    fresh_m2 = principal_components(vector_md)
+    # A loading that ties with another may turn the sign.
+    return all(
+        any(np.allclose(xy_m2[:, axis], sign * fresh_m2[:, axis], atol=LOSS) for sign in (1, -1))
+        for axis in (0, 1)
+    )
 
 
 def bounds(stage: str, rows: pd.DataFrame, *names: str) -> Found:

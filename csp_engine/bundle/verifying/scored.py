@@ -96,8 +96,10 @@ def scores(
         n_labels=int(record.params["n_labels"]),
         other_p=_other_p(bundle, stage, method, held, rows),
     )
-    is_judged_by_draws = method.has_null and not is_cheap
-    loss = PERCENTILE_LOSS + is_judged_by_draws * 4.5 * 0.5 / np.sqrt(len(draws))
+    if method.has_null and not method.writes:
+        yield from _places(stage, held, null.n_units, record.params.get(method.depth))
+    is_judged_by_some = method.has_null and len(draws) < null.n_units
+    loss = PERCENTILE_LOSS + is_judged_by_some * 4.5 * 0.5 / np.sqrt(len(draws))
     loss = LOSS if method.test else loss
     texts = bundle.method_labels(model, layer, name)["text"].to_numpy(object)
     found = [
@@ -257,6 +259,37 @@ def _verdicts(
     judged_u = (best_u >= RELIABLE_AT)[rows] & (fresh.best_percentile_u >= RELIABLE_AT)
     if (reliable_u[rows] != fresh.reliable_u)[judged_u].any():
         yield stage, f"reliable_u of {stage} is not what follows from its exemplars."
+
+
+def _places(stage: str, held: LabelScores, n_draws: int, depth: int | None) -> Found:
+    """Places among random image sets: a count of draws, larger only for a larger score.
+
+    Of the whole layer, and exactly, whichever sets are judged again: a label's scores of units that
+    meet the same sets stand in the order of their percentiles, and so do those of best labels.
+    """
+    count_u = np.asarray(held.count_u)
+    size_u = np.asarray(held.n_exemplar_u) if depth else np.zeros_like(count_u)
+    is_said_uk = np.arange(held.label_uk.shape[1]) < count_u[:, None]
+    group_uk = np.stack([held.label_uk, np.broadcast_to(size_u[:, None], held.label_uk.shape)])
+    best_u = np.asarray(held.best_percentile_u)
+    of_best = (np.stack([np.zeros_like(size_u), size_u]), held.score_uk[:, 0], best_u, count_u > 0)
+    of_all = (group_uk, held.score_uk, held.percentile_uk, is_said_uk)
+    for name, (group, score, percentile, is_said) in (
+        ("percentile_uk", of_all),
+        ("best_percentile_u", of_best),
+    ):
+        n_below_m = np.asarray(percentile, np.float64)[is_said] * (n_draws + 1)
+        is_count_m = np.abs(n_below_m - np.round(n_below_m)) <= 1e-3
+        if not is_count_m.all() or (n_below_m < 0).any() or (n_below_m > n_draws + 1e-3).any():
+            yield stage, f"{name} of {stage} cannot be counted from {n_draws} random image sets."
+            continue
+        score_m, group_gm = np.asarray(score)[is_said], group[:, is_said]
+        order_m = np.lexsort((score_m, *group_gm))
+        is_same_m = (np.diff(group_gm[:, order_m], axis=1) == 0).all(axis=0)
+        rise_m = np.diff(np.round(n_below_m)[order_m])
+        is_tie_m = np.diff(score_m[order_m]) == 0
+        if (is_same_m & ((rise_m < 0) | (is_tie_m & (rise_m != 0)))).any():
+            yield stage, f"{name} of {stage} does not rise with its scores."
 
 
 def _is_off(kept: np.ndarray, fresh: np.ndarray, loss: float) -> bool:

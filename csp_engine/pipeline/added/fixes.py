@@ -20,9 +20,6 @@ from csp_engine.errors import InputError
 from csp_engine.files import write_whole
 from csp_engine.hashing import sha256_json
 
-MODES = ("zero", "mean", "conditional")
-"""What a part is held at: 0; its mean over all choosing photographs; its mean over those of the
-clean slice, which is to say given that no artefact is there."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")
 FACTS = "facts.json"
 

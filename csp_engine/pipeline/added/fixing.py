@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import StoredFix
+from csp_engine.bundle.checks.held import MODES
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import evenly, matched_sets
 from csp_engine.networks.intervening.ablation import AblatedRuns, Cut
-from csp_engine.pipeline.added.fixes import MODES, Piece
+from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.pipeline.added.photographs import Photographs
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.probe.images import thumbnail

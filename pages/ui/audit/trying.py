@@ -9,10 +9,11 @@ import streamlit as st
 
 from csp_engine import jobs
 from csp_engine.bundle import Bundle, StoredFix
+from csp_engine.bundle.checks.held import MODES
 from csp_engine.errors import CspError, InputError
 from csp_engine.files import allowed_folders
 from csp_engine.http.permissions import Permission
-from csp_engine.pipeline.added.fixes import MODES, add_fix, read_fix
+from csp_engine.pipeline.added.fixes import add_fix, read_fix
 from csp_engine.trust import OWN_MODELS, may_run
 from csp_engine.views.address import View
 from csp_engine.views.audit import fixes, interventions

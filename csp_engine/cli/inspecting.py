@@ -324,7 +324,7 @@ def doctor(
         typer.Option(
             "--self-test",
             help="Test instead that this program treats hostile and odd files as it promises: in "
-            "about a minute, offline, in a temporary folder; exit code 1 if a promise is broken.",
+            "one or two minutes, offline, in a temporary folder; exit code 1 if one is broken.",
         ),
     ] = False,
     as_json: AsJson = False,

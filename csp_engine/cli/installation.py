@@ -60,15 +60,18 @@ def try_promises(as_json: bool) -> bool:
         for verdict in verdicts():
             found.append(verdict)
             progress("self-test", len(found), n)
-    n_wrong = sum(not verdict.holds for verdict in found)
+    n_wrong = sum(verdict.holds is False for verdict in found)
+    n_untried = sum(verdict.holds is None for verdict in found)
     if as_json:
         write_json({"cases": [asdict(verdict) for verdict in found], "wrong": n_wrong})
     else:
+        words = {True: "holds", False: "WRONG", None: "not tried here"}
         write_table(
             ("area", "what", "verdict", "found"),
-            [(v.area, v.title, "holds" if v.holds else "WRONG", v.found) for v in found],
+            [(v.area, v.title, words[v.holds], v.found) for v in found],
         )
-        write_lines(["", f"{n - n_wrong} of {n} hold."])
+        untried = f" {n_untried} could not be tried here." if n_untried else ""
+        write_lines(["", f"{n - n_wrong - n_untried} of {n} hold.{untried}"])
     return not n_wrong
 
 

@@ -39,12 +39,17 @@ class Verdict:
 
     area: str
     title: str
-    holds: bool
+    holds: bool | None
+    """None where it was not tried."""
     found: str
 
 
 class NotHeldError(Exception):
     """A case came out otherwise than promised."""
+
+
+class NotTriedError(Exception):
+    """Something that a case needs is not installed here; it holds of nothing then."""
 
 
 MOST = 160
@@ -103,9 +108,12 @@ def verdicts(chosen: list[Kind] | None = None) -> Iterator[Verdict]:
         for number, each in enumerate(kinds() if chosen is None else chosen):
             folder = Path(top) / f"case{number}"
             folder.mkdir()
+            holds: bool | None
             try:
                 with chdir(folder):
                     found, holds = each.run(World(folder, shared)), True
+            except NotTriedError as error:
+                found, holds = str(error), None
             except Exception as error:
                 found, holds = f"{type(error).__name__}: {error}", False
             with suppress(BundleError):  # a case alters files: that is no news of the next one

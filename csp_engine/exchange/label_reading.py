@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.errors import InputError
+from csp_engine.exchange.thousands import ungrouped
 from csp_engine.reading.lengths import MOST_OF_LABEL, MOST_OF_NAME, require_short
 from csp_engine.reading.tables import NOT_KNOWN, Table, cell_text, key_of, known_text, read_table
 
@@ -39,7 +40,7 @@ SCORE = ("score", "similarity", "sim_correlation", "metric", "auroc", "auc", "io
 
 _NUMBERED = re.compile(r"(label|description|concept|explanation)_?(\d+)")
 _WORDS = re.compile(r"\b(AND|OR|NOT)\b")
-_SIGNS = re.compile(r"[~¬∧∨]|\(.*\s[&|]\s.*\)")
+_SIGNS = re.compile(r"[~¬∧∨|]|&&|\(.*\s&\s.*\)|&\s*not\b", re.IGNORECASE)
 _MOST_LITERAL = 1_000_000
 _MOST = float(np.finfo(np.float32).max)
 
@@ -84,7 +85,7 @@ def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
     table.rows.columns = _keys(table)
     if path.suffix.casefold() == ".json":
         table = _of_units(table)
-    rows = _long_rows(table, layer)
+    rows = _long_rows(ungrouped(table, _numbers_in(table)), layer)
     rows["rank"] = _ranks(rows, path.name)
     kept = ["layer", "unit", "rank", "description", "score", "weight", "group", "score_name"]
     kept += [c for c in ("model", "pooling", "method") if c in rows.columns]
@@ -120,6 +121,12 @@ def _of_units(table: Table) -> Table:
         return table
     rows = pd.DataFrame({"unit": list(raw.columns), "description": raw.iloc[0].tolist()})
     return replace(table, rows=rows)
+
+
+def _numbers_in(table: Table) -> list[str]:
+    """Columns that hold numbers, if anything: all that name nothing."""
+    names = {*UNIT, *UNITS, *TEXT, "layer", "model", "method", "pooling"}
+    return [c for c in table.rows.columns if c not in names and not _NUMBERED.fullmatch(c)]
 
 
 def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:

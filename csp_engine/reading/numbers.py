@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 FLAGS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 PAIRS = (
@@ -28,6 +28,7 @@ _NUMBER = re.compile(
 )
 _WITH_COMMA = re.compile(r"-?\d*,\d+(e[-+]?\d{1,3})?", re.IGNORECASE)
 _GROUPED_COMMAS = re.compile(r"-?[1-9]\d{0,2}(,\d{3})+")
+_SURELY_GROUPED = re.compile(r"-?[1-9]\d{0,2}((,\d{3}){2,}|(,\d{3})+\.\d+)")
 _GROUPED_POINTS = re.compile(r"-?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
 _WITH_POINT = re.compile(r"-?\d*\.\d+")
 
@@ -53,6 +54,29 @@ def has_decimal_commas(cells: Iterable[str], separator: str) -> bool:
 def has_grouping_points(cells: Iterable[str]) -> bool:
     """Whether a table with decimal commas uses some, so that its 1.234 is more than a thousand."""
     return any(_WITH_COMMA.fullmatch(cell) for cell in cells)
+
+
+def grouping_mark(cells: Collection[str], *, decimal_commas: bool = False) -> str | None:
+    """The mark between thousands in the numbers of a table: a comma, a point, or empty for none.
+
+    None where 1,234 may be a thousand or little more than one, and no other number tells which.
+
+    Args:
+        cells: all of the table's numbers.
+        decimal_commas: whether its form says that it writes 0,5.
+    """
+    has_commas = any(
+        _WITH_COMMA.fullmatch(cell) and not _GROUPED_COMMAS.fullmatch(cell) for cell in cells
+    )
+    has_points = any(
+        _WITH_POINT.fullmatch(cell) and not _GROUPED_POINTS.fullmatch(cell) for cell in cells
+    )
+    is_grouped = has_points or any(_SURELY_GROUPED.fullmatch(cell) for cell in cells)
+    if any(_GROUPED_COMMAS.fullmatch(cell) or _SURELY_GROUPED.fullmatch(cell) for cell in cells):
+        if is_grouped == (has_commas or decimal_commas):
+            return None
+        return "," if is_grouped else ""
+    return "." if has_commas and not has_points else ""
 
 
 def as_numbers(

@@ -284,7 +284,8 @@ def test_a_layer_that_is_asked_for_stands_for_the_tables_only_one(tmp_path):
     [
         ("a AND NOT b", True), ("(a | b) & ~c", True), ("black & white", False),
         ("AND", False), ("BLACK AND WHITE", False), ("black and white", False),
-        ("dog (or cat)", False), ("¬red", True),
+        ("dog (or cat)", False), ("¬red", True), ("red | blue", True), ("dog|cat", True),
+        ("red & not blue", True), ("a && b", True), ("salt & pepper", False), ("R&D", False),
     ],
 )  # fmt: skip
 def test_what_counts_as_a_formula(text, is_one):
@@ -360,3 +361,48 @@ def test_a_list_where_one_score_should_be(tmp_path):
     held.to_parquet(tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"score '\[0.2, 0.4\]', which is not a number"):
         read_label_table(tmp_path / "t.parquet", layer="first")
+
+
+HEAD = "unit,label,score\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "scores"),
+    [
+        ('0,a,"1,031"\n1,b,0.5\n', [1031, 0.5]),
+        ('0,a,"1,031,200"\n1,b,"2,500"\n', [1031200, 2500]),
+        ('0,a,"1,031.25"\n1,b,7\n', [1031.25, 7]),
+        ('0,a,"-1,031"\n1,b,.5\n', [-1031, 0.5]),
+        ('0,a,"1,031"\n1,b,"0,5"\n', [1.031, 0.5]),
+        ('0,a,"0,031"\n1,b,"2,500"\n', [0.031, 2.5]),
+        ('0,a,"1.031,5"\n1,b,"0,5"\n', [1031.5, 0.5]),
+        ('0,a,"1.031"\n1,b,"0,5"\n', [1031, 0.5]),
+        ("0,a,1.031\n1,b,2.5\n", [1.031, 2.5]),
+        ("0,a,1.031\n1,b,7\n", [1.031, 7]),
+    ],
+)
+def test_marks_between_thousands_are_told_from_decimal_marks_by_the_other_numbers(
+    tmp_path, text, scores
+):
+    assert [row[3] for row in rows_of(tmp_path / "t.csv", HEAD + text)] == scores
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + '0,a,"1,031"\n1,b,7\n',
+        HEAD + '0,a,"1,031"\n1,b,"2,500"\n',
+        HEAD + '0,a,"1,031"\n1,b,0.5\n2,c,"0,5"\n',
+        "unit;label;score\n0;a;1,031\n1;b;0.5\n",
+    ],
+)
+def test_a_number_that_may_be_a_thousand_or_one_is_refused(tmp_path, text):
+    with pytest.raises(InputError, match=r"Line 2 .*'1,031', which may be a thousand"):
+        rows_of(tmp_path / "t.csv", text)
+
+
+def test_thousands_in_weights_are_told_by_scores_too(tmp_path):
+    text = 'unit,label,weight,score\n0,a,"1,500",0.5\n0,b,"2,000",0.25\n'
+    path = tmp_path / "t.csv"
+    path.write_text(text, "utf-8")
+    assert read_label_table(path, layer="first")["weight"].tolist() == [1500, 2000]

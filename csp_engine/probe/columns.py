@@ -216,3 +216,34 @@ def _as_texts(values: pd.Series, missing: frozenset[str]) -> pd.Series:
     texts = [known_text(value, missing) for value in values]
     composed = [None if t is None else unicodedata.normalize("NFC", t) for t in texts]
     return pd.Series(composed, dtype=object)
+
+
+def warn_of_look_alikes(table: pd.DataFrame, of: str) -> None:
+    """Tell of names of classes, splits and groups that differ in their spelling alone.
+
+    That is in upper and lower case, blanks, letters that cannot be seen, forms of Unicode, or as
+    1, 01 and 1.0 do. They count as different ones, which nobody sees on a page.
+    """
+    for role in ("class", "split", "group"):
+        names = table[role].dropna().unique() if role in table else ()
+        ways: dict[str, list[str]] = {}
+        for name in map(str, names):
+            ways.setdefault(_spelling(name), []).append(name)
+        several = [own for own in ways.values() if len(own) > 1]
+        if several:
+            more = f", and {len(several) - 1} more" if len(several) > 1 else ""
+            said = " and ".join(f"{name!r:.60}" for name in several[0][:3])
+            logger.warning(
+                "%s: names of the %s differ in their spelling alone and count as different ones: "
+                "%s%s; spell them alike if they are one.", of, role, said, more,
+            )  # fmt: skip
+
+
+def _spelling(name: str) -> str:
+    """What is left of a name without case, blanks, unseen letters and forms of numbers."""
+    seen = "".join(
+        c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf"
+    )
+    plain = re.sub(r"[\s_-]+", " ", seen).strip().casefold()
+    number = re.fullmatch(r"0*(\d+)(\.0*)?", plain)
+    return number[1] if number else plain

@@ -21,7 +21,7 @@ from csp_engine.hashing import sha256_file
 from csp_engine.probe.archives import packed_tars
 from csp_engine.probe.beside import metadata_beside
 from csp_engine.probe.columnar import holds_images, packed_columns, saved_shards
-from csp_engine.probe.columns import choose_columns, metadata
+from csp_engine.probe.columns import choose_columns, metadata, warn_of_look_alikes
 from csp_engine.probe.contents import Contents, Packed, expand, local_shards
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import (
@@ -169,6 +169,7 @@ def read_probe_set(
     if listed.contents is None:
         for column in ("file", *listed.masks):
             refuse_outside(listed.root, table[column].dropna().tolist())
+    warn_of_look_alikes(table, listed.name)
     files = table["file"].tolist()
     table.insert(1, "sha256", _hash_files(listed.root, listed.contents, files, progress))
     return replace(listed, table=table)

@@ -553,6 +553,30 @@ class TestMetadataBesideImages:
         assert one.concepts == two.concepts == ("hair",)
         pd.testing.assert_frame_equal(one.table, two.table)
 
+    @pytest.mark.parametrize(
+        ("role", "names", "is_told"),
+        [
+            ("class", ["nevus", "Nevus"], True),
+            ("class", ["nevus", "ne\u200bvus"], True),
+            ("class", ["nevus", "blue  nevus", "blue_nevus"], True),
+            ("split", ["train", "Train"], True),
+            ("group", ["1", "1.0"], True),
+            ("group", ["7", "07"], True),
+            ("class", ["café", "cafe"], False),
+            ("class", ["nevus", "nevi"], False),
+            ("group", ["1.5", "15"], False),
+            ("note", ["nevus", "Nevus"], False),
+        ],
+    )
+    def test_names_that_look_alike_are_told_of(self, tmp_path, caplog, role, names, is_told):
+        rows = [f"{i}.png,{name}" for i, name in enumerate(names)]
+        for i in range(len(names)):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+        (tmp_path / "t.csv").write_text("\n".join([f"file,{role}", *rows]) + "\n", "utf-8")
+        read_probe_set(tmp_path / "t.csv")
+        assert ("differ in their spelling alone" in caplog.text) is is_told
+        assert not is_told or all(repr(name) in caplog.text for name in names[-2:])
+
     def test_rows_of_images_that_are_not_there_are_counted(self, tmp_path, caplog):
         draw(tmp_path, "a.png")
         write_table(tmp_path / "metadata.csv", "image,age\na,5\nb,6\n../x,7\n")

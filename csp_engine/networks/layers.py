@@ -139,7 +139,8 @@ def no_layer(model: TargetModel) -> str:
     return (
         f"No module inside {model.name} ({kind}) can be listened to while it runs; return the "
         "network as a torch.nn.Module with submodules, as it was before scripting, tracing or "
-        "exporting, and load the weights into it."
+        "exporting, and load the weights into it; or, where its modules see another number of "
+        "images than it is given (several crops of each, a padded batch), without that step."
     )
 
 

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "csp_plus": "CSP+ at 50,000 images x 2,048 neurons x 10,000 labels",
     "labelling": "processor time of three methods, of simulation, and of labelling a bundle again",
     "associations": "suspects of 40 columns among 2,048 neurons, 1,000 exchanges",
+    "columns": "figures of 7 concept columns for 2,832 neurons",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",

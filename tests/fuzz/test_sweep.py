@@ -45,6 +45,7 @@ FORGED = (
     "projection:csp/rows.parquet.layer: swapped",
     "scores:small/first@mean/csp_plus/percentile_uk.npy: nudged",
     "scores:small/first@mean/falcon/best_percentile_u.npy: nudged",
+    "scores:small/second@mean/falcon/labels.parquet.text: nudged",
     "intervention:small/facts.output",
     "intervention:small/sets.parquet.layer: swapped",
     "intervention:small/sets.parquet.n_units: nudged",

@@ -31,6 +31,7 @@ FOLLOWED = ALWAYS | {"activations", "layer", "columns", "texts", "speaker"}
 N_DRAWS = 40
 """Random image sets that are judged again where a method looks at more than ``ALWAYS``."""
 MOST_FOR_PRIORS = 2048
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 def why_not(
@@ -242,11 +243,23 @@ def _labels(
                 yield stage, f"Raw scores of unit {unit} of {stage} are not those of its labels."
             continue
         score_k = fresh.score_uk[at, :count]
-        gap_k = np.minimum(
-            np.abs(np.diff(score_k, prepend=np.inf)), np.abs(np.diff(score_k, append=-np.inf))
-        )
-        if (gap_k[off_k] > LOSS).any():
+        gap_k, kept_gap_k = _gaps(score_k), _gaps(held.score_uk[unit, :count])
+        is_tied_k = (gap_k == 0) & (kept_gap_k == 0)  # such ties have an order of their own
+        # One that is of no such score at all can only tie with those that the list leaves out.
+        is_strange_k = ~np.isin(kept_k.astype(object), fresh_k.astype(object))
+        may_be_cut = count == held.label_uk.shape[1]
+        at_end_k = (np.abs(score_k - score_k[-1]) <= LOSS) & may_be_cut
+        # Scores may be on a small scale, down to where single precision has few digits.
+        near = LOSS * min(1.0, max(float(np.abs(score_k).max()), _TINY))
+        is_off = (gap_k[off_k] > near).any() or is_tied_k[off_k & ~at_end_k].any()
+        if is_off or (is_strange_k & ~at_end_k).any():
             yield stage, f"Labels of unit {unit} of {stage} are not those with its scores."
+
+
+def _gaps(score_k: np.ndarray) -> np.ndarray:
+    """How far each score lies from the nearer of its neighbours."""
+    before, after = np.diff(score_k, prepend=np.inf), np.diff(score_k, append=-np.inf)
+    return np.minimum(np.abs(before), np.abs(after))
 
 
 def _verdicts(

@@ -90,6 +90,8 @@ def test_the_page_tells_it_in_the_words_of_audit(serve, shipped_bundle, told):
     assert places == sorted(places)
     assert "No neuron of" in dict(story.others)["ruler"]
     assert "Nobody has judged a neuron of this network yet" in shown
+    assert "cannot show evolution" in shown
+    assert "that removing such a neuron would change a decision" not in shown
     # The retrained network has no shown effect against a neutral paste but small ones.
     other = html(open_page("melanoma", model="retrained"))
     assert "csp-problem" not in other

@@ -187,7 +187,8 @@ def limits(bundle: Bundle, view: View, has_story: bool = False) -> None:
         "A neuron can respond to something that is on neither list. “Unexpected” means "
         "no more than that; the gap may be in the lists, in the vocabulary, or in what "
         "the encoder can see.",
-        "What the probe set does not show cannot be found in it.",
+        "What the probe set does not show cannot be found in it, and single photographs cannot "
+        "show evolution, the E of the ABCDE criteria.",
     ]  # fmt: skip
     links = [
         f"<a href='{plain(base_url(f'csp/docs/{name}'))}' target='_blank'>{plain(text)}</a>"

@@ -86,9 +86,13 @@ def features(
 
 def learnt(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:
     """What the known neurons teach about a method; None where there are none, or too few."""
-    if all(bundle.truth(*place) is None for place in places(bundle)):
-        return None
-    return memo.once(("confidence", bundle.digest, method), lambda: _learn(bundle, memo, method))
+
+    def make() -> Learnt | None:
+        if all(bundle.truth(*place) is None for place in places(bundle)):
+            return None
+        return _learn(bundle, memo, method)
+
+    return memo.once(("confidence", bundle.digest, method), make)
 
 
 def probabilities(

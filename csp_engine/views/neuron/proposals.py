@@ -52,7 +52,8 @@ def own_labels(bundle: Bundle, neuron: NeuronRef) -> frozenset[str]:
     table = bundle.candidates(neuron.model, neuron.layer)
     if table is None:
         return frozenset()
-    texts = table["text"].to_numpy()[table["unit"].to_numpy() == neuron.unit]
+    own = np.flatnonzero(table["unit"].to_numpy() == neuron.unit)
+    texts = table["text"].array.take(own).tolist()
     return frozenset(same_label(as_label(str(text))) for text in texts)
 
 

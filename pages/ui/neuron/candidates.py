@@ -11,7 +11,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views.address import View, pick_share
 from csp_engine.views.benchmark.faithfulness import Faithful, about
-from csp_engine.views.confidence import Trust, trust_of, uncalibrated
+from csp_engine.views.confidence import Trust, uncalibrated
 from csp_engine.views.neuron import candidates as relabel
 from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.neuron.proposals import proposals
@@ -23,19 +23,21 @@ from pages.ui.shell import store
 from pages.ui.shell.page import hold, keep_up, set_params
 
 
+def every_method(bundle: Bundle, found: list[CandidateLabels], trusted: list[Trust]) -> str:
+    """The heading, and every method's best label with what is known of it, as HTML."""
+    if not found:
+        return ""
+    is_measured = any(each.faithful is not None for each in found)
+    every = by_method(found, trusted, about(bundle)) if len(found) > 1 or is_measured else ""
+    return f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>"
+
+
 def section(bundle: Bundle, view: View) -> None:
-    """Draw the section."""
+    """One method's list, below ``every_method``."""
     methods = bundle.methods(view.model, view.layer)
     if not methods:
         said(bundle, view)
         return
-    found = [relabel.stored(bundle, view.neuron, name) for name in methods]
-    is_measured = any(each.faithful is not None for each in found)
-    every = ""
-    if len(found) > 1 or is_measured:
-        trusted = [trust_of(bundle, store.MEMO, view.neuron, each) for each in found]
-        every = by_method(found, trusted, about(bundle))
-    show(f"<div class='csp-stack'><h2 class='csp-h'>Candidate labels</h2>{every}</div>")
     hold("_method", view.method)
     st.segmented_control(
         "Method",

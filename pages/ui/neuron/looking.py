@@ -11,15 +11,15 @@ from csp_engine.http.permissions import Permission
 from csp_engine.views.address import LOOKS, View
 from csp_engine.views.neuron.looking import MEANING, said_of_map, why_no_map
 from csp_engine.views.places import places
-from pages.ui.parts.cards import Packs, base_url, plain, show
+from pages.ui.parts.cards import base_url, plain, show
 from pages.ui.shell import access
 from pages.ui.shell.page import hold, set_params
 
 NAMES = {"none": "Off", "activation": "Activation", "gradient": "Contrast"}
 
 
-def section(bundle: Bundle, view: View, packs: Packs) -> None:
-    """The choice of a map, and what the one that is chosen means; ``packs`` will bring it."""
+def section(bundle: Bundle, view: View) -> str:
+    """The choice of a map, what the one that is chosen means, and where it is served, if at all."""
     with st.container(key="looking", horizontal=True, vertical_alignment="center"):
         hold("_look", view.look)
         st.segmented_control(
@@ -31,13 +31,13 @@ def section(bundle: Bundle, view: View, packs: Packs) -> None:
             on_change=lambda: set_params(look=st.session_state["_look"]),
         )
     if view.look == LOOKS[0]:
-        return
+        return ""
     why_not = why_no_map(bundle, view.neuron, view.look)
     if not access.may(Permission.ENCODE):
         why_not = "Maps are worked out by the network, which you may not ask on this server."
     if why_not:
         show(f"<p class='csp-note' role='status'>{plain(why_not)}</p>")
-        return
+        return ""
     mark, said = said_of_map(bundle, view.neuron, view.look)
     marked = f"<strong>{plain(mark)}</strong> " if mark else ""
     show(
@@ -46,7 +46,7 @@ def section(bundle: Bundle, view: View, packs: Packs) -> None:
         f"scale.</p><p class='csp-quiet csp-left'>{marked}{plain(said)}</p>"
     )
     place = places(bundle).index((view.model, view.layer))
-    packs.map_root = base_url(
+    return base_url(
         f"csp/maps/{quote(view.bundle, safe='')}/{bundle.digest[:16]}/{view.look}/"
         f"{place}-{view.unit}"
     )

@@ -19,8 +19,8 @@ from pages.ui.parts.words import term
 from pages.ui.shell import store
 
 
-def activations(bundle: Bundle, view: View) -> None:
-    """Statistics, their spread, classes and driven outputs; one element, so that it draws fast."""
+def activations(bundle: Bundle, view: View) -> str:
+    """Statistics, their spread, classes and driven outputs, as HTML: one element draws fast."""
     parts = ["<h2 class='csp-h'>Activations</h2>"]
     drawn = histogram_of(bundle, view.neuron)
     if drawn is not None:
@@ -54,7 +54,7 @@ def activations(bundle: Bundle, view: View) -> None:
         parts.append("<h2 class='csp-h'>Outputs it drives</h2>")
         parts.append(bar_table(f"{caption} directly.", columns, bars, is_markup=True))
         parts.append(circuits(bundle, view, [each.name for each in driven]))
-    show(f"<div class='csp-stack'>{''.join(parts)}</div>")
+    return f"<div class='csp-stack'>{''.join(parts)}</div>"
 
 
 def circuits(bundle: Bundle, view: View, outputs: list[str]) -> str:

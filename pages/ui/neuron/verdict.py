@@ -35,6 +35,15 @@ CONFIDENCE, REASON = "_verdict_confidence", "_verdict_reason"
 _FAILED, _DRAWN = "_verdict_failed", "_verdict_drawn"
 
 
+def key_of(name: str, neuron: NeuronRef) -> str:
+    """The key of a widget that is one neuron's alone.
+
+    What is pressed may reach the server after it has begun to draw another neuron; by its key it
+    can only ever be of the neuron that was on the screen.
+    """
+    return f"{name} {neuron}"
+
+
 def refusal(where: Place) -> str:
     """Why no verdict can be given here, as a sentence; empty where one can."""
     if access.is_read_only():
@@ -93,14 +102,19 @@ def asked(
     label = best_label(bundle, view.neuron, view.method)
     shown = label.text if label.is_reliable and not is_blind() else ""
 
+    choice, note_key, confidence, reason_key = (
+        key_of(name, view.neuron) for name in (CHOICE, NOTE, CONFIDENCE, REASON)
+    )
     last = [None if mine is None or mine.bundle != bundle.digest else _row_of(mine)]
 
     def record() -> None:
         if not reviewer or not access.may(Permission.REVIEW):
             return
         # A click that also ends the typing of a note changes both, and is one row all the same.
-        verdict = st.session_state[CHOICE] or WITHDRAWN
-        note, sure, reason = (st.session_state[key] or "" for key in (NOTE, CONFIDENCE, REASON))
+        # What another run has taken off the page in the meantime is empty.
+        held = st.session_state.get
+        verdict = held(choice) or WITHDRAWN
+        note, sure, reason = (held(key) or "" for key in (note_key, confidence, reason_key))
         row = (verdict, note.strip(), sure, reason)
         if verdict == WITHDRAWN:
             row = (verdict, "", "", "")
@@ -126,12 +140,12 @@ def asked(
     show(f"<h2 class='csp-h'>{term('verdict', 'Your verdict')}</h2>")
     # What is in the database, but a note that waits for its verdict stays as it was typed.
     drawn = (neuron, None if mine is None else mine.revision)
-    if st.session_state.get(_DRAWN) != drawn or NOTE not in st.session_state:
-        hold(NOTE, "" if mine is None else mine.note)
-        hold(CONFIDENCE, (mine.confidence or None) if mine is not None else None)
-        hold(REASON, (mine.reason or None) if mine is not None else None)
+    if st.session_state.get(_DRAWN) != drawn or note_key not in st.session_state:
+        hold(note_key, "" if mine is None else mine.note)
+        hold(confidence, (mine.confidence or None) if mine is not None else None)
+        hold(reason_key, (mine.reason or None) if mine is not None else None)
     st.session_state[_DRAWN] = drawn
-    hold(CHOICE, None if mine is None else mine.verdict)
+    hold(choice, None if mine is None else mine.verdict)
     if access.asks_for_name():
         name_field()
         reviewer = access.reviewer()
@@ -140,7 +154,7 @@ def asked(
             "Your verdict",
             VERDICTS,
             format_func=str.capitalize,
-            key=CHOICE,
+            key=choice,
             label_visibility="collapsed",
             width="stretch",
             on_change=record,
@@ -148,8 +162,8 @@ def asked(
         )
         with st.container(horizontal=True, gap="xsmall", key="verdict_more"):
             for key, title, options in (
-                (CONFIDENCE, "How sure", CONFIDENCES),
-                (REASON, "Because of", REASONS),
+                (confidence, "How sure", CONFIDENCES),
+                (reason_key, "Because of", REASONS),
             ):
                 st.selectbox(
                     title,
@@ -162,7 +176,7 @@ def asked(
                 )
         st.text_input(
             "Note on your verdict",
-            key=NOTE,
+            key=note_key,
             max_chars=MAX_NOTE,
             placeholder="Note, if you like; kept with the verdict",
             label_visibility="collapsed",
@@ -173,8 +187,9 @@ def asked(
         others = [each for each in said if each is not mine]
         status = standing(bundle, reviewer, mine)
         show(
-            f"<div class='csp-verdict'>{earlier(bundle, history, status, len(said))}</div>"
-            + listed(bundle, others)
+            f"<div class='csp-verdict' data-judged-of='{plain(view.neuron)}' "
+            f"data-revision='{0 if mine is None else mine.revision}'>"
+            f"{earlier(bundle, history, status, len(said))}</div>" + listed(bundle, others)
         )
     failed = st.session_state.pop(_FAILED, "")
     if failed:

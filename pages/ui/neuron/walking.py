@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import streamlit as st
 
@@ -10,27 +11,27 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.reviews import VERDICTS
 from csp_engine.views import lists
-from csp_engine.views.address import Narrowing, View
+from csp_engine.views.address import VERSION, Narrowing, View
 from csp_engine.views.finding.query import title_of
 from csp_engine.views.lists import Queue
 from csp_engine.views.places import places
-from pages.ui.neuron import verdict
+from pages.ui.neuron import ahead, verdict
 from pages.ui.parts.cards import asset, plain, show
 from pages.ui.shell import access, reviewer, store
 from pages.ui.shell.page import hold, link, set_params
 
 LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
 """Keys beside the arrows: the letter, its word, and the button that it presses."""
-DIGITS = [{"key": str(at + 1), "button": verdict.CHOICE, "at": at} for at in range(len(VERDICTS))]
+DIGITS = [{"key": str(at + 1), "button": "verdict", "at": at} for at in range(len(VERDICTS))]
 _KEYS = st.components.v2.component(
     "csp_keys",
     html=(
         "<div class='keys' role='group' aria-label='Keys'><span class='words'></span>"
         "<button type='button' title='Turn letter keys on or off'></button>"
-        "</div>"
+        "</div><p class='said' role='status'></p>"
     ),
     css=asset("keys.css"),
-    js=asset("keys.js"),
+    js="".join(map(asset, ("navigate.js", "packs.js", "tile_items.js", "walk.js", "keys.js"))),
 )
 
 
@@ -46,20 +47,25 @@ def steps(bundle: Bundle, view: View) -> None:
     )
     every = places(bundle)
     n_units = bundle.n_units(view.model, view.layer)
-    hold("_place", (view.model, view.layer))
-    hold("_unit", view.unit)
+    # Of this neuron alone, and asking for another: what a browser still holds of the last one, or
+    # sends again, would lead back to it.
+    place_key, unit_key = f"_place {view.model}/{view.layer}", f"_unit {view.neuron}"
+    hold(place_key, (view.model, view.layer))
+    hold(unit_key, view.unit)
 
     def to(place: dict[str, str | int] | None) -> None:
         if place is not None:
             set_params(bundle=view.bundle, **place)
 
     def chosen() -> None:
-        model, layer = st.session_state["_place"]
-        to({"model": model, "layer": layer, "unit": 0})
+        model, layer = st.session_state[place_key]
+        if (model, layer) != (view.model, view.layer):
+            to({"model": model, "layer": layer, "unit": 0})
 
     def typed() -> None:
-        unit = min(max(int(st.session_state["_unit"]), 0), n_units - 1)
-        to({"model": view.model, "layer": view.layer, "unit": unit})
+        unit = min(max(int(st.session_state[unit_key]), 0), n_units - 1)
+        if unit != view.unit:
+            to({"model": view.model, "layer": view.layer, "unit": unit})
 
     def anywhere() -> None:
         others = [at for at in range(len(queue.rows)) if at != queue.at]
@@ -71,21 +77,21 @@ def steps(bundle: Bundle, view: View) -> None:
             "Layer",
             every,
             format_func=lambda place: place[1] if is_only else f"{place[0]} / {place[1]}",
-            key="_place",
+            key=place_key,
             on_change=chosen,
             label_visibility="collapsed",
             width=205,
         )
-        st.number_input(
-            "Unit",
-            0,
-            n_units - 1,
-            key="_unit",
-            step=1,
-            on_change=typed,
-            label_visibility="collapsed",
-            width=120,
-        )
+        with st.container(key="unit", width=120):
+            st.number_input(
+                "Unit",
+                0,
+                n_units - 1,
+                key=unit_key,
+                step=1,
+                on_change=typed,
+                label_visibility="collapsed",
+            )
         st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")
         st.button("Next", on_click=lambda: to(queue.step(1)), shortcut="Right", key="next")
         st.button("Random", on_click=anywhere, key="random")
@@ -105,11 +111,44 @@ def steps(bundle: Bundle, view: View) -> None:
         keys += DIGITS
         words.append({"cap": f"1–{len(DIGITS)}", "name": "verdict"})
     with st.container(key="keys"):  # a line of its own, whose height is known before it is drawn
-        _KEYS(key="letters", data={"keys": keys, "words": words})
+        walk = walked(bundle, view, queue)
+        _KEYS(key="letters", data={"keys": keys, "words": words, "walk": walk})
     if st.query_params.get("queue") in TITLES:
         in_queue(view, queue)
     elif not queue.is_layer:
         where(view, queue)
+
+
+N_KNOWN = 40
+"""Neurons of a list, each way, to which a browser may step before it asks again."""
+
+
+def walked(bundle: Bundle, view: View, queue: Queue) -> dict[str, Any]:
+    """What a browser needs to show neighbours ahead of their pages, see ``walk.js``."""
+    found: dict[str, Any] = {
+        "of": str(view.neuron),
+        "address": st.query_params.to_dict(),
+        "bundle": view.bundle,
+        "version": VERSION,
+        "route": ahead.address(view.bundle, bundle),
+        "list": None,
+    }
+    if not ahead.can_walk(view) or queue.rows.empty:
+        return found
+    if queue.is_layer:
+        n = len(queue.rows)
+        found["list"] = {"model": view.model, "layer": view.layer, "n": n, "at": view.unit}
+        return found
+    steps = range(1, N_KNOWN + 1)
+    found["list"] = {
+        "after": [_names(queue.step(by)) for by in steps],
+        "before": [_names(queue.step(-by)) for by in steps],
+    }
+    return found
+
+
+def _names(place: dict[str, str | int] | None) -> list[str | int]:
+    return list((place or {}).values())
 
 
 TITLES = {

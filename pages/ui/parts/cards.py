@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import streamlit as st
@@ -91,7 +92,7 @@ _TILES = st.components.v2.component(
     "csp_tiles",
     html="<p class='said' role='status' hidden></p><ul class='tiles'></ul><dialog></dialog>",
     css=asset("tiles.css"),
-    js=asset("packs.js") + asset("tiles.js"),
+    js=asset("packs.js") + asset("tile_items.js") + asset("tiles.js"),
 )
 _CARDS = st.components.v2.component(
     "csp_cards",
@@ -101,18 +102,12 @@ _CARDS = st.components.v2.component(
 )
 
 
-def tile_grid(
-    tiles: Sequence[Tile],
-    packs: Packs,
-    *,
-    label: str,
-    key: str,
-    tile_px: int = 250,
-    prefetch: Iterable[str] = (),
-) -> int | None:
-    """A grid of tiles that can be enlarged; the image that was just chosen to search with, or None.
+def packed_tiles(
+    tiles: Sequence[Tile], packs: Packs, *, label: str, tile_px: int = 250, of: str = ""
+) -> dict[str, Any]:
+    """Tiles as their component takes them.
 
-    ``prefetch`` are packs that the next page will want.
+    ``of`` is the neuron that they show, where a step to another may replace them.
     """
     content = [
         {
@@ -138,18 +133,28 @@ def tile_grid(
         "tiles": content,
         "packs": packs.urls(),
         "maps": packs.map_urls(),
-        "prefetch": list(prefetch),
         "tile": tile_px,
+        "of": of,
     }
-    result = _TILES(
-        key=key,
-        data={**packed, "signature": signature(packed)},
-        on_searched_change=lambda: None,
-    )
-    known = {shown.image for tile in tiles for shown in tile.images}
-    searched = result.searched
-    is_known = isinstance(searched, (int, float)) and searched in known
-    return int(searched) if is_known else None
+    return {**packed, "signature": signature(packed)}
+
+
+def draw_tiles(packed: Mapping[str, Any], *, key: str) -> int | None:
+    """A grid of packed tiles that can be enlarged; the image that was just chosen, or None.
+
+    A browser that is a step ahead may choose an image of another neuron: whoever looks for it
+    checks that there is one.
+    """
+    searched = _TILES(key=key, data=packed, on_searched_change=lambda: None).searched
+    is_number = isinstance(searched, (int, float)) and not isinstance(searched, bool)
+    return int(searched) if is_number and 0 <= searched < 2**53 else None
+
+
+def tile_grid(
+    tiles: Sequence[Tile], packs: Packs, *, label: str, key: str, tile_px: int = 250
+) -> int | None:
+    """A grid of tiles that can be enlarged; the image that was just chosen, or None."""
+    return draw_tiles(packed_tiles(tiles, packs, label=label, tile_px=tile_px), key=key)
 
 
 def card_list(

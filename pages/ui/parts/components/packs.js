@@ -94,13 +94,6 @@ function whenNear(images, act) {
   images.forEach((image) => watch.observe(image))
 }
 
-// What the next page will want, once this one is painted and the browser has nothing to do.
-// deno-lint-ignore no-unused-vars -- for the scripts that follow in one component
-function prefetch(packs) {
-  const later = globalThis.requestIdleCallback ?? setTimeout
-  setTimeout(() => later(() => packs.forEach((url) => loadPack(url).catch(() => {}))), 150)
-}
-
 function element(tag, className, text) {
   const made = document.createElement(tag)
   if (className) made.className = className

@@ -1,13 +1,20 @@
 // A grid of tiles, each one image or an exemplar beside its contrast image, with a lightbox.
 const TILES_SHOWN = new WeakMap()
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component
+export default function tiles(component) {
+  const { parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".tiles")
   const box = parentElement.querySelector("dialog")
-  if (!root || !box || !data) return
+  if (!root || !box || !component.data) return
+  const data = globalThis.__cspWalk?.tilesFor?.(component.data) ?? component.data
   const state = TILES_SHOWN.get(parentElement) ?? { token: 0, at: 0 }
   TILES_SHOWN.set(parentElement, state)
+  // A step to another neuron draws its tiles here, made ready before.
+  if (data.of) {
+    globalThis.__cspTiles = ({ tiles: next, items }) => {
+      if (parentElement.isConnected) tiles({ ...component, data: next, items })
+    }
+  }
   if (state.signature === data.signature) return
   state.signature = data.signature
   const token = (state.token += 1)
@@ -15,28 +22,12 @@ export default function (component) {
 
   root.style.setProperty("--tile", `${data.tile}px`)
   root.setAttribute("aria-label", data.label)
-  root.replaceChildren(
-    ...data.tiles.map((tile, at) => {
-      const item = element("li", tile.images.length > 1 ? "pair" : "single")
-      const button = element("button")
-      button.type = "button"
-      button.setAttribute("aria-label", `${tile.name}. Enlarge.`)
-      const row = element("span", "row")
-      for (const image of tile.images) {
-        const cell = element("span", "cell")
-        cell.append(picture(image), element("span", "tag", image.tag))
-        row.append(cell)
-      }
-      button.append(row)
-      if (tile.note) button.append(element("span", "note", tile.note))
-      button.onclick = () => open(at)
-      item.append(button)
-      return item
-    }),
-  )
-  fillImages(root, data.packs, isCurrent)
+  root.replaceChildren(...(component.items ?? tileItems(data)))
+  root.onclick = (event) => {
+    const item = event.target.closest("li")
+    if (item && event.target.closest("button")) open([...root.children].indexOf(item))
+  }
   fillMaps(root)
-  prefetch(data.prefetch ?? [])
 
   // Maps lie over the images of the same place in the packs; the first may take seconds.
   function fillMaps(within) {

@@ -24,7 +24,7 @@ from csp_engine.bundle import BundleWriter
 from csp_engine.search import build_index
 
 FOLDER = Path(tempfile.gettempdir()) / "csp-benchmarks"
-VERSION = 4  # raise it when the content changes, so that nobody measures an older one
+VERSION = 5  # raise it when the content changes, so that nobody measures an older one
 LAYER = "layer4@mean"
 N_PICTURES = 400
 N_CLASSES = 1000
@@ -205,6 +205,7 @@ def _probe(f, rng, n_images: int) -> None:
     names = np.array([f"class{i:04d}" for i in range(N_CLASSES)])
     files = [f"class{kind:04d}/image{i:06d}.jpg" for i, kind in enumerate(kinds)]
     rows = pd.DataFrame({"file": files, "class": pd.array(names[kinds], "string")})
+    rows["sha256"] = pd.array([f"{i:064x}" for i in range(n_images)], "string")
     for flag in range(12):
         rows[f"property {flag}"] = (rng.random(n_images) < 0.1).astype(np.float32)
     f.table("probe", rows)
@@ -232,7 +233,8 @@ def _neurons(f, rng, n_units: int, n_images: int) -> None:
     f.array("exemplar_image", rng.integers(0, n_images, uk, dtype=np.int32))
     f.array("exemplar_activation", -np.sort(-rng.random(uk, dtype=np.float32)))
     f.array("exemplar_count", np.full(n_units, N_EXEMPLARS, np.int32))
-    f.array("histogram", rng.integers(0, 999, (n_units, 32), dtype=np.int32))
+    histogram_ub = rng.multinomial(n_images, np.full(32, 1 / 32), size=n_units)
+    f.array("histogram", histogram_ub.astype(np.int32))
     levels = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0]
     f.array("quantile", np.sort(rng.random((n_units, len(levels)), dtype=np.float32)))
     for name in ("stratified", "random"):

@@ -115,6 +115,7 @@ MALFORMED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "facts null": lambda body: _record(body).update(facts=None),
     "units a text": lambda body: body["stages"][NEURONS]["facts"].update(n_units="many"),
     "more units": lambda body: body["stages"][NEURONS]["facts"].update(n_units=13),
+    "more random sets": lambda body: body["stages"]["null"]["params"].update(n_draws=31),
     "more images": lambda body: body["stages"]["images"]["facts"].update(n_images=29),
     "levels null": lambda body: body["stages"][NEURONS]["facts"].update(quantile_levels=None),
     "omitted a text": lambda body: _record(body).update(omitted="yes"),

@@ -129,6 +129,9 @@ def _array(path: str, how: str) -> Alter:
         if how == "swapped":
             if len(values) < 2 or np.array_equal(values, values[::-1], equal_nan=False):
                 return False
+            # Machines differ in the last digits of what they compute.
+            if values.dtype.kind == "f" and np.allclose(values, values[::-1], rtol=0, atol=LOSS):
+                return False
             np.save(bundle / path, values[::-1].copy())
             return True
         flat = values.reshape(-1)

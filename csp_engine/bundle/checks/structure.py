@@ -335,6 +335,9 @@ def _own_sizes(kind: kinds.StageKind, record: Any, stages: Mapping[str, Any]) ->
     """The sizes that follow from a stage's own facts and parameters."""
     if kind is kinds.PROJECTION:
         return {"x": 2}
+    n_draws = record.params.get("n_draws")
+    if kind is kinds.NULL and isinstance(n_draws, int):
+        return {"r": n_draws}
     levels = record.facts.get("quantile_levels")
     if kind is kinds.NEURONS and isinstance(levels, list):
         return {"q": len(levels)}

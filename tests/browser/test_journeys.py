@@ -150,9 +150,14 @@ def test_two_choices_in_quick_succession_both_count_and_back_takes_them_back(ser
             before = address(page)
             page.go_back()
             page.wait_for_function("b => location.pathname + location.search != b", arg=before)
+            # As a person goes back: the page follows, then the next step.
+            expect(page.locator(".st-key-_show button").nth(2)).to_be_checked(
+                checked="show=" in address(page)
+            )
+            expect(page.locator(".st-key-_hide input")).to_be_checked(
+                checked="copies=hide" in address(page)
+            )
             settled(page)
-        expect(page.locator(".st-key-_show button").nth(2)).not_to_be_checked()
-        expect(page.locator(".st-key-_hide input")).not_to_be_checked()
 
 
 def test_a_card_is_a_real_link_and_its_images_come_when_it_is_near(server, open_page):
@@ -172,6 +177,8 @@ def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_p
     page.get_by_role("link", name="second@mean").click()
     expect(page.locator(".csp-id")).to_contain_text("small / second@mean")
     expect(page.locator(".csp-title")).to_contain_text("12 neurons")
+    expect(page.get_by_test_id("stDataFrame").locator("canvas").first).to_be_visible()
+    settled(page)  # the last that the page draws is there, and its boxes stay as they are
     page.get_by_label("Order").click()
     page.get_by_role("option", name="Unit, high to low").click()
     page.wait_for_function("() => location.search.includes('sort=-unit')")

@@ -264,3 +264,14 @@ def test_random_image_sets_with_other_contrast_are_told(array: str, path: Path) 
         lambda values: values + 1 if array in ("threshold", "pool") else rolled(values),
     )
     assert "of null" in problems(path)
+
+
+@pytest.mark.parametrize(
+    ("of", "name"), [("vocabulary", "n_labels"), ("probe", "n_images"), ("probe", "n_skipped")]
+)
+def test_what_a_manifest_counts_is_counted_again(path: Path, of: str, name: str) -> None:
+    said = Bundle.open(path).manifest.inputs[of][name]
+    edit(path, lambda body: body["inputs"][of].update({name: said + 1}))
+    told = problems(path)
+    assert name in told
+    assert of in told or "probe set" in told

@@ -57,6 +57,7 @@ UNDETERMINED = {
     "seen": "pictures",
     "trust": "figures that need the judge",
     "truth": "true concepts that somebody measured",
+    "vocabulary/labels.parquet.source": "which list a label comes from",
     "inputs.": "what the bundle says of networks, encoder and images",
     "recipe.": "what the last build was asked for",
     "scores/params.": "settings with which labels come out the same",

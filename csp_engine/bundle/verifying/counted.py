@@ -45,6 +45,10 @@ def images(bundle: Bundle) -> Found:
     for name, count in counts.items():
         if record.facts.get(name, count) != count:
             yield stage, f"{name} of {stage} is not what its tables say."
+    described = bundle.manifest.inputs.get("probe", {})
+    for name in ("n_images", "n_skipped"):
+        if described.get(name, counts[name]) != counts[name]:
+            yield stage, f"{name} of the probe set is not what the tables of {stage} say."
     side = record.params.get("thumbnail_side")
     if "thumbs.bin" in record.files and isinstance(side, int):
         for image in sampled(len(rows), N_PICTURES).tolist():

@@ -290,6 +290,11 @@ def flags(bundle: Bundle) -> Found:
 def lists(bundle: Bundle) -> Found:
     """Lists of images, labels, true concepts and slices, by the hashes that name them."""
     stages = bundle.manifest.stages
+    vocabulary = kinds.VOCABULARY.name()
+    if is_here(bundle, vocabulary):
+        n_labels, said = len(bundle.labels()), bundle.manifest.inputs.get("vocabulary", {})
+        if said.get("n_labels", n_labels) != n_labels:
+            yield vocabulary, f"n_labels of the vocabulary is not what stage {vocabulary} holds."
     looked_at: list[tuple[str, str, Callable[[], Collection[str]]]] = []
     images = kinds.IMAGES.name()
     # A stage that lacks a file is told of elsewhere.

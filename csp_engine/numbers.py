@@ -102,6 +102,14 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
+def short_float(value: Any) -> float | None:
+    """A number as JSON has it: a float32 keeps its short spelling, and what is not finite is None.
+
+    As a double, a float32 would show digits that nobody measured.
+    """
+    return float(str(value)) if math.isfinite(value) else None
+
+
 def plain_json(value: Any) -> Any:
     """JSON-ready: numbers of numpy become Python's, and NaN becomes None."""
     if isinstance(value, Mapping):

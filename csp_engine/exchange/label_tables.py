@@ -7,7 +7,6 @@ read; the others say which neuron, method and rank a row is about and how far to
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import quote
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.bundle.layer_names import chosen_layers, layer_path
 from csp_engine.cells import csv_text
@@ -194,8 +194,7 @@ def _write_jsonl(rows: pd.DataFrame, path: Path) -> None:
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, (float, np.floating)):
-        # Through the text, so that a float32 keeps its short spelling; NaN has none in JSON.
-        return float(str(value)) if math.isfinite(value) else None
+        return numbers.short_float(value)
     return value.item() if isinstance(value, np.generic) else value
 
 

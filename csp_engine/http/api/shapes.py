@@ -5,19 +5,17 @@ Numbers are those of the views, not rounded. One that is not known is null.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from csp_engine import numbers
+
 
 def number(value: Any) -> float | None:
     """A number as JSON has it: short where it is a float32, null where it is not known."""
-    if value is None or not math.isfinite(value):
-        return None
-    # Through its text: as a double, a float32 would show digits that nobody measured.
-    return float(str(value)) if isinstance(value, np.floating) else float(value)
+    return None if value is None else numbers.short_float(value)
 
 
 def cell(value: Any) -> Any:

@@ -13,7 +13,7 @@ import pandas as pd
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.reading.tables import singular_key
-from csp_engine.stats.intervals import Share, difference_of_shares, share_of
+from csp_engine.stats.intervals import difference_of_shares, share_of
 from csp_engine.views.audit.associations import Area, layers_with, look, tags_of, usual_layer
 from csp_engine.views.audit.fixes import Tested, kept
 from csp_engine.views.audit.interventions import (
@@ -24,6 +24,7 @@ from csp_engine.views.audit.interventions import (
     compared_models,
     effects,
 )
+from csp_engine.views.case.accuracy import Fall
 from csp_engine.views.memo import Memo
 from csp_engine.words.concepts import ConceptSet
 
@@ -170,17 +171,8 @@ def _of_other(
 
 
 @dataclass(frozen=True, slots=True)
-class FoundLess:
+class FoundLess(Fall):
     """How many of the followed class a network finds on two slices, and the difference."""
-
-    model: str
-    best: str
-    worst: str
-    high: Share
-    low: Share
-    gap: float
-    least: float
-    most: float
 
     @property
     def sentence(self) -> str:

@@ -1,6 +1,7 @@
 // A box to go anywhere from: Ctrl-K or Cmd-K opens it, letters narrow it, Enter goes. On a phone the
 // main pages stand in a bar at the bottom, with this box behind "More".
 const WAIT_MS = 90
+const REDRAWN_MS = 10_000
 
 export default function (component) {
   const { data, parentElement } = component
@@ -15,12 +16,13 @@ export default function (component) {
   const isMac = navigator.platform.startsWith("Mac")
   root.querySelector("kbd").textContent = isMac ? "⌘K" : "Ctrl K"
 
-  function opened() {
+  function opened(typed = "") {
     if (box.open) return
-    field.value = ""
+    field.value = typed
     box.showModal()
     field.focus()
-    shown(pages(""))
+    shown(pages(typed.toLowerCase()))
+    if (typed) ask()
   }
 
   function pages(typed) {
@@ -120,7 +122,7 @@ export default function (component) {
     if (event.target === box) box.close()
   }
   box.onclose = () => clearTimeout(state.timer)
-  for (const button of parentElement.querySelectorAll(".open")) button.onclick = opened
+  for (const button of parentElement.querySelectorAll(".open")) button.onclick = () => opened()
 
   bar.querySelectorAll("a").forEach((link) => link.remove())
   const more = bar.querySelector(".open")
@@ -141,9 +143,17 @@ export default function (component) {
     else opened()
   }
 
+  // A page that is drawn while the box is open may draw the box anew: it opens as it was.
+  if (box.open) ask()
+  else if (performance.now() - (globalThis.cspJump?.left ?? -Infinity) < REDRAWN_MS) {
+    opened(globalThis.cspJump.typed)
+  }
+  globalThis.cspJump = null
+
   window.addEventListener("keydown", pressed, true)
   return () => {
     window.removeEventListener("keydown", pressed, true)
     clearTimeout(state.timer)
+    if (box.open) globalThis.cspJump = { typed: field.value, left: performance.now() }
   }
 }

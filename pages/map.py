@@ -54,7 +54,7 @@ def main() -> None:
         colour, note = pick("colour", st.query_params.get("colour") or default, columns)
         area, area_note = read_area(st.query_params)
         problems.notes(tuple(n for n in (note, area_note) if n))
-        head(view, laid, len(rows))
+        head(laid, len(rows))
         controls(bundle, view, columns, colour)
         picked, drawn = neuron_map.draw(bundle, view, rows, colour, area)
         if picked is not None:
@@ -77,22 +77,21 @@ def without_map(view: View) -> None:
     link("layer", "All neurons as a table", {"bundle": view.bundle, "v": "1"})
 
 
-def head(view: View, laid: Projection, n_points: int) -> None:
+def head(laid: Projection, n_points: int) -> None:
     """What the map shows, and how far it can be trusted."""
     how = "UMAP" if laid.kind == "umap" else "Principal components"
     kept = ""
     if laid.neighbour_recall is not None:
         kept = (
-            " A plane cannot show every similarity: of a neuron's ten nearest neurons, "
+            "A plane cannot show every similarity: of a neuron's ten nearest neurons, "
             f"{numbers.share(laid.neighbour_recall)} are also among its ten nearest on the "
             "map. Neuron pages list the nearest in the original space."
         )
     show(
-        f"<p class='csp-id'>{plain(view.bundle)}</p><h1 class='csp-title'>Map of "
-        f"{numbers.count(n_points)} neurons</h1><p class='csp-lead'>{how} of the "
-        f"{words.term('concept vector', 'concept vectors')} of "
-        f"{words.method(laid.method)}: neurons that lie close together respond to similar "
-        f"things.{kept}</p>"
+        f"<h1 class='csp-title'>Map of {numbers.count(n_points)} neurons</h1><details "
+        "class='csp-fold csp-left'><summary>Neurons that lie close together respond to similar "
+        f"things</summary><p>{how} of the {words.term('concept vector', 'concept vectors')} of "
+        f"{words.method(laid.method)}. {kept}</p></details>"
     )
 
 
@@ -110,18 +109,20 @@ def controls(bundle: Bundle, view: View, columns: list[str], colour: str) -> Non
     def title(name: str) -> str:
         return COLUMNS[name].of_colour
 
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", gap="small", key="strip_colouring"
+    ):
         st.text_input(
             "Respond to",
             key="_q",
             type="search",
             placeholder="colour by a word",
             max_chars=MAX_QUERY,
-            width=230,
+            width=330,
             on_change=asked,
         )
         st.selectbox(
-            "Colour", columns, format_func=title, key="_colour", on_change=coloured, width=190
+            "Colour", columns, format_func=title, key="_colour", on_change=coloured, width=260
         )
         narrowing.method_box(bundle, view)
     asking.warm_up(view)

@@ -58,7 +58,7 @@ def page(bundle: Bundle, view: View, drawn: ahead.Pieces, *, is_blind: bool) -> 
 
 def images(bundle: Bundle, view: View, drawn: ahead.Pieces) -> None:
     """The evidence: pairs, or images chosen otherwise."""
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="strip_images"):
         hold("_show", view.show)
         hold("_hide", view.copies == "hide")
         st.segmented_control(

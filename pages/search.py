@@ -73,7 +73,8 @@ def results(bundle: Bundle, view: View) -> None:
         spec = markdown_text(shown_spec(bundle.manifest.inputs["encoder"]["spec"]))
         with st.spinner(f"Not in the vocabulary: loading the encoder {spec} once…"):
             query = store.query_of(bundle, view)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    line = st.container(horizontal=True, vertical_alignment="center", key="strip_found")
+    with line:
         hold("_find", view.find)
         st.segmented_control(
             "Results",
@@ -94,7 +95,7 @@ def results(bundle: Bundle, view: View) -> None:
     whole = lists.searched(bundle, store.MEMO, view, query, reviewer.column(bundle))
     keep = lists.narrowing_of(st.query_params, whole)
     problems.notes(keep.notes)
-    narrowing.folded(bundle, view, whole, keep)
+    narrowing.folded(line, bundle, view, whole, keep)
     rows = lists.ordered(whole, view, keep)
     if rows.empty:
         st.text(

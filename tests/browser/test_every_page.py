@@ -37,6 +37,7 @@ PAGES = {
         "compare?bundle=hostile&layer=second@mean&bundle2=hostile&layer2=first@mean&unit=5",
         ".cards img[src^='blob:']",
     ),
+    "labels": ("labels?bundle=hostile", "h1.csp-title"),
     "audit": ("audit?bundle=hostile", "h1.csp-title"),
     "melanoma": ("melanoma?bundle=case", ".scatterlayer .trace"),
     "build": ("build", ".st-key-start_build button"),
@@ -110,3 +111,27 @@ def test_a_page_is_accessible_fits_a_phone_and_keeps_names_text(server, visitor,
     # Locators look into the components too; markup in a name would have become elements.
     assert visitor.locator("img[src='x'], a[href^='javascript'], b:text-is('bold')").count() == 0
     assert witness.seen == []
+
+
+@pytest.mark.parametrize(
+    ("path", "evidence", "screen", "share"),
+    [
+        ("search?bundle=small&q=red", ".cards", DESK, 1 / 3),
+        ("search?bundle=small&q=red", ".cards", PHONE, 1 / 2),
+        ("neuron?bundle=small&unit=5", ".tiles img", DESK, 0.55),
+        ("neuron?bundle=small&unit=5", ".tiles img", PHONE, 0.65),
+        ("map?bundle=small", ".map[data-ready]", DESK, 2 / 5),
+        ("layer?bundle=small", "[data-testid='stDataFrame'] canvas", DESK, 2 / 5),
+    ],
+)
+def test_what_one_came_for_begins_high_on_the_first_screen(
+    server, visitor, path, evidence, screen, share
+):
+    visitor.set_viewport_size({**screen, "height": 844 if screen is PHONE else 800})
+    visitor.goto(f"{server.url}/{path}")
+    first = visitor.locator(evidence).first
+    expect(first).to_be_visible()
+    settled(visitor)
+    box = first.bounding_box()
+    assert box is not None
+    assert box["y"] <= share * (844 if screen is PHONE else 800)

@@ -11,7 +11,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.http.permissions import Permission
-from csp_engine.views.address import MAX_QUERY, RESULT_COUNTS, View, vectors
+from csp_engine.views.address import MAX_QUERY, View, vectors
 from csp_engine.views.finding.examples import labels_in_use
 from csp_engine.views.finding.query import title_of
 from csp_engine.views.places import concept_names
@@ -46,7 +46,7 @@ def warm_up(view: View) -> None:
 
 def boxes(bundle: Bundle, view: View) -> None:
     """The query; what the boxes hold always comes from the URL."""
-    now = {"q": view.q, "not": view.but_not, "k": view.k, "column": view.column or None}
+    now = {"q": view.q, "not": view.but_not, "column": view.column or None}
     for name, value in now.items():
         hold(f"_{name}", value)
 
@@ -59,36 +59,40 @@ def boxes(bundle: Bundle, view: View) -> None:
     def box(name: str) -> dict:
         return {"key": f"_{name}", "on_change": changed, "args": (name,)}
 
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    # The names of the boxes stand beside them, so that the answer begins high on the page; on a
+    # phone, what is asked less often lies in a line of its own, which scrolls.
+    with st.container(horizontal=True, vertical_alignment="center", key="asking"):
         st.text_input(
             "Respond to",
             type="search",
             placeholder="a word or a short description; several with commas",
             max_chars=MAX_QUERY,
-            width=420,
+            width=440,
             **box("q"),
         )
-        st.text_input(
-            "But not",
-            type="search",
-            placeholder="optional",
-            max_chars=MAX_QUERY,
-            width=220,
-            **box("not"),
-        )
-        names = concept_names(bundle)
-        if names:
-            st.selectbox(
-                "By concept column",
-                names,
-                placeholder="of the probe set",
-                width=190,
-                help=explained("concept column"),
-                **box("column"),
+        with st.container(
+            horizontal=True, vertical_alignment="center", key="strip_asking", width="content"
+        ):
+            st.text_input(
+                "But not",
+                type="search",
+                placeholder="optional",
+                max_chars=MAX_QUERY,
+                width=210,
+                **box("not"),
             )
-        with st.popover("By image", width=125, key="by_image"):
-            uploaded(bundle, view)
-        st.selectbox("Per page", RESULT_COUNTS, width=90, **box("k"))
+            names = concept_names(bundle)
+            if names:
+                st.selectbox(
+                    "By concept column",
+                    names,
+                    placeholder="any",
+                    width=290,
+                    help=explained("concept column"),
+                    **box("column"),
+                )
+            with st.popover("By image", width=125, key="by_image"):
+                uploaded(bundle, view)
     if view.is_asking and not view.q:
         what = title_of(view) if view.has_query else f"the concept column {view.column}"
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

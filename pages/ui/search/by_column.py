@@ -24,13 +24,14 @@ EXPORTED = 100
 
 def results(bundle: Bundle, view: View) -> None:
     """What goes with the column that the URL names."""
-    with st.container(horizontal=True, vertical_alignment="center"):
+    line = st.container(horizontal=True, vertical_alignment="center", key="strip_found")
+    with line:
         narrowing.model_pills(bundle)
         link("layer", "As a table", view.params(unit="", k="", find="", page=""))
     whole = lists.searched(bundle, store.MEMO, view, None, reviewer.column(bundle))
     keep = lists.narrowing_of(st.query_params, whole)
     problems.notes(keep.notes)
-    narrowing.folded(bundle, view, whole, keep)
+    narrowing.folded(line, bundle, view, whole, keep)
     rows = lists.ordered(whole, view, keep)
     if rows.empty:
         st.text("No neuron passes these filters; widen or clear one of them.")

@@ -11,7 +11,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views import lists
-from csp_engine.views.address import Narrowing, View
+from csp_engine.views.address import RESULT_COUNTS, Narrowing, View
 from csp_engine.views.finding.query import Query, spelt_like, texts_of
 from csp_engine.views.finding.standing import STANDING_WORDS, Judged, judgement, where_clear
 from csp_engine.views.images.facts import known_facts
@@ -23,7 +23,7 @@ from pages.ui.parts.cards import Packs, card_list, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search.asking import NOTHING
 from pages.ui.shell import store
-from pages.ui.shell.page import go, link, set_params
+from pages.ui.shell.page import go, hold, link, set_params
 
 N_PER_LAYER = 6
 
@@ -184,17 +184,28 @@ def _n_pages(view: View, n: int) -> int:
 
 
 def pages_of(view: View, n: int) -> None:
-    """The way to the other pages of the results, where there are any."""
+    """The way to the other pages of the results, where there are any, and how many one holds."""
     n_pages = _n_pages(view, n)
-    if n_pages > 1:
-        page = min(view.page, n_pages)
-        key = f"_page_{page}"  # the page of the URL is its default, so another page is another one
-        st.pagination(
-            n_pages,
-            default=page,
-            key=key,
-            on_change=lambda: set_params(page=st.session_state[key]),
-        )
+    hold("_k", view.k)
+    with st.container(horizontal=True, vertical_alignment="center", key="pages_of"):
+        if n_pages > 1:
+            page = min(view.page, n_pages)
+            # The page of the URL is its default, so another page is another widget.
+            key = f"_page_{page}"
+            st.pagination(
+                n_pages,
+                default=page,
+                key=key,
+                on_change=lambda: set_params(page=st.session_state[key]),
+            )
+        if n > min(RESULT_COUNTS):
+            st.selectbox(
+                "Per page",
+                RESULT_COUNTS,
+                key="_k",
+                width=160,
+                on_change=lambda: set_params(k=st.session_state["_k"], page=""),
+            )
 
 
 def asked(view: View, query: Query) -> None:

@@ -49,20 +49,19 @@ REVIEW_TITLES = {
 }
 
 
-def folded(bundle: Bundle, view: View, rows: pd.DataFrame, keep: Narrowing) -> None:
-    """All controls in a box that stands open while one of them narrows anything.
+def folded(line: Any, bundle: Bundle, view: View, rows: pd.DataFrame, keep: Narrowing) -> None:
+    """All controls, behind a switch that is on while one of them narrows anything.
 
-    They are half of a page of cards: drawn only where somebody opens the box.
+    They are half of a page of cards: drawn only where somebody asks for them. ``line`` is the
+    container that gets the switch.
     """
     is_set = any(keep.params().values())
-    filters = st.expander(
-        "Filters and order", expanded=is_set, key=f"filters_{is_set}", on_change="rerun"
-    )
-    if filters.open:
-        with filters:
-            sortable = [name for name in COLUMNS if name in rows]
-            ranged = [name for name in RANGED if name in rows]
-            controls(bundle, view, rows, keep, sortable, ranged, is_asked_elsewhere=True)
+    with line:
+        is_open = st.toggle("Filters and order", value=is_set, key=f"filters_{is_set}")
+    if is_open:
+        sortable = [name for name in COLUMNS if name in rows]
+        ranged = [name for name in RANGED if name in rows]
+        controls(bundle, view, rows, keep, sortable, ranged, is_asked_elsewhere=True)
 
 
 def controls(
@@ -79,7 +78,9 @@ def controls(
 
     ``is_asked_elsewhere``: the page has boxes for concept column and model already.
     """
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with st.container(
+        horizontal=True, vertical_alignment="bottom", gap="xsmall", key="strip_narrowing"
+    ):
         layer_box(bundle, view)
         models = models_of(rows)
         if len(models) > 1 and not is_asked_elsewhere:
@@ -98,7 +99,7 @@ def controls(
             "Label contains",
             "has",
             keep.has,
-            width=150,
+            width=120,
             type="search",
             placeholder="any",
             max_chars=MAX_QUERY,
@@ -108,7 +109,7 @@ def controls(
             "Show",
             "only",
             keep.only,
-            width=160,
+            width=150,
             options=ONLY,
             format_func=ONLY_TITLES.__getitem__,
         )
@@ -121,7 +122,7 @@ def controls(
                 "Class",
                 "class",
                 keep.of,
-                width=160,
+                width=125,
                 options=["", *classes],
                 format_func=lambda name: name or "Any",
                 help=about_column(COLUMNS["class"]),
@@ -143,13 +144,13 @@ def controls(
             "Order",
             "sort",
             keep.sort,
-            width=200,
+            width=175,
             options=orders,
             format_func=lambda order: order_title(order, first_of(view)),
         )
         n_set = len(keep.where)
         title = f"Ranges ({n_set})" if n_set else "Ranges"
-        with st.popover(title, width=115, key="ranges"):
+        with st.popover(title, width=105, key="ranges"):
             for name in ranged:
                 _range(rows[name], name, dict(keep.where))
         if any({**keep.params(), "sort": ""}.values()):
@@ -201,7 +202,7 @@ def layer_box(bundle: Bundle, view: View) -> None:
         format_func=titles.__getitem__,
         key="_place",
         on_change=chosen,
-        width=180,
+        width=170,
     )
 
 
@@ -232,7 +233,7 @@ def column_box(bundle: Bundle, view: View) -> None:
             "Concept column",
             "column",
             view.column,
-            width=180,
+            width=150,
             options=["", *names],
             format_func=lambda name: name or "Best of each",
             help=explained("concept column"),
@@ -248,7 +249,7 @@ def method_box(bundle: Bundle, view: View) -> None:
             "Method",
             "method",
             view.method,
-            width=150,
+            width=125,
             options=methods,
             format_func=method_title,
         )

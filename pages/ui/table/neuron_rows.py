@@ -10,6 +10,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
+from csp_engine.views.comparison import named
 from csp_engine.views.table.columns import COLUMNS
 from csp_engine.views.table.concept_columns import FIGURES
 from csp_engine.views.table.rows import csv_bytes
@@ -18,11 +19,15 @@ from pages.ui.parts.strips import strip_urls
 from pages.ui.parts.words import about_column
 from pages.ui.shell.page import go
 
-FIRST = ("confidence", "truth", "moves", "moves_rank", "review", "model", "layer", "unit", "match")
+FIRST = (
+    *("confidence", "truth", "moves", "moves_rank", "review", "model", "layer", "unit", "match"),
+    *("score", "reliable"),
+)
 """Columns after the label, where they are shown."""
-TEXT_PX = {"others": 330, "truth": 125, "moves": 190}
-"""Widths of columns whose first rows may be empty or short."""
-ROW_PX, STRIP_PX, HEIGHT_PX = 50, 216, 640
+WIDTH_PX = {"others": 330, "truth": 120, "moves": 170}
+WIDTH_PX |= {"confidence": 92, "moves_rank": 58, "unit": 54, "score": 64, "reliable": 78}
+"""Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
+ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 175, 640
 
 
 def shown_columns(
@@ -67,6 +72,8 @@ def draw(
     shown = kept[columns].copy()
     shown.insert(0, "strip", strip_urls(view.bundle, bundle, kept))
     shown.loc[(kept["state"] == "constant").to_numpy(), "strip"] = None
+    if "label" in shown:
+        shown["label"] = named(kept["label"], kept["reliable"])
     for name in columns:
         if COLUMNS[name].kind == "share":
             shown[name] *= 100
@@ -113,7 +120,7 @@ def pressed(button: str, n_rows: int) -> int | None:
 def label_column(title: str, button: str, about: str | None = None) -> Any:
     """Labels that open their neurons: what was pressed stands in ``session_state[button]``."""
     return st.column_config.ButtonColumn(
-        title, type="tertiary", alignment="left", width="medium", key=button, help=about
+        title, type="tertiary", alignment="left", width=LABEL_PX, key=button, help=about
     )
 
 
@@ -124,6 +131,7 @@ def config(name: str) -> Any:
         return kinds.ImageColumn("Exemplars", width=STRIP_PX)
     column = COLUMNS[name]
     about: dict[str, Any] = {"label": column.title, "help": about_column(column)}
+    about["width"] = WIDTH_PX.get(name)
     if name == "label":
         return label_column(column.title, "opened", about["help"])
     if column.kind == "flag":
@@ -136,4 +144,4 @@ def config(name: str) -> Any:
         return kinds.NumberColumn(**about, format="%.3f")
     if column.kind == "count":
         return kinds.NumberColumn(**about, format="%d")
-    return kinds.TextColumn(**about, width=TEXT_PX.get(name))
+    return kinds.TextColumn(**about)

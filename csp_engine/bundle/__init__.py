@@ -1,6 +1,5 @@
 """Bundles, the product's file format: only this package reads or writes them (docs/bundle.md)."""
 
-from csp_engine.bundle.journal import PassJournal
 from csp_engine.bundle.kept_scores import KeptScores
 from csp_engine.bundle.manifest import (
     SCHEMA,
@@ -9,6 +8,8 @@ from csp_engine.bundle.manifest import (
     StageRecord,
     stage_key,
 )
+from csp_engine.bundle.passing.journal import PassJournal
+from csp_engine.bundle.passing.parts import Part, parts_folder, parts_in, remove_parts, seal
 from csp_engine.bundle.reader import (
     Bundle,
     Projection,
@@ -42,6 +43,7 @@ __all__ = [
     "FileRecord",
     "KeptScores",
     "Manifest",
+    "Part",
     "PassJournal",
     "Projection",
     "Samples",
@@ -57,8 +59,12 @@ __all__ = [
     "StoredTruth",
     "copy_slim",
     "is_being_written",
+    "parts_folder",
+    "parts_in",
     "read_contrast",
     "refuse_strangers",
+    "remove_parts",
+    "seal",
     "stage_key",
     "translated_os_errors",
     "verify",

@@ -11,7 +11,6 @@ import typer
 from typer.exceptions import TyperException
 
 from csp_engine.cli import (
-    building,
     demo,
     inspecting,
     preparing,
@@ -31,6 +30,7 @@ from csp_engine.cli.auditing import (
     mapping,
     telling,
 )
+from csp_engine.cli.building import build, label
 from csp_engine.errors import CspError, brief
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
@@ -44,12 +44,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-app.command("build")(building.build)
+app.command("build")(build.build)
+app.command("merge")(build.merge)
 app.command("isic2017")(preparing.isic2017)
 app.command("layers")(inspecting.layers)
 app.command("info")(inspecting.info)
 app.command("verify")(inspecting.verify)
-app.command("label")(building.label)
+app.command("label")(label.label)
 app.command("search")(searching.search)
 app.command("neuron")(telling.neuron)
 app.command("circuit")(inspecting.circuit)

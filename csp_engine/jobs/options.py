@@ -434,6 +434,12 @@ _DECLARED = (
         label="Device",
         hint="cpu, cuda, cuda:1 or mps; or several of one kind, such as cuda:0,cuda:1.",
     ),
+    BuildOption(
+        name="shard",
+        help="I/N: measure only the I-th of N shares of the images, for 'csp merge' to make the "
+        "bundle of (docs/scale.md).",
+        panel=RUN,
+    ),
 )
 
 OPTIONS = {option.name: option for option in _DECLARED}

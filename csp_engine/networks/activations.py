@@ -173,6 +173,16 @@ class ActivationRecorder:
                 )
         return result
 
+    def require_steady(self, pixels: Float32[np.ndarray, "n channel height width"]) -> None:
+        """Once per layer: see that its values are functions of the image alone.
+
+        A call does that with its own images; this is for where others are to decide.
+
+        Raises:
+            InputError: they are not.
+        """
+        self._require_steady(to_device(pixels, self.model))
+
     def _pass(self, x: torch.Tensor, take: Callable[[LayerTap, torch.Tensor], None]) -> Any:
         """One forward pass that hands every tapped output on, once each and with all rows."""
         ran: set[str] = set()
@@ -206,7 +216,6 @@ class ActivationRecorder:
         return output
 
     def _require_steady(self, x: torch.Tensor) -> None:
-        """Once per layer: see that its values are functions of the image alone."""
         steadiness = self.model.steadiness
         if steadiness.checked >= set(self._by_module):
             return

@@ -46,14 +46,8 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
         StaleError: if the captioner was made for another encoder.
         BundleError: if another process is writing the bundle.
     """
-    n_listed = len(request.probe.table)
-    require_enough_images(n_listed, request.recipe, "lists")
-    require_columns(request.recipe, request.probe)
-    require_different_images(request.probe, request.recipe)
-    require_telling_names(request)
+    require_possible(request)
     captioner, encoder = request.captioner, request.encoder
-    if isinstance(captioner, Captioner):
-        require_encoder(captioner, encoder.spec, encoder.fingerprint)
     with BundleWriter(request.out) as writer:
         _drop_damaged(writer)
         run = Run(writer, request.recipe, progress)
@@ -68,6 +62,22 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
         see(run, request)
         run.finish()
     return Bundle.open(request.out)
+
+
+def require_possible(request: BuildRequest) -> None:
+    """Refuse what a build could not do, before any image is looked at.
+
+    Raises:
+        InputError: as said.
+        StaleError: if the captioner was made for another encoder.
+    """
+    require_enough_images(len(request.probe.table), request.recipe, "lists")
+    require_columns(request.recipe, request.probe)
+    require_different_images(request.probe, request.recipe)
+    require_telling_names(request)
+    if isinstance(request.captioner, Captioner):
+        encoder = request.encoder
+        require_encoder(request.captioner, encoder.spec, encoder.fingerprint)
 
 
 def _drop_damaged(writer: BundleWriter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections import deque
@@ -18,6 +19,7 @@ from csp_engine.bundle import PassJournal, translated_os_errors
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
+from csp_engine.networks.steadiness import N_IMAGES
 from csp_engine.pipeline.spreading import Station, spread, stations, try_copies
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.images import perceptual_hash, thumbnail
@@ -43,6 +45,7 @@ class Pass:
 
     ``images`` writes thumbnails and image rows; ``encoder`` writes embeddings; ``targets`` write
     one stream a layer. Stream names are ``thumbs``, ``rows``, ``embeddings`` and ``layer-I-J``.
+    ``images`` are the listed images to take: all of them, or whole batches of them.
     """
 
     probe: ProbeSet
@@ -52,6 +55,7 @@ class Pass:
     batch_size: int
     stop_on_unreadable: bool
     devices: tuple[str, ...] = ()
+    images: range | None = None
     streams: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,6 +64,11 @@ class Pass:
                 self.streams[f"layer-{i}-{j}"] = tap.n_units
         if self.encoder is not None:
             self.streams["embeddings"] = self.encoder.dim
+
+    @property
+    def listed(self) -> range:
+        """The listed images to take."""
+        return range(len(self.probe.table)) if self.images is None else self.images
 
     def stream_names(self) -> list[str]:
         """Every stream, thumbnails and image rows included."""
@@ -79,7 +88,7 @@ class _Prepared:
 
 
 def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
-    """Take all images from where the journal stands to the end.
+    """Take the images of the pass from where the journal stands to the end.
 
     Images that cannot be read get a row with a reason and no entry in any other stream, or stop
     the pass if so asked. Activations that are not finite stop it, with the image's name.
@@ -87,10 +96,12 @@ def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
     Raises:
         InputError: as above, or if the disk is full.
     """
-    total = len(work.probe.table)
+    total = len(work.listed)
     progress("images", journal.n_listed, total)
     with ExitStack() as stack:
         places = stations(work.targets, work.encoder, work.devices, stack)
+        if work.listed.start or journal.n_listed:
+            _try_first_images(work, places[0])
         batches = _prepared_batches(work, journal.n_listed)
         measured = spread(batches, places, partial(_measure, work), _try_copies)
         for batch, parts in stack.enter_context(closing(measured)):
@@ -127,6 +138,23 @@ def _measure(work: Pass, place: Station, batch: list[_Prepared]) -> dict[str, by
     return parts
 
 
+def _try_first_images(work: Pass, place: Station) -> None:
+    """See how the networks are run, on the images that decide it in a pass from the beginning.
+
+    Else it would hang on where a pass was interrupted, or on the shard, whether a network is found
+    to be steady.
+    """
+    n_listed, size = len(work.probe.table), work.batch_size
+    for start in range(0, n_listed, size):
+        rows = range(start, min(start + size, n_listed))
+        whole = (p for p in (_prepare(work, row) for row in rows) if not p.reason)
+        few = list(itertools.islice(whole, N_IMAGES))
+        if few:
+            for i, recorder in enumerate(place.recorders):
+                recorder.require_steady(_for_target(few, i))
+            return
+
+
 def _try_copies(places: list[Station], batch: list[_Prepared]) -> bool:
     """Refuse copies that do not do what the first does; False if the batch has no image for it."""
     few = [p for p in batch if not p.reason][:2]
@@ -158,7 +186,7 @@ def _require_finite(
         )
 
 
-def _prepared_batches(work: Pass, first: int) -> Iterator[list[_Prepared]]:
+def _prepared_batches(work: Pass, n_done: int) -> Iterator[list[_Prepared]]:
     """Batches of decoded images, prepared by one thread a core.
 
     Where the networks run on an accelerator, the next two batches are prepared meanwhile. Where
@@ -167,14 +195,14 @@ def _prepared_batches(work: Pass, first: int) -> Iterator[list[_Prepared]]:
 
     Batch borders depend on the listing alone, so that a resumed pass runs the very same batches.
     """
-    n_listed = len(work.probe.table)
-    starts = list(range(first, n_listed, work.batch_size))
+    listed, end = work.listed, work.listed.stop
+    starts = list(range(listed.start + n_done, end, work.batch_size))
     on_cores = all(str(target.model.device) == "cpu" for target in work.targets)
     n_ahead = 0 if on_cores else 2
     with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as pool:
 
         def submit(start: int) -> list[Future[_Prepared]]:
-            rows = range(start, min(start + work.batch_size, n_listed))
+            rows = range(start, min(start + work.batch_size, end))
             return [pool.submit(_prepare, work, row) for row in rows]
 
         waiting: deque[list[Future[_Prepared]]] = deque()

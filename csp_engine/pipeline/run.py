@@ -32,23 +32,11 @@ class Words:
     sha256: str
 
 
-class Run:
-    """One run over the stages of one bundle; keeps the keys of the stages that are current."""
+class Keys:
+    """The keys of the stages that are part of a build."""
 
-    def __init__(self, writer: BundleWriter, recipe: Recipe, progress: Progress) -> None:
-        self.writer = writer
-        self.recipe = recipe
-        self.progress = progress
+    def __init__(self) -> None:
         self.keys: dict[str, str] = {}
-        self.layers: list[tuple[str, str]] = []
-        self.described: dict[str, Any] = {}
-        self.probe_root: Path | None = None  # where image files are, in a build from images
-        self.words = Words(Vocabulary("", label_table([], [])), "")
-        self.encoder: Encoder | None = None
-        self.captioner: Captioner | generators.Generator | None = None
-        self.targets: dict[str, Target] = {}  # networks at hand, by name
-        self.dense_at = 0.99
-        self.common: dict[str, dict[Any, Any]] = {}  # by method, what all layers share
 
     def key(
         self,
@@ -77,6 +65,25 @@ class Run:
         }
         self.keys[name] = stage_key(name, **identity)
         return identity
+
+
+class Run(Keys):
+    """One run over the stages of one bundle; keeps the keys of the stages that are current."""
+
+    def __init__(self, writer: BundleWriter, recipe: Recipe, progress: Progress) -> None:
+        super().__init__()
+        self.writer = writer
+        self.recipe = recipe
+        self.progress = progress
+        self.layers: list[tuple[str, str]] = []
+        self.described: dict[str, Any] = {}
+        self.probe_root: Path | None = None  # where image files are, in a build from images
+        self.words = Words(Vocabulary("", label_table([], [])), "")
+        self.encoder: Encoder | None = None
+        self.captioner: Captioner | generators.Generator | None = None
+        self.targets: dict[str, Target] = {}  # networks at hand, by name
+        self.dense_at = 0.99
+        self.common: dict[str, dict[Any, Any]] = {}  # by method, what all layers share
 
     def is_fresh(self, name: str) -> bool:
         """Whether the registered stage is already committed."""

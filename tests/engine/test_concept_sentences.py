@@ -12,7 +12,7 @@ import pytest
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.cli import main
-from csp_engine.cli.building import _report
+from csp_engine.cli.building.told import report
 from csp_engine.errors import BundleError
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.views.overview.concepts import concept_sentences
@@ -99,10 +99,10 @@ def test_uncertain_is_what_nobody_knows(built):
 
 def test_build_output_info_and_overview_say_it(built, capsys):
     sentences = concept_sentences(built)
-    _report(built, False)
+    report(built, False)
     said = capsys.readouterr().out
     assert all(sentence in said for sentence in sentences)
-    _report(built, True)
+    report(built, True)
     assert json.loads(capsys.readouterr().out)["concepts"] == sentences
     with pytest.raises(SystemExit):
         main(["info", str(built.path), "--json"])

@@ -16,7 +16,7 @@ from csp_engine.bundle import Bundle, verify
 from csp_engine.captioners import load_captioner
 from csp_engine.captioners.generators.naming import read_spec
 from csp_engine.captioners.generators.server import Server
-from csp_engine.cli.building import label
+from csp_engine.cli.building.label import label
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.exports.html import of_neurons, write_folder
 from csp_engine.exports.html.portrait import portrait_of

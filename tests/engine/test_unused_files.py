@@ -17,7 +17,7 @@ from PIL import Image
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.cli import main
-from csp_engine.cli.building import _report
+from csp_engine.cli.building.told import report
 from csp_engine.errors import BundleError, CspError, InputError, brief, shortened
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.decoding.formats import why_not_read
@@ -51,7 +51,7 @@ def test_both_sentences_count_and_name(bundle):
 
 def test_build_output_info_and_overview_say_them(bundle, capsys):
     sentences = unused_files(bundle)
-    _report(bundle, False)
+    report(bundle, False)
     assert all(sentence in capsys.readouterr().out for sentence in sentences[:1])
     with pytest.raises(SystemExit):
         main(["info", str(bundle.path)])
@@ -111,7 +111,7 @@ class TestFormsThatAreNotRead:
             "2 .jxl, which is not read (JPEG XL): save it as PNG",
             "1 .exr, which is not read (high dynamic range): map it to 8 bits and save it as PNG",
         )
-        _report(bundle, as_json=False)
+        report(bundle, as_json=False)
         built = capsys.readouterr().out
         with pytest.raises(SystemExit):
             main(["info", str(bundle.path)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,7 @@ from csp_engine.networks.loading.preprocessing import share_cut
 from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.image_pass import Pass, Target, read_rows, run_pass
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
-from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.run import Keys, Run
 from csp_engine.probe.images import near_duplicate_groups
 
 
@@ -27,25 +27,7 @@ def measure(run: Run, request: BuildRequest) -> None:
     """Images, probe table, embeddings and activations, by one pass over what is missing."""
     probe, encoder = request.probe, request.encoder
     run.probe_root = probe.root
-    pixels = not isinstance(encoder, PrecomputedEncoder)
-    identities: dict[str, dict[str, Any]] = {}
-    identities["images"] = run.key(
-        "images",
-        {
-            "thumbnail_side": request.thumbnail_side,
-            "near_duplicate_distance": request.near_duplicate_distance,
-        },
-        inputs={"probe": probe.content_sha256},
-    )
-    identities["embeddings"] = run.key(
-        "embeddings", {}, ["images"], {"encoder": encoder.fingerprint}
-    )
-    for target in request.targets:
-        for tap in target.taps:
-            name = kinds.ACTIVATIONS.name(target.model.name, str(tap.id))
-            identities[name] = run.key(
-                name, _description(tap), ["images"], {"model": target.model.fingerprint}
-            )
+    identities = identities_of(run, request)
     _adopt_other_models(run, request)
     places = places_of(encoder.spec, run.writer.path)
     run.described["encoder"] = {
@@ -60,14 +42,78 @@ def measure(run: Run, request: BuildRequest) -> None:
         run.described["encoder"]["files"] = files
 
     missing = [name for name in identities if not run.is_fresh(name)]
-    by_pass = [n for n in missing if n != "embeddings" or pixels]
-    if by_pass:
-        _pass(run, request, identities, by_pass)
+    of_pass = by_pass(request, missing)
+    if of_pass:
+        _pass(run, request, identities, of_pass)
     else:
         shutil.rmtree(run.writer.pass_folder, ignore_errors=True)
-    if "embeddings" in missing and not pixels:
+    if "embeddings" in missing and "embeddings" not in of_pass:
         _lookup_embeddings(run, request, identities["embeddings"])
     _probe_table(run, request)
+
+
+def identities_of(keys: Keys, request: BuildRequest) -> dict[str, dict[str, Any]]:
+    """What identifies each stage that is measured on the images, by its name."""
+    identities: dict[str, dict[str, Any]] = {}
+    identities["images"] = keys.key(
+        "images",
+        {
+            "thumbnail_side": request.thumbnail_side,
+            "near_duplicate_distance": request.near_duplicate_distance,
+        },
+        inputs={"probe": request.probe.content_sha256},
+    )
+    identities["embeddings"] = keys.key(
+        "embeddings", {}, ["images"], {"encoder": request.encoder.fingerprint}
+    )
+    for target in request.targets:
+        for tap in target.taps:
+            name = kinds.ACTIVATIONS.name(target.model.name, str(tap.id))
+            identities[name] = keys.key(
+                name, _description(tap), ["images"], {"model": target.model.fingerprint}
+            )
+    return identities
+
+
+def by_pass(request: BuildRequest, names: Iterable[str]) -> list[str]:
+    """Those of some measured stages that come from pixels, so from the pass over the images."""
+    from_pixels = not isinstance(request.encoder, PrecomputedEncoder)
+    return [name for name in names if name != "embeddings" or from_pixels]
+
+
+def pass_header(
+    keys: Mapping[str, str], request: BuildRequest, names: Sequence[str]
+) -> dict[str, Any]:
+    """What a pass is known by that makes some of the measured stages, whose keys are given."""
+    return {"stages": dict(keys), "batch_size": request.batch_size, "missing": list(names)}
+
+
+def pass_of(
+    request: BuildRequest, names: Collection[str], images: range | None = None
+) -> tuple[Pass, dict[str, str]]:
+    """The pass that makes some measured stages, and the stream of each layer's stage."""
+    of = kinds.ACTIVATIONS.name
+    targets = tuple(
+        Target(t.model, tuple(tap for tap in t.taps if of(t.model.name, str(tap.id)) in names))
+        for t in request.targets
+    )
+    targets = tuple(target for target in targets if target.taps)
+    work = Pass(
+        request.probe,
+        targets,
+        request.encoder if "embeddings" in names else None,
+        request.thumbnail_side,
+        request.batch_size,
+        request.stop_on_unreadable,
+        request.devices,
+        images,
+    )
+    streams = {
+        of(target.model.name, str(tap.id)): f"layer-{i}-{j}"
+        for i, target in enumerate(targets)
+        for j, tap in enumerate(target.taps)
+    }
+    return work, streams
 
 
 def _description(tap: LayerTap) -> dict[str, Any]:
@@ -174,48 +220,19 @@ def _pass(
     identities: Mapping[str, dict[str, Any]],
     missing: list[str],
 ) -> None:
-    header: dict[str, Any] = {
-        "stages": {name: run.keys[name] for name in identities},
-        "batch_size": request.batch_size,
-        "missing": missing,
-    }
+    header = pass_header({name: run.keys[name] for name in identities}, request, missing)
     folder = run.writer.pass_folder
     held = PassJournal.header_of(folder)
     if held is not None and _covers(held, header):
         header = held
     wanted = set(header["missing"])
-    targets = tuple(
-        Target(
-            target.model,
-            tuple(
-                tap
-                for tap in target.taps
-                if kinds.ACTIVATIONS.name(target.model.name, str(tap.id)) in wanted
-            ),
-        )
-        for target in request.targets
-    )
-    targets = tuple(target for target in targets if target.taps)
-    work = Pass(
-        request.probe,
-        targets,
-        request.encoder if "embeddings" in wanted else None,
-        request.thumbnail_side,
-        request.batch_size,
-        request.stop_on_unreadable,
-        request.devices,
-    )
-    streams = {
-        kinds.ACTIVATIONS.name(target.model.name, str(tap.id)): f"layer-{i}-{j}"
-        for i, target in enumerate(targets)
-        for j, tap in enumerate(target.taps)
-    }
+    work, streams = pass_of(request, wanted)
     journal = PassJournal(folder, header, work.stream_names())
     try:
         run_pass(work, journal, run.progress)
     finally:
         journal.close()
-    for target in targets:
+    for target in work.targets:
         _describe_notices(target.model, run.described["models"])
     rows = read_rows(journal)
     for target in request.targets:

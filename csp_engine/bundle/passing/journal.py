@@ -8,6 +8,7 @@ most one batch is lost and what remains equals what an undisturbed pass would ha
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -76,12 +77,40 @@ class PassJournal:
         for stream, content in parts.items():
             self._open[stream].write(content)
             self.sizes[stream] += len(content)
+        self._count(n_listed, n_rows)
+
+    def _count(self, n_listed: int, n_rows: int) -> None:
         for handle in self._open.values():
             handle.flush()
             os.fsync(handle.fileno())
         self.n_listed += n_listed
         self.n_rows += n_rows
         self._write_line({"listed": self.n_listed, "rows": self.n_rows, "sizes": self.sizes})
+
+    def take(
+        self, files: Mapping[str, tuple[Path, str]], *, n_listed: int, n_rows: int
+    ) -> str | None:
+        """Add what another journal of the same streams holds, as one batch.
+
+        Args:
+            files: for each stream, a file and the sha256 of what it must hold.
+            n_listed: how many listed images they cover.
+            n_rows: how many rows they hold.
+
+        Returns:
+            the stream whose file holds something else; nothing counts then.
+        """
+        for stream, (path, sha256) in files.items():
+            digest = hashlib.sha256()
+            with path.open("rb") as content:
+                while piece := content.read(1 << 22):
+                    digest.update(piece)
+                    self._open[stream].write(piece)
+                    self.sizes[stream] += len(piece)
+            if digest.hexdigest() != sha256:
+                return stream
+        self._count(n_listed, n_rows)
+        return None
 
     def path(self, stream: str) -> Path:
         """The part file of a stream."""

@@ -1,0 +1,1 @@
+"""A pass over the images on disk: rows that survive a killed process, and parts to be merged."""

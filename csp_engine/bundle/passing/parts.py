@@ -1,0 +1,165 @@
+"""What one shard of a pass measured: a folder that is whole once it has its name.
+
+``NAME.csp.parts/`` beside a bundle holds one folder for each finished shard, ``3-of-7-HASH``. The
+hash is that of ``part.json``, which holds the hashes of all files beside it, so the name stands for
+the content. A folder is filled under another name and renamed last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from csp_engine.bundle.checks.inside import open_plain
+from csp_engine.bundle.passing.journal import PassJournal
+from csp_engine.errors import BundleError
+from csp_engine.files import fsync_path, write_whole
+from csp_engine.hashing import canonical_json, sha256_file, sha256_json
+
+ABOUT = "part.json"
+FORMAT = 1
+LARGEST_ABOUT = 1 << 24
+_NAME = re.compile(r"([1-9]\d{0,8})-of-([1-9]\d{0,8})-([0-9a-f]{12})")
+_UNFINISHED = re.compile(r"\.[1-9]\d{0,8}-of-[1-9]\d{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one shard measured.
+
+    Attributes:
+        path: its folder.
+        number: which shard, from 1.
+        of: of how many.
+        header: what pass it is part of: keys of the stages, batch size, what was measured.
+        first: the first listed image.
+        last: the one after its last.
+        n_rows: how many of them could be read.
+        streams: bytes and sha256 of each of its files.
+        conditions: what it was measured with, by the name of each thing.
+    """
+
+    path: Path
+    number: int
+    of: int
+    header: Mapping[str, Any]
+    first: int
+    last: int
+    n_rows: int
+    streams: Mapping[str, tuple[int, str]]
+    conditions: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What sentences call it."""
+        return f"shard {self.number} of {self.of}"
+
+    def file(self, stream: str) -> Path:
+        """The file of one stream."""
+        return self.path / f"{stream}.part"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether all its files lie there with the sizes that they had."""
+        try:
+            return all(
+                self.file(stream).lstat().st_size == size
+                for stream, (size, _) in self.streams.items()
+            )
+        except OSError:
+            return False
+
+
+def parts_folder(bundle: Path) -> Path:
+    """Where the parts of a bundle lie."""
+    return bundle.with_name(f"{bundle.name}.parts")
+
+
+def parts_in(folder: Path) -> list[Part]:
+    """The finished parts of a folder, by their numbers; what is still being written is no part.
+
+    Raises:
+        BundleError: one of them is not what was written.
+    """
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    found = [_read(folder / name) for name in names if _NAME.fullmatch(name)]
+    return sorted(found, key=lambda part: (part.number, part.path.name))
+
+
+def seal(
+    journal: PassJournal,
+    *,
+    number: int,
+    of: int,
+    header: Mapping[str, Any],
+    first: int,
+    conditions: Mapping[str, Any],
+) -> Path:
+    """Close a journal in which all of a shard is written, and make a part of it.
+
+    Returns:
+        the part's folder, beside that of the journal, which is gone.
+    """
+    journal.close()
+    about = {
+        "format": FORMAT,
+        "shard": [number, of],
+        "header": dict(header),
+        "images": [first, first + journal.n_listed],
+        "rows": journal.n_rows,
+        "streams": {
+            stream: [size, sha256_file(journal.path(stream))]
+            for stream, size in journal.sizes.items()
+        },
+        "conditions": dict(conditions),
+    }
+    write_whole(journal.folder / ABOUT, canonical_json(about))
+    for name in [ABOUT, *(f"{stream}.part" for stream in journal.sizes)]:
+        fsync_path(journal.folder / name)
+    fsync_path(journal.folder)
+    final = journal.folder.with_name(f"{number}-of-{of}-{sha256_json(about)[:12]}")
+    if final.exists():  # another process wrote the very same, and was first
+        shutil.rmtree(journal.folder, ignore_errors=True)
+        return final
+    journal.folder.rename(final)
+    fsync_path(final.parent)
+    return final
+
+
+def _read(path: Path) -> Part:
+    try:
+        with open_plain(path / ABOUT) as handle:
+            content = handle.read(LARGEST_ABOUT)
+        about = json.loads(content)
+        (number, of), (first, last) = about["shard"], about["images"]
+        named = f"{number}-of-{of}-{hashlib.sha256(content).hexdigest()[:12]}"
+        if about["format"] != FORMAT or named != path.name:
+            raise ValueError
+        streams = {name: (int(size), str(sha)) for name, (size, sha) in about["streams"].items()}
+        part = Part(
+            path, number, of, about["header"], first, last, about["rows"], streams,
+            about["conditions"],
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise BundleError(
+            f"{path} is not as a shard wrote it; delete that folder and measure the shard again."
+        ) from None
+    return part
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete the parts of a bundle that has taken them over, and what else shards left there."""
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and (_NAME.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)):
+            shutil.rmtree(path, ignore_errors=True)
+        elif _UNFINISHED.fullmatch(path.name.removesuffix(".lock")):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else lies there: it stays
+        folder.rmdir()

@@ -1,0 +1,1 @@
+"""``csp build``, ``csp merge`` and ``csp label``."""

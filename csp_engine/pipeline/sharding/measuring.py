@@ -1,0 +1,92 @@
+"""One shard: its images through encoder and networks, into a part."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from csp_engine.bundle import (
+    PassJournal,
+    parts_folder,
+    parts_in,
+    seal,
+    translated_os_errors,
+)
+from csp_engine.errors import BundleError
+from csp_engine.networks.conditions import code_conditions, place_conditions
+from csp_engine.pipeline.building import require_possible
+from csp_engine.pipeline.image_pass import run_pass
+from csp_engine.pipeline.request import BuildRequest
+from csp_engine.pipeline.run import Keys
+from csp_engine.pipeline.sharding.agreeing import require_same_conditions, require_same_pass
+from csp_engine.pipeline.sharding.shards import Shard
+from csp_engine.pipeline.stages.measured import by_pass, identities_of, pass_header, pass_of
+from csp_engine.types import Progress, silent
+
+
+def header_of(request: BuildRequest) -> dict[str, Any]:
+    """What the whole pass of a build is known by, of which its shards are parts.
+
+    It names all that the build measures on pixels, whatever a bundle may hold already.
+    """
+    keys = Keys()
+    names = by_pass(request, identities_of(keys, request))
+    return pass_header(keys.keys, request, names)
+
+
+def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = silent) -> Path:
+    """Measure the images of one shard; what is measured already is kept.
+
+    Interrupted at any moment, the next call continues where it stopped, and ends with the same
+    content as an undisturbed one.
+
+    Args:
+        request: of the whole build; nothing is written to its bundle.
+        shard: which of its shards.
+        progress: called with stage, done and total.
+
+    Returns:
+        the folder of the part.
+
+    Raises:
+        InputError: for requests that cannot work.
+        StaleError: parts lie there that do not belong together with this shard.
+        BundleError: another process measures this shard.
+    """
+    require_possible(request)
+    header, folder = header_of(request), parts_folder(request.out)
+    device = request.devices[0] if request.devices else str(request.targets[0].model.device)
+    conditions = code_conditions() | place_conditions(device)
+    images = shard.images(len(request.probe.table), request.batch_size)
+    work, _ = pass_of(request, header["missing"], images)
+    name = f".{shard.number}-of-{shard.of}"
+    with translated_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / f"{name}.lock").acquire(timeout=0)
+    except Timeout:
+        raise BundleError(
+            f"Another process measures shard {shard} of {request.out.name}; wait for it."
+        ) from None
+    with lock:
+        parts = parts_in(folder)
+        require_same_pass(parts, header, shard.of)
+        require_same_conditions(parts, conditions, f"shard {shard.number} now")
+        for part in parts:
+            if part.number == shard.number and part.is_there:
+                progress("images", len(images), len(images))
+                return part.path
+            if part.number == shard.number:
+                shutil.rmtree(part.path)
+        about: dict[str, Any] = {"number": shard.number, "of": shard.of, "header": header}
+        about |= {"first": images.start, "conditions": conditions}
+        journal = PassJournal(folder / name, about, work.stream_names())
+        try:
+            run_pass(work, journal, progress)
+            with translated_os_errors(folder):
+                return seal(journal, **about)
+        finally:
+            journal.close()

@@ -1,0 +1,106 @@
+"""All shards of a build into its bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from csp_engine.bundle import (
+    Bundle,
+    BundleWriter,
+    Part,
+    PassJournal,
+    parts_folder,
+    parts_in,
+    remove_parts,
+    translated_os_errors,
+)
+from csp_engine.errors import StaleError
+from csp_engine.networks.conditions import code_conditions
+from csp_engine.pipeline.building import build, require_possible
+from csp_engine.pipeline.request import BuildRequest
+from csp_engine.pipeline.sharding.agreeing import (
+    damaged,
+    require_all,
+    require_same_conditions,
+    require_same_pass,
+)
+from csp_engine.pipeline.sharding.measuring import header_of
+from csp_engine.pipeline.sharding.shards import Shard
+from csp_engine.pipeline.stages.measured import pass_of
+from csp_engine.types import Progress, silent
+
+
+def merge(request: BuildRequest, progress: Progress = silent) -> Bundle:
+    """Make the bundle of a build all of whose shards are measured.
+
+    The rows of the shards, one after the other, are those of a pass that is not in shards, and are
+    handed to the build as such: the rest of it is the same. Interrupted at any moment, the next
+    call continues. The parts are deleted once the bundle is whole.
+
+    Raises:
+        InputError: for requests that cannot work.
+        StaleError: parts are missing, damaged, there twice, or do not belong together; the bundle
+            is as it was.
+        BundleError: if another process is writing the bundle.
+    """
+    require_possible(request)
+    header, folder = header_of(request), parts_folder(request.out)
+    parts = parts_in(folder)
+    if not request.out.exists():  # refused before there is an empty folder of that name
+        _require_whole(parts, header, request)
+    with BundleWriter(request.out) as writer:
+        if not all(writer.is_fresh(name, header["stages"][name]) for name in header["missing"]):
+            _require_whole(parts, header, request)
+            _take(parts, header, request, writer, progress)
+    bundle = build(request, progress)
+    remove_parts(folder)
+    return bundle
+
+
+def _require_whole(parts: list[Part], header: Mapping[str, Any], request: BuildRequest) -> None:
+    folder = parts_folder(request.out)
+    if not parts:
+        raise StaleError(
+            f"There are no finished shards in {folder}; run 'csp build' with --shard 1/N to N/N "
+            "and the same --out first."
+        )
+    of = parts[0].of
+    require_same_pass(parts, header, of)
+    require_same_conditions(parts[1:], parts[0].conditions, parts[0].name)
+    require_same_conditions(parts, code_conditions(), "this merge")
+    work, _ = pass_of(request, header["missing"])
+    require_all(parts, of, folder)
+    for part in parts:
+        images = Shard(part.number, of).images(len(request.probe.table), request.batch_size)
+        held = set(part.streams), part.first, part.last
+        if held != (set(work.stream_names()), images.start, images.stop):
+            raise damaged(part)
+
+
+def _take(
+    parts: list[Part],
+    header: Mapping[str, Any],
+    request: BuildRequest,
+    writer: BundleWriter,
+    progress: Progress,
+) -> None:
+    """Fill the journal of the bundle's pass; what it holds of these very parts stays."""
+    work, _ = pass_of(request, header["missing"])
+    names = [part.path.name for part in parts]
+    about = {**header, "parts": hashlib.sha256("\n".join(names).encode()).hexdigest()}
+    with translated_os_errors(request.out):
+        journal = PassJournal(writer.pass_folder, about, work.stream_names())
+        try:
+            for part in parts:
+                if part.last > journal.n_listed:
+                    files = {
+                        name: (part.file(name), sha) for name, (_, sha) in part.streams.items()
+                    }
+                    wrong = journal.take(files, n_listed=part.last - part.first, n_rows=part.n_rows)
+                    if wrong is not None:
+                        raise damaged(part, wrong)
+                progress("merge", part.last, len(request.probe.table))
+        finally:
+            journal.close()

@@ -1,0 +1,289 @@
+"""A build in shards: the bundle is that of one process, or one sentence says why there is none."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from csp_engine import pipeline
+from csp_engine.bundle import Bundle, verify
+from csp_engine.errors import BundleError, CspError, InputError, StaleError
+from csp_engine.hashing import canonical_json, sha256_json
+from csp_engine.pipeline import BuildRequest
+from csp_engine.pipeline.sharding.measuring import measure_shard
+from csp_engine.pipeline.sharding.merging import merge
+from csp_engine.pipeline.sharding.shards import Shard
+from tests.worlds import toys
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Images, one of which cannot be read, and the bundle that one process makes of them."""
+    folder = tmp_path_factory.mktemp("shards")
+    toys.draw_images(folder / "images")
+    (folder / "images" / "green" / "0003.png").write_bytes(b"no picture")
+    pipeline.build(request(folder, folder / "whole.csp"))
+    return folder
+
+
+def request(folder: Path, out: Path, **changes: Any) -> BuildRequest:
+    """29 listed images in batches of three."""
+    return toys.request(folder, out, batch_size=3, n_circuit_images=8, **changes)
+
+
+def parts(out: Path) -> Path:
+    return out.with_name(out.name + ".parts")
+
+
+def in_shards(world: Path, out: Path, of: int, order: list[int] | None = None) -> None:
+    asked = request(world, out)
+    for number in order or range(1, of + 1):
+        measure_shard(asked, Shard(number, of))
+
+
+def described(path: Path) -> Any:
+    """What the manifest says of its inputs, beside the keys and hashes of the stages."""
+    manifest = Bundle.open(path).manifest
+    return [manifest.inputs, manifest.recipe, {n: s.facts for n, s in manifest.stages.items()}]
+
+
+@pytest.mark.parametrize("of", [1, 2, 7, 64])
+def test_the_bundle_is_that_of_one_process(world, tmp_path, of):
+    out = tmp_path / "a.csp"
+    order = list(range(1, of + 1))
+    random.Random(of).shuffle(order)
+    in_shards(world, out, of, order)
+    assert not out.exists()
+    merge(request(world, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+    assert described(out) == described(world / "whole.csp")
+    assert verify(Bundle.open(out)) == []
+    assert not parts(out).exists()
+
+
+@given(st.integers(1, 400), st.integers(1, 40), st.integers(1, 90))
+def test_shards_take_every_image_once_in_whole_batches(n_listed, batch_size, of):
+    shares = [Shard(number, of).images(n_listed, batch_size) for number in range(1, of + 1)]
+    assert [image for share in shares for image in share] == list(range(n_listed))
+    assert all(share.start % batch_size == 0 for share in shares if share)
+    n_batches = [-(-len(share) // batch_size) for share in shares]
+    assert max(n_batches) - min(n_batches) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("3", "--shard is '3'; write it as I/N"),
+        ("a/b", "--shard is 'a/b'; write it as I/N"),
+        ("1/-2", "--shard is '1/-2'; write it as I/N"),
+        ("0/7", "There is no shard 0 of 7; shards are counted from 1 to 7"),
+        ("8/7", "There is no shard 8 of 7"),
+        ("1/0", "0 shards cannot be had"),
+        ("1/100001", "100001 shards cannot be had; ask for 1 to 100,000"),
+    ],
+)
+def test_what_is_no_shard_is_refused(text, sentence):
+    with pytest.raises(InputError) as said:
+        Shard.parse(text)
+    assert sentence in str(said.value)
+
+
+def test_an_interrupted_shard_goes_on_where_it_stopped(world, tmp_path):
+    out = tmp_path / "a.csp"
+
+    class StopHereError(Exception):
+        pass
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("images", 6):
+            raise StopHereError
+
+    with pytest.raises(StopHereError):
+        measure_shard(request(world, out), Shard(1, 2), stop)
+    with pytest.raises(StaleError, match="no finished shards"):
+        merge(request(world, out))
+    seen: list[int] = []
+    for _ in range(2):  # the second time nothing is left to do
+        measure_shard(request(world, out), Shard(1, 2), lambda s, done, t: seen.append(done))
+    assert seen[0] == 6
+    assert seen[-1] == seen[-2]
+    in_shards(world, out, 2, [2])
+    merge(request(world, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+
+
+def test_a_merge_takes_up_where_it_stopped(world, tmp_path):
+    out = tmp_path / "a.csp"
+    in_shards(world, out, 3)
+
+    class StopHereError(Exception):
+        pass
+
+    def stop_at(number: int) -> Callable[[str, int, int], None]:
+        count = itertools.count(1)
+
+        def stop(stage: str, done: int, total: int) -> None:
+            if next(count) == number:
+                raise StopHereError
+
+        return stop
+
+    for number in (2, 6, 9):  # while shards are taken over, then in later and later stages
+        with pytest.raises(StopHereError):
+            merge(request(world, out), stop_at(number))
+    merge(request(world, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+    merge(request(world, out))  # nothing is missing, and nothing needed
+    assert toys.content(out) == toys.content(world / "whole.csp")
+
+
+def test_a_layer_joins_a_bundle_in_shards(world, tmp_path):
+    out = tmp_path / "a.csp"
+    pipeline.build(request(world, out, targets=(toys.target(["first"]),)))
+    in_shards(world, out, 2)
+    merge(request(world, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+
+
+class TestNothingIsMergedThatIsNotWhole:
+    @pytest.fixture
+    def out(self, world, tmp_path) -> Path:
+        """Three shards of three, and the bundle not made yet."""
+        kept = world / "three.csp"
+        if not parts(kept).exists():
+            in_shards(world, kept, 3)
+        shutil.copytree(parts(kept), tmp_path / "a.csp.parts")
+        return tmp_path / "a.csp"
+
+    def refused(self, world: Path, out: Path, sentence: str, **changes: Any) -> None:
+        before = sorted(p.name for p in parts(out).rglob("*"))
+        with pytest.raises(CspError) as said:
+            merge(request(world, out, **changes))
+        assert sentence in str(said.value), str(said.value)
+        assert sorted(p.name for p in parts(out).rglob("*")) == before
+        assert not (out / "manifest.json").exists()
+
+    def part(self, out: Path, number: int) -> Path:
+        (found,) = parts(out).glob(f"{number}-of-3-*")
+        return found
+
+    def rewritten(self, out: Path, number: int, **changes: Any) -> Path:
+        """A part that says something else of itself, under the name that then is its own."""
+        path = self.part(out, number)
+        about = json.loads((path / "part.json").read_text()) | changes
+        (path / "part.json").write_text(canonical_json(about))
+        return path.rename(path.with_name(f"{path.name[:-12]}{sha256_json(about)[:12]}"))
+
+    def test_a_missing_shard(self, world, out):
+        shutil.rmtree(self.part(out, 2))
+        self.refused(world, out, "1 of 3 shards are not finished")
+        self.refused(world, out, ": 2; run the same 'csp build' with --shard 2/3")
+        assert not out.exists()
+
+    def test_a_shard_of_another_number(self, world, out):
+        measured = parts(out).with_name("b.csp")
+        in_shards(world, measured, 4, [4])
+        (one,) = parts(measured).glob("4-of-4-*")
+        one.rename(parts(out) / one.name)
+        self.refused(world, out, "holds shard 4 of 4, and 3 shards are asked for")
+
+    def test_a_shard_twice_with_other_values(self, world, out):
+        first = self.part(out, 1)
+        shutil.copytree(first, first.with_name("copy"))
+        self.rewritten(out, 1, rows=2)
+        (parts(out) / "copy").rename(first)
+        self.refused(world, out, "Shard 1 of 3 is there twice with different values")
+
+    @pytest.mark.parametrize("stream", ["rows", "thumbs", "embeddings", "layer-0-1"])
+    def test_a_changed_byte(self, world, out, stream):
+        path = self.part(out, 2) / f"{stream}.part"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        self.refused(world, out, f"Shard 2 of 3 is not what was written ({stream}.part)")
+
+    def test_a_file_that_is_cut_off_or_gone(self, world, out):
+        path = self.part(out, 3) / "embeddings.part"
+        path.write_bytes(path.read_bytes()[:-1])
+        self.refused(world, out, "Shard 3 of 3 is not what was written; delete")
+        path.unlink()
+        self.refused(world, out, "Shard 3 of 3 is not what was written; delete")
+
+    def test_what_it_says_of_itself_was_edited(self, world, out):
+        path = self.part(out, 1) / "part.json"
+        path.write_text(path.read_text().replace("[1,3]", "[2,3]"))
+        self.refused(world, out, "is not as a shard wrote it; delete that folder")
+        path.write_text("{")
+        self.refused(world, out, "is not as a shard wrote it; delete that folder")
+
+    def test_a_part_of_other_images_under_its_own_name(self, world, out):
+        self.rewritten(out, 1, images=[3, 12])
+        self.refused(world, out, "Shard 1 of 3 is not what was written")
+
+    @pytest.mark.parametrize(
+        ("name", "sentence"),
+        [
+            ("csp_engine", "measured with csp_engine 0123 and shard 1 of 3 with "),
+            ("torch", "measured with torch 0123 and shard 1 of 3 with "),
+            ("threads", "(OMP_NUM_THREADS sets how many)"),
+            ("device", "measured with device 0123 and shard 1 of 3 with cpu"),
+        ],
+    )
+    def test_other_code_or_another_device(self, world, out, name, sentence):
+        about = json.loads((self.part(out, 2) / "part.json").read_text())
+        self.rewritten(out, 2, conditions=about["conditions"] | {name: "0123"})
+        self.refused(world, out, sentence)
+
+    def test_all_by_other_code_than_the_merge(self, world, out):
+        about = json.loads((self.part(out, 2) / "part.json").read_text())
+        for number in (1, 2, 3):
+            self.rewritten(out, number, conditions=about["conditions"] | {"torch": "1.0"})
+        self.refused(world, out, "Shard 1 of 3 was measured with torch 1.0 and this merge with ")
+
+    def test_other_options(self, world, out):
+        lively = toys.target(factory="lively")
+        self.refused(world, out, "other weights or other reading of small/", targets=(lively,))
+        more = toys.target(["first", "second", "last"])
+        self.refused(world, out, "other layers (it lacks small/last", targets=(more,))
+        self.refused(world, out, "another encoder", encoder=toys.Judge())
+        self.refused(world, out, "other images or thumbnails", thumbnail_side=90)
+        asked = replace(request(world, out), batch_size=4)
+        with pytest.raises(StaleError, match=r"another batch size \(3\)"):
+            merge(asked)
+
+    def test_a_worker_sees_it_before_it_measures(self, world, out):
+        about = json.loads((self.part(out, 2) / "part.json").read_text())
+        shutil.rmtree(self.part(out, 1))
+        with pytest.raises(StaleError, match="another encoder"):
+            measure_shard(request(world, out, encoder=toys.Judge()), Shard(1, 3))
+        with pytest.raises(StaleError, match="holds shard 2 of 3, and 4 shards are asked for"):
+            measure_shard(request(world, out), Shard(1, 4))
+        self.rewritten(out, 2, conditions=about["conditions"] | {"timm": "0123"})
+        with pytest.raises(StaleError, match="with timm 0123 and shard 1 now with"):
+            measure_shard(request(world, out), Shard(1, 3))
+
+    def test_a_damaged_part_is_measured_again_by_its_shard(self, world, out):
+        (self.part(out, 2) / "thumbs.part").unlink()
+        measure_shard(request(world, out), Shard(2, 3))
+        merge(request(world, out))
+        assert toys.content(out) == toys.content(world / "whole.csp")
+
+    def test_two_processes_at_one_shard(self, world, out):
+        shutil.rmtree(self.part(out, 2))
+
+        def second(stage: str, done: int, total: int) -> None:
+            if done == 3:
+                with pytest.raises(BundleError, match="Another process measures shard 2/3"):
+                    measure_shard(request(world, out), Shard(2, 3))
+
+        measure_shard(request(world, out), Shard(2, 3), second)

@@ -178,15 +178,19 @@ def _method(bundle: Bundle, asked: str | None) -> str:
 
 
 def _require_layers(bundle: Bundle, model: str | None, wanted: list[str] | None) -> None:
+    from csp_engine.bundle.names import require_model
+
     names = bundle.model_names
-    if model is not None and model not in names:
-        raise InputError(f"Model {model!r} is not in the bundle; it has {', '.join(names)}.")
+    if model is not None:
+        require_model(bundle, model, "--model")
     within = names if model is None else (model,)
     known = {layer: None for name in within for layer in bundle.layers(name)}
     unknown = [layer for layer in wanted or () if layer not in known]
     if unknown:
         where = "the bundle" if model is None else f"model {model}"
-        raise InputError(f"Layer {unknown[0]!r} is not in {where}; it has {', '.join(known)}.")
+        raise InputError(
+            f"Layer {unknown[0]!r} is not in {where}; --layer can be {', '.join(known)}."
+        )
 
 
 def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: str | None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.bundle.layer_names import chosen_layers
+from csp_engine.bundle.names import chosen_layers
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import write_rows
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle, BundleWriter, kinds
-from csp_engine.bundle.layer_names import layer_path
+from csp_engine.bundle.names import layer_path
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_reading import is_formula, read_label_table
 from csp_engine.hashing import sha256_file

@@ -17,7 +17,7 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, kinds
-from csp_engine.bundle.layer_names import chosen_layers, layer_path
+from csp_engine.bundle.names import chosen_layers, layer_path
 from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_reading import read_label_table

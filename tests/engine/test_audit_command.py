@@ -116,7 +116,7 @@ def test_the_shipped_set_is_the_default(bundle, capsys):
     ("arguments", "said"),
     [
         (["--concepts", "none.toml"], "There is no concept set 'none.toml'"),
-        (["--model", "other"], "Model 'other' is not in the bundle; it has biased"),
+        (["--model", "other"], "Model 'other' is not in the bundle; --model can be biased"),
         (["--layer", "none"], "Layer 'none' is not in biased; it has"),
         (["--method", "clip"], "Method 'clip' cannot be used here; --method can be csp"),
     ],

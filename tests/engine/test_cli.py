@@ -494,7 +494,7 @@ def test_search_that_cannot_be(bundle, capsys):
         ([], "one of the four"),
         ([""], "The query is empty"),
         ([" , "], "The query is empty"),
-        (["red", "--model", "large"], "it has small"),
+        (["red", "--model", "large"], "--model can be small"),
         (["red", "--like", "small/first@mean/1"], "one of the four"),
         (["--like", "small/first@mean/99"], "99"),
         (["--like", "nonsense"], "nonsense"),

@@ -436,7 +436,7 @@ def test_the_command_tries_keeps_and_shows(made, tmp_path, capsys, monkeypatch):
     for wrong, said in (
         (("--units", "last"), "names no neurons; write --units LAYER:3,14,15"),
         (("--units", "deep:1"), "'deep' of small is not in the bundle; it has"),
-        (("--units", "last@mean:40"), "There is no neuron 40 in last@mean; it has 0 to 11"),
+        (("--units", "last@mean:40"), "last@mean of small has no unit 40; it has 0 to 11"),
         (("--units", "last@mean:1"), "Which output? Name one with --output: blue"),
         (("--from", "ruler"), "No pairs of images were tried on small"),
         (("--search",), "nothing is known to choose from"),

@@ -92,5 +92,7 @@ def test_elsewhere_it_says_what_the_neuron_is(bundle):
 
 @pytest.mark.parametrize("name", ["nope", "nope/x/1", "small/second@mean/99999"])
 def test_a_neuron_that_is_not_there_is_refused_at_once(bundle, name):
-    with pytest.raises(InputError, match=r"not a neuron|There is no neuron"):
+    with pytest.raises(
+        InputError, match=r"not a neuron|is not in the bundle; it has|has no unit 99,999"
+    ):
         csp.show_neuron(bundle, name)

@@ -387,7 +387,11 @@ def test_the_size_is_known_roughly_beforehand(bundle, site):
 
 @pytest.mark.parametrize(
     ("neurons", "words"),
-    [([], "no neurons"), (["no/such@mean/1"], "There is no neuron"), (["{m}/{l}/999"], "999")],
+    [
+        ([], "no neurons"),
+        (["no/such@mean/1"], "Model 'no' is not in the bundle"),
+        (["{m}/{l}/999"], "999"),
+    ],
 )
 def test_a_selection_must_exist(bundle, neurons, words):
     model = bundle.model_names[0]

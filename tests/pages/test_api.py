@@ -210,7 +210,7 @@ def test_labels_are_those_of_the_exported_table(bundle):
         (f"{AT}/neurons?limit=0", "limit cannot be '0'"),
         (f"{AT}/neurons?offset=-1", "offset cannot be '-1'"),
         (f"{AT}/neurons?q={'a' * 2000}", "q cannot be"),
-        (f"{AT}/neurons/nope/x/1", "There is no model 'nope'"),
+        (f"{AT}/neurons/nope/x/1", "Model 'nope' is not in the bundle"),
         (f"{AT}/neurons/small", "small"),
         (f"{AT}/neurons/small/second@mean/9999999", "has no unit"),
         (f"{AT}/images/999999", "There is no image 999,999"),
@@ -400,7 +400,7 @@ def test_the_client_reads_every_answer(client, token, bundle):
     assert client.audit("small", "fixes") == []
     told = client.review("small", shapes.Verdict(name, "valid"))
     assert [row["revision"] for row in client.reviews("small")] == [told.revision]
-    with pytest.raises(clients.ApiError, match="There is no model") as refused:
+    with pytest.raises(clients.ApiError, match="is not in the bundle; it has small") as refused:
         client.neuron("small", "a/b/1")
     assert refused.value.status == 422
     with pytest.raises(InputError, match="no address"):

@@ -179,13 +179,14 @@ def _whole(
 
 
 def _model(bundle: Bundle, concepts: ConceptSet, asked: str | None) -> str:
+    from csp_engine.bundle.names import require_model
     from csp_engine.views.case.audit import layers_of
 
     names = bundle.model_names
     if not names:
         raise InputError(f"Bundle {bundle.name} has no neurons yet; complete it with 'csp build'.")
-    if asked is not None and asked not in names:
-        raise InputError(f"Model {asked!r} is not in the bundle; it has {', '.join(names)}.")
+    if asked is not None:
+        require_model(bundle, asked, "--model")
     return asked or next((name for name in names if layers_of(bundle, concepts, name)), names[0])
 
 

@@ -126,12 +126,10 @@ def directions(
 
 
 def _place(bundle: Bundle, model: str | None, layer: str) -> str:
+    from csp_engine.bundle.names import require_layer
+
     model = named_model(bundle, model)
-    if layer not in bundle.layers(model):
-        raise InputError(
-            f"Layer {layer!r} of {model} is not in the bundle; --layer can be "
-            f"{', '.join(bundle.layers(model))}."
-        )
+    require_layer(bundle, model, layer, "--layer")
     return model
 
 

@@ -207,7 +207,9 @@ def _pieces(
     """
     import numpy as np
 
+    from csp_engine.bundle.names import require_neuron
     from csp_engine.pipeline.added.fixes import Piece
+    from csp_engine.types import NeuronRef
     from csp_engine.views.audit import fixes
 
     held: dict[str, set[int]] = {}
@@ -215,17 +217,8 @@ def _pieces(
         told = UNITS.fullmatch(text.strip())
         if told is None:
             raise InputError(f"{text!r} names no neurons; write --units LAYER:3,14,15.")
-        if told["layer"] not in bundle.layers(model):
-            raise InputError(
-                f"Layer {told['layer']!r} of {model} is not in the bundle; it has "
-                f"{', '.join(bundle.layers(model))}."
-            )
         found = {int(unit) for unit in told["units"].split(",")}
-        n_units = bundle.n_units(model, told["layer"])
-        if max(found) >= n_units:
-            raise InputError(
-                f"There is no neuron {max(found)} in {told['layer']}; it has 0 to {n_units - 1}."
-            )
+        require_neuron(bundle, NeuronRef(model, told["layer"], max(found)))
         held.setdefault(told["layer"], set()).update(found)
     chosen = ["named by hand"] if units else []
     directions = []

@@ -75,6 +75,7 @@ def maps(
         csp maps skin.csp --neuron resnet18/layer4@mean/217 --map rise --out looks
     """
     from csp_engine.bundle import Bundle
+    from csp_engine.bundle.names import require_neuron
     from csp_engine.types import NeuronRef
 
     opened = Bundle.open(bundle)
@@ -85,7 +86,7 @@ def maps(
         return
     if neuron is not None:
         ref = NeuronRef.parse(neuron)
-        _require_neuron(opened, ref)
+        require_neuron(opened, ref)
         target = loaded_target(opened, ref.model, weights, preprocessing, [ref.layer], device)
         _of_neuron(opened, target, ref, kind or ["activation"], image or [], out)
         return
@@ -94,25 +95,6 @@ def maps(
         target = loaded_target(opened, name, weights, preprocessing, layer, device)
         opened = _check(opened, target, pairs, kind, seed)
     _show(opened, name, layer or list(opened.layers(name)), as_json)
-
-
-def _require_neuron(bundle: Bundle, neuron: Any) -> None:
-    if neuron.model not in bundle.model_names:
-        raise InputError(
-            f"Model {neuron.model!r} is not in the bundle; it has {', '.join(bundle.model_names)}."
-        )
-    known = bundle.layers(neuron.model)
-    if neuron.layer not in known:
-        raise InputError(
-            f"Layer {neuron.layer!r} of {neuron.model} is not in the bundle; it has "
-            f"{', '.join(known)}."
-        )
-    n_units = bundle.n_units(neuron.model, neuron.layer)
-    if neuron.unit >= n_units:
-        raise InputError(
-            f"{neuron.layer} of {neuron.model} has no unit {neuron.unit}; it has 0 to "
-            f"{n_units - 1}."
-        )
 
 
 def _check(

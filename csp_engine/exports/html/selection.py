@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from csp_engine.bundle import Bundle
-from csp_engine.bundle.layer_names import chosen_layers
+from csp_engine.bundle.names import chosen_layers, require_neuron
 from csp_engine.errors import InputError
 from csp_engine.types import NeuronRef
 
@@ -90,15 +90,7 @@ def of_neurons(
     chosen = tuple(sorted(first, key=first.__getitem__))
     if not chosen:
         raise InputError("There are no neurons to export; name at least one.")
-    known = {(m, layer): bundle.n_units(m, layer) for m, layer in _places(bundle)}
     for neuron in chosen:
-        if neuron.unit >= known.get((neuron.model, neuron.layer), 0):
-            raise InputError(
-                f"There is no neuron {neuron} in {bundle.name}; 'csp info' lists what it has."
-            )
+        require_neuron(bundle, neuron)
     held = () if match is None else tuple(float(match[first[neuron]]) for neuron in chosen)
     return Selection(about, (NeuronList(title, chosen, held),))
-
-
-def _places(bundle: Bundle) -> list[tuple[str, str]]:
-    return [(model, layer) for model in bundle.model_names for layer in bundle.layers(model)]

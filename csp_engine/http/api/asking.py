@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from fastapi import Path, Query, Request
 
 from csp_engine.bundle import Bundle
+from csp_engine.bundle.names import require_neuron
 from csp_engine.errors import InputError
 from csp_engine.types import NeuronRef
 
@@ -79,14 +80,7 @@ def neuron_of(bundle: Bundle, text: str) -> NeuronRef:
         InputError: if the bundle has no such neuron; it says what there is.
     """
     asked = NeuronRef.parse(text)
-    named("model", asked.model, bundle.model_names)
-    named("layer", asked.layer, bundle.layers(asked.model))
-    n_units = bundle.n_units(asked.model, asked.layer)
-    if asked.unit >= n_units:
-        raise InputError(
-            f"Layer {asked.layer} of {asked.model} has no unit {asked.unit:,}; its units are 0 to "
-            f"{n_units - 1:,}."
-        )
+    require_neuron(bundle, asked)
     return asked
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from csp_engine.bundle.checks.structure import (
 )
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.errors import BundleError
-from csp_engine.hashing import canonical_json, sha256_json
+from csp_engine.hashing import sha256_json
 
 SCHEMA = 1
 """Version of the layout that docs/bundle.md describes; readers refuse any other."""
@@ -101,8 +101,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The file's text; its last member is a hash over all the others."""
-        body = json.loads(canonical_json(asdict(self)))
+        # Written once for each stage: what ``asdict`` copies leaf by leaf is only read here.
+        body = {**_fields(self), "stages": {n: _fields(r) for n, r in self.stages.items()}}
         for record in body["stages"].values():
+            record["files"] = {file: _fields(entry) for file, entry in record["files"].items()}
             if not record["omitted"]:
                 del record["omitted"]
             for entry in record["files"].values():
@@ -110,6 +112,10 @@ class Manifest:
                     del entry["kept_in"]
         body["self_sha256"] = sha256_json(body)
         return json.dumps(body, indent=1, sort_keys=True) + "\n"
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def stage_key(

@@ -121,15 +121,20 @@ def _mean_auroc(
     """Mean over columns of the AUROC of each by its own row of scores; ties count half.
 
     ``showing`` are the images that show each column, and those that do not. Sorting either apart
-    is several times as fast as ranking both together.
+    is several times as fast as ranking both together; the fewer are then found among the more.
     """
     auroc = []
     for score_n, (with_p, without_q) in zip(score_cn.astype(np.float32), showing, strict=True):
         if len(with_p) and len(without_q):
-            score_p, score_q = np.sort(score_n[with_p]), np.sort(score_n[without_q])
-            below = np.searchsorted(score_q, score_p).sum()
-            below_or_as_high = np.searchsorted(score_q, score_p, side="right").sum()
-            auroc.append((below + below_or_as_high) / 2 / (len(with_p) * len(without_q)))
+            is_fewer_with = len(with_p) <= len(without_q)
+            few, many = (with_p, without_q) if is_fewer_with else (without_q, with_p)
+            score_f, score_m = np.sort(score_n[few]), np.sort(score_n[many])
+            below_f = np.searchsorted(score_m, score_f)
+            below = twice = below_f.sum()
+            if (score_m[np.minimum(below_f, len(many) - 1)] == score_f).any():
+                twice = np.searchsorted(score_m, score_f, side="right").sum()
+            share = (below + twice) / 2 / (len(few) * len(many))
+            auroc.append(share if is_fewer_with else 1 - share)
     return float(np.mean(auroc)) if auroc else float("nan")
 
 

@@ -127,11 +127,10 @@ def whole_of(
         return None
     columns.load([best, *rival_r.tolist()])
     part_b = columns.bits(best)
-    n_part = _n_shown(part_b)
-    for rival in rival_r.tolist():
-        whole_b = columns.bits(rival)
-        if _n_shown(part_b & whole_b) < holds * n_part or _n_shown(whole_b) <= larger * n_part:
-            continue
+    whole_rb = np.stack([columns.bits(rival) for rival in rival_r.tolist()])
+    n_part = int(_n_shown(part_b[None])[0])
+    n_whole_r, n_both_r = _n_shown(whole_rb), _n_shown(whole_rb & part_b)
+    for rival in rival_r[(n_both_r >= holds * n_part) & (n_whole_r > larger * n_part)].tolist():
         if correlation(activation_n, columns.similarity(best), columns.shown(rival)) < correlation(
             activation_n, columns.similarity(rival), ~columns.shown(best)
         ):
@@ -139,8 +138,8 @@ def whole_of(
     return None
 
 
-def _n_shown(bits_b: UInt8[np.ndarray, " b"]) -> int:
-    return int(np.bitwise_count(bits_b).sum(dtype=np.int64))
+def _n_shown(bits_rb: UInt8[np.ndarray, "r b"]) -> Int64[np.ndarray, " r"]:
+    return np.bitwise_count(bits_rb).sum(axis=1, dtype=np.int64)
 
 
 def meanings(

@@ -8,6 +8,7 @@ from csp_engine.views.address import View, read_narrowing
 from csp_engine.views.finding.query import title_of
 from csp_engine.views.places import scoring_methods
 from csp_engine.views.table.columns import RANGED
+from csp_engine.views.table.families import families_of
 from csp_engine.views.table.rows import classes_of, models_of
 from pages.ui.parts import words
 from pages.ui.parts.cards import plain, show
@@ -30,7 +31,14 @@ def main() -> None:
         if rows["disagreement"].notna().any():
             sortable.append("disagreement")
         ranged = [name for name in RANGED if name in every]
-        keep = read_narrowing(st.query_params, sortable, ranged, classes_of(rows), models_of(rows))
+        keep = read_narrowing(
+            st.query_params,
+            sortable,
+            ranged,
+            classes_of(rows),
+            models_of(rows),
+            families_of(rows),
+        )
         problems.notes(keep.notes)
         heading = st.container()
         narrowing.controls(bundle, view, rows, keep, sortable, ranged)

@@ -18,7 +18,12 @@ from pages.ui.shell import problems, reviewer, store
 from pages.ui.shell.page import hold, link, opened, set_params
 from pages.ui.table import narrowing
 
-FIND_TITLES = {"neurons": "Neurons", "layers": "Layer by layer", "images": "Probe images"}
+FIND_TITLES = {
+    "neurons": "Neurons",
+    "families": "By meaning",
+    "layers": "Layer by layer",
+    "images": "Probe images",
+}
 
 
 def main() -> None:
@@ -107,7 +112,9 @@ def results(bundle: Bundle, view: View) -> None:
     judged = standing.judged(bundle, store.MEMO, query, view.method, whole)
     outcome.summary(bundle, view, query, judged, rows, len(whole))
     outcome.did_you_mean(bundle, view, judged)
-    if view.find == "layers":
+    if view.find == "families":
+        outcome.by_family(bundle, view, keep, rows, judged)
+    elif view.find == "layers":
         outcome.by_layer(bundle, view, keep, rows, judged)
     else:
         outcome.merged(bundle, view, keep, rows, judged)

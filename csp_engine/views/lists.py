@@ -23,6 +23,7 @@ from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
 from csp_engine.views.table.columns import COLUMNS, RANGED
 from csp_engine.views.table.concept_columns import with_column
+from csp_engine.views.table.families import families_of
 from csp_engine.views.table.narrowed import narrowed, passes
 from csp_engine.views.table.rows import classes_of, models_of, neuron_table
 
@@ -81,12 +82,15 @@ def narrowing_of(params: Mapping[str, str], rows: pd.DataFrame) -> Narrowing:
     """What a URL keeps of these rows."""
     sortable = [name for name in COLUMNS if name in rows]
     ranged = [name for name in RANGED if name in rows]
-    return read_narrowing(params, sortable, ranged, classes_of(rows), models_of(rows))
+    return read_narrowing(
+        params, sortable, ranged, classes_of(rows), models_of(rows), families_of(rows)
+    )
 
 
 TITLES = {
     "has": "label contains “{}”",
     "network": "of {}",
+    "family": "of the family “{}”",
     "only": "only {}",
     "class": "class {}",
     "review": "review {}",

@@ -334,7 +334,18 @@ def test_truth_and_what_a_neuron_moves_stand_beside_its_label(serve, shipped_bun
     serve(shipped_bundle)
     at = open_page("layer", model="biased", layer="layer2@max", sort="moves_rank")
     shown = at.dataframe[0].value
-    first = list(shown.columns)[:6]
-    assert first == ["strip", "label", "confidence", "truth", "moves", "moves_rank"]
+    first = list(shown.columns)[:7]
+    assert first == ["strip", "label", "family", "confidence", "truth", "moves", "moves_rank"]
     assert shown["moves_rank"].is_monotonic_increasing
     assert shown["moves_rank"].iloc[0] == 1
+
+
+def test_a_family_is_filtered_by_name_and_another_name_is_told(serve, small_bundle):
+    serve(small_bundle)
+    whole = rows_of.neuron_table(Bundle.open(small_bundle), Memo(), "csp")
+    name = str(whole["family"].cat.categories[0])
+    kept = shown(open_page("layer", family=name))
+    assert len(kept) == (whole["family"] == name).sum() > 0
+    assert set(kept["family"]) == {name}
+    at = open_page("layer", family=f"{name}x")
+    assert f"There is no family “{name}x” here; showing {name} instead." in html(at)

@@ -496,3 +496,23 @@ def test_filters_stand_beside_the_boxes_of_a_bundle_that_has_everything(
     at = open_page("search", **asked, **held)
     assert not at.exception
     assert cards(at)
+
+
+def test_neurons_that_mean_the_same_stand_together(serve, shipped_bundle):
+    """Each family has its best three, the best family first; all of it is a step away."""
+    serve(shipped_bundle)
+    at = open_page("search", q="colour patch", find="families")
+    assert not at.exception
+    found = unescape(html(at))
+    rows = neuron_table(Bundle.open(shipped_bundle), store.MEMO, "csp_plus")
+    n = int((rows["family"] == "coloured plaster").sum())
+    assert f"<bdi>coloured plaster</bdi> <span class='csp-quiet'>{n} neurons, also called" in found
+    ways = [
+        each.proto for each in at.get("page_link") if "family=coloured" in each.proto.query_string
+    ]
+    assert ways[0].label == f"all {n}"
+    of_one = open_page("search", q="colour patch", family="coloured plaster", k="24")
+    assert f"{n} pass the filters" in unescape(html(of_one))
+    kept = set(rows.loc[rows["family"] == "coloured plaster", "label"])
+    assert {card["title"] for card in cards(of_one)} <= kept
+    assert all("family=coloured%20plaster" in card["href"] for card in cards(of_one))

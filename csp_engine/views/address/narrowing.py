@@ -18,7 +18,8 @@ _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 class Narrowing:
     """Which neurons a table keeps, and in what order; ``OF_NARROWING`` holds its parameters.
 
-    ``network`` is a target model, or empty for all; ``of`` the class that the exemplars show, or
+    ``network`` is a target model, or empty for all; ``family`` the name of a family, or empty for
+    any; ``of`` the class that the exemplars show, or
     empty for any; ``review`` one of ``REVIEWS``.
     ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
     if the largest come first, or empty for the neurons' own order.
@@ -31,6 +32,7 @@ class Narrowing:
     of: str = ""
     review: str = REVIEWS[0]
     network: str = ""
+    family: str = ""
     notes: tuple[str, ...] = ()
 
     def params(self) -> dict[str, str]:
@@ -57,6 +59,7 @@ def read_narrowing(
     ranged: Sequence[str],
     classes: Sequence[str] = (),
     models: Sequence[str] = (),
+    families: Sequence[str] = (),
 ) -> Narrowing:
     """What a URL asks of a table, made valid: columns that exist, numbers that are numbers."""
     notes: list[str | None] = []
@@ -76,6 +79,13 @@ def read_narrowing(
     if network:
         network, note = pick("model", network, models)
         notes.append(note)
+    family = params.get("family", "")
+    if family and not families:
+        notes.append("No neuron here has a reliable label, so none belongs to a family.")
+        family = ""
+    elif family:
+        family, note = pick("family", family, families)
+        notes.append(note)
     asked = params.get("sort", "")
     sign = "-" if asked.startswith("-") else ""
     sort = ""
@@ -94,7 +104,14 @@ def read_narrowing(
     has = params.get("has", "").strip()[:MAX_QUERY]
     kept = tuple(note for note in notes if note)
     return Narrowing(
-        has, where=tuple(where.items()), sort=sort, of=of, network=network, notes=kept, **chosen
+        has,
+        where=tuple(where.items()),
+        sort=sort,
+        of=of,
+        network=network,
+        family=family,
+        notes=kept,
+        **chosen,
     )
 
 

@@ -10,7 +10,7 @@ VERSION = "1"
 ALL_LAYERS = "all"
 RESULT_COUNTS = (12, 24, 48, 96)
 SHOWS = ("contrast", "exemplars", "groups", "stratified", "random")
-FINDS = ("neurons", "layers", "images")
+FINDS = ("neurons", "families", "layers", "images")
 COPIES = ("show", "hide")
 LOOKS = ("none", "activation", "gradient")
 CARDS = ("no", "yes")
@@ -100,7 +100,8 @@ OF_VIEW = (
         ("search",),
         FINDS,
         "kind of result",
-        "what to show: `neurons`, `layers` or `images`",
+        "what to show: `neurons`, `families` (those that mean the same together), `layers` or "
+        "`images`",
     ),
     Parameter("page", ("search",), "page of the results", "1"),
     _choice(
@@ -158,6 +159,7 @@ OF_VIEW = (
 OF_NARROWING = (
     Parameter("has", LISTS, "text that the best label contains"),
     Parameter("network", LISTS, "only neurons of this target model"),
+    Parameter("family", LISTS, "only neurons of this family, by its name"),
     _choice(
         "only",
         (*LISTS, "compare"),

@@ -76,6 +76,14 @@ _DECLARED = (
         colour_title="Reliable label",
     ),
     NeuronColumn(
+        "family",
+        "Family",
+        "text",
+        "All reliable labels that mean the same, under the one that most neurons have.",
+        "family",
+        is_coloured=True,
+    ),
+    NeuronColumn(
         "others",
         "Other methods",
         "text",

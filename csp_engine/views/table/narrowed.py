@@ -44,6 +44,8 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
         kept &= table[keep.only].to_numpy(bool)
     if keep.network:
         kept &= (table["model"] == keep.network).to_numpy(bool)
+    if keep.family:
+        kept &= (table["family"] == keep.family).to_numpy(bool)
     if keep.of:
         kept &= (table["class"] == keep.of).to_numpy(bool)
     kept &= passes(table, keep.review)
@@ -58,7 +60,7 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
     name = keep.sort.removeprefix("-")
     if name:
         is_up = not keep.sort.startswith("-")
-        is_text = name in ("label", "others", "truth", "column", "moves")
+        is_text = name in ("label", "family", "others", "truth", "column", "moves")
         key = (lambda s: s.str.casefold()) if is_text else None
         rows = rows.sort_values(name, ascending=is_up, kind="stable", na_position="last", key=key)
     return rows

@@ -22,6 +22,7 @@ from csp_engine.views.places import places
 from csp_engine.views.table.agreement import disagreement, label_distance
 from csp_engine.views.table.columns import TRUTH_METRICS, UNIT_STATISTICS
 from csp_engine.views.table.concept_columns import best_of_layer
+from csp_engine.views.table.families import family_of
 
 _STATES = (
     ("is_constant", "constant"),
@@ -37,6 +38,7 @@ def neuron_table(bundle: Bundle, memo: Memo, method: str) -> pd.DataFrame:
     ``place`` is the number of its layer in ``places``; ``score``, ``margin`` and ``percentile`` are
     NaN and ``label`` is empty where the method had nothing to go by. ``others`` names the labels of
     the other methods; ``disagreement`` and ``disagree`` say how far apart reliable ones lie.
+    ``family`` is that of ``families.family_of``.
     """
 
     def make() -> pd.DataFrame:
@@ -47,6 +49,7 @@ def neuron_table(bundle: Bundle, memo: Memo, method: str) -> pd.DataFrame:
             ],
             ignore_index=True,
         )
+        whole["family"] = family_of(bundle, memo, whole["label"], whole["reliable"])
         for name in ("model", "layer", "state", "class"):
             if name in whole:
                 whole[name] = whole[name].astype("category")

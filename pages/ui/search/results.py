@@ -25,7 +25,7 @@ from pages.ui.search.asking import NOTHING
 from pages.ui.shell import store
 from pages.ui.shell.page import go, hold, link, set_params
 
-N_PER_LAYER = 6
+N_PER_LAYER, N_OF_FAMILY, N_WORDINGS = 6, 3, 3
 
 
 def summary(
@@ -141,6 +141,47 @@ def by_layer(
                 link("search", "all of this layer", here)
         cards = cards_of(bundle, view, keep, mine.iloc[:N_PER_LAYER], judged, 6)
         card_list(cards, packs, label=f"Neurons of {where}", key=f"results_{place}")
+
+
+def by_family(
+    bundle: Bundle, view: View, keep: Narrowing, rows: pd.DataFrame, judged: Judged | None
+) -> None:
+    """Neurons that mean the same together: the best few of each family, the best family first."""
+    packs = Packs(view.bundle, bundle)
+    names = [*pd.unique(rows["family"].dropna()), None]
+    for name in names[window(view, len(names))]:
+        mine = rows[rows["family"].isna() if name is None else (rows["family"] == name)]
+        if mine.empty:
+            continue
+        with st.container(horizontal=True, vertical_alignment="center"):
+            show(family_heading(name, mine))
+            if name is not None and len(mine) > N_OF_FAMILY:
+                held = {key: value for key, value in keep.params().items() if value}
+                here = view.params(find="", page="", unit="")
+                link(
+                    "search",
+                    f"all {numbers.count(len(mine))}",
+                    {**here, **held, "family": str(name)},
+                )
+        cards = cards_of(bundle, view, keep, mine.iloc[:N_OF_FAMILY], judged, 6)
+        label = f"Neurons of the family {name}" if name else "Neurons of no family"
+        card_list(cards, packs, label=label, key=f"results_{name}")
+    pages_of(view, len(names))
+
+
+def family_heading(name: str | None, mine: pd.DataFrame) -> str:
+    """What a family is called, how large it is, and its other wordings, as HTML."""
+    n = f"{numbers.count(len(mine))} neuron{'' if len(mine) == 1 else 's'}"
+    if name is None:
+        return f"<h2 class='csp-h'>No reliable label <span class='csp-quiet'>{n}</span></h2>"
+    said = mine["label"].value_counts().drop(name, errors="ignore")
+    other = [f"<bdi>{plain(text)}</bdi> ({numbers.count(int(k))})" for text, k in said.items()]
+    rest = len(other) - N_WORDINGS
+    also = f", also called {', '.join(other[:N_WORDINGS])}" if other else ""
+    also += f" and {numbers.count(rest)} more" if rest > 0 else ""
+    return (
+        f"<h2 class='csp-h'><bdi>{plain(name)}</bdi> <span class='csp-quiet'>{n}{also}</span></h2>"
+    )
 
 
 def images(bundle: Bundle, view: View, query: Query) -> None:

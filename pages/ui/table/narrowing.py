@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views.address import (
@@ -23,6 +24,7 @@ from csp_engine.views.address import (
 )
 from csp_engine.views.places import concept_names, places, scoring_methods
 from csp_engine.views.table.columns import COLUMNS, RANGED
+from csp_engine.views.table.families import families_of
 from csp_engine.views.table.rows import classes_of, models_of
 from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.parts.words import about_column, explained
@@ -115,29 +117,7 @@ def controls(
         )
         if not is_asked_elsewhere:
             column_box(bundle, view)
-        classes = classes_of(rows)
-        if classes:
-            _box(
-                st.selectbox,
-                "Class",
-                "class",
-                keep.of,
-                width=125,
-                options=["", *classes],
-                format_func=lambda name: name or "Any",
-                help=about_column(COLUMNS["class"]),
-            )
-        if "review" in rows or keep.review != REVIEWS[0]:
-            _box(
-                st.selectbox,
-                "Review",
-                "review",
-                keep.review,
-                width=160,
-                options=REVIEWS,
-                format_func=lambda name: REVIEW_TITLES.get(name, name.capitalize()),
-                help=about_column(COLUMNS["review"]),
-            )
+        family_box(rows, keep)
         orders = ["", *(sign + name for name in sortable for sign in ("-", ""))]
         _box(
             st.selectbox,
@@ -148,9 +128,30 @@ def controls(
             options=orders,
             format_func=lambda order: order_title(order, first_of(view)),
         )
-        n_set = len(keep.where)
-        title = f"Ranges ({n_set})" if n_set else "Ranges"
+        n_set = len(keep.where) + bool(keep.of) + (keep.review != REVIEWS[0])
+        title = f"More ({n_set})" if n_set else "More"
         with st.popover(title, width=105, key="ranges"):
+            classes = classes_of(rows)
+            if classes:
+                _box(
+                    st.selectbox,
+                    "Class",
+                    "class",
+                    keep.of,
+                    options=["", *classes],
+                    format_func=lambda name: name or "Any",
+                    help=about_column(COLUMNS["class"]),
+                )
+            if "review" in rows or keep.review != REVIEWS[0]:
+                _box(
+                    st.selectbox,
+                    "Review",
+                    "review",
+                    keep.review,
+                    options=REVIEWS,
+                    format_func=lambda name: REVIEW_TITLES.get(name, name.capitalize()),
+                    help=about_column(COLUMNS["review"]),
+                )
             for name in ranged:
                 _range(rows[name], name, dict(keep.where))
         if any({**keep.params(), "sort": ""}.values()):
@@ -159,6 +160,24 @@ def controls(
     trouble = reviews.trouble()
     if trouble:
         show(f"<p class='csp-quiet'>{plain(problems.told(trouble))}</p>")
+
+
+def family_box(rows: pd.DataFrame, keep: Narrowing) -> None:
+    """Neurons whose reliable labels mean the same, where there are any."""
+    names = families_of(rows)
+    if not names:
+        return
+    n_of = rows["family"].value_counts()
+    _box(
+        st.selectbox,
+        "Family",
+        "family",
+        keep.family,
+        width=150,
+        options=["", *(name for name in names if n_of[name] or name == keep.family)],
+        format_func=lambda name: f"{name} ({numbers.count(n_of[name])})" if name else "Any",
+        help=about_column(COLUMNS["family"]),
+    )
 
 
 def first_of(view: View) -> str:

@@ -20,14 +20,14 @@ from pages.ui.parts.words import about_column
 from pages.ui.shell.page import go
 
 FIRST = (
-    *("confidence", "truth", "moves", "moves_rank", "review", "model", "layer", "unit", "match"),
-    *("score", "reliable"),
+    *("family", "confidence", "truth", "moves", "moves_rank", "review", "model", "layer", "unit"),
+    *("match", "score", "reliable"),
 )
 """Columns after the label, where they are shown."""
-WIDTH_PX = {"others": 330, "truth": 120, "moves": 170}
+WIDTH_PX = {"others": 330, "family": 130, "truth": 110, "moves": 160}
 WIDTH_PX |= {"confidence": 92, "moves_rank": 58, "unit": 54, "score": 64, "reliable": 78}
 """Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
-ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 175, 640
+ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 165, 640
 
 
 def shown_columns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,6 +16,7 @@ PACKAGES = ("torch", "torchvision", "timm", "transformers", "open_clip_torch", "
 _ENGINE = Path(__file__).resolve().parents[1]
 
 
+@cache
 def code_conditions() -> dict[str, str]:
     """The code that runs here: this engine's, by its hash, and the versions of the libraries."""
     sources = sorted(path.relative_to(_ENGINE) for path in _ENGINE.rglob("*.py"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,13 +219,15 @@ def _prepared_batches(work: Pass, n_done: int) -> Iterator[list[_Prepared]]:
 
 def _prepare(work: Pass, listed: int) -> _Prepared:
     try:
-        image = decode(work.probe.read(listed))
+        content = work.probe.read(listed)
+        image = decode(content)
     except (UnreadableImageError, OSError) as error:
         reason = str(error)
         return _Prepared(listed, reason, row={"listed": listed, "reason": reason})
     thumb = thumbnail(image, work.thumbnail_side)
     row = {
         "listed": listed,
+        "sha256": hashlib.sha256(content).hexdigest(),
         "width": image.width,
         "height": image.height,
         "hash": perceptual_hash(image),
@@ -238,6 +242,16 @@ def _prepare(work: Pass, listed: int) -> _Prepared:
     )
 
 
-def read_rows(journal: PassJournal) -> list[Mapping[str, Any]]:
-    """The image rows of a finished pass, in listing order."""
-    return [json.loads(line) for line in journal.path("rows").read_text("utf-8").splitlines()]
+def read_rows(path: Path) -> list[Mapping[str, Any]]:
+    """The image rows of a pass, in listing order."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def first_changed(rows: Iterable[Mapping[str, Any]], probe: ProbeSet) -> int | None:
+    """The first listed image that other bytes were measured of than the probe set has."""
+    sha256 = probe.table["sha256"].to_numpy()
+    for row in rows:
+        listed = row["listed"]
+        if "reason" not in row and row.get("sha256", sha256[listed]) != sha256[listed]:
+            return listed
+    return None

@@ -80,6 +80,11 @@ class ProbeSet:
         return hashlib.sha256("\n".join(self.table["sha256"]).encode()).hexdigest()
 
     @cached_property
+    def listing_sha256(self) -> str:
+        """Hash of the names of the images and their order, known before any image is read."""
+        return hashlib.sha256(json.dumps(self._files).encode()).hexdigest()
+
+    @cached_property
     def metadata_sha256(self) -> str:
         """Hash of the whole table: file names, content hashes and every metadata column."""
         digest = hashlib.sha256()
@@ -119,6 +124,7 @@ def read_probe_set(
     split_column: str | None = None,
     group_column: str | None = None,
     limit: int | None = None,
+    is_hashed: bool = True,
     progress: Progress = silent,
 ) -> ProbeSet:
     """List and hash the images of a folder, a table, a list, or of files that hold many images.
@@ -144,6 +150,7 @@ def read_probe_set(
         split_column: column with the split.
         group_column: column with what images share, such as one lesion or one patient.
         limit: keep that many images, evenly spaced over the list (a class tree keeps its classes).
+        is_hashed: whether to read every image for its hash; without it ``sha256`` is "".
         progress: called while files are hashed.
 
     Raises:
@@ -171,7 +178,8 @@ def read_probe_set(
             refuse_outside(listed.root, table[column].dropna().tolist())
     warn_of_look_alikes(table, listed.name)
     files = table["file"].tolist()
-    table.insert(1, "sha256", _hash_files(listed.root, listed.contents, files, progress))
+    hashes = _hash_files(listed.root, listed.contents, files, progress) if is_hashed else ""
+    table.insert(1, "sha256", hashes)
     return replace(listed, table=table)
 
 

@@ -150,3 +150,15 @@ def test_unwritable_output(tmp_path):
     (tmp_path / "file.csp").write_text("I am a file")
     with pytest.raises(InputError, match=r"Cannot write to .*file\.csp"):
         pipeline.build(toys.request(tmp_path, tmp_path / "file.csp"))
+
+
+def test_an_image_that_changes_while_it_is_measured(tmp_path):
+    toys.draw_images(tmp_path / "images")
+    request = toys.request(tmp_path, tmp_path / "a.csp", batch_size=4)
+    late = tmp_path / "images" / "red" / "0024.png"
+    late.write_bytes((tmp_path / "images" / "red" / "0000.png").read_bytes())
+    with pytest.raises(InputError, match=r"red/0024\.png became another image while"):
+        pipeline.build(request)
+    pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", batch_size=4))
+    pipeline.build(toys.request(tmp_path, tmp_path / "b.csp", batch_size=4))
+    assert toys.content(tmp_path / "a.csp") == toys.content(tmp_path / "b.csp")

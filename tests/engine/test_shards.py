@@ -23,6 +23,7 @@ from csp_engine.pipeline import BuildRequest
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
 from csp_engine.pipeline.sharding.shards import Shard
+from csp_engine.probe.listing import read_probe_set
 from tests.worlds import toys
 
 
@@ -46,7 +47,8 @@ def parts(out: Path) -> Path:
 
 
 def in_shards(world: Path, out: Path, of: int, order: list[int] | None = None) -> None:
-    asked = request(world, out)
+    """Each worker lists the images, and reads no more than its own."""
+    asked = request(world, out, probe=read_probe_set(world / "images", is_hashed=False))
     for number in order or range(1, of + 1):
         measure_shard(asked, Shard(number, of))
 
@@ -260,6 +262,19 @@ class TestNothingIsMergedThatIsNotWhole:
         asked = replace(request(world, out), batch_size=4)
         with pytest.raises(StaleError, match=r"another batch size \(3\)"):
             merge(asked)
+
+    def test_an_image_that_changed_meanwhile(self, world, out):
+        asked = request(world, out)
+        other = asked.probe.table.assign(sha256=asked.probe.table["sha256"][::-1].to_numpy())
+        changed = replace(asked.probe, table=other)
+        self.refused(world, out, "is another image now than when shard 1 of 3", probe=changed)
+
+    def test_images_under_other_names(self, world, out):
+        asked = request(world, out)
+        other = asked.probe.table.assign(file=asked.probe.table["file"][::-1].to_numpy())
+        self.refused(
+            world, out, "other images or thumbnails", probe=replace(asked.probe, table=other)
+        )
 
     def test_a_worker_sees_it_before_it_measures(self, world, out):
         about = json.loads((self.part(out, 2) / "part.json").read_text())

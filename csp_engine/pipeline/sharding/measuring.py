@@ -26,15 +26,29 @@ from csp_engine.pipeline.sharding.shards import Shard
 from csp_engine.pipeline.stages.measured import by_pass, identities_of, pass_header, pass_of
 from csp_engine.types import Progress, silent
 
+PATIENCE_S = 2.0
+"""How long a shard waits for a process that measured it and is about to end."""
 
-def header_of(request: BuildRequest) -> dict[str, Any]:
-    """What the whole pass of a build is known by, of which its shards are parts.
 
-    It names all that the build measures on pixels, whatever a bundle may hold already.
+def header_of(request: BuildRequest, images: str) -> dict[str, Any]:
+    """What the whole pass of a build is known by; it makes all that comes from pixels.
+
+    Args:
+        request: of the build, whatever a bundle may hold already.
+        images: the hash that the images are known by.
     """
     keys = Keys()
-    names = by_pass(request, identities_of(keys, request))
+    names = by_pass(request, identities_of(keys, request, images))
     return pass_header(keys.keys, request, names)
+
+
+def header_of_parts(request: BuildRequest) -> dict[str, Any]:
+    """The same for shards, which know the images by their names.
+
+    So no worker reads images that are not its own. Each row says of which bytes it is, and a merge
+    compares that with the images.
+    """
+    return header_of(request, request.probe.listing_sha256)
 
 
 def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = silent) -> Path:
@@ -57,7 +71,7 @@ def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = sile
         BundleError: another process measures this shard.
     """
     require_possible(request)
-    header, folder = header_of(request), parts_folder(request.out)
+    header, folder = header_of_parts(request), parts_folder(request.out)
     device = request.devices[0] if request.devices else str(request.targets[0].model.device)
     conditions = code_conditions() | place_conditions(device)
     images = shard.images(len(request.probe.table), request.batch_size)
@@ -66,7 +80,7 @@ def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = sile
     with translated_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(folder / f"{name}.lock").acquire(timeout=0)
+        lock = FileLock(folder / f"{name}.lock").acquire(timeout=PATIENCE_S)
     except Timeout:
         raise BundleError(
             f"Another process measures shard {shard} of {request.out.name}; wait for it."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
 
 from csp_engine.bundle import (
     Bundle,
@@ -17,8 +15,10 @@ from csp_engine.bundle import (
     translated_os_errors,
 )
 from csp_engine.errors import StaleError
+from csp_engine.hashing import sha256_file
 from csp_engine.networks.conditions import code_conditions
 from csp_engine.pipeline.building import build, require_possible
+from csp_engine.pipeline.image_pass import first_changed, read_rows
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.sharding.agreeing import (
     damaged,
@@ -26,7 +26,7 @@ from csp_engine.pipeline.sharding.agreeing import (
     require_same_conditions,
     require_same_pass,
 )
-from csp_engine.pipeline.sharding.measuring import header_of
+from csp_engine.pipeline.sharding.measuring import header_of, header_of_parts
 from csp_engine.pipeline.sharding.shards import Shard
 from csp_engine.pipeline.stages.measured import pass_of
 from csp_engine.types import Progress, silent
@@ -46,21 +46,34 @@ def merge(request: BuildRequest, progress: Progress = silent) -> Bundle:
         BundleError: if another process is writing the bundle.
     """
     require_possible(request)
-    header, folder = header_of(request), parts_folder(request.out)
+    folder = parts_folder(request.out)
     parts = parts_in(folder)
     if not request.out.exists():  # refused before there is an empty folder of that name
-        _require_whole(parts, header, request)
+        _require_whole(parts, request)
     with BundleWriter(request.out) as writer:
-        if not all(writer.is_fresh(name, header["stages"][name]) for name in header["missing"]):
-            _require_whole(parts, header, request)
-            _take(parts, header, request, writer, progress)
+        if not _is_measured(request, writer):
+            _require_whole(parts, request)
+            _take(parts, request, writer, progress)
     bundle = build(request, progress)
     remove_parts(folder)
     return bundle
 
 
-def _require_whole(parts: list[Part], header: Mapping[str, Any], request: BuildRequest) -> None:
-    folder = parts_folder(request.out)
+def is_measured(request: BuildRequest) -> bool:
+    """Whether the bundle holds all that shards would measure."""
+    if not request.out.exists():
+        return False
+    with BundleWriter(request.out) as writer:
+        return _is_measured(request, writer)
+
+
+def _is_measured(request: BuildRequest, writer: BundleWriter) -> bool:
+    header = header_of(request, request.probe.content_sha256)
+    return all(writer.is_fresh(name, header["stages"][name]) for name in header["missing"])
+
+
+def _require_whole(parts: list[Part], request: BuildRequest) -> None:
+    folder, header = parts_folder(request.out), header_of_parts(request)
     if not parts:
         raise StaleError(
             f"There are no finished shards in {folder}; run 'csp build' with --shard 1/N to N/N "
@@ -80,13 +93,10 @@ def _require_whole(parts: list[Part], header: Mapping[str, Any], request: BuildR
 
 
 def _take(
-    parts: list[Part],
-    header: Mapping[str, Any],
-    request: BuildRequest,
-    writer: BundleWriter,
-    progress: Progress,
+    parts: list[Part], request: BuildRequest, writer: BundleWriter, progress: Progress
 ) -> None:
     """Fill the journal of the bundle's pass; what it holds of these very parts stays."""
+    header = header_of(request, request.probe.content_sha256)
     work, _ = pass_of(request, header["missing"])
     names = [part.path.name for part in parts]
     about = {**header, "parts": hashlib.sha256("\n".join(names).encode()).hexdigest()}
@@ -95,12 +105,25 @@ def _take(
         try:
             for part in parts:
                 if part.last > journal.n_listed:
-                    files = {
-                        name: (part.file(name), sha) for name, (_, sha) in part.streams.items()
-                    }
-                    wrong = journal.take(files, n_listed=part.last - part.first, n_rows=part.n_rows)
+                    _require_same_images(part, request)
+                    files = {s: (part.file(s), sha) for s, (_, sha) in part.streams.items()}
+                    n_listed = part.last - part.first
+                    wrong = journal.take(files, n_listed=n_listed, n_rows=part.n_rows)
                     if wrong is not None:
                         raise damaged(part, wrong)
                 progress("merge", part.last, len(request.probe.table))
         finally:
             journal.close()
+
+
+def _require_same_images(part: Part, request: BuildRequest) -> None:
+    """Refuse a part that was measured on other bytes than the images have now."""
+    rows, (_, sha256) = part.file("rows"), part.streams["rows"]
+    if sha256_file(rows) != sha256:
+        raise damaged(part, "rows")
+    row = first_changed(read_rows(rows), request.probe)
+    if row is not None:
+        raise StaleError(
+            f"{request.probe.table['file'].iloc[row]} is another image now than when {part.name} "
+            f"measured it; delete {part.path} and measure that shard again."
+        )

@@ -17,7 +17,7 @@ from csp_engine.errors import InputError, StaleError
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.loading.preprocessing import share_cut
 from csp_engine.networks.models import TargetModel
-from csp_engine.pipeline.image_pass import Pass, Target, read_rows, run_pass
+from csp_engine.pipeline.image_pass import Pass, Target, first_changed, read_rows, run_pass
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Keys, Run
 from csp_engine.probe.images import near_duplicate_groups
@@ -27,7 +27,7 @@ def measure(run: Run, request: BuildRequest) -> None:
     """Images, probe table, embeddings and activations, by one pass over what is missing."""
     probe, encoder = request.probe, request.encoder
     run.probe_root = probe.root
-    identities = identities_of(run, request)
+    identities = identities_of(run, request, probe.content_sha256)
     _adopt_other_models(run, request)
     places = places_of(encoder.spec, run.writer.path)
     run.described["encoder"] = {
@@ -52,8 +52,11 @@ def measure(run: Run, request: BuildRequest) -> None:
     _probe_table(run, request)
 
 
-def identities_of(keys: Keys, request: BuildRequest) -> dict[str, dict[str, Any]]:
-    """What identifies each stage that is measured on the images, by its name."""
+def identities_of(keys: Keys, request: BuildRequest, images: str) -> dict[str, dict[str, Any]]:
+    """What identifies each stage that is measured on the images, by its name.
+
+    ``images`` is the hash that these are known by.
+    """
     identities: dict[str, dict[str, Any]] = {}
     identities["images"] = keys.key(
         "images",
@@ -61,7 +64,7 @@ def identities_of(keys: Keys, request: BuildRequest) -> dict[str, dict[str, Any]
             "thumbnail_side": request.thumbnail_side,
             "near_duplicate_distance": request.near_duplicate_distance,
         },
-        inputs={"probe": request.probe.content_sha256},
+        inputs={"probe": images},
     )
     identities["embeddings"] = keys.key(
         "embeddings", {}, ["images"], {"encoder": request.encoder.fingerprint}
@@ -234,7 +237,12 @@ def _pass(
         journal.close()
     for target in work.targets:
         _describe_notices(target.model, run.described["models"])
-    rows = read_rows(journal)
+    rows = read_rows(journal.path("rows"))
+    if (changed := first_changed(rows, request.probe)) is not None:
+        raise InputError(
+            f"{request.probe.table['file'].iloc[changed]} became another image while it was being "
+            "measured; leave the images as they are, and run the same command again."
+        )
     for target in request.targets:
         cut = _median_cut(target.model, rows)
         if cut:

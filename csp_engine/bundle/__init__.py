@@ -9,7 +9,14 @@ from csp_engine.bundle.manifest import (
     stage_key,
 )
 from csp_engine.bundle.passing.journal import PassJournal
-from csp_engine.bundle.passing.parts import Part, parts_folder, parts_in, remove_parts, seal
+from csp_engine.bundle.passing.parts import (
+    Part,
+    parts_folder,
+    parts_in,
+    remove_parts,
+    seal,
+    shards_in,
+)
 from csp_engine.bundle.reader import (
     Bundle,
     Projection,
@@ -65,6 +72,7 @@ __all__ = [
     "refuse_strangers",
     "remove_parts",
     "seal",
+    "shards_in",
     "stage_key",
     "translated_os_errors",
     "verify",

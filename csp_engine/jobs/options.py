@@ -440,6 +440,14 @@ _DECLARED = (
         "bundle of (docs/scale.md).",
         panel=RUN,
     ),
+    BuildOption(
+        name="workers",
+        kind=int,
+        help="Share the images among this many processes, each of which loads the networks.",
+        panel=RUN,
+        least=1,
+        most=1024,
+    ),
 )
 
 OPTIONS = {option.name: option for option in _DECLARED}

@@ -8,8 +8,13 @@ from __future__ import annotations
 import io
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+from tests.worlds import toys
 
 WRITES = ("fsync", "rename", "replace", "mkdir", "pwrite", "rmdir", "unlink")
 
@@ -67,3 +72,13 @@ def die_at_write(number: int) -> Callable[[], int]:
 
     io.open = opening
     return lambda: count
+
+
+class SlowEncoder(toys.ColourEncoder):
+    """The same, so slow that a process can be killed at it: ``CSP_TEST_PAUSE`` s for a batch."""
+
+    spec = "python:tests.worlds.killing:SlowEncoder"
+
+    def embed_images(self, pixels: np.ndarray) -> np.ndarray:
+        time.sleep(float(os.environ.get("CSP_TEST_PAUSE", "0")))
+        return super().embed_images(pixels)

@@ -19,6 +19,9 @@ from typing import IO, Any
 
 from csp_engine.hashing import canonical_json
 
+_TAIL_BYTES = 1 << 16
+"""In which the last line of a journal ends; a line names each stream once."""
+
 
 class PassJournal:
     """Append-only streams of one pass, in a folder of their own.
@@ -52,6 +55,17 @@ class PassJournal:
         """The header of an existing journal, or None."""
         lines = _whole_lines(folder / "journal.jsonl")
         return lines[0].get("header") if lines else None
+
+    @staticmethod
+    def n_listed_in(folder: Path) -> int:
+        """How many listed images a journal has by now, which another process may be writing."""
+        try:
+            with (folder / "journal.jsonl").open("rb") as content:
+                content.seek(max(0, content.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                lines = content.read().split(b"\n")[:-1]
+        except OSError:
+            return 0
+        return next((n for n in map(_listed, reversed(lines)) if n is not None), 0)
 
     def _recover(self, header: Mapping[str, Any]) -> bool:
         lines = _whole_lines(self._journal_path)
@@ -134,6 +148,14 @@ class PassJournal:
             handle.write(_line(value))
             handle.flush()
             os.fsync(handle.fileno())
+
+
+def _listed(raw: bytes) -> int | None:
+    """The images that a line of a journal counts, if it is whole and counts any."""
+    checksum, _, body = raw.partition(b" ")
+    if f"{zlib.crc32(body):08x}".encode() != checksum:
+        return None
+    return json.loads(body).get("listed")
 
 
 def _line(value: Mapping[str, Any]) -> bytes:

@@ -27,7 +27,7 @@ ABOUT = "part.json"
 FORMAT = 1
 LARGEST_ABOUT = 1 << 24
 _NAME = re.compile(r"([1-9]\d{0,8})-of-([1-9]\d{0,8})-([0-9a-f]{12})")
-_UNFINISHED = re.compile(r"\.[1-9]\d{0,8}-of-[1-9]\d{0,8}")
+_UNFINISHED = re.compile(r"\.([1-9]\d{0,8})-of-([1-9]\d{0,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,22 @@ def parts_in(folder: Path) -> list[Part]:
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     found = [_read(folder / name) for name in names if _NAME.fullmatch(name)]
     return sorted(found, key=lambda part: (part.number, part.path.name))
+
+
+def shards_in(folder: Path, of: int) -> dict[int, int]:
+    """How many listed images each shard of a folder has measured, finished or not.
+
+    Args:
+        folder: of parts, in which others may be writing.
+        of: how many shards there are; those of other numbers do not count.
+    """
+    found: dict[int, int] = {}
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        named = _NAME.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)
+        if named and int(named[2]) == of:
+            n_listed = PassJournal.n_listed_in(path)
+            found[int(named[1])] = max(n_listed, found.get(int(named[1]), 0))
+    return found
 
 
 def seal(

@@ -11,6 +11,7 @@ from csp_engine.cli.declared import takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.jobs.options import OPTIONS
+from csp_engine.jobs.workers import OF_LAUNCHERS, Watch, end_with_input, measure_here
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
@@ -33,21 +34,32 @@ def build(given: Any, as_json: bool) -> None:
         open_clip/ViT-B-32/laion2b_s34b_b79k --out resnet50.csp
     """
     from csp_engine import pipeline
+    from csp_engine.pipeline.sharding import merging
     from csp_engine.pipeline.sharding.measuring import measure_shard
     from csp_engine.pipeline.sharding.shards import Shard
 
     shard = None if given.shard is None else Shard.parse(given.shard)
+    if shard is not None and given.workers is not None:
+        raise InputError("--shard measures one share of the images and --workers all; give one.")
+    end_with_input()
     with progress_bars() as progress:
         request = _request(given, progress, is_shard=shard is not None)
         if shard is not None:
             part = measure_shard(request, shard, progress)
             _report_part(part, shard, as_json)
             return
-        bundle = _judged(pipeline.build(request, progress), request, given, progress)
+        if given.workers is None:
+            bundle = pipeline.build(request, progress)
+        else:
+            if not merging.is_measured(request):
+                watch = Watch(given.out, given.workers, len(request.probe), progress)
+                measure_here(vars(given), given.workers, watch, log.warning)
+            bundle = merging.merge(request, progress)
+        bundle = _judged(bundle, request, given, progress)
     report(bundle, as_json)
 
 
-@takes(option for option in OPTIONS.values() if option.name != "shard")
+@takes(option for option in OPTIONS.values() if option.name not in OF_LAUNCHERS)
 def merge(given: Any, as_json: bool) -> None:
     """Make a bundle of all its shards, with the options that 'csp build --shard' was given.
 
@@ -96,6 +108,7 @@ def _request(given: Any, progress: Progress, *, is_shard: bool = False) -> Build
         split_column=given.split_column,
         group_column=given.group_column,
         limit=given.limit,
+        is_hashed=not is_shard,
         progress=progress,
     )
     pipeline.require_enough_images(len(probe.table), recipe, "lists")

@@ -1,0 +1,204 @@
+"""The shards of a build by processes of this machine, each of which is ``csp build --shard``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from csp_engine.bundle import parts_folder, shards_in
+from csp_engine.errors import InputError
+from csp_engine.jobs.options import OPTIONS
+from csp_engine.jobs.process import PATIENCE_S, command_line, complaint, environment
+from csp_engine.types import Progress
+
+ENDS_WITH_INPUT = "CSP_ENDS_WITH_INPUT"
+"""Environment variable: a command ends when nobody holds the other end of its input any more."""
+THREADS = "OMP_NUM_THREADS"
+INTERVAL_S = 0.25
+MOST_DEATHS = 3
+"""How often a shard may be killed without a batch in between."""
+OF_LAUNCHERS = ("shard", "workers")
+"""Options that say who measures the shards, not what they measure."""
+
+
+def shard_arguments(given: Mapping[str, Any], number: int, of: int) -> list[str]:
+    """What ``csp`` is told to measure one shard of a build.
+
+    Args:
+        given: the options of the build by their names.
+        number: which shard, from 1.
+        of: of how many.
+    """
+    images = str(given["images"])
+    arguments = ["build", f"./{images}" if images.startswith("-") else images]
+    for name, option in OPTIONS.items():
+        if name != "images" and name not in OF_LAUNCHERS and not option.parameter:
+            value = given[name]
+            value = str(value) if isinstance(value, Path) else value
+            is_usual = option.is_many and value == list(option.default or ())
+            arguments += [] if is_usual else option.written(value)
+    return [*arguments, "--shard", f"{number}/{of}"]
+
+
+def threads_each(n_workers: int) -> int:
+    """Threads that each of several workers of this machine gets, unless the environment says."""
+    said = os.environ.get(THREADS, "")
+    return int(said) if said.isdigit() and int(said) else max(1, (os.cpu_count() or 1) // n_workers)
+
+
+@dataclass(slots=True)
+class Ended:
+    """How a worker ended: its exit code, minus the signal that killed it, and its last sentence."""
+
+    code: int
+    sentence: str
+
+
+@contextmanager
+def worker(
+    arguments: list[str], n_threads: int, folder: str
+) -> Generator[Callable[[], Ended | None]]:
+    """A process that measures a shard while the block runs; it ends with this process.
+
+    Args:
+        arguments: from ``shard_arguments``.
+        n_threads: that its networks run on.
+        folder: where it runs, and what its relative paths start from.
+
+    Yields:
+        what tells how it ended; None as long as it runs.
+    """
+    more = {THREADS: str(n_threads), ENDS_WITH_INPUT: "1"}
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(
+            command_line(arguments),
+            cwd=folder,
+            env=environment(more),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
+
+        def ended() -> Ended | None:
+            if child.poll() is None:
+                return None
+            log.seek(0)
+            return Ended(child.returncode, complaint(log.read().decode("utf-8", "replace")))
+
+        try:
+            yield ended
+        finally:
+            assert child.stdin is not None
+            child.stdin.close()
+            try:
+                child.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+
+
+def end_with_input() -> None:
+    """End this process when its input ends, where it is the worker of another."""
+    if os.environ.get(ENDS_WITH_INPUT) != "1":
+        return
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)  # what it has measured is on the disk, and nothing else has to be
+
+    threading.Thread(target=wait, daemon=True, name="ends-with-input").start()
+
+
+@dataclass(slots=True)
+class Watch:
+    """How far all shards of a build are, from what they wrote; the same for all launchers."""
+
+    bundle: Path
+    of: int
+    n_images: int
+    progress: Progress
+    n_measured: dict[int, int] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """See what was written since, and show it."""
+        self.n_measured = shards_in(parts_folder(self.bundle), self.of)
+        self.progress("images", min(sum(self.n_measured.values()), self.n_images), self.n_images)
+
+
+def refused(number: int, of: int, ended: Ended) -> InputError:
+    """What is said of a shard that cannot be measured."""
+    why = ended.sentence or f"its process ended with code {ended.code}"
+    return InputError(f"Shard {number} of {of} stopped: {why}")
+
+
+def killed(number: int, of: int) -> InputError:
+    """What is said of a shard whose process is killed whenever it runs."""
+    return InputError(
+        f"Shard {number} of {of} was killed {MOST_DEATHS} times without finishing a batch, as "
+        "where memory runs out; take fewer --workers or a smaller --batch-size. What is measured "
+        "stays."
+    )
+
+
+def measure_here(
+    given: Mapping[str, Any], of: int, watch: Watch, told: Callable[[str], None]
+) -> None:
+    """Measure all shards by one process each; a process that is killed is started again.
+
+    Args:
+        given: the options of the build by their names.
+        of: how many shards and processes.
+        watch: shows how far they are.
+        told: called with a sentence when a process was killed.
+
+    Raises:
+        InputError: with the sentence of the first worker that cannot go on; the others end, and
+            what they have measured stays.
+    """
+    n_threads, folder = threads_each(of), str(Path.cwd())
+    with contextlib.ExitStack() as stack:
+        running: dict[int, tuple[contextlib.ExitStack, Callable[[], Ended | None]]] = {}
+        deaths = dict.fromkeys(range(1, of + 1), 0)
+        before = dict.fromkeys(range(1, of + 1), -1)
+
+        def start(number: int) -> None:
+            own = stack.enter_context(contextlib.ExitStack())
+            arguments = shard_arguments(given, number, of)
+            running[number] = own, own.enter_context(worker(arguments, n_threads, folder))
+
+        for number in range(1, of + 1):
+            start(number)
+        while running:
+            time.sleep(INTERVAL_S)
+            watch.look()
+            for number, (own, ended) in list(running.items()):
+                how = ended()
+                if how is None:
+                    continue
+                del running[number]
+                own.close()
+                if how.code == 0:
+                    continue
+                if how.code > 0:
+                    raise refused(number, of, how)
+                measured = watch.n_measured.get(number, 0)
+                deaths[number] = 1 if measured > before[number] else deaths[number] + 1
+                before[number] = measured
+                if deaths[number] >= MOST_DEATHS:
+                    raise killed(number, of)
+                told(f"The process of shard {number} of {of} was killed; it is started again.")
+                start(number)
+        watch.look()

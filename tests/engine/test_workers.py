@@ -1,0 +1,203 @@
+"""Launchers of shards: real processes, killed, refused, or started by a cluster's script."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from csp_engine.bundle import parts_folder
+from csp_engine.cli import main
+from csp_engine.errors import InputError
+from csp_engine.jobs.options import OPTIONS
+from csp_engine.jobs.workers import Watch, measure_here, shard_arguments, threads_each
+from tests.worlds import toys
+
+ROOT = Path(__file__).resolve().parents[2]
+N_IMAGES = 28
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("workers")
+    toys.draw_images(folder / "images", N_IMAGES)
+    toys.words(folder)
+    (folder / "preprocessing.json").write_text(json.dumps(toys.PREPROCESSING))
+    return folder
+
+
+def arguments(world: Path, out: Path) -> list[str]:
+    """A build of the command line that is over in seconds."""
+    return [
+        *(str(world / "images"), "-m", "python:tests.worlds.toys:network", "-l", "first"),
+        *("--preprocessing", str(world / "preprocessing.json"), "--influence-images", "0"),
+        *("-e", "python:tests.worlds.killing:SlowEncoder", "-v", str(world / "words.txt")),
+        *("--exemplars", "6", "--set", "n_score=4", "--set", "n_partners=2", "--set", "n_null=30"),
+        *("--set", "methods=csp", "--batch-size", "4", "-o", str(out)),
+    ]
+
+
+def options(world: Path, out: Path) -> dict[str, Any]:
+    """The same as the command hears them."""
+    import typer.main
+
+    from csp_engine.cli import app
+
+    build = typer.main.get_command(app).commands["build"]
+    return build.make_context("build", arguments(world, out)).params
+
+
+def ended(code: int, said: str, capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    assert stop.value.code == code
+    assert said in "".join(capsys.readouterr())
+
+
+def test_a_worker_is_told_what_the_build_was(world, tmp_path):
+    import typer.main
+
+    from csp_engine.cli import app
+
+    build = typer.main.get_command(app).commands["build"]
+    given = options(world, tmp_path / "a.csp")
+    told = shard_arguments(given, 2, 5)
+    heard = build.make_context("build", told[1:]).params
+    assert heard.pop("shard") == "2/5"
+    assert {**heard, "shard": None} == given
+    many = given | {"images": "-odd", "weights": Path("w.pt"), "output": ["a", "3"], "limit": 9}
+    heard = build.make_context("build", shard_arguments(many, 1, 1)[1:]).params
+    assert heard | {"shard": None} == many | {"images": "./-odd"}
+    assert {name for name in OPTIONS if not OPTIONS[name].parameter} <= set(heard)
+
+
+def children() -> list[int]:
+    """Processes that this one started and that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if parent == str(os.getpid()) and state not in "ZX":
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_one_that_is_killed_is_started_again(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("CSP_TEST_PAUSE", "0.4")
+    out, before = tmp_path / "a.csp", set(children())
+    seen: list[int] = []
+    victims: list[int] = []
+
+    def kill(stage: str, done: int, total: int) -> None:
+        seen.append(done)
+        if 0 < done < total and not victims:
+            victims.extend(set(children()) - before)
+            for victim in victims:  # one may have ended by itself
+                os.kill(victim, signal.SIGKILL)
+
+    told: list[str] = []
+    measure_here(options(world, out), 2, Watch(out, 2, N_IMAGES, kill), told.append)
+    assert victims
+    assert sorted(told)[0].startswith("The process of shard 1 of 2 was killed")
+    assert seen == sorted(seen)  # what was measured before stays
+    assert seen[-1] == N_IMAGES
+    assert set(children()) <= before
+    assert sorted(p.name[:6] for p in parts_folder(out).glob("[!.]*")) == ["1-of-2", "2-of-2"]
+
+
+@pytest.mark.slow
+def test_the_command_makes_the_bundle_that_one_process_makes(world, tmp_path, capsys):
+    ended(0, "8 neurons, 28 images", capsys, ["build", *arguments(world, tmp_path / "whole.csp")])
+    with_workers = [*arguments(world, tmp_path / "a.csp"), "--workers", "2"]
+    ended(0, "8 neurons, 28 images", capsys, ["build", *with_workers])
+    assert toys.content(tmp_path / "a.csp") == toys.content(tmp_path / "whole.csp")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csp", "whole.csp"]
+    ended(0, "8 neurons", capsys, ["build", *with_workers])  # and starts nobody for what is there
+    both = [*with_workers, "--shard", "1/2"]
+    ended(2, "--shard measures one share of the images and --workers all", capsys, ["build", *both])
+
+
+@pytest.mark.slow
+def test_what_stops_one_stops_all(world, tmp_path):
+    images = tmp_path / "images"
+    toys.draw_images(images, N_IMAGES)
+    (images / "red" / "0024.png").write_bytes(b"no picture")
+    given = options(world, tmp_path / "a.csp")
+    given |= {"images": str(images), "on_unreadable": "stop"}
+    watch = Watch(tmp_path / "a.csp", 2, N_IMAGES, lambda *_: None)
+    with pytest.raises(InputError, match=r"Shard 2 of 2 stopped: red/0024\.png cannot be read"):
+        measure_here(given, 2, watch, lambda _: None)
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_at_every_start_is_given_up(world, tmp_path, monkeypatch):
+    before = set(children())
+
+    def kill(*_: Any) -> None:
+        for victim in set(children()) - before:
+            os.kill(victim, signal.SIGKILL)
+
+    watch = Watch(tmp_path / "a.csp", 1, N_IMAGES, kill)
+    with pytest.raises(InputError, match="Shard 1 of 1 was killed 3 times without finishing"):
+        measure_here(options(world, tmp_path / "a.csp"), 1, watch, lambda _: None)
+
+
+@pytest.mark.slow
+def test_workers_end_with_whoever_started_them(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("CSP_TEST_PAUSE", "60")
+    out = tmp_path / "a.csp"
+    command = [sys.executable, "-m", "csp_engine", "build", *arguments(world, out)]
+    driver = subprocess.Popen([*command, "--workers", "1"], cwd=ROOT, start_new_session=True)
+    deadline = time.monotonic() + 400
+    while not (parts_folder(out) / ".1-of-1" / "journal.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    driver.kill()
+    driver.wait()
+    monkeypatch.setenv("CSP_TEST_PAUSE", "0")
+    again = subprocess.run([*command, "--shard", "1/1"], cwd=ROOT, check=False)
+    assert again.returncode == 0  # nobody holds the shard any more
+
+
+@pytest.mark.slow
+def test_a_slurm_array_does_what_the_page_says(world, tmp_path):
+    page = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    (script,) = re.findall(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", page, re.S)
+    assert script.count("\ncsp build") == 1
+    own = " ".join(["csp", "build", *arguments(world, tmp_path / "a.csp")])
+    script = re.sub(r"csp build .*?(?=--shard)", f"{own} ", script, flags=re.S)
+    (tmp_path / "array.sh").write_text(script)
+    (tmp_path / "csp").write_text(f'#!/bin/sh\nexec {sys.executable} -m csp_engine "$@"\n')
+    (tmp_path / "csp").chmod(0o755)
+    tasks = []
+    for number in (3, 1, 2):
+        more = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_COUNT": "3"}
+        more |= {"SLURM_CPUS_PER_TASK": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        environment = {**os.environ, **more}
+        command = ["bash", str(tmp_path / "array.sh")]
+        tasks.append(subprocess.Popen(command, cwd=ROOT, env=environment))
+    assert [task.wait(240) for task in tasks] == [0, 0, 0]
+    with pytest.raises(SystemExit, match="0"):
+        main(["merge", *arguments(world, tmp_path / "a.csp")])
+    with pytest.raises(SystemExit, match="0"):
+        main(["build", *arguments(world, tmp_path / "whole.csp")])
+    assert toys.content(tmp_path / "a.csp") == toys.content(tmp_path / "whole.csp")
+
+
+def test_threads_are_shared_out(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [threads_each(n) for n in (1, 2, 3, 64)] == [8, 4, 2, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads_each(2) == 3

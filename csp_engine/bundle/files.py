@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
+from csp_engine.bundle.checks.arrays import fault_of_array
 from csp_engine.bundle.checks.inside import NotInside, Stamp, open_plain
 from csp_engine.bundle.checks.later import found_altered, hash_later, is_known, remember
-from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
+from csp_engine.bundle.checks.tables import fault_of_table
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.bundle.manifest import MANIFEST_NAME, FileRecord, Manifest, StageRecord
 from csp_engine.errors import BundleError, LeftOutError

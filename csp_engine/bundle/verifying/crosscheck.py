@@ -17,7 +17,8 @@ import faiss
 import numpy as np
 
 from csp_engine.bundle import kinds
-from csp_engine.bundle.checks.meaning import fault_of_array, fault_of_table
+from csp_engine.bundle.checks.arrays import fault_of_array
+from csp_engine.bundle.checks.tables import fault_of_table
 from csp_engine.bundle.reader import Bundle, read_contrast
 from csp_engine.bundle.verifying import judged, measured
 from csp_engine.bundle.verifying.associated import association

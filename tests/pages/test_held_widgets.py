@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pages.ui.shell import page as shell
 from tests.pages.conftest import open_page
 
 PAGES = ["search", "layer", "map", "compare", "neuron"]
@@ -59,3 +60,20 @@ def test_a_request_that_knows_an_older_address_does_not_undo_a_choice(serve, sma
     at.query_params.update(elsewhere)
     at.run()
     assert (at.query_params["unit"], "show" in at.query_params) == ("5", False)
+
+
+def test_an_older_address_is_gone_back_to_once_every_browser_has_heard(
+    serve, small_bundle, monkeypatch
+):
+    """Streamlit does not say that it was Back where another request came with it."""
+    monkeypatch.setattr(shell, "UNHEARD_S", 0.0)
+    serve(small_bundle)
+    at = open_page("neuron", layer="second@mean", unit="3", bundle="small")
+    older = dict(at.query_params)
+    at.button_group(key="_show").set_value("random").run()
+    assert at.query_params["show"] == "random"
+    at.query_params.clear()
+    at.query_params.update(older)
+    at.run()
+    assert "show" not in at.query_params
+    assert at.button_group(key="_show").value != "random"

@@ -6,6 +6,7 @@ was there; ``components/navigate.js`` says how.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,9 +130,13 @@ class Told:
     before: tuple[dict[str, str], ...]
     """Addresses that it may still name, the latest last."""
     after: dict[str, str]
+    at: float
+    """When, by a clock that only goes on."""
 
 
 _TOLD, _MOST_BEFORE = "told", 8
+UNHEARD_S = 20.0
+"""How long a browser may not have heard; whoever names an older address later goes back to it."""
 
 
 def tell(params: Mapping[str, str]) -> None:
@@ -139,7 +144,7 @@ def tell(params: Mapping[str, str]) -> None:
     last, page = st.session_state.get(_TOLD), _page()
     before = last.before if last is not None and last.page == page else ()
     before = (*before, st.query_params.to_dict())[-_MOST_BEFORE:]
-    st.session_state[_TOLD] = Told(page, before, dict(params))
+    st.session_state[_TOLD] = Told(page, before, dict(params), time.monotonic())
     st.query_params.from_dict(params)  # where a request waits, this ends the run unsent
 
 
@@ -154,7 +159,8 @@ def keep_up() -> None:
     if last is None:
         return
     run = get_script_run_ctx()
-    if last.page != _page() or (run is not None and run.is_history_navigation):
+    is_meant = run is not None and run.is_history_navigation
+    if is_meant or last.page != _page() or time.monotonic() - last.at > UNHEARD_S:
         del st.session_state[_TOLD]
         return
     here = st.query_params.to_dict()

@@ -12,7 +12,7 @@ from functools import partial
 
 from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.exports.planted_plots import planted_svg
-from csp_engine.methods import method_title
+from csp_engine.methods import METHODS, method_title
 from csp_engine.views.benchmark.planted import ERRORS, setting_of
 from tools import tables
 from tools.tables import ROOT, Record, Writers, rows_of
@@ -37,9 +37,10 @@ def _head(first: str, methods: list[str]) -> str:
     return " | ".join([first, *map(method_title, methods)])
 
 
-def right(record: Record) -> str:
-    """How often the best label is right."""
+def right(record: Record, *, writes: bool = False) -> str:
+    """How often the best label is right: of methods that score a vocabulary, or write labels."""
     methods, found = _by_row(record, "right")
+    methods = [name for name in methods if (name in METHODS and METHODS[name].writes) == writes]
     rows = [
         [name, str(next(iter(own.values()))["n"]),
          *(f"{own[m]['share']:.0%} ({own[m]['low']:.0%}–{own[m]['high']:.0%})" for m in methods)]
@@ -72,7 +73,7 @@ def refused(record: Record) -> str:
 
 def tries(record: Record) -> str:
     """How often the best label is right at other settings; a dash where a method has none such."""
-    methods = list(record["methods"])
+    methods = list(dict.fromkeys(one["method"] for one in record["tries"]))
     found: dict[str, dict[str, Record]] = {}
     for one in record["tries"]:
         found.setdefault(setting_of(one), {})[one["method"]] = one["right"]
@@ -85,7 +86,7 @@ def tries(record: Record) -> str:
 
 def errors(record: Record) -> str:
     """How the wrong labels of all rows of units with one concept are wrong."""
-    methods = list(record["methods"])
+    methods = list(dict.fromkeys(row["method"] for row in record["rows"] if "errors" in row))
     rows = []
     for kind in ERRORS:
         counts = [
@@ -117,6 +118,7 @@ def trust(record: Record) -> str:
 
 TABLES: Writers = {
     "planted-right": (RESULT, right),
+    "planted-written": (RESULT, partial(right, writes=True)),
     "planted-reliable": (RESULT, reliable),
     "planted-refused": (RESULT, refused),
     "planted-tries": (RESULT, tries),

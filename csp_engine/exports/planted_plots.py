@@ -14,9 +14,11 @@ WIDTH, HEIGHT = 300, 200
 N_COLUMNS = 3
 TOP = 46
 LEFT, RIGHT, ABOVE, BELOW = 38, 12, 26, 34
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#555555")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#555555", "#56b4e9", "#e69f00")
 """Told apart by people who see colours differently (after Okabe and Ito); dashes differ too."""
-DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "")
+DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "", "6 3", "2 2")
+IN_LINE, LINE = 6, 16
+"""Methods that stand beside one another above the panels, and the height of such a line."""
 CO_OCCURRENCE = "co-occurrence "
 HEADINGS = {
     "co-occurrence": "Strong images with a companion",
@@ -77,7 +79,8 @@ def planted_svg(figures: Mapping[str, Any]) -> str:
     """The picture: a panel for each thing that changes, with Wilson's 95 % intervals."""
     drawn, methods = panels(figures), list(figures["methods"])
     n_rows = -(-len(drawn) // N_COLUMNS)
-    width, height = N_COLUMNS * WIDTH, TOP + n_rows * HEIGHT
+    top = TOP + LINE * max(0, (len(methods) - 1) // IN_LINE)
+    width, height = N_COLUMNS * WIDTH, top + n_rows * HEIGHT
     said = (
         "How often the best label of planted units is right, by method, on "
         f"{figures['n_images']:,} images. Bars are 95 % intervals."
@@ -92,7 +95,7 @@ def planted_svg(figures: Mapping[str, Any]) -> str:
     ]
     for place, panel in enumerate(drawn):
         row, column = divmod(place, N_COLUMNS)
-        parts.append(f'<g transform="translate({column * WIDTH},{TOP + row * HEIGHT})">')
+        parts.append(f'<g transform="translate({column * WIDTH},{top + row * HEIGHT})">')
         parts += [*_frame(panel), *_lines(panel, methods), "</g>"]
     return "\n".join([*parts, "</svg>", ""])
 
@@ -105,9 +108,10 @@ def _style(place: int) -> str:
 def _legend(methods: Sequence[str]) -> list[str]:
     parts = []
     for place, method in enumerate(methods):
-        x = LEFT + place * 130
-        parts.append(f'<path d="M{x} 32h26" {_style(place)}/>')
-        parts.append(f'<text x="{x + 32}" y="36">{escape(method_title(method))}</text>')
+        line, column = divmod(place, IN_LINE)
+        x, y = LEFT + column * 142, 32 + line * LINE
+        parts.append(f'<path d="M{x} {y}h26" {_style(place)}/>')
+        parts.append(f'<text x="{x + 32}" y="{y + 4}">{escape(method_title(method))}</text>')
     return parts
 
 

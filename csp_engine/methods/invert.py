@@ -15,7 +15,7 @@ from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods.formulas.atoms import Atoms, atoms_of_columns, atoms_of_labels
 from csp_engine.methods.formulas.beam import Bounds, Found, Search
-from csp_engine.methods.formulas.formula import Formula
+from csp_engine.methods.formulas.formula import Formula, affirmed
 from csp_engine.methods.formulas.ranks import auc, doubled_ranks, p_above
 from csp_engine.methods.method import Method, OwnLabel, Parameter, Params, Stores, Written
 
@@ -151,6 +151,7 @@ INVERT = Method(
     writes=True,
     has_null=False,
     test="on the images that did not choose it, with 5 % false discoveries over the layer",
+    says=affirmed,
     unit_block=64,
     coarse=0.05,
 )

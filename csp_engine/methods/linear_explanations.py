@@ -6,6 +6,7 @@ docs/methods.md: least squares, the weights belong to the concepts that are name
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +118,12 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
     return Written(labels, p_u=extra["p"], extra=extra)
 
 
+def foremost(text: str) -> tuple[str, ...]:
+    """The concept with the largest weight of a sum in words; none where that is below zero."""
+    found = re.match(r"\d+\.\d\d (.+?)(?= [+−] \d+\.\d\d |$)", text)
+    return (found[1],) if found else ()
+
+
 def ranked(net: ElasticNet, fit: Moments, u: int) -> list[int]:
     """Concepts with a weight in the elastic net, the largest first."""
     spread = np.sqrt(fit.variance_u[u])
@@ -204,5 +211,6 @@ LINEAR_EXPLANATIONS = Method(
     writes=True,
     has_null=False,
     test="on images that neither fitted nor chose it, with 5 % false discoveries over the layer",
+    says=foremost,
     unit_block=256,
 )

@@ -295,6 +295,11 @@ def no_prior(params: Params) -> LabelPrior | None:
     """For methods that take no prior from their scores."""
 
 
+def itself(text: str) -> tuple[str, ...]:
+    """What a label says that is one concept."""
+    return (text,)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Method:
     """One way to put labels on neurons.
@@ -326,6 +331,9 @@ class Method:
             parameters to what can stand after "but"; empty where it asks for no more.
         unsaid: from the arrays of ``Stores.signals``, which units follow something that can be read
             from the images and that no label says; None where the method cannot tell.
+        says: the concepts in a label of its own that must be true of the unit for the label to be
+            right: all that a formula does not deny, the foremost of a sum; none where even that is
+            denied. By default the label itself.
         unit_block: how many units are worth scoring at once.
         coarse: how far its scores may lie apart on two machines, because it parts images at
             thresholds of similarities, whose last digits differ; 0 where it does not.
@@ -352,6 +360,7 @@ class Method:
     test: str = ""
     lacks: Callable[[Mapping[str, float], Params], str] = lacks_nothing
     unsaid: Callable[[Mapping[str, np.ndarray]], Bool[np.ndarray, " u"]] | None = None
+    says: Callable[[str], tuple[str, ...]] = itself
     unit_block: int = 256
     coarse: float = 0.0
     section: str = ""

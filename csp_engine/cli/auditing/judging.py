@@ -175,10 +175,13 @@ def _planted(
     as_json: bool,
 ) -> None:
     from csp_engine.bundle import translated_os_errors
+    from csp_engine.captioners.speaking import Likely, Speaking
     from csp_engine.encoders import load_encoder
     from csp_engine.evaluation.planted_units import Plan
     from csp_engine.exports.planted_plots import planted_svg
     from csp_engine.files import write_whole
+    from csp_engine.methods import METHODS
+    from csp_engine.pipeline import bundle_speaker
     from csp_engine.views.benchmark.planted import ERRORS, planted_benchmark, setting_of
     from csp_engine.views.benchmark.trusting import trusted_metrics
 
@@ -187,7 +190,13 @@ def _planted(
     loaded = None if judge is None else load_encoder(judge, device=device)
     plan = Plan(n_units=n_units, seed=seed)
     with progress_bars() as progress:
-        figures = planted_benchmark(opened, plan, progress=progress)
+        captioner = bundle_speaker(opened, METHODS, device=device)
+        figures = planted_benchmark(
+            opened,
+            plan,
+            speaker=Speaking(captioner) if isinstance(captioner, Likely) else None,
+            progress=progress,
+        )
         figures["trust"] = trusted_metrics(opened, plan, loaded, progress)
     if plot is not None:
         with translated_os_errors(plot.absolute().parent):

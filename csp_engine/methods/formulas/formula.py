@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Bool
@@ -60,6 +62,19 @@ class Formula:
             else:
                 holds_n, fails_n = holds_n | true_n, fails_n & false_n
         return holds_n, fails_n
+
+
+def affirmed(text: str) -> tuple[str, ...]:
+    """The concepts of a formula in words that it does not deny."""
+    inner: tuple[str, ...] = ()
+    depth = list(accumulate((letter == "(") - (letter == ")") for letter in text))
+    if text.startswith("(") and 0 in depth:
+        end = depth.index(0)
+        after = re.match(rf" (?:{AND}|{OR}) ", text[end + 1 :])
+        if after:  # else it is a name that begins with a bracket
+            inner, text = affirmed(text[1:end]), text[end + 1 + after.end() :]
+    names = re.split(rf" (?:{AND}|{OR}) ", text)
+    return (*inner, *(name for name in names if not name.startswith("NOT ")))
 
 
 def _ordered(literals: Sequence[Literal]) -> tuple[Literal, ...]:

@@ -13,13 +13,15 @@ from jaxtyping import Bool, Float32
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.bundle.kept_scores import KeptScores
 from csp_engine.errors import InputError
-from csp_engine.evaluation.label_accuracy import right_labels, wording_key
+from csp_engine.evaluation.label_accuracy import wording_key
 from csp_engine.evaluation.planted_units import Plan, Unit, plant
 from csp_engine.evaluation.separating import named_columns
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
 from csp_engine.evidence.evidence import Evidence, Given
 from csp_engine.evidence.exemplars import rank_exemplars
-from csp_engine.methods import METHODS, label_units, noise_evidence
+from csp_engine.evidence.speaker import Speaker
+from csp_engine.methods import METHODS, label_layer, noise_evidence
+from csp_engine.methods.method import Method, itself
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import Progress, silent
@@ -27,8 +29,12 @@ from csp_engine.vectors import directions
 from csp_engine.views.accuracy import wordings_of
 from csp_engine.views.places import places, scoring_methods
 
-AT_HAND = frozenset({"exemplars", "contrast", "activations", "texts", "null"})
-"""What planted units have; a method that needs anything else is left out."""
+AT_HAND = frozenset({"exemplars", "contrast", "activations", "layer", "texts", "null"})
+"""What planted units have; a method that needs anything else is left out. Concept columns they have
+not: these say what was planted."""
+
+ALIKE = {"milan": {"candidates": "labels"}}
+"""What lets methods that write labels choose among the words that the others have."""
 
 ORACLE = "concept columns"
 """Beside the methods: the column that goes best with the activation, by correlation."""
@@ -52,7 +58,8 @@ TRIED_ROWS = ("single", "co-occurrence 0.9", "conjunction", "either")
 """Rows of units that are labelled again with other settings."""
 
 N_NULL_TRIED = 100
-"""Random image sets where settings are tried; the rest has as many as the bundle."""
+"""Random image sets where settings are tried, and for methods that write labels of their own; the
+rest has as many as the bundle."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +74,18 @@ class World:
     sources: Sequence[str]
     params: Mapping[str, Mapping[str, Any]]
     recipe: Recipe
+    speaker: Speaker | None = None
+
+    @property
+    def of_writers(self) -> World:
+        """The same, labelled by the methods that write labels of their own."""
+        at_hand = AT_HAND | ({"speaker"} if self.speaker is not None else set())
+        written = {
+            name: {**self.recipe.method_params(name), **ALIKE.get(name, {})}
+            for name, method in METHODS.items()
+            if method.writes and set(method.needs) <= at_hand
+        }
+        return replace(self, params=written)
 
 
 def world_of(bundle: Bundle) -> World:
@@ -121,16 +140,22 @@ def world_of(bundle: Bundle) -> World:
 
 
 def planted_benchmark(
-    bundle: Bundle, plan: Plan | None = None, *, tries: bool = True, progress: Progress = silent
+    bundle: Bundle,
+    plan: Plan | None = None,
+    *,
+    tries: bool = True,
+    speaker: Speaker | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Plant units into a bundle's probe set and label them by all of its methods. JSON-ready.
+    """Plant units into a bundle's probe set and label them by many methods. JSON-ready.
 
-    ``rows`` holds for each row of the table and method: ``n`` units, ``right``,
-    ``reliable_and_right``, ``reliable_and_wrong`` and, where nothing is right, ``refused``; shares
-    with Wilson's interval; of units with one concept also ``errors``, how many labels are wrong in
-    which way (``ERRORS``). ``tries`` holds the share of right labels of some rows together for
-    other settings of gamma, depth, partners, probe size and noise on the embeddings, and with the
-    candidates of one mode alone.
+    These are the bundle's own, and all that write labels of their own; one that asks a captioner
+    only where there is a ``speaker``. ``rows`` holds for each row of the table and method: ``n``
+    units, ``right``, ``reliable_and_right``, ``reliable_and_wrong`` and, where nothing is right,
+    ``refused``; shares with Wilson's interval; of units with one concept also ``errors``, how many
+    labels are wrong in which way (``ERRORS``). ``tries`` holds the share of right labels of some
+    rows together for other settings of gamma, depth, partners, probe size and noise on the
+    embeddings, and with the candidates of one mode alone, for methods that score a vocabulary.
 
     Raises:
         InputError: if nothing can be planted.
@@ -138,14 +163,17 @@ def planted_benchmark(
     plan = plan or Plan()
     world = world_of(bundle)
     units = plant(world.is_shown_nc, world.image_nd, plan)
-    told = judged(world, units, world.recipe.n_null, progress)
+    writers = replace(world, speaker=speaker).of_writers
+    n_null = world.recipe.n_null
+    told = judged(world, units, n_null, progress)
+    told |= judged(writers, units, min(N_NULL_TRIED, n_null), progress)
     told[ORACLE] = _by_columns(world, units)
     rows = [
         {
             "row": row,
             "method": method,
             **_figures(own, str(row).startswith("noise")),
-            **_errors(world, units, own),
+            **_errors(world, units, method, own),
         }
         for method, table in told.items()
         for row, own in table.groupby("row", sort=False)
@@ -157,7 +185,7 @@ def planted_benchmark(
         "n_images": len(world.image_nd),
         "n_concepts": world.is_shown_nc.shape[1],
         "n_labels": len(world.texts),
-        "methods": list(world.params),
+        "methods": [*world.params, *writers.params],
         "rows": rows,
         "tries": list(_tries(world, units, plan, progress)) if tries else [],
     }
@@ -168,13 +196,19 @@ def judged(
 ) -> dict[str, pd.DataFrame]:
     """For each method a row per unit: ``row``, ``label``, ``is_right``, ``is_reliable``.
 
-    ``label`` is a row of the vocabulary, missing where a unit has none.
+    ``label`` is a row of the vocabulary, missing where a unit has none, or one that joins or weighs
+    concepts. Such a label is right if all that counts in it is (``Method.says``).
     """
     acts_un = np.stack([unit.activation_n for unit in units])
     recipe = world.recipe
     rule = ContrastRule(recipe.threshold, recipe.n_partners, recipe.reuse)
     exemplars = rank_exemplars(acts_un, min(recipe.n_exemplars, acts_un.shape[1] // 4))
-    sources = {"activations": lambda unit_u: acts_un[unit_u], "texts": lambda _: world.texts}
+    sources = {
+        "activations": lambda unit_u: acts_un[unit_u],
+        "layer": lambda _: acts_un,
+        "texts": lambda _: world.texts,
+        **({} if world.speaker is None else {"speaker": lambda _: world.speaker}),
+    }
     evidence = Evidence(
         exemplars,
         mine_contrast(acts_un, exemplars, world.image_nd, rule),
@@ -189,21 +223,35 @@ def judged(
         seed=recipe.seed,
     )
     accepted = [set().union(*(world.accepted_c[c] for c in unit.concepts)) for unit in units]
+    place = {text: t for t, text in reversed(list(enumerate(world.texts)))}
     told = {}
-    for method, params in world.params.items():
-        scores, _ = label_units(
-            METHODS[method], evidence, null, world.label_td, params, n_labels=1, progress=progress
+    for name, params in world.params.items():
+        method = METHODS[name]
+        done = label_layer(
+            method, evidence, null, world.label_td, params, n_labels=1, progress=progress
         )
-        is_right_u, _ = right_labels(scores.label_uk, scores.count_u, world.texts, accepted)
-        told[method] = pd.DataFrame(
+        scores, texts = done.scores, world.texts if done.texts is None else done.texts
+        said_u = [
+            texts[label] if count else None
+            for label, count in zip(scores.label_uk[:, 0], scores.count_u, strict=True)
+        ]
+        told[name] = pd.DataFrame(
             {
                 "row": [unit.row for unit in units],
-                "label": pd.Series(scores.label_uk[:, 0], dtype="Int64").where(scores.count_u > 0),
-                "is_right": is_right_u,
+                "label": pd.array([place.get(said) for said in said_u], "Int64"),
+                "is_right": [
+                    said is not None and _is_right(method, said, keys)
+                    for said, keys in zip(said_u, accepted, strict=True)
+                ],
                 "is_reliable": np.asarray(scores.reliable_u, bool),
             }
         )
     return told
+
+
+def _is_right(method: Method, said: str, accepted: set[str]) -> bool:
+    names = method.says(said)
+    return bool(names) and all(wording_key(name) in accepted for name in names)
 
 
 def _by_columns(world: World, units: Sequence[Unit]) -> pd.DataFrame:
@@ -244,9 +292,14 @@ def setting_of(row: Mapping[str, Any]) -> str:
     return f"{row['setting']} {value if isinstance(value, str) else format(value, 'g')}"
 
 
-def _errors(world: World, units: Sequence[Unit], own: pd.DataFrame) -> dict[str, Any]:
-    """How the wrong labels of units with one concept are wrong, by what their images show."""
+def _errors(world: World, units: Sequence[Unit], method: str, own: pd.DataFrame) -> dict[str, Any]:
+    """How the wrong labels of units with one concept are wrong, by what their images show.
+
+    Nothing is said of a method whose labels are no words of the vocabulary.
+    """
     if "label" not in own or any(len(units[u].concepts) != 1 for u in own.index):
+        return {}
+    if METHODS[method].says is not itself:
         return {}
     kinds = [
         error_of(world.is_shown_nc, world.accepted_c, units[u], wording_key(world.texts[label]))

@@ -43,10 +43,11 @@ def main() -> None:
                 on_change=lambda: set_params(only=st.session_state["_kind"]),
             )
             st.button("Other way round", key="swap", on_click=place, args=(b, a))
+        told = [f"<bdi>{plain(name)}</bdi>" for name in pairs.short_titles(a, b)]
         with heading:
             show(
                 f"<p class='csp-id'>{plain(a.title)} · {plain(b.title)}</p>"
-                "<h1 class='csp-title'>Which neurons do both have?</h1>"
+                f"<h1 class='csp-title'>What differs between {' and '.join(told)}</h1>"
             )
         compared = comparing.compare(store.MEMO, a, b, view.method)
         with heading:

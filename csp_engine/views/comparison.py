@@ -16,9 +16,11 @@ from csp_engine.search import require_same_space
 from csp_engine.search.matching import chance_level, match
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, pick
+from csp_engine.views.controls import SAME_AT
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
 from csp_engine.views.random_sets import null_of, sizes
+from csp_engine.views.table.agreement import label_distance
 from csp_engine.views.table.rows import neuron_table
 
 KINDS = {
@@ -26,9 +28,15 @@ KINDS = {
     "mutual": "Each other's best match",
     "oneway": "One-sided match",
     "unmatched": "Without a match",
-    "differ": "Mutual, reliable labels differ",
+    "differ": "Mutual, meanings differ",
 }
-STATUS = {"mutual": "mutual", "oneway": "one-sided", "unmatched": "none", "": "no evidence"}
+STATUS = {
+    "differ": "meanings differ",
+    "mutual": "mutual",
+    "oneway": "one-sided",
+    "unmatched": "none",
+    "": "no evidence",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,10 +119,12 @@ def other_side(
 class Comparison:
     """Every neuron of side A with its best match in B.
 
-    ``rows`` has A's ``unit``, ``label``, ``reliable``; B's as ``unit_b`` and so on; ``similarity``
-    and ``kind``: ``mutual``, ``oneway``, ``unmatched`` (no more alike than random image sets of the
-    neuron's own size rarely are), or empty where A's neuron has no evidence. ``bars`` are the least
-    and the most that a neuron must exceed; None without random image sets.
+    ``rows`` has A's ``unit``, ``label``, ``reliable``; B's as ``unit_b`` and so on; ``similarity``;
+    ``differ``, whether two neurons that are each other's best match have reliable labels that do
+    not mean the same, and ``apart``, how far apart the encoder places these, NaN where it does not
+    know them both; and ``kind``: ``mutual``, ``oneway``, ``unmatched`` (no more alike than random
+    image sets of the neuron's own size rarely are), or empty where A's neuron has no evidence.
+    ``bars`` are the least and the most that a neuron must exceed; None without random image sets.
     """
 
     rows: pd.DataFrame
@@ -131,10 +141,25 @@ class Comparison:
         if kind == "all":
             return np.ones(len(self.rows), bool)
         if kind == "differ":
-            is_other = (self.rows["label"] != self.rows["label_b"]).to_numpy()
-            is_said = (self.rows["reliable"] & self.rows["reliable_b"]).to_numpy(bool)
-            return is_other & is_said & (self.rows["kind"] == "mutual").to_numpy()
+            return self.rows["differ"].to_numpy(bool)
         return (self.rows["kind"] == kind).to_numpy()
+
+    def ordered(self, kind: str) -> pd.DataFrame:
+        """The rows that a choice keeps; what the sides do not share first, and twins last.
+
+        First pairs whose labels mean different things, the farthest apart first; then neurons
+        without a match, those with a reliable label first; then all others. Among equals, the less
+        similar come first; neurons without evidence are last.
+        """
+        rows = self.rows[self.kept(kind)]
+        is_alone = (rows["kind"] == "unmatched").to_numpy()
+        group_u = np.select(
+            [rows["differ"].to_numpy(bool), is_alone, (rows["kind"] != "").to_numpy()], [0, 1, 2], 3
+        )
+        told_u = np.where(is_alone & rows["reliable"].to_numpy(bool), -1.0, 0.0)
+        told_u = np.where(group_u == 0, -rows["apart"].fillna(2).to_numpy(float), told_u)
+        alike_u = rows["similarity"].fillna(2).to_numpy(float)
+        return rows.iloc[np.lexsort((alike_u, told_u, group_u))]
 
 
 def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
@@ -179,12 +204,30 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
         rows["reliable_b"] = rows["reliable_b"].fillna(False).astype(bool)
         rows["similarity"] = found.similarity_u
         rows["kind"] = kind
+        rows["apart"], rows["differ"] = _apart(a.bundle, memo, rows)
         taken = found.other_u[(kind == "mutual")]
         has_b = int(np.any(other_vd, axis=1).sum())
         return Comparison(rows, bars, has_b, has_b - len(np.unique(taken)))
 
     key = ("compare", a.bundle.digest, b.bundle.digest, *a.key[1:], *b.key[1:], method)
     return memo.once(key, make)
+
+
+def _apart(bundle: Bundle, memo: Memo, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """How far apart the reliable labels of mutual matches lie, and whether their meanings differ.
+
+    The words of one encoder are compared by the vectors of one side's vocabulary; a text that it
+    lacks differs from every other text.
+    """
+    is_said_u = (rows["reliable"] & rows["reliable_b"]).to_numpy(bool)
+    at = np.flatnonzero(is_said_u & (rows["kind"] == "mutual").to_numpy())
+    apart_u, differ_u = np.full(len(rows), np.nan), np.zeros(len(rows), bool)
+    one_a, other_a = (rows[name].to_numpy(object)[at] for name in ("label", "label_b"))
+    if len(at):
+        apart_a = label_distance(bundle, memo)(one_a, other_a)
+        apart_u[at] = apart_a
+        differ_u[at] = np.where(np.isnan(apart_a), one_a != other_a, apart_a > 1 - SAME_AT)
+    return apart_u, differ_u
 
 
 def _chance(memo: Memo, a: Side, method: str, other_vd: np.ndarray) -> np.ndarray:
@@ -203,6 +246,11 @@ def named(labels: pd.Series, reliable: pd.Series) -> pd.Series:
     return labels.where(reliable | labels.isna() | (labels == ""), "unclear: " + labels + "?")
 
 
+def status(rows: pd.DataFrame) -> pd.Series:
+    """What kind of match each row is, in words."""
+    return rows["kind"].where(~rows["differ"].astype(bool), "differ").map(STATUS)
+
+
 def pairs_csv(a: Side, b: Side, rows: pd.DataFrame) -> bytes:
     """The pairs as a page shows them, as a CSV file; nothing rounded."""
     theirs = [
@@ -218,7 +266,7 @@ def pairs_csv(a: Side, b: Side, rows: pd.DataFrame) -> bytes:
             "match_label": rows["label_b"].to_numpy(),
             "match_reliable": rows["reliable_b"].to_numpy(),
             "similarity": rows["similarity"].to_numpy(),
-            "kind": rows["kind"].map(STATUS).to_numpy(),
+            "kind": status(rows).to_numpy(),
         }
     )
     return csv_text(written).encode()

@@ -9,7 +9,7 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
-from csp_engine.views.comparison import STATUS, Comparison, Side, named, pairs_csv
+from csp_engine.views.comparison import Comparison, Side, named, pairs_csv, status
 from csp_engine.views.neuron.card import neuron_card
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, card_list, plain, show
@@ -33,16 +33,20 @@ def summary(compared: Comparison, method: str) -> None:
         if compared.bars is not None
         else f" {plain(method_title(method))} keeps no random image sets to compare with."
     )
+    n_differ, n_alone = compared.count("differ"), compared.count("unmatched")
     show(
-        f"<p class='csp-lead'>Of {numbers.count(len(compared.rows))} neurons, "
-        f"<b>{numbers.count(n_mutual)}</b> have a partner on the other side: each is the "
-        f"other's {words.term('mutual match', 'best match')}. In "
-        f"{numbers.count(compared.count('differ'))} of these pairs the reliable labels "
-        f"differ. {numbers.count(compared.count('oneway'))} have a best match that is "
-        "itself closer to another neuron here, and "
-        f"{numbers.count(compared.count('unmatched'))} have no match. On the other side, "
-        f"{numbers.count(compared.n_other_unmatched)} of "
-        f"{numbers.count(compared.n_other)} have no partner.{chance}</p>"
+        f"<p class='csp-lead csp-answer'><b>{numbers.count(n_mutual)}</b> of "
+        f"{numbers.count(len(compared.rows))} neurons have a partner on the other side; in "
+        f"<b>{numbers.count(n_differ)}</b> of these pairs the meanings differ. "
+        f"<b>{numbers.count(n_alone)}</b> neurons here and "
+        f"<b>{numbers.count(compared.n_other_unmatched)}</b> of "
+        f"{numbers.count(compared.n_other)} there have none.</p><details class='csp-fold csp-left'>"
+        "<summary>What counts as a partner</summary><p>Two neurons are partners if each is the "
+        f"other's {words.term('mutual match', 'best match')}. "
+        f"{numbers.count(compared.count('oneway'))} neurons here have a best match that is itself "
+        f"closer to another neuron.{chance} Two reliable labels mean the same if the encoder finds "
+        "them alike; only then do they count as one. The table begins with what differs.</p>"
+        "</details>"
     )
 
 
@@ -63,9 +67,8 @@ def pair(a: Side, b: Side, unit: int, compared: Comparison, method: str) -> None
 
 
 def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None:
-    """All pairs, most alike first."""
-    rows = compared.rows[compared.kept(kind)]
-    rows = rows.sort_values("similarity", ascending=False, kind="stable", na_position="last")
+    """All pairs, what differs first."""
+    rows = compared.ordered(kind)
     if rows.empty:
         st.text("There is no neuron of this kind; choose another under “Show”.")
         return
@@ -76,7 +79,7 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
             "A label": named(rows["label"], rows["reliable"]),
             "A unit": rows["unit"],
             "Similarity": rows["similarity"],
-            "Match": rows["kind"].map(STATUS),
+            "Match": status(rows),
             "B": strip_urls(b.name, b.bundle, theirs).where(rows["kind"] != ""),
             "B label": named(rows["label_b"], rows["reliable_b"]),
             "B unit": rows["unit_b"],
@@ -101,11 +104,12 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
                 help=words.tooltip("Cosine of the two concept vectors.", "concept vector"),
             ),
             "Match": kinds.TextColumn(
+                width=125,
                 help=words.tooltip(
                     "Mutual: each is the most similar to the other, and they are more alike than "
                     "random image sets would be.",
                     "mutual match",
-                )
+                ),
             ),
         },
         key="pairs",

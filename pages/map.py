@@ -50,13 +50,15 @@ def main() -> None:
             rows = pd.concat([rows, found], axis=1)
         rows = rows.iloc[points.row_m]
         columns = [n for n in COLOURS if n in rows and rows[n].notna().any()]
-        default = "match" if "match" in columns else "layer"
+        if len(bundle.model_names) == 1:
+            columns.remove("model")
+        default = next(n for n in ("match", "family", "layer") if n in columns)
         colour, note = pick("colour", st.query_params.get("colour") or default, columns)
         area, area_note = read_area(st.query_params)
         problems.notes(tuple(n for n in (note, area_note) if n))
         head(laid, len(rows))
         controls(bundle, view, columns, colour)
-        picked, drawn = neuron_map.draw(bundle, view, rows, colour, area)
+        picked, drawn = neuron_map.draw(bundle, view, rows, colour, area, points)
         if picked is not None:
             model, layer = places(bundle)[picked[0]]
             here = {"model": model, "layer": layer, "unit": picked[1]}
@@ -138,14 +140,19 @@ def selection(
     """The neurons within the lasso as a table, or how to get there."""
     if not area:
         st.caption(
-            "Drag to move, scroll to zoom, click a point to open its neuron. To list neurons "
-            "here, draw around them with Lasso or with the shift key held down."
+            "Drag to move, scroll to zoom, click a point to open its neuron; or press Enter and "
+            "then arrow keys. To list neurons here, draw around them with Lasso or with the shift "
+            "key held down."
         )
         with st.container(key="open"):
             link("layer", "All neurons as a table", view.params(layer=ALL_LAYERS, unit=""))
         return
-    kept = rows[inside(points.xy_m2, area)]
-    show(f"<h2 class='csp-h'>{numbers.count(len(kept))} neurons in the selection</h2>")
+    by = next(n for n in ("match", "confidence", "score") if n in rows and rows[n].notna().any())
+    kept = rows[inside(points.xy_m2, area)].sort_values(by, ascending=False, kind="stable")
+    show(
+        f"<h2 class='csp-h'>{numbers.count(len(kept))} neurons in the selection "
+        f"<span class='csp-quiet'>by {COLUMNS[by].title.lower()}, highest first</span></h2>"
+    )
     if len(kept):
         everywhere = replace(view, is_all_layers=True)
         columns = neuron_rows.shown_columns(kept, everywhere)

@@ -18,6 +18,9 @@ from csp_engine.views.table.columns import COLUMNS
 
 MISSING = 255
 MOST_NAMES = 9
+MATCHES_AT = 0.95
+"""Share of random image sets that must match a query less well for a neuron to be coloured."""
+MOST_WRITTEN, LEAST_WRITTEN, CELLS = 24, 5, 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,8 +101,9 @@ class Colouring:
 def colouring(values: pd.Series, name: str) -> Colouring:
     """How the values of a column, one a point, become colours.
 
-    Numbers run along a ramp from the 2nd to the 98th percentile; texts keep a colour each while
-    they are few, the most common ones otherwise; layers, being ordered, run along the ramp.
+    Numbers run along a ramp from the 2nd to the 98th percentile, matches of a query over all of
+    their values; texts keep a colour each while they are few, the most common ones otherwise;
+    layers, being ordered, run along the ramp.
     """
     column = COLUMNS[name]
     if column.kind in ("number", "share"):
@@ -107,13 +111,16 @@ def colouring(values: pd.Series, name: str) -> Colouring:
         is_known = np.isfinite(number_m)
         if not is_known.any():
             return Colouring(np.full(len(values), MISSING, np.uint8), {"kind": "names"})
-        low, high = np.quantile(number_m[is_known], [0.02, 0.98])
+        ends = [0, 1] if name == "match" else [0.02, 0.98]
+        low, high = np.quantile(number_m[is_known], ends)
         share_m = np.clip((number_m - low) / ((high - low) or 1.0), 0, 1)
         value_m = np.where(is_known, np.round(share_m * 254), MISSING).astype(np.uint8)
         write = numbers.share if column.kind == "share" else numbers.score
-        ends = {"low": write(float(low)), "high": write(float(high))}
+        said = {"low": write(float(low)), "high": write(float(high))}
         missing = "" if is_known.all() else "no value"
-        return Colouring(value_m, {"kind": "ramp", **ends, "missing": missing})
+        if name == "match" and missing:
+            missing = f"no more than chance gives ({numbers.count(int((~is_known).sum()))})"
+        return Colouring(value_m, {"kind": "ramp", **said, "missing": missing})
     text_m = values.astype("object").to_numpy()
     is_named = np.array([isinstance(text, str) and bool(text) for text in text_m])
     ordered = pd.unique(text_m[is_named]).tolist()
@@ -131,6 +138,41 @@ def colouring(values: pd.Series, name: str) -> Colouring:
     parts = [f"other ({numbers.count(n_other)})"] if n_other else []
     if not is_named.all():
         n_none = numbers.count(int((~is_named).sum()))
-        parts.append(f"not reliable ({n_none})" if name == "label" else f"none ({n_none})")
+        is_of_label = name in ("label", "family")
+        parts.append(f"not reliable ({n_none})" if is_of_label else f"none ({n_none})")
     missing = ", ".join(parts)
     return Colouring(value_m, {"kind": "names", "names": ordered, "missing": missing})
+
+
+def matching(rows: pd.DataFrame) -> pd.Series:
+    """How well each neuron matches the query, where it does so better than chance gives.
+
+    Kept are neurons that at least ``MATCHES_AT`` of random image sets match less well; all, where
+    the method keeps no random image sets.
+    """
+    share = rows["match_null"]
+    return rows["match"] if share.isna().all() else rows["match"].where(share >= MATCHES_AT)
+
+
+def written(found: Points, family: pd.Series) -> list[tuple[str, int, int, int]]:
+    """Names to write on the map: family, its number of neurons, and x and y on the grid.
+
+    A name stands where most of its family lie together: at the median of its neurons in the fullest
+    of 12 × 12 cells. At most the ``MOST_WRITTEN`` largest families of at least ``LEAST_WRITTEN``
+    neurons on the map are named, the largest first.
+
+    Args:
+        found: the points.
+        family: that of each point, in their order.
+    """
+    cell_m2 = np.minimum(found.xy_m2.astype(np.int64) * CELLS // (MAP_GRID + 1), CELLS - 1)
+    cell_m = cell_m2[:, 0] * CELLS + cell_m2[:, 1]
+    names = []
+    for name, n in family.value_counts().items():
+        if n < LEAST_WRITTEN or len(names) == MOST_WRITTEN:
+            break
+        is_in_m = (family == name).to_numpy(bool)
+        fullest = np.bincount(cell_m[is_in_m]).argmax()
+        x, y = np.median(found.xy_m2[is_in_m & (cell_m == fullest)], axis=0).astype(int).tolist()
+        names.append((str(name), int(n), x, y))
+    return names

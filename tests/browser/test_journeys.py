@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -179,7 +180,7 @@ def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_p
     expect(page.locator(".csp-title")).to_contain_text("12 neurons")
     expect(page.get_by_test_id("stDataFrame").locator("canvas").first).to_be_visible()
     settled(page)  # the last that the page draws is there, and its boxes stay as they are
-    page.get_by_label("Order").click()
+    page.get_by_label("Order").fill("Unit, high")  # of a long list only a part is drawn
     page.get_by_role("option", name="Unit, high to low").click()
     page.wait_for_function("() => location.search.includes('sort=-unit')")
     settled(page)
@@ -244,9 +245,29 @@ def test_the_map_lists_what_a_lasso_holds_and_opens_what_is_clicked(server, open
     expect(page.locator(".csp-id")).to_contain_text(name.replace("/", " / "))
 
 
+def test_keys_alone_lead_from_the_map_to_a_neuron(server, open_page):
+    page = open_page(f"{server.url}/map?bundle=small")
+    expect(page.locator(".map[data-ready='20']")).to_be_visible()
+    settled(page)
+    page.locator(".map canvas.points").focus()
+    page.keyboard.press("Enter")
+    name = page.locator(".map .card .id")
+    expect(name).to_be_visible()
+    first = name.text_content()
+    for key in ("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp"):
+        page.keyboard.press(key)  # there may be nothing on that side
+        with suppress(AssertionError):
+            expect(name).not_to_have_text(first, timeout=4000)
+            break
+    expect(name).not_to_have_text(first)
+    chosen = name.text_content()
+    page.keyboard.press("Enter")
+    expect(page.locator(".csp-id").first).to_contain_text(chosen.replace("/", " / "))
+
+
 def test_two_layers_are_compared_and_a_row_shows_both(server, open_page):
     page = open_page(f"{server.url}/compare?layer=second@mean&layer2=first@mean")
-    expect(page.locator(".csp-lead")).to_contain_text("Of 12 neurons")
+    expect(page.locator(".csp-lead")).to_contain_text("of 12 neurons")
     canvas = page.get_by_test_id("stDataFrame").locator("canvas").first
     canvas.scroll_into_view_if_needed()
     canvas.click(position={"x": 14, "y": 40 + 25}, force=True)

@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from csp_engine.bundle import Bundle
 from csp_engine.views import address as state
 from csp_engine.views import neuron_map as map_data
+from csp_engine.views.finding.matches import matches
+from csp_engine.views.finding.query import query_of
 from csp_engine.views.memo import Memo
+from csp_engine.views.places import places
 from csp_engine.views.table.rows import neuron_table
 from pages.ui.map import neuron_map
 from tests.pages.conftest import HOSTILE, component, html, open_page, rewrite_manifest, visiting
@@ -79,7 +82,7 @@ def test_the_page_colours_by_what_the_url_says(serve, small_bundle):
     rows = neuron_table(Bundle.open(small_bundle), Memo(), "csp")
     order = rows["clarity"].rank().to_numpy()
     assert np.corrcoef(values[values < 255], order[values < 255])[0, 1] > 0.9
-    assert component(open_page("map"), "csp_map")["legend"]["names"] == [
+    assert component(open_page("map", colour="layer"), "csp_map")["legend"]["names"] == [
         "first@mean",
         "second@mean",
     ]
@@ -89,6 +92,53 @@ def test_a_word_colours_by_match(serve, small_bundle):
     serve(small_bundle)
     sent = component(open_page("map", q="red"), "csp_map")
     assert sent["legend"]["title"] == "Match"
+
+
+def test_what_matches_no_better_than_chance_has_no_colour_and_the_rest_spans_the_scale(
+    serve, shipped_bundle
+):
+    serve(shipped_bundle)
+    sent = component(open_page("map", q="ruler"), "csp_map")
+    values = np.frombuffer(base64.b64decode(sent["values"]), np.uint8)
+    bundle = Bundle.open(shipped_bundle)
+    points = map_data.points_of(bundle, Memo())
+    model, layer = places(bundle)[0]
+    view = state.View("dermoscopy", model, layer, 0, "csp_plus", q="ruler")
+    query = query_of(bundle, Memo(), view, lambda *_: pytest.fail("it is in the vocabulary"))
+    found = matches(bundle, Memo(), query, "csp_plus").iloc[points.row_m]
+    is_kept = (found["match_null"] >= 0.95).to_numpy()
+    assert ((values < 255) == is_kept).all()
+    assert f"no more than chance gives ({(~is_kept).sum():,})" == sent["legend"]["missing"]
+    best = int(found["match"].argmax())
+    assert values[best] == 254
+    assert values[is_kept].min() == 0
+    assert sent["legend"]["high"] == f"{found['match'].iloc[best]:.3f}"
+
+
+def test_names_stand_among_their_own(serve, shipped_bundle):
+    """Each of the largest families, the largest first, where most of its neurons lie together."""
+    serve(shipped_bundle)
+    sent = component(open_page("map"), "csp_map")
+    assert sent["legend"]["title"] == "Family"
+    bundle = Bundle.open(shipped_bundle)
+    points = map_data.points_of(bundle, Memo())
+    family = neuron_table(bundle, Memo(), "csp_plus").iloc[points.row_m]["family"]
+    sizes = family.value_counts()
+    expected = [name for name in sizes.index if sizes[name] >= 5][:24]
+    assert [name for name, _, _ in sent["names"]] == expected
+    for name, x, y in sent["names"]:
+        own = points.xy_m2[(family == name).to_numpy()].astype(float)
+        cells = [tuple((each * 12 // 65536).astype(int)) for each in own]
+        fullest = max(cells.count(cell) for cell in cells)
+        assert cells.count((x * 12 // 65536, y * 12 // 65536)) == fullest
+
+
+def test_the_selection_is_listed_best_first(serve, small_bundle):
+    serve(small_bundle)
+    by_match = open_page("map", q="red", area=WHOLE)
+    assert "by match, highest first" in html(by_match)
+    assert by_match.dataframe[0].value["match"].is_monotonic_decreasing
+    assert open_page("map", area=WHOLE).dataframe[0].value["score"].is_monotonic_decreasing
 
 
 def test_an_area_lists_its_neurons_and_nonsense_lists_none(serve, small_bundle):

@@ -211,7 +211,7 @@ OF_PAGES = (
         "colour",
         ("map",),
         "column that colours the points",
-        otherwise="`match` with a query, else `layer`",
+        otherwise="`match` with a query, else `family`, or `layer` where there is none",
     ),
     Parameter(
         "area",

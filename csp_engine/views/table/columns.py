@@ -101,7 +101,9 @@ _DECLARED = (
     NeuronColumn(
         "review", "Review", "text", "What reviewers say about it, or that they disagree.", "verdict"
     ),
-    NeuronColumn("model", "Model", "text", "The network under study.", "target model"),
+    NeuronColumn(
+        "model", "Model", "text", "The network under study.", "target model", is_coloured=True
+    ),
     NeuronColumn(
         "layer",
         "Layer",

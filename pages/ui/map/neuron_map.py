@@ -12,10 +12,10 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import MAP_GRID, View
-from csp_engine.views.neuron_map import colouring
+from csp_engine.views.neuron_map import Points, colouring, matching, written
 from csp_engine.views.places import places
 from csp_engine.views.table.columns import COLUMNS
-from pages.ui.parts.cards import asset, base_url, signature
+from pages.ui.parts.cards import asset, base_url, one_way, signature
 
 RAMP = {
     "light": ["#cfe3df", "#6bb0a5", "#0f766e", "#0a4f4a", "#06302d"],
@@ -38,7 +38,7 @@ _MAP = st.components.v2.component(
         "<div class='wrap'><div class='map'><div class='empty'></div>"
         "<canvas class='points' tabindex='0' role='application'></canvas>"
         "<canvas class='drawn' aria-hidden='true'></canvas>"
-        "<div class='tools'></div><div class='card' hidden></div></div>"
+        "<div class='tools'></div><div class='card' role='status' hidden></div></div>"
         "<div class='legend'></div></div>"
     ),
     css=asset("map.css"),
@@ -47,7 +47,12 @@ _MAP = st.components.v2.component(
 
 
 def draw(
-    bundle: Bundle, view: View, rows: pd.DataFrame, name: str, area: tuple[int, ...]
+    bundle: Bundle,
+    view: View,
+    rows: pd.DataFrame,
+    name: str,
+    area: tuple[int, ...],
+    points: Points,
 ) -> tuple[tuple[int, int] | None, tuple[int, ...] | None]:
     """The map; what was just picked (place and unit), and the polygon just drawn, if any.
 
@@ -57,8 +62,11 @@ def draw(
         rows: the rows of ``table.neuron_table`` that are on the map, in order.
         name: of the column that colours them.
         area: the polygon shown.
+        points: where the rows lie.
     """
     shown = rows[name].where(rows["reliable"]) if name == "label" else rows[name]
+    if name == "match":
+        shown = matching(rows)
     colours = colouring(shown, name)
     is_ramp = colours.legend["kind"] == "ramp"
     root = f"{quote(view.bundle, safe='')}/{bundle.digest[:16]}"
@@ -79,11 +87,14 @@ def draw(
             }
             for theme in ("light", "dark")
         },
+        "names": [[one_way(text), *at] for text, _, *at in written(points, rows["family"])],
         "area": list(area),
         "here": here,
         "label": (
             f"Map of {numbers.count(len(rows))} neurons coloured by {title.lower()}. Arrow keys "
-            "move it, plus and minus zoom. The table of this bundle lists the same neurons."
+            "move it, plus and minus zoom. Enter chooses the neuron in the middle; then arrow keys "
+            "lead to the next one, Enter opens it and Escape lets it go. The table of this bundle "
+            "lists the same neurons."
         ),
         "noWebgl": "This browser has no WebGL; the table lists the same neurons.",
     }

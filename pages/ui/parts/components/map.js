@@ -310,6 +310,7 @@ class NeuronMap {
     const pen = this.drawn.getContext("2d"), { toPixel } = this.frame()
     pen.setTransform(dpr, 0, 0, dpr, 0, 0)
     pen.clearRect(0, 0, this.drawn.width, this.drawn.height)
+    this.write(pen)
     const corners = this.path ?? []
     if (!this.path) {
       for (let i = 0; i < this.area.length; i += 2) {
@@ -325,6 +326,75 @@ class NeuronMap {
     pen.lineWidth = 1.5
     pen.setLineDash([5, 4])
     pen.stroke()
+  }
+
+  // Names of families where their neurons lie, the largest first; none over another.
+  write(pen) {
+    const { toPixel, w, h } = this.frame(), style = getComputedStyle(this.root), taken = []
+    pen.font = `600 12px ${style.fontFamily}`
+    pen.textAlign = "center"
+    pen.textBaseline = "middle"
+    pen.lineJoin = "round"
+    pen.setLineDash([])
+    for (const [name, gx, gy] of this.data.names) {
+      const text = name.length > 28 ? `${name.slice(0, 27)}…` : name
+      const half = pen.measureText(text).width / 2 + 6
+      const [x, y] = toPixel(gx / 65535, gy / 65535)
+      if (x < half || x > w - half || y < 12 || y > h - 12) continue
+      if (
+        taken.some((other) =>
+          Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < 18
+        )
+      ) {
+        continue
+      }
+      taken.push({ x, y, half })
+      pen.lineWidth = 4
+      pen.strokeStyle = style.backgroundColor
+      pen.strokeText(text, x, y)
+      pen.fillStyle = style.color
+      pen.fillText(text, x, y)
+    }
+  }
+
+  // The point nearest to another in the direction of an arrow, within 45 degrees of it.
+  beside(i, [dx, dy]) {
+    const { xy, n } = this.points
+    let best = -1, least = Infinity
+    for (let j = 0; j < n; j++) {
+      const x = xy[2 * j] - xy[2 * i], y = xy[2 * j + 1] - xy[2 * i + 1]
+      const along = x * dx + y * dy, across = Math.abs(x * dy) + Math.abs(y * dx)
+      if (along <= 0 || across > along) continue
+      if (along + across < least) {
+        least = along + across
+        best = j
+      }
+    }
+    return best
+  }
+
+  // The point nearest to the middle of what is shown.
+  middle() {
+    const { xy, n } = this.points, [x, y] = [this.view.x * 65535, this.view.y * 65535]
+    let best = -1, least = Infinity
+    for (let j = 0; j < n; j++) {
+      const far = Math.hypot(xy[2 * j] - x, xy[2 * j + 1] - y)
+      if (far < least) {
+        least = far
+        best = j
+      }
+    }
+    return best
+  }
+
+  // Chooses a point by keys: it stays in sight and has its card.
+  choose(i) {
+    if (i < 0) return
+    const { xy } = this.points, { toPixel, w, h } = this.frame()
+    const [px, py] = toPixel(xy[2 * i] / 65535, xy[2 * i + 1] / 65535)
+    if (px < 20 || px > w - 20 || py < 20 || py > h - 20) this.move(w / 2 - px, h / 2 - py)
+    this.chosen = i
+    this.hover(i, true)
   }
 
   nearest(px, py) {
@@ -469,7 +539,18 @@ class NeuronMap {
         ArrowUp: [0, 60],
         ArrowDown: [0, -60],
       }
-      if (step[event.key]) this.move(...step[event.key])
+      const way = {
+        ArrowLeft: [-1, 0],
+        ArrowRight: [1, 0],
+        ArrowUp: [0, 1],
+        ArrowDown: [0, -1],
+      }
+      const isChosen = this.points && this.chosen >= 0 && this.shown === this.chosen
+      if (event.key === "Enter" && this.points) {
+        if (isChosen) this.open(this.chosen)
+        else this.choose(this.middle())
+      } else if (step[event.key] && isChosen) this.choose(this.beside(this.chosen, way[event.key]))
+      else if (step[event.key]) this.move(...step[event.key])
       else if (event.key === "+" || event.key === "=") this.zoom(1.3)
       else if (event.key === "-") this.zoom(1 / 1.3)
       else if (event.key === "Escape") this.hide()

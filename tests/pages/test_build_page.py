@@ -248,3 +248,17 @@ assert not at.exception
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_encoder_of_a_bundle_is_offered_but_never_chosen_and_is_told_of(
+    workshop, shipped_bundle, monkeypatch
+):
+    monkeypatch.setenv("CSP_BUNDLES", str(shipped_bundle))
+    at = open_page("build")
+    box = at.selectbox(key="build_encoder")
+    assert box.value == "open_clip/ViT-B-32/laion2b_s34b_b79k"
+    (own,) = [name for name in box.options if name.endswith("/demo/encoder")]
+    assert "labels from it would be noise on yours" not in html(at)
+    box.select(own).run()
+    assert "This is the encoder of the bundle dermoscopy." in html(at)
+    assert "labels from it would be noise on yours" in html(at)

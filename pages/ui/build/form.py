@@ -54,7 +54,16 @@ def draw() -> None:
     model = choice("model", models)
     with st.container(key="build_layers_slot"):
         layers(model)
-    choice("encoder", encoders, is_first=True)
+    # Never that of a bundle which is here: it may know nothing but the images of that one.
+    encoder = choice("encoder", encoders, first=builds.ENCODERS[0])
+    own = builds.bundle_of(encoder)
+    with st.container(key="build_encoder_doubt"):
+        if own:
+            show(
+                "<p class='csp-note' role='status'>This is the encoder of the bundle "
+                f"{plain(own)}. If it was made for images like those, it may know no others: "
+                "labels from it would be noise on yours.</p>"
+            )
     words = OPTIONS["vocabulary"]
     st.multiselect(
         words.label,
@@ -85,17 +94,17 @@ def draw() -> None:
     finish(order)
 
 
-def choice(
-    name: str, options: list[str], *, meaning: str | None = None, is_first: bool = False
-) -> str:
-    """A field to choose or type in; what it holds."""
+def choice(name: str, options: list[str], *, meaning: str | None = None, first: str = "") -> str:
+    """A field to choose or type in; what it holds: at the beginning ``first``, where it is one."""
     declared = BY_FIELD[name]
     held = st.session_state.get(key(name))
     options = list(dict.fromkeys([*options, *([held] if held else [])]))
     st.selectbox(
         declared.label,
         options,
-        index=0 if is_first and options and key(name) not in st.session_state else None,
+        index=options.index(first)
+        if first in options and key(name) not in st.session_state
+        else None,
         accept_new_options=True,
         placeholder=declared.usual,
         help=meaning or declared.hint,

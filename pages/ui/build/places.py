@@ -126,6 +126,20 @@ def bundle_specs() -> tuple[dict[str, None], dict[str, None]]:
     return models, encoders
 
 
+def bundle_of(encoder: str) -> str:
+    """The bundle here whose own encoder this is, which nobody else may know; else empty."""
+    if encoder in ENCODERS:
+        return ""
+    for name in store.known_bundles():
+        try:
+            bundle = store.open_bundle(name)
+        except CspError:
+            continue
+        if encoder == bundle.beside(bundle.manifest.inputs.get("encoder", {}).get("spec", "")):
+            return name
+    return ""
+
+
 def known_specs() -> tuple[list[str], list[str]]:
     """Models and encoders to propose: those of the bundles that are here, then common ones."""
     models, encoders = bundle_specs()

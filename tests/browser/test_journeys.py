@@ -188,7 +188,7 @@ def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_p
         page.get_by_role("button", name="Download these rows (CSV)").click()
     lines = download.value.path().read_text().splitlines()
     named = [name for name in lines[0].split(",") if name != "review"]  # there once one is judged
-    assert ",".join(named).startswith("neuron,label,moves,moves_rank,unit,score,margin")
+    assert ",".join(named).startswith("neuron,label,family,moves,moves_rank,unit,score,reliable")
     assert [line.split(",")[0] for line in lines[1:3]] == [
         "small/second@mean/11",
         "small/second@mean/10",
@@ -243,6 +243,38 @@ def test_the_map_lists_what_a_lasso_holds_and_opens_what_is_clicked(server, open
     name = card.locator(".id").text_content()
     page.mouse.click(*at)
     expect(page.locator(".csp-id")).to_contain_text(name.replace("/", " / "))
+
+
+FOCUSED = """() => {
+  let each = document.activeElement
+  while (each?.shadowRoot?.activeElement) each = each.shadowRoot.activeElement
+  return each.textContent || each.getAttribute("aria-label")
+}"""
+
+
+@pytest.mark.parametrize(
+    ("stops", "where"),
+    [
+        (1, "document.activeElement.localName === 'h1'"),
+        (2, "document.activeElement.closest('.st-key-judging') !== null"),
+        (3, "document.activeElement.shadowRoot !== null"),
+    ],
+)
+def test_three_stops_from_the_start_keys_are_at_the_page_the_verdict_and_the_link(
+    server, open_page, stops, where
+):
+    page = open_page(f"{server.url}/neuron?bundle=small&unit=5")
+    expect(page.locator(".tiles img").first).to_be_visible()
+    settled(page)
+    first = page.get_by_role("button", name="Skip to the page")
+    expect(first).not_to_be_in_viewport()
+    for _ in range(stops):
+        page.keyboard.press("Tab")
+    expect(first).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => {where}")
+    if stops == 3:
+        assert page.evaluate(FOCUSED) == "Copy link"
 
 
 def test_keys_alone_lead_from_the_map_to_a_neuron(server, open_page):

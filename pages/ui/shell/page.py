@@ -23,7 +23,9 @@ from pages.ui.parts.cards import asset, base_url, markdown_text, page_url, plain
 from pages.ui.shell import problems, store
 
 _LINKS = st.components.v2.component(
-    "csp_links", html="<span></span>", js=asset("navigate.js") + asset("links.js")
+    "csp_links",
+    html="<span></span>",
+    js=asset("navigate.js") + asset("skips.js") + asset("links.js"),
 )
 _GO = st.components.v2.component(
     "csp_go", html="<span></span>", js=asset("navigate.js") + asset("go.js")

@@ -4,6 +4,7 @@ const MENU_CLOSER = "[data-testid=stSidebarCollapseButton] button"
 
 export default function ({ data }) {
   if (!data) return
+  drawSkips()
 
   function clicked(event) {
     if (event.defaultPrevented || event.button !== 0) return

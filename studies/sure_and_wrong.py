@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,16 @@ def known(bundle: Bundle) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def outdone(bundle: Bundle, table: pd.DataFrame, out: Path) -> pd.Series:
-    """By how much more the activation goes with another meaning that scores nearly as much."""
+def outdone(bundle: Bundle, table: pd.DataFrame, made: Mapping[str, np.ndarray]) -> pd.Series:
+    """By how much more the activation goes with another meaning that scores nearly as much.
+
+    ``made`` holds activations by ``model/layer``; neurons of other layers get NaN.
+    """
     words = Words(bundle)
     place = {text: t for t, text in enumerate(words.texts)}
     is_single_t = np.array([" and " not in text for text in words.texts])
     meaning_td = meanings(words.image_nd, words.label_td).astype(np.float32)
     near, same = CSP_PLUS.params["near"], CSP_PLUS.params["same"]
-    made = activations(bundle, out)
 
     def gaps(activation_un: np.ndarray, own: pd.DataFrame) -> Iterator[float]:
         centred_un = activation_un - activation_un.mean(axis=1, keepdims=True)
@@ -116,7 +118,7 @@ def main() -> None:
             for bar in BARS
         },
     }
-    gap_u = outdone(bundle, table, args.out)
+    gap_u = outdone(bundle, table, activations(bundle, args.out))
     result["further condition"] = {
         f"{ahead:g}": figures(table, claims_u & ~(gap_u >= ahead)) for ahead in AHEAD
     }

@@ -1,0 +1,163 @@
+"""Labels of layers that chose nothing: the demo's networks, where nobody looked when CSP+ was made.
+
+Four layers and poolings of both classifiers that the demo does not browse are labelled with the
+parameters, the words and the photographs (thumbnails) of the demo. Their truth is measured as the
+demo's is, on photographs drawn anew. What comes out is a bundle, which ``csp evaluate`` judges as
+any other; here the figures of acceptance are picked from it. And a further condition for a reliable
+label, with a bar that was chosen on the demo's own layers (``sure_and_wrong``).
+
+    python -m studies other_layers [--out FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from csp_engine import pipeline
+from csp_engine.bundle import Bundle
+from csp_engine.demo.shipping.bundling import HELD_OUT_LESSON, activations_of, load_demo_encoder
+from csp_engine.demo.shipping.parts import FULL
+from csp_engine.demo.simulator import captions, render
+from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
+from csp_engine.demo.training import classifiers
+from csp_engine.demo.training.pictures import Pictures, pictures
+from csp_engine.networks.layers import select_layers
+from csp_engine.pipeline.recipe import Recipe
+from csp_engine.probe.listing import read_probe_set
+from csp_engine.types import Progress, silent
+from csp_engine.views.accuracy import judged_labels, label_accuracy
+from csp_engine.views.memo import Memo
+from csp_engine.views.table.granularity import granularity
+from csp_engine.words.vocabularies import Vocabulary, label_table
+from studies.real_dermoscopy import ROOT, rounded
+from studies.sure_and_wrong import METHOD, figures, known, outdone
+from studies.vocabulary_gap import DEMO
+
+LAYERS = ("layer1@mean", "layer2@mean", "layer3@max", "layer4@max")
+CHOSEN = 0.06
+"""The bar of the further condition."""
+RESULT = Path(__file__).parent / "results" / "other_layers.json"
+
+
+def probe_folder(demo: Bundle, folder: Path) -> Path:
+    """The demo's photographs as files."""
+    for image in range(demo.n_images):
+        file = folder / f"{image:05d}.jpg"
+        if not file.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(demo.thumbnail(image))
+    return folder
+
+
+def held_out(out: Path, progress: Progress = silent) -> Pictures:
+    """The photographs that the demo's truth was measured on, drawn anew."""
+    seed = FULL.lesson_seed(HELD_OUT_LESSON)
+    return pictures(out, "probe", FULL.n_held_out, seed, render.SIDE, progress)
+
+
+def other_layers(demo: Bundle, out: Path, progress: Progress = silent) -> Bundle:
+    """The bundle of the other layers, with their truth; what is there is kept."""
+    targets = {
+        name: classifiers.target_model(DEMO.parent / f"{name}.safetensors", name)
+        for name in classifiers.MODELS
+    }
+    taps = {name: tuple(select_layers(model, [*LAYERS])) for name, model in targets.items()}
+    texts = demo.labels()["text"].tolist()
+    built = pipeline.build(
+        pipeline.BuildRequest(
+            out=out / "other-layers.csp",
+            probe=read_probe_set(probe_folder(demo, out / "photographs")),
+            targets=tuple(pipeline.Target(targets[name], taps[name]) for name in targets),
+            encoder=load_demo_encoder(DEMO.parent / "encoder"),
+            vocabulary=Vocabulary("the demo's", label_table(texts, ["demo"] * len(texts))),
+            recipe=Recipe.restated(demo.manifest.recipe, {}),
+            thumbnail_side=FULL.thumbnail_side,
+            n_influence_images=0,
+        ),
+        progress,
+    )
+    held = held_out(out / "held-out", progress)
+    truth = {
+        (name, layer): activation_un
+        for name, model in targets.items()
+        for layer, activation_un in activations_of(
+            model, taps[name], held.image_nhwc, progress
+        ).items()
+    }
+    concepts = concept_table(held.cases)
+    return pipeline.add_truth(
+        built.path,
+        truth,
+        concepts.to_numpy(bool),
+        list(concepts),
+        {name: captions.WORDINGS[name] + captions.HELD_OUT[name] for name in CONCEPTS},
+        {
+            "images": f"{FULL.n_held_out} simulated photographs",
+            "truth": "controls of the simulator",
+        },
+        kinds={name: kind for name, (kind, _) in CONCEPTS.items()},
+        progress=progress,
+    )
+
+
+def acceptance(bundle: Bundle) -> dict[str, Any]:
+    """What every method says rightly, claims and refuses, as ``csp evaluate`` counts it."""
+    found = label_accuracy(bundle, judged_labels(bundle))
+    useful = {grain.method: grain.utility for grain in granularity(bundle, Memo())}
+    picked = (
+        "best", "best_over_neurons", "best_by_concept", "claimed_and_right", "claimed_and_wrong",
+        "silent_where_none",
+    )  # fmt: skip
+    methods = {}
+    for method, own in found["methods"].items():
+        utility = useful.get(method)
+        shares = None if utility is None else [utility.share, utility.low, utility.high]
+        methods[method] = {name: own[name] for name in picked} | {"utility": shares}
+    return {
+        "neurons": found["n_neurons"],
+        "with truth": found["n_with_truth"],
+        "methods": methods,
+        "differences": [pair for pair in found["differences"] if METHOD in str(pair)],
+        "by layer": found["methods"][METHOD]["by_layer"],
+    }
+
+
+def further(bundle: Bundle) -> dict[str, Any]:
+    """Reliable labels of CSP+ as it is, and with the further condition at the chosen bar."""
+    table = known(bundle)
+    made = {
+        f"{model}/{layer}": np.asarray(bundle.activations(model, layer))
+        for model in bundle.model_names
+        for layer in bundle.layers(model)
+    }
+    gap_u = outdone(bundle, table, made)
+    claims_u = table["claims"].astype(bool)
+    kept_u: pd.Series = claims_u & ~(gap_u >= CHOSEN)
+    cases = {"as it is": claims_u, f"and not outdone by {CHOSEN:g}": kept_u}
+    found = {name: figures(table, own_u) for name, own_u in cases.items()}
+    return {name: own["all"] | {"none refused": own["none refused"]} for name, own in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "bundles" / "other-layers")
+    args = parser.parse_args()
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done == total or done % 500 < 50:
+            print(f"{what}: {done}/{total}", flush=True)
+
+    bundle = other_layers(Bundle.open(DEMO), args.out, progress)
+    result = {**acceptance(bundle), "further condition": further(bundle)}
+    print(json.dumps(rounded(result), indent=1))
+    RESULT.write_text(json.dumps(rounded(result), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,11 +9,17 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
 from csp_engine.views.finding.examples import example_queries
 from csp_engine.views.memo import Memo
-from csp_engine.views.overview.layers import layer_states
+from csp_engine.views.overview.layers import (
+    FLAGS,
+    LayerState,
+    best_and_poorest,
+    layer_states,
+)
 from pages.ui.shell import store
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.worlds.hostile_world import HOSTILE, LONG
@@ -189,10 +195,32 @@ def test_the_layer_table_counts_what_the_bundle_says(serve, small_bundle):
     for layer, n_units in (("first@mean", 8), ("second@mean", 12)):
         link = rf"<a href='/layer\?bundle=small&amp;model=small&amp;layer={quote(layer)}&[^']*'>"
         row = re.search(rf"<tr>[^/]*{link}{layer}</a>.*?(?=<tr>|</tbody>)", html(open_page()))[0]
-        cells = dict(re.findall(r"<td data-heading='([^']+)'>(\d+)</td>", row))
+        cells = dict(re.findall(r"<td data-heading='([^']+)'>(\d+)[ <]", row))
         assert cells["neurons"] == str(n_units)
         n_reliable = int(bundle.scores("small", layer, "csp").reliable_u.sum())
         assert cells["by CSP"] == str(n_reliable)
+        assert f"{n_reliable} <span class='csp-quiet'>{numbers.share(n_reliable / n_units)}<" in row
+
+
+def _state(layer: str, n_reliable: int | None) -> LayerState:
+    counts = {} if n_reliable is None else {"csp": n_reliable}
+    return LayerState("m", layer, 10, dict.fromkeys(FLAGS.values(), 0), 0, counts)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ([], ""),
+        ([4], ""),
+        ([4, 4], ""),
+        ([None, None], ""),
+        ([9, None, 2, 5], "CSP finds a reliable label for 90 % of the neurons of m / 0, the most, "
+         "and for 20 % of m / 2, the fewest."),
+    ],
+)  # fmt: skip
+def test_the_overview_names_the_best_and_the_poorest_layer(counts, words):
+    states = [_state(str(at), count) for at, count in enumerate(counts)]
+    assert best_and_poorest(states, "csp") == words
 
 
 def test_a_search_ranks_as_the_engine_does_and_shows_the_prompts(serve, small_bundle):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.methods import method_title
 from csp_engine.views.neuron.label import flags_of
 from csp_engine.views.places import places
 
@@ -31,6 +34,11 @@ class LayerState:
     n_reliable: dict[str, int]
     n_reviewed: int = 0
 
+    @property
+    def name(self) -> str:
+        """Model and layer as sentences name them."""
+        return f"{self.model} / {self.layer}"
+
 
 def layer_states(bundle: Bundle, review: pd.Categorical | None = None) -> list[LayerState]:
     """Every layer in the bundle's order; ``review`` is what reviewers say of each neuron."""
@@ -51,3 +59,25 @@ def layer_states(bundle: Bundle, review: pd.Categorical | None = None) -> list[L
         n_reviewed = 0 if review is None else int(review[here].notna().sum())
         found.append(LayerState(model, layer, len(units), flags, n_flagged, reliable, n_reviewed))
     return found
+
+
+def best_and_poorest(states: Sequence[LayerState], method: str) -> str:
+    """Which layer has the largest and which the smallest share of reliable labels, in a sentence.
+
+    Empty where there are fewer than two layers with labels of the method, or all are alike.
+    """
+    with_labels = [state for state in states if method in state.n_reliable and state.n_units]
+    if not with_labels:
+        return ""
+
+    def share_of(state: LayerState) -> float:
+        return state.n_reliable[method] / state.n_units
+
+    best, poorest = max(with_labels, key=share_of), min(with_labels, key=share_of)
+    most, fewest = (numbers.share(share_of(state)) for state in (best, poorest))
+    if most == fewest:
+        return ""
+    return (
+        f"{method_title(method)} finds a reliable label for {most} of the neurons of {best.name}, "
+        f"the most, and for {fewest} of {poorest.name}, the fewest."
+    )

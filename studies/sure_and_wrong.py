@@ -1,10 +1,11 @@
 """Where do labels come from that CSP+ calls reliable and that are wrong? The demo's own neurons.
 
 Stored labels are judged by the strict rule of ``csp evaluate``, and counted by what is true and
-what is said. Then two ways to claim less: another bar on the explained share, and a further
-condition, that no label of another meaning which scores at least ``near`` of the best one goes
-with the activation by so much more (correlation). Half of the neurons choose, the others confirm.
-Activations for the condition come from the demo's thumbnails.
+what is said. Then three ways to claim less: another bar on the explained share; that no label of
+another meaning which scores at least ``near`` of the best one goes with the activation by so much
+more (correlation, activations from the demo's thumbnails); and that the next meaning scores no more
+than so large a share of the best one's score. None needs the truth. Half of the neurons choose, the
+others confirm.
 
     python -m studies sure_and_wrong [--out FOLDER]
 """
@@ -32,6 +33,9 @@ METHOD = "csp_plus"
 RESULT = Path(__file__).parent / "results" / "sure_and_wrong.json"
 BARS = (0.65, 0.675, 0.7, 0.725, 0.75)
 AHEAD = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.1)
+
+
+NEXT = (0.99, 0.98, 0.97, 0.96, 0.95, 0.93, 0.9)
 
 
 def known(bundle: Bundle) -> pd.DataFrame:
@@ -81,6 +85,23 @@ def outdone(bundle: Bundle, table: pd.DataFrame, made: Mapping[str, np.ndarray])
     return found
 
 
+def next_meaning(bundle: Bundle, table: pd.DataFrame) -> pd.Series:
+    """What share of the best score the best label of another meaning has, of those stored."""
+    texts = bundle.labels()["text"].tolist()
+    is_single_t = np.array([" and " not in text for text in texts])
+    image_nd, label_td = np.asarray(bundle.image_vectors()), np.asarray(bundle.label_vectors())
+    meaning_td, same = meanings(image_nd, label_td).astype(np.float32), CSP_PLUS.params["same"]
+    found = pd.Series(0.0, table.index)
+    for (model, layer), own in table.groupby(["model", "layer"], sort=False):
+        scores = bundle.scores(model, layer, METHOD)
+        for at, unit in zip(own.index, own["unit"], strict=True):
+            label_k, score_k = scores.label_uk[unit], scores.score_uk[unit]
+            other_k = is_single_t[label_k] & (meaning_td[label_k] @ meaning_td[label_k[0]] < same)
+            if other_k.any():
+                found[at] = score_k[other_k].max() / score_k[0]
+    return found
+
+
 def figures(table: pd.DataFrame, claims_u: pd.Series) -> dict[str, Any]:
     """Shares of right and wrong claims where there is a truth, and of refusals where none is."""
     has_truth_u = table["concepts"].map(len) > 0
@@ -121,6 +142,10 @@ def main() -> None:
     gap_u = outdone(bundle, table, activations(bundle, args.out))
     result["further condition"] = {
         f"{ahead:g}": figures(table, claims_u & ~(gap_u >= ahead)) for ahead in AHEAD
+    }
+    share_u = next_meaning(bundle, table)
+    result["next meaning"] = {
+        f"{most:g}": figures(table, claims_u & (share_u <= most)) for most in NEXT
     }
     for name, value in result.items():
         print(name, *(f"  {key}: {each}" for key, each in value.items()), sep="\n")

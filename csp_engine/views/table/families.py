@@ -30,6 +30,8 @@ def families(bundle: Bundle, memo: Memo, n_of: Mapping[str, int]) -> dict[str, s
     ids = bundle.label_ids
     ordered = sorted(n_of, key=lambda text: (-n_of[text], text))
     known = [text for text in ordered if text in ids]
+    if not known:  # there may be no vocabulary at all
+        return {text: text for text in ordered}
     founder_t = founders(own_labels(bundle, memo, [ids[text] for text in known]))
     names = {text: known[at] for text, at in zip(known, founder_t.tolist(), strict=True)}
     return {text: names.get(text, text) for text in ordered}

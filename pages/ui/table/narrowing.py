@@ -124,7 +124,7 @@ def controls(
             "Order",
             "sort",
             keep.sort,
-            width=175,
+            width=165,
             options=orders,
             format_func=lambda order: order_title(order, first_of(view)),
         )
@@ -173,7 +173,7 @@ def family_box(rows: pd.DataFrame, keep: Narrowing) -> None:
         "Family",
         "family",
         keep.family,
-        width=150,
+        width=140,
         options=["", *(name for name in names if n_of[name] or name == keep.family)],
         format_func=lambda name: f"{name} ({numbers.count(n_of[name])})" if name else "Any",
         help=about_column(COLUMNS["family"]),

@@ -339,8 +339,9 @@ class NeuronMap {
     for (const [name, gx, gy] of this.data.names) {
       const text = name.length > 28 ? `${name.slice(0, 27)}…` : name
       const half = pen.measureText(text).width / 2 + 6
-      const [x, y] = toPixel(gx / 65535, gy / 65535)
-      if (x < half || x > w - half || y < 12 || y > h - 12) continue
+      const [px, py] = toPixel(gx / 65535, gy / 65535)
+      if (px < 0 || px > w || py < 0 || py > h) continue
+      const x = Math.min(Math.max(px, half), w - half), y = Math.min(Math.max(py, 12), h - 12)
       if (
         taken.some((other) =>
           Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < 18

@@ -60,6 +60,7 @@ docs: $(PACKAGE)  ## write docs/cli.md, docs/openapi.json and the tables of docs
 
 pictures: $(PACKAGE) $(DEV)  ## take the pictures in the documents again, from the shipped demo
 	$(BIN)/python -m tools.pictures
+	$(BIN)/python -m tools.recording
 
 requirements: $(RUNTIME)  ## compile requirements*.txt from pyproject.toml, keeping the versions that still fit
 	$(BIN)/python -m pip install --quiet uv

@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -139,8 +140,11 @@ PICTURES = {
         "Download these rows",
         lambda b: {"model": "biased", "layer": b.layers("biased")[-1], "sort": "-score"},
     ),
-    "map": Picture("map", "Whole map", lambda b: {"q": "ruler"}, height=1040),
-    "compare": Picture("compare", "Which neurons do both have?"),
+    "families": Picture(
+        "search", "also called", lambda b: {"q": "colour patch", "find": "families"}
+    ),
+    "map": Picture("map", "Whole map"),
+    "compare": Picture("compare", "What differs between"),
     "labels": Picture("labels", "Which labels to believe", height=1000),
     "audit": Picture("audit", "Which neurons carry it", height=1000),
     "melanoma": Picture(
@@ -164,23 +168,29 @@ def main(names: list[str]) -> None:
             f"There is no picture {unknown[0]}; there are {', '.join([*PICTURES, *EXPORTED])}."
         )
     bundle = Bundle.open(BUNDLE)
+    with browsing(WIDTH, HEIGHT) as page, tempfile.TemporaryDirectory() as folder:
+        for name in wanted:
+            if name in PICTURES:
+                take(page, bundle, PICTURES[name])
+            else:
+                page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+                page.goto(exported(bundle, Path(folder) / "pages", EXPORTED[name]).as_uri())
+            save(page.screenshot(), FOLDER / f"{name}.webp")
+
+
+@contextmanager
+def browsing(width: int, height: int) -> Iterator[Page]:
+    """A browser's page of this size, while a server shows the demo on ``PORT``."""
     command = [sys.executable, "-m", "csp_engine", "serve", str(BUNDLE), "--port", str(PORT)]
-    command += ["--no-token"]
+    command += ["--no-token", "--no-open"]
     server = subprocess.Popen(command, cwd=ROOT)
     try:
         _wait_for(f"http://127.0.0.1:{PORT}/_stcore/health")
-        with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-            for name in wanted:
-                if name in PICTURES:
-                    take(page, bundle, PICTURES[name])
-                else:
-                    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-                    page.goto(exported(bundle, Path(folder) / "pages", EXPORTED[name]).as_uri())
-                save(page.screenshot(), FOLDER / f"{name}.webp")
+            yield browser.new_page(viewport={"width": width, "height": height})
             browser.close()
     finally:
         server.terminate()
@@ -200,13 +210,18 @@ def take(page: Page, bundle: Bundle, picture: Picture) -> None:
         page.mouse.move(WIDTH / 2, picture.height / 2)
         page.mouse.wheel(0, -90)  # the app's own header lies over the top of the page
         page.mouse.move(2, picture.height - 2)  # nothing lights up under it there
-    page.wait_for_load_state("networkidle")
-    page.wait_for_function(STANDS_STILL, timeout=120_000)
-    page.wait_for_timeout(1500)  # charts fade in
+    stand_still(page)
     page.evaluate(MOVED, [str(ROOT), HOME])
     problem = page.locator(".csp-problem")
     if problem.count():
         sys.exit(f"The page {picture.page} has a problem: {problem.first.inner_text()}")
+
+
+def stand_still(page: Page) -> None:
+    """Wait until all that can be seen is there."""
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function(STANDS_STILL, timeout=120_000)
+    page.wait_for_timeout(1500)  # charts fade in
 
 
 def exported(bundle: Bundle, out: Path, which: str) -> Path:

@@ -448,6 +448,19 @@ _DECLARED = (
         least=1,
         most=1024,
     ),
+    BuildOption(
+        name="engine",
+        help="What runs the --workers: local, or ray for a Ray cluster.",
+        panel=RUN,
+        default="local",
+        choices=("local", "ray"),
+    ),
+    BuildOption(
+        name="address",
+        help="Address of the Ray cluster, such as 10.0.0.1:6379; without it, that of RAY_ADDRESS, "
+        "or a Ray of this machine alone.",
+        panel=RUN,
+    ),
 )
 
 OPTIONS = {option.name: option for option in _DECLARED}

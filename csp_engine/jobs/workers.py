@@ -27,7 +27,7 @@ THREADS = "OMP_NUM_THREADS"
 INTERVAL_S = 0.25
 MOST_DEATHS = 3
 """How often a shard may be killed without a batch in between."""
-OF_LAUNCHERS = ("shard", "workers")
+OF_LAUNCHERS = ("shard", "workers", "engine", "address")
 """Options that say who measures the shards, not what they measure."""
 
 
@@ -134,8 +134,11 @@ class Watch:
 
     def look(self) -> None:
         """See what was written since, and show it."""
-        self.n_measured = shards_in(parts_folder(self.bundle), self.of)
-        self.progress("images", min(sum(self.n_measured.values()), self.n_images), self.n_images)
+        now = shards_in(parts_folder(self.bundle), self.of)
+        if now != self.n_measured:
+            self.n_measured = now
+            done = min(sum(now.values()), self.n_images)
+            self.progress("images", done, self.n_images)
 
 
 def refused(number: int, of: int, ended: Ended) -> InputError:
@@ -153,43 +156,39 @@ def killed(number: int, of: int) -> InputError:
     )
 
 
-def measure_here(
-    given: Mapping[str, Any], of: int, watch: Watch, told: Callable[[str], None]
+Started = tuple[Callable[[], Ended | None], Callable[[], None]]
+"""What tells how a worker ended, and what ends it."""
+
+
+def measure_all(
+    of: int, watch: Watch, told: Callable[[str], None], start: Callable[[int], Started]
 ) -> None:
-    """Measure all shards by one process each; a process that is killed is started again.
+    """Have all shards measured at the same time; one that is killed is started again.
 
     Args:
-        given: the options of the build by their names.
-        of: how many shards and processes.
+        of: how many shards.
         watch: shows how far they are.
-        told: called with a sentence when a process was killed.
+        told: called with a sentence when a worker was killed.
+        start: starts the worker of one shard.
 
     Raises:
         InputError: with the sentence of the first worker that cannot go on; the others end, and
             what they have measured stays.
     """
-    n_threads, folder = threads_each(of), str(Path.cwd())
-    with contextlib.ExitStack() as stack:
-        running: dict[int, tuple[contextlib.ExitStack, Callable[[], Ended | None]]] = {}
-        deaths = dict.fromkeys(range(1, of + 1), 0)
-        before = dict.fromkeys(range(1, of + 1), -1)
-
-        def start(number: int) -> None:
-            own = stack.enter_context(contextlib.ExitStack())
-            arguments = shard_arguments(given, number, of)
-            running[number] = own, own.enter_context(worker(arguments, n_threads, folder))
-
+    running: dict[int, Started] = {}
+    deaths, before = dict.fromkeys(range(1, of + 1), 0), dict.fromkeys(range(1, of + 1), -1)
+    try:
         for number in range(1, of + 1):
-            start(number)
+            running[number] = start(number)
         while running:
             time.sleep(INTERVAL_S)
             watch.look()
-            for number, (own, ended) in list(running.items()):
+            for number, (ended, end) in list(running.items()):
                 how = ended()
                 if how is None:
                     continue
+                end()
                 del running[number]
-                own.close()
                 if how.code == 0:
                     continue
                 if how.code > 0:
@@ -200,5 +199,29 @@ def measure_here(
                 if deaths[number] >= MOST_DEATHS:
                     raise killed(number, of)
                 told(f"The process of shard {number} of {of} was killed; it is started again.")
-                start(number)
+                running[number] = start(number)
         watch.look()
+    finally:
+        for _, end in running.values():
+            end()
+
+
+def measure_here(
+    given: Mapping[str, Any], of: int, watch: Watch, told: Callable[[str], None]
+) -> None:
+    """Measure all shards by one process of this machine each; see ``measure_all``.
+
+    Args:
+        given: the options of the build by their names.
+        of: how many shards and processes.
+        watch: shows how far they are.
+        told: called with a sentence when a process was killed.
+    """
+    n_threads, folder = threads_each(of), str(Path.cwd())
+
+    def start(number: int) -> Started:
+        stack = contextlib.ExitStack()
+        arguments = shard_arguments(given, number, of)
+        return stack.enter_context(worker(arguments, n_threads, folder)), stack.close
+
+    measure_all(of, watch, told, start)

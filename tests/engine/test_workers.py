@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -19,40 +18,15 @@ from csp_engine.cli import main
 from csp_engine.errors import InputError
 from csp_engine.jobs.options import OPTIONS
 from csp_engine.jobs.workers import Watch, measure_here, shard_arguments, threads_each
-from tests.worlds import toys
+from tests.worlds import launched, toys
+from tests.worlds.launched import N_IMAGES, arguments, options
 
 ROOT = Path(__file__).resolve().parents[2]
-N_IMAGES = 28
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("workers")
-    toys.draw_images(folder / "images", N_IMAGES)
-    toys.words(folder)
-    (folder / "preprocessing.json").write_text(json.dumps(toys.PREPROCESSING))
-    return folder
-
-
-def arguments(world: Path, out: Path) -> list[str]:
-    """A build of the command line that is over in seconds."""
-    return [
-        *(str(world / "images"), "-m", "python:tests.worlds.toys:network", "-l", "first"),
-        *("--preprocessing", str(world / "preprocessing.json"), "--influence-images", "0"),
-        *("-e", "python:tests.worlds.killing:SlowEncoder", "-v", str(world / "words.txt")),
-        *("--exemplars", "6", "--set", "n_score=4", "--set", "n_partners=2", "--set", "n_null=30"),
-        *("--set", "methods=csp", "--batch-size", "4", "-o", str(out)),
-    ]
-
-
-def options(world: Path, out: Path) -> dict[str, Any]:
-    """The same as the command hears them."""
-    import typer.main
-
-    from csp_engine.cli import app
-
-    build = typer.main.get_command(app).commands["build"]
-    return build.make_context("build", arguments(world, out)).params
+    return launched.world(tmp_path_factory.mktemp("workers"))
 
 
 def ended(code: int, said: str, capsys: pytest.CaptureFixture[str], command: list[str]) -> None:

@@ -10,6 +10,7 @@ from csp_engine.cli.building.told import assignments, report, split
 from csp_engine.cli.declared import takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
+from csp_engine.jobs import on_ray
 from csp_engine.jobs.options import OPTIONS
 from csp_engine.jobs.workers import OF_LAUNCHERS, Watch, end_with_input, measure_here
 
@@ -41,6 +42,11 @@ def build(given: Any, as_json: bool) -> None:
     shard = None if given.shard is None else Shard.parse(given.shard)
     if shard is not None and given.workers is not None:
         raise InputError("--shard measures one share of the images and --workers all; give one.")
+    OPTIONS["engine"].check(given.engine)
+    if given.address is not None and given.engine != "ray":
+        raise InputError("--address is that of a Ray cluster; add --engine ray.")
+    if given.engine == "ray" and given.workers is None:
+        raise InputError("--engine ray runs --workers N tasks; say how many.")
     end_with_input()
     with progress_bars() as progress:
         request = _request(given, progress, is_shard=shard is not None)
@@ -53,7 +59,10 @@ def build(given: Any, as_json: bool) -> None:
         else:
             if not merging.is_measured(request):
                 watch = Watch(given.out, given.workers, len(request.probe), progress)
-                measure_here(vars(given), given.workers, watch, log.warning)
+                if given.engine == "ray":
+                    on_ray.measure(vars(given), given.workers, watch, log.warning)
+                else:
+                    measure_here(vars(given), given.workers, watch, log.warning)
             bundle = merging.merge(request, progress)
         bundle = _judged(bundle, request, given, progress)
     report(bundle, as_json)

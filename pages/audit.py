@@ -6,7 +6,7 @@ from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.views.address import View, pick
 from csp_engine.views.audit.associations import models_associated
 from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
-from pages.ui.audit import association, carrying, effect, fixing, judging, reporting
+from pages.ui.audit import association, carrying, effect, factoring, fixing, judging, reporting
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params
@@ -77,6 +77,8 @@ def draw(
     chosen = audited(bundle, model, artefact, view.method)
     assert chosen is not None
     carrying.section(bundle, view, model, stored, chosen)
+    with problems.caught():
+        factoring.section(bundle, view, model)
     with problems.caught():
         association.section(bundle, view, model, artefact)
     with problems.caught():

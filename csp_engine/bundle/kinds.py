@@ -520,6 +520,36 @@ FIX = StageKind(
     facts=("output", "images", "mode", "clean", "chosen_on", "classes", "n_photographs"),
 )
 
+FACTORS = StageKind(
+    "factors",
+    "Non-negative factors of a layer, by how much they push wrong decisions of a classifier.",
+    of=("model", "layer"),
+    needs=("neurons",),
+    files=(
+        StageFile("photographs.parquet", "table", "", "`file`, true `class`, `slice` and `group` "
+                  "of every photograph, and the class `decided` for; those that are `is_choosing` "
+                  "fitted and ranked the factors, the others are reported on"),
+        StageFile("factors.parquet", "table", "f", "by rank: `share` of the layer's energy, "
+                  "`chosen` (mean push of wrong decisions less that of right ones, on the "
+                  "photographs that choose); on the others the same `gap` with `gap_low` and "
+                  "`gap_high`, and the means themselves, `wrong` and `right`; and whether the "
+                  "factor `is_called`"),
+        StageFile("direction.npy", "float32", "u f", "of every factor, the direction that reads "
+                  "it, of length 1"),
+        StageFile("push.npy", "float32", "g f", "how much each factor pushes each decision"),
+        StageFile("called.npy", "uint16", "v i", "number of the class decided for on the "
+                  "photographs that do not choose: as the network is, with each of the first "
+                  "factors projected out, then with each random direction"),
+        StageFile("shown.parquet", "table", "", "photographs (`row`) of which a picture is kept: "
+                  "for every `factor` that is projected out, the wrong decisions that it pushes "
+                  "most"),
+        StageFile("thumb_offset.npy", "int64", "p+1", "picture `i` is bytes `offset[i]` to "
+                  "`offset[i+1]` of `thumbs.bin`"),
+        StageFile("thumbs.bin", "bytes", "", "WebP pictures, one after the other"),
+    ),
+    facts=("images", "classes", "n_tried", "n_random", "n_photographs"),
+)
+
 MAPS = StageKind(
     "maps",
     "How well maps of a layer point at things whose exact place is known.",
@@ -574,6 +604,7 @@ KINDS = {
         PERFORMANCE,
         INTERVENTION,
         FIX,
+        FACTORS,
         MAPS,
     )
 }

@@ -20,6 +20,7 @@ from csp_engine.bundle.stored import (
     StoredAssociation,
     StoredCircuit,
     StoredColumns,
+    StoredFactors,
     StoredFix,
     StoredInfluence,
     StoredIntervention,
@@ -351,6 +352,24 @@ class Bundle(StageFiles):
             called_vi=self.array(stage, "called"),
             shown=shown,
             thumbs=tuple(self._picture(stage, i) for i in range(len(shown))),
+        )
+
+    def factors(self, model: str, layer: str) -> StoredFactors | None:
+        """Factors of a layer that push wrong decisions; None where nobody looked for them."""
+        stage = kinds.FACTORS.name(model, layer)
+        if not self.has(stage):
+            return None
+        shown = self.table(stage, "shown")
+        return StoredFactors(
+            str(self.fact(stage, "images")),
+            tuple(map(str, self.fact(stage, "classes"))),
+            int(self.fact(stage, "n_tried")),
+            int(self.fact(stage, "n_random")),
+            self.table(stage, "photographs"),
+            self.table(stage, "factors"),
+            *(self.array(stage, name) for name in ("direction", "push", "called")),
+            shown,
+            tuple(self._picture(stage, i) for i in range(len(shown))),
         )
 
     def truth(self, model: str, layer: str) -> StoredTruth | None:

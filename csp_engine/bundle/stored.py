@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,60 @@ class StoredFix:
 
 
 FIX_TEXTS = ("output", "images", "mode", "clean", "chosen_on")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredFactors:
+    """Factors of a layer by how much they push wrong decisions; tables as in docs/bundle.md.
+
+    Columns of ``direction_uk`` and ``push_nk`` are the rows of ``factors``, rows of ``push_nk``
+    those of ``photographs``. ``called_vi`` holds decisions about those that do not choose: as the
+    network is, without each of the first ``n_tried`` factors, then ``n_random`` controls.
+    """
+
+    images: str
+    classes: tuple[str, ...]
+    n_tried: int
+    n_random: int
+    photographs: pd.DataFrame
+    factors: pd.DataFrame
+    direction_uk: np.ndarray
+    push_nk: np.ndarray
+    called_vi: np.ndarray
+    shown: pd.DataFrame
+    thumbs: tuple[bytes, ...]
+
+    @property
+    def is_wrong_n(self) -> np.ndarray:
+        """Of which photographs the decision is wrong."""
+        return (self.photographs["decided"] != self.photographs["class"]).to_numpy(bool)
+
+    @property
+    def is_reported_n(self) -> np.ndarray:
+        """Which photographs neither fitted nor ranked the factors."""
+        return ~self.photographs["is_choosing"].to_numpy(bool)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The small results, as the manifest keeps them."""
+        return {
+            "images": self.images,
+            "classes": list(self.classes),
+            "n_tried": self.n_tried,
+            "n_random": self.n_random,
+            "n_photographs": len(self.photographs),
+        }
+
+    def most_pushed(self, factor: int, n: int) -> list[int]:
+        """Reported photographs of wrong decision that a factor pushes most, and above 0."""
+        rows = np.flatnonzero(self.is_wrong_n & self.is_reported_n)
+        push_n = np.asarray(self.push_nk)[rows, factor]
+        order = np.argsort(-push_n, kind="stable")[:n]
+        return rows[order[push_n[order] > 0]].tolist()
+
+    def with_pictures(self, shown: pd.DataFrame, thumbs: tuple[bytes, ...]) -> StoredFactors:
+        """The same with its pictures."""
+        return replace(self, shown=shown, thumbs=thumbs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,6 +24,7 @@ from csp_engine.cli.auditing import (
     ablating,
     audit,
     directing,
+    factoring,
     fixing,
     intervening,
     judging,
@@ -55,6 +56,7 @@ app.command("search")(searching.search)
 app.command("neuron")(telling.neuron)
 app.command("circuit")(inspecting.circuit)
 app.command("directions")(directing.directions)
+app.command("factors")(factoring.factors)
 app.command("intervene")(intervening.intervene)
 app.command("fix")(fixing.fix)
 app.command("ablate")(ablating.ablate)

@@ -41,6 +41,34 @@ def mean_effect(
     return ratio(change_n, np.ones(len(change_n)), group_n, seed)
 
 
+def mean_gap(
+    value_n: Float[np.ndarray, " n"],
+    is_first_n: Bool[np.ndarray, " n"],
+    group_n: Int[np.ndarray, " n"],
+    seed: int = 0,
+) -> Bounded:
+    """The mean of some less the mean of the others, with a percentile bootstrap over groups.
+
+    Unknown where either are none.
+    """
+    is_first_n = np.asarray(is_first_n, bool)
+    if not is_first_n.any() or is_first_n.all():
+        return UNKNOWN
+    _, place_n = np.unique(group_n, return_inverse=True)
+    n_groups = int(place_n.max()) + 1
+    counts_rg = group_draws(n_groups, seed)
+    value, drawn_r = 0.0, np.zeros(len(counts_rg))
+    for own_n, sign in ((is_first_n, 1), (~is_first_n, -1)):
+        sum_g, size_g = (
+            np.bincount(place_n[own_n], weights, n_groups)
+            for weights in (np.asarray(value_n, np.float64)[own_n], np.ones(int(own_n.sum())))
+        )
+        value += sign * float(sum_g.sum() / size_g.sum())
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn_r = drawn_r + sign * (counts_rg @ sum_g) / (counts_rg @ size_g)
+    return bounded(value, drawn_r)
+
+
 def ratio(
     part_n: Float[np.ndarray, " n"],
     whole_n: Float[np.ndarray, " n"],

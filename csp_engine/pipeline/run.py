@@ -128,8 +128,9 @@ class Run(Keys):
         """Drop stages that no longer belong and write down what the bundle was made from.
 
         Separation, concept columns, associations, influence, circuits, ground truth, performance,
-        interventions, fixes, checks of maps, imported labels, faithfulness and what extensions
-        made do not come from every kind of build; they stay while what they were made from does.
+        interventions, fixes, checks of maps, factors, imported labels, faithfulness and what
+        extensions made do not come from every kind of build; they stay while what they were made
+        from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
@@ -151,6 +152,7 @@ class Run(Keys):
             kinds.FAITHFULNESS,
             kinds.TRUST,
             kinds.MAPS,
+            kinds.FACTORS,
         )
         unknown = sorted({stage_kind(name) for name in held} - set(kinds.KINDS))
         for prefix in (*(kind.prefix for kind in own), *unknown):

@@ -14,6 +14,10 @@ from csp_engine.pipeline import (
     add_performance,
     build,
 )
+from csp_engine.pipeline.added.fixing import Trials
+from csp_engine.pipeline.added.photographs import listed_photographs
+from csp_engine.pipeline.factoring.finding import find_factors
+from csp_engine.pipeline.factoring.keeping import add_factors
 from tests.worlds import toys
 from tests.worlds.small_captioner import small_captioner
 
@@ -38,6 +42,9 @@ def everything(folder: Path, **changes: Any) -> Bundle:
     )
     add_fix(bundle.path, "small", "two neurons", toys.tried_fix(folder, targets[0]))
     add_map_checks(bundle.path, targets[0], toys.CornerPairs(), maps=["activation"])
+    shots = listed_photographs(toys.photographs(folder / "decided", 200))
+    found = find_factors(Trials(targets[0], shots, "red"), "last@mean", 3, n_random=2)
+    add_factors(bundle.path, "small", "last@mean", found, 0)
     return Bundle.open(bundle.path)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.factored import fault_of_arrays
 from csp_engine.bundle.checks.held import fault_of_decisions
 
 LOOKED_AT = 1 << 20
@@ -172,8 +173,26 @@ def _fault_of_decisions(name: str) -> Callable[[Files, str, np.ndarray], str]:
     return fault
 
 
+def _fault_of_factored(name: str) -> Callable[[Files, str, np.ndarray], str]:
+    def fault(files: Files, stage: str, values: np.ndarray) -> str:
+        n_runs = 1 + int(files.fact(stage, "n_tried")) + int(files.fact(stage, "n_random"))
+        return fault_of_arrays(
+            name, values, files.table(stage, "photographs"), n_factors_of(files, stage), n_runs,
+            len(files.fact(stage, "classes")),
+        )  # fmt: skip
+
+    return fault
+
+
+def n_factors_of(files: Files, stage: str) -> int:
+    """How many directions a stage of factors holds."""
+    shape = files.stage(stage).files["direction.npy"].shape or ()
+    return shape[1] if len(shape) == 2 else 0
+
+
 _ARRAYS: dict[tuple[str, str], Callable[[Files, str, np.ndarray], str]] = {
     ("", "thumb_offset"): _fault_of_offsets,
     **{("fix", name): _fault_of_decisions(name) for name in ("score", "called")},
+    **{("factors", name): _fault_of_factored(name) for name in ("direction", "push", "called")},
 }
 """Arrays that fit other files in a way of their own, by kind of stage, empty for any, and name."""

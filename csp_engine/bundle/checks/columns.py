@@ -128,6 +128,18 @@ COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         **dict.fromkeys(("weight", "at"), KNOWN_NUMBER),
     },
     ("fix", "shown"): {"row": COUNT},
+    ("factors", "photographs"): {
+        **dict.fromkeys(("file", "class", "slice", "decided"), TEXT),
+        "group": COUNT,
+        "is_choosing": FLAG,
+    },
+    ("factors", "factors"): {
+        **dict.fromkeys(
+            ("share", "chosen", "gap", "gap_low", "gap_high", "wrong", "right"), KNOWN_NUMBER
+        ),
+        "is_called": FLAG,
+    },
+    ("factors", "shown"): {"factor": COUNT, "row": COUNT},
     ("maps", "photographs"): {
         **dict.fromkeys(("artefact", "map"), TEXT),
         "group": COUNT,

@@ -140,6 +140,11 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "classes": _list_of(_text),
         "n_photographs": _whole,
     },
+    "factors": {
+        "images": _text,
+        "classes": _list_of(_text),
+        **dict.fromkeys(("n_tried", "n_random", "n_photographs"), _whole),
+    },
     "maps": {"images": _text},
     "separation": {
         "is_separated": _or_none(_flag),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
-from csp_engine.bundle.checks.arrays import Files, n_images_of, n_units_of
+from csp_engine.bundle.checks.arrays import Files, n_factors_of, n_images_of, n_units_of
 from csp_engine.bundle.checks.associated import fault_of_asked, fault_of_found
 from csp_engine.bundle.checks.columns import COLUMNS, IF_THERE, fault_of_column
 from csp_engine.bundle.checks.effects import (
@@ -17,6 +17,7 @@ from csp_engine.bundle.checks.effects import (
     fault_of_effects,
     fault_of_gates,
 )
+from csp_engine.bundle.checks.factored import fault_of_factors, fault_of_judged
 from csp_engine.bundle.checks.held import (
     fault_of_cuts,
     fault_of_photographs,
@@ -176,6 +177,14 @@ def _fault_of_turned(files: Files, stage: str, rows: pd.DataFrame) -> str:
     return "" if len(rows) == n_pictures else f"has {len(rows)} rows for {n_pictures} pictures"
 
 
+def _fault_of_pushed(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    """Pictures are of reported photographs and of factors that are projected out."""
+    n_tried = int(files.fact(stage, "n_tried"))
+    if len(rows) and rows["factor"].max() >= n_tried:
+        return f"shows factor {rows['factor'].max()}, but {n_tried} are projected out"
+    return _fault_of_turned(files, stage, rows)
+
+
 Further = Callable[[Files, str, pd.DataFrame], str]
 _FURTHER: dict[tuple[str, str], Further] = {
     ("index", "rows"): lambda files, _, rows: _fault_of_rows(files, rows),
@@ -211,6 +220,13 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ("fix", "runs"): lambda _files, _stage, rows: fault_of_runs(rows),
     ("fix", "cuts"): _fault_of_cuts,
     ("fix", "shown"): _fault_of_turned,
+    ("factors", "photographs"): lambda files, stage, rows: fault_of_judged(
+        rows, list(files.fact(stage, "classes"))
+    ),
+    ("factors", "factors"): lambda files, stage, rows: fault_of_factors(
+        rows, n_factors_of(files, stage)
+    ),
+    ("factors", "shown"): _fault_of_pushed,
     ("maps", "photographs"): lambda files, stage, rows: fault_of_maps(
         rows, set(files.table(stage, "units")["artefact"])
     ),

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.factored import N_SHOWN, called_in_turn, leading
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import Found
-from csp_engine.evaluation.paired_effects import evenly, mean_effect
+from csp_engine.evaluation.paired_effects import evenly, mean_effect, mean_gap
 from csp_engine.pasting.gate import LEAST, USUAL_LEAST
 from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.stats.intervals import auroc_interval
@@ -159,3 +160,43 @@ def fix(bundle: Bundle, model: str, name: str) -> Found:
     told = held.cuts.groupby(["layer", "unit"])["at"].nunique()
     if (told > 1).any():
         yield stage, f"{stage} holds one neuron at several values."
+
+
+def factors(bundle: Bundle, model: str, layer: str) -> Found:
+    """Gaps, rank and calls again from the pushes; decisions against those of the photographs."""
+    stage = kinds.FACTORS.name(model, layer)
+    held = bundle.factors(model, layer)
+    assert held is not None
+    seed = int(bundle.stage(stage).params.get("seed", 0))
+    shots, rows = held.photographs, held.factors
+    if bundle.fact(stage, "n_photographs") != len(shots):
+        yield stage, f"n_photographs of {stage} is not what its table says."
+    if held.direction_uk.shape[0] != bundle.n_units(model, layer):
+        yield stage, f"Directions of {stage} are not of the layer's units."
+    push_nk, is_wrong_n, told_n = np.asarray(held.push_nk), held.is_wrong_n, held.is_reported_n
+    for half_n in (told_n, ~told_n):
+        if is_wrong_n[half_n].all() or not is_wrong_n[half_n].any():
+            yield stage, f"A half of the photographs of {stage} has no wrong or no right decision."
+            return
+    order, chosen_k = leading(push_nk[~told_n], is_wrong_n[~told_n])
+    if not np.allclose(chosen_k[np.argsort(order)], rows["chosen"], atol=NEAR):
+        yield stage, f"Factors of {stage} are not ranked by their pushes."
+    group_n = shots["group"].to_numpy(np.int64)[told_n]
+    for k, row in enumerate(rows.to_dict("records")):
+        push_n = push_nk[told_n, k]
+        gap = mean_gap(push_n, is_wrong_n[told_n], group_n, seed)
+        fresh = [
+            gap.value, gap.low, gap.high,
+            *(push_n[each].mean(dtype=float) for each in (is_wrong_n[told_n], ~is_wrong_n[told_n])),
+        ]  # fmt: skip
+        stored = [row[name] for name in ("gap", "gap_low", "gap_high", "wrong", "right")]
+        if not np.allclose(fresh, stored, atol=NEAR):
+            yield stage, f"The gap of factor {k} of {stage} is not that of its pushes."
+    if (called_in_turn(rows["gap_low"].to_numpy()) != rows["is_called"]).any():
+        yield stage, f"{stage} calls other factors than its gaps do."
+    decided = [held.classes[i] for i in np.asarray(held.called_vi)[0]]
+    if decided != shots["decided"][told_n].tolist():
+        yield stage, f"Decisions of {stage} are not those of its photographs."
+    wanted = [(k, row) for k in range(held.n_tried) for row in held.most_pushed(k, N_SHOWN)]
+    if list(held.shown[["factor", "row"]].itertuples(index=False, name=None)) != wanted:
+        yield stage, f"Pictures of {stage} are not of the decisions that are pushed most."

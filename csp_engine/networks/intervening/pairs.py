@@ -179,13 +179,21 @@ class PairRuns:
 
         return take
 
-    def _graded(self, pixels: np.ndarray) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Activation of every layer, and the gradient of the log-odds there."""
+    def _graded(
+        self, pixels: np.ndarray, value: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Activation of every layer, and the gradient there of a value of the logits.
+
+        The value is one number an image; without one it is the log-odds of the output.
+        """
         require_steady_outputs(self.model, pixels)
         step = GradientPass(self.model, self.tap_of)
         logits = step.run(pixels)
         n = len(pixels)
-        total = log_odds(logits, self._number(logits))[:n].sum()
+        if value is None:
+            total = log_odds(logits, self._number(logits))[:n].sum()
+        else:
+            total = value(logits[:n]).sum()
         names = list(step.tapped)
         grads = torch.autograd.grad(total, [step.tapped[k] for k in names], allow_unused=True)
         found = {}

@@ -64,7 +64,7 @@ class Trials:
             raise InputError(
                 f"No photograph is of the slice {self.clean!r}; they are of {', '.join(slices)}."
             )
-        self.classes = self._classes(next(iter(self._blocks(np.arange(1))))[0])
+        self.classes = self._classes(next(iter(self.blocks(np.arange(1))))[0])
         strange = sorted(set(table["class"]) - set(self.classes))
         if strange:
             raise InputError(
@@ -159,7 +159,7 @@ class Trials:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and classes, ``(t, n)``, of trials on some photographs."""
         scores, classes = [], []
-        for pixels, n_done in self._blocks(rows):
+        for pixels, n_done in self.blocks(rows):
             score_tn, class_tn = self.runs.ablated(pixels, trials)
             scores.append(score_tn)
             classes.append(class_tn)
@@ -180,13 +180,14 @@ class Trials:
                 "choose; give more, or another --clean."
             )
         sums: dict[str, np.ndarray] = {}
-        for pixels, n_done in self._blocks(rows):
+        for pixels, n_done in self.blocks(rows):
             for name, each in measure(pixels).items():
                 sums[name] = sums.get(name, np.zeros(len(each))) + len(pixels) * each
             self._progress(what, n_done, len(rows))
         return {name: (each / len(rows)).astype(np.float32) for name, each in sums.items()}
 
-    def _blocks(self, rows: np.ndarray) -> Any:
+    def blocks(self, rows: np.ndarray) -> Any:
+        """Pixels of some photographs, some at a time, and how many are done then."""
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]
             images = [self.photographs.image(int(row)) for row in part]

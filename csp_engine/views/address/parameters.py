@@ -245,6 +245,12 @@ OF_PAGES = (
         otherwise="the first that the bundle keeps",
     ),
     Parameter(
+        "factors",
+        ("audit",),
+        "layer whose factors are shown",
+        otherwise="the first that the bundle holds factors of",
+    ),
+    Parameter(
         "headings",
         ("audit",),
         "order of the report's sections: `audit` (its own), `annex-iv` or `model-card`",

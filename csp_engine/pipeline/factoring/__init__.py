@@ -1,0 +1,1 @@
+"""Factors of a layer that push wrong decisions."""

@@ -1,0 +1,108 @@
+"""Which factors of a layer push wrong decisions more than right ones, and what becomes without."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict
+
+import streamlit as st
+
+from csp_engine import numbers
+from csp_engine.bundle import Bundle, StoredFactors
+from csp_engine.views.address import View, pick
+from csp_engine.views.audit.factors import Factor, Factored, factored, layers_factored
+from pages.ui.parts.cards import page_url, plain, show
+from pages.ui.parts.words import method, term
+from pages.ui.shell.page import hold, set_params
+
+
+def section(bundle: Bundle, view: View, model: str) -> None:
+    """One layer: the sentence, the decisions that the first factors push most, all factors."""
+    layers = layers_factored(bundle, model)
+    if not layers:
+        return
+    show("<h2 class='csp-h' id='factors'>What pushes its wrong decisions</h2>")
+    layer, _ = pick("layer", st.query_params.get("factors"), layers)
+    if len(layers) > 1:
+        hold("_factors", layer)
+        st.segmented_control(
+            "Layer",
+            layers,
+            key="_factors",
+            on_change=lambda: set_params(factors=st.session_state["_factors"] or layers[0]),
+        )
+    found = factored(bundle, model, layer, view.method)
+    stored = bundle.factors(model, layer)
+    assert found is not None
+    assert stored is not None
+    show(f"<p class='csp-lead csp-left'>{plain(found.sentence)}</p>")
+    for each in found.called:
+        show(pictures(each, stored))
+    with st.expander(f"All {numbers.count(len(found.factors))} factors of {layer}"):
+        show(table(found, view))
+    show(
+        f"<p class='csp-quiet'>{plain(found.images)}; half of them ranked the factors, the figures "
+        f"are of the others. Nobody said what to look for: {term('push')} asks only which "
+        "decisions are wrong. What a factor shows is for you to see in the photographs above or "
+        "in its strongest neurons.</p>"
+    )
+
+
+def pictures(each: Factor, stored: StoredFactors) -> str:
+    """The wrong decisions that a factor pushes most, and the neurons that it is made of."""
+    if not each.pictures:
+        return ""
+    shots = stored.photographs
+    cells = []
+    for at in each.pictures:
+        row = shots.iloc[int(stored.shown["row"].iloc[at])]
+        content = base64.b64encode(stored.thumbs[at]).decode()
+        told = f"{row['class']}, called {row['decided']}"
+        cells.append(
+            "<div class='pair turned' role='listitem'><figure class='other'>"
+            f"<img alt='{plain(told)}' title='{plain(told)}' "
+            f"src='data:image/webp;base64,{content}'><figcaption>called "
+            f"{plain(row['decided'])}, is {plain(row['class'])}</figcaption></figure></div>"
+        )
+    return (
+        f"<h3 class='csp-h3'>Factor {each.number} <span class='csp-quiet'>wrong decisions that it "
+        f"pushes most</span></h3><div class='csp-pairs' role='list'>{''.join(cells)}</div>"
+    )
+
+
+def table(found: Factored, view: View) -> str:
+    """All factors by rank."""
+    head = ("wrong less right (95 %)", "wrong", "right", "put right", "spoilt", "share",
+            "strongest neurons")  # fmt: skip
+    body = []
+    for each in found.factors:
+        neurons = "<br>".join(
+            f"<a target='_self' href='{plain(page_url('neuron', view.params(**asdict(ref))))}'>"
+            f"{ref.unit}</a> <span dir='auto'>{plain(label.title)}</span>"
+            for ref, label in each.neurons
+        )
+        turning = each.turning
+        cells = [
+            each.gap.signed,
+            *(f"{push:+.2f}".replace("-", "−") for push in (each.wrong, each.right)),
+            numbers.UNKNOWN if turning is None else numbers.count(turning.n_mended),
+            numbers.UNKNOWN if turning is None else numbers.count(turning.n_spoilt),
+            f"{each.share:.2f}",
+        ]
+        told = "".join(
+            f"<td data-heading='{name}'>{plain(cell)}</td>"
+            for name, cell in zip(head, cells, strict=False)
+        )
+        called = " <span class='csp-quiet'>called</span>" if each.is_called else ""
+        body.append(
+            f"<tr><th scope='row'>{each.number}{called}</th>{told}<td class='text' "
+            f"data-heading='strongest neurons'>{neurons}</td></tr>"
+        )
+    columns = "".join(
+        f"<th scope='col'{' class=text' if name == head[-1] else ''}>{name}</th>" for name in head
+    )
+    return (
+        f"<table class='csp-table wide' style='--cells: {len(head)}'><caption>Pushes in logits; "
+        f"neurons named by {method(view.method)}</caption><thead><tr><th scope='col'>factor</th>"
+        f"{columns}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )

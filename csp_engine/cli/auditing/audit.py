@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,6 +54,14 @@ def audit(
             "concept set does not call valid or neutral. May be given several times."
         ),
     ] = None,
+    suspect_images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the images that excite each suspect most here (.csv), to clean or relabel "
+            "them: file, activation, class, group, and whether they show what the neuron is "
+            "suspected of."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which neurons stand for what an output should not depend on.
@@ -72,6 +81,8 @@ def audit(
     from csp_engine.views.memo import Memo
     from csp_engine.words.concepts import find_concept_set
 
+    if suspect_images is not None and suspect_images.suffix.lower() != ".csv":
+        raise InputError(f"{suspect_images.name!r} is no table; end --suspect-images with .csv.")
     conditions = [read_condition(text) for text in fail_if or ()]
     opened, memo = Bundle.open(bundle), Memo()
     wanted = find_concept_set(concepts)
@@ -83,6 +94,11 @@ def audit(
     associated = tuple(each for each in layers if each in layers_with(opened, model))
     if isinstance(case, str) and not associated and not conditions:
         raise InputError(case)
+    written = None
+    if suspect_images is not None:
+        written = _write_images(
+            opened, memo, model, associated or layers, method, wanted, suspect_images
+        )
     if as_json:
         write_json(_whole(opened, memo, case, model, associated, method, wanted, judged))
     else:
@@ -90,6 +106,7 @@ def audit(
         _write_resemblance(case, n)
         _write_associations(opened, model, associated, wanted)
         _write_judged(judged)
+        write_lines(list(filter(None, [written])))
     failed = [each for each in judged if each.fails]
     if failed:
         met = "; ".join(each.condition.text for each in failed)
@@ -144,6 +161,25 @@ def _write_associations(
                 for each in shown
             ],
         )
+
+
+def _write_images(
+    bundle: Bundle,
+    memo: Memo,
+    model: str,
+    layers: tuple[str, ...],
+    method: str,
+    concepts: ConceptSet,
+    path: Path,
+) -> str:
+    """Write the images that drive suspects; in words, what was written."""
+    from csp_engine.files import write_whole
+    from csp_engine.views.audit.driving import images_csv, images_of_all
+
+    rows = images_of_all(bundle, memo, model, layers, method, concepts)
+    write_whole(path, images_csv(rows).decode())
+    n = len(rows[["layer", "unit"]].drop_duplicates())
+    return f"Images of {n:,} suspects, {len(rows):,} rows: {path}"
 
 
 def _write_judged(judged: list[Judged]) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.exports.html.site import slug
 from csp_engine.views.address import View, pick
 from csp_engine.views.audit.associations import (
     Linked,
@@ -22,8 +23,10 @@ from csp_engine.views.audit.associations import (
     usual_column,
     usual_layer,
 )
+from csp_engine.views.audit.driving import images_csv, images_of_associated
 from csp_engine.views.case.audit import melanoma
 from pages.ui.parts.cards import page_url, plain, show
+from pages.ui.parts.exporting import csv_button
 from pages.ui.parts.words import method, term
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import hold, set_params
@@ -67,6 +70,16 @@ def section(bundle: Bundle, view: View, model: str, artefact: str = "") -> None:
         if rest:
             with st.expander(f"{numbers.count(len(rest))} further suspects"):
                 show(suspects(found, view, rest))
+        csv_button(
+            "the images that drive them",
+            lambda: images_csv(
+                images_of_associated(
+                    bundle, store.MEMO, model, (layer,), view.method, concepts, column
+                )
+            ),
+            file_name=f"{slug(bundle.name)}-{slug(column)}-images.csv",
+            key="association-images",
+        )
     show(f"<p class='csp-quiet'>{about(found)}</p>")
     with st.expander(f"What was looked for in {layer}, and what would have been found"):
         show(looked_for(sought_in(bundle, model, layer, concepts), layer))

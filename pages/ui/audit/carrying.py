@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import asdict
 
 from csp_engine.bundle import Bundle, StoredIntervention
+from csp_engine.exports.html.site import slug
 from csp_engine.views.address import View
+from csp_engine.views.audit.driving import images_csv, images_of_carriers
 from csp_engine.views.audit.interventions import (
     Audited,
     Suspect,
@@ -14,6 +16,7 @@ from csp_engine.views.audit.interventions import (
 )
 from pages.ui.parts import intervened
 from pages.ui.parts.cards import page_url, plain, show
+from pages.ui.parts.exporting import csv_button
 from pages.ui.parts.words import method
 
 
@@ -36,6 +39,12 @@ def section(
         show(intervened.swaps(found.layers))
     if found.suspects:
         show(suspects(found, view))
+        csv_button(
+            "the images that drive them",
+            lambda: images_csv(images_of_carriers(bundle, found)),
+            file_name=f"{slug(bundle.name)}-{slug(found.effect.artefact)}-carrier-images.csv",
+            key="carrier-images",
+        )
 
 
 def suspects(found: Audited, view: View) -> str:

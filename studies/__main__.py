@@ -11,6 +11,7 @@ STUDIES = {
     "association_null": "how often chance is called an association, with groups and without",
     "real_suspects": "suspects by columns on one half of real photographs, judged by the other",
     "demo_suspects": "suspects of the demo, judged on photographs of other seeds",
+    "demo_factors": "factors that push wrong decisions of the demo, judged by the simulator",
     "demo_truth": "labels and search against ground truth: demo_truth BUNDLE",
     "captioner": "the demo's captioner on planted embeddings: training time, accuracy, rate",
     "dermoscopy_realism": "detectors that learnt from simulated photographs, on real ones",

@@ -1,7 +1,7 @@
 """The tables of docs/demo.md: ``python -m tools.demo_tables [--write]``.
 
 Figures come from ``assets/demo/demo.json`` (written by ``csp demo build``) and
-``studies/results/dermoscopy_realism.json``; a table whose file is missing says so.
+``studies/results/`` (realism, factors); a table whose file is missing says so.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from csp_engine.bundle import Bundle
+from csp_engine.views.audit.factors import factored, layers_factored, models_factored
 from csp_engine.views.audit.fixes import figures
 from csp_engine.views.audit.interventions import effects, models_with
 from tools import tables
@@ -16,6 +17,7 @@ from tools.tables import ROOT, Record, Writers, area, rows_of
 
 PAGE = ROOT / "docs" / "demo.md"
 DEMO = ROOT / "assets" / "demo" / "demo.json"
+FACTORS = ROOT / "studies" / "results" / "demo_factors.json"
 REALISM = ROOT / "studies" / "results" / "dermoscopy_realism.json"
 
 
@@ -174,6 +176,58 @@ def fixes(record: Record) -> str:
     return rows_of(head, rows)
 
 
+def factors(record: Record) -> str:
+    """The factors of both classifiers that push wrong decisions most, and what becomes without."""
+    bundle = Bundle.open(DEMO.parent / "dermoscopy.csp")
+    rows = []
+    for model in models_factored(bundle):
+        for layer in layers_factored(bundle, model):
+            found = factored(bundle, model, layer, "csp_plus")
+            assert found is not None
+            for each in found.factors[:3]:
+                turning = each.turning
+                rows.append(
+                    [
+                        model,
+                        f"{each.number}{' (called)' if each.is_called else ''}",
+                        each.gap.signed,
+                        *(("–", "–") if turning is None
+                          else (str(turning.n_mended), str(turning.n_spoilt))),
+                        str(max((each.net for each in found.random), default=0)),
+                        ", ".join(label.title for _, label in each.neurons),
+                    ]
+                )  # fmt: skip
+    head = (
+        "network | factor | wrong less right (logits) | put right | spoilt | "
+        "best of 20 random directions, on balance | its strongest neurons, by CSP+"
+    )
+    return rows_of(head, rows)
+
+
+def judged_factors(record: Record) -> str:
+    """Over seeds of the simulator: factors that are called, and what those answer to."""
+    rows = []
+    for row in record["rows"]:
+        first = row["factors"][0]
+        called = [each for each in row["factors"] if each["is_called"]]
+        gap = " to ".join(f"{first[end]:+.2f}" for end in ("gap_low", "gap_high"))
+        told = ", ".join(f"{each['answers_to']} ({each['auroc']:.2f})" for each in called)
+        rows.append(
+            [
+                str(row["seed"]), row["model"], row["layer"],
+                f"{row['n_wrong']} of {row['n_photographs']}",
+                f"{first['gap']:+.2f} ({gap})".replace("-", "−"),
+                str(len(called)), told or "–",
+                f"{first['n_mended']} / {first['n_spoilt']}", str(row["random_most"]),
+            ]
+        )  # fmt: skip
+    head = (
+        "seed | network | layer | wrong | gap of the first factor (95 %) | called | they answer to "
+        "(AUROC) | put right / spoilt without it | best random direction"
+    )
+    return rows_of(head, rows)
+
+
 TABLES: Writers = {
     "realism": (REALISM, realism),
     "classifiers": (DEMO, classifiers),
@@ -185,6 +239,8 @@ TABLES: Writers = {
     "labels": (DEMO, labels),
     "interventions": (DEMO, interventions),
     "fixes": (DEMO, fixes),
+    "factors": (DEMO, factors),
+    "judged-factors": (FACTORS, judged_factors),
 }
 
 

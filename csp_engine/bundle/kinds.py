@@ -541,8 +541,8 @@ FACTORS = StageKind(
                   "photographs that do not choose: as the network is, with each of the first "
                   "factors projected out, then with each random direction"),
         StageFile("shown.parquet", "table", "", "photographs (`row`) of which a picture is kept: "
-                  "for every `factor` that is projected out, the wrong decisions that it pushes "
-                  "most"),
+                  "for every called `factor` that is projected out, the wrong decisions that it "
+                  "pushes most"),
         StageFile("thumb_offset.npy", "int64", "p+1", "picture `i` is bytes `offset[i]` to "
                   "`offset[i+1]` of `thumbs.bin`"),
         StageFile("thumbs.bin", "bytes", "", "WebP pictures, one after the other"),

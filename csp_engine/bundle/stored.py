@@ -145,6 +145,11 @@ class StoredFactors:
             "n_photographs": len(self.photographs),
         }
 
+    @property
+    def pictured(self) -> list[int]:
+        """Factors of which pictures are kept: those called, as far as they are projected out."""
+        return np.flatnonzero(self.factors["is_called"].to_numpy(bool)[: self.n_tried]).tolist()
+
     def most_pushed(self, factor: int, n: int) -> list[int]:
         """Reported photographs of wrong decision that a factor pushes most, and above 0."""
         rows = np.flatnonzero(self.is_wrong_n & self.is_reported_n)

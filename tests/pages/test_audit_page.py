@@ -42,8 +42,10 @@ def test_the_demo_shows_what_its_classifier_leans_on(serve, shipped_bundle):
     assert interventions.carrier_sentence(audited, "melanoma") in shown
     assert found["colour patch"].sentence("melanoma") in shown
     held = Bundle.open(shipped_bundle).fix("biased", "carriers of colour patch")
-    # Six pairs of three versions, and the photographs whose decision turns in the fix below.
-    assert shown.count("data:image/webp;base64") == 18 + len(held.thumbs)
+    pushed = Bundle.open(shipped_bundle).factors("biased", "layer2@max")
+    # Six pairs of three versions, wrong decisions that a factor pushes, and those that turn below.
+    n_pictures = 18 + len(pushed.thumbs) + len(held.thumbs)
+    assert shown.count("data:image/webp;base64") == n_pictures
 
 
 def test_the_address_chooses_network_and_artefact(serve, shipped_bundle):

@@ -197,6 +197,6 @@ def factors(bundle: Bundle, model: str, layer: str) -> Found:
     decided = [held.classes[i] for i in np.asarray(held.called_vi)[0]]
     if decided != shots["decided"][told_n].tolist():
         yield stage, f"Decisions of {stage} are not those of its photographs."
-    wanted = [(k, row) for k in range(held.n_tried) for row in held.most_pushed(k, N_SHOWN)]
+    wanted = [(k, row) for k in held.pictured for row in held.most_pushed(k, N_SHOWN)]
     if list(held.shown[["factor", "row"]].itertuples(index=False, name=None)) != wanted:
         yield stage, f"Pictures of {stage} are not of the decisions that are pushed most."

@@ -27,6 +27,8 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.added.fixing import Trials, try_fix
 from csp_engine.pipeline.added.map_checks import LEAST_PAIRS
+from csp_engine.pipeline.factoring.finding import find_factors
+from csp_engine.pipeline.factoring.keeping import add_factors
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.types import Progress
@@ -77,6 +79,8 @@ AUDITED = "melanoma"
 """The output whose score is followed where artefacts are switched on."""
 
 
+N_FACTORED = 100
+"""Photographs of each slice on which factors are ranked, and others that are reported on."""
 SHORTCUT = "colour patch"
 """The planted shortcut whose carriers are held still."""
 
@@ -165,6 +169,7 @@ def build_bundle(world: World) -> None:
             progress=world.progress,
         )
     _fix(world, targets, taps)
+    _factors(world, targets, taps)
     n_mapped = plan.n_probe // PHOTOGRAPHS_PER_MAP
     if n_mapped >= LEAST_PAIRS:
         marked = SimulatedPairs(n_mapped, plan.seed, MAPPED)
@@ -214,6 +219,25 @@ def _fix(
     )  # fmt: skip
     name = f"carriers of {SHORTCUT}"
     pipeline.add_fix(world.path(BUNDLE), biased.model.name, name, stored)
+
+
+def _factors(
+    world: World,
+    targets: dict[str, tuple[TargetModel, tuple[str, ...]]],
+    taps: dict[str, tuple[Any, ...]],
+) -> None:
+    """What pushes wrong decisions of both classifiers; a small demo has too few of them."""
+    plan = world.plan
+    if plan.n_slice < N_SLICE:
+        return
+    shots = simulated_slices(N_FACTORED, N_FACTORED, plan.seed)
+    for name in classifiers.MODELS:
+        first = taps[name][:1]
+        target = pipeline.Target(targets[name][0], first)
+        trials = Trials(target, shots, AUDITED, progress=world.progress)
+        (layer,) = trials.module_of
+        stored = find_factors(trials, layer, seed=plan.seed)
+        add_factors(world.path(BUNDLE), name, layer, stored, plan.seed)
 
 
 def activations_of(

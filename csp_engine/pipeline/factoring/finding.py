@@ -166,8 +166,8 @@ def _decided(
 
 
 def _with_pictures(stored: StoredFactors, trials: Trials) -> StoredFactors:
-    """Of every factor that is projected out, the wrong decisions that it pushes most."""
-    shown = [(k, row) for k in range(stored.n_tried) for row in stored.most_pushed(k, N_SHOWN)]
+    """Of every called factor that is projected out, the wrong decisions that it pushes most."""
+    shown = [(k, row) for k in stored.pictured for row in stored.most_pushed(k, N_SHOWN)]
     thumbs = tuple(thumbnail(trials.photographs.image(row), SIDE) for _, row in shown)
     table = pd.DataFrame(shown, columns=pd.Index(["factor", "row"])).astype("int32")
     return stored.with_pictures(table, thumbs)

@@ -310,7 +310,10 @@ class Bundle(StageFiles):
             str(self.fact(stage, "output")),
             str(self.fact(stage, "images")),
             *(self.table(stage, name) for name in names),
-            self.table(stage, "gates") if "gates.parquet" in self.stage(stage).files else None,
+            *(
+                self.table(stage, name) if f"{name}.parquet" in self.stage(stage).files else None
+                for name in ("gates", "given")
+            ),
         )
 
     def map_checks(self, model: str, layer: str) -> StoredMapChecks | None:

@@ -54,7 +54,7 @@ class StoredIntervention:
     """What adding one thing to photographs does to ``output``, and which units carry it.
 
     The tables are those of docs/bundle.md; ``images`` says what the photographs are. ``gates`` is
-    None where nothing was pasted.
+    None where nothing was pasted, ``given`` where nobody gave parts of layers to swap.
     """
 
     output: str
@@ -65,6 +65,7 @@ class StoredIntervention:
     sets: pd.DataFrame
     shown: pd.DataFrame
     gates: pd.DataFrame | None
+    given: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,7 @@ from csp_engine.evaluation.paired_effects import (
     ratio,
     strongest,
 )
+from csp_engine.networks.autoencoders.directions import write_directions
 from csp_engine.networks.intervening.pairs import PairRuns, log_odds
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
@@ -104,7 +105,8 @@ def test_swaps_equal_a_network_run_by_hand(pixels, layout):
     along = np.random.default_rng(3).normal(size=6)
     along = (along / np.linalg.norm(along)).astype(np.float32)
     units = np.array([0, 4])
-    found_sn = runs.swapped("second", *pixels, [units, along, np.arange(6)])
+    basis = np.linalg.qr(np.random.default_rng(4).normal(size=(6, 2)))[0].astype(np.float32)
+    found_sn = runs.swapped("second", *pixels, [units, along, np.arange(6), basis])
     axis = 1 if layout == "map" else -1
     with torch.no_grad():
         a, b = (net.body(x.clone()).movedim(axis, -1) for x in (version, foil))
@@ -112,7 +114,10 @@ def test_swaps_equal_a_network_run_by_hand(pixels, layout):
         taken[..., [0, 4]] = b[..., [0, 4]]
         v = torch.tensor(along)
         projected = a + ((b - a) @ v)[..., None] * v
-        for found_n, mixed in zip(found_sn, (taken, projected, b), strict=True):
+        spanned = a.clone()  # one direction of the basis after the other
+        for w in torch.tensor(basis).T:
+            spanned = spanned + ((b - a) @ w)[..., None] * w
+        for found_n, mixed in zip(found_sn, (taken, projected, b, spanned), strict=True):
             logits = net.tail(mixed.movedim(-1, axis)).numpy()
             np.testing.assert_allclose(found_n, by_hand(logits, 1), rtol=2e-4, atol=1e-5)
     # the whole layer taken over is the foil itself, and hooks leave nothing behind
@@ -409,6 +414,68 @@ def test_the_command_measures_and_shows(made, tmp_path, capsys, monkeypatch):
     code, _, said = run(capsys, "intervene", bundle.path, "--model", "nobody")
     assert code == 2
     assert "--model can be small" in said
+
+
+def test_given_parts_are_swapped_like_those_that_are_found(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv(TRUST, "1")
+    bundle, _target, pairs, output = made
+    path = tmp_path / "own.csp"
+    shutil.copytree(bundle.path, path)
+    stored = bundle.intervention("small")
+    (effect,) = view.effects(stored)
+    layer = bundle.layers("small")[-1]
+    n_units = bundle.n_units("small", layer)
+    own = stored.units[stored.units["layer"] == layer]["attribution"].to_numpy()
+    best = strongest(own, effect.effect.value)[:5]
+    file = tmp_path / "everything.safetensors"
+    write_directions(file, np.eye(n_units, dtype=np.float32), None, list(map(str, range(n_units))))
+    rows = []
+    for i in range(len(pairs.table)):
+        names = {}
+        for name, image in zip(("without", "with", "neutral"), pairs.images(i), strict=True):
+            names[name] = f"{i}-{name}.png"
+            image.save(tmp_path / names[name])
+        rows.append({"artefact": "red corner", **names, "group": f"g{i // 2}"})
+    pd.DataFrame(rows).to_csv(tmp_path / "pairs.csv", index=False)
+    pixels = tmp_path / "pixels.json"
+    pixels.write_text(json.dumps(toys.PREPROCESSING))
+    asked = ("--pairs", tmp_path / "pairs.csv", "--preprocessing", pixels, "--output", output)
+    units = f"{layer}:{','.join(map(str, best))}"
+    code, shown, said = run(
+        capsys, "intervene", path, *asked, "--swap", units, "--swap", f"{layer}={file}", "--json"
+    )
+    assert code == 0, said
+    (told,) = json.loads(shown)["artefacts"]
+    assert verify(Bundle.open(path)) == []
+    if not effect.effect.is_away_from_zero or not told["given"]:
+        pytest.fail("the world has no effect whose parts could be swapped")
+    by_units, by_file = told["given"]
+    found = next(each for each in told["layers"] if each["layer"] == layer)
+    same = next(each for each in found["strongest"] if each["n_units"] == 5)
+    assert by_units["necessity"] == same["necessity"]
+    assert by_units["sufficiency"] == same["sufficiency"]
+    assert (by_file["name"], by_file["n_directions"]) == ("everything", n_units)
+    for wrong, sentence in (
+        ("deep:1", "'deep:1' names no part of a layer; write --swap LAYER:3,14,15"),
+        (f"{layer}:{n_units}", f"There is no neuron {n_units} in {layer}"),
+        (f"{layer}={pixels}", "cannot be read as directions"),
+        (units, "is given twice with --swap"),
+    ):
+        code, _, said = run(capsys, "intervene", path, *asked, "--swap", units, "--swap", wrong)
+        assert (code, sentence in said) == (2, True), said
+    code, _, said = run(capsys, "intervene", path, "--swap", units)
+    assert (code, "--swap needs pairs to swap between" in said) == (2, True)
+    told_of = damage.place(path, "intervention:small", "given.parquet")
+    given = pd.read_parquet(told_of)
+    for change, sentence in (
+        (given.assign(name="other").astype({"name": "string"}), "not those of its recipe"),
+        (given.assign(necessity=9.0), "lies outside of its bounds"),
+        (given.assign(artefact="ruler").astype({"artefact": "string"}), "which has no effect"),
+    ):
+        change.to_parquet(told_of, index=False)
+        damage.redo(path)
+        problems = verify(Bundle.open(path))
+        assert any(sentence in each for each in problems), problems
 
 
 def test_the_sentence_says_no_more_than_was_seen():

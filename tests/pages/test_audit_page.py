@@ -9,8 +9,11 @@ import streamlit
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
 from csp_engine.views.audit import associations, interventions
+from csp_engine.views.audit.figures import Figure
+from csp_engine.views.audit.interventions import Asked, Swapped
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
+from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain
 from tests.pages.conftest import html, open_page
 from tests.worlds import toys
@@ -136,3 +139,14 @@ def test_columns_alone_are_enough(serve, tmp_path):
     shown = html(at)
     assert "was not tried" in shown
     assert "nonsense" in shown
+
+
+def test_given_parts_stand_with_both_shares_and_are_never_markup():
+    swapped = Swapped(3, Figure(0.81, 0.7, 0.9), Figure(0.64, 0.5, 0.8))
+    shown = intervened.given(
+        (Asked("<b>mine</b>", "layer2", 0, swapped), Asked("file", "layer4", 2, swapped))
+    )
+    assert "<b>" not in shown
+    assert "&lt;b&gt;mine&lt;/b&gt;: 3 neurons of layer2" in shown
+    assert "file: 2 directions of layer4" in shown
+    assert shown.count("0.81 (0.70 to 0.90)") == shown.count("0.64 (0.50 to 0.80)") == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from csp_engine.bundle import Bundle
 from csp_engine.exchange import import_labels
 from csp_engine.pipeline import (
@@ -15,6 +17,7 @@ from csp_engine.pipeline import (
     build,
 )
 from csp_engine.pipeline.added.fixing import Trials
+from csp_engine.pipeline.added.interventions import Given
 from csp_engine.pipeline.added.photographs import listed_photographs
 from csp_engine.pipeline.factoring.finding import find_factors
 from csp_engine.pipeline.factoring.keeping import add_factors
@@ -37,9 +40,14 @@ def everything(folder: Path, **changes: Any) -> Bundle:
     table = folder / "mine.csv"
     table.write_text(IMPORTED, "utf-8")
     import_labels(table, bundle.path, model="small", encoder=toys.ColourEncoder())
+    given = [
+        Given("0, 5", "last@mean", np.array([0, 5])),
+        Given("all of it", "first@mean", np.eye(8, dtype=np.float32)),
+    ]
     add_interventions(
-        bundle.path, targets[0], toys.CornerPairs(), "red", gates=toys.open_gate(), n_random=2
-    )
+        bundle.path, targets[0], toys.CornerPairs(), "red", gates=toys.open_gate(), given=given,
+        n_random=2,
+    )  # fmt: skip
     add_fix(bundle.path, "small", "two neurons", toys.tried_fix(folder, targets[0]))
     add_map_checks(bundle.path, targets[0], toys.CornerPairs(), maps=["activation"])
     shots = listed_photographs(toys.photographs(folder / "decided", 200))

@@ -108,6 +108,11 @@ COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         **{f"necessity{end}": KNOWN_NUMBER for end in _ENDS},
         **{f"sufficiency{end}": NUMBER for end in _ENDS},
     },
+    ("intervention", "given"): {
+        **dict.fromkeys(("artefact", "layer", "name"), TEXT),
+        **dict.fromkeys(("n_units", "n_directions"), COUNT),
+        **{f"{m}{end}": KNOWN_NUMBER for m in ("necessity", "sufficiency") for end in _ENDS},
+    },
     ("intervention", "gates"): {
         **dict.fromkeys(("artefact", "why"), TEXT),
         **dict.fromkeys(("n_with", "n_without"), COUNT),

@@ -208,6 +208,9 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ("intervention", "sets"): lambda files, stage, rows: fault_of_artefacts(
         rows, files.table(stage, "effects")
     ),
+    ("intervention", "given"): lambda files, stage, rows: fault_of_artefacts(
+        rows, files.table(stage, "effects")
+    ),
     ("intervention", "gates"): lambda files, stage, rows: fault_of_gates(
         rows, files.table(stage, "effects")
     ),

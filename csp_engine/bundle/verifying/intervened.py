@@ -55,6 +55,10 @@ def intervention(bundle: Bundle, model: str) -> Found:
             yield stage, f"Decisions of {name} are not those of its pairs."
         yield from _shown(bundle, stage, row, pairs)
     yield from _sets(stage, sets)
+    if "given.parquet" in record.files:
+        given = bundle.table(stage, "given")
+        yield from _sets(stage, given)
+        yield from _given(record.params, stage, given, sets)
     if "gates.parquet" in record.files:
         yield from _gates(stage, bundle.table(stage, "gates"), effects)
     yield from _swapped(record.params, stage, bundle.table(stage, "units"), sets)
@@ -110,6 +114,16 @@ def _sets(stage: str, sets: pd.DataFrame) -> Found:
         value, low, high = (sets[f"{figure}{end}"].to_numpy(float) for end in ("", "_low", "_high"))
         if ((value < low - NEAR) | (value > high + NEAR)).any():
             yield stage, f"A {figure} of {stage} lies outside of its bounds."
+
+
+def _given(params: Any, stage: str, given: pd.DataFrame, sets: pd.DataFrame) -> Found:
+    """That given parts are those of the recipe, for every artefact that was swapped at all."""
+    wanted = sorted((each["name"], each["layer"]) for each in params.get("given", ()))
+    of = {artefact: rows for artefact, rows in given.groupby("artefact", sort=False)}
+    if set(of) != set(sets["artefact"]) or any(
+        sorted(zip(rows["name"], rows["layer"], strict=True)) != wanted for rows in of.values()
+    ):
+        yield stage, f"Parts given to {stage} are not those of its recipe."
 
 
 def _gates(stage: str, gates: pd.DataFrame, effects: pd.DataFrame) -> Found:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csp_engine.cli.auditing.intervening import loaded_target, named_model, named_output
+from csp_engine.cli.auditing.intervening import (
+    UNITS,
+    loaded_target,
+    named_model,
+    named_output,
+)
 from csp_engine.cli.declared import (
     AsJson,
     BundlePath,
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
     from csp_engine.pipeline.added.photographs import Photographs
     from csp_engine.types import Progress
     from csp_engine.views.audit.fixes import Tested
-
-UNITS = re.compile(r"(?P<layer>.+):(?P<units>\d+(?:\s*,\s*\d+)*)")
 
 
 def fix(

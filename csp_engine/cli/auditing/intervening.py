@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.pasting.pairs import ImagePairs
     from csp_engine.pipeline import Target
+    from csp_engine.pipeline.added.interventions import Given
     from csp_engine.types import Encoder
+
+UNITS = re.compile(r"(?P<layer>.+):(?P<units>\d+(?:\s*,\s*\d+)*)")
 
 
 def intervene(
@@ -61,6 +65,14 @@ def intervene(
         typer.Option(
             help="A folder of artefacts of your own, cut out with transparency (PNG, WebP); a "
             "subfolder is an artefact."
+        ),
+    ] = None,
+    swap: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A part of a layer to swap besides: LAYER:3,14,15 for neurons, such as a group "
+            "that fires together, or LAYER=FILE for what the directions of a file span ('csp "
+            "directions --output', 'csp factors --output'). May be given several times."
         ),
     ] = None,
     sheet: Annotated[
@@ -102,6 +114,8 @@ def intervene(
         raise InputError(
             "--photos, --image-root and --cutouts are for --paste; name an artefact with it."
         )
+    if swap and pairs is None and not paste:
+        raise InputError("--swap needs pairs to swap between; give them with --pairs or --paste.")
     if sheet is not None or pairs is not None or paste:
         target = asked = loaded = None
         if sheet is None:  # what may be refused comes before what takes long
@@ -110,12 +124,13 @@ def intervene(
             )
             asked = named_output(target, output)
             loaded = bundle_encoder(opened, encoder, device=device) if paste else None
+        given = given_parts(opened, named_model(opened, model), swap or [])
         made = _pairs(pairs, paste or [], photos, image_root, n_pairs, cutouts, seed)
         if target is None or asked is None:
             assert sheet is not None
             _write_sheet(made, sheet)
             return
-        opened = _measured(opened, made, target, asked, loaded, seed)
+        opened = _measured(opened, made, target, asked, loaded, given, seed)
         shown = named_model(opened, model)
     else:
         known = interventions.models_with(opened)
@@ -213,6 +228,7 @@ def _measured(
     target: Target,
     output: str,
     encoder: Encoder | None,
+    given: list[Given],
     seed: int,
 ) -> Bundle:
     from csp_engine.pasting.pasted import PastedPairs
@@ -226,8 +242,48 @@ def _measured(
                 bundle, target, output, pairs.photos, pairs, encoder, seed=seed, progress=progress
             )
         return add_interventions(
-            bundle.path, target, pairs, output, gates=gates, seed=seed, progress=progress
-        )
+            bundle.path, target, pairs, output, gates=gates, given=given, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+
+
+def given_parts(bundle: Bundle, model: str, texts: list[str]) -> list[Given]:
+    """Parts of layers as --swap names them.
+
+    Raises:
+        InputError: if one names no layer, no neurons or no directions of it, or is given twice.
+    """
+    import numpy as np
+
+    from csp_engine.networks.autoencoders.directions import read_directions
+    from csp_engine.pipeline.added.interventions import Given
+
+    layers = [each for each in bundle.layers(model) if "+" not in each]
+    found = []
+    for text in texts:
+        layer, at, rest = text.partition("=")
+        told = UNITS.fullmatch(text.strip())
+        if at and layer in layers and rest:
+            part = read_directions(Path(rest), bundle.n_units(model, layer))
+            found.append(Given(Path(rest).stem, layer, part))
+        elif told is not None and told["layer"] in layers:
+            layer, n_units = told["layer"], bundle.n_units(model, told["layer"])
+            unit_k = np.unique(np.array(told["units"].split(","), np.int64))
+            if unit_k[-1] >= n_units:
+                raise InputError(
+                    f"There is no neuron {unit_k[-1]} in {layer}; it has 0 to {n_units - 1}."
+                )
+            found.append(Given(", ".join(map(str, unit_k)), layer, unit_k))
+        else:
+            raise InputError(
+                f"{text!r} names no part of a layer; write --swap LAYER:3,14,15 or --swap "
+                f"LAYER=FILE with a layer of {model}: {', '.join(layers)}."
+            )
+    names = [(each.layer, each.name) for each in found]
+    twice = next((each for each in names if names.count(each) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice[1]!r} of {twice[0]} is given twice with --swap; keep one.")
+    return found
 
 
 def loaded_target(
@@ -308,6 +364,14 @@ def _show(bundle: Bundle, model: str, method: str) -> None:
             continue
         if effect.effect.is_away_from_zero:
             write_lines([interventions.carrier_sentence(audited, stored.output)])
+        if audited.given:
+            write_table(
+                ("given part", "gone with it (95 % interval)", "comes with it alone"),
+                [
+                    (each.words, each.swapped.necessity.share, each.swapped.sufficiency.share)
+                    for each in audited.given
+                ],
+            )
         if audited.suspects:
             write_table(
                 ("neuron", "attribution", "share", "label", "truth"),

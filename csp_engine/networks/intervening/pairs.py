@@ -26,7 +26,10 @@ from csp_engine.networks.observing import first_tensor
 BATCH = 32
 
 Part = np.ndarray
-"""Part of a layer: whole numbers of units, or a direction, a unit vector over all of them."""
+"""Part of a layer: whole numbers of units, or a direction, a unit vector over all of them.
+
+A basis of several directions, ``(u, k)`` with orthonormal columns, is what they span.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +143,7 @@ class PairRuns:
     ) -> Float32[np.ndarray, "s n"]:
         """Log-odds of every version with a part of one layer taken from its foil, for each part.
 
-        Units are taken over at all positions; of a direction, the component along it is. The rest
+        Units are taken over at all positions; of directions, what lies in their span is. The rest
         of the layer stays as it is, and what follows runs on.
         """
         tap = self.tap_of[module]
@@ -160,12 +163,12 @@ class PairRuns:
         axis = unit_axis(tap)
         values = torch.as_tensor(np.asarray(part))
         if values.is_floating_point():
-            direction = values.float()
+            basis = values.float().reshape(len(values), -1)
 
             def project(here: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-                along = direction.to(here.device, here.dtype)
+                along = basis.to(here.device, here.dtype)
                 gap = (other - here).movedim(axis, -1)
-                return here + ((gap @ along)[..., None] * along).movedim(-1, axis)
+                return here + (gap @ along @ along.T).movedim(-1, axis)
 
             return project
         chosen = values.long()

@@ -50,6 +50,22 @@ N_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Given:
+    """A part of a layer that somebody asks about: units, a direction or a basis, and its name."""
+
+    name: str
+    layer: str
+    part: Part
+
+    @property
+    def n_directions(self) -> int:
+        """How many directions it spans; 0 for units."""
+        if self.part.dtype.kind != "f":
+            return 0
+        return 1 if self.part.ndim == 1 else self.part.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Shot:
     """The pairs of one artefact as a network takes them; ``neutral`` is None where any lacks it."""
 
@@ -71,6 +87,7 @@ def add_interventions(
     output: str,
     *,
     gates: Mapping[str, Gated] | None = None,
+    given: Sequence[Given] = (),
     n_random: int = N_RANDOM,
     seed: int = 0,
     progress: Progress = silent,
@@ -90,6 +107,7 @@ def add_interventions(
         output: name or number of an output.
         gates: what real photographs say about pasted artefacts (``gate_pastes``); pairs that
             were pasted need it, and it is kept beside their effects.
+        given: parts of layers to swap besides, each of another name.
         n_random: random sets of each layer.
         seed: decides halves, draws and random sets.
         progress: called with what is done.
@@ -127,6 +145,10 @@ def add_interventions(
             "groups": sha256_json(_groups(pairs).tolist()),
         },
     }
+    if given:
+        named = [{"name": each.name, "layer": each.layer} for each in given]
+        identity["params"] = {**identity["params"], "given": named}
+        identity["inputs"]["given"] = sha256_json([np.asarray(g.part).tolist() for g in given])
     gated = None if gates is None else as_rows(gates)
     if gated is not None:
         identity["inputs"]["gates"] = sha256_json(
@@ -136,9 +158,9 @@ def add_interventions(
         if writer.is_fresh(stage, stage_key(stage, **identity)):
             return Bundle.open(path)
         runs = PairRuns(model, target.taps, output)
-        told = _Told([], [], [], [], [])
+        told = _Told([], [], [], [], [], [])
         for shot in _shots(model, pairs, progress):
-            _measure(shot, runs, pairs, told, n_random, seed, progress)
+            _measure(shot, runs, pairs, told, given, n_random, seed, progress)
         if not told.effects:
             raise InputError(
                 f"{pairs.name}: no artefact has {LEAST_PAIRS} pairs that can be read; give more "
@@ -151,6 +173,10 @@ def add_interventions(
             folder.table("pairs", pd.concat(told.pairs, ignore_index=True))
             folder.table("units", units)
             folder.table("sets", _sets(told.sets))
+            if told.given:
+                kinds = dict.fromkeys(("artefact", "layer", "name"), "string")
+                kinds |= dict.fromkeys(("n_units", "n_directions"), "int32")
+                folder.table("given", pd.DataFrame(told.given).astype(kinds))
             if gated is not None:
                 tried = {each["artefact"] for each in told.effects}
                 folder.table("gates", gated[gated["artefact"].isin(tried)].reset_index(drop=True))
@@ -174,6 +200,7 @@ class _Told:
     pairs: list[pd.DataFrame]
     units: list[pd.DataFrame]
     sets: list[dict[str, Any]]
+    given: list[dict[str, Any]]
     thumbs: list[tuple[bytes, dict[str, Any]]]
 
 
@@ -220,6 +247,7 @@ def _measure(
     runs: PairRuns,
     pairs: ImagePairs,
     told: _Told,
+    given: Sequence[Given],
     n_random: int,
     seed: int,
     progress: Progress,
@@ -290,6 +318,24 @@ def _measure(
                     "n_units": n_units,
                     **_bounds("necessity", necessity),
                     **_bounds("sufficiency", sufficiency),
+                }
+            )
+        asked = [each for each in given if each.layer == str(tap.id)]
+        own = [each.part for each in asked]
+        if not asked:
+            continue
+        gone_sn = top_n - runs.swapped(module, upper, lower, own)
+        come_sn = runs.swapped(module, lower, upper, own) - base_n
+        for each, gone_n, come_n in zip(asked, gone_sn, come_sn, strict=True):
+            told.given.append(
+                {
+                    "artefact": shot.artefact,
+                    "layer": each.layer,
+                    "name": each.name,
+                    "n_units": len(each.part),
+                    "n_directions": each.n_directions,
+                    **_bounds("necessity", ratio(gone_n, whole_n, group_n, seed)),
+                    **_bounds("sufficiency", ratio(come_n, whole_n, group_n, seed)),
                 }
             )
     progress(f"what carries {shot.artefact}", len(found), len(found))

@@ -105,6 +105,23 @@ class Swapped:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A part of a layer that somebody gave, by name: neurons, or what directions span."""
+
+    name: str
+    layer: str
+    n_directions: int
+    swapped: Swapped
+
+    @property
+    def words(self) -> str:
+        """As ``patches: 3 directions of layer4@mean``."""
+        n = self.n_directions or self.swapped.n_units
+        what = "direction" if self.n_directions else "neuron"
+        return f"{self.name}: {numbers.count(n)} {what}{'s' * (n != 1)} of {self.layer}"
+
+
+@dataclass(frozen=True, slots=True)
 class Carried:
     """How much of an effect passes through parts of one layer.
 
@@ -146,12 +163,16 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """One artefact: its effect, what carries it by layer, and the suspects of the best layer."""
+    """One artefact: its effect, what carries it by layer, and the suspects of the best layer.
+
+    ``given`` are parts of layers that somebody asked about.
+    """
 
     effect: Effect
     layers: tuple[Carried, ...]
     scope: Carried | None
     suspects: tuple[Suspect, ...]
+    given: tuple[Asked, ...] = ()
 
 
 def models_with(bundle: Bundle) -> tuple[str, ...]:
@@ -208,7 +229,7 @@ def audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited |
     suspects: tuple[Suspect, ...] = ()
     if scope is not None:
         suspects = _suspects(bundle, stored, model, scope.layer, found, method)
-    return Audited(found, layers, scope, suspects)
+    return Audited(found, layers, scope, suspects, _given(stored, artefact))
 
 
 def narrowest(layers: tuple[Carried, ...]) -> Carried | None:
@@ -329,6 +350,15 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
                 "n_lost": effect.n_lost,
                 "n_gained": effect.n_gained,
                 "layers": [_carried_json(each) for each in found.layers],
+                "given": [
+                    {
+                        "name": each.name,
+                        "layer": each.layer,
+                        "n_directions": each.n_directions or None,
+                        **_swapped_json(each.swapped),
+                    }
+                    for each in found.given
+                ],
                 "scope": None if found.scope is None else found.scope.layer,
                 "suspects": [
                     {
@@ -345,18 +375,19 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
     return {"model": model, "output": stored.output, "images": stored.images, "artefacts": rows}
 
 
-def _carried_json(carried: Carried) -> dict[str, Any]:
-    def swapped(each: Swapped) -> dict[str, Any]:
-        return {
-            "n_units": each.n_units,
-            "necessity": each.necessity.as_json(),
-            "sufficiency": each.sufficiency.as_json(),
-        }
+def _swapped_json(each: Swapped) -> dict[str, Any]:
+    return {
+        "n_units": each.n_units,
+        "necessity": each.necessity.as_json(),
+        "sufficiency": each.sufficiency.as_json(),
+    }
 
+
+def _carried_json(carried: Carried) -> dict[str, Any]:
     return {
         "layer": carried.layer,
-        "strongest": [swapped(each) for each in carried.strongest],
-        "direction": None if carried.direction is None else swapped(carried.direction),
+        "strongest": [_swapped_json(each) for each in carried.strongest],
+        "direction": None if carried.direction is None else _swapped_json(carried.direction),
         "random_most": carried.random_most,
         "n_random": carried.n_random,
         "random_size": carried.random_size,
@@ -381,6 +412,16 @@ def _effect(row: Mapping[Any, Any], gate: Gate | None) -> Effect:
 
 def _swapped(row: Mapping[Any, Any]) -> Swapped:
     return Swapped(int(row["n_units"]), figure(row, "necessity"), figure(row, "sufficiency"))
+
+
+def _given(stored: StoredIntervention, artefact: str) -> tuple[Asked, ...]:
+    if stored.given is None:
+        return ()
+    own = stored.given[stored.given["artefact"] == artefact]
+    return tuple(
+        Asked(str(row["name"]), str(row["layer"]), int(row["n_directions"]), _swapped(row))
+        for row in own.to_dict("records")
+    )
 
 
 def carried_by(

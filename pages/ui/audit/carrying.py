@@ -37,6 +37,8 @@ def section(
     )
     if found.layers:
         show(intervened.swaps(found.layers))
+    if found.given:
+        show(intervened.given(found.given))
     if found.suspects:
         show(suspects(found, view))
         csv_button(

@@ -10,7 +10,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.views.audit.fixes import SliceOutcome, Tested
-from csp_engine.views.audit.interventions import Carried, pictures
+from csp_engine.views.audit.interventions import Asked, Carried, pictures
 from pages.ui.parts.cards import plain
 from pages.ui.parts.words import term
 
@@ -84,6 +84,22 @@ def swaps(layers: tuple[Carried, ...]) -> str:
         f"<thead><tr><th scope='col'>layer</th>{head}<th scope='col'>random {size}</th>"
         f"<th scope='col'>one direction</th></tr></thead><tbody>{''.join(body)}</tbody></table>"
         f"<p class='csp-quiet'>{note}</p>"
+    )
+
+
+def given(parts: tuple[Asked, ...]) -> str:
+    """Parts of layers that somebody gave: the share that leaves and comes with each, as a table."""
+    rows = "".join(
+        f"<tr><th scope='row' dir='auto'>{plain(each.words)}</th>"
+        f"<td data-heading='gone with it'>{plain(each.swapped.necessity.share)}</td>"
+        f"<td data-heading='comes with it alone'>{plain(each.swapped.sufficiency.share)}</td></tr>"
+        for each in parts
+    )
+    return (
+        "<table class='csp-table' style='--cells: 2'><caption>The same of parts that were asked "
+        "for with <code>csp intervene --swap</code></caption><thead><tr><th scope='col'>part</th>"
+        "<th scope='col'>gone with it (95 %)</th><th scope='col'>comes with it alone</th></tr>"
+        f"</thead><tbody>{rows}</tbody></table>"
     )
 
 

@@ -41,7 +41,8 @@ def make(asked: Asked) -> tuple[Block, ...]:
 def _of(asked: Asked, found: Audited, output: str) -> list[Block]:
     stage = kinds.INTERVENTION.name(asked.model)
     artefact = found.effect.artefact
-    sets = asked.source(stage, "sets.parquet")
+    files = ["sets.parquet", *(["given.parquet"] if found.given else [])]
+    sets = asked.source(stage, *files)
     blocks: list[Block] = [Text(f"{artefact}: {carrier_sentence(found, output)}", sets)]
     rows = []
     for each in found.layers:
@@ -68,6 +69,10 @@ def _of(asked: Asked, found: Audited, output: str) -> list[Block]:
                     words(numbers.UNKNOWN),
                 )
             )
+    rows += [
+        (words(each.words), shared(each.swapped.necessity), shared(each.swapped.sufficiency))
+        for each in found.given
+    ]
     if rows:
         blocks.append(
             Table(

@@ -5,6 +5,7 @@ import streamlit as st
 from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.views.address import View, pick
 from csp_engine.views.audit.associations import models_associated
+from csp_engine.views.audit.factors import models_factored
 from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
 from pages.ui.audit import association, carrying, effect, factoring, fixing, judging, reporting
 from pages.ui.parts.cards import plain, show
@@ -35,6 +36,7 @@ def main() -> None:
     if not models:
         show("<h1 class='csp-title'>Does the decision rest on what should not matter?</h1>")
         st.text(NONE)
+        factors_alone(bundle, view)
         association_alone(bundle, view)
         if not is_blind():
             reporting.section(bundle, view, view.model)
@@ -86,6 +88,15 @@ def draw(
     with problems.caught():
         judging.section(bundle, view, model, is_blind=False)
     reporting.section(bundle, view, model)
+
+
+def factors_alone(bundle: Bundle, view: View) -> None:
+    """What pushes wrong decisions, where no pairs were tried."""
+    models = models_factored(bundle)
+    if models and not is_blind():
+        model, _ = pick("model", view.model, models)
+        with problems.caught():
+            factoring.section(bundle, view, model)
 
 
 def association_alone(bundle: Bundle, view: View) -> None:

@@ -8,7 +8,12 @@ import streamlit
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
+from csp_engine.pipeline.added.fixing import Trials
+from csp_engine.pipeline.added.photographs import listed_photographs
+from csp_engine.pipeline.factoring.finding import find_factors
+from csp_engine.pipeline.factoring.keeping import add_factors
 from csp_engine.views.audit import associations, interventions
+from csp_engine.views.audit.factors import factored
 from csp_engine.views.audit.figures import Figure
 from csp_engine.views.audit.interventions import Asked, Swapped
 from csp_engine.views.case.audit import melanoma
@@ -16,7 +21,7 @@ from csp_engine.views.memo import Memo
 from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain
 from tests.pages.conftest import html, open_page
-from tests.worlds import toys
+from tests.worlds import misled, toys
 
 
 def test_a_bundle_without_pairs_says_how_to_get_some(serve, small_bundle):
@@ -139,6 +144,26 @@ def test_columns_alone_are_enough(serve, tmp_path):
     shown = html(at)
     assert "was not tried" in shown
     assert "nonsense" in shown
+
+
+def test_factors_alone_are_enough(serve, tmp_path):
+    images = toys.draw_images(tmp_path / "images")
+    of = misled.target()
+    made = toys.request(images, tmp_path / "own.csp", targets=(of,), n_influence_images=0)
+    bundle = pipeline.build(made)
+    shots = listed_photographs(misled.photographs(tmp_path))
+    stored = find_factors(Trials(of, shots, "red"), "seen@mean", 3, n_random=2)
+    found = factored(add_factors(bundle.path, "misled", "seen@mean", stored, 0), "misled",
+                     "seen@mean", "csp")  # fmt: skip
+    serve(bundle.path)
+    at = open_page("audit")
+    assert not at.exception
+    shown = html(at)
+    assert "What pushes its wrong decisions" in shown
+    assert plain(found.sentence) in shown
+    assert shown.count("role='listitem'") == len(found.factors[0].pictures) > 0
+    blind = open_page("audit", blind="yes")
+    assert "What pushes its wrong decisions" not in html(blind)
 
 
 def test_given_parts_stand_with_both_shares_and_are_never_markup():

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "columns": "figures of 7 concept columns for 2,832 neurons",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",
+    "shards": "a build in shards against one without, and the merge of 100",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }
 

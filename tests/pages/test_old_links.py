@@ -49,7 +49,7 @@ OLD = {
     "/compare?bundle=small&model=small&layer=second@mean&bundle2=small&model2=small"
     "&layer2=first@mean&only=all&unit=5&v=1": [
         "small / second@mean · small / first@mean",
-        "Of 12 neurons",
+        "of 12 neurons",
     ],
     "/melanoma?bundle=small&model=small&layer=all&method=csp&v=1": [
         "What does a melanoma classifier look at?",

@@ -478,7 +478,8 @@ INTERVENTION = StageKind(
                   "`sufficiency_high`); no rows where the effect may be none"),
         StageFile("given.parquet", "table", "", "the same of parts of layers that somebody gave, "
                   "for each `artefact`: its `name`, `layer`, `n_units` and `n_directions` (0 for "
-                  "neurons), `necessity` and `sufficiency` with their bounds", is_optional=True),
+                  "neurons), `necessity` (`necessity_low` to `necessity_high`) and `sufficiency` "
+                  "(`sufficiency_low` to `sufficiency_high`)", is_optional=True),
         StageFile("gates.parquet", "table", "", "of pasted pairs, what real photographs say for "
                   "each `artefact`: AUROC with its 95 % interval by which a probe of the real one "
                   "tells real ones (`real`, `real_low` to `real_high`), pasted from neutral "

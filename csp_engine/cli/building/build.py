@@ -220,5 +220,5 @@ def _judged(bundle: Bundle, request: BuildRequest, given: Any, progress: Progres
 
 
 def _pairs(given: list[str] | None) -> dict[str, Path]:
-    split = (split(text, "--sae", "LAYER=FILE") for text in given or [])
-    return {layer: Path(file) for layer, file in split}
+    parted = (split(text, "--sae", "LAYER=FILE") for text in given or [])
+    return {layer: Path(file) for layer, file in parted}

@@ -60,7 +60,7 @@ MOVED = {
     "layers": "networks.layers networks.observing",
     "matching": "search.matching",
     "models": "networks.models",
-    "named_layers": "bundle.layer_names",
+    "named_layers": "bundle.names",
     "neighbours": "evidence.neighbours",
     "neuron_facts": "views.neuron.statistics views.neuron.label methods.registered",
     "pipeline.candidates": "pipeline.stages.candidates",

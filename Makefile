@@ -17,7 +17,7 @@ PACKAGE := $(VENV)/.installed-package
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format check-runtime bench docs pictures requirements clean
+.PHONY: help run test quick lint format check-runtime bench docs pictures requirements clean
 
 help:  ## list the recipes
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1	\2/p' Makefile
@@ -28,6 +28,9 @@ run: $(PACKAGE)  ## install what is needed, open the demo in the browser
 test: $(PACKAGE) $(DEV)  ## install what is needed and run all tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not alone" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m alone $(or $(PYTEST_ARGS),tests/browser) || [ $$? = 5 ]  # 5: none was among the arguments
+
+quick: $(PACKAGE) $(DEV)  ## the everyday tests: neither slow ones nor a browser
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow and not browser" $(PYTEST_ARGS)
 
 lint: $(PACKAGE) $(DEV)  ## style, formatting, types and import directions
 	$(BIN)/ruff check .

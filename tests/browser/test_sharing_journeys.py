@@ -39,7 +39,7 @@ def test_a_copied_link_shows_a_stranger_the_same_view(server, browser, open_page
     page.wait_for_function("() => location.search.includes('show=exemplars')")
     settled(page)
     shown = page.locator(".csp-id").inner_text()
-    page.get_by_role("button", name="Copy link").click()
+    page.get_by_role("button", name="Copy link", exact=True).click()
     expect(page.get_by_text("Link copied")).to_be_visible()
     link = page.evaluate("navigator.clipboard.readText()")
     assert link.startswith(f"{server.url}/neuron?")

@@ -91,6 +91,7 @@ def test_the_tables_are_what_make_docs_writes():
     assert bundle_tables.render(DOC) == DOC, "docs/bundle.md is out of date; run: make docs"
 
 
+@pytest.mark.slow
 def test_a_bundle_holds_stages_of_every_kind_as_declared(bundle, pictured):
     stages = stages_of(bundle, pictured)
     assert {stage_kind(name) for _, name, _ in stages} == set(HERE)

@@ -412,6 +412,7 @@ def test_what_a_concept_set_calls_otherwise_is_not_passed_over():
         assert not replace(sought, **changes).is_in_question
 
 
+@pytest.mark.slow
 def test_the_shipped_demo_fails_where_it_should(shipped_bundle, capsys):
     asked = ("--fail-if", "effect colour patch < -0.5", "--fail-if", "suspects colour patch > 0")
     code, out, _ = run(capsys, "audit", shipped_bundle, *asked, "--json")

@@ -181,6 +181,7 @@ def test_the_folder_holds_three_files_and_no_pickle(folder):
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_that_of_the_content(folder, own, tmp_path):
     first = load_captioner(folder)
     assert load_captioner(own).fingerprint == first.fingerprint

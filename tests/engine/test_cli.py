@@ -201,6 +201,7 @@ def test_layers_and_label_take_a_device_as_build_does(bundle, tmp_path, capsys, 
     assert given == ["cpu"]
 
 
+@pytest.mark.slow
 def test_a_captioner_on_the_command_line(folder, bundle, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     fingerprint = toys.ColourEncoder().fingerprint

@@ -153,6 +153,7 @@ def test_the_output_named_is_the_one_it_ranks_highest_on(demo, memo):
             assert ("raises" in text) == (effect_cu[c, unit] > 0)
 
 
+@pytest.mark.slow
 def test_carriers_are_those_of_the_audit_and_no_other(demo, memo):
     found = interventions.audited(demo, "biased", "colour patch", METHOD)
     carrying = {each.neuron.unit: each.share for each in found.suspects[: found.scope.n_carriers]}
@@ -203,7 +204,7 @@ def test_the_command_says_what_the_view_says(shipped_bundle, demo, memo, capsys)
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("biased/layer2@max/256", "its units are 0 to 255"),
+        ("biased/layer2@max/256", "has no unit 256; it has 0 to 255"),
         ("biased/nope/0", "it has layer2@max"),
         ("other/layer2@max/0", "it has biased"),
         ("nonsense", "write model/layer/unit"),

@@ -115,6 +115,7 @@ def test_partners_are_those_of_the_set_without_copies(images, n_partners, reuse)
         assert len(set(chosen)) == len(chosen)
 
 
+@pytest.mark.slow
 def test_labelled_again_an_older_bundle_keeps_its_partners(with_copies, tmp_path, monkeypatch):
     folder, _, _ = with_copies
     monkeypatch.setattr(copies, "partner_copies_params", lambda run: {})

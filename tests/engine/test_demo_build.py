@@ -25,10 +25,11 @@ from csp_engine.types import silent
 from tests.engine.test_cli import run
 from tests.worlds import small_demo
 
+pytestmark = pytest.mark.slow
+
 # ---------------------------------------------------------------- the whole way
 
 
-@pytest.mark.slow
 def test_a_fresh_demo_is_verified_and_compared_with_the_build_it_came_from(quick_demo, capsys):
     folder, work = quick_demo / "shipped", quick_demo / "work"
     code, out, _ = run(capsys, "demo", "verify", folder, "--against", work, "--json")
@@ -61,7 +62,6 @@ def resigned(demo: Path, **changes: object) -> None:
     (demo / shipped.RECORD).write_text(json.dumps(record))
 
 
-@pytest.mark.slow
 def test_other_photographs_than_the_shipped_ones_are_noticed(quick_demo, tmp_path):
     demo = Path(shutil.copytree(quick_demo / "shipped", tmp_path / "demo"))
     record = shipped.read_record(demo)
@@ -78,7 +78,6 @@ def test_other_photographs_than_the_shipped_ones_are_noticed(quick_demo, tmp_pat
     assert "version 0 of the renderer" in problem
 
 
-@pytest.mark.slow
 def test_a_demo_around_the_networks_of_another_trains_none(quick_demo, tmp_path, monkeypatch):
     def train(*_: object, **__: object) -> None:
         raise AssertionError("something was trained")
@@ -106,7 +105,6 @@ def test_networks_of_another_demo_must_be_whole_and_of_the_same_settings(quick_d
 # ---------------------------------------------------------------- interruptions
 
 
-@pytest.mark.slow
 def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
     quick_demo, tmp_path, monkeypatch
 ):

@@ -22,6 +22,7 @@ def judge():
     return load_encoder("python:tests.engine.test_demo_judge:small")
 
 
+@pytest.mark.slow
 def test_it_tells_photographs_apart_that_it_never_saw(judge):
     cases = draw_cases("words", 60, 5)
     images = [render.render(row).image() for row in cases.to_dict("records")]

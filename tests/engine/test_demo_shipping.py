@@ -135,6 +135,7 @@ def parts_of(demo: Path) -> list[Path]:
     return [*(demo / name for name in names), inside]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["deleted", "cut off", "altered"])
 def test_damage_is_named_file_by_file(demo, damage, capsys):
     for path in parts_of(demo):

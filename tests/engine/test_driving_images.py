@@ -62,6 +62,7 @@ def test_carriers_bring_their_part_of_the_effect(demo):
     assert list(none) == list(driving.COLUMNS)
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_page_does(demo, tmp_path, capsys):
     file = tmp_path / "images.csv"
     code, shown, said = run(capsys, "audit", demo.path, "--suspect-images", file)

@@ -340,6 +340,7 @@ def test_a_target_model_of_transformers_runs_nothing(name: str, tmp_path: Path, 
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_nobody_is_asked(tmp_path: Path) -> None:
     """transformers asks a terminal whether to run code; an answer in the pipe must not count."""
     folder = siglip_like(tmp_path / "encoder")

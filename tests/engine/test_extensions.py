@@ -73,6 +73,7 @@ def extended(tmp_path_factory):
 # ---------------------------------------------------------------- what is found
 
 
+@pytest.mark.slow
 def test_a_method_of_an_extension_is_in_command_line_bundle_and_table(extended):
     _, said = extended
     assert f"scores:small/{LAYER}/toy_rule" in said["stages"]
@@ -543,6 +544,7 @@ def test_what_type_checks_would_find_is_told_where_nobody_runs_them():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["audits", "metrics"])
 def test_a_figure_called_as_another_column_is_refused_before_anything_is_built(tmp_path, room):
     """The table of neurons could show only one of them."""

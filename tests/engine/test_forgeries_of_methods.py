@@ -83,6 +83,7 @@ def stage(method: str) -> str:
     return f"scores:{LAYER}/{method}"
 
 
+@pytest.mark.slow
 def test_a_whole_bundle_has_nothing_that_is_not_computed_again(
     path: Path, speaker: Speaking
 ) -> None:
@@ -232,6 +233,7 @@ def test_files_that_a_method_does_not_write_are_told(path: Path, speaker: Speaki
     assert f"Stage {stage('csp')} has weights of labels" in said
 
 
+@pytest.mark.slow
 def test_what_is_not_at_hand_is_said(
     path: Path, tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

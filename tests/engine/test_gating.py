@@ -121,6 +121,7 @@ def made(tmp_path_factory, photos):
     return bundle, target, pairs, gates, probe
 
 
+@pytest.mark.slow
 def test_a_gate_opens_for_what_passes_for_real_alone(made):
     bundle, _, _, gates, _ = made
     assert gates["dark corners"].gate.is_open
@@ -167,6 +168,7 @@ def test_what_real_photographs_do_is_what_the_network_says(made):
     assert gates["dark corners"].observed.value == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_vectors_of_the_bundle_are_those_of_the_encoder(tmp_path, photos):
     """A photograph that the bundle holds is not embedded again, and nothing changes by it."""
     probe = read_probe_set(photos)
@@ -255,6 +257,7 @@ def test_a_sheet_shows_the_first_pairs(made):
     assert not np.array_equal(np.asarray(without), np.asarray(with_it))
 
 
+@pytest.mark.slow
 def test_the_command_pastes_and_withholds(made, photos, tmp_path, capsys, monkeypatch):
     bundle = made[0]
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")

@@ -55,6 +55,7 @@ def recipe_of(path, **values):
     return changed(Recipe.from_json(Bundle.open(path).manifest.recipe), values)
 
 
+@pytest.mark.slow
 def test_from_images_to_labels(tmp_path):
     with loopback(colours) as running:
         bundle = pipeline.build(request(tmp_path, "a.csp", server_of(running)))
@@ -80,6 +81,7 @@ def test_from_images_to_labels(tmp_path):
         assert toys.content(bundle.path) == toys.content(other.path) == before
 
 
+@pytest.mark.slow
 def test_labelling_a_finished_bundle_is_the_same_as_building_it_so(tmp_path):
     with loopback(colours) as running:
         plain = pipeline.build(request(tmp_path, "plain.csp", None))
@@ -105,6 +107,7 @@ def test_the_mode_decides_what_is_shown(tmp_path, modes):
         changed(RECIPE, {"caption_modes": "both"})
 
 
+@pytest.mark.slow
 def test_exemplars_are_cut_to_what_excites_the_neuron(tmp_path):
     recipe = changed(RECIPE, {"caption_crops": "true"})
     with loopback(colours) as running:
@@ -169,6 +172,7 @@ def test_a_unit_that_fires_otherwise_on_thumbnails_is_shown_whole_pictures(tmp_p
         np.testing.assert_array_equal(np.asarray(one), other)
 
 
+@pytest.mark.slow
 def test_questions_without_an_answer_are_asked_again_and_nothing_else(tmp_path):
     lock, n_bad = threading.Lock(), [3]
 
@@ -200,6 +204,7 @@ def test_questions_without_an_answer_are_asked_again_and_nothing_else(tmp_path):
     assert toys.content(done.path) == toys.content(fresh.path)
 
 
+@pytest.mark.slow
 def test_a_build_that_a_server_ended_goes_on(tmp_path):
     lock, left = threading.Lock(), [11]
 

@@ -416,6 +416,7 @@ def test_the_command_measures_and_shows(made, tmp_path, capsys, monkeypatch):
     assert "--model can be small" in said
 
 
+@pytest.mark.slow
 def test_given_parts_are_swapped_like_those_that_are_found(made, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(TRUST, "1")
     bundle, _target, pairs, output = made

@@ -230,6 +230,7 @@ def paths(taps):
     return [str(tap.id) for tap in taps]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrap",
     [

@@ -20,6 +20,7 @@ def test_every_home_exists(home):
     assert importlib.util.find_spec(home) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("former", ["csp_engine.chance", *STUDIES])
 def test_a_former_name_is_the_same_module_and_says_where_it_is(former):
     home = STUDIES.get(former, "csp_engine.stats.query_null")

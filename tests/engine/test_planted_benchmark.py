@@ -116,6 +116,7 @@ FLOORS = {
 """What no change may fall below: right, about two standard errors under what was measured."""
 
 
+@pytest.mark.slow
 def test_no_method_is_worse_than_its_floor(figures):
     assert set(figures["methods"]) == set(FLOORS)
     for method, floors in FLOORS.items():
@@ -182,6 +183,7 @@ def test_every_wrong_label_of_one_concept_is_told_how(figures):
             )
 
 
+@pytest.mark.slow
 def test_what_a_captioner_finds_likely_is_right_and_chosen_among_the_same_words():
     world = world_of(Bundle.open(DEMO))
     speaker = Speaking(load_captioner(DEMO.parent / "captioner"))
@@ -246,6 +248,7 @@ def test_the_picture_has_a_point_for_every_share_where_it_belongs():
     assert "a<b" in "".join(picture.itertext())
 
 
+@pytest.mark.slow
 def test_the_command_gives_json_of_all_that_was_tried(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("csp_engine.views.benchmark.planted.N_NULL_TRIED", 20)
     code, _, err = run(capsys, "evaluate", DEMO, "--units", 1)

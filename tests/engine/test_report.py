@@ -97,6 +97,7 @@ def private_key(path: Path) -> tuple[Path, str]:
 # ------------------------------------------------------------------ what it says
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_demo_is_that_of_the_page():
     bundle = Bundle.open(DEMO)
     found = sections(made(bundle))
@@ -137,6 +138,7 @@ def test_every_figure_of_the_demo_is_that_of_the_page():
     assert "naevus" in gone
 
 
+@pytest.mark.slow
 def test_suspects_by_association_are_those_of_the_page():
     bundle, memo = Bundle.open(DEMO), Memo()
     blocks = sections(made(bundle))["association"]
@@ -161,6 +163,7 @@ def test_suspects_by_association_are_those_of_the_page():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fixes_are_those_of_the_page():
     bundle, memo = Bundle.open(DEMO), Memo()
     blocks = sections(made(bundle))["fix"]
@@ -180,6 +183,7 @@ def test_fixes_are_those_of_the_page():
             assert row[2]["value"] == each.found.after.share
 
 
+@pytest.mark.slow
 def test_maps_and_their_checks_are_those_of_the_pages():
     bundle = Bundle.open(DEMO)
     found = sections(made(bundle))
@@ -207,6 +211,7 @@ def test_maps_and_their_checks_are_those_of_the_pages():
     assert asked["Is it measured how well maps find a place?"].startswith(f"yes, in {layers[0]}")
 
 
+@pytest.mark.slow
 def test_an_effect_that_is_withheld_is_in_no_form(bundle, tmp_path):
     home = Path(shutil.copytree(bundle.path, tmp_path / "withheld.csp"))
     gates = toys.open_gate()

@@ -116,6 +116,7 @@ def test_writers_in_several_processes_lose_nothing(any_place):
     assert open_reviews(any_place).check().problems == ()
 
 
+@pytest.mark.slow
 @forks
 def test_what_was_saved_survives_a_kill_at_any_statement(any_place):
     """Also while the schema is made: what is half made is not there for the next one."""

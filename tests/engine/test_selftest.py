@@ -23,6 +23,7 @@ def run(capsys, *arguments: str) -> tuple[int, str]:
     return int(stop.value.code or 0), capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_everything_holds_and_every_area_is_tried(capsys):
     code, out = run(capsys, "--json")
     told = json.loads(out)

@@ -70,6 +70,7 @@ def killed_and_finished(clean: Any, out: Path, seed: int, n_kills: int) -> None:
     assert {p.name for p in out.iterdir() if p.name.startswith(".")} <= {".lock"}
 
 
+@pytest.mark.slow
 def test_everyone_is_killed_once(clean, tmp_path):
     killed_and_finished(clean, tmp_path / "a.csp", seed=1, n_kills=1)
 

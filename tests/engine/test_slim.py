@@ -431,6 +431,7 @@ def test_another_encoder_beside_a_bundle_is_refused(toy_world, slim):
         search.bundle_encoder(other)
 
 
+@pytest.mark.slow
 def test_a_copy_without_any_kind_of_stage_is_whole(whole, tmp_path):
     """What was left out is no damage, whichever kind it is."""
     kinds = sorted({name.split(":")[0] for name in whole.manifest.stages})

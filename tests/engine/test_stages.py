@@ -77,6 +77,7 @@ def run_python(code: str, *arguments: str, extensions: str = "") -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_stage_of_an_extension_is_made_kept_and_read(tmp_path):
     (tmp_path / "more" / "stages").mkdir(parents=True)
     (tmp_path / "more" / "stages" / "sparseness.py").write_text(EXTENSION)

@@ -421,6 +421,7 @@ def test_the_command_writes_pages_of_layers_or_of_neurons(bundle, tmp_path, caps
     assert run(out, "--format", "html", "--method", "csp") == 2
 
 
+@pytest.mark.slow
 def test_pages_say_how_likely_a_label_is_right_as_the_app_does(shipped_bundle, tmp_path):
     """Where a bundle has taught that: a label that beats chance may still be probably wrong."""
     demo, memo = Bundle.open(shipped_bundle), Memo()

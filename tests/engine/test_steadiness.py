@@ -200,6 +200,7 @@ def test_attention_over_the_batch_axis_is_refused(x):
         recorded(wrapped(Mixed()), x)
 
 
+@pytest.mark.slow
 def test_float_noise_of_a_deep_network_is_no_dependence(x):
     torch.manual_seed(0)
     blocks = [nn.Sequential(nn.Linear(512, 512), nn.LayerNorm(512), nn.GELU()) for _ in range(30)]
@@ -373,6 +374,7 @@ def make():
 """
 
 
+@pytest.mark.slow
 def test_other_code_with_the_same_weights_is_noticed(tmp_path, monkeypatch):
     import sys
 

@@ -317,6 +317,7 @@ def test_transformers_against_their_own_configurations(x):
         assert tap.has_class_token is (n_before > 0), name
 
 
+@pytest.mark.slow
 def test_timm_against_its_own_count():
     import timm
 

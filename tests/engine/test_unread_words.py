@@ -73,6 +73,7 @@ def test_labels_of_the_vocabulary_need_no_encoder(few):
     assert query.unread == ()
 
 
+@pytest.mark.slow
 def test_on_the_demo_nothing_stands_out_for_other_worlds_and_concepts_still_do():
     bundle = Bundle.open(DEMO)
     encoder = bundle_encoder(bundle)

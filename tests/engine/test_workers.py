@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -67,6 +68,7 @@ def children() -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+@pytest.mark.slow
 def test_one_that_is_killed_is_started_again(world, tmp_path, monkeypatch):
     monkeypatch.setenv("CSP_TEST_PAUSE", "0.4")
     out, before = tmp_path / "a.csp", set(children())
@@ -115,21 +117,30 @@ def test_what_stops_one_stops_all(world, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_at_every_start_is_given_up(world, tmp_path, monkeypatch):
-    before = set(children())
+def test_one_that_is_killed_at_every_start_is_given_up(world, tmp_path):
+    before, is_over = set(children()), threading.Event()
 
-    def kill(*_: Any) -> None:
-        for victim in set(children()) - before:
-            os.kill(victim, signal.SIGKILL)
+    def kill() -> None:
+        while not is_over.wait(0.05):
+            for victim in set(children()) - before:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
 
-    watch = Watch(tmp_path / "a.csp", 1, N_IMAGES, kill)
-    with pytest.raises(InputError, match="Shard 1 of 1 was killed 3 times without finishing"):
-        measure_here(options(world, tmp_path / "a.csp"), 1, watch, lambda _: None)
+    killer = threading.Thread(target=kill)
+    killer.start()
+    watch, said = Watch(tmp_path / "a.csp", 1, N_IMAGES, lambda *_: None), list[str]()
+    try:
+        with pytest.raises(InputError, match="Shard 1 of 1 was killed 3 times without finishing"):
+            measure_here(options(world, tmp_path / "a.csp"), 1, watch, said.append)
+    finally:
+        is_over.set()
+        killer.join()
+    assert len(said) == 2
 
 
 @pytest.mark.slow
 def test_workers_end_with_whoever_started_them(world, tmp_path, monkeypatch):
-    monkeypatch.setenv("CSP_TEST_PAUSE", "60")
+    monkeypatch.setenv("CSP_TEST_PAUSE", "12")
     out = tmp_path / "a.csp"
     command = [sys.executable, "-m", "csp_engine", "build", *arguments(world, out)]
     driver = subprocess.Popen([*command, "--workers", "1"], cwd=ROOT, start_new_session=True)

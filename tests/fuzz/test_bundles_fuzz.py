@@ -9,6 +9,7 @@ from tests.fuzz.bundles import one_case
 N_CASES = 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(N_CASES))
 def test_a_mutated_bundle_is_never_silently_wrong(fuzz_world, number):
     found = one_case(fuzz_world, 1, number)

@@ -13,6 +13,8 @@ from tests.fuzz.readings import READINGS
 from tests.fuzz.sweep import alterations, redo_keys, verdict, why_undetermined
 from tests.worlds.damage import redo
 
+pytestmark = pytest.mark.slow
+
 FORGED = (
     "circuit:small/outputs.parquet.n_images: nudged",
     "circuit:small/edges.parquet.source: swapped",

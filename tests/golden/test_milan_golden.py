@@ -142,6 +142,7 @@ def test_asking_a_captioner_must_be_declared(captioner):
         _ = evidence.asked_by("a test", ("texts",)).speaker
 
 
+@pytest.mark.slow
 def test_bundles_are_labelled_with_it_where_a_captioner_gives_likelihoods(tmp_path, captioner):
     recipe = changed(replace(toys.SMALL, n_candidates=3, n_beams=8), {"methods": "csp"})
     path = tmp_path / "a.csp"

@@ -52,12 +52,14 @@ def assert_says(said, golden):
         assert said == golden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["info", "verify"])
 def test_what_it_is_and_that_it_is_whole(csp, command):
     said = csp(command, str(DEMO))
     assert_says(said, GOLDEN[command])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [("search", ("hair", "--not", "ruler")), ("like", ("--like", "biased/layer4@mean/3"))],
@@ -127,6 +129,7 @@ def test_all_assets_together_are_within_their_size():
     assert total <= packing.MAX_BYTES
 
 
+@pytest.mark.slow
 def test_csp_plus_is_right_for_as_many_neurons_as_the_documents_say(csp):
     found = csp("evaluate", str(DEMO))["methods"]
     best = found["csp_plus"]["best_over_neurons"]

@@ -50,6 +50,7 @@ def test_a_key_is_still_made_from_the_same_parts():
         assert made == stage["key"], name
 
 
+@pytest.mark.slow
 def test_every_stage_is_known_by_the_same_parts(bundle):
     found = known_then(bundle)
     assert list(found) == list(GOLDEN)

@@ -386,6 +386,7 @@ def client(monkeypatch) -> clients.Client:
     return clients.Client("http://localhost:8501/", TOKEN)
 
 
+@pytest.mark.slow
 def test_the_client_reads_every_answer(client, token, bundle):
     model, layer = bundle.model_names[0], bundle.layers(bundle.model_names[0])[0]
     name = f"{model}/{layer}/1"
@@ -412,6 +413,7 @@ def test_the_client_says_when_nobody_answers():
         clients.Client("http://127.0.0.1:9", timeout=2.0).bundles()
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_document_work(serve):
     serve(ROOT / "assets" / "demo" / "dermoscopy.csp")
     text = (api_description.DESCRIPTION_PATH.parent / "api.md").read_text("utf-8")

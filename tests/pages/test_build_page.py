@@ -57,6 +57,7 @@ def test_folders_and_tables_with_images_are_offered_and_nothing_above_them(works
     assert at.selectbox(key="build_images").options == ["images", "images/table.csv"]
 
 
+@pytest.mark.slow
 def test_a_wrong_field_has_its_sentence_at_once_and_loses_it_when_mended(workshop):
     at = form(images="imagse", model="resnet50")
     assert "There is no folder or table" in html(at)
@@ -98,6 +99,7 @@ def test_python_code_is_refused_without_trust(workshop):
     assert "is not run from here" in html(at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../../etc/x", "/etc/x", "a/b", ".hidden", "<b>"])
 def test_a_name_leads_nowhere_else(workshop, name):
     at = open_page("build")

@@ -224,6 +224,7 @@ def test_every_page_has_a_link_to_copy_that_names_the_bundle(serve, small_bundle
     assert component(at, "csp_share")["params"] == {"bundle": "small", "v": "1"}
 
 
+@pytest.mark.slow
 def test_the_page_and_its_export_say_the_same_conclusion(serve, shipped_bundle, tmp_path):
     serve(shipped_bundle)
     bundle = Bundle.open(shipped_bundle)

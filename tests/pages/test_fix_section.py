@@ -101,6 +101,7 @@ def waited(trial):
     return trial
 
 
+@pytest.mark.slow
 def test_a_trial_runs_in_a_process_of_its_own(fixed, tmp_path, monkeypatch):
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     table = toys.photographs(tmp_path)
@@ -118,5 +119,5 @@ def test_a_trial_runs_in_a_process_of_its_own(fixed, tmp_path, monkeypatch):
     assert not trial.folder.exists()
     wrong = waited(jobs.start_trial(fixed, ["--units=last@mean:99", "--output=red"], tmp_path))
     assert not wrong.is_done
-    assert "There is no neuron 99 in last@mean" in wrong.sentence
+    assert "last@mean of small has no unit 99" in wrong.sentence
     jobs.drop_trial(wrong)

@@ -57,6 +57,7 @@ def test_an_interval_that_holds_zero_is_a_tie(low, high, said):
     assert figures.verdict(low, high, "A", "B").startswith(said)
 
 
+@pytest.mark.slow
 def test_the_demo_tells_how_likely_labels_are_right(serve, shipped_bundle):
     serve(shipped_bundle)
     at = open_page("labels", method="csp")

@@ -206,6 +206,7 @@ def test_figures_of_images_that_were_seen_before_are_not_called_independent(serv
     assert "held-out" not in shown
 
 
+@pytest.mark.slow
 def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_bundle):
     bundle, case = Bundle.open(case_bundle), whole(case_bundle)
     found = fate(bundle, case, whole(case_bundle, "retrained"), "csp")
@@ -258,6 +259,7 @@ def test_the_layer_and_method_of_the_url_are_kept_to(serve, case_bundle):
     assert at.dataframe[0].value["neuron"].str.startswith("retrained/").all()
 
 
+@pytest.mark.slow
 def test_a_bundle_of_photographs_says_what_is_not_known(serve, bare_bundle):
     serve(bare_bundle)
     at = open_page("melanoma")
@@ -271,6 +273,7 @@ def test_a_bundle_of_photographs_says_what_is_not_known(serve, bare_bundle):
     assert "csp-problem" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -334,6 +337,7 @@ def test_a_nonsense_url_shows_something_and_says_what_was_replaced(serve, case_b
         assert said in html(at)
 
 
+@pytest.mark.slow
 def test_hostile_words_are_text_on_the_page_and_in_the_figure(serve, tmp_path):
     path = case_world.make(
         tmp_path, "hostile", words=[*HOSTILE, *case_world.WORDS], classes=["melanoma", HOSTILE[1]]

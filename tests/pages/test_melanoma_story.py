@@ -66,6 +66,7 @@ def test_melanomas_found_are_counted(told):
     assert found_less(pd.DataFrame(empty), "biased") is None
 
 
+@pytest.mark.slow
 def test_the_page_tells_it_in_the_words_of_audit(serve, shipped_bundle, told):
     bundle, story = told
     serve(shipped_bundle)

@@ -86,6 +86,7 @@ def test_standings_follow_from_the_arrays_of_the_bundle(bundle):
             assert standing in ("clear", "unsure")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["csp_plus", "csp", "semanticlens"])
 def test_what_stands_out_on_the_demo_shows_the_concept(method):
     """The shipped bundle knows what each probe image shows, so claims can be counted."""
@@ -146,6 +147,7 @@ def test_the_page_says_what_it_can_and_cannot_tell(
     assert [card["mark"] for card in cards(at)[1:]] == [""] * 11
 
 
+@pytest.mark.slow
 def test_a_misspelt_query_is_offered_the_label_it_is_spelt_like(serve, small_bundle, monkeypatch):
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     serve(small_bundle)

@@ -68,24 +68,18 @@ def read_narrowing(
         if each.choices:
             chosen[each.name], note = pick(each.noun, params.get(each.name), each.choices)
             notes.append(note)
-    of = params.get("class", "")
-    if of and not classes:
-        notes.append("No neuron here shows one class more than others, so any class is shown.")
-        of = ""
-    elif of:
-        of, note = pick("class", of, classes)
-        notes.append(note)
+    of = _known(
+        "class", params, classes, notes,
+        "No neuron here shows one class more than others, so any class is shown.",
+    )  # fmt: skip
     network = params.get("network", "") if models else ""
     if network:
         network, note = pick("model", network, models)
         notes.append(note)
-    family = params.get("family", "")
-    if family and not families:
-        notes.append("No neuron here has a reliable label, so none belongs to a family.")
-        family = ""
-    elif family:
-        family, note = pick("family", family, families)
-        notes.append(note)
+    family = _known(
+        "family", params, families, notes,
+        "No neuron here has a reliable label, so none belongs to a family.",
+    )  # fmt: skip
     asked = params.get("sort", "")
     sign = "-" if asked.startswith("-") else ""
     sort = ""
@@ -113,6 +107,21 @@ def read_narrowing(
         notes=kept,
         **chosen,
     )
+
+
+def _known(
+    noun: str, params: Mapping[str, str], names: Sequence[str], notes: list[str | None], none: str
+) -> str:
+    """What a URL chooses of some names, empty for any; ``none`` is noted where there are none."""
+    asked = params.get(noun, "")
+    if not asked:
+        return ""
+    if not names:
+        notes.append(none)
+        return ""
+    found, note = pick(noun, asked, names)
+    notes.append(note)
+    return found
 
 
 MAP_GRID, MAX_CORNERS = 65535, 60

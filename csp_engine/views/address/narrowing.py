@@ -69,7 +69,7 @@ def read_narrowing(
             chosen[each.name], note = pick(each.noun, params.get(each.name), each.choices)
             notes.append(note)
     of = _known(
-        "class", params, classes, notes,
+        "class", params.get("class", ""), classes, notes,
         "No neuron here shows one class more than others, so any class is shown.",
     )  # fmt: skip
     network = params.get("network", "") if models else ""
@@ -77,7 +77,7 @@ def read_narrowing(
         network, note = pick("model", network, models)
         notes.append(note)
     family = _known(
-        "family", params, families, notes,
+        "family", params.get("family", ""), families, notes,
         "No neuron here has a reliable label, so none belongs to a family.",
     )  # fmt: skip
     asked = params.get("sort", "")
@@ -109,11 +109,8 @@ def read_narrowing(
     )
 
 
-def _known(
-    noun: str, params: Mapping[str, str], names: Sequence[str], notes: list[str | None], none: str
-) -> str:
+def _known(noun: str, asked: str, names: Sequence[str], notes: list[str | None], none: str) -> str:
     """What a URL chooses of some names, empty for any; ``none`` is noted where there are none."""
-    asked = params.get(noun, "")
     if not asked:
         return ""
     if not names:

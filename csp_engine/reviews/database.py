@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ _CHAINED_FROM, _LATER_FROM = "0002", "0003"
 _KNOWN = frozenset((*VERDICTS, WITHDRAWN))
 LOCK_TRIES = 3
 """How often a writer waits ``BUSY_S`` for one that holds the lock longer than ours ever do."""
+_UPGRADING = threading.Lock()
 
 review = sa.Table(
     "review",
@@ -242,10 +244,13 @@ class Database:
         """
         found = _revision(connection)
         if found is None and sa.inspect(connection).has_table(review.name):
-            raise ReviewError(
-                f"{self.place.title} holds verdicts, but its table alembic_version does not say "
-                f"how they are kept; put {REVISIONS[-1]!r} into it, or restore a copy."
-            )
+            # Both come in one transaction, which may have ended between the two questions.
+            found = _revision(connection)
+            if found is None:
+                raise ReviewError(
+                    f"{self.place.title} holds verdicts, but its table alembic_version does not "
+                    f"say how they are kept; put {REVISIONS[-1]!r} into it, or restore a copy."
+                )
         if found is not None and found not in REVISIONS:
             raise ReviewError(
                 f"The verdicts in {self.place.title} were written by a newer version of this "
@@ -260,7 +265,8 @@ class Database:
         if self.place.file is not None:
             keep_log(self._engine)
         try:
-            with writing(self._engine) as connection:
+            # In turn: alembic keeps its state in the program, and not in the connection.
+            with _UPGRADING, writing(self._engine) as connection:
                 if not self._is_ready(connection):
                     migrate(connection)
         except SQLAlchemyError:

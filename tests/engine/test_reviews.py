@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sqlite3
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def in_child(work: Callable[[], object]) -> int:
         try:
             work()
         except BaseException:
+            traceback.print_exc()
             os._exit(3)
         os._exit(0)
     return pid

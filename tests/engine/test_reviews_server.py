@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -30,6 +31,36 @@ def notes(place: Place) -> list[str]:
     numbers = [row[0] for row in kept.since(0)]
     assert numbers == list(range(1, len(numbers) + 1))
     return [each.note for each in kept.history(NEURON)][::-1]
+
+
+def test_a_schema_that_comes_between_two_questions_is_no_damage(place):
+    """On a server each question sees what was committed up to then."""
+    other, asked = open_reviews(place), []
+
+    def meanwhile(_connection, _cursor, _statement, parameters, *_: object) -> None:
+        if not asked and "alembic_version" in str(parameters):  # just answered: it is not there
+            asked.append(parameters)
+            other.add(NEURON, reviewer="eve", verdict="valid")
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", meanwhile)
+    try:
+        open_reviews(place).add(NEURON, reviewer="ada", verdict="valid")
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", meanwhile)
+    assert asked
+    assert [each.reviewer for each in other.history(NEURON)] == ["ada", "eve"]
+
+
+def test_threads_of_one_program_make_the_schema_once(place):
+    """What makes it keeps its state in the program, and not in the connection."""
+    names = ["ada", "bob", "eve", "kim", "lea", "max"]
+    with ThreadPoolExecutor(len(names)) as pool:
+        for each in [
+            pool.submit(open_reviews(place).add, NEURON, reviewer=name, verdict="valid", note=name)
+            for name in names
+        ]:
+            each.result()
+    assert sorted(notes(place)) == names
 
 
 def test_a_server_refuses_changes_and_finds_what_was_done(postgres, monkeypatch):

@@ -15,6 +15,9 @@ from pages.ui.shell import problems, store
 from pages.ui.shell.page import hold, opened, set_params
 from pages.ui.table import narrowing
 
+NAMING = ("unit", "bundle2", "model2", "layer2")
+"""Who names one of these has chosen what to compare."""
+
 
 def main() -> None:
     """Draw the page."""
@@ -25,6 +28,8 @@ def main() -> None:
     with problems.caught():
         every = sides()
         a = every[view.bundle, view.model, view.layer]
+        if view.is_all_layers and not any(map(st.query_params.get, NAMING)):
+            a = comparing.telling_side(store.MEMO, a, every, view.method)
         b, notes = comparing.other_side(st.query_params, a, every)
         kind, note = pick("choice", st.query_params.get("only"), list(KINDS))
         problems.notes(notes + ((note,) if note else ()))

@@ -66,9 +66,8 @@ def head(view: View, n_kept: int, n_all: int) -> None:
     show(
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"
-        f"<p class='csp-quiet csp-left'>Labels by {words.method(view.method)}. The first "
-        "column shows the strongest exemplars; click a label or select a row to open its "
-        "neuron.</p>"
+        f"<p class='csp-quiet csp-left'>Labels by {words.method(view.method)}, beside the "
+        "strongest exemplars; click a label or select a row to open its neuron.</p>"
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.cells import csv_text
-from csp_engine.errors import InputError
+from csp_engine.errors import CspError, InputError
 from csp_engine.methods import method_title
 from csp_engine.search import require_same_space
 from csp_engine.search.matching import chance_level, match
@@ -113,6 +113,32 @@ def other_side(
         chosen.append(name)
         notes += [note] if note else []
     return every[chosen[0], chosen[1], chosen[2]], tuple(notes)
+
+
+MOST_TRIED = 12
+"""Layers compared before one is chosen to begin with."""
+
+
+def telling_side(
+    memo: Memo, here: Side, every: Mapping[tuple[str, str, str], Side], method: str
+) -> Side:
+    """The layer of a model that differs most from what it would be compared with; else ``here``.
+
+    The one with the most partners whose meanings differ, then with the most reliably labelled
+    neurons that have no partner. Of a model with many layers, the last ``MOST_TRIED`` are tried.
+    """
+    best, most = here, (0, 0)
+    tried = [side for side in every.values() if side.key[:2] == here.key[:2]][-MOST_TRIED:]
+    for side in tried:
+        other, _ = other_side({}, side, every)
+        try:
+            rows = compare(memo, side, other, method).rows
+        except CspError:
+            continue  # the page says why, once somebody chooses it
+        is_alone_u = rows["reliable"] & (rows["kind"] == "unmatched")
+        if (found := (int(rows["differ"].sum()), int(is_alone_u.sum()))) > most:
+            best, most = side, found
+    return best
 
 
 @dataclass(frozen=True, slots=True, eq=False)

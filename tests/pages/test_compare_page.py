@@ -171,3 +171,23 @@ def test_what_differs_comes_first_and_twins_last(shipped_bundle):
     alone = rows["kind"].iloc[n_differ : n_differ + compared.count("unmatched")]
     assert (alone == "unmatched").all()
     assert rows["similarity"].iloc[-1] == rows["similarity"].max()
+
+
+def test_it_opens_with_the_layer_that_differs_most_unless_the_link_names_one(serve, shipped_bundle):
+    serve(shipped_bundle)
+    every = sides()
+    found = {}
+    for layer in Bundle.open(shipped_bundle).layers("biased"):
+        a, b = (every[shipped_bundle.stem, model, layer] for model in ("biased", "retrained"))
+        rows = compare(store.MEMO, a, b, "csp_plus").rows
+        n_alone = len(rows[(rows["kind"] == "unmatched") & rows["reliable"]])
+        found[layer] = (int(rows["differ"].sum()), n_alone)
+    most = max(found, key=found.__getitem__)
+    first, last = min(found), max(found)
+    assert most != first
+    assert f"biased / {most} · " in html(open_page("compare", method="csp_plus"))
+    assert f"biased / {first} · " in html(open_page("compare", method="csp_plus", layer=first))
+    # A unit alone is one of the first layer, as in every other address.
+    assert f"biased / {first} · " in html(open_page("compare", method="csp_plus", unit="3"))
+    asked = open_page("compare", method="csp_plus", model2="retrained", layer2=last)
+    assert f"biased / {first} · " in html(asked)

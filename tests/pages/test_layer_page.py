@@ -335,7 +335,7 @@ def test_truth_and_what_a_neuron_moves_stand_beside_its_label(serve, shipped_bun
     at = open_page("layer", model="biased", layer="layer2@max", sort="moves_rank")
     shown = at.dataframe[0].value
     first = list(shown.columns)[:7]
-    assert first == ["strip", "label", "family", "confidence", "truth", "moves", "moves_rank"]
+    assert first == ["label", "strip", "family", "confidence", "truth", "moves", "moves_rank"]
     assert shown["moves_rank"].is_monotonic_increasing
     assert shown["moves_rank"].iloc[0] == 1
 

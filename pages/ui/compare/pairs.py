@@ -75,13 +75,13 @@ def draw(a: Side, b: Side, compared: Comparison, kind: str, method: str) -> None
     theirs = pd.DataFrame({name: rows[f"{name}_b"] for name in ("place", "unit")})
     shown = pd.DataFrame(
         {
-            "A": strip_urls(a.name, a.bundle, rows),
             "A label": named(rows["label"], rows["reliable"]),
+            "A": strip_urls(a.name, a.bundle, rows),
             "A unit": rows["unit"],
             "Similarity": rows["similarity"],
             "Match": status(rows),
-            "B": strip_urls(b.name, b.bundle, theirs).where(rows["kind"] != ""),
             "B label": named(rows["label_b"], rows["reliable_b"]),
+            "B": strip_urls(b.name, b.bundle, theirs).where(rows["kind"] != ""),
             "B unit": rows["unit_b"],
         }
     )

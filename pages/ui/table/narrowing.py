@@ -91,7 +91,7 @@ def controls(
                 "Model",
                 "network",
                 keep.network,
-                width=140,
+                width=115,
                 options=["", *models],
                 format_func=lambda name: name or "All models",
             )
@@ -101,7 +101,7 @@ def controls(
             "Label contains",
             "has",
             keep.has,
-            width=120,
+            width=105,
             type="search",
             placeholder="any",
             max_chars=MAX_QUERY,
@@ -111,7 +111,7 @@ def controls(
             "Show",
             "only",
             keep.only,
-            width=150,
+            width=140,
             options=ONLY,
             format_func=ONLY_TITLES.__getitem__,
         )
@@ -124,13 +124,13 @@ def controls(
             "Order",
             "sort",
             keep.sort,
-            width=165,
+            width=150,
             options=orders,
             format_func=lambda order: order_title(order, first_of(view)),
         )
         n_set = len(keep.where) + bool(keep.of) + (keep.review != REVIEWS[0])
         title = f"More ({n_set})" if n_set else "More"
-        with st.popover(title, width=105, key="ranges"):
+        with st.popover(title, width=90, key="ranges"):
             classes = classes_of(rows)
             if classes:
                 _box(
@@ -156,7 +156,7 @@ def controls(
                 _range(rows[name], name, dict(keep.where))
         if any({**keep.params(), "sort": ""}.values()):
             nothing = dict.fromkeys(keep.params(), "") | {"sort": keep.sort}
-            st.button("Clear", key="clear", on_click=lambda: set_params(**nothing))
+            st.button("Clear", type="tertiary", key="clear", on_click=lambda: set_params(**nothing))
     trouble = reviews.trouble()
     if trouble:
         show(f"<p class='csp-quiet'>{plain(problems.told(trouble))}</p>")
@@ -173,7 +173,7 @@ def family_box(rows: pd.DataFrame, keep: Narrowing) -> None:
         "Family",
         "family",
         keep.family,
-        width=140,
+        width=125,
         options=["", *(name for name in names if n_of[name] or name == keep.family)],
         format_func=lambda name: f"{name} ({numbers.count(n_of[name])})" if name else "Any",
         help=about_column(COLUMNS["family"]),
@@ -221,7 +221,7 @@ def layer_box(bundle: Bundle, view: View) -> None:
         format_func=titles.__getitem__,
         key="_place",
         on_change=chosen,
-        width=170,
+        width=115 if view.is_all_layers else 170,
     )
 
 
@@ -252,7 +252,7 @@ def column_box(bundle: Bundle, view: View) -> None:
             "Concept column",
             "column",
             view.column,
-            width=150,
+            width=135,
             options=["", *names],
             format_func=lambda name: name or "Best of each",
             help=explained("concept column"),
@@ -268,7 +268,7 @@ def method_box(bundle: Bundle, view: View) -> None:
             "Method",
             "method",
             view.method,
-            width=125,
+            width=115,
             options=methods,
             format_func=method_title,
         )

@@ -70,7 +70,8 @@ def draw(
 ) -> None:
     """The table and its file."""
     shown = kept[columns].copy()
-    shown.insert(0, "strip", strip_urls(view.bundle, bundle, kept))
+    # After the label, which a phone then shows whole; pictures may be cut.
+    shown.insert(int("label" in shown), "strip", strip_urls(view.bundle, bundle, kept))
     shown.loc[(kept["state"] == "constant").to_numpy(), "strip"] = None
     if "label" in shown:
         shown["label"] = named(kept["label"], kept["reliable"])

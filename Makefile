@@ -8,21 +8,28 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 	&& command -v "$$candidate" && break; done)
 # Formats and checks scripts and styles; what it remembers between two runs stays in the environment.
 DENO := DENO_DIR=$(VENV)/.deno DENO_NO_UPDATE_CHECK=1 $(BIN)/deno
+# Where wheels of torch without CUDA lie, for machines without a GPU; empty to ask no second index.
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+export CPU_INDEX
 # Two test processes, one thread each: more threads than cores make the numeric tests slower, not faster.
 TEST_PROCESSES ?= 2
 
 # Each stamp is newer than what it was installed from, so nothing is installed twice.
 RUNTIME := $(VENV)/.installed-runtime
 PACKAGE := $(VENV)/.installed-package
+VIEW := $(VENV)/.installed-view
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test quick lint format check-runtime bench docs pictures requirements clean
+.PHONY: help run view test quick lint format check-runtime bench docs pictures requirements clean
 
 help:  ## list the recipes
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1	\2/p' Makefile
 
 run: $(PACKAGE)  ## install what is needed, open the demo in the browser
+	$(BIN)/csp demo
+
+view: $(VIEW)  ## the same with what only shows bundles: no torch, so no builds and no encoder
 	$(BIN)/csp demo
 
 test: $(PACKAGE) $(DEV)  ## install what is needed and run all tests
@@ -68,7 +75,11 @@ pictures: $(PACKAGE) $(DEV)  ## take the pictures in the documents again, from t
 requirements: $(RUNTIME)  ## compile requirements*.txt from pyproject.toml, keeping the versions that still fit
 	$(BIN)/python -m pip install --quiet uv
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal \
-		--python-version 3.11 --no-emit-index-url pyproject.toml -o requirements.txt
+		--python-version 3.11 --no-emit-index-url --extra networks pyproject.toml \
+		-o requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.11 --no-emit-index-url pyproject.toml -c requirements.txt \
+		-o requirements-view.txt
 	UV_CUSTOM_COMPILE_COMMAND="make requirements" $(BIN)/uv pip compile --quiet --universal \
 		--python-version 3.11 --no-emit-index-url --group pyproject.toml:dev -c requirements.txt \
 		-o requirements-dev.txt
@@ -82,8 +93,13 @@ $(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; name a newer one: make $(or $(firstword $(MAKECMDGOALS)),test) PYTHON=/path/to/python3" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(RUNTIME): requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+$(RUNTIME): requirements.txt tools/install.py | $(BIN)/python
+	$(BIN)/python tools/install.py
+	@touch $@
+
+$(VIEW): requirements-view.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-view.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps -e .
 	@touch $@
 
 $(PACKAGE): pyproject.toml $(RUNTIME)

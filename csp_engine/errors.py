@@ -1,6 +1,7 @@
 """Errors a person can act on: one sentence with the wrong value, what exists, and the next step."""
 
 import re
+from importlib.util import find_spec
 
 MOST_CHARACTERS = 600
 """Of a message. What it quotes may be a whole file."""
@@ -81,3 +82,28 @@ class BusyError(CspError):
 
 class ReviewError(CspError):
     """The database of verdicts cannot be read or written, or a newer version made it."""
+
+
+OF_NETWORKS = frozenset(
+    {"captum", "huggingface_hub", "open_clip", "timm", "tokenizers", "torch", "torchvision"}
+    | {"transformers", "umap"}
+)
+"""What the extra ``networks`` brings, as it is imported; whoever only shows bundles lacks it."""
+GET_NETWORKS = "pip install 'csp-neuron-browser[networks]'"
+NO_NETWORKS = (
+    "This runs a network or an encoder and so needs {}, which an installation for viewing leaves "
+    f"out; install it with: {GET_NETWORKS}"
+)
+
+
+def has_networks() -> bool:
+    """Whether networks and encoders can be run by this installation; nothing is imported."""
+    return find_spec("torch") is not None
+
+
+def no_networks(lacking: ModuleNotFoundError) -> MissingModelError | None:
+    """What to say of a package that an installation for viewing lacks; None of any other."""
+    package = (lacking.name or "").partition(".")[0]
+    if package not in OF_NETWORKS:
+        return None
+    return MissingModelError(NO_NETWORKS.format(package))

@@ -3,10 +3,11 @@
 import streamlit as st
 
 from csp_engine import jobs
+from csp_engine.errors import NO_NETWORKS, has_networks
 from csp_engine.http.permissions import Permission
 from pages.ui.build import form as build_form
 from pages.ui.build import job as build_job
-from pages.ui.parts.cards import show
+from pages.ui.parts.cards import plain, show
 from pages.ui.shell import access, problems, store
 from pages.ui.shell.page import link
 
@@ -33,7 +34,10 @@ def main() -> None:
             "page is closed, and a stopped build can continue where it left off.</p>"
         )
         earlier()
-        build_form.draw()
+        if has_networks():
+            build_form.draw()
+        else:
+            show(f"<p class='csp-problem' role='alert'>{plain(NO_NETWORKS.format('torch'))}</p>")
 
 
 def earlier() -> None:

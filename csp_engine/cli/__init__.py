@@ -32,7 +32,7 @@ from csp_engine.cli.auditing import (
     telling,
 )
 from csp_engine.cli.building import build, label
-from csp_engine.errors import CspError, brief
+from csp_engine.errors import CspError, brief, no_networks
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
 
@@ -111,9 +111,10 @@ def main(arguments: list[str] | None = None) -> None:
         _complain(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}.")
         code = 2
     except (Exception, SystemExit) as error:
+        lacking = no_networks(error) if isinstance(error, ModuleNotFoundError) else None
         if os.environ.get("CSP_DEBUG"):
             raise
-        blame = blamed(error)
+        blame = lacking or blamed(error)
         if blame is None and isinstance(error, SystemExit):
             raise
         first_line = (str(error).splitlines() or [""])[0]

@@ -10,7 +10,7 @@ import typer
 
 from csp_engine.cli.declared import AsJson, BundlePath, Device
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, has_networks
 from csp_engine.jobs.options import OPTIONS
 
 if TYPE_CHECKING:
@@ -289,11 +289,14 @@ def verify(bundle: BundlePath, as_json: AsJson = False) -> None:
     from csp_engine.bundle import verify as check
     from csp_engine.bundle.verifying.whole import unchecked
     from csp_engine.captioners.speaking import speaking
-    from csp_engine.pipeline import bundle_speaker
 
     opened = Bundle.open(bundle)
     stages = opened.manifest.stages
-    speaker = speaking(bundle_speaker(opened, {m for _, _, m in kinds.SCORES.among(stages)}))
+    speaker = None
+    if has_networks():
+        from csp_engine.pipeline import bundle_speaker
+
+        speaker = speaking(bundle_speaker(opened, {m for _, _, m in kinds.SCORES.among(stages)}))
     with progress_bars() as progress:
         problems = check(opened, progress, speaker)
     here = [record for record in opened.manifest.stages.values() if not record.omitted]

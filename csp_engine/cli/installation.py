@@ -13,6 +13,7 @@ from typing import Any
 
 from csp_engine.bundle import ENGINE_VERSION, SCHEMA
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
+from csp_engine.errors import GET_NETWORKS, OF_NETWORKS, has_networks, no_networks
 from csp_engine.words.vocabularies import SHIPPED
 
 PACKAGES = (
@@ -79,19 +80,27 @@ def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "missing; install with: pip install -r requirements.txt"
+        is_left_out = package.removesuffix("_torch") in OF_NETWORKS  # open_clip is called so
+        get = GET_NETWORKS if is_left_out else "pip install -r requirements.txt"
+        return f"missing; install with: {get}"
 
 
 def _availability(spec: str) -> str:
-    from csp_engine.encoders import encoder_availability
+    try:
+        from csp_engine.encoders import encoder_availability
 
-    return encoder_availability(spec)
+        return encoder_availability(spec)
+    except ModuleNotFoundError as error:
+        lacking = no_networks(error)
+        if lacking is None:
+            raise
+        return f"missing: {lacking}"
 
 
 def _accelerators() -> dict[str, str]:
     from csp_engine.networks.devices import accelerators
 
-    return accelerators()
+    return accelerators() if has_networks() else {}
 
 
 def _cached() -> dict[str, str]:

@@ -239,8 +239,11 @@ def serve(questions: BinaryIO, answers: BinaryIO, reply: Answer = answer) -> Non
         try:
             fingerprint, body = reply(question, content, loaded)
             head = {"fingerprint": fingerprint, "bytes": len(body)}
-        except errors.CspError as error:
-            head, body = {"error": type(error).__name__, "message": str(error)}, b""
+        except (errors.CspError, ModuleNotFoundError) as error:
+            known = error if isinstance(error, errors.CspError) else errors.no_networks(error)
+            if known is None:
+                raise
+            head, body = {"error": type(known).__name__, "message": str(known)}, b""
         answers.write(json.dumps(head).encode() + b"\n" + body)
         answers.flush()
 

@@ -117,6 +117,7 @@ BY_NAME = {
     "csp_engine/cli/selftest/__init__.py": "collects the cases of its own folder",
     "csp_engine/encoders/__init__.py": "an encoder that the user names",
     "csp_engine/encoders/making.py": "diffusers is an extra",
+    "csp_engine/exchange/__init__.py": "names of the package are found when they are asked for",
     "csp_engine/jobs/on_ray.py": "Ray is an extra",
     "csp_engine/moved.py": "former names",
     "csp_engine/networks/models.py": "a model that the user names",

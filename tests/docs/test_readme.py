@@ -33,12 +33,17 @@ def my_bundle(tmp_path_factory):
     return folder / "my.csp"
 
 
-def test_the_two_set_up_commands_are_recipes_that_install_first():
+def test_the_set_up_commands_are_recipes_that_install_first():
     named = set(re.findall(r"^make ([a-z-]+)", "\n".join(blocks("bash")), re.M))
-    assert named == {"run", "test"}
+    assert named == {"run", "view", "test"}
     # Under `make test` this make would be a sub-make, and speak of entering directories.
     outside = {name: value for name, value in os.environ.items() if "MAKE" not in name}
-    for recipe, last in (("run", ".venv/bin/csp demo"), ("test", "pytest")):
+    full, view = "tools/install.py", "install --disable-pip-version-check -r requirements-view.txt"
+    for recipe, installs, last in (
+        ("run", full, ".venv/bin/csp demo"),
+        ("view", view, ".venv/bin/csp demo"),
+        ("test", full, "pytest"),
+    ):
         plan = subprocess.run(
             ["make", "--always-make", "--dry-run", recipe],
             cwd=ROOT,
@@ -47,7 +52,8 @@ def test_the_two_set_up_commands_are_recipes_that_install_first():
             text=True,
             check=True,
         ).stdout
-        assert "install --disable-pip-version-check -r requirements.txt" in plan
+        assert installs in plan
+        assert (full in plan) is (installs == full)
         assert last in plan.strip().splitlines()[-1]
 
 

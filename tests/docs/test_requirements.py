@@ -15,7 +15,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-RUNTIME = PROJECT["project"]["dependencies"]
+VIEW = PROJECT["project"]["dependencies"]
+RUNTIME = [*VIEW, *PROJECT["project"]["optional-dependencies"]["networks"]]
 DEV = PROJECT["dependency-groups"]["dev"]
 
 
@@ -32,7 +33,12 @@ def pins(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"), [("requirements.txt", RUNTIME), ("requirements-dev.txt", DEV)]
+    ("name", "wanted"),
+    [
+        ("requirements.txt", RUNTIME),
+        ("requirements-view.txt", VIEW),
+        ("requirements-dev.txt", DEV),
+    ],
 )
 def test_every_direct_dependency_is_pinned_to_a_version_that_fits(name, wanted):
     pinned = pins(name)
@@ -45,12 +51,15 @@ def test_every_direct_dependency_is_pinned_to_a_version_that_fits(name, wanted):
 
 def test_tools_and_runtime_agree_on_versions():
     runtime, dev = pins("requirements.txt"), pins("requirements-dev.txt")
+    assert pins("requirements-view.txt").items() < runtime.items()
     assert {name: dev[name] for name in dev.keys() & runtime.keys()} == {
         name: runtime[name] for name in dev.keys() & runtime.keys()
     }
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-view.txt", "requirements-dev.txt"]
+)
 def test_no_host_and_no_path_of_a_machine_is_in_the_files(name):
     text = (ROOT / name).read_text("utf-8")
     assert (

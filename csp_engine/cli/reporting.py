@@ -70,6 +70,14 @@ def report(
             help="Method that names the neurons; the first without it.", rich_help_panel=WRITING
         ),
     ] = None,
+    concepts: Annotated[
+        str | None,
+        typer.Option(
+            help="A TOML file of valid and spurious concepts (docs/methods.md), or melanoma, which "
+            "is taken without it.",
+            rich_help_panel=WRITING,
+        ),
+    ] = None,
     sign: Annotated[
         Path | None,
         typer.Option(
@@ -119,10 +127,10 @@ def report(
     from csp_engine.exports.report import verify as verified
 
     if verify:
-        if output or formats or sign or model or method:
+        if output or formats or sign or model or method or concepts:
             raise InputError(
-                "--verify only checks a file; leave out --output, --formats, --model, --method "
-                "and --sign."
+                "--verify only checks a file; leave out --output, --formats, --model, --method, "
+                "--concepts and --sign."
             )
         if source.is_dir():
             raise InputError(
@@ -136,7 +144,7 @@ def report(
         raise InputError(
             "Where should the report go? Name a folder or a file with --output, such as report.pdf."
         )
-    _write(source, output, formats, model, method, headings.value, sign, as_json)
+    _write(source, output, formats, model, method, headings.value, concepts, sign, as_json)
 
 
 def _write(
@@ -146,16 +154,19 @@ def _write(
     model: str | None,
     method: str | None,
     headings: str,
+    concepts: str | None,
     sign: Path | None,
     as_json: bool,
 ) -> None:
     from csp_engine.bundle import Bundle
     from csp_engine.exports import report as made
+    from csp_engine.words.concepts import find_concept_set
 
     asked = None if formats is None else [each.strip().lower() for each in formats.split(",")]
     places = made.targets(output, asked)
     opened = Bundle.open(source)
-    options = made.options_for(opened, model, method, headings)
+    wanted = None if concepts is None else find_concept_set(concepts)
+    options = made.options_for(opened, model, method, headings, wanted)
     document = made.document_of(opened, options, made.verdicts_beside(source))
     files = {path: made.as_bytes(document, each, sign) for each, path in places.items()}
     made.write(files)

@@ -23,6 +23,7 @@ def report_file(
     model: str,
     method: str,
     headings: str,
+    concepts: bytes,
     more: Mapping[str, str],
 ) -> bytes:
     """A file of a report, as ``csp report`` writes it.
@@ -33,6 +34,7 @@ def report_file(
         model: network to report on.
         method: that names the neurons; empty for none.
         headings: order of the sections.
+        concepts: the file of the concept set.
         more: variables for the environment, such as where verdicts are.
 
     Raises:
@@ -41,7 +43,10 @@ def report_file(
     """
     with tempfile.TemporaryDirectory(prefix="csp-report-") as folder:
         out = Path(folder) / f"report.{file_format}"
+        listed = Path(folder) / "concepts.toml"
+        listed.write_bytes(concepts)
         options = ["--output", str(out), "--model", model, "--headings", headings]
+        options += ["--concepts", str(listed)]
         options += ["--method", method] if method else []
         child = subprocess.Popen(
             command_line(["report", str(bundle.resolve()), *options]),

@@ -26,6 +26,8 @@ from csp_engine.views.table.concept_columns import with_column
 from csp_engine.views.table.families import families_of
 from csp_engine.views.table.narrowed import narrowed, passes
 from csp_engine.views.table.rows import classes_of, models_of, neuron_table
+from csp_engine.words.concepts import ConceptSet
+from csp_engine.words.own_concepts import from_link
 
 
 def found_neurons(
@@ -163,9 +165,13 @@ def queue_of(
         params: the rest of its URL, which may narrow the list.
         query: that of the view, where it has one.
         review: what reviewers say of each neuron.
+
+    Raises:
+        InputError: if the concept set that a queue of suspects goes by cannot be read.
     """
     if params.get("queue") in QUEUES:
-        return _judging(bundle, memo, view, params["queue"], review)
+        concepts = from_link(params.get("concepts", ""))
+        return _judging(bundle, memo, view, params["queue"], review, concepts)
     is_listed = view.is_asking or any(params.get(key) for key in Narrowing().params())
     if not is_listed:
         rows = searched(bundle, memo, replace(view, is_all_layers=False), None, review)
@@ -186,14 +192,19 @@ def queue_of(
 
 
 def _judging(
-    bundle: Bundle, memo: Memo, view: View, which: str, review: pd.Categorical | None
+    bundle: Bundle,
+    memo: Memo,
+    view: View,
+    which: str,
+    review: pd.Categorical | None,
+    concepts: ConceptSet,
 ) -> Queue:
     """Suspects that nobody has judged yet, or neurons on which reviewers differ."""
     whole = found_neurons(bundle, memo, view.method, None, review)
     if which == "disputed":
         every = whole[(whole["model"] == view.model).to_numpy(bool)]
     else:
-        suspects = queue(bundle, memo, view.model)
+        suspects = queue(bundle, memo, view.model, concepts)
         every = whole.iloc[positions(bundle, places(bundle), suspects)]
     is_kept = passes(every, "disagree" if which == "disputed" else "unreviewed")
     is_here = (every["layer"] == view.layer).to_numpy(bool) & (

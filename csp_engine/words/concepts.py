@@ -11,10 +11,16 @@ from typing import Any, Literal
 
 from csp_engine.errors import InputError
 from csp_engine.files import ROOT, given_bytes
+from csp_engine.printable import one_line
+from csp_engine.reading.tables import singular_key
 
 Tag = Literal["valid", "spurious", "neutral"]
 TAGS: tuple[Tag, ...] = ("valid", "spurious", "neutral")
 """What a network may look at, what it must not, and what says nothing either way."""
+MOST_BYTES = 1 << 15
+"""Of the file of a concept set."""
+LONGEST = 300
+"""Characters of a text in it."""
 _FOLDER = ROOT / "assets" / "concepts"
 SHIPPED = {"melanoma": _FOLDER / "melanoma.toml"}
 """Concept sets that come with the project, by name; each states its sources and licence."""
@@ -36,7 +42,7 @@ class ConceptSet:
 
     ``outputs`` are names of that output, in lower case; ``searches`` texts worth looking for.
     ``about`` says, by spec, what some models are; ``slices`` says so of test sets, by name.
-    ``sha256`` is that of its file.
+    ``content`` is its file, ``sha256`` that of the file.
     """
 
     title: str
@@ -45,6 +51,7 @@ class ConceptSet:
     groups: tuple[ConceptGroup, ...]
     about: Mapping[str, str]
     slices: Mapping[str, str]
+    content: bytes
     sha256: str
 
     @property
@@ -78,10 +85,31 @@ def read_concept_set(path: Path) -> ConceptSet:
     """Read a file such as ``assets/concepts/melanoma.toml``; docs/methods.md says what is in it.
 
     Raises:
-        InputError: if it is missing, no TOML, or lacks a part; the sentence says which.
+        InputError: if it is missing, or as ``parse_concept_set``.
     """
     try:
         content = given_bytes(path)
+    except OSError:
+        raise InputError(f"There is no concept set at {str(path)!r}; name a TOML file.") from None
+    return parse_concept_set(content, path.name)
+
+
+def parse_concept_set(content: bytes, name: str) -> ConceptSet:
+    """The concept set that a file holds.
+
+    Args:
+        content: the file.
+        name: what the file is called in sentences.
+
+    Raises:
+        InputError: if it is no TOML, lacks a part, has more than a list of concepts can have, or
+            gives one text two tags; the sentence says which.
+    """
+    if len(content) > MOST_BYTES:
+        raise InputError(
+            f"{name} has {len(content):,} bytes, and a concept set at most {MOST_BYTES:,}."
+        )
+    try:
         held = tomllib.loads(content.decode("utf-8"))
         groups = [
             ConceptGroup(
@@ -90,27 +118,40 @@ def read_concept_set(path: Path) -> ConceptSet:
             for tag in TAGS
             for group in (held.get(tag, []) if tag == "neutral" else held[tag])
         ]
-        return ConceptSet(
+        found = ConceptSet(
             _text(held["title"]),
-            tuple(_text(name).casefold() for name in held["outputs"]),
+            tuple(_text(each).casefold() for each in held["outputs"]),
             tuple(_text(text) for text in held.get("searches", [])),
             tuple(groups),
             {_text(spec): _text(model["about"]) for spec, model in held.get("models", {}).items()},
-            {_text(name): _text(text) for name, text in held.get("slices", {}).items()},
+            {_text(each): _text(text) for each, text in held.get("slices", {}).items()},
+            content,
             hashlib.sha256(content).hexdigest(),
         )
-    except OSError:
-        raise InputError(f"There is no concept set at {str(path)!r}; name a TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path.name} is not TOML: {error}.") from None
+        raise InputError(f"{name} is not TOML: {error}.") from None
     except KeyError as error:
         raise InputError(
-            f"{path.name} has no {error.args[0]!r}; docs/methods.md shows a concept set."
+            f"{name} has no {error.args[0]!r}; docs/methods.md shows a concept set."
         ) from None
     except (TypeError, AttributeError, ValueError):
         raise InputError(
-            f"{path.name} has a value of the wrong kind; concepts are lists of texts."
+            f"{name} has a value of the wrong kind; concepts are lists of texts of at most "
+            f"{LONGEST} characters, without line breaks or control characters."
         ) from None
+    _require_one_tag(found, name)
+    return found
+
+
+def _require_one_tag(found: ConceptSet, name: str) -> None:
+    tags: dict[str, Tag] = {}
+    for group in found.groups:
+        for text in (text for texts in group.concepts for text in texts):
+            first = tags.setdefault(singular_key(text), group.tag)
+            if first != group.tag:
+                raise InputError(
+                    f"{name} calls {text!r} both {first} and {group.tag}; leave one of them out."
+                )
 
 
 def find_concept_set(spec: str) -> ConceptSet:
@@ -130,7 +171,9 @@ def find_concept_set(spec: str) -> ConceptSet:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST:
+        raise ValueError(value)
+    if one_line(value) != value:
         raise ValueError(value)
     return value
 

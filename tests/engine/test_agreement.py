@@ -16,6 +16,7 @@ from csp_engine.views.audit.interventions import effects
 from csp_engine.views.audit.queue import MOST, positions, queue, with_uncertainty
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
+from csp_engine.words.own_concepts import from_link
 from tests.engine.test_report import DEMO
 
 
@@ -109,7 +110,7 @@ def test_agreement_is_over_last_words_of_what_was_judged_in_common():
 
 def test_the_queue_is_influence_times_suspicion_times_uncertainty():
     bundle = Bundle.open(DEMO)
-    rows = queue(bundle, Memo(), "biased")
+    rows = queue(bundle, Memo(), "biased", from_link(""))
     stored = bundle.intervention("biased")
     shown = [e.artefact for e in effects(stored) if e.verdict in ("raises", "lowers")]
     valid = {"streaks", "blue-white veil"}  # criteria of melanoma
@@ -137,6 +138,6 @@ def test_the_queue_is_influence_times_suspicion_times_uncertainty():
 
 
 def test_without_pairs_there_is_no_queue():
-    rows = queue(Bundle.open(DEMO), Memo(), "planted")
+    rows = queue(Bundle.open(DEMO), Memo(), "planted", from_link(""))
     assert rows.empty
     assert isinstance(rows, pd.DataFrame)

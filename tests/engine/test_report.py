@@ -454,6 +454,14 @@ def test_another_bundle_and_an_altered_file_are_noticed(bundle, tmp_path):
     )
 
 
+def test_a_concept_set_that_has_changed_since_is_named(bundle, tmp_path):
+    document = dataclasses.replace(made(bundle), concepts="c" * 64)
+    path = written(tmp_path, document, "csv")
+    (problem,) = report.verify(path, bundle.path).problems
+    assert f"a concept set of the sha256 {'c' * 64}" in problem
+    assert "“melanoma” has" in problem
+
+
 def test_missing_verdicts_are_asked_for(bundle, verdicts, tmp_path, monkeypatch):
     path = written(tmp_path, made(bundle, verdicts), "csv")
     monkeypatch.setenv("CSP_REVIEWS", str(tmp_path / "elsewhere.sqlite"))

@@ -156,7 +156,7 @@ def _audit(bundle: Path) -> str:
     parts: list[Any] = [story_of(opened, memo, "csp"), summary_of(opened, memo, "csp")]
     parts += [conclusion_of(opened, memo, neuron, "csp") for neuron in NEURONS]
     for model in opened.model_names:
-        parts.append(queue(opened, memo, model).to_json())
+        parts.append(queue(opened, memo, model, concepts).to_json())
         parts += [fixes.as_json(fixes.kept(opened, memo, model, n)) for n in opened.fixes(model)]
         parts += [fixes.turned(opened.fix(model, name)) for name in opened.fixes(model)]
         for layer in associations.layers_with(opened, model):

@@ -19,6 +19,7 @@ from csp_engine.views.audit.figures import Figure
 from csp_engine.views.audit.interventions import Asked, Swapped
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
+from csp_engine.words.own_concepts import as_link, from_link, written
 from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain
 from tests.pages.conftest import html, open_page
@@ -79,12 +80,16 @@ def test_the_report_is_that_of_the_page_made_when_asked(serve, shipped_bundle, m
         return real(label, data, **looks)
 
     monkeypatch.setattr(streamlit, "download_button", remembered)
-    at = open_page("audit", model="retrained", headings="model-card")
+    own = as_link(written("own list", ["melanoma"], {"valid": ["ruler"], "spurious": ["dots"]}))
+    at = open_page("audit", model="retrained", headings="model-card", concepts=own)
     assert not at.exception
-    of_report = [label for label in offered if not label.startswith("Download the images")]
+    assert offered["The list in use (TOML)"] == from_link(own).content
+    of_report = [label for label in offered if label.startswith(("Report", "Figures", "All"))]
     assert of_report == ["Report (PDF)", "Report (HTML)", "Figures (CSV)", "All of it (JSON)"]
     said = json.loads(offered["All of it (JSON)"]())
     assert said["options"]["model"] == "retrained"
+    assert said["seal"]["concepts"] == own
+    assert said["options"]["concepts_sha256"] == from_link(own).sha256
     assert said["parts"][0]["heading"] == "Model details"
     (effects,) = [section for part in said["parts"] for section in part["sections"]
                   if section["name"] == "effects"]  # fmt: skip
@@ -135,6 +140,48 @@ def test_suspects_stand_with_what_is_known_of_them(serve, shipped_bundle):
     assert not ruler.suspects
     assert ruler.sentence() in shown
     assert "would have been found" in ruler.sentence()
+
+
+def test_ones_own_list_is_chosen_and_carried_by_the_address(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("audit")
+    sha256 = melanoma(Memo()).sha256[:12]
+    at.multiselect(f"concepts_spurious_{sha256}").set_value(["streaks", "unheard of"])
+    at.multiselect(f"concepts_valid_{sha256}").set_value(["ruler"])
+    at.button("concepts_use").click().run()
+    assert not at.exception
+    own = from_link(at.query_params["concepts"])
+    assert [group.tag for group in own.groups] == ["valid", "spurious"]
+    shown = html(at)
+    assert "“unheard of”" in shown
+    assert "<bdi>streaks</bdi> <span class='csp-quiet'>spurious</span>" in shown
+    assert "<bdi>ruler</bdi> <span class='csp-quiet'>valid</span>" in shown
+    bundle = Bundle.open(shipped_bundle)
+    rows = associations.sought_in(bundle, "biased", "layer2@max", own)
+    table = shown[shown.index("least found is the smallest AUROC") :]
+    places = [table.index(f"<bdi>{plain(row.name)}</bdi>") for row in rows]
+    assert places == sorted(places)
+    assert rows[0].name == "streaks"
+    link = at.query_params["concepts"]
+    assert f"concepts={link}" in shown  # the queue goes by it on the pages of neurons
+    at.multiselect(f"concepts_neutral_{own.sha256[:12]}").set_value(["streak"])
+    at.button("concepts_use").click().run()
+    assert "both spurious and neutral" in html(at)
+    assert at.query_params["concepts"] == link
+    at.button("concepts_usual").click().run()
+    assert "concepts" not in at.query_params
+
+
+def test_a_list_that_was_cut_off_is_said_and_the_usual_one_shown(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = open_page("audit", concepts="eNq<script>")
+    assert not at.exception
+    shown = html(at)
+    assert "was cut off or altered" in shown
+    assert "Shown is the list for melanoma" in shown
+    at = open_page("neuron", queue="suspects", concepts="eNqqq", model="biased")
+    assert not at.exception
+    assert "was cut off or altered" in html(at)
 
 
 def test_columns_alone_are_enough(serve, tmp_path):

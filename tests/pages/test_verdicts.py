@@ -22,6 +22,7 @@ from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, read_view
 from csp_engine.views.audit.queue import queue
 from csp_engine.views.table.rows import csv_bytes, neuron_table
+from csp_engine.words.own_concepts import from_link
 from pages.ui.neuron import verdict
 from pages.ui.shell import reviewer as reviewing
 from pages.ui.shell import store
@@ -158,7 +159,7 @@ def test_the_queue_of_suspects_goes_on_to_what_i_have_not_judged(
 ):
     serve(shipped_bundle)
     monkeypatch.setenv("CSP_REVIEWS", str(tmp_path / "reviews.sqlite"))
-    rows = queue(Bundle.open(shipped_bundle), store.MEMO, "biased")
+    rows = queue(Bundle.open(shipped_bundle), store.MEMO, "biased", from_link(""))
     audit = html(open_page("audit", model="biased"))
     assert "Judge them one by one" in audit
     first = dict(zip(rows.columns, rows.iloc[0], strict=True))

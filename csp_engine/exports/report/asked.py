@@ -14,6 +14,7 @@ from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.bundle.manifest import MANIFEST_NAME
 from csp_engine.exports.report.document import Cell, Section, Source
 from csp_engine.views.memo import Memo
+from csp_engine.words.concepts import ConceptSet
 
 IMAGE, NETWORK = "intervention on the image", "intervention on the network"
 ASSOCIATION, RESEMBLANCE = "association", "resemblance"
@@ -53,6 +54,7 @@ class Asked:
     model: str
     method: str
     said: Said | None
+    concepts: ConceptSet
 
     @cached_property
     def stored(self) -> StoredIntervention | None:

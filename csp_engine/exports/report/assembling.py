@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from csp_engine.bundle import ENGINE_VERSION, Bundle
@@ -20,12 +21,18 @@ from csp_engine.reviews import Reviews, as_rows, found_place, open_reviews
 from csp_engine.views.audit.interventions import models_with
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import scoring_methods
+from csp_engine.words.concepts import ConceptSet
+from csp_engine.words.own_concepts import USUAL, as_link, from_link
 
 BEFORE_LIMITS = "limitations"
 
 
 def options_for(
-    bundle: Bundle, model: str | None = None, method: str | None = None, headings: str = "audit"
+    bundle: Bundle,
+    model: str | None = None,
+    method: str | None = None,
+    headings: str = "audit",
+    concepts: ConceptSet | None = None,
 ) -> Options:
     """What to report where somebody chose only part of it: models with pairs of images first.
 
@@ -50,7 +57,8 @@ def options_for(
         raise InputError(
             f"There are no headings {headings!r}; --headings can be {', '.join(ORDERS)}."
         )
-    return Options(chosen, method or next(iter(methods), ""), headings)
+    link = USUAL if concepts is None else as_link(concepts.content)
+    return Options(chosen, method or next(iter(methods), ""), headings, concepts=link)
 
 
 def verdicts_beside(bundle: Path) -> Reviews | None:
@@ -77,9 +85,11 @@ def document_of(
     Raises:
         BundleError: if a file of the bundle is missing or damaged.
         ReviewError: if the verdicts cannot be read.
+        InputError: if the concept set of the options cannot be.
     """
     said = None if reviews is None else said_in(bundle, reviews, options.until)
-    asked = Asked(bundle, memo or Memo(), options.model, options.method, said)
+    concepts = from_link(options.concepts)
+    asked = Asked(bundle, memo or Memo(), options.model, options.method, said, concepts)
     sections: list[Section] = []
     lacking: list[str] = []
     for chapter in CHAPTERS:
@@ -101,9 +111,10 @@ def document_of(
         notice=bundle.notice,
         bundle=bundle.name,
         digest=bundle.digest,
+        concepts=concepts.sha256,
         engine=ENGINE_VERSION,
         built=bundle.manifest.updated,
-        options=Options(options.model, options.method, options.headings, until),
+        options=replace(options, until=until),
         parts=ordered(sections, options.headings),
     )
 

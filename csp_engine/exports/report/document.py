@@ -12,6 +12,7 @@ from typing import Any
 
 from csp_engine.hashing import sha256_json
 from csp_engine.numbers import plain_json
+from csp_engine.words.own_concepts import USUAL
 
 KIND = "neuron browser: audit report"
 FORMAT = 1
@@ -120,24 +121,26 @@ class Options:
     """What a report was asked for; enough, with bundle and verdicts, to make it again.
 
     ``until`` is the number of the last entry of the history of verdicts that it knows: 0 for none,
-    None in a request for all.
+    None in a request for all. ``concepts`` is the concept set, as a link carries it.
     """
 
     model: str
     method: str
     headings: str
     until: int | None = None
+    concepts: str = USUAL
 
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report."""
+    """A whole report; ``digest`` is the sha256 of the bundle, ``concepts`` of the concept set."""
 
     title: str
     lead: str
     notice: str
     bundle: str
     digest: str
+    concepts: str
     engine: str
     built: str
     options: Options
@@ -184,6 +187,7 @@ class Document:
                     "method": self.options.method,
                     "headings": self.options.headings,
                     "until": self.options.until,
+                    "concepts_sha256": self.concepts,
                 },
                 "parts": [
                     {

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -38,7 +39,8 @@ class Seal:
 
     ``sha256`` is that of all bytes before it; ``document`` that of all that the report says, the
     same in every format; ``own`` that of the seal. ``key`` and ``signature`` are empty where nobody
-    signed.
+    signed. ``concepts`` is the concept set as a link carries it, and ``concepts_sha256`` that of
+    its file; reports of earlier versions have neither, for they knew only one set.
     """
 
     sha256: str
@@ -52,11 +54,21 @@ class Seal:
     key: str = ""
     own: str = ""
     signature: str = ""
+    concepts: str = ""
+    concepts_sha256: str = ""
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is written: all members, without the concept set where there is none."""
+        held = asdict(self)
+        if not self.concepts_sha256:
+            del held["concepts"], held["concepts_sha256"]
+        return held
 
     @property
     def message(self) -> bytes:
         """What is hashed and signed: all of it but the hash and the signature."""
-        said = asdict(self)
+        said = self.said
         del said["own"], said["signature"]
         return b"neuron browser report\n" + canonical_json(said).encode()
 
@@ -106,7 +118,7 @@ def split(data: bytes, file_format: str) -> tuple[bytes, Seal]:
 
 def _written(seal: Seal, file_format: str) -> bytes:
     # No name in it may end the comment that it stands in.
-    text = json.dumps(asdict(seal)).replace("<", "\\u003c").replace(">", "\\u003e")
+    text = json.dumps(seal.said).replace("<", "\\u003c").replace(">", "\\u003e")
     if file_format == "html":
         return MARKS["html"] + text.encode() + b" -->\n"
     if file_format == "pdf":
@@ -141,12 +153,13 @@ def _seal(text: str) -> Seal | None:
         held = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    names = Seal.__dataclass_fields__
-    if not isinstance(held, dict) or list(held) != list(names):
+    names = list(Seal.__dataclass_fields__)
+    if not isinstance(held, dict) or list(held) not in (names, names[:-2]):
         return None
-    if not all(isinstance(held[n], int if n == "until" else str) for n in names):
+    if not all(isinstance(held[n], int if n == "until" else str) for n in held):
         return None
-    hashes = (held["sha256"], held["document"], held["bundle"], held["own"])
+    hashes = [held["sha256"], held["document"], held["bundle"], held["own"]]
+    hashes += [held[n] for n in names[-1:] if n in held]
     is_sound = all(map(_HEX64.fullmatch, hashes)) and isinstance(held["until"], int)
     if held["key"] or held["signature"]:
         is_sound &= bool(_HEX64.fullmatch(held["key"]) and _HEX128.fullmatch(held["signature"]))

@@ -18,6 +18,7 @@ from csp_engine.exports.report.seal import MARKS, Seal, split
 from csp_engine.exports.report.writing import FORMATS
 from csp_engine.files import given_bytes
 from csp_engine.hashing import sha256_file
+from csp_engine.words.own_concepts import USUAL
 
 MOST_NAMED = 10
 MOST_BYTES = 1 << 30
@@ -118,11 +119,17 @@ def _compared(
             "name it with CSP_REVIEWS."
         )
         return
-    options = Options(seal.model, seal.method, seal.headings, seal.until)
+    options = Options(seal.model, seal.method, seal.headings, seal.until, seal.concepts or USUAL)
     try:
         document = document_of(bundle, options, reviews)
     except InputError as error:
         problems.append(str(error))
+        return
+    if seal.concepts_sha256 and document.concepts != seal.concepts_sha256:
+        problems.append(
+            f"It was made with a concept set of the sha256 {seal.concepts_sha256}; "
+            f"“{options.concepts:.40}” has {document.concepts} here."
+        )
         return
     altered = list(_altered_sources(bundle, document))
     if altered:
@@ -150,7 +157,7 @@ def _altered_sources(bundle: Bundle, document: Document) -> Iterator[str]:
     for source in document.sources:
         path = bundle.path / source.file
         if not path.is_file():
-            continue  # the history of verdicts, which is checked by its chain
+            continue  # verdicts, checked by their chain, and the concept set, by the seal
         if sha256_file(path) != source.sha256:
             yield f"{source.file} of the bundle is not the file that the report names."
 

@@ -45,6 +45,8 @@ def as_bytes(document: Document, file_format: str, key: Path | None = None) -> b
         method=options.method,
         headings=options.headings,
         until=options.until,
+        concepts=options.concepts,
+        concepts_sha256=document.concepts,
     )
     return sealed(FORMATS[file_format](document), file_format, seal, key)
 

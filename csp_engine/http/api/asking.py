@@ -25,6 +25,13 @@ BundleGiven = Annotated[str, Path(description="Name of a bundle, as /bundles lis
 NeuronGiven = Annotated[str, Path(description="The neuron, model/layer/unit.")]
 ModelGiven = Annotated[str, Query(description="A target model; the first without it.")]
 MethodGiven = Annotated[str, Query(description="A label method; the first without it.")]
+ConceptsGiven = Annotated[
+    str,
+    Query(
+        description="A concept set, as the address of the page Audit carries it; melanoma without "
+        "it."
+    ),
+]
 Offset = Annotated[int, Query(ge=0, le=10**9, description="How many rows to leave out first.")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="How many rows to give.")]
 

@@ -11,7 +11,7 @@ from csp_engine.http.api import asking, shapes
 from csp_engine.http.api.desk import Desk
 from csp_engine.numbers import plain_json
 from csp_engine.views.audit import associations, fixes, interventions
-from csp_engine.views.case.audit import melanoma
+from csp_engine.words.own_concepts import from_link
 
 
 class Kind(StrEnum):
@@ -39,6 +39,7 @@ def router(desk: Desk) -> APIRouter:
         ],
         model: asking.ModelGiven = "",
         method: asking.MethodGiven = "",
+        concepts: asking.ConceptsGiven = "",
     ) -> shapes.Audits:
         """Give what an audit of a model found; nothing where the bundle holds no such evidence."""
         found = desk.open_bundle(bundle)
@@ -52,9 +53,9 @@ def router(desk: Desk) -> APIRouter:
         if kind is Kind.interventions and model in interventions.models_with(found):
             rows = [interventions.as_json(found, model, method)]
         elif kind is Kind.associations:
-            concepts = melanoma(desk.memo)
+            tagged = from_link(concepts)
             rows = [
-                associations.as_json(found, desk.memo, model, each, method, concepts)
+                associations.as_json(found, desk.memo, model, each, method, tagged)
                 for each in layers
             ]
         elif kind is Kind.fixes:

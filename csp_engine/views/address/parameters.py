@@ -251,6 +251,13 @@ OF_PAGES = (
         otherwise="the first that the bundle holds factors of",
     ),
     Parameter(
+        "concepts",
+        ("audit", "neuron"),
+        "concept set that says what should matter and what should not: `melanoma`, or a file of "
+        "one as compressed text, see below; neuron: that of its queue",
+        "melanoma",
+    ),
+    Parameter(
         "headings",
         ("audit",),
         "order of the report's sections: `audit` (its own), `annex-iv` or `model-card`",

@@ -11,7 +11,7 @@ from csp_engine.reviews import DISAGREE
 from csp_engine.views.audit.associations import tags_of
 from csp_engine.views.audit.interventions import audited, effects
 from csp_engine.views.memo import Memo
-from csp_engine.words.concepts import SHIPPED, read_concept_set
+from csp_engine.words.concepts import ConceptSet
 
 QUEUES = ("suspects", "disputed")
 MOST = 100
@@ -26,26 +26,28 @@ UNCERTAINTY = {
 """By what reviewers say of a neuron."""
 
 
-def queue(bundle: Bundle, memo: Memo, model: str) -> pd.DataFrame:
+def queue(bundle: Bundle, memo: Memo, model: str, concepts: ConceptSet) -> pd.DataFrame:
     """Suspects of a model, those that matter most first; none without pairs of images.
 
     Columns ``model``, ``layer``, ``unit``; ``influence``, the sum over all that was added to
     photographs, and was shown to move the output, of the neuron's absolute attribution in
-    log-odds; ``suspicion``, the share of it from what is no criterion of the melanoma case, from 0
+    log-odds; ``suspicion``, the share of it from what the concept set does not call valid, from 0
     to 1; ``weight``, their product. Of the layers in which fewest neurons carry such an effect, or
     of all that were tried where none does; at most ``MOST`` neurons.
     """
-    return memo.once(("queue", bundle.digest, model), lambda: _queue(bundle, model))
+    return memo.once(
+        ("queue", bundle.digest, model, concepts.sha256), lambda: _queue(bundle, model, concepts)
+    )
 
 
-def _queue(bundle: Bundle, model: str) -> pd.DataFrame:
+def _queue(bundle: Bundle, model: str, concepts: ConceptSet) -> pd.DataFrame:
     empty = pd.DataFrame(
         {"model": [], "layer": [], "unit": [], "influence": [], "suspicion": [], "weight": []}
     )
     stored = bundle.intervention(model)
     if stored is None:
         return empty
-    tags = tags_of(read_concept_set(SHIPPED["melanoma"]))
+    tags = tags_of(concepts)
     shown = [e for e in effects(stored) if e.verdict in ("raises", "lowers")]
     suspicious = [e.artefact for e in shown if tags.get(singular_key(e.artefact)) != "valid"]
     if not suspicious:

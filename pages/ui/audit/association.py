@@ -24,7 +24,7 @@ from csp_engine.views.audit.associations import (
     usual_layer,
 )
 from csp_engine.views.audit.driving import images_csv, images_of_associated
-from csp_engine.views.case.audit import melanoma
+from pages.ui.audit import concept_set
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.exporting import csv_button
 from pages.ui.parts.words import method, term
@@ -43,11 +43,12 @@ def section(bundle: Bundle, view: View, model: str, artefact: str = "") -> None:
     """Suspects of one column in one layer, what else could be why, and what was not found."""
     show("<h2 class='csp-h' id='association'>Which neurons respond to it in the probe images</h2>")
     layers = layers_with(bundle, model)
-    concepts = melanoma(store.MEMO)
+    concepts = concept_set.chosen()
     known = columns_with(bundle, model, concepts)
     if not layers or not known:
         st.text(NONE)
         return
+    concept_set.form(bundle, model)
     usual = usual_column(bundle, model, concepts, artefact)
     column, note = pick("concept column", view.column or usual, known)
     usual_place = usual_layer(bundle, model, column, view.method)
@@ -165,8 +166,11 @@ def looked_for(rows: Sequence[Sought], layer: str) -> str:
             f"<td data-heading='{name}'>{plain(cell)}</td>"
             for name, cell in zip(head, cells, strict=True)
         )
-        kind = " <span class='csp-quiet'>class</span>" if each.kind == "class" else ""
-        body.append(f"<tr><th scope='row' dir='auto'>{plain(each.name)}{kind}</th>{told}</tr>")
+        kind = "class" if each.kind == "class" else each.tag
+        body.append(
+            f"<tr><th scope='row'><bdi>{plain(each.name)}</bdi> "
+            f"<span class='csp-quiet'>{kind}</span></th>{told}</tr>"
+        )
     columns = "".join(f"<th scope='col'>{name}</th>" for name in ("column", *head))
     return (
         f"<table class='csp-table' style='--cells: {len(head)}'><caption>{plain(layer)}: least "

@@ -13,6 +13,7 @@ from csp_engine.views.audit.agreement import agreement, pair_in_words, together_
 from csp_engine.views.audit.queue import positions, queue, with_uncertainty
 from csp_engine.views.neuron.label import best_label
 from csp_engine.views.places import places
+from pages.ui.audit import concept_set
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.shell import access, reviewer, store
 
@@ -22,7 +23,7 @@ N_DISPUTED = 20
 
 def section(bundle: Bundle, view: View, model: str, is_blind: bool) -> None:
     """The queue and, where people have judged, their agreement."""
-    rows = queue(bundle, store.MEMO, model)
+    rows = queue(bundle, store.MEMO, model, concept_set.chosen())
     if len(rows):
         show(
             "<h2 class='csp-h'>Judge the suspects</h2><p class='csp-lead csp-left'>In the order in "
@@ -60,6 +61,7 @@ def address(view: View, neuron: NeuronRef, which: str, is_blind: bool) -> str:
     """The page of a neuron whose next is that of a queue."""
     held = view.params(model=neuron.model, layer=neuron.layer, unit=neuron.unit, q="", scope="")
     more = {"queue": which, **({"blind": "yes"} if is_blind else {})}
+    more |= {"concepts": carried} if (carried := concept_set.link()) else {}
     return plain(page_url("neuron", {**held, **more}))
 
 

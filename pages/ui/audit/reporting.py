@@ -12,6 +12,7 @@ from csp_engine.exports.report.headings import ORDERS
 from csp_engine.jobs import report_file
 from csp_engine.reviews import VARIABLE
 from csp_engine.views.address import View, pick
+from pages.ui.audit import concept_set
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import reviewer
 from pages.ui.shell.page import hold, set_params
@@ -40,6 +41,7 @@ def section(bundle: Bundle, view: View, model: str) -> None:
         "evidence, the verdicts, what was not tested. Every figure names the file of the bundle "
         "that it comes from, and its sha256.</p>"
     )
+    concepts = concept_set.chosen().content
     headings, _ = pick("headings", st.query_params.get("headings"), tuple(ORDERS))
     with st.container(horizontal=True, vertical_alignment="bottom", key="report"):
         hold("_headings", headings)
@@ -55,7 +57,7 @@ def section(bundle: Bundle, view: View, model: str) -> None:
             st.download_button(
                 title,
                 lambda file_format=file_format: made(
-                    bundle, file_format, model, view.method, headings
+                    bundle, file_format, model, view.method, headings, concepts
                 ),
                 file_name=f"{slug(bundle.name)}-report.{file_format}",
                 mime=mime,
@@ -71,7 +73,9 @@ def section(bundle: Bundle, view: View, model: str) -> None:
     )
 
 
-def made(bundle: Bundle, file_format: str, model: str, method: str, headings: str) -> bytes:
+def made(
+    bundle: Bundle, file_format: str, model: str, method: str, headings: str, concepts: bytes
+) -> bytes:
     """One file, by a process of its own; who asks while another is made waits."""
     place = reviewer.place()
     where = place.url if place.file is None else str(place.file.resolve())
@@ -83,5 +87,6 @@ def made(bundle: Bundle, file_format: str, model: str, method: str, headings: st
             model=model,
             method=method if labelled else "",
             headings=headings,
+            concepts=concepts,
             more={VARIABLE: where},
         )

@@ -170,6 +170,7 @@ def in_queue(view: View, queue: Queue) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="list"):
         show(f"<p class='csp-quiet csp-list'>{at} {title}</p>")
         kept = {"blind": "yes"} if verdict.is_blind() else {}
+        kept |= {"concepts": asked} if (asked := st.query_params.get("concepts")) else {}
         link("audit", "Back to the audit", {**view.params(unit="", layer=""), **kept})
         st.button("Leave the queue", key="leave", on_click=lambda: set_params(queue=""))
 

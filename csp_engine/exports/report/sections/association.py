@@ -19,7 +19,6 @@ from csp_engine.views.audit.associations import (
     usual_layer,
 )
 from csp_engine.views.audit.figures import Figure
-from csp_engine.views.case.audit import melanoma
 
 N_SHOWN = 20
 """Suspects of a column that stand in its table."""
@@ -35,7 +34,7 @@ def bounded(figure: Figure, n: int | None = None) -> Cell:
 
 def make(asked: Asked) -> tuple[Block, ...]:
     """What was looked for in every layer, and the suspects of what should not matter."""
-    concepts = melanoma(asked.memo)
+    concepts = asked.concepts
     blocks: list[Block] = []
     for layer in layers_with(asked.bundle, asked.model):
         blocks.append(_sought(asked, layer, sought_in(asked.bundle, asked.model, layer, concepts)))
@@ -51,7 +50,7 @@ def _columns(asked: Asked) -> list[str]:
     """Concept columns that should not matter, as far as said, and were tried in some layer."""
     found: dict[str, None] = {}
     for layer in layers_with(asked.bundle, asked.model):
-        for each in sought_in(asked.bundle, asked.model, layer, melanoma(asked.memo)):
+        for each in sought_in(asked.bundle, asked.model, layer, asked.concepts):
             if each.is_in_question and each.is_tried:
                 found[each.name] = None
     return list(found)

@@ -11,7 +11,6 @@ from csp_engine.views.case.audit import (
     Case,
     examine,
     layers_of,
-    melanoma,
     methods_of,
     neuron_of,
     signed_share,
@@ -24,7 +23,7 @@ N_SHOWN = 20
 
 def make(asked: Asked) -> tuple[Block, ...]:
     """The neurons that matter by the concept they are nearest to; none without lists for them."""
-    concepts = melanoma(asked.memo)
+    concepts = asked.concepts
     layers = layers_of(asked.bundle, concepts, asked.model)
     if not layers or asked.method not in methods_of(asked.bundle, asked.memo, asked.model):
         return ()

@@ -137,6 +137,7 @@ def data(asked: Asked) -> tuple[Block, ...]:
                 "The sha256 of every single probe image is in the column sha256 of this file.", each
             )
         )
+    blocks.append(_concepts(asked))
     told = (*unused_files(asked.bundle), *concept_sentences(asked.bundle))
     told += (texts_in_words(asked.bundle),)
     sources = (asked.manifest,)
@@ -144,6 +145,29 @@ def data(asked: Asked) -> tuple[Block, ...]:
         sources += asked.source(kinds.PROBE.name())
     blocks.append(Points(told, sources))
     return tuple(blocks)
+
+
+def _concepts(asked: Asked) -> Table:
+    """What may matter to the output and what should not, as somebody listed it."""
+    rows = tuple((words(tag), words(", ".join(_names(asked, tag)))) for tag in asked.concepts.tags)
+    outputs = ", ".join(asked.concepts.outputs) or "none"
+    return Table(
+        f"The concept set “{asked.concepts.title}”",
+        ("", ""),
+        (
+            (words("for the output"), words(outputs)),
+            *rows,
+            (words("sha256 of its file"), words(asked.concepts.sha256)),
+        ),
+        (Source("concept set", asked.concepts.sha256),),
+        "Valid: what the output may rest on. Spurious: what it must not rest on. Neutral: what "
+        "says nothing either way.",
+    )
+
+
+def _names(asked: Asked, tag: str) -> list[str]:
+    groups = (group for group in asked.concepts.groups if group.tag == tag)
+    return [names[0] for group in groups for names in group.concepts]
 
 
 QUESTION = Chapter("question", "The question and the answer", question)

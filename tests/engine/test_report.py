@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -30,10 +31,11 @@ from csp_engine.exports.report.seal import MARKS, sealed, split
 from csp_engine.hashing import sha256_file
 from csp_engine.reviews import Place, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
-from csp_engine.views.audit import associations, fixes, interventions
+from csp_engine.views.audit import associations, factors, fixes, interventions
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron import looking
+from csp_engine.words.concepts import SHIPPED
 from tests.worlds import toys
 from tests.worlds.everything import everything
 
@@ -183,6 +185,50 @@ def test_fixes_are_those_of_the_page():
             assert row[2]["value"] == each.found.after.share
 
 
+def test_factors_are_those_of_the_page_and_their_pictures_those_of_the_bundle(bundle):
+    document = made(bundle)
+    blocks = sections(document)["factors"]
+    (layer,) = factors.layers_factored(bundle, "small")
+    found = factors.factored(bundle, "small", layer, "csp")
+    stored = bundle.factors("small", layer)
+    assert blocks[0]["text"] == found.sentence
+    assert len(blocks[1]["rows"]) == len(stored.factors) == 3
+    for row, each, kept in zip(
+        blocks[1]["rows"], found.factors, stored.factors.to_dict("records"), strict=True
+    ):
+        assert row[1]["text"] == each.gap.signed
+        assert [cell.get("value") for cell in row[1:4]] == [
+            kept["gap"],
+            kept["wrong"],
+            kept["right"],
+        ]
+        assert (row[4]["text"] == "yes") == kept["is_called"]
+        turned = (each.turning.n_mended, each.turning.n_spoilt) if each.turning else (None, None)
+        assert tuple(cell.get("value") for cell in row[5:7]) == turned
+        assert row[8]["text"].startswith(str(each.neurons[0][0].unit) if each.neurons else "")
+    shown = [
+        p for b in blocks if b["type"] == "pictures" for s in b["strips"] for p in s["pictures"]
+    ]
+    assert [each["sha256"] for each in shown] == [
+        hashlib.sha256(stored.thumbs[at]).hexdigest()
+        for each in found.called for at in each.pictures
+    ]  # fmt: skip
+    assert "factors" in sections(made(bundle, order="annex-iv"))
+
+
+@pytest.mark.slow
+def test_the_factors_of_the_demo_stand_with_the_decisions_that_they_push():
+    bundle = Bundle.open(DEMO)
+    blocks = sections(made(bundle))["factors"]
+    found = factors.factored(bundle, "biased", "layer2@max", "csp_plus")
+    assert blocks[0]["text"] == found.sentence
+    (pictures,) = [b for b in blocks if b["type"] == "pictures"]
+    assert [len(s["pictures"]) for s in pictures["strips"]] == [
+        len(f.pictures) for f in found.called
+    ]
+    assert pictures["strips"][0]["pictures"][0]["words"].startswith("called ")
+
+
 @pytest.mark.slow
 def test_maps_and_their_checks_are_those_of_the_pages():
     bundle = Bundle.open(DEMO)
@@ -269,7 +315,9 @@ def test_every_number_names_a_file_with_its_true_hash(bundle, verdicts):
             assert block.sources, said
     database = [each for each in document.sources if each.file.startswith("verdicts")]
     assert [each.sha256 for each in database] == [verdicts.check().head]
-    for source in set(document.sources) - set(database):
+    (listed,) = [each for each in document.sources if each.file == "concept set"]
+    assert listed.sha256 == sha256_file(SHIPPED["melanoma"])
+    for source in set(document.sources) - {*database, listed}:
         assert sha256_file(bundle.path / source.file) == source.sha256
 
 

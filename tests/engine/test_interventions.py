@@ -458,7 +458,8 @@ def test_given_parts_are_swapped_like_those_that_are_found(made, tmp_path, capsy
     assert (by_file["name"], by_file["n_directions"]) == ("everything", n_units)
     for wrong, sentence in (
         ("deep:1", "'deep:1' names no part of a layer; write --swap LAYER:3,14,15"),
-        (f"{layer}:{n_units}", f"There is no neuron {n_units} in {layer}"),
+        (f"{layer}:{n_units}", f"has no unit {n_units}; it has 0 to"),
+        (f"{layer}:no such family", "has no family 'no such family'"),
         (f"{layer}={pixels}", "cannot be read as directions"),
         (units, "is given twice with --swap"),
     ):

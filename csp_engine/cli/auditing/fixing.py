@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from csp_engine.cli.auditing.intervening import (
-    UNITS,
     loaded_target,
+    named_method,
     named_model,
     named_output,
 )
@@ -39,7 +39,10 @@ def fix(
     bundle: BundlePath,
     units: Annotated[
         list[str] | None,
-        typer.Option(help="Neurons to hold still, as LAYER:3,14,15; may be given again."),
+        typer.Option(
+            help="Neurons to hold still, as LAYER:3,14,15, or LAYER:NAME for a family (those whose "
+            "labels by --method mean the same, as the table lists them); may be given again."
+        ),
     ] = None,
     from_: Annotated[
         list[str] | None,
@@ -89,6 +92,9 @@ def fix(
             help="Another network of the bundle to set beside it, such as a retrained one."
         ),
     ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method that names families; the first without it.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=10, help="At most so many photographs of each slice.")
     ] = None,
@@ -130,7 +136,8 @@ def fix(
             f"No artefact has a shown effect on {name} against a neutral paste, so nothing is "
             "known to choose from; measure pairs with 'csp intervene', or give --units."
         )
-    pieces, chosen_on = _pieces(opened, name, units or [], from_ or [], direction or [])
+    labelled = named_method(opened, method)
+    pieces, chosen_on = _pieces(opened, name, units or [], from_ or [], direction or [], labelled)
     if project:
         pieces += [each for text in project for each in _projected(opened, name, text)]
         chosen_on = ", ".join(filter(None, (chosen_on, "given as directions in a file")))
@@ -200,7 +207,12 @@ def _show_kept(bundle: Bundle, model: str | None, keep: str | None, as_json: boo
 
 
 def _pieces(
-    bundle: Bundle, model: str, units: list[str], from_: list[str], direction: list[str]
+    bundle: Bundle,
+    model: str,
+    units: list[str],
+    from_: list[str],
+    direction: list[str],
+    method: str,
 ) -> tuple[list[Piece], str]:
     """What is held still, and what chose it, in words.
 
@@ -209,20 +221,24 @@ def _pieces(
     """
     import numpy as np
 
-    from csp_engine.bundle.names import require_neuron
     from csp_engine.pipeline.added.fixes import Piece
-    from csp_engine.types import NeuronRef
     from csp_engine.views.audit import fixes
+    from csp_engine.views.audit.groups import group_of
+    from csp_engine.views.memo import Memo
 
     held: dict[str, set[int]] = {}
+    memo, chosen = Memo(), []
     for text in units:
-        told = UNITS.fullmatch(text.strip())
-        if told is None:
-            raise InputError(f"{text!r} names no neurons; write --units LAYER:3,14,15.")
-        found = {int(unit) for unit in told["units"].split(",")}
-        require_neuron(bundle, NeuronRef(model, told["layer"], max(found)))
-        held.setdefault(told["layer"], set()).update(found)
-    chosen = ["named by hand"] if units else []
+        group = group_of(bundle, memo, model, text.strip(), method)
+        if group is None:
+            raise InputError(
+                f"{text!r} names no neurons; write --units LAYER:3,14,15 or --units LAYER:FAMILY "
+                f"with a layer of {model}: {', '.join(bundle.layers(model))}."
+            )
+        held.setdefault(group.layer, set()).update(group.unit_k.tolist())
+        how = f"chosen as the family {group.name!r} by {group.method}"
+        chosen.append(how if group.method else "named by hand")
+    chosen = list(dict.fromkeys(chosen))
     directions = []
     for artefact in (*from_, *direction):
         _require_artefact(bundle, model, artefact)

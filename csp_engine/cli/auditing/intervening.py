@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from csp_engine.pipeline import Target
     from csp_engine.pipeline.added.interventions import Given
     from csp_engine.types import Encoder
-
-UNITS = re.compile(r"(?P<layer>.+):(?P<units>\d+(?:\s*,\s*\d+)*)")
 
 
 def intervene(
@@ -70,9 +67,10 @@ def intervene(
     swap: Annotated[
         list[str] | None,
         typer.Option(
-            help="A part of a layer to swap besides: LAYER:3,14,15 for neurons, such as a group "
-            "that fires together, or LAYER=FILE for what the directions of a file span ('csp "
-            "directions --output', 'csp factors --output'). May be given several times."
+            help="A part of a layer to swap besides: LAYER:3,14,15 for neurons, LAYER:NAME for a "
+            "family (neurons whose labels by --method mean the same, as the table lists them), or "
+            "LAYER=FILE for what the directions of a file span ('csp directions --output', 'csp "
+            "factors --output'). May be given several times."
         ),
     ] = None,
     sheet: Annotated[
@@ -105,9 +103,9 @@ def intervene(
     from csp_engine.bundle import Bundle
     from csp_engine.search import bundle_encoder
     from csp_engine.views.audit import interventions
-    from csp_engine.views.places import scoring_methods
 
     opened = Bundle.open(bundle)
+    chosen = named_method(opened, method)
     if pairs is not None and paste:
         raise InputError("--pairs and --paste are two ways to the same; give one of them.")
     if not paste and (photos, cutouts, image_root) != (None, None, None):
@@ -124,7 +122,7 @@ def intervene(
             )
             asked = named_output(target, output)
             loaded = bundle_encoder(opened, encoder, device=device) if paste else None
-        given = given_parts(opened, named_model(opened, model), swap or [])
+        given = given_parts(opened, named_model(opened, model), swap or [], chosen)
         made = _pairs(pairs, paste or [], photos, image_root, n_pairs, cutouts, seed)
         if target is None or asked is None:
             assert sheet is not None
@@ -143,10 +141,6 @@ def intervene(
                 f"No pairs of images were tried on {model!r}; --model can be {', '.join(known)}."
             )
         shown = model or known[0]
-    methods = scoring_methods(opened)
-    if method is not None and method not in methods:
-        raise InputError(f"Method {method!r} has no labels here; it has {', '.join(methods)}.")
-    chosen = method or next(iter(methods), "")
     if as_json:
         write_json(interventions.as_json(opened, shown, chosen))
         return
@@ -165,6 +159,21 @@ def named_model(bundle: Bundle, asked: str | None) -> str:
     if asked is not None and asked not in names:
         raise InputError(f"Model {asked!r} is not in the bundle; it has {', '.join(names)}.")
     return asked or names[0]
+
+
+def named_method(bundle: Bundle, asked: str | None) -> str:
+    """The label method that is asked for, the first without a name; empty where there is none.
+
+    Raises:
+        InputError: if it has no labels here.
+    """
+    from csp_engine.views.places import scoring_methods
+
+    methods = scoring_methods(bundle)
+    if asked is not None and asked not in methods:
+        named = ", ".join(methods) or "none"
+        raise InputError(f"Method {asked!r} has no labels here; it has {named}.")
+    return asked or next(iter(methods), "")
 
 
 def _pairs(
@@ -247,38 +256,32 @@ def _measured(
         )  # fmt: skip
 
 
-def given_parts(bundle: Bundle, model: str, texts: list[str]) -> list[Given]:
+def given_parts(bundle: Bundle, model: str, texts: list[str], method: str) -> list[Given]:
     """Parts of layers as --swap names them.
 
     Raises:
         InputError: if one names no layer, no neurons or no directions of it, or is given twice.
     """
-    import numpy as np
-
     from csp_engine.networks.autoencoders.directions import read_directions
     from csp_engine.pipeline.added.interventions import Given
+    from csp_engine.views.audit.groups import group_of
+    from csp_engine.views.memo import Memo
 
     layers = [each for each in bundle.layers(model) if "+" not in each]
-    found = []
+    found, memo = [], Memo()
     for text in texts:
         layer, at, rest = text.partition("=")
-        told = UNITS.fullmatch(text.strip())
         if at and layer in layers and rest:
             part = read_directions(Path(rest), bundle.n_units(model, layer))
             found.append(Given(Path(rest).stem, layer, part))
-        elif told is not None and told["layer"] in layers:
-            layer, n_units = told["layer"], bundle.n_units(model, told["layer"])
-            unit_k = np.unique(np.array(told["units"].split(","), np.int64))
-            if unit_k[-1] >= n_units:
-                raise InputError(
-                    f"There is no neuron {unit_k[-1]} in {layer}; it has 0 to {n_units - 1}."
-                )
-            found.append(Given(", ".join(map(str, unit_k)), layer, unit_k))
-        else:
+            continue
+        group = group_of(bundle, memo, model, text.strip(), method)
+        if group is None or group.layer not in layers:
             raise InputError(
-                f"{text!r} names no part of a layer; write --swap LAYER:3,14,15 or --swap "
-                f"LAYER=FILE with a layer of {model}: {', '.join(layers)}."
+                f"{text!r} names no part of a layer; write --swap LAYER:3,14,15, --swap "
+                f"LAYER:FAMILY or --swap LAYER=FILE with a layer of {model}: {', '.join(layers)}."
             )
+        found.append(Given(group.name, group.layer, group.unit_k))
     names = [(each.layer, each.name) for each in found]
     twice = next((each for each in names if names.count(each) > 1), None)
     if twice is not None:

@@ -91,8 +91,9 @@ def serve(
         raise InputError(
             f"The pages are missing ({APP_PATH} is not there); install csp-neuron-browser again."
         )
-    port = _free_port(host, port)
     environment = dict(os.environ)
+    tokens.require_long(environment.get(tokens.FOR_MACHINES, ""), tokens.FOR_MACHINES)
+    port = _free_port(host, port)
     if bundles:
         environment["CSP_BUNDLES"] = os.pathsep.join(str(path.resolve()) for path in bundles)
     if read_only is not None:

@@ -90,7 +90,7 @@ class Guard:
 
     def _answer(self, scope: Scope, rules: Rules) -> Response | None:
         headers = Headers(scope=scope)
-        parts = _parts(scope["path"], rules.base)
+        parts = parts_of(scope["path"], rules.base)
         host = headers.get("host")
         # Those who only ask whether the server lives know its address, not its name.
         if not hosts.is_known(host, rules.hosts) and parts != ["_stcore", "health"]:
@@ -119,7 +119,8 @@ async def _refuse(answer: Response, scope: Scope, receive: Receive, send: Send) 
         await send({"type": "websocket.close", "code": 1008, "reason": ""})
 
 
-def _parts(path: str, base: str) -> list[str]:
+def parts_of(path: str, base: str) -> list[str]:
+    """The parts of an address below the path that everything is served under."""
     parts = [part for part in path.split("/") if part]
     above = [part for part in base.split("/") if part]
     return parts[len(above) :] if parts[: len(above)] == above else parts

@@ -37,7 +37,7 @@ def needed(parts: Sequence[str]) -> Permission | None:
     match parts:
         case ["csp", "warm" | "maps", *_] | ["_stcore", "upload_file", *_]:
             return Permission.ENCODE
-        case ["csp" | "media", *_]:
+        case ["csp" | "media", *_] | ["metrics"]:
             return Permission.READ
         case ["_stcore", name, *_] if name not in OPEN_TO_ALL:
             return Permission.READ

@@ -16,6 +16,8 @@ from csp_engine.errors import InputError
 
 VARIABLE = "CSP_TOKEN"
 """Environment variable with a token of one's own; empty for none."""
+FOR_MACHINES = "CSP_METRICS_TOKEN"
+"""Environment variable with the token of machines that watch a server, and may do nothing else."""
 PARAMETER = "token"
 LEAST = 16
 
@@ -25,16 +27,17 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
-def require_long(token: str) -> str:
+def require_long(token: str, setting: str = VARIABLE) -> str:
     """The token of a setting, if it is long enough; empty means none.
 
     Raises:
         InputError: if it can be guessed. It is not repeated: what is said may go into a log.
     """
     if token and len(token) < LEAST:
+        other = "leave it out for a random one, " if setting == VARIABLE else ""
         raise InputError(
-            f"{VARIABLE} has {len(token)} characters; give at least {LEAST}, leave it out for a "
-            "random one, or set it to nothing for none."
+            f"{setting} has {len(token)} characters; give at least {LEAST}, {other}or set it to "
+            "nothing for none."
         )
     return token
 

@@ -52,6 +52,17 @@ class Apart:
         self._lock = threading.Lock()
         self._loaded: set[str] = set()
 
+    @property
+    def turns(self) -> Turns:
+        """Who waits for it."""
+        return self._turns
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None where none runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
     def close(self) -> None:
         """End the process; the next question starts another."""
         with self._lock:

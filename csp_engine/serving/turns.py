@@ -48,7 +48,14 @@ class Turns:
         self._changed = threading.Condition()
         self._waiting: list[Turn] = []
         self._is_taken = False
+        self.n_refused = 0
+        """Questions that got no turn, since the start."""
         self._took: defaultdict[str, deque[tuple[float, float]]] = defaultdict(deque)
+
+    @property
+    def n_waiting(self) -> int:
+        """Questions that wait or are answered."""
+        return len(self._waiting)
 
     @contextmanager
     def turn(self, visitor: str) -> Generator[Turn]:
@@ -57,6 +64,25 @@ class Turns:
         Raises:
             BusyError: if too many wait, or this visitor has had too much.
         """
+        try:
+            mine = self._waited(visitor)
+        except BusyError:
+            with self._changed:
+                self.n_refused += 1
+            raise
+        started = time.monotonic()
+        try:
+            yield mine
+        finally:
+            with self._changed:
+                self._waiting.remove(mine)
+                self._is_taken = False
+                if not mine.is_free:
+                    now = time.monotonic()
+                    self._took[visitor].append((now, now - started))
+                self._changed.notify_all()
+
+    def _waited(self, visitor: str) -> Turn:
         mine = Turn(visitor)
         with self._changed:
             self._refuse_too_much(visitor)
@@ -69,17 +95,7 @@ class Turns:
                     "ask again in a minute."
                 )
             self._is_taken = True
-        started = time.monotonic()
-        try:
-            yield mine
-        finally:
-            with self._changed:
-                self._waiting.remove(mine)
-                self._is_taken = False
-                if not mine.is_free:
-                    now = time.monotonic()
-                    self._took[visitor].append((now, now - started))
-                self._changed.notify_all()
+        return mine
 
     def _is_next(self, mine: Turn) -> bool:
         return not self._is_taken and mine is min(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shlex
 import tomllib
 
 import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from streamlit import config
 
 from csp_engine.cli import serving
+from csp_engine.http.metrics import Asked, Metrics, Sources
 from pages.ui.shell import access
 from tools import cli_reference
 
@@ -66,12 +70,34 @@ def test_the_service_and_the_container_only_show():
     assert "--read-only" in command[1]
 
 
+def test_the_table_of_metrics_is_what_a_server_gives():
+    told = dict(re.findall(r"^\| `((?:csp|process)_\w+)`[^|]*\| ([^|]*)\|", PAGE, re.M))
+    asked = Asked(0, 0, os.getpid())
+    given = Metrics(Sources(lambda: {"a": "b"}, lambda: {"done": 1}, lambda: {"maps": asked}))
+    given.requests.labels("page", "GET", "200").inc()
+    given.seconds.labels("page").observe(1.0)
+    found = {}
+    for family in text_string_to_metric_families(given.written()[0].decode()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found[name] = labels
+    ours = {name for name in found if name.startswith("csp_")}
+    ours = {name for name in ours if not name.endswith("_created")}
+    assert ours == {name for name in told if name.startswith("csp_")}
+    for name in ours:
+        assert set(re.findall(r"`(\w+)`", told[name])) == found[name], name
+    assert set(told) - ours <= set(found)
+    (config,) = yaml.safe_load(block("yaml"))["scrape_configs"]
+    assert config["metrics_path"] == "/nb/metrics"
+
+
 @pytest.mark.parametrize("language", ["nginx", "caddy"])
 def test_both_proxies_keep_a_visitor_on_one_replica(language):
     text = block(language)
     assert text.count("{") == text.count("}")
     assert "ip_hash" in text or "lb_policy cookie" in text
     assert "/nb/_stcore/metrics" in text
+    assert re.search(r"/nb/metrics\b", text)
     if language == "nginx":
         for header in ("Host", "Upgrade", "Connection"):
             assert f"proxy_set_header {header} " in text

@@ -27,6 +27,7 @@ HERE = "http://localhost:8501"
 DATA = (
     "/csp/card/b/d/m/0-0", "/csp/thumbs/b/d/0", "/csp/strip/b/d/0-0", "/csp/points/b/d",
     "/csp/ready", "/csp/docs/a.md", "/media/abc.csv", "/_stcore/metrics", "/_stcore/agent/interact",
+    "/metrics",
 )  # fmt: skip
 """What holds something of a bundle or of the server."""
 ASKING = (("POST", "/csp/warm/b/m"), ("PUT", "/_stcore/upload_file/s/f"),
@@ -165,7 +166,8 @@ def test_where_people_sign_in_nothing_of_a_bundle_is_answered_before():
 
 
 @pytest.mark.parametrize("path", ["//csp/ready", "/csp//ready", "/%63sp/ready", "/csp/ready/",
-                                  "/nb/csp/ready", "/nb//csp/ready", "/csp/ready"])  # fmt: skip
+                                  "/nb/csp/ready", "/nb//csp/ready", "/csp/ready",
+                                  "/nb/metrics", "//metrics"])  # fmt: skip
 def test_no_other_spelling_of_an_address_gets_around(path):
     assert client(NOTHING, None, base="nb").get(HERE + path).status_code == 401
 

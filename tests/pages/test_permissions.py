@@ -76,7 +76,8 @@ def routes(bundle: Bundle) -> list[tuple[str, str]]:
     return [
         ("GET", f"/csp/card/{at}/csp/0-0"), ("GET", f"/csp/thumbs/{at}/0-1"),
         ("GET", f"/csp/strip/{at}/0-0"), ("GET", f"/csp/points/{at}"),
-        ("GET", "/csp/ready"), ("GET", "/csp/docs/methods.md"), ("POST", "/csp/warm/small/csp"),
+        ("GET", "/csp/ready"), ("GET", "/metrics"),
+        ("GET", "/csp/docs/methods.md"), ("POST", "/csp/warm/small/csp"),
     ]  # fmt: skip
 
 
@@ -93,13 +94,29 @@ def asked(small_bundle, monkeypatch):
     return ask
 
 
-FOUND = [200, 200, 200, 200, 200, 200, 204]
+FOUND = [200, 200, 200, 200, 200, 200, 200, 204]
 
 
 def test_a_stranger_may_look_and_the_encoder_is_not_theirs(token, asked):
     assert asked() == [*FOUND[:-1], 401]
     assert asked(cookie=f"{access.cookie_name()}={TOKEN}") == [*FOUND[:-1], 401]
     assert asked(cookie=f"{access.cookie_name()}={tokens.pass_of(TOKEN)}") == FOUND
+
+
+def test_the_token_for_machines_tells_how_the_server_does_and_nothing_else(
+    sign_in, asked, monkeypatch
+):
+    sign_in(emails=["ada@example.org"])
+    watch = "a token for machines"
+    monkeypatch.setenv("CSP_METRICS_TOKEN", watch)
+    assert asked(authorization=f"Bearer {watch}") == [401, 401, 401, 401, 200, 200, 401, 401]
+    assert visiting(authorization=f"Bearer {watch}").get("/csp/api/v1/bundles").status_code == 401
+    for wrong in ("Bearer a token for machine", f"Basic {watch}", "Bearer ", watch):
+        assert asked(authorization=wrong) == [401] * len(FOUND)
+    monkeypatch.setenv("CSP_METRICS_TOKEN", "short")
+    assert asked(authorization="Bearer short") == [401] * len(FOUND)
+    monkeypatch.setenv("CSP_METRICS_TOKEN", "")
+    assert asked(authorization="Bearer ") == [401] * len(FOUND)
 
 
 def test_foreign_hosts_and_pages_get_nothing_even_with_the_pass(token, asked):

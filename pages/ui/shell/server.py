@@ -35,8 +35,9 @@ from csp_engine.http.answers import Answers, said_of
 from csp_engine.http.api.desk import Desk
 from csp_engine.http.api.late import LateApi
 from csp_engine.http.guard import Guard, Rules
+from csp_engine.http.metrics import Measured
 from csp_engine.http.patience import end_what_cannot_be_answered
-from csp_engine.http.permissions import Permission
+from csp_engine.http.permissions import LOOKING, Permission
 from csp_engine.http.routes import routes as routes_of
 from csp_engine.printable import guard_logs
 from csp_engine.reviews import Reviews
@@ -45,6 +46,7 @@ from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.finding.query import TextEncoder
 from pages.ui.parts.cards import base_url, page_url
 from pages.ui.shell import access, accounts, problems, reviewer, store
+from pages.ui.shell.metrics import METRICS, may_watch, metrics
 from pages.ui.shell.parent import follow_parent
 
 log = logging.getLogger(__name__)
@@ -157,6 +159,7 @@ def routes() -> list[BaseRoute]:
     return [
         *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
         Route(f"{start}/ready", ready),
+        Route(base_url("metrics"), metrics),
         Route(f"{start}/maps/{{bundle}}/{{digest}}/{{name}}/{{neuron}}/{{images}}", maps),
         Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
         Route(f"{start}/docs/{{name}}", documents),
@@ -273,7 +276,8 @@ def rules() -> Rules:
 def granted_to(asking: HTTPConnection) -> frozenset[Permission]:
     """What whoever makes a request may do."""
     cookies = asking.cookies
-    return access.granted(accounts.user_of(cookies), cookies, tokens.bearer(asking.headers))
+    found = access.granted(accounts.user_of(cookies), cookies, tokens.bearer(asking.headers))
+    return found | LOOKING if may_watch(asking, base_url("").strip("/")) else found
 
 
 def desk() -> Desk:
@@ -323,7 +327,11 @@ def visitor_of(asking: HTTPConnection) -> str:
 
 def middleware() -> list[Middleware]:
     """What runs around every answer."""
-    return [Middleware(SafeHeaders, policy=content_policy()), Middleware(Guard, rules=rules)]
+    return [
+        Middleware(Measured, metrics=METRICS, base=lambda: base_url("").strip("/")),
+        Middleware(SafeHeaders, policy=content_policy()),
+        Middleware(Guard, rules=rules),
+    ]
 
 
 def tell_address() -> None:

@@ -24,9 +24,15 @@ PIP = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check")
 
 
 def main() -> int:
-    """Install, and say what of torch is installed; the exit code of pip."""
+    """Install, and say what of torch is installed; the exit code of pip.
+
+    With ``--without-cuda``, CUDA is never installed, whatever this machine has.
+    """
     lines = REQUIREMENTS.read_text("utf-8").splitlines()
-    is_light = _is_light(_pinned(lines))
+    never = "--without-cuda" in sys.argv[1:]
+    is_light = _is_light(_pinned(lines), never)
+    if never and not is_light:
+        return 1
     if not is_light:
         return _install("-r", str(REQUIREMENTS))
     with tempfile.TemporaryDirectory() as folder:
@@ -35,12 +41,12 @@ def main() -> int:
         return _install("-r", str(kept))
 
 
-def _is_light(pins: dict[str, str]) -> bool:
+def _is_light(pins: dict[str, str], never: bool) -> bool:
     """Whether torch is here without CUDA, once it was looked for where nobody needs CUDA."""
     held = _held("torch")
     if held.partition("+")[0] == pins["torch"]:
         return held.endswith("+cpu")  # whoever chose the other keeps it
-    if sys.platform != "linux" or has_gpu():
+    if not never and (sys.platform != "linux" or has_gpu()):
         return False
     wheels = [f"{name}=={pins[name]}+cpu" for name in PAIR]
     second = os.environ.get(CPU_INDEX, "").strip()
@@ -53,8 +59,11 @@ def _is_light(pins: dict[str, str]) -> bool:
             check=False,
         )
         if found.returncode == 0:
-            print(f"There is no NVIDIA GPU here, so torch {pins['torch']} came without CUDA.")
+            print(f"torch {pins['torch']} came without CUDA.")
             return True
+    if never:
+        print(f"No package index that was asked has {wheels[0]}; name one that has by {CPU_INDEX}.")
+        return False
     print(
         f"There is no NVIDIA GPU here, but no package index that was asked has {wheels[0]}: the "
         "ordinary wheels are installed, with 3.4 GB of CUDA that nothing will use."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERY_ADDRESS = ("0.0.0.0", "::", "")
+PROXY = "CSP_PROXY"
+"""Environment variable with the addresses of proxies on other machines, separated by spaces."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOWHERE = ("192.0.2.1", 9)
 """An address kept for documents. To choose a way there sends nothing, and tells our own address."""
@@ -60,13 +63,14 @@ def is_own(origin: str, host: str | None) -> bool:
 
 
 def asker(peer: str | None, forwarded: str | None) -> str:
-    """The address of who asks: the one that a proxy on this machine states, else that of the peer.
+    """The address of who asks: the one that a proxy of ours states, else that of the peer.
 
-    What others state is not believed, and of several addresses only the last is the proxy's word.
+    Ours are proxies on this machine and those that ``CSP_PROXY`` names. What others state is not
+    believed, and of several addresses only the last is the proxy's word.
     """
-    if peer in (None, *LOOPBACK):
+    if peer in (None, *LOOPBACK, *os.environ.get(PROXY, "").split()):
         stated = (forwarded or "").rpartition(",")[2].strip()
-        return stated[:64] or LOOPBACK[0]
+        return stated[:64] or peer or LOOPBACK[0]
     return str(peer)
 
 

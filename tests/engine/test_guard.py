@@ -310,10 +310,14 @@ def test_tokens_are_new_each_time_and_those_that_can_be_guessed_are_refused():
     assert "hunter2" not in str(refused.value)
 
 
-def test_the_proxy_of_this_machine_is_believed_and_nobody_else():
+def test_the_proxies_that_are_ours_are_believed_and_nobody_else(monkeypatch):
     assert hosts.asker("127.0.0.1", "6.6.6.6, 10.0.0.9") == "10.0.0.9"
     assert hosts.asker("127.0.0.1", None) == hosts.asker(None, "") == "127.0.0.1"
     assert hosts.asker("10.0.0.9", "6.6.6.6") == "10.0.0.9"
+    monkeypatch.setenv("CSP_PROXY", "10.0.0.9 10.0.0.10")
+    assert hosts.asker("10.0.0.10", "6.6.6.6, 7.7.7.7") == "7.7.7.7"
+    assert hosts.asker("10.0.0.9", None) == "10.0.0.9"
+    assert hosts.asker("10.0.0.1", "6.6.6.6") == "10.0.0.1"
 
 
 def test_addresses_are_written_as_browsers_want_them():

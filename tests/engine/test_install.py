@@ -63,8 +63,8 @@ class Place:
         ]
         (root / "requirements.txt").write_text("\n    # via torch\n".join(lines) + "\n", "utf-8")
 
-    def run(self, **more: str) -> str:
-        """What installing says; it must succeed."""
+    def run(self, *options: str, code: int = 0, **more: str) -> str:
+        """What installing says; it must end with this code."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON"))}
         environment = {
             **inherited,
@@ -74,9 +74,13 @@ class Place:
             **more,
         }
         done = subprocess.run(
-            [self.python, self.script], env=environment, capture_output=True, text=True, check=False
+            [self.python, self.script, *options],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
     def installed(self) -> dict[str, str]:
@@ -132,6 +136,12 @@ def test_where_there_is_a_gpu_the_second_index_is_not_asked(place, tmp_path):
     path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
     assert "GPU" not in place.run(PATH=path, CPU_INDEX=place.second.as_uri())
     assert place.installed() == HEAVY
+
+
+def test_an_image_is_not_made_where_no_index_has_wheels_without_cuda(place):
+    said = place.run("--without-cuda", code=1)
+    assert f"has torch=={TORCH}+cpu; name one that has by CPU_INDEX" in said
+    assert place.installed() == {}
 
 
 def test_torch_that_is_there_already_stays(place):

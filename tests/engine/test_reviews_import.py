@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,6 +70,48 @@ def test_what_was_exported_comes_back_with_reviewer_note_and_time(
     again = import_reviews(source, bundle, ours)
     assert (again.n_added, again.n_known) == (0, len(NOTES))
     assert ours.check().n_entries == len(NOTES)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "json"])
+def test_a_file_carries_verdicts_from_sqlite_to_postgresql_and_back(
+    bundle, theirs, tmp_path, monkeypatch, capsys, postgres, file_format
+):
+    places = {"there": postgres.empty_database(), "back": str(tmp_path / "back.sqlite")}
+    first = exported(capsys, bundle, file_format, tmp_path / f"first.{file_format}")
+    source = first
+    for name, place in places.items():
+        monkeypatch.setenv("CSP_REVIEWS", place)
+        for n_added in (len(NOTES), 0):  # the same file again changes nothing
+            with pytest.raises(SystemExit) as stop:
+                main(["reviews", str(bundle.path), "--import", str(source)])
+            assert not stop.value.code
+            assert f"{n_added} added" in capsys.readouterr().out
+        source = exported(capsys, bundle, file_format, tmp_path / f"{name}.{file_format}")
+        assert source.read_bytes() == first.read_bytes()
+        with pytest.raises(SystemExit) as stop:
+            main(["reviews", str(bundle.path), "--verify"])
+        assert not stop.value.code
+        assert f"{len(NOTES)} entries, as they were written" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("pg_dump") is None, reason="there is no pg_dump on the path")
+def test_a_dump_of_postgresql_comes_back_with_its_chain_and_its_triggers(
+    bundle, theirs, tmp_path, capsys, postgres
+):
+    """As docs/team.md does it: ``pg_dump``, then ``psql`` into an empty database."""
+    source = exported(capsys, bundle, "json", tmp_path / "theirs.json")
+    url, other = postgres.empty_database(), postgres.empty_database()
+    import_reviews(source, bundle, open_reviews(Place(url)))
+    plain = [each.replace("+psycopg", "") for each in (url, other)]
+    dump = subprocess.run(["pg_dump", plain[0]], capture_output=True, check=True).stdout
+    psql = ["psql", "--quiet", "--set=ON_ERROR_STOP=1", plain[1]]
+    subprocess.run(psql, input=dump, capture_output=True, check=True)
+    kept, back = open_reviews(Place(url)), open_reviews(Place(other))
+    assert as_rows(bundle, back) == as_rows(bundle, kept)
+    assert back.check() == kept.check()
+    assert back.check(kept.check().head).problems == ()
+    back.add(lasting_id(bundle, NEURONS[0]), reviewer="cy", verdict="mixed")
+    assert back.check(kept.check().head).n_entries == len(NOTES) + 1
 
 
 def test_an_older_word_never_becomes_the_last(bundle, theirs, tmp_path, capsys):

@@ -23,7 +23,7 @@ def main() -> None:
         problems.not_allowed("Build a bundle", Permission.BUILD)
         return
     name = st.query_params.get("job")
-    with st.container(key="build", width=860):
+    with st.container(key="build", width=860 if name else "stretch"):
         if name:
             build_job.draw(name)
             return

@@ -31,7 +31,7 @@ from csp_engine.cli.auditing import (
     mapping,
     telling,
 )
-from csp_engine.cli.building import build, label
+from csp_engine.cli.building import build, label, trying
 from csp_engine.errors import CspError, brief, no_networks
 from csp_engine.printable import guard_logs, one_line
 from csp_engine.registry import blamed
@@ -49,6 +49,7 @@ app.command("build")(build.build)
 app.command("merge")(build.merge)
 app.command("isic2017")(preparing.isic2017)
 app.command("layers")(inspecting.layers)
+app.command("try")(trying.try_)
 app.command("info")(inspecting.info)
 app.command("verify")(inspecting.verify)
 app.command("label")(label.label)

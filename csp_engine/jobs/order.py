@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ READ_FROM = (
     "images", "weights", "preprocessing", "class_names", "captioner", "image_root"
 )  # fmt: skip
 """Fields that are paths to read from; vocabulary, model and encoder may be."""
+TRIED = (
+    "images", "encoder", "vocabulary", "path_column", "class_column", "image_root", "device"
+)  # fmt: skip
+"""Fields that a trial of the encoder takes."""
 MOST_COUNTED = 50_000
 """Images of a folder that are counted before a build; a rough number is enough then."""
 
@@ -118,11 +122,18 @@ class BuildOrder:
 
     def arguments(self) -> list[str]:
         """What comes after ``csp``."""
+        return self._command("build", BY_FIELD)
+
+    def trial(self) -> list[str]:
+        """The same for ``csp try``, which tries the encoder on a few of the images."""
+        return self._command("try", TRIED)
+
+    def _command(self, name: str, asked: Iterable[str]) -> list[str]:
         (images,) = BY_FIELD["images"].written(self.images)
-        arguments = ["build", f"./{images}" if images.startswith("-") else images]
-        for name, option in BY_FIELD.items():
-            if name != "images":
-                arguments += option.written(getattr(self, name))
+        arguments = [name, f"./{images}" if images.startswith("-") else images]
+        for each in asked:
+            if each != "images":
+                arguments += BY_FIELD[each].written(getattr(self, each))
         return arguments
 
     def shown(self) -> str:

@@ -1,4 +1,4 @@
-"""Trials of a fix: ``csp fix`` in a process of its own, in a folder of the server's own."""
+"""Trials, of a fix or of an encoder: ``csp`` in a process and a folder of the server's own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from csp_engine.jobs.process import ProcessMark, complaint, end, spawn
 from csp_engine.jobs.progress import PROGRESS_FILE, StageProgress, read_progress
 
 RESULT, LOG, PROGRESS = "result", "log.txt", "progress.json"
-ENDED = "The trial ended without a word, perhaps for want of memory; try fewer photographs."
+ENDED = (
+    "The trial ended without a word, perhaps for want of memory; end other programs and try again."
+)
 MOST_AT_ONCE = 2
 """Trials that run together; each takes a processor and the memory of a network."""
 
@@ -61,14 +63,11 @@ class Trial:
 _running: list[Trial] = []
 
 
-def start_trial(
-    bundle: Path, arguments: Sequence[str], folder: Path, allowed: Allowed | None = None
-) -> Trial:
-    """Start ``csp fix`` on a bundle.
+def start_trial(command: Sequence[str], folder: Path, allowed: Allowed | None = None) -> Trial:
+    """Start a command that leaves what it found in a folder, such as ``csp fix`` or ``csp try``.
 
     Args:
-        bundle: its path.
-        arguments: options of the command.
+        command: what comes after ``csp``, without ``--leave`` and ``--json``.
         folder: where it runs, and what paths in the arguments start from.
         allowed: what it may read; None for all that its account may.
 
@@ -80,12 +79,12 @@ def start_trial(
         raise InputError(
             f"{len(_running)} trials run on this server already; wait until one has ended."
         )
-    home = Path(tempfile.mkdtemp(prefix="csp-fix-"))
+    home = Path(tempfile.mkdtemp(prefix="csp-trial-"))
     more = {PROGRESS_FILE: str(home / PROGRESS)}
     if allowed is not None:
         more[ALLOWED] = os.pathsep.join(map(str, allowed.folders))
-    command = ["fix", str(bundle.absolute()), *arguments, f"--leave={home / RESULT}", "--json"]
-    trial = Trial(home, spawn(command, folder, home / LOG, more), time.time())
+    whole = [*command, f"--leave={home / RESULT}", "--json"]
+    trial = Trial(home, spawn(whole, folder, home / LOG, more), time.time())
     _running.append(trial)
     return trial
 

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,7 @@ def test_an_unfinished_bundle_is_not_what_a_visitor_meets_first(workshop, small_
 def test_the_build_page_does_not_load_torch(workshop):
     code = f"""
 import sys
+import time
 from streamlit.testing.v1 import AppTest
 at = AppTest.from_file({json.dumps(str(ROOT / "pages" / "ui" / "main.py"))}, default_timeout=60)
 at.run()
@@ -264,3 +266,54 @@ def test_the_encoder_of_a_bundle_is_offered_but_never_chosen_and_is_told_of(
     box.select(own).run()
     assert "This is the encoder of the bundle dermoscopy." in html(at)
     assert "labels from it would be noise on yours" in html(at)
+
+
+BLIND = """
+from tests.engine.test_separation import KnowsNothing
+"""
+
+
+def tried(at: AppTest) -> AppTest:
+    """The page once the trial that it started has ended."""
+    at.button(key="try_encoder").click().run()
+    held = at.session_state["build_trial"][1]
+    limit = time.monotonic() + 90
+    while held.is_running and time.monotonic() < limit:
+        time.sleep(0.1)
+    return at.run()
+
+
+@pytest.mark.slow
+def test_an_encoder_is_tried_before_a_build_and_noise_is_said(workshop, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    (workshop / "blind.py").write_text(BLIND)
+    (workshop / "images" / "<b>&.png").write_bytes(
+        next(workshop.glob("images/*/*.png")).read_bytes()
+    )
+    at = form(images="images", encoder="python:blind:KnowsNothing", vocabulary=["words.txt"])
+    assert at.button(key="start_build").label == "Start build"
+    at = tried(at)
+    assert not at.exception
+    shown = html(at)
+    assert "Labels from this encoder will be noise on these photographs." in shown
+    assert shown.count("data:image/webp;base64,") == 12
+    assert "<b>&.png" not in shown
+    assert at.button(key="start_build").label == "Start anyway"
+    # What was found is of that encoder alone.
+    at.selectbox(key="build_encoder").select("open_clip/ViT-B-32/laion2b_s34b_b79k").run()
+    assert "will be noise" not in html(at)
+    assert at.button(key="start_build").label == "Start build"
+
+
+def test_a_trial_reads_and_runs_no_more_than_a_build_may(workshop, tmp_path_factory, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "start_trial", lambda *given: asked.append(given))
+    outside = toys.draw_images(tmp_path_factory.mktemp("outside") / "images", 4)
+    at = form(images=str(outside), encoder="open_clip/ViT-B-32/laion2b_s34b_b79k")
+    at.button(key="try_encoder").click().run()
+    assert "nothing else is read from here" in html(at)
+    at = form(images="images", encoder="python:os:getcwd")
+    at.button(key="try_encoder").click().run()
+    assert "is Python code" in html(at)
+    assert asked == []
+    assert open_page("build").button(key="try_encoder").disabled

@@ -111,13 +111,17 @@ def test_a_trial_runs_in_a_process_of_its_own(fixed, tmp_path, monkeypatch):
         "--units=last@mean:0,5", "--output=red", "--random=2", f"--images={table.name}",
         f"--preprocessing={pixels}",
     ]  # fmt: skip
-    trial = waited(jobs.start_trial(fixed, asked, tmp_path, jobs.Allowed((tmp_path,))))
+    trial = waited(
+        jobs.start_trial(["fix", str(fixed), *asked], tmp_path, jobs.Allowed((tmp_path,)))
+    )
     assert trial.is_done, trial.sentence
     assert fixes.figures(read_fix(trial.result)).held[0].units == (0, 5)
     assert trial.stages[-1].is_over
     jobs.drop_trial(trial)
     assert not trial.folder.exists()
-    wrong = waited(jobs.start_trial(fixed, ["--units=last@mean:99", "--output=red"], tmp_path))
+    wrong = waited(
+        jobs.start_trial(["fix", str(fixed), "--units=last@mean:99", "--output=red"], tmp_path)
+    )
     assert not wrong.is_done
     assert "last@mean of small has no unit 99" in wrong.sentence
     jobs.drop_trial(wrong)

@@ -14,12 +14,7 @@ import numpy as np
 from csp_engine.bundle import Bundle
 from csp_engine.views.controls import shared_part
 from csp_engine.views.memo import Memo
-
-NONSENSE = ("qxzvkj", "blorptik", "snarfle")
-"""Words that nobody taught any encoder."""
-ONE_POINT = 0.95
-"""Below this likeness of nonsense words an encoder reads every word, whatever it makes of it."""
-ROUNDING = 0.002
+from csp_engine.words.unread import NONSENSE, unread
 
 Embed = Callable[[str], np.ndarray]
 """Gives the query vector of a text."""
@@ -33,12 +28,13 @@ def unread_words(bundle: Bundle, memo: Memo, text: str, embed: Embed) -> tuple[s
         vector_d = embed(word) - shared_d
         return vector_d / max(float(np.linalg.norm(vector_d)), 1e-9)
 
-    def make() -> tuple[np.ndarray, float]:
-        own_wd = np.stack([own(word) for word in NONSENSE])
-        return own_wd, float((own_wd @ own_wd.T).min())
-
-    nonsense_wd, least = memo.once(("nonsense", bundle.digest), make)
-    if least < ONE_POINT:
+    nonsense_wd = memo.once(
+        ("nonsense", bundle.digest), lambda: np.stack([own(word) for word in NONSENSE])
+    )
+    if not unread(nonsense_wd, nonsense_wd).any():
+        return ()  # it reads every word, so none has to be embedded
+    words = list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text.casefold())))
+    if not words:
         return ()
-    words = dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text.casefold()))
-    return tuple(word for word in words if (nonsense_wd @ own(word)).max() >= least - ROUNDING)
+    is_unread_w = unread(np.stack([own(word) for word in words]), nonsense_wd)
+    return tuple(word for word, is_unread in zip(words, is_unread_w, strict=True) if is_unread)

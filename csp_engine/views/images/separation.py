@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from csp_engine import numbers
@@ -24,8 +25,13 @@ def texts_in_words(bundle: Bundle) -> str:
             "bundle was labelled, or an earlier version labelled it. To measure it, run csp build "
             "with the same options again."
         )
+    return in_words(facts, _REMEDY)
+
+
+def in_words(facts: Mapping[str, Any], remedy: str) -> str:
+    """What facts of the stage say; ``remedy`` is what to do where texts separate nothing."""
     if facts.get("auroc") is not None:
-        return _by_names(facts)
+        return _by_names(facts, remedy)
     if facts["lean_p"] is None:
         return (
             "Whether texts separate these images was not measured: the vectors of all images, or "
@@ -46,11 +52,11 @@ def texts_in_words(bundle: Bundle) -> str:
         )
     return (
         "Labels pick out images no more sharply than directions that mean nothing "
-        f"({how}): the encoder seems to know nothing of these images. {_REMEDY}"
+        f"({how}): the encoder seems to know nothing of these images. {remedy}"
     )
 
 
-def _by_names(facts: dict[str, Any]) -> str:
+def _by_names(facts: Mapping[str, Any], remedy: str) -> str:
     n_named, is_separated = numbers.count(facts["n_named"]), facts["is_separated"]
     what = "name of 1 column or class" if n_named == "1" else f"names of {n_named} columns and "
     what += "" if n_named == "1" else "classes"
@@ -65,7 +71,7 @@ def _by_names(facts: dict[str, Any]) -> str:
             f"{said} That shows nothing: images here are of so few kinds that texts which mean "
             "nothing often tell all of them apart as well."
         )
-    return said if is_separated else f"{said} {_REMEDY}"
+    return said if is_separated else f"{said} {remedy}"
 
 
 def doubt(bundle: Bundle) -> str:

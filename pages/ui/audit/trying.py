@@ -144,7 +144,8 @@ def _start(
             allowed.require(store.start_folder() / Path(images).expanduser(), images)
             arguments.append(f"--images={images}")
         _forget(bundle, model)
-        trial = jobs.start_trial(bundle.path, arguments, store.start_folder(), allowed)
+        command = ["fix", str(bundle.path.absolute()), *arguments]
+        trial = jobs.start_trial(command, store.start_folder(), allowed)
         st.session_state[_key(bundle, model)] = trial
     except CspError as error:
         st.session_state["fix_refused"] = str(error)

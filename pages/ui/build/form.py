@@ -16,6 +16,7 @@ from csp_engine.jobs.options import BY_FIELD, OPTIONS
 from csp_engine.trust import may_run
 from csp_engine.words.vocabularies import SHIPPED
 from pages.ui.build import places as builds
+from pages.ui.build import trying
 from pages.ui.parts.cards import one_way, plain, show
 from pages.ui.shell import access, problems, store
 from pages.ui.shell.page import set_params
@@ -42,7 +43,17 @@ def fill(order: jobs.BuildOrder) -> None:
 
 
 def draw() -> None:
-    """Draw the form; starting leaves for the page of the job."""
+    """Draw the form, with a trial of the encoder beside it; starting leaves for the job's page."""
+    left, right = st.columns([1.15, 1], gap="large")
+    with left:
+        order = fields()
+    with right:
+        trying.draw(order)
+    finish(order)
+
+
+def fields() -> jobs.BuildOrder:
+    """Draw the fields; the order that they make."""
     models, encoders = builds.known_specs()
     start = store.start_folder()
     images = choice(
@@ -90,8 +101,7 @@ def draw() -> None:
         problem("out")
     with st.expander("More options"):
         more(images)
-    order = ordered(suggested)
-    finish(order)
+    return ordered(suggested)
 
 
 def choice(name: str, options: list[str], *, meaning: str | None = None, first: str = "") -> str:
@@ -327,7 +337,11 @@ def finish(order: jobs.BuildOrder) -> None:
         st.session_state["build_asked"] = False
         set_params(job=job.name)
 
-    st.button("Start build", type="primary", key="start_build", on_click=start)
+    doubt = trying.doubt(order)
+    if doubt:
+        show(f"<p class='csp-problem' role='alert'>{plain(doubt)}</p>")
+    word = "Start anyway" if doubt else "Start build"
+    st.button(word, type="primary", key="start_build", on_click=start)
     refused = st.session_state.pop("build_refused", "")
     if refused:
         problems.failure(CspError(refused))

@@ -40,19 +40,22 @@ def main() -> None:
 
 def walk(bundle: Bundle, view: View) -> None:
     """The six steps; what the bundle lacks is said where it would have stood."""
-    show(
-        "<h1 class='csp-title'>What does a melanoma classifier look at?</h1>"
-        "<p class='csp-lead'>A network can be right about a melanoma and still rely on "
-        "the ruler beside it. These steps lead from its decisions to the neurons behind them. "
-        "Every number comes from this bundle, and its evidence is one click away. <b>For "
-        "research; not a medical device.</b></p>"
-    )
+    heading, boxes = st.columns([1.3, 1], gap="large", vertical_alignment="bottom")
+    with heading:
+        show(
+            "<h1 class='csp-title'>What does a melanoma classifier look at?</h1>"
+            "<p class='csp-lead'>A network can be right about a melanoma and still rely on "
+            "the ruler beside it. These steps lead from its decisions to the neurons behind them. "
+            "Every number comes from this bundle, and its evidence is one click away. <b>For "
+            "research; not a medical device.</b></p>"
+        )
     methods = methods_of(bundle, store.MEMO, view.model) or [view.method]
     if view.method not in methods:
         view = replace(view, method=methods[0])
     known = layers_of(bundle, melanoma(store.MEMO), view.model)
     layers = known if view.is_all_layers or view.layer not in known else (view.layer,)
-    controls(bundle, view, methods, known, layers)
+    with boxes:
+        controls(bundle, view, methods, known, layers)
     other_name = other_model(bundle, melanoma(store.MEMO), view.model)
     story = None
     with problems.caught():
@@ -135,11 +138,11 @@ def controls(
         chosen = "" if value == ALL_LAYERS else value
         set_params(**{"bundle": view.bundle, "model": view.model, **cleared, name: chosen})
 
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         for name, title, options, shown, width in (
-            ("model", "Classifier", models, str, 190),
-            ("layer", "Layer", [ALL_LAYERS, *known], all_layers, 170),
-            ("method", "Concept vectors by", methods, method_title, 170),
+            ("model", "Classifier", models, str, 150),
+            ("layer", "Layer", [ALL_LAYERS, *known], all_layers, 150),
+            ("method", "Concept vectors by", methods, method_title, 150),
         ):
             st.selectbox(
                 title,

@@ -50,24 +50,23 @@ def accuracy(bundle: Bundle, view: View, other: str | None) -> None:
     models = bundle.manifest.inputs.get("models", {})
     about = {model: case.about.get(str(models.get(model, {}).get("spec"))) for model in tables}
     told = [f"<b>{plain(m)}</b>: {plain(text)}." for m, text in about.items() if text]
-    if told:
-        lead(" ".join(told))
     less = [found_less(rows, model) for model, rows in tables.items()]
     missed = [f"<b>{plain(each.sentence)}</b>" for each in less[:1] if each is not None]
     missed += [plain(each.sentence) for each in less[1:] if each is not None]
-    if missed:
-        lead(" ".join(missed))
-    lead(" ".join(fallen(tables)))
-    left, right = st.columns([1, 1.1], gap="medium")
+    left, right = st.columns([1, 1.1], gap="large")
     with left:
+        # What it misses comes first, and how it was made last.
+        for each in (missed, fallen(tables), told):
+            if each:
+                lead(" ".join(each))
+    with right:
         figure, described = case_charts.accuracy_plot(tables, theme())
         st.plotly_chart(figure, key="accuracy", config=CHART, alt=described)
         if any(about.values()):
             names = [name for name in next(iter(tables.values()))["slice"] if name in case.slices]
-            each = "; ".join(f"<i>{plain(n)}</i>: {plain(case.slices[n])}" for n in names)
-            show(f"<p class='csp-quiet'>{each}. Bars: 95 % intervals (Wilson).</p>")
-    with right:
-        show(accuracy_table(tables))
+            slices = "; ".join(f"<i>{plain(n)}</i>: {plain(case.slices[n])}" for n in names)
+            show(f"<p class='csp-quiet'>{slices}. Bars: 95 % intervals (Wilson).</p>")
+    show(accuracy_table(tables))
 
 
 def fallen(tables: dict[str, pd.DataFrame]) -> list[str]:

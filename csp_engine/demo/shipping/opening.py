@@ -19,6 +19,7 @@ SHIPPED = ROOT / "assets" / "demo"
 
 RECORD = "demo.json"
 BUNDLE = "dermoscopy.csp"
+CASES = "cases.csv.gz"
 FORMAT = 1
 REMEDY = (
     "restore it from the repository, or make it again with: csp demo build"

@@ -27,7 +27,7 @@ from csp_engine.bundle import (
     translated_os_errors,
 )
 from csp_engine.cells import csv_text
-from csp_engine.demo.shipping.opening import BUNDLE, FORMAT, SHIPPED
+from csp_engine.demo.shipping.opening import BUNDLE, CASES, FORMAT, SHIPPED
 from csp_engine.demo.shipping.opening import RECORD as DEMO
 from csp_engine.demo.shipping.parts import BUNDLE as MADE_BUNDLE
 from csp_engine.demo.shipping.parts import PARTS, World
@@ -36,7 +36,6 @@ from csp_engine.errors import InputError
 from csp_engine.hashing import sha256_file, sha256_json
 from csp_engine.types import Progress, silent
 
-CASES = "cases.csv.gz"
 MAX_BYTES = 60_000_000
 """All demo assets together must not be larger."""
 

@@ -21,9 +21,9 @@ from csp_engine.bundle import (
     verify,
 )
 from csp_engine.demo.shipping.bundling import held_out_cases
-from csp_engine.demo.shipping.opening import BUNDLE, REMEDY, SHIPPED, read_record
+from csp_engine.demo.shipping.opening import BUNDLE, CASES, REMEDY, SHIPPED, read_record
 from csp_engine.demo.shipping.opening import RECORD as DEMO
-from csp_engine.demo.shipping.packing import CASES, PIXEL_BLOCK, as_csv, files_of, pixel_hashes
+from csp_engine.demo.shipping.packing import PIXEL_BLOCK, as_csv, files_of, pixel_hashes
 from csp_engine.demo.shipping.parts import RECORD, VERSION, Plan
 from csp_engine.demo.shipping.world import planted_memory, probe_cases
 from csp_engine.demo.simulator import render

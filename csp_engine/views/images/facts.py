@@ -21,6 +21,9 @@ MOST_KEPT = 5000
 BRIEF = ("class", "group", "split", "shows", "file")
 """Facts that stand where there is room for a line only, with a few of the others."""
 N_BRIEF_OTHERS = 2
+CONTROL, SHARE = "control_", "share_"
+"""What columns of a table of simulated images begin with: what was asked for, and what shows of it.
+"""
 MAX_LEVELS = 24
 """A column of text with more different values than this is no property to count."""
 OWN_COLUMNS = frozenset(
@@ -176,12 +179,23 @@ def _facts_of(row: Mapping[str, Any], flags: frozenset[str], image: int) -> Fact
     if flags:
         first.append(("shows", ", ".join(present) or "none of the concepts in the table"))
     done = OWN_COLUMNS | flags | {"class", "group", "split"}
-    others = [
-        (_words(name), str(row[name])) for name in row if name not in done and _has(row, name)
-    ]
+    others = [_told(name, row[name]) for name in row if name not in done and _has(row, name)]
     size = [("size", f"{row['width']} × {row['height']}")] if _has(row, "width") else []
     file = [("file", str(row["file"]))] if _has(row, "file") else []
     return (*first, *others[:8], *file, *size, ("image", str(image)))
+
+
+def _told(name: str, value: Any) -> tuple[str, str]:
+    """Another column in words; those of simulated images without what they begin with."""
+    if name.startswith(CONTROL):
+        return _words(name.removeprefix(CONTROL)), _plainly(value)
+    if name.startswith(SHARE) and isinstance(value, (int, float)) and 0 <= value <= 1:
+        return f"{_words(name.removeprefix(SHARE))} covers", numbers.share(float(value))
+    return _words(name), _plainly(value)
+
+
+def _plainly(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _has(row: Mapping[str, Any], name: str) -> bool:

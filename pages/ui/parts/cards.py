@@ -58,7 +58,9 @@ class Packs:
     """Which thumbnails a component needs, and where each lies in the requests that fetch them."""
 
     def __init__(self, bundle_name: str, bundle: Bundle) -> None:
-        self.root = base_url(f"csp/thumbs/{quote(bundle_name, safe='')}/{bundle.digest[:16]}")
+        of = f"{quote(bundle_name, safe='')}/{bundle.digest[:16]}"
+        self.root = base_url(f"csp/thumbs/{of}")
+        self.original_root = base_url(f"csp/original/{of}")
         self.map_root = ""
         self._place: dict[int, int] = {}
 
@@ -133,6 +135,7 @@ def packed_tiles(
         "tiles": content,
         "packs": packs.urls(),
         "maps": packs.map_urls(),
+        "originals": packs.original_root,
         "tile": tile_px,
         "of": of,
     }

@@ -45,7 +45,7 @@ from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.finding.query import TextEncoder
 from pages.ui.parts.cards import base_url, page_url
-from pages.ui.shell import access, accounts, problems, reviewer, store
+from pages.ui.shell import access, accounts, originals, problems, reviewer, store
 from pages.ui.shell.metrics import METRICS, may_watch, metrics
 from pages.ui.shell.parent import follow_parent
 
@@ -164,6 +164,7 @@ def routes() -> list[BaseRoute]:
         Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
         Route(f"{start}/docs/{{name}}", documents),
         Mount(f"{start}/api/v1", LateApi(desk)),
+        originals.route(granted_to),
         *routes_of(start, answers),
     ]
 

@@ -95,7 +95,33 @@ export default function tiles(component) {
     box.setAttribute("aria-labelledby", "csp-box-title")
     fillImages(box, data.packs, isCurrent)
     fillMaps(box)
+    tile.images.forEach((image, place) => fillWhole(row.children[place], image.image))
     if (!box.open) box.showModal()
+  }
+
+  // The image itself in place of its thumbnail, where the server has it and may show it.
+  async function fillWhole(figure, number) {
+    if (!data.originals) return
+    const response = await fetch(`${data.originals}/${number}`, { credentials: "same-origin" })
+      .catch(() => null)
+    if (!figure.isConnected) return
+    if (response?.status !== 200) {
+      const only = "Only this thumbnail is at hand here, not the image itself."
+      figure.querySelector("dl").after(element("p", "only", only))
+      return
+    }
+    const whole = element("img")
+    whole.alt = figure.querySelector("img").alt
+    whole.src = URL.createObjectURL(await response.blob())
+    await whole.decode().catch(() => {})
+    const img = figure.querySelector(".frame img")
+    if (whole.naturalWidth && figure.isConnected && img) {
+      img.replaceWith(whole)
+      figure.classList.add("whole")
+      figure.style.setProperty("--own", `${whole.naturalWidth}px`)
+    }
+    // Decoded, it is shown without its address; a large file is not kept beside it.
+    setTimeout(() => URL.revokeObjectURL(whole.src), 60_000)
   }
 
   // Keys stay in the box, so that the arrows do not turn the page behind it as well.

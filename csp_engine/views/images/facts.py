@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -188,7 +189,7 @@ def _facts_of(row: Mapping[str, Any], flags: frozenset[str], image: int) -> Fact
 def _told(name: str, value: Any) -> tuple[str, str]:
     """Another column in words; those of simulated images without what they begin with."""
     if name.startswith(CONTROL):
-        return _words(name.removeprefix(CONTROL)), _plainly(value)
+        return re.sub("^n ", "number of ", _words(name.removeprefix(CONTROL))), _plainly(value)
     if name.startswith(SHARE) and isinstance(value, (int, float)) and 0 <= value <= 1:
         return f"{_words(name.removeprefix(SHARE))} covers", numbers.share(float(value))
     return _words(name), _plainly(value)

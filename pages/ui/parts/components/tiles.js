@@ -92,6 +92,7 @@ export default function tiles(component) {
     const foot = element("div", "foot")
     foot.append(back, element("span", "", `${state.at + 1} of ${data.tiles.length}`), on)
     box.replaceChildren(head, row, foot)
+    box.classList.remove("wide")
     box.setAttribute("aria-labelledby", "csp-box-title")
     fillImages(box, data.packs, isCurrent)
     fillMaps(box)
@@ -118,6 +119,7 @@ export default function tiles(component) {
     if (whole.naturalWidth && figure.isConnected && img) {
       img.replaceWith(whole)
       figure.classList.add("whole")
+      if (whole.naturalWidth > 440) box.classList.add("wide")
       figure.style.setProperty("--own", `${whole.naturalWidth}px`)
     }
     // Decoded, it is shown without its address; a large file is not kept beside it.

@@ -104,4 +104,4 @@ def test_the_demo_draws_its_photographs_again(serve, shipped_bundle):
 def test_facts_of_simulated_images_are_in_words():
     table = pd.DataFrame({"control_skin_tone": [2.5], "share_ruler": [0.0421], "share_odd": [7.0]})
     (facts,) = image_facts(table, frozenset(), [0])
-    assert facts[:3] == (("skin tone", "2.5"), ("ruler covers", "4.2 %"), ("share odd", "7"))
+    assert facts[:3] == (("skin tone", "2.5"), ("ruler covers", "4.2 %"), ("share odd", "7.0"))

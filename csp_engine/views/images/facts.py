@@ -188,15 +188,11 @@ def _facts_of(row: Mapping[str, Any], flags: frozenset[str], image: int) -> Fact
 
 def _told(name: str, value: Any) -> tuple[str, str]:
     """Another column in words; those of simulated images without what they begin with."""
-    if name.startswith(CONTROL):
-        return re.sub("^n ", "number of ", _words(name.removeprefix(CONTROL))), _plainly(value)
+    if name.startswith(CONTROL) and isinstance(value, (int, float)):
+        return re.sub("^n ", "number of ", _words(name.removeprefix(CONTROL))), f"{value:.4g}"
     if name.startswith(SHARE) and isinstance(value, (int, float)) and 0 <= value <= 1:
         return f"{_words(name.removeprefix(SHARE))} covers", numbers.share(float(value))
-    return _words(name), _plainly(value)
-
-
-def _plainly(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return _words(name), str(value)
 
 
 def _has(row: Mapping[str, Any], name: str) -> bool:

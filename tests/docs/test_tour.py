@@ -65,8 +65,12 @@ def test_the_readme_opens_with_a_minute_that_moves():
     assert 30_000 <= lasting <= 75_000
 
 
-def test_the_readme_starts_with_what_it_is_a_picture_and_two_commands():
+def test_the_readme_starts_with_what_it_is_a_picture_and_three_commands():
     first = README.split("\n## ")
     assert re.fullmatch(r"# .+\n\n[^\n]+\.\n\n!\[[^\]]+\]\([^)]+\)\n", first[0])
     (block,) = re.findall(r"^```bash\n(.*?)^```", first[1], re.M | re.S)
-    assert [line.split("#")[0].strip() for line in block.splitlines()] == ["make run", "make test"]
+    assert [line.split("#")[0].strip() for line in block.splitlines()] == [
+        "make run",
+        "make view",
+        "make test",
+    ]

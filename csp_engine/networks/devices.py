@@ -8,6 +8,7 @@ tried inside of the first before any two run at once (``require_apart``).
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -105,6 +106,19 @@ def accelerators() -> dict[str, str]:
     if torch.backends.mps.is_available():
         found["mps"] = "Apple GPU"
     return found
+
+
+def n_cores() -> int:
+    """Processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def n_threads() -> int:
+    """Processor cores that one product of a network is spread over."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 # --- copies -----------------------------------------------------------------------------------

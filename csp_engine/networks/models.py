@@ -78,7 +78,8 @@ class TargetModel:
     the class and register tokens that stand before the patch tokens (0 for convolutional networks);
     the first of them is the class token if ``has_class_token``. ``code`` is a sha256 over the files
     that define a network of the user's own, None for one of a library or where they cannot be read;
-    it is no part of ``fingerprint``.
+    it is no part of ``fingerprint``. With ``is_channels_last``, pixels are given with the channels
+    of each side by side, which changes the last digits at most.
     """
 
     name: str
@@ -93,6 +94,7 @@ class TargetModel:
     is_prefix_stated: bool = False
     precision: str = "float32"
     code: str | None = None
+    is_channels_last: bool = False
     steadiness: Steadiness = field(default_factory=Steadiness, repr=False)
 
     def on(self, device: str) -> TargetModel:
@@ -134,7 +136,10 @@ class TargetModel:
             if self.precision != "float32":
                 kind = getattr(torch, self.precision)
                 stack.enter_context(torch.autocast(self.device.type, dtype=kind))
-            return self.network(pixels.to(self.dtype))
+            pixels = pixels.to(self.dtype)
+            if self.is_channels_last:
+                pixels = pixels.contiguous(memory_format=torch.channels_last)
+            return self.network(pixels)
 
     def logits(self, output: Any) -> torch.Tensor | None:
         """The ``(n, classes)`` tensor in what the network returns, or None where there is none."""

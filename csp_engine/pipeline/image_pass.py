@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ import numpy as np
 
 from csp_engine.bundle import PassJournal, translated_os_errors
 from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.networks.devices import n_cores, n_threads
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
+from csp_engine.networks.quickening import N_TRIED, gains, quickened, tried
 from csp_engine.networks.steadiness import N_IMAGES
 from csp_engine.pipeline.spreading import Station, spread, stations, try_copies
 from csp_engine.probe.decoding import decode
@@ -146,15 +147,59 @@ def _try_first_images(work: Pass, place: Station) -> None:
     Else it would hang on where a pass was interrupted, or on the shard, whether a network is found
     to be steady.
     """
+    few = list(itertools.islice(_first_whole(work), N_IMAGES))
+    for i, recorder in enumerate(place.recorders if few else ()):
+        recorder.require_steady(_for_target(few, i))
+
+
+def _first_whole(work: Pass) -> Iterator[_Prepared]:
+    """The images of the first batch that has some, of all that are listed."""
     n_listed, size = len(work.probe.table), work.batch_size
     for start in range(0, n_listed, size):
         rows = range(start, min(start + size, n_listed))
-        whole = (p for p in (_prepare(work, row) for row in rows) if not p.reason)
-        few = list(itertools.islice(whole, N_IMAGES))
-        if few:
-            for i, recorder in enumerate(place.recorders):
-                recorder.require_steady(_for_target(few, i))
+        found = False
+        for prepared in (_prepare(work, row) for row in rows):
+            if not prepared.reason:
+                found = True
+                yield prepared
+        if found:
             return
+
+
+def try_quick(work: Pass) -> dict[str, dict[str, Any]]:
+    """What came of running each network both ways, by its name; see ``networks.quickening``.
+
+    On the images that decide how a network is run in a pass from the beginning, and on some from
+    all over the list, so that it hangs neither on where a pass was interrupted nor on the shard.
+    These are read once more; none is where no network would gain.
+    """
+    if not any(gains(target.model) for target in work.targets):
+        return {}
+    few = list(itertools.islice(_first_whole(work), N_IMAGES))
+    n_listed = len(work.probe.table)
+    n_more = N_TRIED - len(few)
+    rows = sorted({n_listed * (i + 1) // (n_more + 1) for i in range(n_more)})
+    held = {prepared.listed for prepared in few}
+    more = [_prepare(work, row) for row in rows if row < n_listed and row not in held]
+    few += [prepared for prepared in more if not prepared.reason]
+    found = {}
+    for i, target in enumerate(work.targets if few else ()):
+        trial = tried(target.model, target.taps, _for_target(few, i))
+        if trial is not None:
+            found[target.model.name] = trial.to_json()
+    return found
+
+
+def run_as_tried(work: Pass, trials: Mapping[str, Mapping[str, Any]]) -> Pass:
+    """The pass with the faster copies of those networks that were found to say the same."""
+    targets = []
+    for target in work.targets:
+        trial = trials.get(target.model.name)
+        if trial is not None and "reason" not in trial:
+            quick = quickened(target.model, target.taps)
+            target = target if quick is None else replace(target, model=quick[0])
+        targets.append(target)
+    return replace(work, targets=tuple(targets))
 
 
 def _try_copies(places: list[Station], batch: list[_Prepared]) -> bool:
@@ -191,17 +236,17 @@ def _require_finite(
 def _prepared_batches(work: Pass, n_done: int) -> Iterator[list[_Prepared]]:
     """Batches of decoded images, prepared by one thread a core.
 
-    Where the networks run on an accelerator, the next two batches are prepared meanwhile. Where
-    they run on the same cores, that would only make both wait for each other (measured: 20 % on
-    two cores), so preparing and running take turns.
+    Where the networks leave cores idle, as on an accelerator, the next two batches are prepared
+    meanwhile. Where they run on all cores, that would only make both wait for each other
+    (measured: 20 % on two cores), so preparing and running take turns.
 
     Batch borders depend on the listing alone, so that a resumed pass runs the very same batches.
     """
     listed, end = work.listed, work.listed.stop
     starts = list(range(listed.start + n_done, end, work.batch_size))
     on_cores = all(str(target.model.device) == "cpu" for target in work.targets)
-    n_ahead = 0 if on_cores else 2
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode") as pool:
+    n_ahead = 0 if on_cores and n_threads() >= n_cores() else 2
+    with ThreadPoolExecutor(n_cores(), thread_name_prefix="decode") as pool:
 
         def submit(start: int) -> list[Future[_Prepared]]:
             rows = range(start, min(start + work.batch_size, end))

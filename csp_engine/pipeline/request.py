@@ -40,6 +40,8 @@ class BuildRequest:
             for no classifier.
         dense_at: share of images from which a neuron counts as dense.
         captioner: proposes labels for each neuron, which join the vocabulary.
+        is_quick: run convolutional networks faster where a trial finds the same activations up to
+            their last digits; else the digits are those of the network as it is given.
     """
 
     out: Path
@@ -59,6 +61,7 @@ class BuildRequest:
     dense_at: float = 0.99
     captioner: Captioner | Generator | None = None
     devices: tuple[str, ...] = ()
+    is_quick: bool = True
 
 
 def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:

@@ -55,6 +55,17 @@ def _or_none(one: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or one(value)
 
 
+def _trials(value: Any) -> bool:
+    """What came of trying to run a network faster, by layer."""
+    return _object(value) and all(
+        _object(trial)
+        and all(_whole(trial.get(name)) for name in ("n_folded", "n_images"))
+        and all(_or_none(_number)(trial.get(name)) for name in ("off", "largest"))
+        and _or_none(_text)(trial.get("reason"))
+        for trial in value.values()
+    )
+
+
 _TOP = {
     "engine_version": _text,
     "created": _text,
@@ -126,6 +137,7 @@ _MODEL: dict[str, Callable[[Any], bool]] = {
     "layers": _list_of(_text),
     "order": _whole,
     "class_names": _or_none(_list_of(_text)),
+    "passes": _trials,
 }
 _MODEL_NEEDED = ("spec", "fingerprint")
 _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {

@@ -33,6 +33,7 @@ def report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None:
     from csp_engine.views.images.separation import doubt, texts_in_words
     from csp_engine.views.neuron.proposals import proposal_notices
     from csp_engine.views.overview.concepts import concept_sentences
+    from csp_engine.views.overview.passes import pass_sentences
     from csp_engine.views.overview.unused import unused_files
 
     concepts = concept_sentences(bundle)
@@ -68,9 +69,11 @@ def report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None:
         and "class" in bundle.table("probe", "probe")
     ]
     notices += proposal_notices(bundle)
+    passes = pass_sentences(bundle)
     texts = texts_in_words(bundle)
     if as_json:
         told = {"notices": notices, "unused": unused, "concepts": concepts, "texts": texts}
+        told["passes"] = passes
         write_json({**summary, **told, "doubt": doubt(bundle) or None})
         return
     n_neurons = sum(summary["neurons"].values())
@@ -78,6 +81,7 @@ def report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None:
     write_lines(
         [
             *notices,
+            *passes,
             *unused,
             *concepts,
             texts,

@@ -130,6 +130,7 @@ def build_bundle(world: World) -> None:
         thumbnail_side=plan.thumbnail_side,
         notice=NOTICE,
         n_circuit_images=64,
+        is_quick=False,  # tests compare the demo with what it was
     )
     pipeline.build(request, world.progress)
     held = held_out(world)

@@ -60,11 +60,19 @@ def require_same_conditions(
                 continue
             told = {"threads": "threads of the processor", "device": "device"}.get(name, name)
             advice = " (OMP_NUM_THREADS sets how many)" if name == "threads" else ""
+            if name == "passes":
+                told, held, value = "networks", _runs(held or {}), f"networks {_runs(value)}"
             raise StaleError(
                 f"{_capital(part)} was measured with {told} {held!s:.60} and {whose} with "
                 f"{value!s:.60}, which may differ in the last digits; delete {part.path} and "
                 f"measure that shard again with what the others have{advice}."
             )
+
+
+def _runs(trials: Mapping[str, Any]) -> str:
+    """How the networks ran, in words: which of them faster than they are given."""
+    quick = [name for name, trial in trials.items() if "reason" not in trial]
+    return f"run faster ({', '.join(quick)})" if quick else "run as they are given"
 
 
 def require_all(parts: Sequence[Part], of: int, folder: Path) -> None:

@@ -18,7 +18,7 @@ from csp_engine.bundle import (
 from csp_engine.errors import BundleError
 from csp_engine.networks.conditions import code_conditions, place_conditions
 from csp_engine.pipeline.building import require_possible
-from csp_engine.pipeline.image_pass import run_pass
+from csp_engine.pipeline.image_pass import run_as_tried, run_pass, try_quick
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Keys
 from csp_engine.pipeline.sharding.agreeing import require_same_conditions, require_same_pass
@@ -73,7 +73,7 @@ def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = sile
     require_possible(request)
     header, folder = header_of_parts(request), parts_folder(request.out)
     device = request.devices[0] if request.devices else str(request.targets[0].model.device)
-    conditions = code_conditions() | place_conditions(device)
+    conditions: dict[str, Any] = code_conditions() | place_conditions(device)
     images = shard.images(len(request.probe.table), request.batch_size)
     work, _ = pass_of(request, header["missing"], images)
     name = f".{shard.number}-of-{shard.of}"
@@ -95,6 +95,9 @@ def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = sile
                 return part.path
             if part.number == shard.number:
                 shutil.rmtree(part.path)
+        conditions["passes"] = try_quick(work) if request.is_quick else {}
+        require_same_conditions(parts, conditions, f"shard {shard.number} now")
+        work = run_as_tried(work, conditions["passes"])
         about: dict[str, Any] = {"number": shard.number, "of": shard.of, "header": header}
         about |= {"first": images.start, "conditions": conditions}
         journal = PassJournal(folder / name, about, work.stream_names())

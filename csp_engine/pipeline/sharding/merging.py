@@ -99,6 +99,8 @@ def _take(
     header = header_of(request, request.probe.content_sha256)
     work, _ = pass_of(request, header["missing"])
     names = [part.path.name for part in parts]
+    if passes := parts[0].conditions.get("passes"):
+        header["passes"] = passes
     about = {**header, "parts": hashlib.sha256("\n".join(names).encode()).hexdigest()}
     with translated_os_errors(request.out):
         journal = PassJournal(writer.pass_folder, about, work.stream_names())

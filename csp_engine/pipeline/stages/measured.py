@@ -17,7 +17,15 @@ from csp_engine.errors import InputError, StaleError
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.loading.preprocessing import share_cut
 from csp_engine.networks.models import TargetModel
-from csp_engine.pipeline.image_pass import Pass, Target, first_changed, read_rows, run_pass
+from csp_engine.pipeline.image_pass import (
+    Pass,
+    Target,
+    first_changed,
+    read_rows,
+    run_as_tried,
+    run_pass,
+    try_quick,
+)
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
 from csp_engine.pipeline.run import Keys, Run
 from csp_engine.probe.images import near_duplicate_groups
@@ -166,11 +174,15 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
     for target in request.targets:
         model = target.model
         held = run.writer.manifest.inputs.get("models", {}).get(model.name, {})
-        if held.get("fingerprint") == model.fingerprint:
+        is_same = held.get("fingerprint") == model.fingerprint
+        if is_same:
             _require_same_code(run, model, held)
             model.steadiness.remember(held.get("notices", ()))
         order = [str(tap.id) for tap in target.taps]
         before = [la for la in described[model.name].get("layers", []) if la not in order]
+        layers = [la for la in before if (model.name, la) in run.layers] + order
+        passes = held.get("passes", {}) if is_same else {}
+        passes = {la: passes[la] for la in layers if la in passes}
         described[model.name] = {
             "spec": model.spec,
             "fingerprint": model.fingerprint,
@@ -178,10 +190,11 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
             "class_names": None if model.class_names is None else list(model.class_names),
             "n_prefix_tokens": model.n_prefix_tokens,
             "order": described[model.name]["order"],
-            "layers": [la for la in before if (model.name, la) in run.layers] + order,
+            "layers": layers,
             **({"code_sha256": model.code} if model.code else {}),
             **({"control_of": target.control_of} if target.control_of else {}),
             **({"share_cut": held["share_cut"]} if "share_cut" in held else {}),
+            **({"passes": passes} if passes else {}),
         }
         _describe_notices(model, described)
     run.described["models"] = described
@@ -217,6 +230,17 @@ def _describe_notices(model: TargetModel, described: dict[str, Any]) -> None:
         described[model.name]["notices"] = list(model.steadiness.notices)
 
 
+def _describe_passes(target: Target, trials: Mapping[str, Any], described: dict[str, Any]) -> None:
+    """How the layers were measured that this pass measured, if not in the plainest way."""
+    model = described[target.model.name]
+    measured = {str(tap.id) for tap in target.taps}
+    passes = {la: trial for la, trial in model.pop("passes", {}).items() if la not in measured}
+    if target.model.name in trials:
+        passes |= dict.fromkeys(measured, trials[target.model.name])
+    if passes:
+        model["passes"] = {la: passes[la] for la in model["layers"] if la in passes}
+
+
 def _pass(
     run: Run,
     request: BuildRequest,
@@ -226,10 +250,15 @@ def _pass(
     header = pass_header({name: run.keys[name] for name in identities}, request, missing)
     folder = run.writer.pass_folder
     held = PassJournal.header_of(folder)
-    if held is not None and _covers(held, header):
+    is_held = held is not None and _covers(held, header)
+    if held is not None and is_held:
         header = held
     wanted = set(header["missing"])
     work, streams = pass_of(request, wanted)
+    if not is_held and request.is_quick and (trials := try_quick(work)):
+        header["passes"] = trials
+    trials = header.get("passes", {})
+    work = run_as_tried(work, trials)
     journal = PassJournal(folder, header, work.stream_names())
     try:
         run_pass(work, journal, run.progress)
@@ -237,6 +266,7 @@ def _pass(
         journal.close()
     for target in work.targets:
         _describe_notices(target.model, run.described["models"])
+        _describe_passes(target, trials, run.described["models"])
     rows = read_rows(journal.path("rows"))
     if (changed := first_changed(rows, request.probe)) is not None:
         raise InputError(

@@ -7,6 +7,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.printable import shown_spec
 from csp_engine.views.images.separation import texts_in_words
 from csp_engine.views.overview.concepts import concept_sentences
+from csp_engine.views.overview.passes import pass_sentences
 from csp_engine.views.overview.unused import unused_files
 
 
@@ -22,6 +23,7 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
         )
         for name, model in inputs.get("models", {}).items()
     ]
+    rows += [("Passes", sentence) for sentence in pass_sentences(bundle)]
     n_skipped = int(probe.get("n_skipped", 0))
     skipped = f", {numbers.count(n_skipped)} unreadable" if n_skipped else ""
     rows += [

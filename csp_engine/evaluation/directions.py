@@ -23,6 +23,8 @@ PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 LEAST_OF_EACH = 10
 """Groups of images with a concept, and without, in each half, below which nothing is held out."""
 LEAST_MARKED = 3
+LEAST_SHARE = 1e-9
+"""Of a layer's energy, less of which is what rounding left to a factor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,16 +135,22 @@ def factors(
 
     ``A ≈ W H`` with all entries of W (n x k) and H (k x u) at least 0 (Lee and Seung 1999); an
     image's activation on factor k is ``relu(a · pinv(H)_k)``. The share is
-    ``|w_k h_k|² / |A|²``; factors come by it, the largest first.
+    ``|w_k h_k|² / |A|²``; factors come by it, the largest first. There are fewer than asked for
+    where nothing is left for a factor to explain (``LEAST_SHARE``).
 
     Raises:
-        InputError: if an activation is negative, or more factors are asked for than there are
-            units or images.
+        InputError: if an activation is negative or not finite, if all are 0, or if more factors
+            are asked for than there are units or images.
     """
     from sklearn.decomposition import NMF
     from sklearn.exceptions import ConvergenceWarning
 
     own_nu = np.asarray(activation_un, np.float64).T
+    if not np.isfinite(own_nu).all():
+        raise InputError(
+            "The layer has activations that are not finite, so it has no factors; check the "
+            "weights and the images, or name another layer with --layer."
+        )
     if own_nu.min(initial=0) < 0:
         raise InputError(
             "The layer has negative activations, and non-negative factors need a layer behind a "
@@ -157,8 +165,15 @@ def factors(
     h_ku = model.components_
     energy = max(float(np.square(own_nu).sum()), 1e-30)
     share_k = np.square(w_nk).sum(0) * np.square(h_ku).sum(1) / energy
+    readout_uk = np.linalg.pinv(h_ku).astype(np.float32)
     order = np.argsort(-share_k, kind="stable")
-    return np.linalg.pinv(h_ku)[:, order].astype(np.float32), share_k[order]
+    order = order[(share_k[order] > LEAST_SHARE) & (np.abs(readout_uk).max(axis=0) > 0)[order]]
+    if not len(order):
+        raise InputError(
+            "The layer is 0 wherever it was looked at, so it has no factors; name another with "
+            "--layer."
+        )
+    return readout_uk[:, order], share_k[order]
 
 
 def _ridge(own_nu: np.ndarray, has_n: np.ndarray, name: str) -> Float32[np.ndarray, " u"]:

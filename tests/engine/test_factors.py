@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,15 @@ from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.bundle.checks.factored import called_in_turn, leading
 from csp_engine.errors import InputError
+from csp_engine.evaluation.directions import factors
 from csp_engine.evaluation.paired_effects import mean_gap
 from csp_engine.networks.intervening.ablation import Cut
 from csp_engine.networks.intervening.pushing import PushRuns, margins
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import target_model
+from csp_engine.pipeline import Target
 from csp_engine.pipeline.added.fixing import Trials
-from csp_engine.pipeline.added.photographs import listed_photographs
+from csp_engine.pipeline.added.photographs import Photographs, listed_photographs
 from csp_engine.pipeline.factoring.finding import find_factors
 from csp_engine.pipeline.factoring.keeping import add_factors
 from csp_engine.pipeline.recipe import Recipe
@@ -197,6 +202,121 @@ def test_what_cannot_be_is_refused(planted, tmp_path):
     drawn = listed_photographs(toys.photographs(tmp_path))
     with pytest.raises(InputError, match="has negative activations"):
         find_factors(Trials(signed, drawn, "red"), "first@mean", 3)
+
+
+def test_factors_of_nothing_are_left_out():
+    """A stage holds directions of length 1, so a factor for which nothing is left is none."""
+    rng = np.random.default_rng(0)
+    little_un = np.zeros((8, 200))
+    little_un[0], little_un[1, :3] = rng.random(200), 1e-9
+    readout_uk, share_k = factors(little_un, 6)
+    assert readout_uk.shape[1] == len(share_k) < 6
+    assert (np.linalg.norm(readout_uk, axis=0) > 0).all()
+    assert readout_uk[0, 0] > 0
+    assert share_k[0] > 0.99
+    with pytest.raises(InputError, match="is 0 wherever it was looked at"):
+        factors(np.zeros((6, 100)), 3)
+    with pytest.raises(InputError, match="activations that are not finite"):
+        factors(np.full((6, 100), np.nan), 3)
+
+
+class _Rare(misled.Misled):
+    """Units that are 0 but for one, so that a layer has fewer factors than are asked for."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        kept = torch.tensor([0.0, 1.0, 0, 0, 0])[:, None, None]
+        return self.head(self.seen(self.mix(pixels) * kept).mean((2, 3))) + torch.tensor([1.0, 0])
+
+
+class _Torn(misled.Misled):
+    """It decides otherwise wherever no gradient is asked for, as a tie may."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        logit_nc = super().forward(pixels)
+        return logit_nc if torch.is_grad_enabled() else logit_nc.flip(1)
+
+
+class _Unwell(misled.Misled):
+    """What it makes of very blue pictures is not finite."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        logit_nc = super().forward(pixels)
+        return torch.where(pixels[:, 2].mean((1, 2))[:, None] > 0.15, torch.nan, logit_nc)
+
+
+def network(of: type[misled.Misled], names: list[str] | None = None) -> Target:
+    """A network of this file, with the layer ``seen``."""
+    side = misled.SIDE
+    read = {"resize": side, "crop": side, "interpolation": "bilinear"}
+    recipe = read | {"mean": [0.0] * 3, "std": [1.0] * 3}
+    names = names or ["red", "green"]
+    model = target_model(of(1.0).eval(), recipe, name="misled", class_names=names)
+    return Target(model, tuple(select_layers(model, ["seen"])))
+
+
+def test_a_layer_with_fewer_factors_makes_a_whole_stage(planted, tmp_path):
+    bundle, shots, _ = planted
+    stored = find_factors(Trials(network(_Rare), shots, "red"), "seen@mean", 4, n_random=3)
+    assert len(stored.factors) == stored.push_nk.shape[1] == stored.n_tried < 4
+    np.testing.assert_allclose(np.linalg.norm(stored.direction_uk, axis=0), 1, atol=1e-6)
+    path = tmp_path / "own.csp"
+    shutil.copytree(bundle.path, path)
+    assert verify(add_factors(path, "misled", "seen@mean", stored, 0)) == []
+
+
+def test_decisions_are_those_that_were_pushed(planted):
+    stored = find_factors(Trials(network(_Torn), planted[1], "red"), "seen@mean", 3, n_random=0)
+    named = [stored.classes[i] for i in stored.called_vi[0]]
+    assert named == stored.photographs["decided"][stored.is_reported_n].tolist()
+
+
+def test_values_that_are_not_finite_name_their_photograph(planted):
+    trials = Trials(network(_Unwell), planted[1], "red")
+    with pytest.raises(InputError, match=r"not finite for misled/\d{3}\.png"):
+        find_factors(trials, "seen@mean", 3)
+
+
+def test_wrong_decisions_of_a_few_groups_tell_nothing(planted, tmp_path):
+    """Many photographs of two patients: an interval over groups would be far too close."""
+    table = pd.read_csv(misled.photographs(tmp_path))
+    decided = planted[1].table.assign(decided=planted[2].photographs["decided"])
+    wrong = (decided["decided"] != decided["class"]).to_numpy()
+    for name, group in {
+        "few": np.where(wrong, np.cumsum(wrong) % 2, 2 + np.arange(len(wrong))),
+        "many": np.where(wrong, np.cumsum(wrong) % 40, 40 + np.arange(len(wrong))),
+    }.items():
+        table.assign(group=group).to_csv(tmp_path / f"{name}.csv", index=False)
+    for seed in (1, 2):
+        few = Trials(misled.target(), listed_photographs(tmp_path / "few.csv", seed), "red")
+        with pytest.raises(InputError, match="wrong and 10 right ones of different groups are"):
+            find_factors(few, "seen@mean", 3)
+    many = Trials(misled.target(), listed_photographs(tmp_path / "many.csv"), "red")
+    assert len(find_factors(many, "seen@mean", 3, n_random=0).factors) == 3
+
+
+def test_classes_of_one_name_are_refused(planted):
+    """Which output is right for such a photograph, nothing says."""
+    with pytest.raises(InputError, match="Outputs 0 and 1 of misled are all called 'red'"):
+        Trials(network(misled.Misled, ["red", "red"]), _of_class(planted[1], "red"), "1")
+
+
+def _of_class(shots: Photographs, name: str) -> Photographs:
+    return replace(shots, table=shots.table.assign(**{"class": name}).astype({"class": "string"}))
+
+
+def test_forged_facts_are_told(planted, tmp_path):
+    path = tmp_path / "forged.csp"
+    stage = "factors:misled/seen@mean"
+
+    def forged(**facts):
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(planted[0].path, path)
+        damage.edit(path, lambda body: body["stages"][stage]["facts"].update(facts))
+        return verify(Bundle.open(path))
+
+    assert any("n_tried of" in each for each in forged(n_tried=2, n_random=7))
+    assert forged(classes=["red"])
+    assert forged(n_photographs=3)
 
 
 FORGERIES = {

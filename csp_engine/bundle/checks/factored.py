@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+N_TRIED = 5
+"""Factors that are projected out, the first by rank."""
 N_SHOWN = 6
 """Photographs of each factor that is projected out whose pictures are kept."""
 NEAR_UNIT = 1e-3

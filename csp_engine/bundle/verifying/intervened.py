@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
-from csp_engine.bundle.checks.factored import N_SHOWN, called_in_turn, leading
+from csp_engine.bundle.checks.factored import N_SHOWN, N_TRIED, called_in_turn, leading
 from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.verifying.sampling import Found
 from csp_engine.evaluation.paired_effects import evenly, mean_effect, mean_gap
@@ -185,6 +185,8 @@ def factors(bundle: Bundle, model: str, layer: str) -> Found:
     shots, rows = held.photographs, held.factors
     if bundle.fact(stage, "n_photographs") != len(shots):
         yield stage, f"n_photographs of {stage} is not what its table says."
+    if held.n_tried != min(N_TRIED, len(rows)):
+        yield stage, f"n_tried of {stage} is not how many of its factors are projected out."
     if held.direction_uk.shape[0] != bundle.n_units(model, layer):
         yield stage, f"Directions of {stage} are not of the layer's units."
     push_nk, is_wrong_n, told_n = np.asarray(held.push_nk), held.is_wrong_n, held.is_reported_n

@@ -84,7 +84,7 @@ def directions(
     table = opened.table("probe", "probe")
     if factors is not None:
         weight_uk, share_k = factored(activation_un, factors, seed)
-        names = [f"factor {k}" for k in range(factors)]
+        names = [f"factor {k}" for k in range(len(share_k))]  # a layer may have fewer
         rows = [{"name": n, "share": float(s)} for n, s in zip(names, share_k, strict=True)]
         if not as_json:
             write_table(("factor", "share of the layer"), [(r["name"], r["share"]) for r in rows])

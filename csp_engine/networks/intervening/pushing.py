@@ -49,16 +49,17 @@ class PushRuns(AblatedRuns):
         ``sum over places of (a · v) (v · g)``, with a the activation, v the direction and g the
         gradient of the margin: the logit decided for less that of the true class, or of the next
         one where the decision is right. It is the first-order estimate of what projecting v out of
-        the layer takes from the margin.
+        the layer takes from the margin. NaN where the logits are not finite.
         """
         tap = self.tap_of[module]
         direction = torch.as_tensor(np.asarray(direction_uk, np.float32))
-        pushes, called = [], []
+        pushes, called, unknown = [], [], []
         for rows in self._parts(len(pixels)):
             truth = torch.tensor(np.asarray(truth_n[rows], np.int64))
 
             def value(logits: torch.Tensor, truth: torch.Tensor = truth) -> torch.Tensor:
                 called.append(decided(logits))
+                unknown.append(~torch.isfinite(logits).all(1).cpu().numpy())
                 return margins(logits, truth.to(logits.device))
 
             activation, gradient = (
@@ -69,7 +70,7 @@ class PushRuns(AblatedRuns):
                 torch.einsum("nup,uk->nkp", activation, along)
                 * torch.einsum("nup,uk->nkp", gradient, along)
             ).sum(-1)
-            pushes.append(push_nk.cpu().numpy())
+            pushes.append(np.where(unknown[-1][:, None], np.nan, push_nk.cpu().numpy()))
         return np.concatenate(pushes).astype(np.float32), np.concatenate(called)
 
 

@@ -71,6 +71,14 @@ class Trials:
                 f"{photographs.name}: {strange[0]!r} is no class of {self.model.name}; its classes "
                 f"are {', '.join(self.classes[:20])}."
             )
+        for name in sorted(set(table["class"])):
+            if self.classes.count(name) > 1:
+                places = " and ".join(str(i) for i, c in enumerate(self.classes) if c == name)
+                raise InputError(
+                    f"Outputs {places} of {self.model.name} are all called {name!r}, so nothing "
+                    "says which of them is right for a photograph of that class; give different "
+                    "names with 'csp build --class-names'."
+                )
         # By its name; a number may have been asked for.
         is_number = output not in self.classes and output.isdecimal()
         self.output = (target.model.class_names or ())[int(output)] if is_number else output

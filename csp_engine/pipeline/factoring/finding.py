@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float32
 
 from csp_engine.bundle import StoredFactors
-from csp_engine.bundle.checks.factored import N_SHOWN, called_in_turn, leading
+from csp_engine.bundle.checks.factored import N_SHOWN, N_TRIED, called_in_turn, leading
 from csp_engine.errors import InputError
 from csp_engine.evaluation.directions import factors
 from csp_engine.evaluation.paired_effects import mean_gap
@@ -24,11 +24,9 @@ from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.probe.images import thumbnail
 
 N_FACTORS = 12
-N_TRIED = 5
-"""Factors that are projected out, the first by rank."""
 N_RANDOM = 20
-LEAST_WRONG = 10
-"""Wrong decisions of each half, fewer of which tell nothing."""
+LEAST_GROUPS = 10
+"""Groups with wrong decisions, and with right ones, of each half, fewer of which tell nothing."""
 N_PLACES = 8000
 """Places of the layer that factors are fitted to, about."""
 SIDE = 112
@@ -53,19 +51,19 @@ def find_factors(
     Half of the groups fits the factors and ranks them by ``gap``, the mean push of wrong decisions
     less that of right ones. On the other half the gap is measured again, with its interval, and
     the factors are tested in their order until the first whose interval does not lie above 0: one
-    test at a time, in an order that came from elsewhere, errs in one of forty layers at most. The
+    test at a time, in an order that came from elsewhere, errs as often as one interval does. The
     first few are projected out of the layer, and decisions about the other half made anew.
 
     Args:
         trials: a classifier and photographs of known class.
         layer: one of the target's layers.
-        n_factors: how many.
+        n_factors: how many, at most; a layer may have fewer.
         n_random: directions with the numbers of the first factor in another order, as a control.
         seed: of places, factors and controls.
 
     Raises:
-        InputError: if the layer has negative activations or does not exist, or too few decisions
-            are wrong.
+        InputError: if the layer has negative activations or does not exist, if a photograph gives
+            values that are not finite, or if decisions are wrong in too few groups.
     """
     module = trials.module_of.get(layer)
     if module is None:
@@ -86,16 +84,10 @@ def find_factors(
         _half(trials, runs, module, direction_uk, rows)
         for rows in (trials.choosing, trials.reported)
     )
-    for half, which in ((chosen, "choose"), (told, "are reported on")):
-        n_wrong = int(half.is_wrong_n.sum())
-        if min(n_wrong, len(half.rows) - n_wrong) < LEAST_WRONG:
-            raise InputError(
-                f"{trials.model.name} decides wrongly for {n_wrong} of the {len(half.rows)} "
-                f"photographs that {which}; at least {LEAST_WRONG} wrong and {LEAST_WRONG} right "
-                "ones are needed. Give other photographs with --images."
-            )
-    order, chosen_k = leading(chosen.push_nk, chosen.is_wrong_n)
     group_n = table["group"].to_numpy(np.int64)
+    for half, which in ((chosen, "choose"), (told, "are reported on")):
+        _require_groups(trials, half, group_n[half.rows], which)
+    order, chosen_k = leading(chosen.push_nk, chosen.is_wrong_n)
     rows: list[dict[str, Any]] = []
     for place, k in enumerate(order):
         gap = mean_gap(told.push_nk[:, k], told.is_wrong_n, group_n[told.rows], seed)
@@ -112,17 +104,17 @@ def find_factors(
         )
     found = pd.DataFrame(rows)
     found["is_called"] = called_in_turn(found["gap_low"].to_numpy())
-    push_nk = np.empty((len(table), n_factors), np.float32)
+    push_nk = np.empty((len(table), len(order)), np.float32)
     called_n = np.empty(len(table), np.int64)
     for half in (chosen, told):
         push_nk[half.rows], called_n[half.rows] = half.push_nk[:, order], half.called_n
     direction_uk = np.ascontiguousarray(direction_uk[:, order], np.float32)
-    called_vi = _decided(trials, layer, direction_uk, n_random, seed)
+    called_vi = _decided(trials, layer, direction_uk, told.called_n, n_random, seed)
     return _with_pictures(
         StoredFactors(
             images=trials.photographs.name,
             classes=trials.classes,
-            n_tried=min(N_TRIED, n_factors),
+            n_tried=min(N_TRIED, len(order)),
             n_random=n_random,
             photographs=table.assign(
                 decided=pd.array([trials.classes[i] for i in called_n], "string")
@@ -146,6 +138,14 @@ def _half(
     first = 0
     for pixels, n_done in trials.blocks(rows):
         push_nk, called_n = runs.pushes(pixels, truth_n[first:n_done], module, direction_uk)
+        is_finite_n = np.isfinite(push_nk).all(axis=1)
+        if not is_finite_n.all():
+            row = int(rows[first + int(is_finite_n.argmin())])
+            raise InputError(
+                f"{trials.model.name} gives values that are not finite for "
+                f"{trials.photographs.table['file'].iloc[row]}; check the weights, or leave that "
+                "photograph out."
+            )
         pushes.append(push_nk)
         called.append(called_n)
         first = n_done
@@ -153,8 +153,33 @@ def _half(
     return _Half(rows, np.concatenate(pushes), called_n, called_n != truth_n)
 
 
+def _require_groups(trials: Trials, half: _Half, group_n: np.ndarray, which: str) -> None:
+    """Refuse decisions of a few groups, of which an interval over groups would be far too close.
+
+    Raises:
+        InputError: counting decisions and groups.
+    """
+    n_groups = [len(np.unique(group_n[own])) for own in (half.is_wrong_n, ~half.is_wrong_n)]
+    if min(n_groups) >= LEAST_GROUPS:
+        return
+    n_wrong, n_all = int(half.is_wrong_n.sum()), len(half.rows)
+    over = "" if len(np.unique(group_n)) == n_all else " of different groups"
+    in_words = f"{n_groups[0]} group{'s' * (n_groups[0] != 1)}"
+    told = f", in {in_words}, and rightly in {n_groups[1]}" if over else ""
+    raise InputError(
+        f"{trials.model.name} decides wrongly for {n_wrong} of the {n_all} photographs that "
+        f"{which}{told}; at least {LEAST_GROUPS} wrong and {LEAST_GROUPS} right ones{over} are "
+        "needed. Give other photographs with --images."
+    )
+
+
 def _decided(
-    trials: Trials, layer: str, direction_uk: np.ndarray, n_random: int, seed: int
+    trials: Trials,
+    layer: str,
+    direction_uk: np.ndarray,
+    called_n: np.ndarray,
+    n_random: int,
+    seed: int,
 ) -> np.ndarray:
     """Decisions about reported photographs: as they are, without each factor, random ones."""
     rng = np.random.default_rng([seed, 1])
@@ -162,7 +187,8 @@ def _decided(
     parts += [rng.permutation(parts[0]) for _ in range(n_random)]
     every = [(), *(trials.cuts([Piece(layer, part)], "zero") for part in parts)]
     _, called_vi = trials.decided(trials.reported, every, f"decisions without parts of {layer}")
-    return called_vi.astype(np.uint16)
+    # As they were pushed: a tie may fall otherwise where no gradient is asked for.
+    return np.concatenate([called_n[None], called_vi[1:]]).astype(np.uint16)
 
 
 def _with_pictures(stored: StoredFactors, trials: Trials) -> StoredFactors:

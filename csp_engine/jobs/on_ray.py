@@ -26,6 +26,7 @@ from csp_engine.jobs.workers import (
     Watch,
     measure_all,
     shard_arguments,
+    threads_said,
     worker,
 )
 
@@ -51,7 +52,7 @@ def measure(given: Mapping[str, Any], of: int, watch: Watch, told: Callable[[str
             ``measure_all``.
     """
     ray = _ray()
-    n_threads = max(1, int(os.environ.get(THREADS, "1") or 1))
+    n_threads = threads_said() or 1
     needs = {"num_cpus": n_threads, "num_gpus": int(str(given["device"]).startswith("cuda"))}
     _join(ray, given["address"])
     try:

@@ -52,8 +52,16 @@ def shard_arguments(given: Mapping[str, Any], number: int, of: int) -> list[str]
 
 def threads_each(n_workers: int) -> int:
     """Threads that each of several workers of this machine gets, unless the environment says."""
-    said = os.environ.get(THREADS, "")
-    return int(said) if said.isdigit() and int(said) else max(1, (os.cpu_count() or 1) // n_workers)
+    return threads_said() or max(1, (os.cpu_count() or 1) // n_workers)
+
+
+def threads_said() -> int:
+    """Threads that the environment asks for; 0 where it says nothing that counts.
+
+    It may list one number for each depth of nesting, of which the first counts here.
+    """
+    first = os.environ.get(THREADS, "").partition(",")[0].strip()
+    return int(first) if first.isascii() and first.isdecimal() else 0
 
 
 @dataclass(slots=True)

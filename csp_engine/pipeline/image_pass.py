@@ -117,13 +117,9 @@ def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
 
 
 def _measure(work: Pass, place: Station, batch: list[_Prepared]) -> dict[str, bytes]:
-    failed = next((p for p in batch if p.reason), None)
-    if failed is not None and work.stop_on_unreadable:
-        file = work.probe.table["file"].iloc[failed.listed]
-        raise InputError(
-            f"{file} cannot be read: {failed.reason}; mend or remove it, "
-            "or build with --on-unreadable skip."
-        )
+    files = work.probe.table["file"]
+    failed = ((files.iloc[p.listed], p.reason) for p in batch if p.reason)
+    require_none_left_out(work.stop_on_unreadable, failed)
     parts: dict[str, bytes] = dict.fromkeys(work.streams, b"")
     whole = [p for p in batch if not p.reason]
     if not whole:
@@ -263,12 +259,14 @@ def _prepared_batches(work: Pass, n_done: int) -> Iterator[list[_Prepared]]:
 
 
 def _prepare(work: Pass, listed: int) -> _Prepared:
+    content = None
     try:
         content = work.probe.read(listed)
         image = decode(content)
     except (UnreadableImageError, OSError) as error:
         reason = str(error)
-        return _Prepared(listed, reason, row={"listed": listed, "reason": reason})
+        sha256 = "" if content is None else hashlib.sha256(content).hexdigest()
+        return _Prepared(listed, reason, row={"listed": listed, "reason": reason, "sha256": sha256})
     thumb = thumbnail(image, work.thumbnail_side)
     row = {
         "listed": listed,
@@ -292,11 +290,40 @@ def read_rows(path: Path) -> list[Mapping[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def first_changed(rows: Iterable[Mapping[str, Any]], probe: ProbeSet) -> int | None:
-    """The first listed image that other bytes were measured of than the probe set has."""
+def first_changed(rows: Iterable[Mapping[str, Any]], probe: ProbeSet) -> tuple[int, str] | None:
+    """The first listed image that other bytes were measured of than the probe set has.
+
+    An image that could not be read is of no bytes: one that was left out because its disk did not
+    answer would be missing for good.
+
+    Returns:
+        the image, and what became of it, in words that end in "when".
+    """
     sha256 = probe.table["sha256"].to_numpy()
     for row in rows:
         listed = row["listed"]
-        if "reason" not in row and row.get("sha256", sha256[listed]) != sha256[listed]:
-            return listed
+        before, now = row.get("sha256", sha256[listed]), sha256[listed]
+        if before != now:
+            if not before:
+                return listed, "can be read now, and could not when"
+            return listed, "is another image now than when" if now else (
+                "cannot be read now, and could when"
+            )
     return None
+
+
+def require_none_left_out(is_stopping: bool, rows: Iterable[tuple[str, str]]) -> None:
+    """Refuse images that were left out, where a build is to stop at them.
+
+    Args:
+        is_stopping: whether it is.
+        rows: file and reason of each image that was left out.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for file, reason in rows if is_stopping else ():
+        raise InputError(
+            f"{file} cannot be read: {reason}; mend or remove it, "
+            "or build with --on-unreadable skip."
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.views.memo import Memo
+from csp_engine.views.table import families as of_wordings
 from csp_engine.views.table.families import families, families_of, family_of, founders
 from csp_engine.views.table.rows import neuron_table
 
@@ -33,6 +36,8 @@ def test_a_wording_joins_the_first_founder_that_means_the_same(seed, n_texts, wi
     own_td = vector_td / np.linalg.norm(vector_td, axis=1, keepdims=True)
     found = founders(own_td)
     assert found.tolist() == slow(own_td)
+    with patch.object(of_wordings, "BLOCK", 4):  # many blocks, the last one not full
+        assert founders(own_td).tolist() == found.tolist()
     assert (found[found] == found).all()
     assert (found <= np.arange(n_texts)).all()
 

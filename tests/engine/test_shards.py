@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +22,7 @@ from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import BundleError, CspError, InputError, StaleError
 from csp_engine.hashing import canonical_json, sha256_json
+from csp_engine.jobs.workers import THREADS, threads_each, threads_said
 from csp_engine.pipeline import BuildRequest
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
@@ -157,6 +161,117 @@ def test_a_layer_joins_a_bundle_in_shards(world, tmp_path):
     assert toys.content(out) == toys.content(world / "whole.csp")
 
 
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_layers_keep_their_numbers_when_they_are_named_in_another_order(world, tmp_path, is_merged):
+    """Two layers of one width: what the first half of a pass measured is of the same layer."""
+    out = tmp_path / "a.csp"
+    one, other = (
+        request(world, out, targets=(toys.target(names),))
+        for names in (["second", "last"], ["last", "second"])
+    )
+
+    class StopHereError(Exception):
+        pass
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "images" and done >= 15:
+            raise StopHereError
+
+    if is_merged:
+        for number in (1, 2):
+            measure_shard(one, Shard(number, 2))
+        with pytest.raises(StaleError, match="with the layers in another order than asked"):
+            merge(other)
+    with pytest.raises(StopHereError):
+        (merge if is_merged else pipeline.build)(one, stop)
+    found = pipeline.build(other)
+    whole = pipeline.build(replace(one, out=tmp_path / "whole.csp"))
+    for layer in ("second@mean", "last@mean"):
+        values_un, expected_un = (each.activations("small", layer) for each in (found, whole))
+        np.testing.assert_array_equal(values_un, expected_un)
+    assert verify(found) == []
+
+
+def test_an_image_that_a_worker_could_not_read_is_not_left_out_for_good(world, tmp_path):
+    """A disk that did not answer on one node: all others read the image."""
+    shutil.copytree(world / "images", tmp_path / "images")
+    out, away = tmp_path / "a.csp", tmp_path / "away.png"
+    image = tmp_path / "images" / "red" / "0008.png"
+    asked = request(tmp_path, out, probe=read_probe_set(tmp_path / "images", is_hashed=False))
+    image.rename(away)
+    for number in (1, 2):
+        measure_shard(asked, Shard(number, 2))
+    away.rename(image)
+    with pytest.raises(
+        StaleError, match=r"red/0008\.png can be read now, and could not when shard"
+    ):
+        merge(request(tmp_path, out))
+    (part,) = parts(out).glob("2-of-2-*")
+    shutil.rmtree(part)
+    measure_shard(asked, Shard(2, 2))
+    image.rename(away)
+    unread = request(tmp_path, out, probe=replace(asked.probe, table=hashed_without(world, image)))
+    with pytest.raises(StaleError, match=r"red/0008\.png cannot be read now, and could when shard"):
+        merge(unread)
+    away.rename(image)
+    merge(request(tmp_path, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+
+
+def hashed_without(world: Path, image: Path) -> Any:
+    """The table of the world's images, one of which cannot be read."""
+    table = read_probe_set(world / "images").table
+    is_it = table["file"] == f"{image.parent.name}/{image.name}"
+    return table.assign(sha256=table["sha256"].mask(is_it, ""))
+
+
+def test_a_merge_that_is_to_stop_at_unreadable_images_does(world, tmp_path):
+    """Shards that skipped one must not stand for a build that was to have all."""
+    out = tmp_path / "a.csp"
+    in_shards(world, out, 2)
+    with pytest.raises(
+        InputError, match=r"green/0003\.png cannot be read: .* --on-unreadable skip"
+    ):
+        merge(request(world, out, stop_on_unreadable=True))
+    merge(request(world, out))
+    with pytest.raises(InputError, match=r"green/0003\.png cannot be read: "):
+        pipeline.build(request(world, out, stop_on_unreadable=True))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+
+
+def test_a_merge_deletes_nothing_that_another_pass_measured(world, tmp_path):
+    """Days of work on another layer may lie beside a bundle that is whole."""
+    out = tmp_path / "a.csp"
+    first = {"targets": (toys.target(["first"]),)}
+    pipeline.build(request(world, out, **first))
+    in_shards(world, out, 2, [1])
+    unfinished = parts(out) / ".2-of-2"
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_shard(request(world, out), Shard(2, 2), stop)
+    before = sorted(path.relative_to(tmp_path) for path in parts(out).rglob("*.part"))
+    assert unfinished.is_dir()
+    merge(request(world, out, **first))
+    assert sorted(path.relative_to(tmp_path) for path in parts(out).rglob("*.part")) == before
+    in_shards(world, out, 2)
+    merge(request(world, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+    assert not parts(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "n_threads"), [("3", 3), ("4,2", 4), ("²", None), ("0", None), ("-1", None)]
+)
+def test_threads_are_those_of_the_environment(monkeypatch, said, n_threads):
+    monkeypatch.setenv(THREADS, said)
+    assert threads_each(1) == (n_threads or os.cpu_count())
+    assert threads_said() == (n_threads or 0)
+
+
 class TestNothingIsMergedThatIsNotWhole:
     @pytest.fixture
     def out(self, world, tmp_path) -> Path:
@@ -227,6 +342,70 @@ class TestNothingIsMergedThatIsNotWhole:
         self.refused(world, out, "is not as a shard wrote it; delete that folder")
         path.write_text("{")
         self.refused(world, out, "is not as a shard wrote it; delete that folder")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"shard": ["1", 3]},
+            {"shard": [1, 3, 3]},
+            {"images": [0, "9"]},
+            {"images": [-9, 9]},
+            {"rows": "9"},
+            {"rows": True},
+            {"rows": 9.5},
+            {"header": []},
+            {"header": {"stages": 3}},
+            {"conditions": ["torch"]},
+            {"streams": {"rows": ["9", "0" * 64]}},
+            {"streams": {"../../../rows": [3]}},
+        ],
+        ids=canonical_json,
+    )
+    def test_what_it_says_of_itself_is_of_another_kind(self, world, out, changes):
+        """Somebody else's file, under the name that its content gives it."""
+        self.rewritten(out, 1, **changes)
+        self.refused(world, out, "is not as a shard wrote it; delete that folder")
+
+    @pytest.mark.parametrize("content", ["[" * 100_000, '{"format":1e999}', "null", '{"shard":9}'])
+    def test_what_it_says_of_itself_cannot_be_read(self, world, out, content):
+        path = self.part(out, 1)
+        (path / "part.json").write_text(content)
+        digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+        path.rename(path.with_name(f"1-of-3-{digest}"))
+        self.refused(world, out, "is not as a shard wrote it; delete that folder")
+
+    def restated(self, out: Path, stream: str, change: Callable[[bytes], bytes]) -> None:
+        """A file of the first part that is another, which its hash agrees with."""
+        path = self.part(out, 1)
+        content = change((path / f"{stream}.part").read_bytes())
+        (path / f"{stream}.part").write_bytes(content)
+        streams = json.loads((path / "part.json").read_text())["streams"]
+        streams[stream] = [len(content), hashlib.sha256(content).hexdigest()]
+        self.rewritten(out, 1, streams=streams)
+
+    @pytest.mark.parametrize(
+        ("stream", "change"),
+        [
+            ("rows", lambda rows: b"".join(reversed(rows.splitlines(keepends=True)))),
+            ("rows", lambda rows: rows.replace(b'"listed": 0', b'"listed": 999999')),
+            ("rows", lambda rows: rows.replace(b'"thumb_bytes"', b'"thumb"')),
+            ("rows", lambda rows: b"{}" + rows[2:]),
+            ("rows", lambda rows: rows + rows.splitlines(keepends=True)[0]),
+            ("thumbs", lambda thumbs: thumbs + b"more"),
+            ("layer-0-0", lambda values: values[:-4]),
+            ("embeddings", lambda values: values + values[:4]),
+        ],
+    )
+    def test_files_that_do_not_fit_each_other(self, world, out, stream, change):
+        self.restated(out, stream, change)
+        self.refused(world, out, f"Shard 1 of 3 is not what was written ({stream}.part)")
+
+    def test_a_link_in_place_of_a_file(self, world, out, tmp_path):
+        """What lies elsewhere must not become part of a bundle."""
+        path = self.part(out, 2) / "layer-0-1.part"
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+        self.refused(world, out, "Shard 2 of 3 is not what was written")
 
     def test_a_part_of_other_images_under_its_own_name(self, world, out):
         self.rewritten(out, 1, images=[3, 12])

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from csp_engine.bundle.checks.inside import open_plain
 from csp_engine.hashing import canonical_json
 
 _TAIL_BYTES = 1 << 16
@@ -71,9 +72,12 @@ class PassJournal:
         lines = _whole_lines(self._journal_path)
         if not lines or canonical_json(lines[0].get("header")) != canonical_json(dict(header)):
             return False
-        self.sizes = dict.fromkeys(lines[0]["streams"], 0)
+        if lines[0].get("streams") != list(self.sizes):
+            return False
         end = len(_line(lines[0]))
         for line in lines[1:]:
+            if line["sizes"].keys() != self.sizes.keys():
+                break
             paths = {stream: self.folder / f"{stream}.part" for stream in line["sizes"]}
             if any(
                 not path.exists() or path.stat().st_size < line["sizes"][stream]
@@ -116,7 +120,7 @@ class PassJournal:
         """
         for stream, (path, sha256) in files.items():
             digest = hashlib.sha256()
-            with path.open("rb") as content:
+            with open_plain(path) as content:
                 while piece := content.read(1 << 22):
                     digest.update(piece)
                     self._open[stream].write(piece)

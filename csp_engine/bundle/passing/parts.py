@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from csp_engine.bundle.checks.inside import open_plain
 from csp_engine.bundle.passing.journal import PassJournal
 from csp_engine.errors import BundleError
@@ -155,27 +157,56 @@ def _read(path: Path) -> Part:
             content = handle.read(LARGEST_ABOUT)
         about = json.loads(content)
         (number, of), (first, last) = about["shard"], about["images"]
+        streams = {name: (size, str(sha)) for name, (size, sha) in about["streams"].items()}
+        counts = [number, of, first, last, about["rows"], *(size for size, _ in streams.values())]
+        stages, conditions = about["header"]["stages"], about["conditions"]
+        is_typed = all(type(each) is int and each >= 0 for each in counts)
+        if not (is_typed and isinstance(stages, dict) and isinstance(conditions, dict)):
+            raise ValueError
         named = f"{number}-of-{of}-{hashlib.sha256(content).hexdigest()[:12]}"
         if about["format"] != FORMAT or named != path.name:
             raise ValueError
-        streams = {name: (int(size), str(sha)) for name, (size, sha) in about["streams"].items()}
         part = Part(
-            path, number, of, about["header"], first, last, about["rows"], streams,
-            about["conditions"],
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            path, number, of, about["header"], first, last, about["rows"], streams, conditions
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise BundleError(
             f"{path} is not as a shard wrote it; delete that folder and measure the shard again."
         ) from None
     return part
 
 
-def remove_parts(folder: Path) -> None:
-    """Delete the parts of a bundle that has taken them over, and what else shards left there."""
+def remove_parts(folder: Path, header: Mapping[str, Any]) -> None:
+    """Delete the parts of a bundle that has taken them over, and what else shards left there.
+
+    What another pass measured stays, and what is being written.
+
+    Args:
+        folder: of the parts.
+        header: of the pass that was taken over.
+    """
     for path in list(folder.iterdir()) if folder.is_dir() else ():
-        if path.is_dir() and (_NAME.fullmatch(path.name) or _UNFINISHED.fullmatch(path.name)):
+        if _NAME.fullmatch(path.name) and _is_of(path, header):
             shutil.rmtree(path, ignore_errors=True)
         elif _UNFINISHED.fullmatch(path.name.removesuffix(".lock")):
-            path.unlink(missing_ok=True)
+            _remove_unfinished(path.with_name(path.name.removesuffix(".lock")), header)
     with contextlib.suppress(OSError):  # something else lies there: it stays
         folder.rmdir()
+
+
+def _is_of(path: Path, header: Mapping[str, Any]) -> bool:
+    try:
+        return canonical_json(_read(path).header) == canonical_json(dict(header))
+    except BundleError:
+        return False
+
+
+def _remove_unfinished(path: Path, header: Mapping[str, Any]) -> None:
+    """Delete a shard that was left unfinished, and its lock."""
+    lock = path.with_name(f"{path.name}.lock")
+    with contextlib.suppress(Timeout, OSError), FileLock(lock, timeout=0):
+        about = PassJournal.header_of(path) or {}
+        if canonical_json(about.get("header", dict(header))) != canonical_json(dict(header)):
+            return
+        shutil.rmtree(path, ignore_errors=True)
+        lock.unlink(missing_ok=True)

@@ -126,4 +126,5 @@ def _difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
             if name in before:
                 return f"other weights or other reading of {model}/{layer}"
             return f"other layers (it lacks {model}/{layer})"
-    return "other layers"
+    is_same = sorted(held.get("missing") or ()) == sorted(asked["missing"])
+    return "the layers in another order" if is_same else "other layers"

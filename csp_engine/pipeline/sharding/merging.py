@@ -18,7 +18,7 @@ from csp_engine.errors import StaleError
 from csp_engine.hashing import sha256_file
 from csp_engine.networks.conditions import code_conditions
 from csp_engine.pipeline.building import build, require_possible
-from csp_engine.pipeline.image_pass import first_changed, read_rows
+from csp_engine.pipeline.image_pass import Pass, first_changed, read_rows
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.sharding.agreeing import (
     damaged,
@@ -37,7 +37,7 @@ def merge(request: BuildRequest, progress: Progress = silent) -> Bundle:
 
     The rows of the shards, one after the other, are those of a pass that is not in shards, and are
     handed to the build as such: the rest of it is the same. Interrupted at any moment, the next
-    call continues. The parts are deleted once the bundle is whole.
+    call continues. The parts are deleted once the bundle is whole; those of another pass stay.
 
     Raises:
         InputError: for requests that cannot work.
@@ -55,7 +55,7 @@ def merge(request: BuildRequest, progress: Progress = silent) -> Bundle:
             _require_whole(parts, request)
             _take(parts, request, writer, progress)
     bundle = build(request, progress)
-    remove_parts(folder)
+    remove_parts(folder, header_of_parts(request))
     return bundle
 
 
@@ -107,7 +107,7 @@ def _take(
         try:
             for part in parts:
                 if part.last > journal.n_listed:
-                    _require_same_images(part, request)
+                    _require_same_images(part, request, work)
                     files = {s: (part.file(s), sha) for s, (_, sha) in part.streams.items()}
                     n_listed = part.last - part.first
                     wrong = journal.take(files, n_listed=n_listed, n_rows=part.n_rows)
@@ -118,14 +118,31 @@ def _take(
             journal.close()
 
 
-def _require_same_images(part: Part, request: BuildRequest) -> None:
-    """Refuse a part that was measured on other bytes than the images have now."""
+def _require_same_images(part: Part, request: BuildRequest, work: Pass) -> None:
+    """Refuse a part that was measured on other bytes than the images have now.
+
+    Also one whose rows are not those of its images, or whose files are not as long as they say.
+    """
     rows, (_, sha256) = part.file("rows"), part.streams["rows"]
     if sha256_file(rows) != sha256:
         raise damaged(part, "rows")
-    row = first_changed(read_rows(rows), request.probe)
-    if row is not None:
+    try:
+        held = read_rows(rows)
+        whole = [row for row in held if "reason" not in row]
+        sizes = {"thumbs": sum(row["thumb_bytes"] for row in whole)}
+        sizes |= {name: 4 * n * len(whole) for name, n in work.streams.items()}
+        listed = [row["listed"] for row in held]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise damaged(part, "rows") from None
+    if listed != list(range(part.first, part.last)) or len(whole) != part.n_rows:
+        raise damaged(part, "rows")
+    for stream, size in sizes.items():
+        if part.streams[stream][0] != size:
+            raise damaged(part, stream)
+    changed = first_changed(held, request.probe)
+    if changed is not None:
+        row, how = changed
         raise StaleError(
-            f"{request.probe.table['file'].iloc[row]} is another image now than when {part.name} "
-            f"measured it; delete {part.path} and measure that shard again."
+            f"{request.probe.table['file'].iloc[row]} {how} {part.name} measured it; delete "
+            f"{part.path} and measure that shard again."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,7 @@ from csp_engine.pipeline.image_pass import (
     Target,
     first_changed,
     read_rows,
+    require_none_left_out,
     run_as_tried,
     run_pass,
     try_quick,
@@ -100,15 +101,23 @@ def pass_header(
 
 
 def pass_of(
-    request: BuildRequest, names: Collection[str], images: range | None = None
+    request: BuildRequest, names: Sequence[str], images: range | None = None
 ) -> tuple[Pass, dict[str, str]]:
-    """The pass that makes some measured stages, and the stream of each layer's stage."""
+    """The pass that makes some measured stages, and the stream of each layer's stage.
+
+    Streams follow the order of the names, which is that of the pass that was begun: a request may
+    name the same layers in another one.
+    """
     of = kinds.ACTIVATIONS.name
-    targets = tuple(
-        Target(t.model, tuple(tap for tap in t.taps if of(t.model.name, str(tap.id)) in names))
-        for t in request.targets
-    )
-    targets = tuple(target for target in targets if target.taps)
+    place = {name: at for at, name in enumerate(names)}
+    found: list[tuple[int, Target]] = []
+    for target in request.targets:
+        places = [place.get(of(target.model.name, str(tap.id)), -1) for tap in target.taps]
+        kept = sorted(each for each in places if each >= 0)
+        if kept:
+            taps = tuple(target.taps[places.index(each)] for each in kept)
+            found.append((kept[0], Target(target.model, taps)))
+    targets = tuple(target for _, target in sorted(found, key=lambda each: each[0]))
     work = Pass(
         request.probe,
         targets,
@@ -253,7 +262,7 @@ def _pass(
     is_held = held is not None and _covers(held, header)
     if held is not None and is_held:
         header = held
-    wanted = set(header["missing"])
+    wanted = header["missing"]
     work, streams = pass_of(request, wanted)
     if not is_held and request.is_quick and (trials := try_quick(work)):
         header["passes"] = trials
@@ -268,10 +277,14 @@ def _pass(
         _describe_notices(target.model, run.described["models"])
         _describe_passes(target, trials, run.described["models"])
     rows = read_rows(journal.path("rows"))
-    if (changed := first_changed(rows, request.probe)) is not None:
+    # What the disk did not give is left out, and is reported.
+    seen = (row for row in rows if row.get("sha256") != "")
+    if (changed := first_changed(seen, request.probe)) is not None:
+        journal.remove()  # else the same command would find the same row
+        row, how = changed
         raise InputError(
-            f"{request.probe.table['file'].iloc[changed]} became another image while it was being "
-            "measured; leave the images as they are, and run the same command again."
+            f"{request.probe.table['file'].iloc[row]} {how} it was measured; leave the images "
+            "as they are, and run the same command again."
         )
     for target in request.targets:
         cut = _median_cut(target.model, rows)
@@ -392,10 +405,12 @@ def _probe_table(run: Run, request: BuildRequest) -> None:
         **({"notice": request.notice} if request.notice else {}),
         **({"left_out": [asdict(row) for row in left_out]} if left_out else {}),
     }
+    skipped = run.bundle.table("images", "skipped")
+    left = zip(table["file"].to_numpy()[skipped["listed"]], skipped["reason"], strict=True)
+    require_none_left_out(request.stop_on_unreadable, left)
     if run.is_fresh("probe"):
         return
     held = run.bundle.table("images", "images")
-    skipped = run.bundle.table("images", "skipped")
     kept = table.iloc[held["listed"].to_numpy()].reset_index(drop=True)
     files = table["file"].to_numpy()[skipped["listed"].to_numpy()]
     classes = pd.DataFrame({"name": [], "n_images": []}).astype(

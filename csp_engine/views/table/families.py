@@ -12,6 +12,9 @@ from csp_engine.bundle import Bundle
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.memo import Memo
 
+BLOCK = 512
+"""Wordings that are compared with others at a time."""
+
 
 def families(bundle: Bundle, memo: Memo, n_of: Mapping[str, int]) -> dict[str, str]:
     """The family of every wording, by name.
@@ -38,15 +41,29 @@ def families(bundle: Bundle, memo: Memo, n_of: Mapping[str, int]) -> dict[str, s
 
 
 def founders(own_td: Float32[np.ndarray, "t d"]) -> Int64[np.ndarray, " t"]:
-    """For each of some unit rows the first founder at a cosine of ``SAME_AT``, or itself."""
+    """For each of some unit rows the first founder at a cosine of ``SAME_AT``, or itself.
+
+    Rows are compared block by block: one after the other, all founders before it would be copied
+    for each.
+    """
     founder_t = np.arange(len(own_td))
-    before: list[int] = []
-    for at in range(len(own_td)):
-        alike_f = own_td[before] @ own_td[at] >= SAME_AT
-        if alike_f.any():
-            founder_t[at] = before[int(alike_f.argmax())]
-        else:
-            before.append(at)
+    before = np.zeros(0, np.int64)
+    for start in range(0, len(own_td), BLOCK):
+        own_bd = own_td[start : start + BLOCK]
+        alike_bf = own_bd @ own_td[before].T >= SAME_AT
+        alike_bb = own_bd @ own_bd.T >= SAME_AT
+        is_known_b = alike_bf.any(axis=1)
+        if is_known_b.any():
+            known = start + np.flatnonzero(is_known_b)
+            founder_t[known] = before[alike_bf[is_known_b].argmax(axis=1)]
+        founds_b = np.zeros(len(own_bd), bool)
+        for at in np.flatnonzero(~is_known_b):
+            alike_b = alike_bb[at] & founds_b
+            if alike_b.any():
+                founder_t[start + at] = start + int(alike_b.argmax())
+            else:
+                founds_b[at] = True
+        before = np.concatenate([before, start + np.flatnonzero(founds_b)])
     return founder_t
 
 

@@ -149,7 +149,7 @@ def by_family(
     """Neurons that mean the same together: the best few of each family, the best family first."""
     packs = Packs(view.bundle, bundle)
     names = [*pd.unique(rows["family"].dropna()), None]
-    for name in names[window(view, len(names))]:
+    for place, name in enumerate(names[window(view, len(names))]):
         mine = rows[rows["family"].isna() if name is None else (rows["family"] == name)]
         if mine.empty:
             continue
@@ -165,7 +165,7 @@ def by_family(
                 )
         cards = cards_of(bundle, view, keep, mine.iloc[:N_OF_FAMILY], judged, 6)
         label = f"Neurons of the family {name}" if name else "Neurons of no family"
-        card_list(cards, packs, label=label, key=f"results_{name}")
+        card_list(cards, packs, label=label, key=f"results_{place}")
     pages_of(view, len(names))
 
 

@@ -189,10 +189,14 @@ def test_every_service_is_bounded_and_looked_after():
     for name, service in SERVICES.items():
         assert service["restart"] == "unless-stopped", name
         assert service["mem_limit"], name
-        assert "healthcheck" in service or name in REPLICAS, name  # the image has theirs
+        assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
         for other, what in service.get("depends_on", {}).items():
             assert other in SERVICES
             assert what["condition"] == "service_healthy"
+    (health,) = of("HEALTHCHECK")
+    check = health[health.index("CMD ") + 4 :]
+    for each in REPLICAS.values():
+        assert each["healthcheck"]["test"] == ["CMD", *json.loads(check)]
     assert set(COMPOSE["volumes"]) == {"verdicts"}
     assert SERVICES["db"]["volumes"] == ["verdicts:/var/lib/postgresql/data"]
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]

@@ -24,6 +24,7 @@ STUDIES = {
     "group_labels": "whether labels of two groups name both meanings of a neuron, on the demo",
     "sure_and_wrong": "which reliable labels of the demo are wrong, and what would refuse them",
     "other_layers": "labels of the demo's networks on layers that chose nothing, by truth",
+    "fourth_condition": "whether the fourth condition of a reliable label holds on new ground",
     "vocabulary_gap": "how often it is noticed that a word is missing, on the demo",
     "real_labels": "labels of real neurons from real CLIP vectors, for a person to judge",
 }

@@ -30,8 +30,9 @@ from csp_engine.demo.training import classifiers
 from csp_engine.evaluation.label_accuracy import wording_key
 from csp_engine.evidence.evidence import Evidence, Given
 from csp_engine.evidence.exemplars import rank_exemplars
-from csp_engine.methods.csp_plus import CSP_PLUS, SAID
+from csp_engine.methods.csp_plus import CSP_PLUS
 from csp_engine.methods.depths.explained import Readout
+from csp_engine.methods.depths.relying import SAID
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers
 from csp_engine.types import ContrastSet

@@ -83,6 +83,18 @@ class KeptScores:
             return None
         return {name: np.asarray(self.array(name)) for name in method.stores.signals}
 
+    def numbers_of(self, unit: int) -> dict[str, float] | None:
+        """The signals of a unit, and what else the method keeps of it that is one number.
+
+        None where there are no signals; of the rest an older bundle may lack some.
+        """
+        method, signals = self.method, self.signals()
+        if method is None or signals is None:
+            return None
+        more = [n for n in method.stores.arrays if n not in signals and self.has_array(n)]
+        signals |= {name: self.array(name) for name in more}
+        return {name: float(own[unit]) for name, own in signals.items() if own.ndim == 1}
+
     def halves(self) -> tuple[np.ndarray, np.ndarray]:
         """Anchor and projection of every unit, ``(u, d)`` each, on disk."""
         anchor_ud, projection_ud = (self.array(name) for name in HALVES)

@@ -9,7 +9,7 @@ worth no more than the weakest of them; and a frequent part gives way to the who
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,11 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from csp_engine.errors import InputError
 from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.evidence import Evidence
-from csp_engine.methods.depths.columns import LabelColumns, correlation, meanings, whole_of
+from csp_engine.methods.depths.columns import LabelColumns, correlation, whole_of
 from csp_engine.methods.depths.explained import Readout
 from csp_engine.methods.depths.joined import Joined, parts_of
 from csp_engine.methods.depths.kinds import KindColumns, most_general, shown_by
+from csp_engine.methods.depths.relying import Meanings, lacks, unsaid
 from csp_engine.methods.depths.rings import Depths, Partners, depths_of
 from csp_engine.methods.method import (
     Method,
@@ -35,10 +36,6 @@ from csp_engine.vectors import directions
 
 N_RANDOM, N_UNITS = 4000, 16
 """Pairs that say how far chance moves a label's score, and units that they are drawn for."""
-
-READABLE, SAID = 0.5, 0.65
-"""A unit follows something that the words lack if the embeddings predict its activation at least so
-well (r), and the best label's similarities go with it by less than that share of r."""
 
 SEED = 0
 _SILENT = np.float32(-1e6)
@@ -65,7 +62,7 @@ class Layer:
     kinds: KindColumns
     is_shown_t: Bool[np.ndarray, " t"]
     columns: LabelColumns
-    meaning_td: Float32[np.ndarray, "t d"]
+    meanings: Meanings
     readout: Readout
 
 
@@ -128,7 +125,7 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
         kinds=kinds,
         is_shown_t=is_shown_t,
         columns=LabelColumns(image_nd, label_td, kinds.of),
-        meaning_td=meanings(image_nd, label_td),
+        meanings=Meanings(image_nd, label_td, is_single_t, kinds.kinds, params["same"]),
         readout=Readout(image_nd, half_n, params["ridge"]),
     )
 
@@ -191,6 +188,7 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
         "fit": np.zeros(n_units, np.float32),
         "reach": np.zeros(n_units, np.float32),
         "halves_agree": np.zeros(n_units, bool),
+        "next": np.zeros(n_units, np.float32),
     }
     for some in _few(len(live), layer, n_labels):
         units, depths = live[some], found[some]
@@ -204,14 +202,14 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
             score_t[[best, general]] = score_t[[general, best]]
         out_ut[units] = whole_ut
         best_u = whole_ut.argmax(axis=1)
+        extra["next"][units] = layer.meanings.next_share(whole_ut)
         said_uh = score_uht[:, 1:].argmax(axis=2)
         layer.columns.load(best_u.tolist())
         for u, best, said_h, each in zip(units, best_u.tolist(), said_uh, depths, strict=True):
             q_g = _depth_of(layer, each, label_td[best], best)
             extra["depth"][u] = np.mean([layer.share_q[q] for q in q_g])
             extra["fit"][u] = correlation(activation_un[u], layer.columns.similarity(best))
-            alike_h = layer.meaning_td[said_h] @ layer.meaning_td[best]
-            extra["halves_agree"][u] = bool((alike_h >= params["same"]).all())
+            extra["halves_agree"][u] = bool(layer.meanings.are_one(said_h, best).all())
             anchor_gd, shared_gd = each.anchor_hqd[0, q_g], each.shared_hqd[0, q_g]
             gamma_g1 = np.asarray(layer.gamma_g, np.float32)[:, None]
             vector_ud[u] = directions((anchor_gd - gamma_g1 * shared_gd).mean(axis=0)[None])[0]
@@ -221,6 +219,7 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
         extra["reach"][live] = layer.readout.reach(activation_un[live])
     reliable_u = extra["halves_agree"] & (extra["fit"] >= params["least_fit"])
     reliable_u &= extra["fit"] >= params["explained"] * extra["reach"]
+    reliable_u &= extra["next"] <= np.float32(params["apart"])
     return Scored(
         score_ut=out_ut,
         has_label_u=out_ut.max(axis=1) > _SILENT,
@@ -328,36 +327,12 @@ def _give_way(
             layer.joined.hold_down(score_t[None])  # the part may now score less than it did
 
 
-def unsaid(stored: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " u"]:
-    """Units that the embeddings predict well, and the best label badly."""
-    reach_u = np.asarray(stored["reach"])
-    return (reach_u >= READABLE) & (np.asarray(stored["fit"]) < SAID * reach_u)
-
-
-def lacks(stored: Mapping[str, float], params: Params) -> str:
-    """The first of the three conditions of a reliable label that does not hold."""
-    fit, reach = stored["fit"], stored["reach"]
-    if not stored["halves_agree"]:
-        return "the two halves of the probe set give labels of different meanings"
-    if fit < params["least_fit"]:
-        return (
-            f"its correlation with the activation is {fit:.2f}, and {params['least_fit']:g} is the "
-            "least that CSP+ asks for"
-        )
-    if fit < params["explained"] * reach:
-        return (
-            f"it explains {fit:.2f} (correlation) of {reach:.2f} that the images explain, and CSP+ "
-            f"asks for {100 * params['explained']:g} %"
-        )
-    return ""
-
-
 CSP_PLUS = Method(
     name="csp_plus",
     title="CSP+",
     summary="Names a neuron by what sets its images apart from quiet look-alikes, at the depth of "
     "its ranking where that shows most, measured by what chance would give.",
-    version=1,
+    version=2,
     order=5,
     parameters=(
         Parameter("depths", "0.75,2.5,5,10,20,30", "strongest per cent of the images, rising"),
@@ -396,6 +371,9 @@ CSP_PLUS = Method(
         Parameter("same", 0.8, "correlation from which two labels mean one thing", low=0, high=1),
         Parameter("least_fit", 0.3, "least correlation of a reliable label", low=-1, high=1),
         Parameter("explained", 0.675, "least share of what can be read at all", low=0, high=1),
+        Parameter(
+            "apart", 0.96, "most that another meaning may score, of the best score", low=0, high=1
+        ),
     ),
     needs=("exemplars", "activations", "texts"),
     uses=("kinds",),
@@ -406,6 +384,7 @@ CSP_PLUS = Method(
             "reach": "correlation with what the embeddings predict at best, each half from the "
             "other",
             "halves_agree": "whether either half of the probe set gives a label of that meaning",
+            "next": "what the best label of another meaning scores, as a share of the best score",
         },
         null_vectors=kept_null_vectors,
         signals=("depth", "fit", "reach", "halves_agree"),

@@ -327,8 +327,9 @@ class Method:
         test: what its labels have to pass to be reliable, if it gives p-values (``Written.p_u``):
             what can stand after "passes its test", such as "on other images".
         lacks: what a label that scores above chance lacks to be reliable, where the method asks
-            for more than that: from what it stores of the unit (``Stores.signals``) and its
-            parameters to what can stand after "but"; empty where it asks for no more.
+            for more than that: from the numbers that it stores of the unit and its parameters to
+            what can stand after "but"; empty where it asks for no more. Older bundles may lack
+            numbers that are not in ``Stores.signals``.
         unsaid: from the arrays of ``Stores.signals``, which units follow something that can be read
             from the images and that no label says; None where the method cannot tell.
         says: the concepts in a label of its own that must be true of the unit for the label to be

@@ -10,7 +10,7 @@ import pytest
 from csp_engine.bundle import Bundle
 from csp_engine.evidence.contrast import ContrastRule
 from csp_engine.methods import METHODS, label_units, noise_evidence
-from csp_engine.methods.csp_plus import READABLE, SAID
+from csp_engine.methods.depths.relying import READABLE, SAID
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import Narrowing
 from csp_engine.views.memo import Memo

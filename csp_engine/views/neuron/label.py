@@ -117,9 +117,8 @@ def lacking(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
     """What a label that beats chance lacks to be reliable: what can stand after "but"."""
     kept = KeptScores(bundle, neuron.model, neuron.layer, method)
     told = ""
-    signals = kept.signals()
-    if kept.method is not None and signals is not None:
-        stored = {name: float(signal_u[neuron.unit]) for name, signal_u in signals.items()}
+    stored = kept.numbers_of(neuron.unit)
+    if kept.method is not None and stored is not None:
         told = kept.method.lacks(stored, {**kept.method.params, **kept.method_params})
     return told or f"{method_title(method)} asks for more (docs/methods.md)"
 

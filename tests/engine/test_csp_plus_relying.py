@@ -1,0 +1,145 @@
+"""The fourth condition of a reliable CSP+ label: no other meaning scores nearly as much."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from csp_engine.bundle import Bundle, BundleWriter, verify
+from csp_engine.bundle.verifying.scored import why_not
+from csp_engine.evidence.contrast import ContrastRule
+from csp_engine.methods import METHODS, label_units, noise_evidence
+from csp_engine.methods.depths.relying import Meanings
+from csp_engine.pipeline import build
+from csp_engine.pipeline.recipe import changed
+from csp_engine.types import NeuronRef
+from csp_engine.views.neuron.candidates import stored
+from csp_engine.views.neuron.label import heading_of
+from tests.worlds import small_layers, toys
+
+T, SAME = 14, 0.5
+JOINED = (3, 8)
+KINDS = {0: (1, 2), 1: (2,), 9: (10, 11)}
+WHY = "but a label of another meaning scores"
+
+
+def slow_share(image_nd, label_td, score_t, kinds):
+    """Label by label, with numpy's correlation."""
+    best = max(range(T), key=lambda t: (score_t[t], -t))
+    if score_t[best] <= 0:
+        return 1.0
+    highest = 0.0
+    for t in range(T):
+        r = np.corrcoef(image_nd @ label_td[t], image_nd @ label_td[best])[0, 1]
+        is_related = t in kinds.get(best, ()) or best in kinds.get(t, ())
+        if t != best and t not in JOINED and r < SAME and not is_related:
+            highest = max(highest, score_t[t])
+    return highest / score_t[best]
+
+
+@pytest.mark.parametrize("kinds", [{}, KINDS])
+def test_the_share_of_the_next_meaning_is_that_of_labels_compared_one_by_one(kinds):
+    rng = np.random.default_rng(2)
+    image_nd, label_td = small_layers.unit_rows(rng, 70, 5), small_layers.unit_rows(rng, T, 5)
+    score_ut = rng.standard_normal((60, T)).astype(np.float32)
+    score_ut[0] = -1  # nothing scores
+    score_ut[1], score_ut[1, 4] = -1, 1  # nothing else does
+    score_ut[2, :] = 2  # all the same
+    is_single_t = ~np.isin(np.arange(T), JOINED)
+    found_u = Meanings(image_nd, label_td, is_single_t, kinds, SAME).next_share(score_ut)
+    expected = [slow_share(image_nd, label_td, score_t, kinds) for score_t in score_ut]
+    np.testing.assert_allclose(found_u, expected, atol=1e-6)
+    assert found_u[:3].tolist() == [1, 0, 1]
+    assert len(set(score_ut.argmax(axis=1))) > T - 3
+
+
+def test_a_label_is_reliable_only_if_the_next_meaning_scores_no_more_than_apart():
+    rng = np.random.default_rng(0)
+    image_nd = small_layers.unit_rows(rng, 300, 12)
+    label_td = small_layers.unit_rows(rng, 24, 12)
+    null = noise_evidence(image_nd, n_draws=40, n_exemplars=20, rule=ContrastRule(), seed=1)
+    null.given.sources["texts"] = lambda _: small_layers.WORDS
+    # Each follows two labels, the second less and less.
+    weight_u1 = np.linspace(1, 0, 20)[:, None]
+    activation_un = (label_td[:20] + weight_u1 * label_td[4:24]) @ image_nd.T
+    evidence = small_layers.mined(activation_un, image_nd, 20)
+    free, extra = label_units("csp_plus", evidence, null, label_td, {"apart": 1})
+    for apart in (0.96, 0.8, 0.5):
+        told, again = label_units("csp_plus", evidence, null, label_td, {"apart": apart})
+        is_apart_u = extra["next"] <= np.float32(apart)
+        assert (told.reliable_u == (free.reliable_u & is_apart_u)).all()
+        assert (again["next"] == extra["next"]).all()
+        np.testing.assert_array_equal(told.score_uk, free.score_uk)
+    assert 0 < (free.reliable_u & (extra["next"] > 0.8)).sum() < free.reliable_u.sum()
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("relying")
+    bars = {"apart": 0, "explained": 0, "least_fit": -1}
+    recipe = changed(
+        toys.SMALL,
+        {"methods": "csp_plus", **{f"csp_plus.{name}": bar for name, bar in bars.items()}},
+    )
+    return build(toys.request(folder, folder / "a.csp", recipe=recipe))
+
+
+def test_that_another_meaning_is_near_is_said_with_how_near(refused):
+    n_said = 0
+    for layer in refused.layers("small"):
+        scores = refused.scores("small", layer, "csp_plus")
+        share_u = refused.score_array("small", layer, "csp_plus", "next")
+        agree_u = refused.score_array("small", layer, "csp_plus", "halves_agree")
+        is_high_u = np.asarray(scores.best_percentile_u) >= np.float32(0.95)
+        assert (scores.reliable_u == (is_high_u & agree_u & (share_u <= 0))).all()
+        for unit in np.flatnonzero(is_high_u & agree_u & (share_u > 0)).tolist():
+            neuron = NeuronRef("small", layer, unit)
+            *_, why = heading_of(refused, neuron, "csp_plus").reasons
+            for text in (str(why), str(stored(refused, neuron, "csp_plus").verdict)):
+                percent = float(text.split(f"{WHY} ")[1].split(" %")[0])
+                assert 0 <= percent - 100 * share_u[unit] <= 0.1001
+                assert "CSP+ asks for 0 % at most" in text
+            n_said += 1
+    assert n_said
+
+
+def of_first_version(bundle, path):
+    """As the first version of CSP+ wrote it."""
+    shutil.copytree(bundle.path, path)
+    with BundleWriter(path) as writer:
+        for name in [name for name in bundle.manifest.stages if name.startswith("scores:")]:
+            record = bundle.stage(name)
+            params = {k: v for k, v in record.params.items() if k != "apart"}
+            params["method_version"] = 1
+            made = {"version": record.version, "needs": record.needs, "inputs": record.inputs}
+            with writer.stage(name, params=params, **made) as files:
+                for array in (file.removesuffix(".npy") for file in record.files):
+                    if array not in ("next", "null_next"):
+                        files.array(array, bundle.array(name, array))
+                files.facts.update(record.facts)
+    return Bundle.open(path)
+
+
+def test_a_bundle_of_the_first_version_is_judged_by_what_it_stored(refused, tmp_path):
+    """It has neither the share nor the bar; its labels stay what they were."""
+    old = of_first_version(refused, tmp_path / "old.csp")
+    assert verify(old) == []
+    for layer in old.layers("small"):
+        assert why_not(old, "small", layer, "csp_plus") == "another version of the method made them"
+        scores = old.scores("small", layer, "csp_plus")
+        for unit in np.flatnonzero(scores.count_u).tolist():
+            neuron = NeuronRef("small", layer, unit)
+            heading = heading_of(old, neuron, "csp_plus")
+            assert heading.label.is_reliable == scores.reliable_u[unit]
+            assert not any(WHY in str(why) for why in heading.reasons)
+            assert WHY not in str(stored(old, neuron, "csp_plus").verdict)
+
+
+def test_the_bar_is_recorded(refused):
+    manifest = json.loads((refused.path / "manifest.json").read_text("utf-8"))
+    kept = {s["params"]["apart"] for n, s in manifest["stages"].items() if n.startswith("scores:")}
+    assert kept == {0}
+    assert METHODS["csp_plus"].params["apart"] == 0.96

@@ -7,7 +7,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
 from csp_engine.views.images import choices
 from csp_engine.views.images.groups import split_of
-from pages.ui.neuron import ahead, candidates, looking, sections, verdict, walking
+from pages.ui.neuron import ahead, candidates, changing, looking, sections, verdict, walking
 from pages.ui.parts.cards import Packs, draw_tiles, plain, show, signature, tile_grid
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import problems, sharing, store
@@ -40,6 +40,7 @@ def page(bundle: Bundle, view: View, drawn: ahead.Pieces, *, is_blind: bool) -> 
         left, right = st.columns([1.45, 1], gap="medium")
     with left, problems.caught():
         images(bundle, view, drawn)
+        below = st.container(key="near_changed")
         if not is_blind:
             with st.container(key="near"):
                 sections.neighbours(bundle, view)
@@ -54,6 +55,9 @@ def page(bundle: Bundle, view: View, drawn: ahead.Pieces, *, is_blind: bool) -> 
         with st.container(key="facts"):
             show(drawn.parts["facts"])
             sharing.embed_code(view)
+    # Last, for the network may have to be loaded; it stands below the images.
+    with below, problems.caught():
+        changing.section(bundle, view)
 
 
 def images(bundle: Bundle, view: View, drawn: ahead.Pieces) -> None:

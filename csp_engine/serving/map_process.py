@@ -10,17 +10,21 @@ import os
 import struct
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from csp_engine import errors
 from csp_engine.bundle import Bundle
+from csp_engine.pipeline.mapping.changes import Version, packed, unpacked, versions
 from csp_engine.printable import shown_spec
 from csp_engine.serving.encoder_process import Apart, main
 from csp_engine.serving.turns import Turns
 from csp_engine.trust import TRUST, require_trust
 from csp_engine.types import NeuronRef
+
+if TYPE_CHECKING:
+    from csp_engine.pipeline.mapping.overlays import NeuronOverlays
 
 MOST_KEPT = 4096
 """Overlays that are kept, of a few kilobytes each."""
@@ -52,9 +56,35 @@ class MapProcess(Apart):
         what = f"The network {shown_spec(held['spec'])}"
         return self._ask(bundle, question, visitor=visitor, needed=held["fingerprint"], what=what)
 
+    def versions(
+        self, bundle: Bundle, neuron: NeuronRef, name: str, image: int, visitor: str = ""
+    ) -> list[Version]:
+        """What a neuron and its network make of one image changed.
+
+        Args:
+            bundle: of the neuron.
+            neuron: whose activation is measured.
+            name: of the map to draw over the versions; empty for none.
+            image: number of the probe image.
+            visitor: who asks.
+
+        Raises:
+            BusyError: if too many ask, or this visitor has asked for too much.
+            CspError: if the network is not at hand or the layer has no such map.
+        """
+        held = bundle.manifest.inputs["models"][neuron.model]
+        question = {
+            "neuron": [neuron.model, neuron.layer, neuron.unit],
+            "map": name,
+            "changed": int(image),
+        }
+        what = f"The network {shown_spec(held['spec'])}"
+        found = self._ask(bundle, question, visitor=visitor, needed=held["fingerprint"], what=what)
+        return unpacked(found)
+
 
 def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> tuple[str, bytes]:
-    """The fingerprint of the network, and a pack of overlays.
+    """The fingerprint of the network, and a pack of overlays, or versions of one image.
 
     ``loaded`` holds networks by fingerprint, bundles by path and digest, and overlays; what is new
     is added.
@@ -62,6 +92,8 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     Raises:
         CspError: as ``MapProcess.overlays``.
     """
+    from csp_engine.pipeline.mapping.neuron_pixels import pictures
+
     os.environ[TRUST] = question[TRUST]
     place = question["bundle"], question["digest"]
     bundle = loaded[place] = loaded.get(place) or Bundle.open(question["bundle"])
@@ -69,12 +101,17 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     fingerprint = bundle.manifest.inputs["models"][model]["fingerprint"]
     if fingerprint not in loaded:
         loaded[fingerprint] = network_of(bundle, model)
+    neuron = NeuronRef(model, layer, int(unit))
+    if "changed" in question:
+        overlays = _overlays(bundle, loaded[fingerprint], neuron)
+        (picture,) = pictures(bundle, [question["changed"]])
+        return fingerprint, packed(versions(overlays, picture, question["map"]))
     kept: OrderedDict[Any, bytes] = loaded.setdefault("overlays", OrderedDict())
     keys = {i: (place, model, layer, unit, question["map"], i) for i in question["images"]}
     new = [image for image, key in keys.items() if key not in kept]
     if new:
-        neuron = NeuronRef(model, layer, int(unit))
-        drawn = _drawn(bundle, loaded[fingerprint], neuron, question["map"], new)
+        overlays = _overlays(bundle, loaded[fingerprint], neuron)
+        drawn = overlays.of(question["map"], np.asarray(new, np.int64).tolist())
         kept.update({keys[image]: body for image, body in zip(new, drawn, strict=True)})
     bodies = [kept[keys[image]] for image in question["images"]]
     while len(kept) > MOST_KEPT:
@@ -112,9 +149,7 @@ def network_of(bundle: Bundle, name: str) -> Any:
     return model
 
 
-def _drawn(
-    bundle: Bundle, model: Any, neuron: NeuronRef, name: str, images: Sequence[int]
-) -> list[bytes]:
+def _overlays(bundle: Bundle, model: Any, neuron: NeuronRef) -> NeuronOverlays:
     from csp_engine.networks.layers import select_layers
     from csp_engine.pipeline.mapping.overlays import NeuronOverlays
 
@@ -126,7 +161,7 @@ def _drawn(
     (tap,) = select_layers(model, [neuron.layer])
     overlays = NeuronOverlays(bundle, model, tap, neuron.unit)
     overlays.require_alike()
-    return overlays.of(name, np.asarray(images, np.int64).tolist())
+    return overlays
 
 
 if __name__ == "__main__":

@@ -7,8 +7,16 @@ import json
 import pytest
 
 from csp_engine.bundle import Bundle
+from csp_engine.networks.layers import select_layers
+from csp_engine.pipeline.mapping.changes import versions
+from csp_engine.pipeline.mapping.neuron_pixels import pictures
+from csp_engine.pipeline.mapping.overlays import NeuronOverlays
+from csp_engine.types import NeuronRef
+from csp_engine.views.images.changes import changed
+from pages.ui.parts.cards import plain
 from pages.ui.shell import store
 from tests.pages.conftest import HERE, html, open_page, visiting
+from tests.worlds import toys
 
 
 def grids(at) -> list[dict]:
@@ -56,3 +64,51 @@ def test_an_address_is_answered_by_the_process_and_by_a_sentence(serve, small_bu
     if found.status_code == 409:
         assert "runs only if you trust it" in found.text
         assert "Traceback" not in found.text
+
+
+def test_one_image_is_shown_changed_with_what_the_engine_says(serve, small_bundle, monkeypatch):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    neuron = NeuronRef("small", "second@mean", 5)
+    (tap,) = select_layers(toys.target().model, [neuron.layer])
+    overlays = NeuronOverlays(bundle, toys.target().model, tap, neuron.unit)
+    asked = []
+
+    def versions_of(of, ref, name, image, visitor):
+        asked.append((of.digest, ref, name, image))
+        return versions(overlays, pictures(bundle, [image])[0], name)
+
+    monkeypatch.setattr(store.MAPS, "versions", versions_of)
+    at = open_page("neuron", layer=neuron.layer, unit="5", changed="3")
+    assert not at.exception
+    shown = html(at)
+    found = changed(bundle, "small", 3, versions(overlays, pictures(bundle, [3])[0], "activation"))
+    assert asked == [(bundle.digest, neuron, "activation", 3)]
+    assert plain(found.sentence) in shown
+    for each in found.versions:
+        assert f"<b>{each.name}</b><br>{each.words}" in shown
+    strip = shown[shown.index("csp-changes") :]
+    turned = sum(each.decided != found.versions[0].decided for each in found.versions)
+    assert strip.count("<figure class=other>") == turned
+    at = open_page("neuron", layer=neuron.layer, unit="5", look="gradient")
+    assert asked[1:] == []  # only whoever asks for it waits for the network
+    at.number_input(next(w.key for w in at.number_input if "_changed" in w.key)).set_value(2)
+    at.button("change_image").click().run()
+    assert at.query_params["changed"] == "2"
+    assert asked[-1][2:] == ("gradient", 2)
+    assert "There is no image 999" in html(
+        open_page("neuron", layer=neuron.layer, unit="5", changed="999")
+    )
+
+
+def test_without_the_network_the_changed_image_is_a_sentence(serve, small_bundle, monkeypatch):
+    serve(small_bundle)
+    monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
+    at = open_page("neuron", layer="second@mean", unit="6", changed="3")
+    store.MAPS.close()
+    assert not at.exception
+    shown = html(at)
+    assert "runs only if you trust it" in shown
+    assert "csp-changes" not in shown
+    blind = html(open_page("neuron", layer="second@mean", unit="6", changed="3", blind="yes"))
+    assert "runs only if" not in blind

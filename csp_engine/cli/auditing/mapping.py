@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from csp_engine import numbers
 from csp_engine.cli.auditing.intervening import loaded_target, named_model
 from csp_engine.cli.declared import (
     AsJson,
@@ -21,9 +22,13 @@ from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_t
 from csp_engine.errors import InputError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from csp_engine.bundle import Bundle
     from csp_engine.networks.models import TargetModel
     from csp_engine.pipeline import Target
+    from csp_engine.types import NeuronRef
+    from csp_engine.views.images.changes import Changed
 
 N_SHOWN = 12
 
@@ -53,6 +58,15 @@ def maps(
     image: Annotated[
         list[int] | None, typer.Option(help="Probe images; else the neuron's pairs.")
     ] = None,
+    changes: Annotated[
+        bool,
+        typer.Option(
+            "--changes",
+            help="With --neuron: flip, crop, recolour and blur each --image, else the neuron's "
+            "strongest exemplar, and show what the neuron and the decision do; with --out, the "
+            "versions side by side, under the first --map if one is named.",
+        ),
+    ] = False,
     pairs: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +95,8 @@ def maps(
     opened = Bundle.open(bundle)
     if neuron is not None and text is not None:
         raise InputError("Maps are of a neuron or of a text; give --neuron or --text, not both.")
+    if changes and neuron is None:
+        raise InputError("--changes are of what a neuron does; name one with --neuron.")
     if text is not None:
         _of_text(opened, text, but_not or [], image or [], kind or ["gradient"], out, device)
         return
@@ -88,6 +104,9 @@ def maps(
         ref = NeuronRef.parse(neuron)
         require_neuron(opened, ref)
         target = loaded_target(opened, ref.model, weights, preprocessing, [ref.layer], device)
+        if changes:
+            _of_changes(opened, target, ref, next(iter(kind or []), ""), image or [], out, as_json)
+            return
         _of_neuron(opened, target, ref, kind or ["activation"], image or [], out)
         return
     name = named_model(opened, model)
@@ -138,6 +157,77 @@ def _of_neuron(
         _write(folder, kind, chosen, drawn)
         write_lines([" ".join([*said_of_map(bundle, neuron, kind)]).strip()])
     write_lines([f"{len(chosen) * len(kinds)} pictures are in {folder}."])
+
+
+def _of_changes(
+    bundle: Bundle,
+    target: Target,
+    neuron: NeuronRef,
+    kind: str,
+    images: list[int],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """What the neuron and the decision do once each image is changed.
+
+    Raises:
+        InputError: if there is no such image or map, or the neuron has no exemplars.
+    """
+    from csp_engine.networks.attributing.neuron_maps import require_map
+    from csp_engine.pipeline.mapping.changes import versions
+    from csp_engine.pipeline.mapping.neuron_pixels import pictures
+    from csp_engine.pipeline.mapping.overlays import NeuronOverlays
+    from csp_engine.views.images.changes import changed, usual_image
+
+    if kind:
+        require_map(kind)
+    _require_same(bundle, target.model)
+    _require_images(bundle, images)
+    folder = None if out is None else _new_folder(out)
+    overlays = NeuronOverlays(bundle, target.model, target.taps[0], neuron.unit)
+    overlays.require_alike()
+    usual = usual_image(bundle, neuron)
+    assert usual is not None  # without exemplars there are no overlays
+    chosen = images or [usual]
+    found = [
+        changed(bundle, neuron.model, each, versions(overlays, picture, kind))
+        for each, picture in zip(chosen, pictures(bundle, chosen), strict=True)
+    ]
+    for each in found if folder is not None else []:
+        assert folder is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        _side_by_side(each).save(folder / f"changes-image-{each.image}.png")
+    if as_json:
+        write_json([each.as_json() for each in found])
+        return
+    for place, each in enumerate(found):
+        write_lines([*([""] if place else []), each.sentence, ""])
+        write_table(
+            ("image", "activation", "decision", "log-odds"),
+            [
+                (one.name, one.words, one.decided or "–", numbers.signed(one.log_odds))
+                for one in each.versions
+            ],
+        )
+    if folder is not None:
+        write_lines(["", f"The versions side by side: {folder}"])
+
+
+def _side_by_side(found: Changed) -> Image.Image:
+    """The pictures of all versions in a row, in their order."""
+    import io
+
+    from PIL import Image
+
+    shown = [Image.open(io.BytesIO(each.picture)) for each in found.versions]
+    gap = 4
+    size = sum(each.width + gap for each in shown) - gap, max(each.height for each in shown)
+    sheet = Image.new("RGB", size, "white")
+    left = 0
+    for each in shown:
+        sheet.paste(each, (left, 0))
+        left += each.width + gap
+    return sheet
 
 
 def _of_text(

@@ -74,7 +74,12 @@ class NeuronOverlays:
         self, name: str, images: Sequence[int], progress: Progress = silent
     ) -> list[Float32[np.ndarray, "y x"]]:
         """Maps over thumbnails, 1 being what is usual for the largest place of an exemplar."""
-        shown = pictures(self.bundle, images)
+        return self.over(name, pictures(self.bundle, images), progress)
+
+    def over(
+        self, name: str, shown: Sequence[Image.Image], progress: Progress = silent
+    ) -> list[Float32[np.ndarray, "y x"]]:
+        """The same over any pictures, RGB, such as changed ones."""
         pixels = np.stack([self.model.preprocess(picture) for picture in shown])
         scale = self._scale(name)
         found = self.maps.of(pixels, name, progress=progress)

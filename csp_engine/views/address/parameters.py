@@ -206,6 +206,11 @@ OF_PAGES = (
         "`yes`: labels, scores and what others said are not shown, so that a verdict rests on the "
         "images alone",
     ),
+    Parameter(
+        "changed",
+        ("neuron",),
+        "probe image, by number, that is shown flipped, cropped, recoloured and blurred",
+    ),
     Parameter("why", ("neuron",), "the label whose score is explained, pair by pair"),
     Parameter(
         "colour",

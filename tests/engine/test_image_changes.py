@@ -158,32 +158,30 @@ def test_without_the_network_one_sentence_says_how_to_get_it(made, monkeypatch):
         process.close()
 
 
-def shown(*rows: tuple[str, float, int | None]):
-    class Held:
-        class manifest:
-            inputs = {"models": {"m": {"class_names": ["naevus", "melanoma"]}}}
-
+def shown(bundle: Bundle, *rows: tuple[str, float, int | None]):
     held = [Version(name, value, decided, 0.0, b"") for name, value, decided in rows]
-    return changed(Held, "m", 7, held)  # ty: ignore[invalid-argument-type]
+    return changed(bundle, "small", 7, held)
 
 
-def test_the_sentence_says_what_stays():
-    found = shown(("as it is", 4.0, 0), ("blurred", 1.0, 1), ("turned grey", 2.0, 0),
+def test_the_sentence_says_what_stays(made):
+    bundle = made[0]
+    first, second, *_ = sorted(toys.COLOURS)
+    found = shown(bundle, ("as it is", 4.0, 0), ("blurred", 1.0, 1), ("turned grey", 2.0, 0),
                   ("darkened", 3.0, 1))  # fmt: skip
     assert found.sentence == (
         "In 2 of 3 changes of image 7, the neuron keeps at least half of its activation; it keeps "
-        "least when blurred: 25 %. The decision, naevus, stays in 1 of 3. It becomes melanoma when "
-        "blurred or darkened."
+        f"least when blurred: 25 %. The decision, {first}, stays in 1 of 3. It becomes {second} "
+        "when blurred or darkened."
     )
     assert [each.words for each in found.versions][:2] == ["4.000 (100 %)", "1.000 (25 %)"]
-    silent = shown(("as it is", -0.5, None), ("blurred", 1.0, None))
+    silent = shown(bundle, ("as it is", -0.5, None), ("blurred", 1.0, None))
     assert silent.sentence == (
         "The neuron is not active above 0 on image 7 (−0.500), so no shares are given."
     )
     assert silent.as_json()["versions"][1] == {
         "change": "blurred", "activation": 1.0, "share": None, "decided": None, "log_odds": 0.0,
     }  # fmt: skip
-    below = shown(("as it is", 2.0, 1), ("blurred", -0.1, 1))
+    below = shown(bundle, ("as it is", 2.0, 1), ("blurred", -0.1, 1))
     assert "least when blurred: −5.0 %" in below.sentence
 
 

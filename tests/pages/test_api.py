@@ -21,10 +21,13 @@ from csp_engine.http import tokens
 from csp_engine.http.api import client as clients
 from csp_engine.http.api import shapes
 from csp_engine.http.api.limits import Buckets
+from csp_engine.views.audit.factors import factored
 from csp_engine.views.lists import found_neurons
 from csp_engine.views.memo import Memo
 from csp_engine.views.table.columns import COLUMNS
 from csp_engine.views.table.rows import csv_bytes
+from csp_engine.words.concepts import SHIPPED
+from csp_engine.words.own_concepts import as_link, written
 from pages.ui.shell import access, server
 from tests.pages.conftest import ROOT, visiting
 from tools import api_description
@@ -216,6 +219,8 @@ def test_labels_are_those_of_the_exported_table(bundle):
         (f"{AT}/images/999999", "There is no image 999,999"),
         (f"{AT}/images/x", "image cannot be 'x'"),
         (f"{AT}/audit/nope", "kind cannot be 'nope'"),
+        (f"{AT}/audit/associations?concepts=eNqq", "was cut off or altered"),
+        (f"{AT}/audit/fixes?concepts=melanoma", "concepts changes nothing of fixes"),
         (f"{AT}/reviews?neuron=a/b/c", "'a/b/c'"),
         (f"{AT}/labels?layer=nope", "nope"),
     ],
@@ -386,6 +391,24 @@ def client(monkeypatch) -> clients.Client:
     return clients.Client("http://localhost:8501/", TOKEN)
 
 
+def test_associations_and_factors_go_by_the_list_that_is_asked_for(serve, shipped_bundle):
+    serve(shipped_bundle)
+    at = f"{START}/bundles/{shipped_bundle.stem}/audit"
+    content = SHIPPED["melanoma"].read_bytes() + b"# mine\n"
+    own = as_link(written("own", ["melanoma"], {"valid": ["ruler"], "spurious": ["streaks"]}))
+    tags = {}
+    for link in ("", as_link(content), own):
+        (first, *_) = read(f"{at}/associations?model=biased&concepts={link}")["found"]
+        tags[link] = {each["column"]: each["tag"] for each in first["columns"]}
+    assert tags[""] == tags[as_link(content)]
+    assert (tags[""]["ruler"], tags[""]["streaks"]) == ("spurious", "valid")
+    assert (tags[own]["ruler"], tags[own]["streaks"]) == ("valid", "spurious")
+    assert tags[own]["hair"] is None
+    (told,) = read(f"{at}/factors?model=biased&method=csp_plus")["found"]
+    found = factored(Bundle.open(shipped_bundle), "biased", "layer2@max", "csp_plus")
+    assert told["factors"][0]["gap"] == found.factors[0].gap.as_json()
+
+
 @pytest.mark.slow
 def test_the_client_reads_every_answer(client, token, bundle):
     model, layer = bundle.model_names[0], bundle.layers(bundle.model_names[0])[0]
@@ -398,7 +421,7 @@ def test_the_client_reads_every_answer(client, token, bundle):
     assert isinstance(neuron.pairs[0].exemplar, shapes.Shot)
     assert client.thumbnail(neuron.pairs[0].exemplar)[:4] == b"RIFF"
     assert {each.name for each in client.columns()} == set(COLUMNS)
-    assert client.audit("small", "fixes") == []
+    assert client.audit("small", "fixes") == client.audit("small", "factors") == []
     told = client.review("small", shapes.Verdict(name, "valid"))
     assert [row["revision"] for row in client.reviews("small")] == [told.revision]
     with pytest.raises(clients.ApiError, match="is not in the bundle; it has small") as refused:

@@ -1,4 +1,4 @@
-"""What an audit found: interventions on images and networks, associations, fixes."""
+"""What an audit found: interventions on images and networks, associations, fixes, factors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from csp_engine.errors import InputError
 from csp_engine.http.api import asking, shapes
 from csp_engine.http.api.desk import Desk
 from csp_engine.numbers import plain_json
-from csp_engine.views.audit import associations, fixes, interventions
+from csp_engine.views.audit import associations, factors, fixes, interventions
 from csp_engine.words.own_concepts import from_link
 
 
@@ -20,6 +21,7 @@ class Kind(StrEnum):
     interventions = "interventions"
     associations = "associations"
     fixes = "fixes"
+    factors = "factors"
 
 
 def router(desk: Desk) -> APIRouter:
@@ -34,7 +36,8 @@ def router(desk: Desk) -> APIRouter:
             Path(
                 description="interventions: what artefacts do to an output and through which "
                 "neurons. associations: which neurons go with which columns of the images. fixes: "
-                "what became of decisions when something was held still."
+                "what became of decisions when something was held still. factors: which factors "
+                "of a layer push wrong decisions."
             ),
         ],
         model: asking.ModelGiven = "",
@@ -49,6 +52,10 @@ def router(desk: Desk) -> APIRouter:
             m for each in found.layers(model) for m in found.methods(model, each)
         )
         method = asking.named("method", method, list(labelling))
+        if concepts and kind is not Kind.associations:
+            raise InputError(
+                f"concepts changes nothing of {kind.value}; ask for associations with it."
+            )
         rows = []
         if kind is Kind.interventions and model in interventions.models_with(found):
             rows = [interventions.as_json(found, model, method)]
@@ -62,6 +69,12 @@ def router(desk: Desk) -> APIRouter:
             rows = [
                 {"name": name, **fixes.as_json(fixes.kept(found, desk.memo, model, name))}
                 for name in found.fixes(model)
+            ]
+        elif kind is Kind.factors:
+            rows = [
+                factors.as_json(each)
+                for layer in factors.layers_factored(found, model)
+                if (each := factors.factored(found, model, layer, method)) is not None
             ]
         return shapes.Audits(bundle, found.digest, kind.value, plain_json(rows))
 

@@ -22,6 +22,7 @@ BENCHMARKS = {
     "labelling": "processor time of three methods, of simulation, and of labelling a bundle again",
     "associations": "suspects of 40 columns among 2,048 neurons, 1,000 exchanges",
     "columns": "figures of 7 concept columns for 2,832 neurons",
+    "auditing": "interventions, fixes, factors, changed images and reports of the demo",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",
     "shards": "a build in shards against one without, and the merge of 100",

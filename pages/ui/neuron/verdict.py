@@ -187,7 +187,7 @@ def asked(
         others = [each for each in said if each is not mine]
         status = standing(bundle, reviewer, mine)
         show(
-            f"<div class='csp-verdict' data-judged-of='{plain(view.neuron)}' "
+            f"<div class='csp-verdict' role='status' data-judged-of='{plain(view.neuron)}' "
             f"data-revision='{0 if mine is None else mine.revision}'>"
             f"{earlier(bundle, history, status, len(said))}</div>" + listed(bundle, others)
         )

@@ -31,7 +31,8 @@ def term(name: str, shown: str | None = None) -> str:
     meaning = as_text(meanings()[name])
     return (
         f"<a class='csp-term' href='{plain(address(name))}' target='_self' "
-        f"data-meaning='{plain(meaning)}' aria-label='{plain(f'{shown or name}: {meaning}')}'>"
+        # No label: it would be the name of the heading or of the column that the term stands in.
+        f"data-meaning='{plain(meaning)}' aria-description='{plain(meaning)}'>"
         f"{plain(shown or name)}</a>"
     )
 

@@ -45,8 +45,8 @@ def summary(
         # The last place where the words stand is ours: what was asked for stands before it.
         strength = term("strength", "more of it").join(plain(said.why).rsplit("more of it", 1))
         show(
-            f"<p class='csp-lead csp-answer'><b>{plain(said.lead)}</b> for {plain(query.title)}"
-            f"{plain(lie)}.</p>{judging(count, f'They stand out {strength}')}"
+            f"<p class='csp-lead csp-answer' role='status'><b>{plain(said.lead)}</b> for "
+            f"{plain(query.title)}{plain(lie)}.</p>{judging(count, f'They stand out {strength}')}"
         )
         return
     show(

@@ -29,6 +29,9 @@ export default function (component) {
       const foot = element("span", "foot")
       foot.append(element("span", "id", card.id), element("span", "rank", card.note))
       link.append(head, strip, foot)
+      // In one breath: six pictures would stand between the label and the next neuron.
+      const said = [card.title, card.mark, card.score, card.id, card.note]
+      link.setAttribute("aria-label", said.filter(Boolean).join(", "))
       item.append(link)
       return item
     }),

@@ -14,21 +14,29 @@ from csp_engine.types import NeuronRef
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
+    from csp_engine.exports.html import Selection
 
+READ_BY = {
+    "huggingface": "Read it with datasets.load_dataset(FOLDER, 'labels'), or 'pairs'.",
+    "neuronpedia": "One folder for each model and layer, as in Neuronpedia's exports.",
+    "fiftyone": "Import it as fiftyone.types.FiftyOneImageClassificationDataset.",
+}
+TOOLS = tuple(READ_BY)
 TABLE = "Label table"
-PAGES = "Pages"
+PAGES = "Pages and folders for other tools"
 NEUROLENS = "NeuroLens output"
 
 
 def export(
     bundle: Annotated[Path, typer.Argument(help="A bundle, NAME.csp.")],
-    out: Annotated[Path, typer.Argument(help="File to write, or the folder of the pages.")],
+    out: Annotated[Path, typer.Argument(help="File to write, or folder.")],
     file_format: Annotated[
         str | None,
         typer.Option(
             "--format",
             help="csv, parquet or jsonl, by default from the file's name; html for a folder of "
-            "pages.",
+            "pages; huggingface, neuronpedia or fiftyone for a folder with labels, pairs and "
+            "their images that such a tool reads.",
         ),
     ] = None,
     method: Annotated[
@@ -58,25 +66,47 @@ def export(
             rich_help_panel=PAGES,
         ),
     ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pairs of images per neuron, for huggingface, neuronpedia and fiftyone; by "
+            "default 6.",
+            rich_help_panel=PAGES,
+        ),
+    ] = None,
     as_json: SummaryAsJson = False,
 ) -> None:
-    """Write labels as a table (layer, unit, description, score and more), or neurons as pages.
+    """Write labels as a table, or neurons as pages or for Hugging Face, Neuronpedia, FiftyOne.
 
-    Pages are plain HTML that opens from disk: no server, no network.
+    Pages are plain HTML that opens from disk: no server, no network. The table has layer, unit,
+    description, score and more; what is written for other tools has the same labels and figures.
 
     Examples:
         csp export resnet50.csp labels.csv -n 5
         csp export resnet50.csp resnet50-pages --format html --layer layer4
+        csp export resnet50.csp resnet50-neurons --format huggingface
     """
     from csp_engine.bundle import Bundle
     from csp_engine.views.images.separation import doubt
 
     opened = Bundle.open(bundle)
-    if columns and (method or n_labels != 1 or neuron or file_format == "html"):
+    is_folder = file_format == "html" or file_format in TOOLS
+    if columns and (method or n_labels != 1 or neuron or is_folder):
         raise InputError(
-            "--columns writes a table without labels; leave out --method, -n, --neuron and html."
+            "--columns writes a table without labels; leave out --method, -n, --neuron and "
+            f"{file_format if is_folder else 'html'}."
         )
-    if file_format == "html":
+    if pairs is not None and file_format not in TOOLS:
+        raise InputError(f"--pairs is for --format {', '.join(TOOLS[:-1])} or {TOOLS[-1]}.")
+    if file_format in TOOLS:
+        chosen = _selection(opened, model, layer, neuron)
+        summary = _export_for_tool(opened, out, file_format, chosen, method, n_labels, pairs)
+        sentence = (
+            f"{out}: {summary['neurons']:,} neurons, {summary['labels']:,} labels, "
+            f"{summary['files']:,} files, {summary['bytes'] / 1e6:,.1f} MB. {READ_BY[file_format]}"
+        )
+    elif file_format == "html":
         if method or n_labels != 1:
             raise InputError(
                 "Pages show every method and all its labels; leave out --method and -n."
@@ -90,7 +120,10 @@ def export(
         from csp_engine.exchange import export_columns, export_labels
 
         if neuron:
-            raise InputError("--neuron chooses pages; add --format html, or leave it out.")
+            raise InputError(
+                "--neuron chooses what goes into a folder; add --format html, "
+                f"{', '.join(TOOLS[:-1])} or {TOOLS[-1]}, or leave it out."
+            )
         if file_format is None and not out.suffix:
             raise InputError(
                 f"{out.name} does not say what to write: end it in .csv, .parquet or .jsonl, or "
@@ -117,16 +150,9 @@ def _export_pages(
     layers: list[str] | None,
     neurons: list[str] | None,
 ) -> dict[str, Any]:
-    from csp_engine.exports.html import of_layers, of_neurons, write_folder
+    from csp_engine.exports.html import write_folder
 
-    if not neurons:
-        selection = of_layers(bundle, model=model, layers=layers)
-    elif model or layers:
-        raise InputError("Choose pages by --neuron, or by --model and --layer, not by both.")
-    else:
-        chosen = [NeuronRef.parse(line) for each in neurons for line in _lines(each)]
-        about = f"{len(chosen):,} neurons, chosen one by one."
-        selection = of_neurons(bundle, chosen, title="Chosen neurons", about=about)
+    selection = _selection(bundle, model, layers, neurons)
     with progress_bars() as progress:
         written = write_folder(bundle, selection, out, progress)
     return {
@@ -135,6 +161,41 @@ def _export_pages(
         "files": written.n_files,
         "bytes": written.n_bytes,
     }
+
+
+def _export_for_tool(
+    bundle: Bundle,
+    out: Path,
+    tool: str,
+    selection: Selection,
+    methods: list[str] | None,
+    n_labels: int,
+    n_pairs: int | None,
+) -> dict[str, Any]:
+    from csp_engine.exports.tools import N_PAIRS, chosen_of, write_for_tool
+
+    chosen = chosen_of(
+        bundle, selection, methods=methods, n_labels=n_labels, n_pairs=n_pairs or N_PAIRS
+    )
+    with progress_bars() as progress:
+        n_files, n_bytes = write_for_tool(chosen, tool, out, progress)
+    counts = {"neurons": len(chosen.neurons), "labels": len(chosen.labels)}
+    return {"folder": str(out), **counts, "files": n_files, "bytes": n_bytes}
+
+
+def _selection(
+    bundle: Bundle, model: str | None, layers: list[str] | None, neurons: list[str] | None
+) -> Selection:
+    """The neurons that go into a folder."""
+    from csp_engine.exports.html import of_layers, of_neurons
+
+    if not neurons:
+        return of_layers(bundle, model=model, layers=layers)
+    if model or layers:
+        raise InputError("Choose neurons by --neuron, or by --model and --layer, not by both.")
+    chosen = [NeuronRef.parse(line) for each in neurons for line in _lines(each)]
+    about = f"{len(chosen):,} neurons, chosen one by one."
+    return of_neurons(bundle, chosen, title="Chosen neurons", about=about)
 
 
 def _lines(text: str) -> list[str]:

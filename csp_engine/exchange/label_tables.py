@@ -24,7 +24,7 @@ from csp_engine.exchange.label_reading import read_label_table
 from csp_engine.files import replacing
 from csp_engine.types import LayerId, NeuronRef
 
-__all__ = ["COLUMNS", "export_labels", "label_rows", "read_label_table", "write_rows"]
+__all__ = ["COLUMNS", "export_labels", "json_value", "label_rows", "read_label_table", "write_rows"]
 
 COLUMNS = (
     "layer",
@@ -188,11 +188,12 @@ def _write_csv(rows: pd.DataFrame, path: Path) -> None:
 def _write_jsonl(rows: pd.DataFrame, path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
         for row in zip(*(list(rows[column].to_numpy()) for column in rows.columns), strict=True):
-            plain = {key: _json_value(value) for key, value in zip(rows.columns, row, strict=True)}
+            plain = {key: json_value(value) for key, value in zip(rows.columns, row, strict=True)}
             out.write(json.dumps(plain, ensure_ascii=False) + "\n")
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """A cell as JSON has it: a float32 keeps its short spelling, what is not known is null."""
     if isinstance(value, (float, np.floating)):
         return numbers.short_float(value)
     return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,109 @@
+"""An export as a folder that appears when it is whole, and replaces nothing but an export."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from csp_engine.bundle import Bundle
+from csp_engine.bundle.writer import translated_os_errors
+from csp_engine.errors import InputError
+
+RECORD = "export.json"
+FORMAT = 1
+KINDS = "neuron browser: "
+"""How what a record says of its kind begins."""
+
+Files = Iterator[tuple[str, bytes]]
+"""Paths inside of the folder, with what the files hold."""
+
+
+def record_of(bundle: Bundle, kind: str, n_neurons: int) -> dict[str, Any]:
+    """What the record of an export says beside its files."""
+    return {
+        "kind": kind,
+        "format": FORMAT,
+        "bundle": {"name": bundle.name, "sha256": bundle.digest},
+        "n_neurons": n_neurons,
+    }
+
+
+def with_record(files: Files, record: Mapping[str, Any]) -> Files:
+    """The files of an export, then the list of them."""
+    held: dict[str, dict[str, Any]] = {}
+    for path, content in files:
+        held[path] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        yield path, content
+    whole = {**record, "files": dict(sorted(held.items()))}
+    yield RECORD, (json.dumps(whole, indent=1) + "\n").encode()
+
+
+def write_in_folder(files: Files, out: Path, record: Mapping[str, Any]) -> tuple[int, int]:
+    """Write files to a folder, which appears under its name only when it is whole.
+
+    An earlier export in its place is replaced; anything else there is left alone.
+
+    Args:
+        files: of the export.
+        out: the folder; it may be missing, empty or an export.
+        record: from ``record_of``.
+
+    Returns:
+        how many files were written, and how many bytes.
+
+    Raises:
+        InputError: if ``out`` holds anything else or cannot be written.
+    """
+    _require_replaceable(out)
+    out = out.resolve()
+    temporary, old = (out.with_name(f".{word}-{out.name}") for word in ("tmp", "old"))
+    with translated_os_errors(out.parent):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            n_files = n_bytes = 0
+            for path, content in with_record(files, record):
+                file = temporary / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+                n_files, n_bytes = n_files + 1, n_bytes + len(content)
+            _require_replaceable(out)  # somebody may have put a file there meanwhile
+            if out.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                out.rename(old)
+            temporary.rename(out)
+            shutil.rmtree(old, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return n_files, n_bytes
+
+
+def _require_replaceable(out: Path) -> None:
+    """Refuse a place that holds anything an export did not write.
+
+    Raises:
+        InputError: in one sentence.
+    """
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir() or out.is_symlink():
+        raise InputError(f"{out} is not a folder; choose another place for the export.")
+    found = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}
+    if not found:
+        return
+    try:
+        record = json.loads((out / RECORD).read_text("utf-8"))
+        is_export = str(record["kind"]).startswith(KINDS)
+        known = {RECORD, *record["files"]} if is_export else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        known = set()
+    strange = sorted(found - known)
+    if strange:
+        raise InputError(
+            f"{out} holds {strange[0]}, which no export wrote; choose an empty or a new folder."
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import settled
 from tests.browser.test_every_page import unfit
@@ -30,13 +30,45 @@ def test_keys_alone_lead_from_a_page_to_a_neuron_and_back(server, open_page):
     expect(page).to_have_url(re.compile("/layer"))
 
 
+def test_enter_waits_for_what_was_typed_and_a_mark_for_its_row(server, open_page):
+    """Until the answer is there, the list of before is shown."""
+    page = open_page(f"{server.url}/layer?bundle=small")
+    expect(page.get_by_role("button", name="Jump to")).to_be_visible()
+    settled(page)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    def answer() -> None:
+        while not held:
+            page.wait_for_timeout(20)
+        held.pop().continue_()
+
+    page.route(re.compile("/csp/jump/"), hold)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("r")
+    page.keyboard.press("ArrowDown")
+    chosen = page.get_by_role("option", selected=True)
+    name = chosen.inner_text()
+    answer()
+    expect(page.get_by_role("option", name="Search “r”")).to_be_visible()
+    assert chosen.inner_text() == name
+    page.keyboard.press("Control+a")
+    page.keyboard.type("second@mean/5")
+    page.keyboard.press("Enter")
+    answer()
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
+
+
 def test_the_arrows_choose_and_turn_no_page_behind(server, open_page):
     page = open_page(f"{server.url}/neuron?bundle=small&layer=second@mean&unit=5")
     expect(page.get_by_role("button", name="Jump to")).to_be_visible()  # it listens from then on
+    settled(page)
     page.keyboard.press("Control+k")
     page.keyboard.type("r")
     first = page.get_by_role("option").first
-    expect(page.get_by_role("option", name="Search", exact=False).last).to_be_visible()
+    expect(page.get_by_role("option", name="Search “r”")).to_be_visible()
     expect(first).to_have_attribute("aria-selected", "true")
     page.keyboard.press("ArrowDown")
     expect(first).to_have_attribute("aria-selected", "false")

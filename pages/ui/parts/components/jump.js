@@ -12,7 +12,8 @@ export default function (component) {
   const said = parentElement.querySelector("[role=status]")
   const bar = parentElement.querySelector("nav")
   if (!root || !box || !field || !list || !said || !bar || !data) return
-  const state = { rows: [], at: 0, timer: 0, asked: null }
+  // "marked" is where the keys went to, "isBehind" says that the rows are not yet those of the text.
+  const state = { rows: [], at: 0, timer: 0, asked: null, marked: "", isBehind: false, goes: false }
   const isMac = navigator.platform.startsWith("Mac")
   root.querySelector("kbd").textContent = isMac ? "⌘K" : "Ctrl K"
 
@@ -22,7 +23,7 @@ export default function (component) {
     box.showModal()
     field.focus()
     shown(pages(typed.toLowerCase()))
-    if (typed) ask()
+    if (typed) asks(0)
   }
 
   function pages(typed) {
@@ -81,7 +82,10 @@ export default function (component) {
     const n = rows.length
     said.textContent = n === 1 ? "1 place" : n ? `${n} places` : "Nothing here is called so."
     field.setAttribute("aria-expanded", String(n > 0))
-    marked(0)
+    marked(Math.max(0, rows.findIndex((row) => row.href === state.marked)))
+    const goes = state.goes
+    state.isBehind = state.goes = false
+    if (goes) went(state.at)
   }
 
   function marked(at) {
@@ -101,9 +105,16 @@ export default function (component) {
     goTo(row.href)
   }
 
-  field.oninput = () => {
+  function asks(wait) {
     clearTimeout(state.timer)
-    state.timer = setTimeout(ask, WAIT_MS)
+    state.isBehind = true
+    state.timer = setTimeout(ask, wait)
+  }
+
+  field.oninput = () => {
+    state.marked = ""
+    state.goes = false
+    asks(WAIT_MS)
   }
   // Keys stay in the box: the arrows turn no page behind it, and no letter is a command.
   box.onkeydown = (event) => {
@@ -113,15 +124,21 @@ export default function (component) {
     if (step && n) {
       event.preventDefault()
       marked((state.at + step + n) % n)
+      state.marked = state.rows[state.at].href
     } else if (event.key === "Enter" && !event.isComposing) {
       event.preventDefault()
-      went(state.at)
+      if (state.isBehind && !state.marked) state.goes = true // when the rows of the text are there
+      else went(state.at)
     }
   }
   box.onclick = (event) => {
     if (event.target === box) box.close()
   }
-  box.onclose = () => clearTimeout(state.timer)
+  box.onclose = () => {
+    clearTimeout(state.timer)
+    state.marked = ""
+    state.isBehind = state.goes = false
+  }
   for (const button of parentElement.querySelectorAll(".open")) button.onclick = () => opened()
 
   bar.querySelectorAll("a").forEach((link) => link.remove())
@@ -144,7 +161,7 @@ export default function (component) {
   }
 
   // A page that is drawn while the box is open may draw the box anew: it opens as it was.
-  if (box.open) ask()
+  if (box.open) asks(0)
   else if (performance.now() - (globalThis.cspJump?.left ?? -Infinity) < REDRAWN_MS) {
     opened(globalThis.cspJump.typed)
   }

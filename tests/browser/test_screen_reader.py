@@ -53,17 +53,17 @@ def test_a_search_leads_to_a_neuron_and_a_verdict_by_names_and_keys_alone(fresh_
     # 2. The answer is announced; each neuron is one link with a short name.
     expect(page.get_by_role("status").filter(has_text="red").first).to_be_visible()
     found = page.get_by_role("list", name="Neurons found").get_by_role("link")
-    expect(found.first).to_have_attribute("aria-label", re.compile(r", small / \S+ / \d+"))
+    expect(found.first).to_have_attribute("aria-label", re.compile(r", \S+@\S+ / \d+"))
     settled(page)
     name = found.first.get_attribute("aria-label") or ""
     assert len(name) < 120
-    unit = re.findall(r"small / (\S+) / (\d+)", name)[0]
+    unit = re.findall(r", (\S+@\S+) / (\d+)", name)[0]
     found.first.focus()
     page.keyboard.press("Enter")
     # 3. The neuron: its label is the heading, its conclusion follows, pairs are a list of buttons.
     page.wait_for_url(re.compile("/neuron"))
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    pairs = page.get_by_role("list", name=re.compile(f"of small/{unit[0]}/{unit[1]}$"))
+    pairs = page.get_by_role("list", name=f"of small/{unit[0]}/{unit[1]}")
     expect(pairs.get_by_role("button", name="Exemplar 1. Enlarge.")).to_be_visible()
     settled(page)
     # 4. A picture has words, and opens by keys into a dialog that gives the focus back.

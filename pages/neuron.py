@@ -40,7 +40,8 @@ def page(bundle: Bundle, view: View, drawn: ahead.Pieces, *, is_blind: bool) -> 
         left, right = st.columns([1.45, 1], gap="medium")
     with left, problems.caught():
         images(bundle, view, drawn)
-        below = st.container(key="near_changed")
+    below = left.container(key="near_changed")
+    with left, problems.caught():
         if not is_blind:
             with st.container(key="near"):
                 sections.neighbours(bundle, view)

@@ -12,6 +12,7 @@ import pytest
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.demo.shipping.opening import BUNDLE, SHIPPED
+from csp_engine.errors import BundleError
 from csp_engine.views.finding.examples import example_queries
 from csp_engine.views.memo import Memo
 from csp_engine.views.overview.layers import (
@@ -20,6 +21,7 @@ from csp_engine.views.overview.layers import (
     best_and_poorest,
     layer_states,
 )
+from pages.ui.neuron import candidates, looking, sections
 from pages.ui.shell import store
 from tests.pages.conftest import ROOT, component, html, open_page, rewrite_manifest
 from tests.worlds.hostile_world import HOSTILE, LONG
@@ -126,6 +128,21 @@ def test_a_cut_off_array_is_a_sentence_where_it_is_needed(serve, copied, page, m
     at = open_page(page, q="red") if page == "search" else open_page(page)
     assert not at.exception
     assert "damaged" in html(at)
+
+
+@pytest.mark.parametrize("part", [looking, sections, candidates])
+def test_what_one_part_of_a_neuron_cannot_read_hides_no_other(
+    serve, small_bundle, part, monkeypatch
+):
+    def damaged(*_: object, **__: object) -> None:
+        raise BundleError("a file is damaged")
+
+    monkeypatch.setattr(part, "neighbours" if part is sections else "section", damaged)
+    serve(small_bundle)
+    at = open_page("neuron", unit="5")
+    assert not at.exception
+    assert html(at).count("a file is damaged") == 1
+    assert "One image, changed" in [each.label for each in at.expander]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -19,7 +19,19 @@ from csp_engine.http.guard import parts_of
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds. What a page fetches takes milliseconds, a first search by other words ten seconds."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
-OURS = ("api", "card", "docs", "jump", "maps", "original", "points", "ready", "strip", "thumbs", "warm")
+OURS = (
+    "api",
+    "card",
+    "docs",
+    "jump",
+    "maps",
+    "original",
+    "points",
+    "ready",
+    "strip",
+    "thumbs",
+    "warm",
+)
 """First parts of addresses below ``csp/``."""
 UNANSWERED = "none"
 """The status of what was not answered, because the visitor left or the server failed."""

@@ -47,14 +47,7 @@ class MapProcess(Apart):
             BusyError: if too many ask, or this visitor has asked for too much.
             CspError: if the network is not at hand or the layer has no such map.
         """
-        held = bundle.manifest.inputs["models"][neuron.model]
-        question = {
-            "neuron": [neuron.model, neuron.layer, neuron.unit],
-            "map": name,
-            "images": list(map(int, images)),
-        }
-        what = f"The network {shown_spec(held['spec'])}"
-        return self._ask(bundle, question, visitor=visitor, needed=held["fingerprint"], what=what)
+        return self._asked(bundle, neuron, name, visitor, images=list(map(int, images)))
 
     def versions(
         self, bundle: Bundle, neuron: NeuronRef, name: str, image: int, visitor: str = ""
@@ -72,15 +65,15 @@ class MapProcess(Apart):
             BusyError: if too many ask, or this visitor has asked for too much.
             CspError: if the network is not at hand or the layer has no such map.
         """
+        return unpacked(self._asked(bundle, neuron, name, visitor, changed=int(image)))
+
+    def _asked(
+        self, bundle: Bundle, neuron: NeuronRef, name: str, visitor: str, **asked: Any
+    ) -> bytes:
         held = bundle.manifest.inputs["models"][neuron.model]
-        question = {
-            "neuron": [neuron.model, neuron.layer, neuron.unit],
-            "map": name,
-            "changed": int(image),
-        }
+        question = {"neuron": [neuron.model, neuron.layer, neuron.unit], "map": name, **asked}
         what = f"The network {shown_spec(held['spec'])}"
-        found = self._ask(bundle, question, visitor=visitor, needed=held["fingerprint"], what=what)
-        return unpacked(found)
+        return self._ask(bundle, question, visitor=visitor, needed=held["fingerprint"], what=what)
 
 
 def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> tuple[str, bytes]:

@@ -124,6 +124,22 @@ def n_threads() -> int:
 # --- copies -----------------------------------------------------------------------------------
 
 
+def own_copy(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy that can be changed without changing the network.
+
+    Raises:
+        InputError: the network says how it is copied, and keeps parts or tensors in common.
+    """
+    twin = copy.deepcopy(network)
+    own, its = (
+        {id(each) for each in (*net.modules(), *net.parameters(), *net.buffers())}
+        for net in (network, twin)
+    )
+    if own & its:
+        raise InputError("its __deepcopy__ shares parts with what it copies")
+    return twin
+
+
 def copied(network: torch.nn.Module, device: str, name: str) -> torch.nn.Module:
     """A copy of a network on another device.
 
@@ -140,7 +156,7 @@ def copied(network: torch.nn.Module, device: str, name: str) -> torch.nn.Module:
     from csp_engine.networks.loading.checkpoints import short_reason
 
     try:
-        twin = copy.deepcopy(network).to(device)
+        twin = own_copy(network).to(device)
         for module in twin.modules():  # tensors that are no buffers, such as tables of positions
             for key, value in vars(module).items():
                 if isinstance(value, torch.Tensor):

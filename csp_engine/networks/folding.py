@@ -2,12 +2,13 @@
 
 In evaluation a batch normalisation multiplies and shifts each channel by constants, as the weights
 of a convolution can: γ(w∗x + b − μ)/σ + β = (γw/σ)∗x + γ(b − μ)/σ + β. Which normalisation reads
-which convolution is observed in a pass, never concluded from names.
+which convolution is observed in a pass, never concluded from names. What one pass shows holds for
+other images only where no image decides what is run, so in a network that looks at numbers while it
+runs nothing is folded.
 """
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from csp_engine.networks.devices import own_copy
 from csp_engine.networks.steadiness import undisturbed
 
 ACTS_TOO = "BatchNormAct2d"
 """timm's normalisation, which applies its ``drop`` and ``act`` as well."""
+_READS = {"item", "is_nonzero", "equal", "_local_scalar_dense", "tolist", "numpy", "__array__"}
+"""What hands numbers of a tensor to Python, where they may decide what is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,20 @@ class Seen:
     n_products: int
 
 
+class _Reads(TorchFunctionMode):
+    """Notes whether Python looks at numbers of a tensor; of ``numpy`` operations tell nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_any = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.is_any |= getattr(func, "__name__", "") in _READS
+        return func(*args, **(kwargs or {}))
+
+
 class _Uses(TorchDispatchMode):
     """Notes which of some tensors are read by an operation while nobody is excused."""
 
@@ -48,10 +67,12 @@ class _Uses(TorchDispatchMode):
         self.watched: dict[int, torch.Tensor] = {}  # held, so that no other gets its address
         self.used: set[int] = set()
         self.excused: int | None = None
+        self.is_looked_at = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        self.is_looked_at |= func.name().removeprefix("aten::").partition(".")[0] in _READS
         for leaf in tree_leaves((args, kwargs)):
             if id(leaf) in self.watched and id(leaf) != self.excused:
                 self.used.add(id(leaf))
@@ -67,7 +88,7 @@ def look(network: nn.Module, run: Callable[[], Any], n_images: int) -> Seen:
         n_images: of that pass.
     """
     names = Counter(id(m) for _, m in network.named_modules(remove_duplicate=False))
-    uses, calls = _Uses(), Counter[str]()
+    uses, reads, calls = _Uses(), _Reads(), Counter[str]()
     given: dict[int, str] = {}  # tensor that a convolution gave → its path
     found: list[tuple[str, str, int]] = []
     n_products = 0
@@ -107,7 +128,7 @@ def look(network: nn.Module, run: Callable[[], Any], n_images: int) -> Seen:
             handles.append(module.register_forward_pre_hook(before))
             handles.append(module.register_forward_hook(after))
     try:
-        with undisturbed(network), torch.inference_mode(), uses:
+        with undisturbed(network), torch.inference_mode(), uses, reads:
             run()
     finally:
         for handle in handles:
@@ -115,7 +136,8 @@ def look(network: nn.Module, run: Callable[[], Any], n_images: int) -> Seen:
     pairs = tuple(
         (convolution, norm)
         for convolution, norm, tensor in found
-        if convolution in can_fold
+        if not (reads.is_any or uses.is_looked_at)
+        and convolution in can_fold
         and calls[convolution] == calls[norm] == 1
         and tensor not in uses.used
     )
@@ -152,8 +174,11 @@ def folded(
 
     Returns:
         the copy, and how many normalisations were folded.
+
+    Raises:
+        InputError: the network shares parts with its copies.
     """
-    twin = copy.deepcopy(network)
+    twin = own_copy(network)
     n_folded = 0
     for convolution, norm in pairs:
         if convolution in listened:

@@ -15,12 +15,13 @@ from torch import nn
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
-from csp_engine.errors import StaleError
+from csp_engine.errors import InputError, StaleError
 from csp_engine.networks import quickening
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.folding import folded, look
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel, target_model
+from csp_engine.networks.random_weights import with_random_weights
 from csp_engine.pipeline import BuildRequest, Target
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
@@ -217,6 +218,73 @@ def test_a_network_that_is_not_the_same_runs_as_it_is_given(does, said):
     trial = quickening.tried(model, select_layers(model, ["body.layer1"]), pixels_of(model))
     assert trial is not None
     assert said in trial.reason
+
+
+class Gated(nn.Module):
+    """Bright images get what a convolution gives, the others what its normalisation makes of it."""
+
+    def __init__(self, is_bright: Any) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.last = nn.Conv2d(8, 4, 1)
+        self.is_bright = is_bright
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raw = self.conv(x)
+        mixed = self.norm(raw)
+        if self.is_bright(x.mean((1, 2, 3))).any():
+            mixed = torch.where((x.mean((1, 2, 3)) > 1)[:, None, None, None], raw, mixed)
+        return self.last(mixed)
+
+
+@pytest.mark.parametrize(
+    "is_bright",
+    [lambda mean: mean > 1, lambda mean: np.array(mean.tolist()) > 1, lambda mean: mean.numpy() > 1,
+     lambda mean: np.array([each.item() > 1 for each in mean])],
+    ids=["bool", "tolist", "numpy", "item"],
+)  # fmt: skip
+def test_a_network_that_runs_by_what_it_sees_is_not_folded(monkeypatch, is_bright):
+    """None of the images that run both ways is bright, so a trial finds no difference."""
+    monkeypatch.setattr(quickening, "LEAST_PRODUCTS", 0)
+    model = target_model(lived_in(Gated(is_bright)), PIXELS, name="net")
+    taps = select_layers(model, ["last"])
+    trial = quickening.tried(model, taps, pixels_of(model))
+    assert (trial.n_folded, trial.reason) == (0, "")
+    twin, _ = quickening.quickened(model, taps)
+    bright = pixels_of(model) + np.float32(2)
+    given, found = ActivationRecorder(model, taps)(bright), ActivationRecorder(twin, taps)(bright)
+    for layer, given_nu in given.items():
+        assert quickening.differences(given_nu, found[layer])[0] <= quickening.MOST
+
+
+@pytest.mark.parametrize("shares", ["itself", "a part", "a weight"])
+def test_a_network_that_shares_parts_with_its_copy_is_not_touched(monkeypatch, shares):
+    class Sharing(Small):
+        def __deepcopy__(self, memo: Any) -> Any:
+            if shares == "itself":
+                return self
+            twin = Small()
+            twin.load_state_dict(self.state_dict())
+            if shares == "a part":
+                twin.layer1 = self.layer1
+            else:
+                twin.conv2.weight = self.conv2.weight
+            return twin.eval()
+
+    monkeypatch.setattr(quickening, "LEAST_PRODUCTS", 0)
+    model = target_model(lived_in(Sharing()), toys.PREPROCESSING, name="net")
+    before = {k: (v.clone(), v.stride()) for k, v in model.network.state_dict().items()}
+    trial = quickening.tried(model, select_layers(model, ["layer2"]), pixels_of(model))
+    assert "shares parts with what it copies" in trial.reason
+    with pytest.raises(InputError, match="shares parts with what it copies"):
+        with_random_weights(model)
+    after = model.network.state_dict()
+    assert list(after) == list(before)
+    for key, (value, stride) in before.items():
+        assert torch.equal(after[key], value)
+        assert after[key].stride() == stride
+    assert isinstance(model.network.layer1, nn.BatchNorm2d)
 
 
 # --- in builds ----------------------------------------------------------------------------------

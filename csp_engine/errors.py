@@ -1,6 +1,10 @@
 """Errors a person can act on: one sentence with the wrong value, what exists, and the next step."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 MOST_CHARACTERS = 600
@@ -54,6 +58,32 @@ class InputError(CspError):
 
 class UnreadableImageError(InputError):
     """One image file cannot be decoded; a build skips and lists it, or stops, by option."""
+
+
+class UnansweredError(InputError):
+    """A network gives values that are not finite for an image, so it says nothing about it.
+
+    ``row`` is the image's place among those given, from 0; ``naming`` says the same of its file.
+    """
+
+    def __init__(self, network: str, row: int, under: str = "", image: str = "") -> None:
+        self.network, self.row, self.under = network, row, under
+        of = image or f"image {row + 1} of those given"
+        doing = f" {under}" if under else ""
+        super().__init__(
+            f"{network} gives values that are not finite for {of}{doing}; check the weights, or "
+            "leave that photograph out."
+        )
+
+
+@contextmanager
+def naming(files: Sequence[str]) -> Generator[None]:
+    """Say of an image without an answer which file it is; ``files`` are those that were given."""
+    try:
+        yield
+    except UnansweredError as error:
+        file = str(files[error.row])
+        raise UnansweredError(error.network, error.row, error.under, file) from None
 
 
 class BundleError(CspError):

@@ -80,6 +80,7 @@ def circuits(
     chosen: list[int] = []
     order: list[str] = []
     pairs_of_layers: list[tuple[str, str]] = []
+    n_seen = 0
     for pixels, class_n in batches:
         require_steady_outputs(model, pixels)
         step = GradientPass(model, tap_of)
@@ -89,12 +90,19 @@ def circuits(
             n_image_c = np.zeros(len(chosen), np.int64)
             order = list(step.tapped)
             pairs_of_layers = _next_to_one_another(order, _reaching(step.tapped, tap_of))
-        row_n, image_n = rows_of_outputs(model, logits.detach()[: len(pixels)], class_n, chosen)
+        fixed = logits.detach()[: len(pixels)]
+        row_n, image_n = rows_of_outputs(model, fixed, class_n, chosen, n_seen)
+        n_seen += len(pixels)
         n_image_c += np.bincount(row_n.cpu().numpy(), minlength=len(chosen))
         for source, target in pairs_of_layers:
             found = _effects(step.tapped, tap_of[source], tap_of[target], row_n, image_n, unit_ci)
             if found is None:
                 continue
+            if not found.isfinite().all():
+                raise InputError(
+                    f"Gradients between {source!r} and {target!r} of {model.name} are not finite; "
+                    "leave a layer out with --layer, or build with --circuit-images 0."
+                )
             held = sums.setdefault((source, target), found.new_zeros(len(chosen), *found.shape[1:]))
             held.index_add_(0, row_n.cpu(), found)
     if n_image_c is None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, UnansweredError
 from csp_engine.networks.activations import positions_last, require_rows, to_device
 from csp_engine.networks.layers import LayerTap, hooks_on
 from csp_engine.networks.models import TargetModel
@@ -116,9 +116,18 @@ def products(
     """Gradient times activation of every image and unit, of the layers that reach ``picked``.
 
     Unless it ``is_last``, others may be picked from the same pass afterwards.
+
+    Raises:
+        InputError: if a gradient is not finite.
     """
     tensors = [tapped[name] for name in tap_of]
     grads = torch.autograd.grad(picked, tensors, allow_unused=True, retain_graph=not is_last)
+    for name, grad in zip(tap_of, grads, strict=True):
+        if grad is not None and not grad.isfinite().all():
+            raise InputError(
+                f"The gradient of the outputs at layer {name!r} is not finite; leave the layer out "
+                "with --layer, or build with --influence-images 0."
+            )
     return {
         name: positions_last(tensor.detach().float() * grad.float(), tap).sum(-1)
         for (name, tap), tensor, grad in zip(tap_of.items(), tensors, grads, strict=True)
@@ -149,10 +158,24 @@ def require_steady_outputs(model: TargetModel, pixels: np.ndarray) -> None:
 
 
 def rows_of_outputs(
-    model: TargetModel, logits: torch.Tensor, class_n: np.ndarray | None, chosen: list[int]
+    model: TargetModel,
+    logits: torch.Tensor,
+    class_n: np.ndarray | None,
+    chosen: list[int],
+    n_before: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each image that counts: its row among the chosen outputs, and its place in the batch."""
+    """For each image that counts: its row among the chosen outputs, and its place in the batch.
+
+    ``n_before`` images went through the network in earlier batches.
+
+    Raises:
+        UnansweredError: for the first image with an output that is not a number, or without bound.
+            An output of minus infinity is a class that is ruled out.
+    """
     n, n_outputs = logits.shape
+    is_lost_n = (logits.isnan() | logits.isposinf()).any(dim=1)
+    if is_lost_n.any():
+        raise UnansweredError(model.name, n_before + int(is_lost_n.int().argmax()))
     if class_n is None:
         row_n = logits[:, chosen].argmax(dim=1)
         return row_n, torch.arange(n, device=logits.device)

@@ -97,8 +97,9 @@ def influence(
         By layer id; the rows ``c`` follow ``outputs``.
 
     Raises:
+        UnansweredError: outputs for an image are not numbers, or without bound.
         InputError: the model has no logits, an output does not exist, some batches have labels
-            and others none, or there is no batch.
+            and others none, there is no batch, or a gradient is not finite.
     """
     usable = [tap for tap in taps if tap.sae is None]
     for tap in taps:
@@ -116,6 +117,7 @@ def influence(
     is_predicted: bool | None = None
     reached: set[str] = set()
     few = np.zeros((0, *model.input_shape), np.float32)
+    n_seen = 0
 
     for pixels, class_n in batches:
         if is_predicted is not None and is_predicted != (class_n is None):
@@ -143,7 +145,8 @@ def influence(
             pooled = pool(step.tapped[tap.id.module], tap)[: len(pixels)]
             for check in checks[str(tap.id)]:
                 check.see(pooled, fixed.float())
-        row_n, image_n = rows_of_outputs(model, fixed, class_n, chosen)
+        row_n, image_n = rows_of_outputs(model, fixed, class_n, chosen, n_seen)
+        n_seen += len(pixels)
         n_image_c += np.bincount(row_n.cpu().numpy(), minlength=len(chosen))
         picked = logits[image_n, torch.as_tensor(chosen, device=logits.device)[row_n]].sum()
         few = pixels[:2]

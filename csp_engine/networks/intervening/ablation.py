@@ -43,7 +43,11 @@ class AblatedRuns(PairRuns):
     _can_repeat: bool | None = None
 
     def means(self, pixels: np.ndarray) -> dict[str, Float32[np.ndarray, " u"]]:
-        """By module: the mean activation of every unit over images and positions."""
+        """By module: the mean activation of every unit over images and positions.
+
+        Raises:
+            InputError: if an activation is not finite.
+        """
         sums: dict[str, np.ndarray] = {}
         for rows in self._parts(len(pixels)):
             seen: dict[str, torch.Tensor] = {}
@@ -51,6 +55,11 @@ class AblatedRuns(PairRuns):
             hooks = {name: _mean(name, tap, seen, n_images) for name, tap in self.tap_of.items()}
             self._logits(pixels[rows], hooks)
             for name, sum_u in seen.items():
+                if not sum_u.isfinite().all():
+                    raise InputError(
+                        f"Layer {name!r} of {self.model.name} gives values that are not finite; "
+                        "check its weights and preprocessing, or leave it out with --layer."
+                    )
                 sums[name] = sums.get(name, 0.0) + sum_u.cpu().numpy().astype(np.float64)
         return _over(sums, len(pixels))
 
@@ -58,12 +67,17 @@ class AblatedRuns(PairRuns):
         """By module: the mean size of gradient × activation of every unit, summed over positions.
 
         The gradient is that of the log-odds of the output.
+
+        Raises:
+            UnansweredError: for the first image whose gradients are not finite.
         """
         sums: dict[str, np.ndarray] = {}
         for rows in self._parts(len(pixels)):
-            for name, (activation, grad) in self._graded(pixels[rows]).items():
+            for name, (activation, grad) in self._graded(pixels, rows).items():
                 each_nu = positions_last(activation * grad, self.tap_of[name]).sum(-1).abs()
-                sums[name] = sums.get(name, 0.0) + each_nu.sum(0).cpu().numpy().astype(np.float64)
+                each_nu = each_nu.cpu().numpy().astype(np.float64)
+                self._answered(each_nu.T, f"in the gradient at layer {name!r}", rows.start)
+                sums[name] = sums.get(name, 0.0) + each_nu.sum(0)
         return _over(sums, len(pixels))
 
     def ablated(
@@ -84,6 +98,7 @@ class AblatedRuns(PairRuns):
             progress: called with images done and all images.
 
         Raises:
+            UnansweredError: for the first image whose log-odds are not finite.
             InputError: if a layer cannot be cut, or the network is no classifier.
         """
         hooked = [self._hooks(cuts) for cuts in trials]
@@ -103,7 +118,11 @@ class AblatedRuns(PairRuns):
         if not scores:
             nothing = (len(trials), 0)
             return np.zeros(nothing, np.float32), np.zeros(nothing, np.uint16)
-        return np.concatenate(scores, 1), np.concatenate(classes, 1)
+        score_tn = np.concatenate(scores, 1)
+        # Where the network as it is has no answer, nothing that is cut is to blame.
+        for at in sorted(range(len(hooked)), key=lambda at: len(hooked[at])):
+            self._answered(score_tn[at], "with part of it held still" if hooked[at] else "")
+        return score_tn, np.concatenate(classes, 1)
 
     def _hooks(self, cuts: Sequence[Cut]) -> dict[str, Callable[..., Any]]:
         steps: dict[str, list[tuple[Any, torch.Tensor]]] = {}

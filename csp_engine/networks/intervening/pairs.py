@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import nn
 
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, UnansweredError
 from csp_engine.networks.activations import positions_last, require_rows, to_device
 from csp_engine.networks.driving.gradients import (
     GradientPass,
@@ -92,13 +92,16 @@ class PairRuns:
         """Log-odds of the output for every image, and whether the network decides for it.
 
         With one output the decision is that its logit is above 0.
+
+        Raises:
+            UnansweredError: for the first image whose log-odds are not finite.
         """
         score_n, is_called_n = [], []
         for part in self._parts(len(pixels)):
             logits = self._logits(pixels[part], {})
             score_n.append(log_odds(logits, self._number(logits)).cpu().numpy())
             is_called_n.append(self._is_called(logits))
-        return np.concatenate(score_n), np.concatenate(is_called_n)
+        return self._answered(np.concatenate(score_n)), np.concatenate(is_called_n)
 
     def n_outputs(self, pixels: np.ndarray) -> int:
         """How many outputs the network has, for images like these."""
@@ -110,11 +113,14 @@ class PairRuns:
         ``sum over positions of (a_version - a_foil) · (g_version + g_foil) / 2``, with g the
         gradient of the log-odds: attribution patching (Nanda 2023, Syed et al. 2023) with the
         gradient averaged over both ends, which is exact where the rest of the network is quadratic.
+
+        Raises:
+            UnansweredError: for the first pair whose effects are not finite.
         """
         held: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in self.tap_of}
         sums: dict[str, list[np.ndarray]] = {}
         for part in self._parts(len(version)):
-            ends = [self._graded(pixels[part]) for pixels in (version, foil)]
+            ends = [self._graded(pixels, part) for pixels in (version, foil)]
             for name, tap in self.tap_of.items():
                 (a, grad_a), (b, grad_b) = ends[0][name], ends[1][name]
                 change = positions_last(a - b, tap)
@@ -128,9 +134,13 @@ class PairRuns:
                 before = sums.setdefault(name, [np.zeros_like(now[0]), np.zeros_like(now[1])])
                 sums[name] = [was + more for was, more in zip(before, now, strict=True)]
         n = max(len(version), 1)
+        effects = {}
+        for name, found in held.items():
+            effects[name] = np.concatenate([each[0] for each in found])
+            self._answered(effects[name].T, f"in the gradient at layer {name!r}")
         return {
             name: Attributed(
-                np.concatenate([each[0] for each in found]),
+                effects[name],
                 np.concatenate([each[1] for each in found]),
                 sums[name][0] / n,
                 sums[name][1] / n,
@@ -145,6 +155,9 @@ class PairRuns:
 
         Units are taken over at all positions; of directions, what lies in their span is. The rest
         of the layer stays as it is, and what follows runs on.
+
+        Raises:
+            UnansweredError: for the first version whose log-odds are not finite.
         """
         tap = self.tap_of[module]
         masks = [self._mixing(part, tap) for part in parts]
@@ -157,7 +170,21 @@ class PairRuns:
                 logits = self._logits(version[rows], {module: _replace(tap, kept[module], mix)})
                 found.append(log_odds(logits, self._number(logits)).cpu().numpy())
             score_sn.append(np.stack(found))
-        return np.concatenate(score_sn, axis=1)
+        return self._answered(
+            np.concatenate(score_sn, axis=1), f"with part of layer {module!r} swapped"
+        )
+
+    def _answered(self, value_n: np.ndarray, under: str = "", first: int = 0) -> np.ndarray:
+        """Values whose last axis is that of images from ``first`` on, if all are finite.
+
+        A comparison with what is not a number is false, so such an answer would count as one.
+        Log-odds are finite only where no logit of the image is NaN or without upper bound.
+        """
+        is_lost_n = ~np.isfinite(value_n)
+        if is_lost_n.any():
+            rows = is_lost_n.reshape(-1, is_lost_n.shape[-1]).any(axis=0)
+            raise UnansweredError(self.model.name, first + int(rows.argmax()), under)
+        return value_n
 
     def _mixing(self, part: Part, tap: LayerTap) -> Mix:
         axis = unit_axis(tap)
@@ -183,20 +210,22 @@ class PairRuns:
         return take
 
     def _graded(
-        self, pixels: np.ndarray, value: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self,
+        pixels: np.ndarray,
+        rows: slice,
+        value: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Activation of every layer, and the gradient there of a value of the logits.
+        """Activation of every layer for some rows, and the gradient there of a value of the logits.
 
         The value is one number an image; without one it is the log-odds of the output.
         """
-        require_steady_outputs(self.model, pixels)
+        require_steady_outputs(self.model, pixels[rows])
         step = GradientPass(self.model, self.tap_of)
-        logits = step.run(pixels)
-        n = len(pixels)
-        if value is None:
-            total = log_odds(logits, self._number(logits))[:n].sum()
-        else:
-            total = value(logits[:n]).sum()
+        n = rows.stop - rows.start
+        logits = step.run(pixels[rows])[:n]
+        value_n = value(logits) if value else log_odds(logits, self._number(logits))
+        self._answered(value_n.detach().cpu().numpy(), first=rows.start)
+        total = value_n.sum()
         names = list(step.tapped)
         grads = torch.autograd.grad(total, [step.tapped[k] for k in names], allow_unused=True)
         found = {}

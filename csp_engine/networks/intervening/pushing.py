@@ -49,29 +49,33 @@ class PushRuns(AblatedRuns):
         ``sum over places of (a · v) (v · g)``, with a the activation, v the direction and g the
         gradient of the margin: the logit decided for less that of the true class, or of the next
         one where the decision is right. It is the first-order estimate of what projecting v out of
-        the layer takes from the margin. NaN where the logits are not finite.
+        the layer takes from the margin.
+
+        Raises:
+            UnansweredError: for the first image whose logits or gradients are not finite.
         """
         tap = self.tap_of[module]
         direction = torch.as_tensor(np.asarray(direction_uk, np.float32))
-        pushes, called, unknown = [], [], []
+        pushes, called = [], []
         for rows in self._parts(len(pixels)):
             truth = torch.tensor(np.asarray(truth_n[rows], np.int64))
 
             def value(logits: torch.Tensor, truth: torch.Tensor = truth) -> torch.Tensor:
                 called.append(decided(logits))
-                unknown.append(~torch.isfinite(logits).all(1).cpu().numpy())
                 return margins(logits, truth.to(logits.device))
 
             activation, gradient = (
-                positions_last(each, tap) for each in self._graded(pixels[rows], value)[module]
+                positions_last(each, tap) for each in self._graded(pixels, rows, value)[module]
             )
             along = direction.to(activation.device)
             push_nk = (
                 torch.einsum("nup,uk->nkp", activation, along)
                 * torch.einsum("nup,uk->nkp", gradient, along)
             ).sum(-1)
-            pushes.append(np.where(unknown[-1][:, None], np.nan, push_nk.cpu().numpy()))
-        return np.concatenate(pushes).astype(np.float32), np.concatenate(called)
+            pushes.append(push_nk.cpu().numpy())
+        push_nk = np.concatenate(pushes).astype(np.float32)
+        self._answered(push_nk.T)
+        return push_nk, np.concatenate(called)
 
 
 def margins(logit_nc: torch.Tensor, truth_n: torch.Tensor) -> torch.Tensor:

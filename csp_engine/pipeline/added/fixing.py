@@ -11,7 +11,7 @@ import pandas as pd
 
 from csp_engine.bundle import StoredFix
 from csp_engine.bundle.checks.held import MODES
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, naming
 from csp_engine.evaluation.paired_effects import evenly, matched_sets
 from csp_engine.networks.intervening.ablation import AblatedRuns, Cut
 from csp_engine.pipeline.added.fixes import Piece
@@ -168,7 +168,8 @@ class Trials:
         """Scores and classes, ``(t, n)``, of trials on some photographs."""
         scores, classes = [], []
         for pixels, n_done in self.blocks(rows):
-            score_tn, class_tn = self.runs.ablated(pixels, trials)
+            with naming(self.files(rows[n_done - len(pixels) : n_done])):
+                score_tn, class_tn = self.runs.ablated(pixels, trials)
             scores.append(score_tn)
             classes.append(class_tn)
             self._progress(what, n_done, len(rows))
@@ -189,10 +190,16 @@ class Trials:
             )
         sums: dict[str, np.ndarray] = {}
         for pixels, n_done in self.blocks(rows):
-            for name, each in measure(pixels).items():
+            with naming(self.files(rows[n_done - len(pixels) : n_done])):
+                measured = measure(pixels)
+            for name, each in measured.items():
                 sums[name] = sums.get(name, np.zeros(len(each))) + len(pixels) * each
             self._progress(what, n_done, len(rows))
         return {name: (each / len(rows)).astype(np.float32) for name, each in sums.items()}
+
+    def files(self, rows: np.ndarray) -> list[str]:
+        """The names of some photographs."""
+        return self.photographs.table["file"].iloc[rows].astype(str).tolist()
 
     def blocks(self, rows: np.ndarray) -> Any:
         """Pixels of some photographs, some at a time, and how many are done then."""

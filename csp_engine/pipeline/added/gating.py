@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from csp_engine.bundle import Bundle, kinds
-from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.errors import InputError, UnreadableImageError, naming
 from csp_engine.evaluation.paired_effects import UNKNOWN, Bounded
 from csp_engine.evaluation.within_classes import difference_within_classes
 from csp_engine.networks.intervening.pairs import PairRuns
@@ -178,7 +178,8 @@ def _looked_at(
     scores: list[np.ndarray] = []
     for part in _batches(photos, rows):
         pixels = np.stack([target.model.preprocess(image) for _, image in part])
-        scores.append(runs.scores(pixels)[0])
+        with naming([str(photos.table["file"].iloc[row]) for row, _ in part]):
+            scores.append(runs.scores(pixels)[0])
         at = [stored.get(photos.table["sha256"].iloc[row]) for row, _ in part]
         new = [image for (_, image), where in zip(part, at, strict=True) if where is None]
         fresh = iter(_embedded(encoder, new))

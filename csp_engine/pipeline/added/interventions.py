@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle, BundleWriter, stage_key
 from csp_engine.bundle.kinds import INTERVENTION
-from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.errors import InputError, UnreadableImageError, naming
 from csp_engine.evaluation.paired_effects import (
     UNKNOWN,
     Bounded,
@@ -253,7 +253,9 @@ def _measure(
     progress: Progress,
 ) -> None:
     """One artefact: its effect, and what carries it."""
-    scored = {name: runs.scores(pixels) for name, pixels in shot.pixels.items()}
+    files = pairs.table["file"].iloc[shot.row_n]
+    with naming(files.tolist()):
+        scored = {name: runs.scores(pixels) for name, pixels in shot.pixels.items()}
     is_choosing_n = halves(shot.group_n, seed)
     change_n = scored["with"][0] - scored["without"][0]
     net_n = scored["with"][0] - scored[shot.foil][0]
@@ -268,11 +270,9 @@ def _measure(
     }
     neutral = UNKNOWN
     if "neutral" in scored:
-        neutral_n = scored["neutral"][0] - scored["without"][0]
-        neutral = mean_effect(neutral_n, shot.group_n, seed)
-    row |= _bounds("neutral", neutral)
+        neutral = mean_effect(scored["neutral"][0] - scored["without"][0], shot.group_n, seed)
     before_n, after_n = scored[shot.foil][1], scored["with"][1]
-    row |= {
+    row |= _bounds("neutral", neutral) | {
         "n_called": int(before_n.sum()),
         "n_lost": int((before_n & ~after_n).sum()),
         "n_gained": int((~before_n & after_n).sum()),
@@ -286,7 +286,9 @@ def _measure(
     group_n = shot.group_n[confirm_n]
     whole_n = net_n[confirm_n]
     confirmed = mean_effect(whole_n, group_n, seed)
-    found = runs.attributed(choose["with"], choose[shot.foil])
+    with naming(files[is_choosing_n].tolist()):
+        found = runs.attributed(choose["with"], choose[shot.foil])
+    swapped = _naming_swaps(runs, files[confirm_n].tolist())
     for at, (module, attributed) in enumerate(found.items()):
         progress(f"what carries {shot.artefact}", at, len(found))
         tap = runs.tap_of[module]
@@ -298,11 +300,11 @@ def _measure(
         base_n, top_n = scored[shot.foil][0][confirm_n], scored["with"][0][confirm_n]
         upper, lower = confirm["with"], confirm[shot.foil]
         n_own = sum(what != "random" for what, _ in names)
-        removed_sn = top_n - runs.swapped(module, upper, lower, parts[:n_own])
-        added_sn = runs.swapped(module, lower, upper, parts[:n_own]) - base_n
+        removed_sn = top_n - swapped(module, upper, lower, parts[:n_own])
+        added_sn = swapped(module, lower, upper, parts[:n_own]) - base_n
         # Random sets are a control of what is removed: fewer pairs will do, and one way.
         few = slice(CONTROL_PAIRS)
-        random_sn = top_n[few] - runs.swapped(module, upper[few], lower[few], parts[n_own:])
+        random_sn = top_n[few] - swapped(module, upper[few], lower[few], parts[n_own:])
         for i, (what, n_units) in enumerate(names):
             if i < n_own:
                 necessity = ratio(removed_sn[i], whole_n, group_n, seed)
@@ -324,8 +326,8 @@ def _measure(
         own = [each.part for each in asked]
         if not asked:
             continue
-        gone_sn = top_n - runs.swapped(module, upper, lower, own)
-        come_sn = runs.swapped(module, lower, upper, own) - base_n
+        gone_sn = top_n - swapped(module, upper, lower, own)
+        come_sn = swapped(module, lower, upper, own) - base_n
         for each, gone_n, come_n in zip(asked, gone_sn, come_sn, strict=True):
             told.given.append(
                 {
@@ -339,6 +341,16 @@ def _measure(
                 }
             )
     progress(f"what carries {shot.artefact}", len(found), len(found))
+
+
+def _naming_swaps(runs: PairRuns, files: list[str]) -> Callable[..., np.ndarray]:
+    """Swaps of some pairs, or of the first of them, which name the file without an answer."""
+
+    def swapped(*given: Any) -> np.ndarray:
+        with naming(files):
+            return runs.swapped(*given)
+
+    return swapped
 
 
 def _parts(

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from csp_engine.bundle import StoredFactors
 from csp_engine.bundle.checks.factored import N_SHOWN, N_TRIED, called_in_turn, leading
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, naming
 from csp_engine.evaluation.directions import factors
 from csp_engine.evaluation.paired_effects import mean_gap
 from csp_engine.networks.intervening.pushing import PushRuns
@@ -137,15 +137,8 @@ def _half(
     pushes, called = [], []
     first = 0
     for pixels, n_done in trials.blocks(rows):
-        push_nk, called_n = runs.pushes(pixels, truth_n[first:n_done], module, direction_uk)
-        is_finite_n = np.isfinite(push_nk).all(axis=1)
-        if not is_finite_n.all():
-            row = int(rows[first + int(is_finite_n.argmin())])
-            raise InputError(
-                f"{trials.model.name} gives values that are not finite for "
-                f"{trials.photographs.table['file'].iloc[row]}; check the weights, or leave that "
-                "photograph out."
-            )
+        with naming(trials.files(rows[first:n_done])):
+            push_nk, called_n = runs.pushes(pixels, truth_n[first:n_done], module, direction_uk)
         pushes.append(push_nk)
         called.append(called_n)
         first = n_done

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from csp_engine.errors import UnansweredError
+
 if TYPE_CHECKING:
     from csp_engine.pipeline.mapping.overlays import NeuronOverlays
 
@@ -78,6 +80,7 @@ def versions(overlays: NeuronOverlays, picture: Image.Image, name: str = "") -> 
         name: of the map to draw over the versions; empty for none.
 
     Raises:
+        UnansweredError: if the network's outputs for a version are not numbers.
         InputError: if there is no such map of the neuron.
     """
     from csp_engine.networks.activations import ActivationRecorder
@@ -89,6 +92,11 @@ def versions(overlays: NeuronOverlays, picture: Image.Image, name: str = "") -> 
     with ActivationRecorder(overlays.model, [overlays.tap], keep_logits=True) as recorder:
         activation_v = recorder(pixels)[layer][:, overlays.unit]
         logit_vc = None if recorder.logits is None else np.asarray(recorder.logits, np.float64)
+    if logit_vc is not None:
+        is_lost_v = (np.isnan(logit_vc) | np.isposinf(logit_vc)).any(axis=1)
+        if is_lost_v.any():
+            at = int(is_lost_v.argmax())
+            raise UnansweredError(overlays.model.name, at, image=f"the image {list(CHANGES)[at]}")
     if logit_vc is not None and logit_vc.shape[1] == 1:
         decided_v: list[int | None] = [int(each > 0) for each in logit_vc[:, 0]]
         odds_v = logit_vc[:, 0] if decided_v[0] else -logit_vc[:, 0]

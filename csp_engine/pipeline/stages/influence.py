@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, naming
 from csp_engine.evidence.balanced import balanced_sample, composed
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.driving.circuits import Circuits, circuits
@@ -75,14 +75,14 @@ def influences(run: Run, request: BuildRequest) -> None:
         missing = [name for name in identities if not run.is_fresh(name)]
         if not missing:
             continue
-        found = influence(
-            model,
-            [t for t in taps if kinds.INFLUENCE.name(model.name, str(t.id)) in missing],
-            _gradient_batches(
-                run, request, target, labelled, request.n_influence_images, "influence"
-            ),
-            request.outputs or None,
-        )
+        sample = _Sample(run, request, target, labelled, request.n_influence_images)
+        with naming(sample.files):
+            found = influence(
+                model,
+                [t for t in taps if kinds.INFLUENCE.name(model.name, str(t.id)) in missing],
+                sample.batches("influence"),
+                request.outputs or None,
+            )
         for name in missing:
             _, layer = kinds.INFLUENCE.parts(name)
             if layer not in found:
@@ -140,13 +140,15 @@ def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
             layer: np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :N_NEURONS]
             for layer, effect in effect_cu.items()
         }
-        measured = circuits(
-            model,
-            list(layers.values()),
-            _gradient_batches(run, request, target, labelled, request.n_circuit_images, "circuits"),
-            unit_ci,
-            request.outputs or None,
-        )
+        sample = _Sample(run, request, target, labelled, request.n_circuit_images)
+        with naming(sample.files):
+            measured = circuits(
+                model,
+                list(layers.values()),
+                sample.batches("circuits"),
+                unit_ci,
+                request.outputs or None,
+            )
         nodes, edges = _graph(measured, unit_ci, effect_cu)
         with run.writing(name, identity) as folder:
             outputs = {"name": list(names), "n_images": measured.n_image_c}
@@ -196,22 +198,31 @@ def _is_labelled(run: Run, model: TargetModel) -> bool:
     return set(rows["class"].astype(str).map(composed, na_action="ignore")) <= known
 
 
-def _gradient_batches(
-    run: Run, request: BuildRequest, target: Target, labelled: bool, n_images: int, what: str
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Pixels and outputs of a sample of the probe images, by their classes where they tell."""
-    model = target.model
-    rows = run.bundle.table("probe", "probe")
-    listed = run.bundle.table("images", "images")["listed"].to_numpy()
-    classes = rows["class"].astype(str).map(composed).to_numpy() if labelled else None
-    chosen = balanced_sample(len(rows), classes, n_images, run.recipe.seed)
-    number = {composed(name): i for i, name in enumerate(model.class_names or ())}
-    size = request.batch_size
-    for first in range(0, len(chosen), size):
-        images = chosen[first : first + size]
-        pixels = np.stack(
-            [model.preprocess(decode(request.probe.read(int(listed[i])))) for i in images]
-        )
-        known = None if classes is None else np.array([number[classes[i]] for i in images])
-        yield pixels, known
-        run.progress(f"{what} in {model.name}", first + len(images), len(chosen))
+class _Sample:
+    """A sample of the probe images, with outputs by their classes where they tell."""
+
+    def __init__(
+        self, run: Run, request: BuildRequest, target: Target, labelled: bool, n_images: int
+    ) -> None:
+        rows = run.bundle.table("probe", "probe")
+        self._run, self._request, self._model = run, request, target.model
+        self._classes = rows["class"].astype(str).map(composed).to_numpy() if labelled else None
+        self.image_n = balanced_sample(len(rows), self._classes, n_images, run.recipe.seed)
+        self.files = rows["file"].iloc[self.image_n].tolist()
+
+    def batches(self, what: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Pixels and outputs, some images at a time."""
+        run, model, probe = self._run, self._model, self._request.probe
+        listed = run.bundle.table("images", "images")["listed"].to_numpy()
+        number = {composed(name): i for i, name in enumerate(model.class_names or ())}
+        size = self._request.batch_size
+        for first in range(0, len(self.image_n), size):
+            images = self.image_n[first : first + size]
+            pixels = np.stack(
+                [model.preprocess(decode(probe.read(int(listed[i])))) for i in images]
+            )
+            known = None
+            if self._classes is not None:
+                known = np.array([number[self._classes[i]] for i in images])
+            yield pixels, known
+            run.progress(f"{what} in {model.name}", first + len(images), len(self.image_n))

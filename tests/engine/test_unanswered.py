@@ -1,0 +1,166 @@
+"""Where a network has no answer for an image it decides nothing: every pass names that image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from csp_engine import pipeline
+from csp_engine.bundle import Bundle
+from csp_engine.errors import InputError, UnansweredError
+from csp_engine.networks.driving.circuits import circuits
+from csp_engine.networks.intervening.pairs import PairRuns
+from csp_engine.networks.layers import select_layers
+from csp_engine.networks.models import target_model
+from csp_engine.pipeline.added.fixes import Piece
+from csp_engine.pipeline.added.fixing import Trials, try_fix
+from csp_engine.pipeline.added.photographs import listed_photographs
+from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.mapping.changes import CHANGES, versions
+from csp_engine.pipeline.mapping.overlays import NeuronOverlays
+from tests.worlds import toys
+
+LOST = [pytest.param(float("nan"), id="nan"), pytest.param(float("inf"), id="inf")]
+
+
+def first_output(target: Target, image: Image.Image) -> float:
+    pixels = torch.tensor(target.model.preprocess(image))[None]
+    with torch.no_grad():
+        return float(target.model.network(pixels)[0, 0])
+
+
+def unwell(images: list[Image.Image], value: float, output: int = 2) -> tuple[Target, int]:
+    """A network with ``value`` in one output for whichever image it finds most of class 0."""
+    target = toys.target(factory="lively")
+    found = [first_output(target, image) for image in images]
+    least = sorted(set(found))[-1] - 1e-4
+
+    def spoil(module: nn.Module, args: object, logits: torch.Tensor) -> torch.Tensor:
+        is_lost = torch.zeros_like(logits, dtype=torch.bool)
+        is_lost[:, output] = logits[:, 0] > least
+        return logits.masked_fill(is_lost, value)
+
+    target.model.network.head.register_forward_hook(spoil)
+    return target, int(np.argmax(found))
+
+
+@pytest.mark.parametrize("value", LOST)
+def test_a_build_names_the_image(tmp_path: Path, value: float) -> None:
+    files = sorted(toys.draw_images(tmp_path / "images").rglob("*.png"))
+    target, worst = unwell([Image.open(file) for file in files], value)
+    asked = toys.request(
+        tmp_path, tmp_path / "a.csp", targets=(target,), n_influence_images=28, batch_size=5
+    )
+    with pytest.raises(UnansweredError, match=rf"not finite for \S*{files[worst].name};"):
+        pipeline.build(asked)
+
+
+def test_circuits_count_the_images_of_earlier_batches(tmp_path: Path) -> None:
+    images = [Image.open(f) for f in sorted(toys.draw_images(tmp_path).rglob("*.png"))]
+    target, worst = unwell(images, float("nan"))
+    pixels = np.stack([target.model.preprocess(image) for image in images])
+    batches = ((pixels[at : at + 5], None) for at in range(0, len(pixels), 5))
+    units = {str(tap.id): np.zeros((4, 2), int) for tap in target.taps}
+    with pytest.raises(UnansweredError) as caught:
+        circuits(target.model, target.taps, batches, units)
+    assert caught.value.row == worst
+
+
+@pytest.mark.parametrize("value", LOST)
+def test_interventions_name_the_photograph(tmp_path: Path, value: float) -> None:
+    pairs = toys.CornerPairs()
+    target, worst = unwell([i for row in range(24) for i in pairs.images(row)], value)
+    whole = toys.target(factory="lively")
+    path = pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", targets=(whole,))).path
+    with pytest.raises(UnansweredError, match=rf"not finite for {worst // 3}\.png; check"):
+        pipeline.add_interventions(path, target, pairs, "green", n_random=2)
+    assert Bundle.open(path).intervention("small") is None
+
+
+@pytest.mark.parametrize("is_choosing", [True, False])
+@pytest.mark.parametrize("value", LOST)
+def test_fixes_name_the_photograph(tmp_path: Path, value: float, is_choosing: bool) -> None:
+    table = toys.photographs(tmp_path)
+    shots = listed_photographs(table)
+    target, worst = unwell([shots.image(row) for row in range(len(shots.table))], value)
+    halves = (listed_photographs(table, seed) for seed in range(50))
+    shots = next(s for s in halves if bool(s.table["is_choosing"].iloc[worst]) == is_choosing)
+    trials = Trials(target, shots, "red")
+    pieces = [Piece("first@mean", np.array([1]))]
+    file = Path(shots.table["file"].iloc[worst]).name
+    with pytest.raises(UnansweredError, match=rf"not finite for \S*{file}; check"):
+        trials.influence() if is_choosing else try_fix(
+            trials, pieces, "mean", chosen_on="a test", n_random=2
+        )
+
+
+class Shares(nn.Module):
+    """Class scores from shares of the activation, which no activation at all has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        held = self.seen(pixels).abs().mean((2, 3))
+        return self.head(held / held.sum(1, keepdim=True))
+
+
+def test_where_only_the_cut_has_no_answer_it_is_said(tmp_path: Path) -> None:
+    shots = listed_photographs(toys.photographs(tmp_path))
+    torch.manual_seed(0)
+    read = {"resize": 32, "crop": 32, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
+    model = target_model(Shares().eval(), read, name="s", class_names=sorted(toys.COLOURS))
+    trials = Trials(Target(model, tuple(select_layers(model, ["seen"]))), shots, "red")
+    every = [Piece("seen@mean", np.arange(4))]
+    with pytest.raises(UnansweredError, match=r"\.png with part of it held still; check"):
+        try_fix(trials, every, "zero", chosen_on="a test", n_random=0)
+
+
+def test_swaps_and_gradients_without_an_answer_are_told() -> None:
+    """A root has no slope at 0, and a logarithm no value below it."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    read = {"resize": [8, 8], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
+
+    class Root(nn.Module):
+        def forward(self, value: torch.Tensor) -> torch.Tensor:
+            return (value - value.amin(1, keepdim=True)).sqrt()
+
+    net.extend([Root(), nn.Linear(4, 3)])
+    model = target_model(net.eval(), read, name="root", class_names=["a", "b", "c"])
+    runs = PairRuns(model, select_layers(model, ["0"]), "b")
+    pixels = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
+    assert np.isfinite(runs.scores(pixels)[0]).all()
+    with pytest.raises(UnansweredError, match="image 1 of those given in the gradient at layer"):
+        runs.attributed(pixels, -pixels)
+
+
+def test_a_changed_image_without_an_answer_is_told(tmp_path: Path) -> None:
+    picture = Image.open(next(toys.draw_images(tmp_path / "images").rglob("*.png"))).convert("RGB")
+    target, worst = unwell([change(picture) for change in CHANGES.values()], float("nan"))
+    whole = toys.target(factory="lively")
+    bundle = pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", targets=(whole,)))
+    (tap,) = select_layers(target.model, ["first"])
+    overlays = NeuronOverlays(bundle, target.model, tap, 1)
+    with pytest.raises(UnansweredError, match=f"for the image {list(CHANGES)[worst]};"):
+        versions(overlays, picture)
+
+
+def test_a_class_that_is_ruled_out_hinders_nothing(tmp_path: Path) -> None:
+    """An output of minus infinity: it is never decided for, and the others are as they were."""
+    pairs = toys.CornerPairs()
+    images = [i for row in range(24) for i in pairs.images(row)]
+    target, _ = unwell(images, -float("inf"), output=3)
+    pixels = np.stack([target.model.preprocess(image) for image in images])
+    score_n, _ = PairRuns(target.model, target.taps, 1).scores(pixels)
+    assert np.isfinite(score_n).all()
+    with pytest.raises(InputError, match="not finite"):
+        PairRuns(target.model, target.taps, 3).scores(pixels)
+    pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", targets=(target,)))

@@ -48,6 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lost = [nodeid for nodeid in alone if _group(nodeid) != "browser"]  # see the Makefile
     if lost:
         raise pytest.UsageError(f"tests to run alone belong in tests/browser: {lost}")
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))  # named at the end as RERUN
     items.sort(key=rank)  # stable: within a rank as they are written
 
 

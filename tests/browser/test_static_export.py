@@ -59,6 +59,7 @@ def test_from_the_overview_to_the_next_neuron(
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_role("link", name="Next").click()
     expect(page.locator(".steps span")).not_to_have_text(place)
+    page.wait_for_load_state()  # keys are listened to by a script, which comes after the words
     page.keyboard.press("ArrowLeft")
     expect(page.locator(".steps span")).to_have_text(place)
     assert page.url == here

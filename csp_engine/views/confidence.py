@@ -43,11 +43,14 @@ NOT_CALIBRATED = "not calibrated for these images"
 class Learnt:
     """What a bundle's known neurons teach about one method's labels.
 
+    ``most_refused`` is the most that is said of a label that the method does not rely on: the
+    regression adds up what speaks for a label, and one reason against may outweigh all of it.
     ``error`` is the expected calibration error and ``bins`` the reliability diagram, on neurons of
     ``groups`` (layers, or fifths of one layer) that were left out while it was learnt.
     """
 
     calibration: Calibration
+    most_refused: float
     n_known: int
     groups: str
     bins: tuple[Bin, ...]
@@ -104,8 +107,11 @@ def probabilities(
         return None
 
     def make() -> np.ndarray:
+        scores = bundle.scores(model, layer, method)
         p_u = found.calibration.probability(features(bundle, memo, model, layer, method))
-        return np.where(np.asarray(bundle.scores(model, layer, method).count_u) > 0, p_u, np.nan)
+        is_refused_u = ~np.asarray(scores.reliable_u)
+        p_u = np.where(is_refused_u, np.minimum(p_u, found.most_refused), p_u)
+        return np.where(np.asarray(scores.count_u) > 0, p_u, np.nan)
 
     return memo.once(("probabilities", bundle.digest, model, layer, method), make)
 
@@ -185,10 +191,11 @@ def _learn(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:
     table = kept_judged_labels(bundle, memo).get(method)
     if table is None:
         return None
-    parts = []
+    parts, refused = [], []
     for _, own in table.groupby(["model", "layer"], sort=False):
         model, layer = own[["model", "layer"]].iloc[0]
         parts.append(features(bundle, memo, model, layer, method)[own["unit"].to_numpy()])
+        refused.append(~np.asarray(bundle.scores(model, layer, method).reliable_u)[own["unit"]])
     x_uf, right_u = np.concatenate(parts), table["best"].to_numpy(bool)
     if not can_learn(right_u):
         return None
@@ -196,15 +203,37 @@ def _learn(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:
     is_one_layer = len(pd.unique(place_u)) == 1
     group_u = np.arange(len(table)) % 5 if is_one_layer else place_u
     p_u = left_out(x_uf, right_u, list(group_u))
-    is_told_u = ~np.isnan(p_u)
-    bins = reliability(p_u[is_told_u], right_u[is_told_u])
+    is_refused_u = np.concatenate(refused)
+    told_u = np.where(
+        is_refused_u, np.minimum(p_u, _most_left_out(p_u, right_u, is_refused_u, group_u)), p_u
+    )
+    is_told_u = ~np.isnan(told_u)
+    bins = reliability(told_u[is_told_u], right_u[is_told_u])
     return Learnt(
         calibrate(x_uf, right_u),
+        _most(right_u[is_refused_u & (p_u >= PLAUSIBLE)]),
         len(table),
         "fifths of the layer" if is_one_layer else "layers",
         bins,
         calibration_error(bins),
     )
+
+
+def _most(right_u: np.ndarray) -> float:
+    """The share of some labels that is right, with one of each kind added: a half where none is."""
+    return float((right_u.sum() + 1) / (len(right_u) + 2))
+
+
+def _most_left_out(
+    p_u: np.ndarray, right_u: np.ndarray, is_refused_u: np.ndarray, group_u: np.ndarray
+) -> np.ndarray:
+    """The same for every row by the other groups: of refused labels that sound plausible."""
+    is_plausible_u = is_refused_u & (p_u >= PLAUSIBLE)
+    most_u = np.empty(len(p_u))
+    for group in np.unique(group_u):
+        is_own_u = group_u == group
+        most_u[is_own_u] = _most(right_u[is_plausible_u & ~is_own_u])
+    return most_u
 
 
 def _vocabulary_ids(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray:

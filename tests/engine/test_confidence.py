@@ -14,6 +14,7 @@ from csp_engine.errors import InputError
 from csp_engine.evaluation import confidence
 from csp_engine.stats.intervals import share_of
 from csp_engine.views import confidence as shown
+from csp_engine.views.accuracy import kept_judged_labels
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places, scoring_methods
 
@@ -133,6 +134,32 @@ def test_the_demo_keeps_its_word_on_layers_left_out(shipped_bundle):
             p_u = shown.probabilities(demo, memo, *place, method)
             count_u = np.asarray(demo.scores(*place, method).count_u)
             assert (np.isnan(p_u) == (count_u == 0)).all()
+
+
+def test_a_label_that_is_not_relied_on_is_never_called_likely(shipped_bundle):
+    """Whatever else speaks for it: those that the regression finds plausible are as often wrong."""
+    demo, memo = Bundle.open(shipped_bundle), Memo()
+    judged = kept_judged_labels(demo, memo)["csp_plus"]
+    n, n_right, n_changed = 0, 0, 0
+    found = shown.learnt(demo, memo, "csp_plus")
+    places_of = judged.groupby(["model", "layer"], sort=False)
+    x_of = {at: shown.features(demo, memo, *at, "csp_plus")[own["unit"]] for at, own in places_of}
+    for at, own in places_of:
+        others = {name: each for name, each in places_of if name != at}
+        teach = np.concatenate([x_of[name] for name in others])
+        right = np.concatenate([each["best"].to_numpy(bool) for each in others.values()])
+        p_u = confidence.calibrate(teach, right).probability(x_of[at])
+        reliable_u = np.asarray(demo.scores(*at, "csp_plus").reliable_u)[own["unit"]]
+        is_own_u = (p_u >= 0.5) & ~reliable_u
+        n += int(is_own_u.sum())
+        n_right += int(own["best"].to_numpy(bool)[is_own_u].sum())
+        free_u = found.calibration.probability(x_of[at])
+        told_u = shown.probabilities(demo, memo, *at, "csp_plus")[own["unit"]]
+        assert (told_u[reliable_u] == free_u[reliable_u]).all()
+        assert told_u[~reliable_u].max() < shown.LIKELY
+        n_changed += int((told_u < free_u).sum())
+    assert n_changed > 10
+    assert found.most_refused == pytest.approx((n_right + 1) / (n + 2))
 
 
 @pytest.mark.parametrize(

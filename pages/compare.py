@@ -34,7 +34,9 @@ def main() -> None:
         kind, note = pick("choice", st.query_params.get("only"), list(KINDS))
         problems.notes(notes + ((note,) if note else ()))
         heading = st.container()
-        with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        with st.container(
+            horizontal=True, vertical_alignment="bottom", gap="small", key="strip_compare"
+        ):
             side_box("Neurons of", "", a, every)
             side_box("Matched in", "2", b, every)
             narrowing.method_box(bundle, view)

@@ -266,7 +266,7 @@ def test_the_verdict_never_rests_on_the_gap_alone():
     assert helps.verdict.startswith("It helps. What it costs")
     assert "finds 800 of the 1,000 photographs of melanoma in hard instead of 700" in helps.sentence
     assert "80.0 %" in helps.sentence
-    assert "On clean it costs 0.4 points" in helps.details
+    assert "On clean it costs 0.4 points (−1.6 to 2.4)." in helps.details  # the interval of a cost
     assert "75 % of the gap is gone" in helps.gap_sentence
     destroyed = of_two(outcome("clean", 1000, 900, 650), outcome("hard", 1000, 700, 660))
     assert destroyed.verdict == "No gain was shown where artefacts mislead."

@@ -82,8 +82,8 @@ def test_one_image_is_shown_changed_with_what_the_engine_says(serve, small_bundl
     at = open_page("neuron", layer=neuron.layer, unit="5", changed="3")
     assert not at.exception
     shown = html(at)
-    found = changed(bundle, "small", 3, versions(overlays, pictures(bundle, [3])[0], "activation"))
-    assert asked == [(bundle.digest, neuron, "activation", 3)]
+    found = changed(bundle, "small", 3, versions(overlays, pictures(bundle, [3])[0]))
+    assert asked == [(bundle.digest, neuron, "", 3)]  # no map was asked for
     assert plain(found.sentence) in shown
     for each in found.versions:
         assert f"<b>{each.name}</b><br>{each.words}" in shown

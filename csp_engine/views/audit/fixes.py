@@ -357,8 +357,12 @@ def _on_clean(clean: SliceOutcome) -> str:
         return f"On {clean.name} no decision changes."
     if round(100 * change.value, 1) == 0:
         return f"On {clean.name} as many are right as before ({change.signed})."
-    verb = "costs" if change.value < 0 else "adds"
-    return f"On {clean.name} it {verb} {100 * abs(change.value):.1f} points ({change.signed})."
+    value, low, high = change.value, change.low, change.high
+    verb = "adds"
+    if value < 0:
+        verb, value, low, high = "costs", -value, -high, -low
+    ends = f"{100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
+    return f"On {clean.name} it {verb} {100 * value:.1f} points ({ends})."
 
 
 def _size(figure: Points) -> str:

@@ -116,13 +116,13 @@ def suspects(found: Looked, view: View, shown: Sequence[Linked]) -> str:
                 f"<td class='text' data-heading='truly responds to'>{plain(each.truth)}</td>"
             )
         body.append(
-            f"<tr><th scope='row'><a target='_self' href='{plain(address)}'>{each.neuron.unit}</a>"
-            f"</th>{''.join(cells)}</tr>"
+            f"<tr><th scope='row' data-heading='neuron'><a target='_self' href='{plain(address)}'>"
+            f"{each.neuron.unit}</a></th>{''.join(cells)}</tr>"
         )
     caption = f"{plain(found.layer)}: suspects of {plain(found.sought.name)}, named by "
     columns = "".join(f"<th scope='col'{_text(name)}>{name}</th>" for name in head)
     return (
-        f"<table class='csp-table wide' style='--cells: {len(head) - 1}'><caption>{caption}"
+        f"<table class='csp-table wide units' style='--cells: {len(head) - 1}'><caption>{caption}"
         f"{method(view.method)}</caption><thead><tr>{columns}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table>"
     )

@@ -56,7 +56,10 @@ def suspects(found: Audited, view: View) -> str:
     head = ["neuron", "part of the effect", "label"]
     head += ["truly responds to"] if has_truth else []
     rows = "".join(suspect(each, view, has_truth) for each in found.suspects)
-    columns = "".join(f"<th scope='col'>{name}</th>" for name in head)
+    columns = "".join(
+        f"<th scope='col'{' class=text' if at > 1 else ''}>{name}</th>"
+        for at, name in enumerate(head)
+    )
     caption = (
         f"{plain(found.scope.layer)}: the {len(found.suspects)} strongest carriers, named by "
         f"{method(view.method)}"
@@ -68,18 +71,22 @@ def suspects(found: Audited, view: View) -> str:
     )
     note = f"<p class='csp-quiet'>They truly respond to {told}.</p>" if told else ""
     return (
-        f"<table class='csp-table' style='--cells: {len(head) - 1}'><caption>{caption}</caption>"
-        f"<thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>{note}"
+        f"<table class='csp-table wide units' style='--cells: {len(head) - 1}'>"
+        f"<caption>{caption}</caption><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>{note}"
     )
 
 
 def suspect(each: Suspect, view: View, has_truth: bool) -> str:
     """One row."""
     address = page_url("neuron", view.params(**asdict(each.neuron)))
-    truth = f"<td>{plain(each.truth)}</td>" if has_truth else ""
-    quiet = "" if each.label.is_named else " class='csp-quiet'"
+    truth = ""
+    if has_truth:
+        truth = f"<td class='text' data-heading='truly responds to'>{plain(each.truth)}</td>"
+    quiet = "" if each.label.is_named else " csp-quiet"
     return (
-        f"<tr><th scope='row'><a target='_self' href='{plain(address)}'>{each.neuron.unit}</a></th>"
-        f"<td>{100 * each.share:.0f} %</td><td{quiet} dir='auto'>{plain(each.label.title)}</td>"
+        f"<tr><th scope='row' data-heading='neuron'><a target='_self' href='{plain(address)}'>"
+        f"{each.neuron.unit}</a></th>"
+        f"<td data-heading='part of the effect'>{100 * each.share:.0f} %</td>"
+        f"<td class='text{quiet}' data-heading='label' dir='auto'>{plain(each.label.title)}</td>"
         f"{truth}</tr>"
     )

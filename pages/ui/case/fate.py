@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -13,6 +12,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.address import View
 from csp_engine.views.case.audit import Case, examine, neuron_of, with_interval
 from csp_engine.views.case.fate import Fate, fate
+from csp_engine.views.comparison import named
 from pages.ui.case import audit as case_audit
 from pages.ui.case.charts import lead, points
 from pages.ui.parts import words
@@ -118,11 +118,11 @@ def pairs(bundle: Bundle, view: View, found: Fate) -> None:
         {
             "strip": strip_urls(view.bundle, bundle, rows),
             "neuron": rows["layer"].astype(str) + "/" + rows["unit"].astype(str),
-            "label": np.where(rows["reliable"], rows["label"], ""),
+            "label": named(rows["label"], rows["reliable"]),
             "share": 100 * rows["share"],
             "match_strip": strip_urls(view.bundle, bundle, theirs),
             "match": rows["layer"].astype(str) + "/" + rows["match"].astype(str),
-            "match_label": np.where(rows["match_reliable"], rows["match_label"], ""),
+            "match_label": named(rows["match_label"], rows["match_reliable"]),
             "cosine": rows["cosine"],
             "match_share": 100 * rows["match_share"],
         }

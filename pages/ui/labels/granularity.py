@@ -26,7 +26,7 @@ def section(bundle: Bundle) -> None:
         ]
         if has_utility:
             own = each.utility
-            ends = "" if own is None else f"{numbers.share(own.low)} to {numbers.share(own.high)}"
+            ends = "" if own is None else numbers.share_range(own.low, own.high)
             cells += [numbers.UNKNOWN if own is None else numbers.share(own.share), ends]
         share = each.spread.share if not has_utility or each.utility is None else each.utility.share
         rows.append((method_title(each.method), share, cells))

@@ -50,7 +50,8 @@ def section(bundle: Bundle, view: View) -> None:
             show(f"<p class='csp-note' role='status'>{plain(NOT_HERE)}</p>")
             return
         with problems.caught(), st.spinner("Asking the network…"):
-            name = "" if why_no_map(bundle, view.neuron, look(view)) else look(view)
+            has_map = view.look != LOOKS[0] and not why_no_map(bundle, view.neuron, view.look)
+            name = view.look if has_map else ""
             found = changed(
                 bundle,
                 view.model,
@@ -62,11 +63,6 @@ def section(bundle: Bundle, view: View) -> None:
             )
             show(f"<p class='csp-left'>{plain(found.sentence)}</p>{strip(found)}")
             show(f"<p class='csp-quiet csp-left'>{about(found, name)}</p>")
-
-
-def look(view: View) -> str:
-    """The map over the versions: the one that is chosen for the images, else the neuron's own."""
-    return LOOKS[1] if view.look == LOOKS[0] else view.look
 
 
 def strip(found: Changed) -> str:
@@ -95,6 +91,8 @@ def about(found: Changed, name: str) -> str:
     told = "Activation, and its share of that of the image as it is; worked out on the thumbnail."
     if name:
         told += " Bright is where the neuron's map is, dark elsewhere, on one scale for all."
+    else:
+        told += " A map that is chosen under “Where it looks” is drawn over them."
     if found.versions[0].decided:
         odds = ", ".join(f"{each.name} {numbers.signed(each.log_odds)}" for each in found.versions)
         told += (

@@ -45,7 +45,9 @@ def pair(bundle: Bundle, model: str, row: Mapping[str, Any], output: str) -> str
             f"<figcaption>{ABOVE[version]}</figcaption></figure>"
         )
     effect = f"{row['effect']:+.2f}".replace("-", "−")
-    return f"<div class='pair' role='listitem'><div>{''.join(cells)}</div><p>{effect}</p></div>"
+    return (
+        f"<div class='pair' role='listitem'><div>{''.join(cells)}</div><p>effect {effect}</p></div>"
+    )
 
 
 def swaps(layers: tuple[Carried, ...]) -> str:

@@ -56,15 +56,19 @@ def write_in_folder(files: Files, out: Path, record: Mapping[str, Any]) -> tuple
         how many files were written, and how many bytes.
 
     Raises:
-        InputError: if ``out`` holds anything else or cannot be written.
+        InputError: if ``out``, or a folder that is needed meanwhile, holds anything else, or
+            cannot be written.
     """
     _require_replaceable(out)
     out = out.resolve()
     temporary, old = (out.with_name(f".{word}-{out.name}") for word in ("tmp", "old"))
     with translated_os_errors(out.parent):
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, old):
+            _clear_away(left)
         temporary.mkdir(parents=True)
         try:
+            # Says whose folder it is, should the process be killed; the whole record comes last.
+            (temporary / RECORD).write_text(json.dumps(record), "utf-8")
             n_files = n_bytes = 0
             for path, content in with_record(files, record):
                 file = temporary / path
@@ -73,7 +77,6 @@ def write_in_folder(files: Files, out: Path, record: Mapping[str, Any]) -> tuple
                 n_files, n_bytes = n_files + 1, n_bytes + len(content)
             _require_replaceable(out)  # somebody may have put a file there meanwhile
             if out.exists():
-                shutil.rmtree(old, ignore_errors=True)
                 out.rename(old)
             temporary.rename(out)
             shutil.rmtree(old, ignore_errors=True)
@@ -96,14 +99,37 @@ def _require_replaceable(out: Path) -> None:
     found = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}
     if not found:
         return
-    try:
-        record = json.loads((out / RECORD).read_text("utf-8"))
-        is_export = str(record["kind"]).startswith(KINDS)
-        known = {RECORD, *record["files"]} if is_export else set()
-    except (OSError, ValueError, KeyError, TypeError):
-        known = set()
-    strange = sorted(found - known)
+    record = _record_in(out)
+    strange = sorted(found - {RECORD, *record.get("files", ())} if record else found)
     if strange:
         raise InputError(
             f"{out} holds {strange[0]}, which no export wrote; choose an empty or a new folder."
         )
+
+
+def _clear_away(left: Path) -> None:
+    """Delete what a run that was killed left behind.
+
+    Raises:
+        InputError: if something of that name is not from an export.
+    """
+    if not left.exists() and not left.is_symlink():
+        return
+    is_folder = left.is_dir() and not left.is_symlink()
+    if not is_folder or (any(left.iterdir()) and not _record_in(left)):
+        raise InputError(
+            f"{left} is in the way and no export wrote it; move it elsewhere, or choose another "
+            "name for the export."
+        )
+    shutil.rmtree(left)
+
+
+def _record_in(folder: Path) -> dict[str, Any]:
+    """The record of an export, whole or begun; empty where there is none."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf-8"))
+        is_export = str(record["kind"]).startswith(KINDS)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    is_sound = is_export and isinstance(record.get("files", {}), dict)
+    return record if is_sound else {}

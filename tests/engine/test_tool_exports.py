@@ -104,6 +104,20 @@ def test_hugging_face_labels_are_the_rows_of_the_table(exported, table, texts):
         assert list(rows[name]) == list(table[name])
 
 
+def test_hugging_face_tables_join_by_every_column_that_they_share(exported):
+    folder = exported / "huggingface"
+    labels, pairs = (
+        pq.read_table(next((folder / name).glob("*.parquet"))).to_pandas()
+        for name in ("labels", "pairs")
+    )
+    shared = [name for name in labels if name in pairs and name != "rank"]
+    assert shared == ["layer", "unit", "neuron", "model", "pooling"]
+    spoken = labels[shared].drop_duplicates()
+    assert len(pairs.merge(spoken, on=shared)) == len(pairs.merge(spoken, on="neuron")) > 0
+    assert "null" not in {str(each.type) for each in pq.read_schema(
+        folder / "labels" / "labels-00000.parquet")}  # fmt: skip
+
+
 def test_hugging_face_pairs_are_the_arrays_with_their_images(bundle, exported):
     file = exported / "huggingface" / "pairs" / "pairs-00000.parquet"
     rows = pq.read_table(file).to_pylist()
@@ -213,19 +227,22 @@ def test_fiftyone_labels_are_the_neurons_of_each_image(bundle, exported, table):
             assert np.float32(about["similarity"]) == alike
 
 
-def test_fiftyone_imports_its_folder(exported):
-    fiftyone = pytest.importorskip("fiftyone")
-    dataset = fiftyone.Dataset.from_dir(
-        dataset_dir=str(exported / "fiftyone"),
-        dataset_type=fiftyone.types.FiftyOneImageClassificationDataset,
-        label_field="neurons",
-    )
-    whole = json.loads((exported / "fiftyone" / "labels.json").read_text("utf-8"))
-    assert len(dataset) == len(whole["labels"])
-    sample = dataset.first()
-    own = whole["labels"][Path(sample.filepath).stem]
-    assert [c.label for c in sample.neurons.classifications] == [c["label"] for c in own]
-    assert sample.neurons.classifications[0]["activation"] == own[0]["attributes"]["activation"]
+def test_fiftyone_imports_its_folder(exported, monkeypatch):
+    """By its own importer, which needs no database, as ``Dataset.from_dir`` does."""
+    monkeypatch.setenv("FIFTYONE_DISABLE_SERVICES", "1")
+    importers = pytest.importorskip("fiftyone.utils.data.importers")
+    folder = exported / "fiftyone"
+    whole = json.loads((folder / "labels.json").read_text("utf-8"))
+    importer = importers.FiftyOneImageClassificationDatasetImporter(dataset_dir=str(folder))
+    importer.setup()
+    assert len(importer) == len(whole["labels"])
+    for file, _, found in importer:
+        assert Path(file).is_file()
+        own = whole["labels"][Path(file).stem]
+        assert [each.label for each in found.classifications] == [each["label"] for each in own]
+        for each, wanted in zip(found.classifications, own, strict=True):
+            for name, value in wanted["attributes"].items():
+                assert each[name] == value
 
 
 def test_chosen_neurons_alone_are_written(bundle, tmp_path, capsys):
@@ -264,3 +281,35 @@ def test_what_no_export_wrote_stays(bundle, tmp_path, capsys):
     assert csp("export", bundle.path, out, "--format", "huggingface") != 0
     assert "holds notes.txt, which no export wrote" in " ".join(capsys.readouterr().err.split())
     assert [p.name for p in out.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", [".tmp-out", ".old-out"])
+def test_a_folder_that_is_needed_meanwhile_is_not_taken_from_its_owner(
+    bundle, tmp_path, capsys, name
+):
+    asked = ("export", bundle.path, tmp_path / "out", "--format", "fiftyone", "--layer", "first")
+    theirs = tmp_path / name
+    theirs.mkdir()
+    assert csp(*asked) == 0  # empty, so nobody misses it
+    (theirs / "deep").mkdir(parents=True)
+    (theirs / "deep" / "notes.txt").write_text("mine")
+    before = (tmp_path / "out" / "export.json").read_bytes()
+    assert csp(*asked) != 0
+    assert f"{name} is in the way" in " ".join(capsys.readouterr().err.split())
+    assert (theirs / "deep" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "out" / "export.json").read_bytes() == before
+
+
+def test_what_a_killed_export_left_is_cleared_away(bundle, tmp_path, monkeypatch):
+    asked = ("export", bundle.path, tmp_path / "out", "--format", "fiftyone", "--layer", "first")
+    assert csp(*asked) == 0
+    whole = sorted(p.name for p in (tmp_path / "out").rglob("*"))
+    with monkeypatch.context() as patch:  # as a signal that cannot be caught
+        patch.setattr("csp_engine.exports.folders.shutil.rmtree", lambda *a, **k: None)
+        patch.setattr(Bundle, "thumbnail", lambda self, image: 1 / 0)
+        assert csp(*asked) != 0
+    (tmp_path / "out").rename(tmp_path / ".old-out")
+    assert (tmp_path / ".tmp-out" / "labels.json").is_file()
+    assert csp(*asked) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*")) == whole

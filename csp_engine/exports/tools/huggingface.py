@@ -1,7 +1,8 @@
 """A folder that ``datasets.load_dataset`` reads: the labels, and the pairs with their images.
 
 ``labels`` has the rows and columns of the exported table, ``pairs`` a row for each neuron and
-exemplar. Both are Parquet, with images inside as the library keeps them.
+exemplar; columns of one name hold the same in both. Both are Parquet, with images inside as the
+library keeps them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from csp_engine.bundle.names import layer_path
 from csp_engine.exports.folders import Files
 from csp_engine.exports.tools.chosen import Chosen
-from csp_engine.types import NeuronRef, Progress
+from csp_engine.types import LayerId, NeuronRef, Progress
 from csp_engine.views.images.tiles import ShownImage
 
 PER_FILE = 200
@@ -27,6 +29,7 @@ PAIR_COLUMNS = {
     "neuron": pa.string(),
     "model": pa.string(),
     "layer": pa.string(),
+    "pooling": pa.string(),
     "unit": pa.int32(),
     "rank": pa.int32(),
     "exemplar": _IMAGE,
@@ -43,7 +46,7 @@ PAIR_COLUMNS = {
 def files_for_datasets(chosen: Chosen, progress: Progress) -> Files:
     """The files of the folder."""
     labels = pa.Table.from_pandas(chosen.labels, preserve_index=False)
-    yield "labels/labels-00000.parquet", _parquet(labels.replace_schema_metadata(None))
+    yield "labels/labels-00000.parquet", _parquet(_typed(labels))
     schema = _pair_schema()
     names = chosen.files
     starts = range(0, len(chosen.neurons), PER_FILE)
@@ -57,12 +60,20 @@ def files_for_datasets(chosen: Chosen, progress: Progress) -> Files:
     yield "README.md", _card().encode()
 
 
+def _typed(labels: pa.Table) -> pa.Table:
+    """Labels without metadata; figures that no label of these has are of a figure's type, too."""
+    kinds = [pa.float32() if pa.types.is_null(each.type) else each.type for each in labels.schema]
+    return labels.cast(pa.schema(list(zip(labels.column_names, kinds, strict=True))))
+
+
 def _pair_rows(chosen: Chosen, neuron: NeuronRef, names: Any) -> Iterator[dict[str, Any]]:
+    pooling = LayerId.parse(neuron.layer).pooling
     for pair in chosen.pairs(neuron):
         row: dict[str, Any] = {
             "neuron": str(neuron),
             "model": neuron.model,
-            "layer": neuron.layer,
+            "layer": layer_path(neuron.layer),
+            "pooling": pooling,
             "unit": neuron.unit,
             "rank": pair.rank,
             "similarity": pair.similarity,

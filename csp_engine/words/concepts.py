@@ -21,6 +21,7 @@ MOST_BYTES = 1 << 15
 """Of the file of a concept set."""
 LONGEST = 300
 """Characters of a text in it."""
+_PARTS = ("title", "outputs", *TAGS, "searches", "models", "slices")
 _FOLDER = ROOT / "assets" / "concepts"
 SHIPPED = {"melanoma": _FOLDER / "melanoma.toml"}
 """Concept sets that come with the project, by name; each states its sources and licence."""
@@ -102,26 +103,31 @@ def parse_concept_set(content: bytes, name: str) -> ConceptSet:
         name: what the file is called in sentences.
 
     Raises:
-        InputError: if it is no TOML, lacks a part, has more than a list of concepts can have, or
-            gives one text two tags; the sentence says which.
+        InputError: if it is no TOML, lacks a part, has one that no set has or more than a list of
+            concepts can have, or gives one text two tags; the sentence says which.
     """
     if len(content) > MOST_BYTES:
         raise InputError(
             f"{name} has {len(content):,} bytes, and a concept set at most {MOST_BYTES:,}."
         )
     try:
-        held = tomllib.loads(content.decode("utf-8"))
+        held = tomllib.loads(content.decode("utf-8-sig"))
+        if strange := [each for each in held if each not in _PARTS]:
+            raise InputError(
+                f"{name} has {one_line(strange[0])[:80]!r}, which no concept set has; its parts "
+                f"are {', '.join(_PARTS)}."
+            )
         groups = [
             ConceptGroup(
                 _text(group["name"]), _text(group["source"]), tag, _names(group["concepts"])
             )
             for tag in TAGS
-            for group in (held.get(tag, []) if tag == "neutral" else held[tag])
+            for group in _list(held.get(tag, []) if tag == "neutral" else held[tag])
         ]
         found = ConceptSet(
             _text(held["title"]),
-            tuple(_text(each).casefold() for each in held["outputs"]),
-            tuple(_text(text) for text in held.get("searches", [])),
+            tuple(_text(each).casefold() for each in _list(held["outputs"])),
+            tuple(_text(text) for text in _list(held.get("searches", []))),
             tuple(groups),
             {_text(spec): _text(model["about"]) for spec, model in held.get("models", {}).items()},
             {_text(each): _text(text) for each, text in held.get("slices", {}).items()},
@@ -136,8 +142,9 @@ def parse_concept_set(content: bytes, name: str) -> ConceptSet:
         ) from None
     except (TypeError, AttributeError, ValueError):
         raise InputError(
-            f"{name} has a value of the wrong kind; concepts are lists of texts of at most "
-            f"{LONGEST} characters, without line breaks or control characters."
+            f"{name} has a value of the wrong kind; outputs and searches are lists of texts, and "
+            f"concepts lists of such lists, of at most {LONGEST} characters each, without line "
+            "breaks or control characters."
         ) from None
     _require_one_tag(found, name)
     return found
@@ -178,9 +185,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):  # a text would be a list of its letters
+        raise ValueError(value)
+    return value
+
+
 def _names(concepts: Any) -> tuple[tuple[str, ...], ...]:
-    if not isinstance(concepts, list) or not all(concepts):
+    if not all(_list(concepts)):
         raise ValueError(concepts)
-    if not all(isinstance(texts, list) for texts in concepts):
-        raise ValueError(concepts)
-    return tuple(tuple(_text(text) for text in texts) for texts in concepts)
+    return tuple(tuple(_text(text) for text in _list(texts)) for texts in concepts)

@@ -20,8 +20,8 @@ from csp_engine.words.concepts import (
 
 USUAL = "melanoma"
 """The set that is taken where nobody names one."""
-LONGEST_LINK = 16_000
-"""Characters of a set in a link; browsers and servers pass on as many."""
+LONGEST_LINK = 44_000
+"""Characters of a set in a link: what the largest file takes, were nothing of it to shrink."""
 CHOSEN = "chosen by the reader"
 """The source of what somebody chose on a page."""
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import tomllib
 import zlib
 from pathlib import Path
@@ -22,8 +23,9 @@ from csp_engine.printable import one_line
 from csp_engine.reading.tables import singular_key
 from csp_engine.views.audit import associations
 from csp_engine.views.audit.concepts import choices, columns_of, outputs_of, reach
+from csp_engine.views.case.audit import _no_output
 from csp_engine.words.concepts import MOST_BYTES, SHIPPED, parse_concept_set
-from csp_engine.words.own_concepts import as_link, from_link, written
+from csp_engine.words.own_concepts import LONGEST_LINK, as_link, from_link, written
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "assets" / "demo" / "dermoscopy.csp"
@@ -69,7 +71,7 @@ def packed(content: bytes) -> str:
     [
         ("nonsense", "cut off or altered"),
         ("<script>", "cut off or altered"),
-        ("A" * 20_000, "cut off or altered"),
+        ("A" * 50_000, "cut off or altered"),
         (as_link(written("t", [], OWN))[:-9], "cut off or altered"),
         (packed(b"#" * 5_000_000), f"at most {MOST_BYTES:,}"),
         (packed(b"title = 3"), "has no 'valid'"),
@@ -87,6 +89,48 @@ def test_a_text_that_is_no_name_is_refused(text):
         f'concepts = [["{text}"]]}}]\n'  # fmt: skip
     with pytest.raises(InputError, match="wrong kind"):
         parse_concept_set(content.encode(), "own.toml")
+
+
+PLAIN = 'title = "t"\noutputs = ["cat"]\nvalid = []\nspurious = []\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAIN.replace('["cat"]', '"cat"'), "outputs and searches are lists"),
+        (PLAIN.replace('["cat"]', "{cat = 1}"), "outputs and searches are lists"),
+        (f'searches = "snow"\n{PLAIN}', "outputs and searches are lists"),
+        (PLAIN.replace("valid = []", 'valid = ""', 1), "wrong kind"),
+        (PLAIN.replace("valid = []", "valid = {}", 1), "wrong kind"),
+        (f'{PLAIN}[[neutrals]]\nname = "n"\nsource = "s"\nconcepts = [["x"]]\n',
+         "has 'neutrals', which no concept set has; its parts are title, outputs, valid"),
+    ],
+)  # fmt: skip
+def test_what_would_be_read_as_something_else_is_refused(text, said):
+    """A text in place of a list was read as a list of its letters, a misspelt part not at all."""
+    with pytest.raises(InputError, match=said):
+        parse_concept_set(text.encode(), "own.toml")
+
+
+def test_a_file_with_a_mark_of_its_encoding_is_read():
+    content = b"\xef\xbb\xbf" + PLAIN.encode()
+    found = parse_concept_set(content, "own.toml")
+    assert (found.title, found.sha256) == ("t", hashlib.sha256(content).hexdigest())
+
+
+def test_the_largest_file_fits_a_link():
+    """As full as can be of what cannot be packed: signs drawn at random."""
+    rng = random.Random(0)
+    room = MOST_BYTES - len(PLAIN) - 60
+    letters = [chr(at) for at in range(0x21, 0x7F) if chr(at) not in '"\\']
+    texts = ["".join(rng.choice(letters) for _ in range(280)) for _ in range(room // 285)]
+    group = ", ".join(f'["{text}"]' for text in texts)
+    body = f'[[neutral]]\nname = "n"\nsource = "s"\nconcepts = [{group}]\n'
+    content = f"{PLAIN}{body}".encode()
+    assert MOST_BYTES * 0.95 < len(content) <= MOST_BYTES
+    assert from_link(as_link(content)).content == content
+    most = base64.urlsafe_b64encode(zlib.compress(rng.randbytes(MOST_BYTES), 9))
+    assert len(most) <= LONGEST_LINK
 
 
 def test_one_name_has_one_tag():
@@ -107,6 +151,21 @@ def test_what_a_set_finds_in_a_bundle():
     assert found.n_columns == 4  # all but snow and no such thing
     assert set(choices(bundle, "biased")) >= {*columns, *list(bundle.label_ids)}
     assert outputs_of(bundle, "biased")[0] == bundle.intervention("biased").output
+
+
+def test_what_is_listed_twice_counts_once():
+    """Of one concept, two were marked in the images."""
+    names = {"spurious": ["ruler", "rulers", "ruler", "no such thing", "no such thing"]}
+    found = reach(Bundle.open(DEMO), "biased", parse_concept_set(written("t", [], names), ""))
+    assert found.named["spurious"] == ("ruler", "no such thing")
+    assert (found.n, found.n_columns, found.n_words) == (2, 1, 1)
+    assert found.lacking == ("no such thing",)
+
+
+def test_a_set_for_another_network_is_said_to_be_by_the_name_of_its_output():
+    concepts = parse_concept_set(written("Cats", ["cat"], {"spurious": ["ruler"]}), "")
+    said = _no_output(Bundle.open(DEMO), concepts, "biased")
+    assert said.startswith("biased has no output called cat; its outputs are melanoma, ")
 
 
 def run(*arguments: object) -> None:

@@ -23,8 +23,8 @@ class Reach:
     """What a concept set finds in a bundle.
 
     ``named`` holds for each tag the concepts, each by the name that the bundle knows, else by its
-    usual one; ``n_columns`` of them are columns of the images, ``n_words`` words of the vocabulary,
-    and ``lacking`` are neither.
+    usual one, and once, however often the set lists it; ``n_columns`` of them are columns of the
+    images, ``n_words`` words of the vocabulary, and ``lacking`` are neither.
     """
 
     named: dict[Tag, tuple[str, ...]]
@@ -67,22 +67,24 @@ def reach(bundle: Bundle, model: str, concepts: ConceptSet) -> Reach:
     """What a concept set finds in a bundle."""
     column_of = {singular_key(name): name for name in columns_of(bundle, model)}
     named: dict[Tag, list[str]] = {tag: [] for tag in concepts.tags}
-    n_columns = n_words = 0
-    lacking = []
+    columns, words, lacking = set(), set(), []
     for group in concepts.groups:
         for names in group.concepts:
             column = next((c for n in names if (c := column_of.get(singular_key(n)))), None)
             word = next((n for n in names if stored_label(bundle, n) is not None), None)
-            n_columns += column is not None
-            n_words += word is not None
-            named[group.tag].append(column or word or names[0])
+            called = column or word or names[0]
+            named[group.tag].append(called)
+            if column is not None:
+                columns.add(called)
+            if word is not None:
+                words.add(called)
             if column is None and word is None:
-                lacking.append(names[0])
+                lacking.append(called)
     return Reach(
         {tag: tuple(dict.fromkeys(found)) for tag, found in named.items()},
-        n_columns,
-        n_words,
-        tuple(lacking),
+        len(columns),
+        len(words),
+        tuple(dict.fromkeys(lacking)),
     )
 
 

@@ -238,12 +238,11 @@ def _no_output(bundle: Bundle, concepts: ConceptSet, model: str) -> str:
     outputs = next((found.output_names for found in stored if found is not None), None)
     if outputs is None:
         return f"Bundle {bundle.name} does not say which outputs the neurons of {model} drive."
+    called = next(iter(concepts.outputs), concepts.title)
     if concepts.output_of(outputs) is None:
         shown = ", ".join(outputs[:5]) + (", …" if len(outputs) > 5 else "")
-        return f"{model} has no output called {concepts.title}; its outputs are {shown}."
-    return (
-        f"No probe image counts as {concepts.title}, so no influence of {model} was measured on it."
-    )
+        return f"{model} has no output called {called}; its outputs are {shown}."
+    return f"No probe image counts as {called}, so no influence of {model} was measured on it."
 
 
 def _with_truth(bundle: Bundle, model: str, layer: str, part: pd.DataFrame) -> pd.DataFrame:

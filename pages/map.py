@@ -155,7 +155,7 @@ def selection(
     )
     if len(kept):
         everywhere = replace(view, is_all_layers=True)
-        columns = neuron_rows.shown_columns(kept, everywhere)
+        columns = neuron_rows.shown_columns(kept, everywhere, Narrowing())
         neuron_rows.draw(bundle, view, Narrowing(), kept, columns)
 
 

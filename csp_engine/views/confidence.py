@@ -7,12 +7,13 @@ images: a probability that holds on one set of photographs was measured not to h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.evaluation.confidence import (
@@ -76,7 +77,8 @@ def features(
     columns = [-np.log10(np.clip(1 - percentile_u, 1e-4, 1))]
     id_uk = _vocabulary_ids(bundle, model, layer, method)
     score_uk = np.nan_to_num(np.asarray(scores.score_uk, float))
-    columns.append(_lead(bundle, memo, id_uk, score_uk))
+    gap_u, _ = _gap(bundle, memo, id_uk, score_uk)
+    columns.append(gap_u / np.maximum(np.abs(score_uk[:, 0]), 1e-9))
     columns.append(_agreeing(bundle, memo, model, layer, method, id_uk[:, 0]))
     kept = KeptScores(bundle, model, layer, method)
     if kept.method is not None:
@@ -85,6 +87,23 @@ def features(
             for name in kept.method.stores.signals
         ]
     return np.column_stack(columns)
+
+
+def leads(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str
+) -> Float64[np.ndarray, " u"]:
+    """Best score of each unit less that of its next kept label that means something else.
+
+    NaN where all kept labels mean the same, or labels have no scores.
+    """
+
+    def make() -> np.ndarray:
+        score_uk = np.asarray(bundle.scores(model, layer, method).score_uk, float)
+        id_uk = _vocabulary_ids(bundle, model, layer, method)
+        gap_u, has_other_u = _gap(bundle, memo, id_uk, score_uk)
+        return np.where(has_other_u, gap_u, np.nan)
+
+    return memo.once(("leads", bundle.digest, model, layer, method), make)
 
 
 def learnt(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:
@@ -148,7 +167,8 @@ class Trust:
 
     ``words`` stand beside it: how likely it is right, where this bundle has taught that
     (``is_learnt``), or else what random image sets say. ``doubt`` is a sentence, empty for none;
-    ``doubts``: it was learnt that such a label is more often wrong than right.
+    ``doubts``: it was learnt that such a label is more often wrong than right. ``lead`` is that of
+    ``leads``.
     """
 
     words: str
@@ -156,6 +176,7 @@ class Trust:
     is_learnt: bool
     doubt: str
     doubts: bool = False
+    lead: float = math.nan
 
 
 def trust_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, found: CandidateLabels) -> Trust:
@@ -167,6 +188,7 @@ def trust_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, found: CandidateLabe
         is_learnt=p is not None,
         doubt=doubt(p, found.is_reliable),
         doubts=p is not None and p < PLAUSIBLE,
+        lead=float(leads(bundle, memo, neuron.model, neuron.layer, found.method)[neuron.unit]),
     )
 
 
@@ -255,10 +277,13 @@ def _alike(bundle: Bundle, memo: Memo, one_a: np.ndarray, other_a: np.ndarray) -
     return (np.einsum("ad,ad->a", own_rd[one_a], own_rd[other_a]) >= SAME_AT) | (one_a == other_a)
 
 
-def _lead(
+def _gap(
     bundle: Bundle, memo: Memo, id_uk: np.ndarray, score_uk: np.ndarray
-) -> Float64[np.ndarray, " u"]:
-    """How far the best label is ahead of the next that means something else, over its score."""
+) -> tuple[Float64[np.ndarray, " u"], Bool[np.ndarray, " u"]]:
+    """How far the best label is ahead of the next that means something else, and if there is one.
+
+    Without one it is the gap to the last label.
+    """
     n_units, n_ranks = id_uk.shape
     best_uk = np.repeat(id_uk[:, :1], n_ranks, axis=1)
     both_uk = (id_uk >= 0) & (best_uk >= 0)
@@ -269,8 +294,7 @@ def _lead(
     other_uk[:, 0] = False
     has_other_u = other_uk.any(axis=1)
     next_u = np.where(has_other_u, other_uk.argmax(axis=1), n_ranks - 1)
-    gap_u = score_uk[:, 0] - score_uk[np.arange(n_units), next_u]
-    return gap_u / np.maximum(np.abs(score_uk[:, 0]), 1e-9)
+    return score_uk[:, 0] - score_uk[np.arange(n_units), next_u], np.asarray(has_other_u)
 
 
 def _agreeing(

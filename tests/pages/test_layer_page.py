@@ -18,6 +18,7 @@ from PIL import Image
 from csp_engine.bundle import Bundle
 from csp_engine.views import address as state
 from csp_engine.views import glossary
+from csp_engine.views.controls import SAME_AT
 from csp_engine.views.memo import Memo
 from csp_engine.views.table import agreement, columns
 from csp_engine.views.table import rows as rows_of
@@ -172,11 +173,31 @@ def test_the_margin_is_the_lead_over_the_second_label_and_can_be_narrowed(serve,
     serve(small_bundle)
     scores = Bundle.open(small_bundle).scores("small", LAYER, "csp")
     lead = np.asarray(scores.score_uk[:, 0]) - np.asarray(scores.score_uk[:, 1])
-    rows = shown(open_page("layer", layer=LAYER))
-    np.testing.assert_allclose(rows["margin"], lead)
+    assert "margin" not in shown(open_page("layer", layer=LAYER))
+    rows = shown(open_page("layer", layer=LAYER, sort="-margin"))
+    np.testing.assert_allclose(rows["margin"], np.sort(lead)[::-1])
     most = float(f"{np.median(lead):.4f}")
     kept = shown(open_page("layer", layer=LAYER, where=f"margin:..{most}"))
     assert kept["unit"].tolist() == np.flatnonzero(lead <= np.float32(most)).tolist()
+
+
+def test_the_lead_is_over_the_next_label_that_means_something_else(serve, small_bundle):
+    serve(small_bundle)
+    bundle = Bundle.open(small_bundle)
+    scores = bundle.scores("small", LAYER, "csp")
+    words_td = bundle.label_vectors() - bundle.label_vectors().mean(axis=0)
+    words_td /= np.linalg.norm(words_td, axis=1, keepdims=True)
+    expected = []
+    for label_k, score_k, count in zip(
+        scores.label_uk, scores.score_uk, scores.count_u, strict=True
+    ):
+        others = [
+            k for k in range(1, count) if words_td[label_k[k]] @ words_td[label_k[0]] < SAME_AT
+        ]
+        expected.append(score_k[0] - score_k[others[0]] if others else np.nan)
+    assert np.isfinite(expected).any()
+    rows = shown(open_page("layer", layer=LAYER))
+    np.testing.assert_allclose(rows["lead"].astype(float), expected, atol=1e-6)
 
 
 def test_methods_disagree_where_two_reliable_best_labels_differ(serve, small_bundle):

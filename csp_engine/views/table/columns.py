@@ -146,6 +146,14 @@ _DECLARED = (
         is_ranged=True,
     ),
     NeuronColumn(
+        "lead",
+        "Lead",
+        "number",
+        "Score of the best label minus that of the next label that means something else.",
+        "lead",
+        is_ranged=True,
+    ),
+    NeuronColumn(
         "percentile",
         "Percentile",
         "share",

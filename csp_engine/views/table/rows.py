@@ -13,7 +13,7 @@ from csp_engine.methods import method_title
 from csp_engine.stats.enrichment import main_class
 from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import of_layer
-from csp_engine.views.confidence import probabilities
+from csp_engine.views.confidence import leads, probabilities
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.influence import moved_most
 from csp_engine.views.neuron.label import flags_of
@@ -35,9 +35,10 @@ _STATES = (
 def neuron_table(bundle: Bundle, memo: Memo, method: str) -> pd.DataFrame:
     """Every neuron of a bundle in the bundle's order, with its best label by a method.
 
-    ``place`` is the number of its layer in ``places``; ``score``, ``margin`` and ``percentile`` are
-    NaN and ``label`` is empty where the method had nothing to go by. ``others`` names the labels of
-    the other methods; ``disagreement`` and ``disagree`` say how far apart reliable ones lie.
+    ``place`` is the number of its layer in ``places``; ``score``, ``margin``, ``lead`` and
+    ``percentile`` are NaN and ``label`` is empty where the method had nothing to go by. ``others``
+    names the labels of the other methods; ``disagreement`` and ``disagree`` say how far apart
+    reliable ones lie.
     ``family`` is that of ``families.family_of``.
     """
 
@@ -72,6 +73,7 @@ def _layer_rows(
         "label": "",
         "score": nothing,
         "margin": nothing,
+        "lead": nothing,
         "percentile": nothing,
         "reliable": False,
         "confidence": nothing,
@@ -88,6 +90,8 @@ def _layer_rows(
         if scores.score_uk.shape[1] > 1:
             ahead_u = np.asarray(scores.score_uk[:, 0]) - np.asarray(scores.score_uk[:, 1])
             columns["margin"] = np.where(count_u > 1, ahead_u, np.nan).astype(np.float32)
+        lead_u = leads(bundle, memo, model, layer, method)
+        columns["lead"] = lead_u.astype(np.float32)
         columns["percentile"] = np.where(has_u, scores.best_percentile_u, np.nan).astype(np.float32)
         columns["reliable"] = np.asarray(scores.reliable_u) & has_u
         unsaid_u = unsaid(bundle, model, layer, method)

@@ -76,14 +76,14 @@ def by_method(found: list[CandidateLabels], trusted: list[Trust], predicted_by: 
             f"<tr{'' if trust.is_good else ' class=quiet'}>{title}<td class='text'>"
             f"<span dir='auto'>{plain(best.text)}</span> "
             f"{badge(trust.words, 'good' if trust.is_good else '')}</td>"
-            f"<td>{numbers.score(best.score)}</td><td>{numbers.score(best.margin)}</td>"
+            f"<td>{numbers.score(best.score)}</td><td>{numbers.score(trust.lead)}</td>"
             f"<td>{each.percentile_of_best}</td>"
             f"{predicting(each.faithful) if predicted_by else ''}</tr>"
         )
     head = (
         f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best "
         f"label</th><th scope='col'>{term('score')}</th>"
-        f"<th scope='col'>{term('margin')}</th><th scope='col'>{term('percentile')}</th>"
+        f"<th scope='col'>{term('lead')}</th><th scope='col'>{term('percentile')}</th>"
     )
     also = f" {plain(uncalibrated(trusted))}" if uncalibrated(trusted) else ""
     if predicted_by:

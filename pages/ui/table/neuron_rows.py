@@ -33,16 +33,20 @@ ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 165, 640
 def shown_columns(
     rows: pd.DataFrame,
     view: View,
-    keep: Narrowing = Narrowing(),  # noqa: B008, it is frozen
+    keep: Narrowing | None = None,
 ) -> list[str]:
     """Columns that say something here: no empty ones, no layer where there is only one.
 
-    What other methods say, and how far apart, stands there where that chooses or orders the rows.
-    The figures of a chosen concept column come first.
+    What other methods say, how far apart, and how far the next wording is behind (the lead over the
+    next meaning says more) stand there where that chooses or orders the rows.
+    The figures of a chosen concept column come first. Without ``keep``, what may order the rows.
     """
     by_methods = {"others", "disagreement"}
-    is_asked = keep.only == "disagree" or keep.sort.removeprefix("-") in by_methods
-    hidden = set() if is_asked else by_methods
+    hidden = set(by_methods)
+    if keep is not None:
+        chosen = {keep.sort.removeprefix("-"), *(name for name, _ in keep.where)}
+        hidden = set() if keep.only == "disagree" or chosen & by_methods else by_methods
+        hidden |= {"margin"} - chosen
     if view.column:
         hidden.add("column")
     if rows["model"].nunique() < 2:

@@ -5,6 +5,7 @@ Pairs of one group (a photograph, a lesion, a patient) are drawn together in eve
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,14 @@ LEVEL = 0.95
 NEAREST = 0.2
 """Share of a layer's units among which a unit's stand-in is drawn."""
 LEAST_NEAREST = 8
+LEAST_GROUPS = 10
+"""Groups that an interval is drawn from, at least.
+
+Of normal values, a percentile interval of nominal 95 % covers their mean in 73 % of cases with 3
+groups, in 85 % with 5, in 90 % with 10 and in 94 % with 20.
+"""
+IN_HALVES = 2 * LEAST_GROUPS
+"""Groups that are needed where one half chooses and the other confirms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,16 @@ class Bounded:
 
 
 UNKNOWN = Bounded(float("nan"), float("nan"), float("nan"))
+
+
+def enough(found: Bounded, n_groups: int) -> Bounded:
+    """A figure, without its interval where that would be drawn from too few groups."""
+    return found if n_groups >= LEAST_GROUPS else Bounded(found.value, math.nan, math.nan)
+
+
+def count_groups(group_n: Int[np.ndarray, " n"]) -> int:
+    """How many groups there are."""
+    return len(np.unique(group_n))
 
 
 def mean_effect(
@@ -166,7 +185,8 @@ class Drawn:
     """Groups of images, drawn with replacement again and again.
 
     Every figure is a value over all photographs and one for each draw, ``(value, drawn_r)``;
-    differences of figures are differences of both.
+    differences of figures are differences of both. Draws are NaN where fewer than
+    ``LEAST_GROUPS`` groups have anything to say.
     """
 
     def __init__(self, group_n: Int[np.ndarray, " n"], seed: int = 0) -> None:
@@ -184,7 +204,8 @@ class Drawn:
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             value = float(np.divide(hit_g.sum(), among_g.sum()))
-            return value, (self._counts_rg @ hit_g) / (self._counts_rg @ among_g)
+            drawn_r = (self._counts_rg @ hit_g) / (self._counts_rg @ among_g)
+        return value, self._told(drawn_r, among_n)
 
     def auroc(
         self,
@@ -208,14 +229,24 @@ class Drawn:
         before_rk = np.cumsum(below_rk, axis=1) - below_rk / 2
         with np.errstate(divide="ignore", invalid="ignore"):
             area_r = (above_rk * before_rk).sum(1) / (above_rk.sum(1) * below_rk.sum(1))
-        return float(area_r[0]), area_r[1:]
+        both = among_n & is_positive_n, among_n & ~is_positive_n
+        return float(area_r[0]), self._told(area_r[1:], *both)
+
+    def _told(
+        self, drawn_r: Float64[np.ndarray, " r"], *each_n: Bool[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, " r"]:
+        """Draws, or NaN if any of some sets of photographs is of too few groups."""
+        n_least = min(count_groups(self._place_n[own_n]) for own_n in each_n)
+        return drawn_r if n_least >= LEAST_GROUPS else np.full_like(drawn_r, np.nan)
 
 
 def bounded(value: float, drawn_r: Float64[np.ndarray, " r"]) -> Bounded:
     """A figure with its percentile interval; unknown where it is not defined."""
     drawn_r = drawn_r[np.isfinite(drawn_r)]
-    if not np.isfinite(value) or not len(drawn_r):
+    if not np.isfinite(value):
         return UNKNOWN
+    if not len(drawn_r):
+        return Bounded(value, math.nan, math.nan)
     low, high = np.percentile(drawn_r, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return Bounded(value, float(low), float(high))
 

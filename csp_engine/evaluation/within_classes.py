@@ -11,7 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from csp_engine.evaluation.paired_effects import LEVEL, UNKNOWN, Bounded, group_draws
+from csp_engine.evaluation.paired_effects import (
+    LEVEL,
+    UNKNOWN,
+    Bounded,
+    count_groups,
+    enough,
+    group_draws,
+)
 
 LEAST_OF_EACH = 5
 """Images with and without it that a class needs to count."""
@@ -38,7 +45,8 @@ def difference_within_classes(
         seed: of the draws.
 
     Returns:
-        The difference, NaN where no class has ``LEAST_OF_EACH`` images of both kinds.
+        The difference, NaN where no class has ``LEAST_OF_EACH`` images of both kinds; without an
+        interval where images of either kind are of fewer groups than one needs.
     """
     _, class_n_ = np.unique(np.asarray(list(map(str, class_n)), object), return_inverse=True)
     counts = np.stack(
@@ -68,4 +76,6 @@ def difference_within_classes(
         weight_r += weight
     found_r = top_r[weight_r > 0] / weight_r[weight_r > 0]
     low, high = np.percentile(found_r[1:], [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Bounded(float(found_r[0]), float(low), float(high))
+    is_fit_n = np.isin(class_n_, fit)
+    n_groups = min(count_groups(place_n[is_fit_n & kind_n]) for kind_n in (has_n, ~has_n))
+    return enough(Bounded(float(found_r[0]), float(low), float(high)), n_groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,25 @@ def test_every_step_is_the_network_with_those_weights_at_zero(tried):
         if step.order == RANDOM:
             assert step.against.value == step.against.low == step.against.high == 0
     assert differs
+
+
+def test_a_slice_of_few_groups_has_no_interval(tried):
+    """Of nine patients in one slice, most photographs are of the first."""
+    target, shots, _ = tried
+    table = shots.table.copy()
+    is_marked = (table["slice"] == "marked").to_numpy() & ~table["is_choosing"].to_numpy()
+    assert is_marked.sum() > 9
+    table.loc[is_marked, "group"] = np.minimum(
+        np.arange(900, 900 + is_marked.sum(), dtype=np.int32), 908
+    )
+    few = Trials(target, replace(shots, table=table), "red")
+    found = curves(few, "last@mean", {RANDOM: random_orders(range(12), 2)}, [3], "zero")
+    clean, marked = sorted(found, key=lambda step: step.slice)
+    assert marked.n_groups == 9
+    for figure in (marked.change, marked.against):
+        assert np.isfinite(figure.value)
+        assert np.isnan([figure.low, figure.high]).all()
+    assert clean.change.low <= clean.change.value <= clean.change.high
 
 
 def test_units_are_ranked_by_what_each_does_alone_on_photographs_that_choose(tried):

@@ -248,7 +248,7 @@ def outcome(name, n, before, after, **more):
     )
     own = {"n_mended": max(0, after - before), "n_broken": max(0, before - after)}
     ranked = view.Ranked(0.8, 0.9, points(0.1))
-    return view.SliceOutcome(name, right, right, right, ranked, (), random=None, beside=(),
+    return view.SliceOutcome(name, n, right, right, right, ranked, (), random=None, beside=(),
                              **{**own, **more})  # fmt: skip
 
 
@@ -272,6 +272,73 @@ def test_the_verdict_never_rests_on_the_gap_alone():
     assert destroyed.verdict == "No gain was shown where artefacts mislead."
     dear = of_two(outcome("clean", 1000, 900, 850), outcome("hard", 1000, 700, 800))
     assert "costs more than a point" in dear.verdict
+
+
+def of_groups(stored, changed):
+    """The same decisions, with other groups of the photographs that are reported on."""
+    table = stored.photographs.copy()
+    is_told = ~table["is_choosing"].to_numpy(bool)
+    told = table[is_told].reset_index(drop=True)
+    table.loc[is_told, "group"] = changed(told).astype(np.int32)
+    return view.figures(replace(stored, photographs=table))
+
+
+def test_no_interval_comes_of_few_groups(made):
+    """Nine of ten patients are in one slice, the other slice is of two; then each has enough."""
+    stored = made[3]
+    own = view.figures(stored)
+
+    def is_marked(table):
+        return (table["slice"] == "marked").to_numpy()
+
+    few = of_groups(
+        stored, lambda t: np.where(is_marked(t), np.arange(len(t)) % 2, 2 + np.arange(len(t)))
+    )
+    marked = few.of("marked")
+    assert marked.n_groups == 2
+    assert marked.right.change.value == own.of("marked").right.change.value
+    assert np.isnan(marked.right.change.low)
+    assert marked.right.change.signed.endswith("(no interval)")
+    assert few.of("clean").right.change.has_interval
+    assert few.verdict == "Photographs are of too few groups to tell a fix from chance."
+    assert "(lesions, patients, photographs) or more; marked has 2. Give more" in few.details
+    assert "no interval" in few.gap_sentence
+    assert "of the gap is gone" not in few.gap_sentence
+    assert "nan" not in f"{few.sentence} {few.details} {few.gap_sentence}".lower()
+    told = json.loads(json.dumps(view.as_json(few)), parse_constant=pytest.fail)
+    (row,) = (each for each in told["slices"] if each["slice"] == "marked")
+    assert (row["right"]["change"]["low"], row["n_groups"]) == (None, 2)
+    # One patient with most photographs and nine with one each: ten groups are enough.
+    for n, has in ((9, False), (10, True)):
+        lopsided = of_groups(
+            stored, lambda t, n=n: np.where(is_marked(t), np.minimum(np.cumsum(is_marked(t)), n), 0)
+        )
+        assert lopsided.of("marked").n_groups == n
+        assert lopsided.of("marked").right.change.has_interval == has
+
+
+def test_areas_need_groups_of_either_kind():
+    group_n = np.arange(60)
+    score_n = np.random.default_rng(0).normal(size=60)
+    every_n, few_n = np.ones(60, bool), group_n < 9
+    value, drawn_r = Drawn(group_n).auroc(score_n, few_n, every_n)
+    assert value == pytest.approx(roc_auc_score(few_n, score_n))
+    assert np.isnan(drawn_r).all()
+    assert np.isfinite(Drawn(group_n).auroc(score_n, group_n < 10, every_n)[1]).all()
+
+
+@pytest.mark.parametrize("n_groups", [2, 19, 20])
+def test_photographs_of_few_groups_are_refused(made, tmp_path, n_groups):
+    table = pd.read_csv(toys.photographs(tmp_path))
+    # A patient with most of the photographs, the others with one each.
+    table["group"] = np.minimum(np.arange(len(table)), n_groups - 1)
+    table.to_csv(tmp_path / "few.csv", index=False)
+    shots = listed_photographs(tmp_path / "few.csv")
+    if n_groups < 20:
+        with pytest.raises(InputError, match=rf"are of {n_groups} groups .*need 20, .*--images"):
+            Trials(made[1], shots, "red")
+    else:
+        assert Trials(made[1], shots, "red").output == "red"
 
 
 # ------------------------------------------------------------------ refusals and forgeries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -32,6 +33,8 @@ from csp_engine.networks.models import target_model
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.trust import TRUST
 from csp_engine.views.audit import interventions as view
+from csp_engine.views.audit.gate import judge, read_condition
+from csp_engine.words.concepts import find_concept_set
 from tests.engine.test_cli import run
 from tests.worlds import damage, toys
 
@@ -305,11 +308,11 @@ def test_the_stage_holds_what_a_loop_finds(made):
             score[name].append(by_hand(logit_nc, list(model.class_names).index(output))[0])
     score = {name: np.array(values) for name, values in score.items()}
     assert row["foil"] == "neutral"
-    assert (row["n_pairs"], row["n_groups"]) == (24, 12)
+    assert (row["n_pairs"], row["n_groups"]) == (40, 20)
     assert row["effect"] == pytest.approx((score["with"] - score["neutral"]).mean(), abs=1e-4)
     assert row["change"] == pytest.approx((score["with"] - score["without"]).mean(), abs=1e-4)
     assert row["neutral"] == pytest.approx((score["neutral"] - score["without"]).mean(), abs=1e-4)
-    assert stored.pairs["is_choosing"].sum() == 12
+    assert stored.pairs["is_choosing"].sum() == 20
     units = stored.units
     assert set(units["layer"]) == set(bundle.layers("small"))
     assert verify(bundle) == []
@@ -337,9 +340,75 @@ def test_other_networks_outputs_and_few_pairs_are_refused(made):
     with pytest.raises(InputError, match="has no output called 'nonsense'"):
         pipeline.add_interventions(bundle.path, target, pairs, "nonsense")
     few = toys.CornerPairs(5)
-    with pytest.raises(InputError, match="no artefact has 20 pairs"):
+    with pytest.raises(InputError, match=r"red corner has 5 pairs that can be read, of 3 groups"):
         pipeline.add_interventions(bundle.path, target, few, made[3])
     assert "intervention:small" in Bundle.open(bundle.path).manifest.stages
+
+
+def grouped(group_n, artefact_n=None):
+    """Pairs of corners of some groups."""
+    pairs = toys.CornerPairs(len(group_n))
+    named = ["red corner"] * len(group_n) if artefact_n is None else artefact_n
+    pairs.table = pairs.table.assign(group=[f"g{g}" for g in group_n], artefact=named)
+    pairs.fingerprint = f"{pairs.fingerprint} {list(group_n)}"
+    return pairs
+
+
+@pytest.mark.parametrize(
+    ("group_n", "found"),
+    [
+        (np.zeros(40, int), "of 1 group"),
+        (np.arange(40) % 3, "of 3 groups"),
+        (np.minimum(np.arange(60), 18), "of 19 groups"),  # one patient has 42 of the pairs
+    ],
+)
+def test_many_pairs_of_few_groups_are_refused(made, group_n, found):
+    """Pairs of one patient are not new cases, however many there are."""
+    bundle, target, _, output = made
+    key = bundle.manifest.stages["intervention:small"].key
+    said = rf"red corner has {len(group_n)} pairs that can be read, {found}\. Intervals need 20 "
+    with pytest.raises(InputError, match=said + r".*--pairs"):
+        pipeline.add_interventions(bundle.path, target, grouped(group_n), output)
+    assert Bundle.open(bundle.path).manifest.stages["intervention:small"].key == key
+
+
+def test_an_artefact_of_few_groups_is_left_out_and_others_stay(made, tmp_path, caplog):
+    bundle, target, _, output = made
+    path = shutil.copytree(bundle.path, tmp_path / "own.csp")
+    group_n = np.concatenate([np.arange(20) % 3, 100 + np.arange(20)])
+    pairs = grouped(group_n, ["mark"] * 20 + ["red corner"] * 20)
+    stored = pipeline.add_interventions(path, target, pairs, output, n_random=2)
+    assert stored.intervention("small").effects["artefact"].tolist() == ["red corner"]
+    assert (
+        "mark has 20 pairs that can be read, of 3 groups, and 20 groups are needed" in caplog.text
+    )
+
+
+def test_effects_of_few_groups_are_withheld_wherever_they_are_shown(made, monkeypatch):
+    """As bundles of before hold them: their intervals are far too close."""
+    bundle, _, _, output = made
+    stored = bundle.intervention("small")
+    few = replace(stored, effects=stored.effects.assign(n_groups=np.int32(3)))
+    (effect,) = view.effects(few)
+    told = effect.sentence(output)
+    assert "withheld: its 40 pairs are of 3 groups" in told
+    assert "and 20 are needed; give more with 'csp intervene --pairs'" in told
+    assert view.conclusion(output, (effect,)) == (
+        "Pairs of red corner are of too few groups to say anything."
+    )
+    monkeypatch.setattr(type(bundle), "intervention", lambda *_: few)
+    found = view.audited(bundle, "small", "red corner", "csp")
+    assert (found.layers, found.suspects) == ((), ())
+    (row,) = view.as_json(bundle, "small", "csp")["artefacts"]
+    assert "of 3 groups" in row["withheld"]
+    with pytest.raises(InputError, match=r"of 3 groups .*cannot be judged"):
+        judge(
+            bundle,
+            "small",
+            (),
+            [read_condition("effect red corner > 0")],
+            find_concept_set("melanoma"),
+        )
 
 
 def forged(bundle, tmp_path, table, change):

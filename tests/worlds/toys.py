@@ -238,10 +238,10 @@ class Judge(ColourEncoder):
 class CornerPairs:
     """Noise with and without a red corner; the neutral version has a grey one."""
 
-    name = "24 pairs of noise"
+    name = "40 pairs of noise"
     fingerprint = "corners"
 
-    def __init__(self, n: int = 24) -> None:
+    def __init__(self, n: int = 40) -> None:
         self.table = pd.DataFrame(
             {
                 "artefact": ["red corner"] * n,
@@ -262,12 +262,12 @@ class CornerPairs:
 
 def open_gate() -> dict[str, Gated]:
     """What real photographs would say of pasted red corners: that they pass for real."""
-    area = Area(0.9, *map(float, auroc_interval(np.asarray(0.9), 12, 12)))
+    area = Area(0.9, *map(float, auroc_interval(np.asarray(0.9), 20, 20)))
     gate = Gate("red corner", area, area, area, 0.8)
     return {"red corner": Gated("red corner", gate, "", Bounded(0.2, -0.1, 0.5), 12, 12)}
 
 
-def photographs(folder: Path, n: int = 48) -> Path:
+def photographs(folder: Path, n: int = 72) -> Path:
     """A table of drawn images of four classes in two slices, two of a group."""
     images = draw_images(folder / "shots", n, seed=5)
     rows = [

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.evaluation.paired_effects import Bounded
     from csp_engine.pipeline.added.deleting import Step
+    from csp_engine.views.audit.figures import Figure
 
 
 def ablate(
@@ -212,21 +213,21 @@ def _show(
          "against random orders"),
         [
             (each.slice, each.order, each.n_units, each.n_photographs, f"{100 * each.right:.1f} %",
-             f"{100 * each.least:.1f} to {100 * each.most:.1f}", _points(each.change),
-             "" if each.order == "random" else _points(each.against))
+             f"{100 * each.least:.1f} to {100 * each.most:.1f}", _points(each.change).signed,
+             "" if each.order == "random" else _points(each.against).signed)
             for each in found
         ],
     )  # fmt: skip
 
 
-def _points(figure: Bounded) -> str:
-    value, low, high = (
-        f"{100 * x:+.1f}".replace("-", "−") for x in (figure.value, figure.low, figure.high)
-    )
-    return f"{value} ({low} to {high})"
+def _points(figure: Bounded) -> Figure:
+    from csp_engine.views.audit.fixes import Points
+
+    return Points(figure.value, figure.low, figure.high)
 
 
 def _as_json(step: Step) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return asdict(step)
+    figures = {name: _points(getattr(step, name)).as_json() for name in ("change", "against")}
+    return {**asdict(step), **figures}

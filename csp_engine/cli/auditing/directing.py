@@ -173,7 +173,7 @@ def _ranked(table: pd.DataFrame, score_n: np.ndarray, marked: set[int]) -> list[
 def _as_json(found: Direction) -> dict[str, Any]:
     from csp_engine.views.audit.figures import Figure
 
-    def bounds(held: Bounded) -> dict[str, float] | None:
+    def bounds(held: Bounded) -> dict[str, float | None] | None:
         return Figure(held.value, held.low, held.high).as_json()
 
     return {

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.errors import InputError
-from csp_engine.evaluation.paired_effects import Bounded, mean_effect
+from csp_engine.evaluation.paired_effects import Bounded, count_groups, enough, mean_effect
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.pipeline.added.fixing import Trials
 
@@ -28,13 +28,14 @@ class Step:
 
     ``right`` is the share over photographs and orders, ``change`` that less the share before,
     ``against`` that less the random orders at the same number of units; ``least`` and ``most`` are
-    the extremes over the orders.
+    the extremes over the orders. Where ``n_groups`` are too few, both have no interval.
     """
 
     order: str
     slice: str
     n_units: int
     n_photographs: int
+    n_groups: int
     right: float
     least: float
     most: float
@@ -115,6 +116,7 @@ def curves(
     for slice_ in dict.fromkeys(table["slice"]):
         is_in_n = (table["slice"] == slice_).to_numpy(bool)
         group_n = table["group"].to_numpy()[is_in_n]
+        n_groups = count_groups(group_n)
         before_n = right_tn[0][is_in_n]
         for (name, size), each in found.items():
             each_on = np.stack(each)[:, is_in_n]
@@ -126,11 +128,12 @@ def curves(
                     str(slice_),
                     size,
                     int(is_in_n.sum()),
+                    n_groups,
                     float(mean_n.mean()),
                     float(each_on.mean(1).min()),
                     float(each_on.mean(1).max()),
-                    mean_effect(mean_n - before_n, group_n, seed),
-                    mean_effect(mean_n - random_n, group_n, seed),
+                    enough(mean_effect(mean_n - before_n, group_n, seed), n_groups),
+                    enough(mean_effect(mean_n - random_n, group_n, seed), n_groups),
                 )
             )
     return steps

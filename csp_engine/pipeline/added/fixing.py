@@ -12,7 +12,12 @@ import pandas as pd
 from csp_engine.bundle import StoredFix
 from csp_engine.bundle.checks.held import MODES
 from csp_engine.errors import InputError, naming
-from csp_engine.evaluation.paired_effects import evenly, matched_sets
+from csp_engine.evaluation.paired_effects import (
+    IN_HALVES,
+    count_groups,
+    evenly,
+    matched_sets,
+)
 from csp_engine.networks.intervening.ablation import AblatedRuns, Cut
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.pipeline.added.photographs import Photographs
@@ -50,7 +55,8 @@ class Trials:
             progress: called with what is done.
 
         Raises:
-            InputError: if a class or the clean slice does not exist.
+            InputError: if a class or the clean slice does not exist, or photographs are of too few
+                groups for any interval.
         """
         self.model = target.model
         self.photographs = photographs
@@ -79,6 +85,7 @@ class Trials:
                     "says which of them is right for a photograph of that class; give different "
                     "names with 'csp build --class-names'."
                 )
+        self._require_groups()
         # By its name; a number may have been asked for.
         is_number = output not in self.classes and output.isdecimal()
         self.output = (target.model.class_names or ())[int(output)] if is_number else output
@@ -107,6 +114,15 @@ class Trials:
                 f"of {len(others)} other classes: {', '.join(others[:10])}; call all others alike."
             )
         return (*(others or [f"not {names[0]}"]), names[0])
+
+    def _require_groups(self) -> None:
+        n_groups = count_groups(self.photographs.table["group"].to_numpy())
+        if n_groups < IN_HALVES:
+            raise InputError(
+                f"{self.photographs.name} are of {n_groups} groups (lesions, patients or single "
+                f"photographs), and intervals need {IN_HALVES}, half to choose and half to report "
+                "on; give more with --images."
+            )
 
     @property
     def choosing(self) -> np.ndarray:

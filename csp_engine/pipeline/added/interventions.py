@@ -15,8 +15,10 @@ from csp_engine.bundle import Bundle, BundleWriter, stage_key
 from csp_engine.bundle.kinds import INTERVENTION
 from csp_engine.errors import InputError, UnreadableImageError, naming
 from csp_engine.evaluation.paired_effects import (
+    IN_HALVES,
     UNKNOWN,
     Bounded,
+    count_groups,
     evenly,
     halves,
     matched_sets,
@@ -43,8 +45,6 @@ RANDOM_SIZE = 20
 N_RANDOM = 20
 CONTROL_PAIRS = 40
 """Pairs of the confirming half that random sets are tried on, at most."""
-LEAST_PAIRS = 20
-"""Fewer tell nothing about an effect."""
 N_SHOWN = 6
 """Pairs of each artefact whose pictures are kept."""
 
@@ -113,8 +113,8 @@ def add_interventions(
         progress: called with what is done.
 
     Raises:
-        InputError: if the network is not the bundle's, no artefact has enough pairs, the output
-            does not exist, or pasted pairs come without their gates.
+        InputError: if the network is not the bundle's, no artefact has pairs of enough groups, the
+            output does not exist, or pasted pairs come without their gates.
         BundleError: if another process is writing the bundle.
     """
     model = target.model
@@ -159,13 +159,17 @@ def add_interventions(
             return Bundle.open(path)
         runs = PairRuns(model, target.taps, output)
         told = _Told([], [], [], [], [], [])
-        for shot in _shots(model, pairs, progress):
+        refused: list[str] = []
+        for shot in _shots(model, pairs, refused, progress):
             _measure(shot, runs, pairs, told, given, n_random, seed, progress)
         if not told.effects:
+            more = "--photos" if isinstance(pairs, PastedPairs) else "--pairs"
             raise InputError(
-                f"{pairs.name}: no artefact has {LEAST_PAIRS} pairs that can be read; give more "
-                "with --pairs."
+                f"{pairs.name}: {'; '.join(refused)}. Intervals need {IN_HALVES} groups, half to "
+                f"find what carries an effect and half to confirm it; give more with {more}."
             )
+        for each in refused:
+            log.warning("%s, and %d groups are needed; it is left out.", each, IN_HALVES)
         thumbs = [content for content, _ in told.thumbs]
         units = pd.concat(told.units, ignore_index=True) if told.units else _no_units()
         with writer.stage(stage, **identity) as folder:
@@ -204,8 +208,13 @@ class _Told:
     thumbs: list[tuple[bytes, dict[str, Any]]]
 
 
-def _shots(model: Any, pairs: ImagePairs, progress: Progress) -> Iterator[_Shot]:
-    """The pairs of every artefact, decoded and preprocessed; unreadable ones left out."""
+def _shots(
+    model: Any, pairs: ImagePairs, refused: list[str], progress: Progress
+) -> Iterator[_Shot]:
+    """The pairs of every artefact, decoded and preprocessed; unreadable ones left out.
+
+    Of an artefact whose pairs are of too few groups, ``refused`` gets a clause instead.
+    """
     table = pairs.table
     group_n = _groups(pairs)
     n_done = 0
@@ -225,13 +234,11 @@ def _shots(model: Any, pairs: ImagePairs, progress: Progress) -> Iterator[_Shot]
                 if image is not None:
                     held[name].append(model.preprocess(image))
             progress("pairs of images", n_done, len(table))
-        if len(kept) < LEAST_PAIRS:
-            log.warning(
-                "%s has %d pairs that can be read, and at least %d are needed; it is left out.",
-                artefact,
-                len(kept),
-                LEAST_PAIRS,
-            )
+        n_groups = count_groups(group_n[kept])
+        if n_groups < IN_HALVES:
+            n = len(kept)
+            groups = f"of {n_groups} group{'s' * (n_groups != 1)}"
+            refused.append(f"{artefact} has {n} pair{'s' * (n != 1)} that can be read, {groups}")
             continue
         pixels = {name: np.stack(found) for name, found in held.items() if len(found) == len(kept)}
         yield _Shot(str(artefact), np.array(kept), pixels, group_n[kept])
@@ -264,7 +271,7 @@ def _measure(
         "artefact": shot.artefact,
         "foil": shot.foil,
         "n_pairs": len(change_n),
-        "n_groups": len(np.unique(shot.group_n)),
+        "n_groups": count_groups(shot.group_n),
         **_bounds("change", mean_effect(change_n, shot.group_n, seed)),
         **_bounds("effect", effect),
     }

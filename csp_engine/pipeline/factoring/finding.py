@@ -17,7 +17,7 @@ from csp_engine.bundle import StoredFactors
 from csp_engine.bundle.checks.factored import N_SHOWN, N_TRIED, called_in_turn, leading
 from csp_engine.errors import InputError, naming
 from csp_engine.evaluation.directions import factors
-from csp_engine.evaluation.paired_effects import mean_gap
+from csp_engine.evaluation.paired_effects import LEAST_GROUPS, count_groups, mean_gap
 from csp_engine.networks.intervening.pushing import PushRuns
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.pipeline.added.fixing import Trials
@@ -25,8 +25,6 @@ from csp_engine.probe.images import thumbnail
 
 N_FACTORS = 12
 N_RANDOM = 20
-LEAST_GROUPS = 10
-"""Groups with wrong decisions, and with right ones, of each half, fewer of which tell nothing."""
 N_PLACES = 8000
 """Places of the layer that factors are fitted to, about."""
 SIDE = 112
@@ -147,16 +145,16 @@ def _half(
 
 
 def _require_groups(trials: Trials, half: _Half, group_n: np.ndarray, which: str) -> None:
-    """Refuse decisions of a few groups, of which an interval over groups would be far too close.
+    """Refuse wrong, or right, decisions of few groups, of which an interval would be too close.
 
     Raises:
         InputError: counting decisions and groups.
     """
-    n_groups = [len(np.unique(group_n[own])) for own in (half.is_wrong_n, ~half.is_wrong_n)]
+    n_groups = [count_groups(group_n[own]) for own in (half.is_wrong_n, ~half.is_wrong_n)]
     if min(n_groups) >= LEAST_GROUPS:
         return
     n_wrong, n_all = int(half.is_wrong_n.sum()), len(half.rows)
-    over = "" if len(np.unique(group_n)) == n_all else " of different groups"
+    over = "" if count_groups(group_n) == n_all else " of different groups"
     in_words = f"{n_groups[0]} group{'s' * (n_groups[0] != 1)}"
     told = f", in {in_words}, and rightly in {n_groups[1]}" if over else ""
     raise InputError(

@@ -10,10 +10,13 @@ from typing import Any
 from csp_engine import numbers
 from csp_engine.evaluation.paired_effects import Bounded
 
+BARE = "no interval"
+"""What stands for an interval that would be drawn from too few groups."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure(Bounded):
-    """A figure with its interval, as a page writes it."""
+    """A figure with its interval, as a page writes it; NaN bounds where groups are too few."""
 
     @property
     def is_known(self) -> bool:
@@ -21,25 +24,37 @@ class Figure(Bounded):
         return not math.isnan(self.value)
 
     @property
+    def has_interval(self) -> bool:
+        """Whether it is known how far chance may move it."""
+        return not math.isnan(self.low)
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The ends of its interval, None where there is none."""
+        return (self.low, self.high) if self.has_interval else (None, None)
+
+    @property
     def signed(self) -> str:
         """As an effect: ``−2.70 (−2.94 to −2.48)``."""
         if not self.is_known:
             return numbers.UNKNOWN
         value, low, high = (_signed(each) for each in (self.value, self.low, self.high))
-        return f"{value} ({low} to {high})"
+        return f"{value} ({f'{low} to {high}' if self.has_interval else BARE})"
 
     @property
     def share(self) -> str:
         """As a share or an area: ``1.01 (0.96 to 1.06)``."""
         if not self.is_known:
             return numbers.UNKNOWN
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})".replace("-", "−")
+        ends = f"{self.low:.2f} to {self.high:.2f}" if self.has_interval else BARE
+        return f"{self.value:.2f} ({ends})".replace("-", "−")
 
-    def as_json(self) -> dict[str, float] | None:
+    def as_json(self) -> dict[str, float | None] | None:
         """As plain data; None where there is no figure."""
         if not self.is_known:
             return None
-        return {"value": self.value, "low": self.low, "high": self.high}
+        low, high = self.bounds
+        return {"value": self.value, "low": low, "high": high}
 
 
 def figure(row: Mapping[Any, Any], name: str) -> Figure:

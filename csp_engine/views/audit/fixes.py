@@ -12,16 +12,19 @@ import pandas as pd
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredFix, StoredIntervention
 from csp_engine.evaluation.paired_effects import (
+    LEAST_GROUPS,
     Drawn,
     bounded,
+    count_groups,
     difference,
     strongest,
 )
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.stats.intervals import Share, share_of
-from csp_engine.views.audit.figures import Figure
+from csp_engine.views.audit.figures import BARE, Figure
 from csp_engine.views.audit.interventions import carried_by, effects, narrowest
 from csp_engine.views.memo import Memo
+from csp_engine.views.sentence import listed
 
 HELD_AT = {
     "zero": "at 0",
@@ -30,6 +33,7 @@ HELD_AT = {
 }
 SIZES = (5, 10, 20, 50)
 """How many of the strongest carriers a search tries together."""
+FEW = f"Intervals are given for {LEAST_GROUPS} groups (lesions, patients, photographs) or more"
 POINT = 0.01
 """A fix may cost clean photographs at most so much accuracy."""
 
@@ -45,7 +49,7 @@ class Points(Figure):
         value, low, high = (
             f"{100 * each:+.1f}".replace("-", "−") for each in (self.value, self.low, self.high)
         )
-        return f"{value} ({low} to {high})"
+        return f"{value} ({f'{low} to {high}' if self.has_interval else BARE})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class SliceOutcome:
-    """One slice of photographs.
+    """One slice of photographs, of ``n_groups`` lesions, patients or single photographs.
 
     ``right`` counts all, ``found`` those of the followed output that are called so, ``cleared``
     the others that are not, ``classes`` the right ones by true class. ``n_mended`` wrong decisions
@@ -79,6 +83,7 @@ class SliceOutcome:
     """
 
     name: str
+    n_groups: int
     right: Counted
     found: Counted
     cleared: Counted
@@ -88,6 +93,11 @@ class SliceOutcome:
     n_broken: int
     random: tuple[float, float] | None
     beside: tuple[tuple[str, Share, Share, float], ...]
+
+    @property
+    def is_of_few(self) -> bool:
+        """Whether its groups are too few for any interval."""
+        return self.n_groups < LEAST_GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +188,9 @@ class Tested:
                 f"{self.n_random} random controls of the same size change the share that is right "
                 f"on {worst.name} by {low} to {high}."
             )
+        few = [f"{each.name} has {each.n_groups}" for each in self.slices if each.is_of_few]
+        if few:
+            told.append(f"{FEW}; {listed(few)}. Give more photographs with --images.")
         return " ".join(told)
 
     @property
@@ -187,6 +200,8 @@ class Tested:
         if self.gap is None:
             return "There is one slice only, so nothing tells a fix from a change."
         worst = self.of(self.gap.worst).right.change
+        if not (worst.has_interval and clean.has_interval):
+            return "Photographs are of too few groups to tell a fix from chance."
         helps, costs = worst.low > 0, -clean.value > POINT
         if helps and not costs and clean.low < -POINT:
             return (
@@ -261,6 +276,7 @@ def figures(stored: StoredFix, seed: int = 0) -> Tested:
         slices.append(
             SliceOutcome(
                 str(name),
+                count_groups(rows["group"].to_numpy()[among_n]),
                 counted(is_right_rn, among_n),
                 counted(is_called_vi, among_n & is_positive_n),
                 counted(~is_called_vi, among_n & ~is_positive_n),
@@ -378,7 +394,7 @@ def _points(figure: Points) -> str:
     value, low, high = (
         f"{100 * x:.1f}".replace("-", "−") for x in (figure.value, figure.low, figure.high)
     )
-    return f"{value} ({low} to {high})"
+    return f"{value} ({f'{low} to {high}' if figure.has_interval else BARE})"
 
 
 # ------------------------------------------------------------------ pictures
@@ -554,6 +570,7 @@ def as_json(found: Tested) -> dict[str, Any]:
         "slices": [
             {
                 "slice": each.name,
+                "n_groups": each.n_groups,
                 **{name: _counted_json(getattr(each, name))
                    for name in ("right", "found", "cleared")},
                 "auroc": {

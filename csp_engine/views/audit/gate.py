@@ -196,17 +196,17 @@ def _effect(bundle: Bundle, model: str, condition: Condition) -> Judged:
             f"No effect of {condition.name!r} was measured, which {condition.text!r} asks for; "
             f"there are {', '.join(found)}."
         )
-    gate = found[condition.name].gate
-    if gate is not None and found[condition.name].is_withheld:
+    effect = found[condition.name]
+    if effect.is_withheld:
         raise InputError(
-            f"{gate.sentence(found[condition.name].effect)} So {condition.text!r} cannot be judged."
+            f"{effect.sentence(stored.output)} So {condition.text!r} cannot be judged."
         )
-    own = found[condition.name].effect
+    own = effect.effect
     fails = own.low > condition.bound if condition.is_above else own.high < condition.bound
     return Judged(
         condition,
         fails,
         f"Adding {condition.name} changes the log-odds of {stored.output} in {model} by "
-        f"{own.signed}, over {numbers.count(found[condition.name].n_pairs)} pairs.",
+        f"{own.signed}, over {numbers.count(effect.n_pairs)} pairs.",
         {"value": own.value, "low": own.low, "high": own.high},
     )

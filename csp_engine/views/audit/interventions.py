@@ -11,6 +11,7 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention, kinds
+from csp_engine.evaluation.paired_effects import IN_HALVES
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.figures import Figure, figure
 from csp_engine.views.audit.gates import Gate, gates
@@ -44,9 +45,24 @@ class Effect:
     gate: Gate | None = None
 
     @property
+    def why_withheld(self) -> str:
+        """Why no effect is claimed, as a clause; empty if one may be.
+
+        The pairs are of too few groups, or pasted ones cannot stand for the real artefact.
+        """
+        if self.n_groups < IN_HALVES:
+            return (
+                f"its {numbers.count(self.n_pairs)} pairs are of "
+                f"{numbers.count(self.n_groups)} group{'s' * (self.n_groups != 1)} (lesions, "
+                f"patients or photographs), and {IN_HALVES} are needed; give more with 'csp "
+                "intervene --pairs'"
+            )
+        return "" if self.gate is None else self.gate.withheld(self.effect)
+
+    @property
     def is_withheld(self) -> bool:
-        """Whether the pairs cannot stand for the real artefact, so that no effect is claimed."""
-        return self.gate is not None and bool(self.gate.withheld(self.effect))
+        """Whether no effect is claimed."""
+        return bool(self.why_withheld)
 
     @property
     def verdict(self) -> str:
@@ -59,8 +75,9 @@ class Effect:
 
     def sentence(self, output: str) -> str:
         """What was seen, as one would say it."""
-        if self.gate is not None and self.is_withheld:
-            return self.gate.sentence(self.effect)
+        if self.is_withheld:
+            pasted = "" if self.gate is None else "pasted "
+            return f"The effect of {pasted}{self.artefact} is withheld: {self.why_withheld}."
         than = "than the same paste of neutral texture" if self.has_neutral else ""
         over = f"{numbers.count(self.n_pairs)} pairs"
         if not self.effect.is_away_from_zero:
@@ -251,7 +268,7 @@ def narrowest(layers: tuple[Carried, ...]) -> Carried | None:
 def carrier_sentence(audited_: Audited, output: str) -> str:
     """Which neurons carry the effect, how surely, against what; or that none were found."""
     if audited_.effect.is_withheld:
-        return "Where a paste does not pass for real, nothing is said of what carries its effect."
+        return "Where an effect is withheld, nothing is said of what carries it."
     if not audited_.effect.effect.is_away_from_zero:
         return "Where there may be no effect, nothing can be said to carry it."
     told = []
@@ -298,10 +315,14 @@ def conclusion(output: str, found: tuple[Effect, ...]) -> str:
     text = f"{sentence[:1].upper()}{sentence[1:]}." if told else ""
     if none:
         text += f" No effect of {listed(none, 'or')} was shown."
-    withheld = [each.artefact for each in found if each.verdict == "withheld"]
-    if withheld:
-        verb = "does" if len(withheld) == 1 else "do"
-        text += f" Pasted {listed(withheld)} {verb} not pass for real, so nothing is said of it."
+    withheld = [each for each in found if each.is_withheld]
+    few = [each.artefact for each in withheld if each.n_groups < IN_HALVES]
+    pasted = [each.artefact for each in withheld if each.artefact not in few]
+    if few:
+        text += f" Pairs of {listed(few)} are of too few groups to say anything."
+    if pasted:
+        verb = "does" if len(pasted) == 1 else "do"
+        text += f" Pasted {listed(pasted)} {verb} not pass for real, so nothing is said of it."
     return text.strip()
 
 
@@ -340,6 +361,7 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
                 "artefact": effect.artefact,
                 "n_pairs": effect.n_pairs,
                 "n_groups": effect.n_groups,
+                "withheld": effect.why_withheld or None,
                 "compared_with": "neutral" if effect.has_neutral else "without",
                 **{
                     name: getattr(effect, name).as_json()

@@ -76,7 +76,7 @@ def _counted(each: Counted) -> tuple[Cell, Cell, Cell]:
 def _points(change: Points) -> Cell:
     if not change.is_known:
         return words(numbers.UNKNOWN)
-    return Cell(change.signed, change.value, change.low, change.high)
+    return Cell(change.signed, change.value, *change.bounds)
 
 
 def _turned(asked: Asked, name: str, found: Tested) -> list[Block]:

@@ -23,6 +23,7 @@ STUDIES = {
     "simulated_labels": "whether labels of real neurons say how they act on other photographs",
     "group_labels": "whether labels of two groups name both meanings of a neuron, on the demo",
     "sure_and_wrong": "which reliable labels of the demo are wrong, and what would refuse them",
+    "combined_methods": "whether the likeliest of several methods' labels beats CSP+ alone",
     "other_layers": "labels of the demo's networks on layers that chose nothing, by truth",
     "fourth_condition": "whether the fourth condition of a reliable label holds on new ground",
     "vocabulary_gap": "how often it is noticed that a word is missing, on the demo",

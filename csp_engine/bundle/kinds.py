@@ -319,11 +319,13 @@ INDEX = StageKind(
     needs=("scores",),
     files=(
         StageFile(INDEX_FILE, "bytes", "", "FAISS index over the concept vectors of one method, "
-                  "all layers; a slim copy does without where it is exact", is_optional=True),
+                  "all layers: the vectors (`kind` `flat`), or codes of them (`codes`); a slim "
+                  "copy does without where it is exact", is_optional=True),
         StageFile("rows.parquet", "table", "", "`model`, `layer`, `unit` of every row of the "
                   "index"),
     ),
-    facts=("kind", "n_vectors", "recall_at_10"),
+    facts=("kind", "n_vectors", "recall_at_10", "recall_at_20", "recall_at_200", "n_asked",
+           "n_reranked"),
 )
 
 PROJECTION = StageKind(

@@ -82,6 +82,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     """
     from csp_engine.audits.registered import AUDITS
     from csp_engine.bundle import Bundle, kinds
+    from csp_engine.views.finding.index import search_sentences
     from csp_engine.views.images.separation import doubt, texts_in_words
     from csp_engine.views.overview.concepts import concept_sentences
     from csp_engine.views.overview.unused import unused_files
@@ -99,6 +100,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
         "unused": unused,
         "concepts": concepts,
         "texts": texts_in_words(opened),
+        "search": search_sentences(opened),
         "doubt": doubt(opened) or None,
         "layers": [
             {
@@ -144,6 +146,7 @@ def info(bundle: BundlePath, as_json: AsJson = False) -> None:
     if opened.omitted:
         write_lines([f"left out    {_omitted_note(opened)}"])
     write_lines([f"texts       {texts_in_words(opened)}"])
+    write_lines([f"search      {sentence}" for sentence in summary["search"]])
     if opened.notice:
         write_lines([f"notice      {opened.notice}"])
     for name, model in inputs.get("models", {}).items():

@@ -7,7 +7,7 @@ vector and are left out of the index, so they can never be found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,43 +17,64 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float32, Int64
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.errors import BundleError, InputError
 from csp_engine.types import NeuronRef
+from csp_engine.vectors.coded import (
+    DEPTHS,
+    ENOUGH,
+    LISTED,
+    N_NEAREST,
+    NUMBERS,
+    TIE,
+    CodedIndex,
+    asked,
+    coded,
+    is_codes,
+    measured_recall,
+    off_by,
+)
 
-INDEX_KINDS = ("auto", "flat", "hnsw", "ivf")
-EXACT_UP_TO = 1_000_000
-"""Up to this many vectors ``auto`` searches exactly: 100,000 x 512 takes about ten milliseconds."""
+INDEX_KINDS = ("auto", "flat", "codes")
+EXACT_UP_TO = 200_000
+"""Up to this many vectors ``auto`` searches exactly: at a width of 512, in about 40 ms."""
 
-RECALL_QUERIES = 100
 COMPARED_LAYERS, COMPARED_ROWS = 4, 64
 """How much of an index is compared with the concept vectors when it is opened."""
 
 LOSS = 1e-3
 """What an index may have rounded away of a number."""
 
-TIE = 1e-6
-"""Two ways of summing a float32 dot product of unit vectors differ by less than this."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BuiltIndex:
-    """A new index and how often it finds the true ten nearest: 1.0 for ``flat``, being exact."""
+    """A new index, and how often it finds the nearest: always where it is ``flat``, being exact.
+
+    ``recall`` is the share of the true 20 nearest that ``codes`` find, for texts or for vectors of
+    the index, whichever is lower; ``recall_listed`` that of as many as a search lists.
+    """
 
     index: Any
-    recall_at_10: float
     kind: str
+    recall: float = 1.0
+    recall_listed: float = 1.0
+    n_asked: int = 0
 
     def write(self, path: Path) -> None:
-        """Store the index; ``open_index`` reads it back memory-mapped."""
-        faiss.write_index(self.index, str(path))
+        """Store the index, of ``codes`` only these; ``open_index`` reads it back."""
+        faiss.write_index(self.index.codes if self.kind == "codes" else self.index, str(path))
 
     def facts(self) -> dict[str, Any]:
         """What a bundle should remember about it, JSON-ready."""
+        facts: dict[str, Any] = {"kind": self.kind, "n_vectors": int(self.index.ntotal)}
+        if self.kind == "flat":
+            return {**facts, "recall_at_10": 1.0}
         return {
-            "kind": self.kind,
-            "n_vectors": int(self.index.ntotal),
-            "recall_at_10": self.recall_at_10,
+            **facts,
+            f"recall_at_{N_NEAREST}": self.recall,
+            f"recall_at_{LISTED}": self.recall_listed,
+            "n_asked": self.n_asked,
+            "n_reranked": self.index.depth,
         }
 
 
@@ -69,17 +90,21 @@ class NearestRows:
 
 
 def build_index(
-    vector_ud: Float32[np.ndarray, "u d"], kind: str = "auto", *, seed: int = 0
+    vector_ud: Float32[np.ndarray, "u d"],
+    kind: str = "auto",
+    *,
+    text_td: Float32[np.ndarray, "t d"] | None = None,
 ) -> BuiltIndex:
     """Index concept vectors for inner-product search; the id of a vector is its row number.
 
-    ``auto`` is ``flat`` (exact) up to a million vectors and ``hnsw`` above. For ``hnsw`` and
-    ``ivf`` the recall of the ten nearest is measured against exact search on a sample.
+    ``auto`` is ``flat`` (exact) up to ``EXACT_UP_TO`` vectors and ``codes`` above, where these
+    find 99 % of the nearest; where they do not, it is ``flat`` too. What codes find is measured
+    against exact search.
 
     Args:
         vector_ud: unit rows, or zero rows for neurons without evidence, which are left out.
         kind: one of ``INDEX_KINDS``.
-        seed: draws the sample for the recall.
+        text_td: texts that people may search for, to measure recall with; else only vectors do.
 
     Raises:
         InputError: if ``kind`` does not exist.
@@ -88,19 +113,13 @@ def build_index(
         raise InputError(f"Index {kind!r} does not exist; choose one of {', '.join(INDEX_KINDS)}.")
     row_m = np.flatnonzero(np.any(vector_ud, axis=1)).astype(np.int64)
     kept_md = np.ascontiguousarray(vector_ud[row_m], dtype=np.float32)
-    if kind == "auto":
-        kind = "flat" if len(row_m) <= EXACT_UP_TO else "hnsw"
-    if not len(row_m):
-        kind = "flat"  # nothing to train the others on
-    inner = _empty_index(kind, vector_ud.shape[1], len(row_m))
-    if not inner.is_trained:
-        inner.train(kept_md)
-    index = faiss.IndexIDMap2(inner)
+    if kind == "codes" or (kind == "auto" and len(row_m) > EXACT_UP_TO):
+        built = _coded(kept_md, row_m, vector_ud, text_td) if len(row_m) else None
+        if built is not None and (kind == "codes" or _finds_enough(built)):
+            return built
+    index = faiss.IndexIDMap2(faiss.IndexFlatIP(vector_ud.shape[1]))
     index.add_with_ids(kept_md, row_m)
-    if kind == "ivf":
-        inner.make_direct_map()
-    recall = 1.0 if kind == "flat" else _recall_at_10(index, kept_md, seed)
-    return BuiltIndex(index, recall, kind)
+    return BuiltIndex(index, "flat")
 
 
 def rank(
@@ -113,7 +132,8 @@ def rank(
     """The ``n`` vectors of an index with the largest inner product with a query.
 
     Scores are summed anew, row by row in float64, so that equal vectors get equal scores and the
-    order does not depend on how the index sums. Fewer than ``n`` come back when fewer exist.
+    order does not depend on how the index sums. Fewer than ``n`` come back when fewer exist. An
+    index of codes may miss some of the nearest; the recall that was measured says how many.
 
     Args:
         index: from ``build_index``.
@@ -125,6 +145,9 @@ def rank(
     if not n_possible or n < 1:
         return NearestRows(np.zeros(0, np.int64), np.zeros(0, np.float32))
     query_1d = np.ascontiguousarray(query_d[None], dtype=np.float32)
+    if isinstance(index, CodedIndex):
+        row_m = index.candidates(query_1d[0], n, allowed_u, EXACT_UP_TO)
+        return _rank_rows(index, query_d, row_m, n)
     inner = faiss.downcast_index(index.index)
     if allowed_u is not None and not isinstance(inner, faiss.IndexFlat):
         # An approximate index walks past too many forbidden rows; the allowed ones are few.
@@ -160,7 +183,7 @@ def rank_like(
 
 
 def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
-    """The index of a method and its table of rows (model, layer, unit), memory-mapped.
+    """The index of a method and its table of rows (model, layer, unit).
 
     Where a slim copy does without the file, the index is made of the concept vectors.
 
@@ -169,7 +192,9 @@ def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
     """
     rows = bundle.index_rows(method)
     if not bundle.has_index_file(method):
-        return build_index(_vectors_of(bundle, method, rows), "flat").index, rows
+        vectors = stored_vectors(bundle, method, rows)
+        return build_index(vectors(np.arange(len(rows))), "flat").index, rows
+    facts = bundle.stage(kinds.INDEX.name(method)).facts
     try:
         index = bundle.index(method)
         fault = _fault_of_index(bundle, method, index, rows)
@@ -180,29 +205,48 @@ def open_index(bundle: Bundle, method: str) -> tuple[Any, pd.DataFrame]:
             f"Bundle {bundle.name} is damaged: index.faiss of method {method} {fault}; "
             "run 'csp build' with the same inputs to repair it."
         )
+    if is_coded(bundle, method):
+        index = CodedIndex(index, stored_vectors(bundle, method, rows), int(facts["n_reranked"]))
     return index, rows
 
 
-def _vectors_of(bundle: Bundle, method: str, rows: pd.DataFrame) -> Float32[np.ndarray, "u d"]:
-    """The concept vector of every row.
+def is_coded(bundle: Bundle, method: str) -> bool:
+    """Whether the search index of a method finds by codes, and so not always the very nearest."""
+    return bundle.stage(kinds.INDEX.name(method)).facts.get("kind") == "codes"
+
+
+def stored_vectors(
+    bundle: Bundle, method: str, rows: pd.DataFrame
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Reads the concept vectors ``(m, d)`` of some rows of the index table, where they are stored.
 
     Raises:
         BundleError: if a row names a neuron that is not there.
     """
     unit_u = rows["unit"].to_numpy()
-    width = bundle.label_vectors().shape[1]
-    vector_ud = np.zeros((len(rows), width), np.float32)
+    place_u = np.zeros(len(rows), np.int32)
+    held: list[np.ndarray] = []
     places: dict[Any, Any] = rows.groupby(["model", "layer"], sort=False).indices
-    for (model, layer), row_m in places.items():
-        held_ud = bundle.score_array(model, layer, method, "vector_ud")
-        if unit_u[row_m].min() < 0 or unit_u[row_m].max() >= len(held_ud):
+    for place, ((model, layer), row_m) in enumerate(places.items()):
+        held.append(bundle.score_array(model, layer, method, "vector_ud"))
+        place_u[row_m] = place
+        if unit_u[row_m].min() < 0 or unit_u[row_m].max() >= len(held[-1]):
             raise BundleError(
                 f"Bundle {bundle.name} is damaged: rows.parquet of method {method} names neurons "
                 f"that {model}/{layer} does not have; run 'csp build' with the same inputs to "
                 "repair it."
             )
-        vector_ud[row_m] = held_ud[unit_u[row_m]]
-    return vector_ud
+    width = bundle.label_vectors().shape[1]
+
+    def read(row_m: np.ndarray) -> np.ndarray:
+        vector_md = np.zeros((len(row_m), width), np.float32)
+        place_m = place_u[row_m]
+        for place in np.unique(place_m).tolist():
+            at = np.flatnonzero(place_m == place)
+            vector_md[at] = held[place][unit_u[row_m[at]]]
+        return vector_md
+
+    return read
 
 
 def _fault_of_index(bundle: Bundle, method: str, index: Any, rows: pd.DataFrame) -> str:
@@ -210,6 +254,8 @@ def _fault_of_index(bundle: Bundle, method: str, index: Any, rows: pd.DataFrame)
     id_m = faiss.vector_to_array(index.id_map)
     if index.ntotal != len(id_m) or index.ntotal != index.index.ntotal:
         return "contradicts itself"
+    if is_codes(index) != is_coded(bundle, method):
+        return "is of another kind than the bundle says"
     if not len(id_m):
         return ""
     if id_m.min() < 0 or id_m.max() >= len(rows) or len(np.unique(id_m)) != len(id_m):
@@ -222,8 +268,7 @@ def _fault_of_index(bundle: Bundle, method: str, index: Any, rows: pd.DataFrame)
             return f"holds vectors of {index.d} numbers instead of {vector_ud.shape[1]}"
         at_m = np.intersect1d(places[model, layer], id_m)
         at_m = at_m[:: max(1, -(-len(at_m) // COMPARED_ROWS))]
-        held_md = index.reconstruct_batch(at_m) if len(at_m) else np.zeros((0, index.d))
-        off_m = np.abs(held_md - vector_ud[unit_u[at_m]]).max(axis=1, initial=0)
+        off_m = off_by(index, at_m, vector_ud[unit_u[at_m]])
         if (off_m > LOSS).any():
             return f"holds another vector for {model}/{layer}/{unit_u[at_m[off_m.argmax()]]}"
     return ""
@@ -258,17 +303,28 @@ def row_of(rows: pd.DataFrame, neuron: NeuronRef) -> int:
     return int(at_m[is_it_m][0])
 
 
-def _empty_index(kind: str, width: int, n_vectors: int) -> Any:
-    if kind == "hnsw":
-        index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction, index.hnsw.efSearch = 80, 128
-        return index
-    if kind == "ivf":
-        n_lists = max(1, min(round(4 * n_vectors**0.5), n_vectors // 39))
-        index: Any = faiss.index_factory(width, f"IVF{n_lists},Flat", faiss.METRIC_INNER_PRODUCT)
-        index.nprobe = max(1, n_lists // 8)
-        return index
-    return faiss.IndexFlatIP(width)
+def _coded(
+    kept_md: np.ndarray,
+    row_m: np.ndarray,
+    vector_ud: np.ndarray,
+    text_td: np.ndarray | None,
+) -> BuiltIndex:
+    """The shortest codes, ranked as deep as needed, that find enough; else the last tried."""
+    sets = asked(kept_md, text_td)
+    n_asked = min(map(len, sets))
+    for n_numbers in (each for each in NUMBERS if kept_md.shape[1] % each == 0):
+        codes = coded(kept_md, row_m, n_numbers)
+        for depth in DEPTHS:
+            index = CodedIndex(codes, vector_ud.__getitem__, depth)
+            found = [measured_recall(index, kept_md, sets, n) for n in (N_NEAREST, LISTED)]
+            built = BuiltIndex(index, "codes", *found, n_asked)
+            if _finds_enough(built):
+                return built
+    return built
+
+
+def _finds_enough(built: BuiltIndex) -> bool:
+    return min(built.recall, built.recall_listed) >= ENOUGH
 
 
 def _rank_rows(index: Any, query_d: np.ndarray, row_m: np.ndarray, n: int) -> NearestRows:
@@ -282,15 +338,3 @@ def _rank_rows(index: Any, query_d: np.ndarray, row_m: np.ndarray, n: int) -> Ne
         ).sum(axis=1)
     order = np.argsort(-score_m, kind="stable")[:n]
     return NearestRows(row_m[order], score_m[order])
-
-
-def _recall_at_10(index: Any, kept_md: np.ndarray, seed: int) -> float:
-    """Share of the true ten nearest that the index finds; an equally near vector counts too."""
-    rng = np.random.default_rng(seed)
-    sample = np.sort(rng.choice(len(kept_md), min(RECALL_QUERIES, len(kept_md)), replace=False))
-    n_near = min(10, len(kept_md))
-    exact = faiss.IndexFlatIP(kept_md.shape[1])
-    exact.add(kept_md)
-    near_qk, _ = exact.search(kept_md[sample], n_near)
-    found_qk, _ = index.search(kept_md[sample], n_near)
-    return float(np.mean(found_qk >= near_qk[:, -1:] - TIE))

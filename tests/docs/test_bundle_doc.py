@@ -12,6 +12,7 @@ from csp_engine.bundle import SCHEMA, Bundle, FileRecord, Manifest, StageRecord
 from csp_engine.bundle.kinds import KINDS, stage_kind
 from csp_engine.captioners import load_captioner
 from csp_engine.exchange import import_labels
+from csp_engine.search import index as search_index
 from tests.worlds import toys
 from tests.worlds.everything import everything
 from tests.worlds.loopback import colours, loopback
@@ -51,9 +52,10 @@ def bundle(tmp_path_factory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory) -> Bundle:
-    """A bundle whose captioner is shown pictures; a bundle has one captioner."""
+    """A bundle whose captioner is shown pictures, and searched by codes; it has one of each."""
     folder = tmp_path_factory.mktemp("pictured")
     with pytest.MonkeyPatch.context() as patched, loopback(colours) as running:
+        patched.setattr(search_index, "EXACT_UP_TO", 8)
         patched.setenv("CSP_ANSWERS", str(folder / "answers"))
         captioner = load_captioner(running.spec("timeout=60"))
         return pipeline.build(toys.request(folder, folder / "shown.csp", captioner=captioner))

@@ -35,6 +35,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _share(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
 def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -142,6 +146,11 @@ _MODEL: dict[str, Callable[[Any], bool]] = {
 _MODEL_NEEDED = ("spec", "fingerprint")
 _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "images": {"n_images": _whole},
+    "index": {
+        **dict.fromkeys(("recall_at_20", "recall_at_200"), _share),
+        "n_asked": _whole,
+        "n_reranked": lambda value: _whole(value) and value > 0,
+    },
     "neurons": {"n_units": _whole, "quantile_levels": _list_of(_number)},
     "influence": {"is_predicted_class": _flag},
     "circuit": {"is_predicted_class": _flag},
@@ -225,7 +234,9 @@ def require_types(body: Mapping[str, Any]) -> None:
                 raise Malformed(f"has no record of {file[:80]} in {where}")
             _check(entry, _FILE, where, tuple(_FILE))
             _check(entry, {"kept_in": _text}, where, ())
-        _check(record["facts"], _FACTS.get(kinds.stage_kind(name), {}), f"facts of {where}", ())
+        rules = _FACTS.get(kinds.stage_kind(name), {})
+        is_coded = kinds.INDEX.is_of(name) and record["facts"].get("kind") == "codes"
+        _check(record["facts"], rules, f"facts of {where}", tuple(rules) if is_coded else ())
         _check(record["params"], _PARAMS, f"params of {where}", ())
         if "anchor.npy" in record["files"]:
             _check(record["params"], _PARAMS_OF_HALVES, where, tuple(_PARAMS_OF_HALVES))

@@ -35,6 +35,18 @@ from csp_engine.evidence.exemplars import rank_exemplars, unit_statistics
 from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.types import ContrastSet, Exemplars
+from csp_engine.vectors.coded import (
+    LISTED,
+    N_NEAREST,
+    CodedIndex,
+    asked,
+    is_codes,
+    measured_recall,
+    off_by,
+)
+
+RECALL_LOSS = 0.01
+"""How far apart recall may lie that was measured on another machine, where sums round otherwise."""
 
 
 def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | None = None) -> Found:
@@ -274,6 +286,10 @@ def _index(bundle: Bundle, method: str) -> Found:
         id_m = faiss.vector_to_array(index.id_map)
     except (RuntimeError, MemoryError, AttributeError) as error:
         raise BundleError(f"index.faiss is not a FAISS index ({type(error).__name__})") from None
+    facts = bundle.stage(stage).facts
+    if is_codes(index) != (facts.get("kind") == "codes"):
+        yield stage, f"Stage {stage} is of another kind than it says."
+        return
     unit_u = rows["unit"].to_numpy()
     for (model, layer), held in places.items():
         row_m = np.arange(held.start, held.stop)
@@ -282,7 +298,28 @@ def _index(bundle: Bundle, method: str) -> Found:
         with_evidence = row_m[np.any(vector_ud[unit_u[row_m]], axis=1)]
         if not np.array_equal(here_m, np.sort(with_evidence)):
             yield stage, f"Stage {stage} does not hold the neurons of {model}/{layer}."
-        elif len(here_m):
-            off = np.abs(index.reconstruct_batch(here_m) - vector_ud[unit_u[here_m]])
-            if off.max() > LOSS:
-                yield stage, f"Stage {stage} holds other vectors than those of {model}/{layer}."
+        elif off_by(index, here_m, vector_ud[unit_u[here_m]]).max(initial=0) > LOSS:
+            yield stage, f"Stage {stage} holds other vectors than those of {model}/{layer}."
+    if is_codes(index):
+        every_ud = np.concatenate(
+            [
+                np.asarray(bundle.score_array(*place, method, "vector_ud"))[unit_u[held]]
+                for place, held in places.items()
+            ]
+        )
+        yield from _recall(bundle, stage, index, every_ud)
+
+
+def _recall(bundle: Bundle, stage: str, index: Any, vector_ud: np.ndarray) -> Found:
+    """How many of the nearest the codes of a search index find, measured again."""
+    facts = bundle.stage(stage).facts
+    searched = CodedIndex(index, vector_ud.__getitem__, int(facts["n_reranked"]))
+    kept_md = vector_ud[np.any(vector_ud, axis=1)]
+    # Labels may have changed since somebody's own vectors were imported.
+    is_imported = bundle.stage(stage).params.get("imported")
+    sets = asked(kept_md, None if is_imported else np.asarray(bundle.label_vectors()))
+    for n in (N_NEAREST, LISTED):
+        fresh = measured_recall(searched, kept_md, sets, n)
+        if abs(fresh - float(facts[f"recall_at_{n}"])) > RECALL_LOSS:
+            yield stage, f"Stage {stage} finds another share of the nearest than it says."
+            return

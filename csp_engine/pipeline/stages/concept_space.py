@@ -25,7 +25,7 @@ def _needs(run: Run, method: str) -> list[str]:
 
 def _make_index(run: Run, method: str) -> Made:
     rows, vector_ud = concept_rows(run, method)
-    built = build_index(vector_ud)
+    built = build_index(vector_ud, text_td=np.asarray(run.bundle.label_vectors()))
     return Made(files={"index.faiss": built.write}, tables={"rows": rows}, facts=built.facts())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.printable import shown_spec
+from csp_engine.views.finding.index import search_sentences
 from csp_engine.views.images.separation import texts_in_words
 from csp_engine.views.overview.concepts import concept_sentences
 from csp_engine.views.overview.passes import pass_sentences
@@ -48,6 +49,7 @@ def provenance(bundle: Bundle) -> list[tuple[str, str]]:
             "Contrast images",
             f"quiet below {recipe.get('threshold', '?')}, γ = {recipe.get('gamma')}",
         ),
+        *(("Search", sentence) for sentence in search_sentences(bundle)),
         ("Built", f"{bundle.manifest.updated[:16].replace('T', ' ')} UTC"),
         ("Bundle", f"{bundle.path.name} · {bundle.digest[:12]}"),
     ]

@@ -1,0 +1,200 @@
+"""The nearest of many vectors by short codes, and then by the vectors themselves.
+
+Comparing a query with a million vectors means reading all of them, two gigabytes at a width of 512.
+Codes of four bits for one number or two are an eighth or a sixteenth of that, and FAISS compares
+32 at a time (product quantisation with fast scan: André, Kermarrec, Le Scouarnec 2017). What looks
+best by its codes is then ranked by its vectors, so scores are exact, and only a neuron that stands
+too far down by its codes is missed. How many must be ranked again is measured when the index is
+made, and how many of the true nearest are found is kept with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+LISTED = 200
+"""How many neurons a search by codes lists."""
+
+NUMBERS = (2, 1)
+DEPTHS = (1_000, 2_000, 4_000)
+"""How many numbers share a code, and how many vectors are ranked anew: the first that do are taken.
+
+Longer codes cost as much time as ranking a few thousand more.
+"""
+
+ENOUGH = 0.99
+"""The share of the true nearest that has to be found."""
+
+N_NEAREST = 20
+N_ASKED = 100
+"""Recall is of the twenty nearest, for as many texts and as many of the vectors themselves."""
+
+LEVELS, N_LEARNED_FROM = 16, 65_536
+SEED = 0
+"""Draws what levels are learned from, and the queries."""
+
+TIE = 1e-6
+"""Two ways of summing a float32 dot product of unit vectors differ by less than this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedIndex:
+    """Codes of vectors, and where the vectors are read.
+
+    ``codes`` is a ``faiss.IndexIDMap2`` around ``faiss.IndexPQFastScan``; its ids are rows of the
+    index table. ``vectors`` gives the float32 vectors ``(m, d)`` of some rows. ``depth`` is how
+    many rows are ranked by them.
+    """
+
+    codes: Any
+    vectors: Callable[[np.ndarray], np.ndarray]
+    depth: int
+
+    @property
+    def ntotal(self) -> int:
+        """How many vectors there are."""
+        return self.codes.ntotal
+
+    def reconstruct_batch(self, row_m: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, "m d"]:
+        """The vectors of some rows."""
+        return self.vectors(row_m)
+
+    def reconstruct(self, row: int) -> Float32[np.ndarray, " d"]:
+        """The vector of a row.
+
+        Raises:
+            RuntimeError: if it is the zero vector, which no index holds.
+        """
+        vector_d = self.vectors(np.array([row], np.int64))[0]
+        if not vector_d.any():
+            raise RuntimeError(f"row {row} is not in this index")
+        return vector_d
+
+    def candidates(
+        self,
+        query_d: Float32[np.ndarray, " d"],
+        n: int,
+        allowed_u: Bool[np.ndarray, " u"] | None,
+        exact_up_to: int,
+    ) -> Int64[np.ndarray, " m"]:
+        """Rows among which the ``n`` nearest are looked for, in no order.
+
+        All of them where few are allowed, or more are wanted than codes are of use for.
+        """
+        held_m = faiss.vector_to_array(self.codes.id_map)
+        kept_m = held_m if allowed_u is None else held_m[allowed_u[held_m]]
+        wanted = max(self.depth, -(-n * self.depth // LISTED))
+        # Rows that are not allowed fill the list too, by their share.
+        wanted = -(-wanted * len(held_m) // max(1, len(kept_m)))
+        if len(kept_m) <= exact_up_to or 4 * wanted >= len(held_m):
+            return kept_m
+        _, row_1k = self.codes.search(query_d[None], wanted)
+        found_k = row_1k[0][row_1k[0] >= 0]
+        return found_k if allowed_u is None else found_k[allowed_u[found_k]]
+
+
+def coded(
+    kept_md: Float32[np.ndarray, "m d"],
+    row_m: Int64[np.ndarray, " m"],
+    n_numbers: int,
+) -> Any:
+    """Codes of vectors: of each few numbers the nearest of sixteen levels, learned from a sample.
+
+    Args:
+        kept_md: the vectors.
+        row_m: their ids.
+        n_numbers: how many numbers share a code; ``d`` is a multiple of it.
+    """
+    rng = np.random.default_rng(SEED)
+    width = kept_md.shape[1]
+    inner = faiss.IndexPQFastScan(width, width // n_numbers, 4, faiss.METRIC_INNER_PRODUCT)
+    sample = rng.choice(len(kept_md), min(N_LEARNED_FROM, len(kept_md)), replace=False)
+    inner.train(kept_md[np.sort(sample)])
+    index = faiss.IndexIDMap2(inner)
+    index.add_with_ids(kept_md, row_m)
+    return index
+
+
+def measured_recall(
+    index: CodedIndex,
+    kept_md: Float32[np.ndarray, "m d"],
+    sets: Sequence[Float32[np.ndarray, "_ d"]],
+    n: int,
+) -> float:
+    """The share of the true ``n`` nearest that codes find, on the mean of the worst set of queries.
+
+    A vector that is as near as the last of them counts too.
+
+    Args:
+        index: codes of the vectors.
+        kept_md: all vectors.
+        sets: queries of several kinds.
+        n: how many nearest.
+    """
+    n = min(n, len(kept_md))
+    means = []
+    for query_qd in sets:
+        shares = []
+        for start in range(0, len(query_qd), 16):
+            block_qd = query_qd[start : start + 16]
+            last_q = np.partition(block_qd @ kept_md.T, -n, axis=1)[:, -n]
+            for query_d, last in zip(block_qd, last_q, strict=True):
+                found_md = index.vectors(index.candidates(query_d, n, None, 0))
+                score_m = np.sort(found_md @ query_d)[::-1][:n]
+                slack = TIE * max(1.0, float(np.linalg.norm(query_d)))
+                shares.append(np.count_nonzero(score_m >= last - slack) / n)
+        means.append(float(np.mean(shares)))
+    return min(means)
+
+
+def asked(
+    kept_md: Float32[np.ndarray, "m d"], text_td: Float32[np.ndarray, "t d"] | None
+) -> Sequence[Float32[np.ndarray, "_ d"]]:
+    """The queries that recall is measured with: texts, where there are any, and vectors."""
+    rng = np.random.default_rng(SEED)
+    sets = [kept_md] if text_td is None else [text_td, kept_md]
+    return [
+        np.array(each[np.sort(rng.choice(len(each), min(N_ASKED, len(each)), replace=False))])
+        for each in sets
+    ]
+
+
+def is_codes(index: Any) -> bool:
+    """Whether a ``faiss.IndexIDMap2`` holds codes as ``coded`` makes them, instead of vectors."""
+    inner = faiss.downcast_index(index.index)
+    return isinstance(inner, faiss.IndexPQFastScan) and inner.pq.ksub == LEVELS
+
+
+def off_by(
+    index: Any, row_m: Int64[np.ndarray, " m"], vector_md: Float32[np.ndarray, "m d"]
+) -> Float32[np.ndarray, " m"]:
+    """How far what a ``faiss.IndexIDMap2`` holds of each row is from its vector, at most.
+
+    Of codes, how much further than the nearest level.
+    """
+    if not len(row_m):
+        return np.zeros(0, np.float32)
+    if not is_codes(index):
+        return np.abs(index.reconstruct_batch(row_m) - vector_md).max(axis=1, initial=0)
+    quantiser: Any = faiss.downcast_index(index.index)
+    quantiser = quantiser.pq
+    shape = (quantiser.M, LEVELS, quantiser.dsub)
+    level_csl = faiss.vector_to_array(quantiser.centroids).reshape(shape)
+    worst = np.empty(len(row_m), np.float32)
+    for start in range(0, len(row_m), 1024):
+        part = slice(start, start + 1024)
+        vector_mcl = np.asarray(vector_md[part]).reshape(-1, quantiser.M, quantiser.dsub)
+        held_mcl = index.reconstruct_batch(row_m[part]).reshape(vector_mcl.shape)
+        nearest_mc = np.full(vector_mcl.shape[:2], np.inf, np.float32)
+        for level_cl in level_csl.transpose(1, 0, 2):
+            off_mc = np.linalg.norm(vector_mcl - level_cl, axis=2)
+            np.minimum(nearest_mc, off_mc, out=nearest_mc)
+        off_mc = np.linalg.norm(vector_mcl - held_mcl, axis=2)
+        worst[part] = (off_mc - nearest_mc).max(axis=1)
+    return worst

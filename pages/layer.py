@@ -5,6 +5,7 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.views import lists
 from csp_engine.views.address import View, read_narrowing
+from csp_engine.views.finding.index import listing_note
 from csp_engine.views.finding.query import title_of
 from csp_engine.views.places import scoring_methods
 from csp_engine.views.table.columns import RANGED
@@ -44,7 +45,7 @@ def main() -> None:
         narrowing.controls(bundle, view, rows, keep, sortable, ranged)
         kept = lists.ordered(rows, view, keep)
         with heading:
-            head(view, len(kept), len(rows))
+            head(view, len(kept), len(rows), listing_note(bundle, view.method) if query else "")
         if kept.empty:
             st.text("No neuron passes these filters; widen or clear one of them.")
             return
@@ -54,7 +55,7 @@ def main() -> None:
             link("labels", "How the label methods compare", view.params(unit=""))
 
 
-def head(view: View, n_kept: int, n_all: int) -> None:
+def head(view: View, n_kept: int, n_all: int, note: str) -> None:
     """What is in the table."""
     where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
     count = numbers.count(n_all)
@@ -67,7 +68,8 @@ def head(view: View, n_kept: int, n_all: int) -> None:
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"
         f"<p class='csp-quiet csp-left'>Labels by {words.method(view.method)}, beside the "
-        "strongest exemplars; click a label or select a row to open its neuron.</p>"
+        "strongest exemplars; click a label or select a row to open its neuron."
+        f"{f' {plain(note)}' if note else ''}</p>"
     )
 
 

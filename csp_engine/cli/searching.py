@@ -63,11 +63,13 @@ def search(
     from csp_engine.bundle import Bundle
     from csp_engine.views.address import Narrowing
     from csp_engine.views.column_search import going_with
+    from csp_engine.views.finding.index import listing_note
     from csp_engine.views.finding.query import spelt_like
     from csp_engine.views.finding.standing import judged, judgement
     from csp_engine.views.images.separation import doubt
     from csp_engine.views.lists import found_neurons
     from csp_engine.views.memo import Memo
+    from csp_engine.views.places import places
     from csp_engine.views.table.narrowed import narrowed
 
     opened, memo = Bundle.open(bundle), Memo()
@@ -94,12 +96,15 @@ def search(
         for each, concepts in ((text, texts), (but_not, avoided))
     ]
     query = _query(opened, memo, typed, texts, avoided, image, like, method, encoder)
-    rows = found_neurons(opened, memo, method, query)
-    if model:
-        rows = rows[rows["model"] == model]
-    if layer:
-        rows = rows[rows["layer"].isin(layer)]
-    chance = judged(opened, memo, query, method, rows)
+    within = None
+    if model or layer:
+        within = [
+            at
+            for at, (name, of) in enumerate(places(opened))
+            if (not model or name == model) and (not layer or of in layer)
+        ]
+    rows = found_neurons(opened, memo, method, query, within=within)
+    chance = judged(opened, memo, query, method, rows, within)
     said = judgement(query, method, chance)
     is_clear = chance is None or chance.best == "clear"
     near = [] if is_clear else spelt_like(opened, texts)
@@ -115,12 +120,14 @@ def search(
         }
         for at, row in zip(best.index.tolist(), best.to_dict("records"), strict=True)
     ]
+    note = listing_note(opened, method)
     if as_json:
         whole = {"standing": None if chance is None else chance.best, "words": str(said)}
         answer = {"method": method, "doubt": doubt(opened) or None, "judgement": whole}
+        answer |= {"note": note} if note else {}
         write_json({**answer, "did_you_mean": near, "found": _rounded(found)})
         return
-    write_lines([*filter(None, [doubt(opened)]), str(said), ""])
+    write_lines([*filter(None, [doubt(opened), note]), str(said), ""])
     if near:
         write_lines([f"Did you mean {', '.join(near)}?", ""])
     write_table(

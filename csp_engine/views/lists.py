@@ -6,7 +6,7 @@ so a neuron opened from a list knows its neighbours there, also in another brows
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import REVIEWS, Narrowing, View, read_narrowing
 from csp_engine.views.audit.queue import QUEUES, positions, queue
+from csp_engine.views.finding.index import listed
 from csp_engine.views.finding.matches import matches
 from csp_engine.views.finding.query import Query, TextEncoder, query_of
 from csp_engine.views.finding.query import title_of as title_of_query
@@ -37,8 +38,11 @@ def found_neurons(
     query: Query | None = None,
     review: pd.Categorical | None = None,
     column: str = "",
+    within: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """All neurons of a bundle; where there is a query, those that match it at all, and how well.
+
+    Among very many neurons, only the nearest to the query (``finding.index.listing_note``).
 
     Args:
         bundle: where they are.
@@ -47,6 +51,7 @@ def found_neurons(
         query: what is searched for.
         review: what reviewers say of each, in the order of the table.
         column: the concept column whose figures stand there; by default each neuron's best.
+        within: numbers of the layers to look in, as in ``places``; all by default.
     """
     rows = neuron_table(bundle, memo, method)
     if column:
@@ -54,8 +59,13 @@ def found_neurons(
     if review is not None:
         rows = rows.assign(review=review)
     if query is not None:
-        rows = pd.concat([rows, matches(bundle, memo, query, method)], axis=1)
+        near = listed(bundle, memo, method, query, within)
+        rows = rows if near is None else rows.iloc[near]
+        found = matches(bundle, memo, query, method, None if near is None else rows)
+        rows = pd.concat([rows, found], axis=1)
         rows = rows[rows["match"].notna()]
+    if within is not None:
+        rows = rows[rows["place"].isin(list(within))]
     return rows
 
 
@@ -67,10 +77,8 @@ def searched(
     review: pd.Categorical | None = None,
 ) -> pd.DataFrame:
     """``found_neurons`` of the layers that the view is about."""
-    rows = found_neurons(bundle, memo, view.method, query, review, view.column)
-    if not view.is_all_layers:
-        rows = rows[rows["place"] == places(bundle).index((view.model, view.layer))]
-    return rows
+    within = None if view.is_all_layers else [places(bundle).index((view.model, view.layer))]
+    return found_neurons(bundle, memo, view.method, query, review, view.column, within)
 
 
 def ordered(rows: pd.DataFrame, view: View, keep: Narrowing) -> pd.DataFrame:

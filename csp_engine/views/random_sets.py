@@ -6,6 +6,8 @@ compared with sets of as few, where a method keeps such (``sizes``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from csp_engine.bundle import Bundle, KeptScores
@@ -43,6 +45,20 @@ def sizes(bundle: Bundle, memo: Memo, model: str, layer: str, method: str) -> np
         return size_u
 
     return memo.once(("null sizes", bundle.digest, model, layer, method), make)
+
+
+def size_counts(
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str
+) -> Mapping[int, int]:
+    """How many neurons with evidence are compared with random image sets of each of ``sizes``."""
+
+    def make() -> Mapping[int, int]:
+        has_u = np.asarray(bundle.scores(model, layer, method).count_u) > 0
+        size_m = sizes(bundle, memo, model, layer, method)[has_u]
+        found, counts = np.unique(size_m, return_counts=True)
+        return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+    return memo.once(("null counts", bundle.digest, model, layer, method), make)
 
 
 def null_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -18,8 +20,14 @@ from csp_engine.cli import app
 from csp_engine.errors import BundleError
 from csp_engine.pipeline import build
 from csp_engine.search import index as index_of
+from csp_engine.types import NeuronRef
 from csp_engine.vectors import coded
-from csp_engine.views.finding.index import search_sentences
+from csp_engine.views.finding import index as finding_index
+from csp_engine.views.finding.index import listing_note, search_sentences
+from csp_engine.views.finding.query import Query
+from csp_engine.views.finding.standing import judged
+from csp_engine.views.lists import found_neurons
+from csp_engine.views.memo import Memo
 from csp_engine.views.overview.provenance import provenance
 from tests.worlds import toys
 from tests.worlds.damage import edit, place, redo
@@ -179,6 +187,65 @@ def test_a_search_by_codes_gives_what_an_exact_one_gives(whole, tmp_path):
             rankings.append(search.rank(index, query_d, 9))
         assert rankings[0].row_m.tolist() == rankings[1].row_m.tolist()
         np.testing.assert_array_equal(rankings[0].score_m, rankings[1].score_m)
+
+
+@pytest.fixture
+def both(whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Bundle, Bundle]:
+    """A bundle with codes of which five neurons are listed, and the same with an exact index."""
+    monkeypatch.setattr(finding_index, "LISTED", 5)
+    exact = build(toys.request(tmp_path, tmp_path / "a.csp")).path
+    return Bundle.open(whole), Bundle.open(exact)
+
+
+def test_the_neurons_listed_are_the_first_of_the_exact_list(both):
+    by_codes, exact = both
+    for within in (None, [1]):
+        for label in range(3):
+            query = Query("text", "it", np.array(exact.label_vectors()[label]))
+            few = found_neurons(by_codes, Memo(), "csp", query, within=within)
+            every = found_neurons(exact, Memo(), "csp", query, within=within)
+            assert len(few) == 5
+            # Twins are as good as one another.
+            best = every["match"].nlargest(5).to_numpy()
+            np.testing.assert_allclose(np.sort(few["match"])[::-1], best, atol=1e-6)
+            columns = ["model", "layer", "unit", "match", "match_null"]
+            pd.testing.assert_frame_equal(few[columns], every.loc[few.index, columns])
+
+
+def test_what_stands_out_among_those_listed_stands_out_among_all(both):
+    by_codes, exact = both
+    for label in range(4):
+        query = Query("text", "it", np.array(exact.label_vectors()[label]))
+        few = found_neurons(by_codes, Memo(), "csp", query)
+        found = judged(by_codes, Memo(), query, "csp", few)
+        among_all = judged(exact, Memo(), query, "csp", found_neurons(exact, Memo(), "csp", query))
+        assert found is not None
+        assert among_all is not None
+        order = ("none", "unsure", "clear")
+        for row, standing in found.standing.items():
+            assert order.index(standing) <= order.index(among_all.standing[row])
+
+
+def test_neurons_like_one_are_as_many_and_not_itself(both):
+    by_codes, exact = both
+    vector_d = np.asarray(exact.scores("small", "second@mean", "csp").vector_ud[3])
+    query = Query("neuron", "it", vector_d, neuron=NeuronRef("small", "second@mean", 3))
+    few = found_neurons(by_codes, Memo(), "csp", query)
+    assert len(few) == 5
+    assert not ((few["layer"] == "second@mean") & (few["unit"] == 3)).any()
+
+
+def test_the_command_says_that_only_the_nearest_are_listed(both):
+    by_codes, exact = both
+    asked = ["search", "red", "--json", "-n", "50", "--layer", "second@mean"]
+    texts = [CliRunner().invoke(app, [*asked[:1], str(b.path), *asked[1:]]) for b in both]
+    few, every = (json.loads(each.output) for each in texts)
+    assert few["note"] == listing_note(by_codes, "csp")
+    assert "Only the 5 neurons" in few["note"]
+    assert "note" not in every
+    assert listing_note(exact, "csp") == ""
+    named = [[(row["neuron"], row["score"]) for row in each["found"]] for each in (few, every)]
+    assert named[0] == named[1][:5]
 
 
 def test_a_slim_copy_keeps_the_codes(whole, tmp_path):

@@ -17,7 +17,7 @@ from csp_engine.views.address import PARAMETERS, View, read_view
 from csp_engine.views.address.view import QUERIES
 from csp_engine.views.conclusion.claims import conclusion_of
 from csp_engine.views.confidence import probability, trust_of
-from csp_engine.views.finding.index import searchable_methods
+from csp_engine.views.finding.index import listing_note, searchable_methods
 from csp_engine.views.finding.query import query_of
 from csp_engine.views.finding.standing import judged, judgement
 from csp_engine.views.images.facts import known_facts
@@ -105,7 +105,7 @@ def router(desk: Desk) -> APIRouter:
         said = None
         if query is not None:
             chance = judged(found, desk.memo, query, view.method, rows)
-            said = str(judgement(query, view.method, chance))
+            said = f"{judgement(query, view.method, chance)} {listing_note(found, view.method)}"
         keep = narrowing_of({**params, "network": model}, rows)
         asking.exactly(keep.notes)
         kept = ordered(rows, view, keep)
@@ -119,7 +119,7 @@ def router(desk: Desk) -> APIRouter:
             offset,
             limit,
             asking.Page(offset, limit).next(request, len(kept)),
-            said,
+            said and said.strip(),
             [
                 {
                     "neuron": neuron,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +15,12 @@ from csp_engine.methods import method_title
 from csp_engine.stats import query_null
 from csp_engine.types import NeuronRef
 from csp_engine.views.controls import shared_part
+from csp_engine.views.finding.index import listing_note
 from csp_engine.views.finding.query import Query
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.card import is_planted
 from csp_engine.views.places import places
-from csp_engine.views.random_sets import best_controls, lengths, live_null, sizes
+from csp_engine.views.random_sets import best_controls, lengths, live_null, size_counts, sizes
 from csp_engine.views.sentence import listed
 
 RANKED = 100
@@ -31,7 +34,8 @@ class Judged:
     """What chance gives for a query: a standing for the first neurons, by row label of the list.
 
     ``n_rare`` of these neurons hold more of the query than chance gives; ``n_good`` neurons fit it
-    as well as a good label would. ``method`` is the one whose random image sets say so.
+    as well as a good label would, at least as many where ``is_part`` of the neurons is listed.
+    ``method`` is the one whose random image sets say so.
     """
 
     standing: dict[int, str]
@@ -39,6 +43,7 @@ class Judged:
     n_good: int
     n_draws: int
     method: str
+    is_part: bool = False
 
     @property
     def best(self) -> str:
@@ -62,17 +67,38 @@ class Judgement:
 
 
 def judged(
-    bundle: Bundle, memo: Memo, query: Query, method: str, rows: pd.DataFrame
+    bundle: Bundle,
+    memo: Memo,
+    query: Query,
+    method: str,
+    rows: pd.DataFrame,
+    within: Sequence[int] | None = None,
 ) -> Judged | None:
     """How the best matches among all searched neurons stand to chance; None without a null.
 
     A query by neuron is not judged: its matches are neighbours, near or far. Where a method keeps
     no random image sets, the first that does judges the neurons that it found.
+
+    Where only the nearest are listed, all that were searched still count as what chance may have
+    given, and only those listed as found: so a share of chance comes out too high, if anything.
+
+    Args:
+        bundle: what was searched.
+        memo: keeps what is compared with.
+        query: what was searched for.
+        method: whose concept vectors were searched.
+        rows: what was found, from ``lists.found_neurons``.
+        within: numbers of the layers that were searched; by default all, or those of ``rows``.
     """
     if query.kind == "neuron" or rows.empty:
         return None
     every = places(bundle)
-    asked = [every[place] for place in np.unique(rows["place"]).tolist()]
+    is_part = bool(listing_note(bundle, method))
+    searched = np.unique(rows["place"]).tolist()
+    if is_part:
+        having = [at for at, place in enumerate(every) if method in bundle.methods(*place)]
+        searched = having if within is None else [at for at in having if at in within]
+    asked = [every[place] for place in searched]
     judge = _judge(bundle, memo, method, asked)
     if judge is None:
         return None
@@ -87,21 +113,27 @@ def judged(
     units = rows["unit"].to_numpy()
     place_u = rows["place"].to_numpy()
     compared = []
-    for place in np.unique(place_u).tolist():
+    for place in searched:
         here = np.flatnonzero(place_u == place)
         where = (*every[place], judge)
         size_h = sizes(bundle, memo, *where)[units[here]]
-        compared += [(where, size, here[size_h == size]) for size in np.unique(size_h).tolist()]
-    for where, size, at in compared:
+        counts = Counter(size_h.tolist())
+        if is_part:
+            counts = size_counts(bundle, memo, *where)
+        compared += [(where, size, n, here[size_h == size]) for size, n in sorted(counts.items())]
+    for where, size, n, at in compared:
         null_rd = live_null(bundle, memo, *where, size)
         if null_rd is None:
             return None
         length_u, length_r = lengths(bundle, memo, *where, size)
         best_r = best_controls(bundle, memo, *where, query.kind, size)
         null = query_null.QueryNull(np.sort(length_r * (null_rd @ query_d)), best_r)
-        nulls.append((null, len(at)))
+        nulls.append((null, n))
         vector_ud = bundle.scores(*where).vector_ud
-        score_u[at] = (np.asarray(vector_ud) @ query_d)[units[at]]
+        if is_part:
+            score_u[at] = np.asarray(vector_ud[units[at]]) @ query_d
+        else:
+            score_u[at] = (np.asarray(vector_ud) @ query_d)[units[at]]
         strength_u[at] = length_u[units[at]] * score_u[at]
         bar_u[at], half_u[at] = null.level(query_null.BEST_AT), null.level(query_null.HALF_AT)
     rate_u = query_null.chance_rates(strength_u, nulls)
@@ -115,6 +147,7 @@ def judged(
         int(np.count_nonzero(score_u > bar_u)),
         max(len(null.best_r) for null, _ in nulls),
         judge,
+        is_part,
     )
 
 
@@ -199,6 +232,7 @@ def where_clear(bundle: Bundle, found: Judged, rows: pd.DataFrame) -> str:
 def _why_unsure(found: Judged, best: str, sets: str) -> str:
     if found.n_good:
         many = "1 neuron" if found.n_good == 1 else f"{numbers.count(found.n_good)} neurons"
+        many = f"{numbers.count(found.n_good)} or more neurons" if found.is_part else many
         return (
             f"For {many}, it scores higher than the best {best}s of 95 % {sets}, but the "
             "exemplars show no more of it than chance gives."

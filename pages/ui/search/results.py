@@ -12,6 +12,7 @@ from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views import lists
 from csp_engine.views.address import RESULT_COUNTS, Narrowing, View
+from csp_engine.views.finding.index import listing_note
 from csp_engine.views.finding.query import Query, spelt_like, texts_of
 from csp_engine.views.finding.standing import STANDING_WORDS, Judged, judgement, where_clear
 from csp_engine.views.images.facts import known_facts
@@ -33,6 +34,8 @@ def summary(
 ) -> None:
     """What was found in plain words, and behind it how many were searched and how it is judged."""
     count = f"{numbers.count(n_all)} neurons searched"
+    if listing_note(bundle, view.method):
+        count = f"The {numbers.count(n_all)} neurons that match best are listed"
     if len(rows) < n_all:
         count += f", {numbers.count(len(rows))} pass the filters"
     said = judgement(query, view.method, judged)

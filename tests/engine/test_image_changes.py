@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,8 +161,45 @@ def test_without_the_network_one_sentence_says_how_to_get_it(made, monkeypatch):
 
 
 def shown(bundle: Bundle, *rows: tuple[str, float, int | None]):
-    held = [Version(name, value, decided, 0.0, b"") for name, value, decided in rows]
+    held = [Version(name, value, decided, 0.0, b"", 3) for name, value, decided in rows]
     return changed(bundle, "small", 7, held)
+
+
+def said_of(bundle: Bundle, names: list[str] | None, n_outputs: int, decided: list[int]):
+    model = {**bundle.manifest.inputs["models"]["small"], "class_names": names}
+    inputs = {**bundle.manifest.inputs, "models": {"small": model}}
+    held = [Version(f"v{i}", 1.0, d, 0.0, b"", n_outputs) for i, d in enumerate(decided)]
+    named = copy.copy(bundle)
+    named.manifest = replace(bundle.manifest, inputs=inputs)
+    return changed(named, "small", 0, held)
+
+
+def test_classes_of_one_name_are_two_classes(made):
+    """ImageNet has two called crane and two called maillot."""
+    found = said_of(made[0], ["crane", "ox", "crane"], 3, [0, 2, 1, 0])
+    assert [each.is_turned for each in found.versions] == [False, True, True, False]
+    assert "The decision, crane (output 0), stays in 1 of 3." in found.sentence
+    assert "It becomes crane (output 2) when v1. It becomes ox when v2." in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["mole"], ["mole", "not mole"]), (None, ["output 0", "not output 0"]),
+     ([], ["output 0", "not output 0"])],
+)  # fmt: skip
+def test_one_output_says_yes_or_no_whether_it_has_a_name_or_not(made, names, expected):
+    """Without a name, 'no' was called output 0, and 'yes' output 1, which there is none of."""
+    assert [each.decided for each in said_of(made[0], names, 1, [1, 0]).versions] == expected
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (3, 7), (101, 5), (5, 101)])
+def test_any_size_of_picture_is_changed(overlays, size):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
+    found = versions(overlays, picture)
+    cropped = Image.open(io.BytesIO(found[3].picture))
+    assert cropped.size == tuple(side - 2 * round(side * 0.15) for side in size)
+    assert all(math.isfinite(each.log_odds) for each in found)
 
 
 def test_the_sentence_says_what_stays(made):

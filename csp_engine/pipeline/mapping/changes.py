@@ -59,9 +59,11 @@ class Version:
     Attributes:
         name: a key of ``CHANGES``.
         activation: of the neuron, pooled as in the bundle.
-        decided: the output decided for, by number; None where the network has no outputs.
+        decided: the output decided for, by number; None where the network has no outputs. With
+            one output, 1 where it is above 0, else 0.
         log_odds: of the output that the unchanged image is decided for; NaN where there is none.
         picture: WebP, under the neuron's map where one was asked for.
+        n_outputs: of the network.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Version:
     decided: int | None
     log_odds: float
     picture: bytes
+    n_outputs: int = 0
 
 
 def versions(overlays: NeuronOverlays, picture: Image.Image, name: str = "") -> list[Version]:
@@ -97,7 +100,8 @@ def versions(overlays: NeuronOverlays, picture: Image.Image, name: str = "") -> 
         if is_lost_v.any():
             at = int(is_lost_v.argmax())
             raise UnansweredError(overlays.model.name, at, image=f"the image {list(CHANGES)[at]}")
-    if logit_vc is not None and logit_vc.shape[1] == 1:
+    n_outputs = 0 if logit_vc is None else logit_vc.shape[1]
+    if logit_vc is not None and n_outputs == 1:
         decided_v: list[int | None] = [int(each > 0) for each in logit_vc[:, 0]]
         odds_v = logit_vc[:, 0] if decided_v[0] else -logit_vc[:, 0]
     elif logit_vc is not None:
@@ -109,7 +113,7 @@ def versions(overlays: NeuronOverlays, picture: Image.Image, name: str = "") -> 
         maps = overlays.over(name, shown)
         shown = [shaded(each, map_yx) for each, map_yx in zip(shown, maps, strict=True)]
     return [
-        Version(change, float(activation), decided, float(odds), _webp(each))
+        Version(change, float(activation), decided, float(odds), _webp(each), n_outputs)
         for change, activation, decided, odds, each in zip(
             CHANGES, activation_v, decided_v, odds_v, shown, strict=True
         )
@@ -126,6 +130,7 @@ def packed(found: Sequence[Version]) -> bytes:
                 "decided": each.decided,
                 "log_odds": each.log_odds if math.isfinite(each.log_odds) else None,
                 "picture": base64.b64encode(each.picture).decode(),
+                "n_outputs": each.n_outputs,
             }
             for each in found
         ]
@@ -141,6 +146,7 @@ def unpacked(content: bytes) -> list[Version]:
             row["decided"],
             math.nan if row["log_odds"] is None else row["log_odds"],
             base64.b64decode(row["picture"]),
+            row["n_outputs"],
         )
         for row in json.loads(content)
     ]

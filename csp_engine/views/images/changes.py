@@ -23,13 +23,15 @@ class Shown:
 
     ``share`` is its activation as a share of that of the unchanged image, NaN where that is not
     above 0. ``decided`` is the class decided for, empty where the network has no outputs;
-    ``log_odds`` are those of the class that the unchanged image is decided for.
+    ``is_turned`` says that it is another than that of the unchanged image, and ``log_odds`` are
+    those of the class that the unchanged image is decided for.
     """
 
     name: str
     activation: float
     share: float
     decided: str
+    is_turned: bool
     log_odds: float
     picture: bytes
 
@@ -66,7 +68,7 @@ class Changed:
                 f"half of its activation; it keeps least when {least.name}: {_share(least.share)}."
             )
         if first.decided:
-            turned = [each for each in others if each.decided != first.decided]
+            turned = [each for each in others if each.is_turned]
             told.append(f"The decision, {first.decided}, stays in {n - len(turned)} of {n}.")
             by_class: dict[str, list[str]] = {}
             for each in turned:
@@ -122,7 +124,8 @@ def changed(bundle: Bundle, model: str, image: int, found: Sequence[Version]) ->
                 each.name,
                 each.activation,
                 each.activation / first if first > 0 else math.nan,
-                _class(each.decided, names),
+                _class(each, names),
+                each.decided != found[0].decided,
                 each.log_odds,
                 each.picture,
             )
@@ -131,12 +134,18 @@ def changed(bundle: Bundle, model: str, image: int, found: Sequence[Version]) ->
     )
 
 
-def _class(decided: int | None, names: Any) -> str:
-    if decided is None:
+def _class(version: Version, names: Sequence[str]) -> str:
+    """What is decided, by a name that no other class has."""
+    output = version.decided
+    if output is None:
         return ""
-    if len(names) == 1:  # one output, which says yes or no
-        return str(names[0]) if decided else f"not {names[0]}"
-    return str(names[decided]) if decided < len(names) else f"output {decided}"
+    if version.n_outputs == 1:  # which says yes or no
+        name = str(names[0]) if names else "output 0"
+        return name if output else f"not {name}"
+    if output >= len(names):
+        return f"output {output}"
+    name = str(names[output])
+    return f"{name} (output {output})" if list(map(str, names)).count(name) > 1 else name
 
 
 def _share(value: float) -> str:

@@ -67,20 +67,20 @@ def section(bundle: Bundle, view: View) -> None:
 
 def strip(found: Changed) -> str:
     """The versions in a row, each with its activation and what is decided."""
-    first = found.versions[0]
     return (
         "<div class='csp-pairs csp-changes' role='list'>"
-        + "".join(figure(each, each.decided != first.decided) for each in found.versions)
+        + "".join(figure(each) for each in found.versions)
         + "</div>"
     )
 
 
-def figure(each: Shown, is_turned: bool) -> str:
+def figure(each: Shown) -> str:
     """One version; marked where the decision is another."""
     content = base64.b64encode(each.picture).decode()
     decided = f"<br>{plain(each.decided)}" if each.decided else ""
+    marked = " class=other" if each.is_turned else ""
     return (
-        f"<div class='pair turned' role='listitem'><figure{' class=other' if is_turned else ''}>"
+        f"<div class='pair turned' role='listitem'><figure{marked}>"
         f"<img alt='{plain(each.name)}' src='data:image/webp;base64,{content}'><figcaption>"
         f"<b>{plain(each.name)}</b><br>{plain(each.words)}{decided}</figcaption></figure></div>"
     )

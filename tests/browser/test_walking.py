@@ -141,3 +141,32 @@ def test_verdicts_given_while_stepping_are_of_the_neuron_that_was_seen(
     assert len(expected) >= 2
     found = {unit: judged(fresh_server, small_bundle, unit) for unit in range(12)}
     assert found == {unit: expected.get(unit, "") for unit in range(12)}
+
+
+STEP_WHILE_DRAWN = """globalThis.shown = []
+globalThis.left = 3
+const look = () => {
+  const unit = document.querySelector(".csp-id")?.textContent.split(" / ").at(-1).split(" ")[0]
+  if (unit && shown.at(-1) !== unit) shown.push(unit)
+  requestAnimationFrame(look)
+}
+look()
+const app = document.querySelector("[data-test-script-state]")
+new MutationObserver(() => {
+  if (app.dataset.testScriptState !== "running" || left < 1) return
+  left -= 1
+  const key = { key: "ArrowRight", bubbles: true, composed: true }
+  document.body.dispatchEvent(new KeyboardEvent("keydown", key))
+}).observe(app, { attributes: true, attributeFilter: ["data-test-script-state"] })"""
+
+
+def test_steps_while_the_server_draws_are_taken_and_never_undone(server, open_page):
+    page = walker(open_page, f"{server.url}/neuron?bundle=small&layer=second@mean&unit=2&v=1")
+    page.wait_for_timeout(1000)  # the neighbours are being fetched
+    page.evaluate(STEP_WHILE_DRAWN)
+    page.keyboard.press("ArrowRight")  # each of the others comes while the one before is drawn
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 6 ")
+    assert page.evaluate("left") == 0
+    rested(page)
+    # Each once and in order: no answer about an older neuron was ever on the screen.
+    assert page.evaluate("shown") == ["2", "3", "4", "5", "6"]

@@ -25,7 +25,7 @@ from pages.ui.shell import problems, store
 _LINKS = st.components.v2.component(
     "csp_links",
     html="<span></span>",
-    js=asset("navigate.js") + asset("skips.js") + asset("links.js"),
+    js="".join(map(asset, ("navigate.js", "skips.js", "scroll.js", "links.js"))),
 )
 _GO = st.components.v2.component(
     "csp_go", html="<span></span>", js=asset("navigate.js") + asset("go.js")

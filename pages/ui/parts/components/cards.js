@@ -36,6 +36,7 @@ export default function (component) {
       return item
     }),
   )
+  filled(parentElement)
   fillImages(root, data.packs, () => state.token === token)
   return () => CARDS_SHOWN.delete(parentElement)
 }

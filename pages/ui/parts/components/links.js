@@ -2,9 +2,17 @@
 // other clicks (a new tab, a download, another place) are the browser's.
 const MENU_CLOSER = "[data-testid=stSidebarCollapseButton] button"
 
+// Which neuron or layer an address names; a link to another one begins at the top, as one to another
+// page does, and a link that changes what is shown of this one stays where it is.
+function neuronOf({ search }) {
+  const params = new URLSearchParams(search)
+  return ["bundle", "model", "layer", "unit"].map((name) => params.get(name)).join("/")
+}
+
 export default function ({ data }) {
   if (!data) return
   drawSkips()
+  const stop = keepScroll()
 
   function clicked(event) {
     if (event.defaultPrevented || event.button !== 0) return
@@ -20,10 +28,15 @@ export default function ({ data }) {
     if (!isInPage && (url.pathname !== location.pathname || !location.search)) return
     event.preventDefault()
     event.stopPropagation()
+    const isElsewhere = url.pathname !== location.pathname || neuronOf(url) !== neuronOf(location)
     goTo(link.href)
+    if (isElsewhere) holdAt(0)
     if (!isInPage) document.querySelector(MENU_CLOSER)?.click() // on a phone it covers the page
   }
 
   window.addEventListener("click", clicked, true)
-  return () => window.removeEventListener("click", clicked, true)
+  return () => {
+    stop()
+    window.removeEventListener("click", clicked, true)
+  }
 }

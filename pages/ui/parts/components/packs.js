@@ -94,6 +94,13 @@ function whenNear(images, act) {
   images.forEach((image) => watch.observe(image))
 }
 
+// What stands below a component may come up to it: see style.css.
+// deno-lint-ignore no-unused-vars -- for the scripts that follow in one component
+function filled(parentElement) {
+  const place = parentElement.getRootNode().host?.closest("[class*=st-key-]")
+  place?.setAttribute("data-filled", "")
+}
+
 function element(tag, className, text) {
   const made = document.createElement(tag)
   if (className) made.className = className

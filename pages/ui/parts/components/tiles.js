@@ -23,6 +23,7 @@ export default function tiles(component) {
   root.style.setProperty("--tile", `${data.tile}px`)
   root.setAttribute("aria-label", data.label)
   root.replaceChildren(...(component.items ?? tileItems(data)))
+  filled(parentElement)
   root.onclick = (event) => {
     const item = event.target.closest("li")
     if (item && event.target.closest("button")) open([...root.children].indexOf(item))

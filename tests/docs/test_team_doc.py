@@ -138,9 +138,18 @@ def test_the_builder_is_sent_all_that_the_package_needs_and_little_else():
         assert found, kind
         unsent = [str(each.relative_to(ROOT)) for each in found]
         assert [each for each in unsent if not is_sent(each, rules)] == [], kind
-    for path in ("tests/conftest.py", ".git/HEAD", "bundles/a.csp/manifest.json", "deploy/.env.pyc",
+    for path in ("tests/conftest.py", ".git/HEAD", "bundles/a.csp/manifest.json",
                  ".streamlit/secrets.toml", "docs/img/audit.webp", ".venv/bin/python"):  # fmt: skip
         assert not is_sent(path, rules), path
+
+
+def test_passwords_go_neither_to_the_builder_nor_into_git():
+    """What is filled in as the page says, and the file of secrets for signing in beside it."""
+    rules = settings_lines((ROOT / ".dockerignore").read_text("utf-8"))
+    for path in ("deploy/.env", "deploy/sign-in.toml", "deploy/neurons.key", ".env", "a/.env"):
+        assert not is_sent(path, rules), path
+    ignored = settings_lines((ROOT / ".gitignore").read_text("utf-8"))
+    assert "/deploy/.env" in ignored
 
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

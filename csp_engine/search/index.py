@@ -30,6 +30,7 @@ from csp_engine.vectors.coded import (
     CodedIndex,
     asked,
     coded,
+    exact_scores,
     is_codes,
     measured_recall,
     off_by,
@@ -311,13 +312,13 @@ def _coded(
 ) -> BuiltIndex:
     """The shortest codes, ranked as deep as needed, that find enough; else the last tried."""
     sets = asked(kept_md, text_td)
+    exact = exact_scores(kept_md, sets)
     n_asked = min(map(len, sets))
     for n_numbers in (each for each in NUMBERS if kept_md.shape[1] % each == 0):
         codes = coded(kept_md, row_m, n_numbers)
         for depth in DEPTHS:
             index = CodedIndex(codes, vector_ud.__getitem__, depth)
-            found = [measured_recall(index, kept_md, sets, n) for n in (N_NEAREST, LISTED)]
-            built = BuiltIndex(index, "codes", *found, n_asked)
+            built = BuiltIndex(index, "codes", *measured_recall(index, sets, exact), n_asked)
             if _finds_enough(built):
                 return built
     return built

@@ -121,36 +121,50 @@ def coded(
     return index
 
 
+def exact_scores(
+    kept_md: Float32[np.ndarray, "m d"], sets: Sequence[Float32[np.ndarray, "_ d"]]
+) -> list[Float32[np.ndarray, "_ k"]]:
+    """The scores of the true nearest of each query, as many as a search lists, best first."""
+    n = min(LISTED, len(kept_md))
+    found = []
+    for query_qd in sets:
+        best_qk = np.empty((len(query_qd), n), np.float32)
+        for start in range(0, len(query_qd), 16):
+            block_qm = query_qd[start : start + 16] @ kept_md.T
+            best_qk[start : start + 16] = np.partition(block_qm, -n, axis=1)[:, -n:]
+        found.append(np.sort(best_qk, axis=1)[:, ::-1])
+    return found
+
+
 def measured_recall(
     index: CodedIndex,
-    kept_md: Float32[np.ndarray, "m d"],
     sets: Sequence[Float32[np.ndarray, "_ d"]],
-    n: int,
-) -> float:
-    """The share of the true ``n`` nearest that codes find, on the mean of the worst set of queries.
+    exact: Sequence[Float32[np.ndarray, "_ k"]],
+) -> tuple[float, float]:
+    """The share of the true 20 nearest, and of as many as are listed, that codes find.
 
-    A vector that is as near as the last of them counts too.
+    A vector that is as near as the last of them counts too. The mean of the worst set of queries.
 
     Args:
         index: codes of the vectors.
-        kept_md: all vectors.
-        sets: queries of several kinds.
-        n: how many nearest.
+        sets: queries of several kinds, from ``asked``.
+        exact: their ``exact_scores``.
     """
-    n = min(n, len(kept_md))
-    means = []
-    for query_qd in sets:
-        shares = []
-        for start in range(0, len(query_qd), 16):
-            block_qd = query_qd[start : start + 16]
-            last_q = np.partition(block_qd @ kept_md.T, -n, axis=1)[:, -n]
-            for query_d, last in zip(block_qd, last_q, strict=True):
-                found_md = index.vectors(index.candidates(query_d, n, None, 0))
-                score_m = np.sort(found_md @ query_d)[::-1][:n]
-                slack = TIE * max(1.0, float(np.linalg.norm(query_d)))
-                shares.append(np.count_nonzero(score_m >= last - slack) / n)
-        means.append(float(np.mean(shares)))
-    return min(means)
+    shares: list[tuple[list[float], list[float]]] = []
+    for query_qd, best_qk in zip(sets, exact, strict=True):
+        own: tuple[list[float], list[float]] = ([], [])
+        for query_d, best_k in zip(query_qd, best_qk, strict=True):
+            row_m = index.candidates(query_d, LISTED, None, 0)
+            score_m = np.sort(index.vectors(row_m) @ query_d)[::-1]
+            slack = TIE * max(1.0, float(np.linalg.norm(query_d)))
+            for wanted, into in zip((N_NEAREST, LISTED), own, strict=True):
+                n = min(wanted, len(best_k))
+                into.append(np.count_nonzero(score_m[:n] >= best_k[n - 1] - slack) / n)
+        shares.append(own)
+    return (
+        min(float(np.mean(near)) for near, _ in shares),
+        min(float(np.mean(listed)) for _, listed in shares),
+    )
 
 
 def asked(

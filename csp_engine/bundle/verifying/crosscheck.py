@@ -40,6 +40,7 @@ from csp_engine.vectors.coded import (
     N_NEAREST,
     CodedIndex,
     asked,
+    exact_scores,
     is_codes,
     measured_recall,
     off_by,
@@ -318,8 +319,8 @@ def _recall(bundle: Bundle, stage: str, index: Any, vector_ud: np.ndarray) -> Fo
     # Labels may have changed since somebody's own vectors were imported.
     is_imported = bundle.stage(stage).params.get("imported")
     sets = asked(kept_md, None if is_imported else np.asarray(bundle.label_vectors()))
-    for n in (N_NEAREST, LISTED):
-        fresh = measured_recall(searched, kept_md, sets, n)
+    found = measured_recall(searched, sets, exact_scores(kept_md, sets))
+    for n, fresh in zip((N_NEAREST, LISTED), found, strict=True):
         if abs(fresh - float(facts[f"recall_at_{n}"])) > RECALL_LOSS:
             yield stage, f"Stage {stage} finds another share of the nearest than it says."
             return

@@ -150,9 +150,9 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def new_page(browser: Any) -> Page:
-    """A page of a fresh profile with a window of 1280 x 900 and the watch."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+def new_page(browser: Any, width: int = 1280) -> Page:
+    """A page of a fresh profile with a window of so many x 900 pixels and the watch."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
     context.set_default_timeout(1000 * PATIENCE_S)
     context.add_init_script(WATCH)
     return context.new_page()
@@ -182,8 +182,11 @@ def settle(page: Page, milliseconds: int = 400) -> None:
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and largest of some figures."""
+    """Median, 95th percentile and largest of some figures, and what else the machine did."""
     ordered = sorted(values)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1) + 0.49))]
     found = {"p50": statistics.median(ordered), "p95": p95, "max": ordered[-1], "n": len(ordered)}
-    return {key: round(value, 1) for key, value in found.items()}
+    found = {
+        key: float(f"{value:.3g}") if value < 1 else round(value, 1) for key, value in found.items()
+    }
+    return {**found, "load": round(os.getloadavg()[0], 1)}

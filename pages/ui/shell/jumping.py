@@ -19,7 +19,7 @@ _JUMP = st.components.v2.component(
     "csp_jump",
     html=(
         "<div class='jump'><button type='button' class='open' aria-haspopup='dialog'>"
-        "<span class='words'>Jump to</span><kbd></kbd></button></div>"
+        "<span class='words'>Jump to</span><kbd>Ctrl K</kbd></button></div>"
         "<dialog aria-label='Jump to'><input role='combobox' type='text' autocomplete='off' "
         "spellcheck='false' aria-label='Jump to a neuron, word, layer or page' "
         "aria-autocomplete='list' aria-controls='jump-list' aria-expanded='false' maxlength='200' "

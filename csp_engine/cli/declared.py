@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from csp_engine.errors import InputError
 from csp_engine.jobs.options import OPTIONS, BuildOption
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -85,3 +86,16 @@ def _annotation(option: BuildOption) -> Any:
             rich_help_panel=option.panel,
         ),
     ]
+
+
+def new_folder(path: Path, option: str) -> Path:
+    """The folder that an option names, if it is not there yet or is empty.
+
+    Raises:
+        InputError: if there is anything that would be written over.
+    """
+    if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+        raise InputError(
+            f"{path} is there already and is not empty; name a new folder with {option}."
+        )
+    return path

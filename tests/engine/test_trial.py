@@ -130,6 +130,17 @@ def test_the_command_says_it_and_its_exit_code_too(folder, capsys, monkeypatch):
     assert "There is no folder or table at 'nowhere'" in last
 
 
+@pytest.mark.parametrize("command", [["try", "images", "--encoder", "e"], ["fix", "a.csp"]])
+def test_a_folder_that_holds_something_is_not_written_into(tmp_path, capsys, monkeypatch, command):
+    """Its 00.webp and trial.json were written over."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "00.webp").write_text("mine")
+    code, _, error = run(capsys, *command, "--leave", "mine")
+    assert (code, "mine is there already and is not empty; name a new" in error) == (2, True)
+    assert (tmp_path / "mine" / "00.webp").read_text() == "mine"
+
+
 def test_an_order_is_tried_with_the_options_that_a_trial_takes():
     order = BuildOrder(
         images="-photos", model="m", layers=("a",), encoder="open_clip/x/y", out="o.csp",

@@ -22,6 +22,7 @@ from csp_engine.cli.declared import (
     ModelName,
     OwnPreprocessing,
     OwnWeights,
+    new_folder,
 )
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
@@ -121,6 +122,8 @@ def fix(
     from csp_engine.bundle import Bundle
     from csp_engine.views.audit import fixes
 
+    if leave is not None:
+        new_folder(leave, "--leave")
     opened = Bundle.open(bundle)
     name = named_model(opened, model)
     if search and (units or from_ or direction or project):

@@ -17,6 +17,7 @@ from csp_engine.cli.declared import (
     OnlyLayers,
     OwnPreprocessing,
     OwnWeights,
+    new_folder,
 )
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
@@ -277,9 +278,7 @@ def _require_same(bundle: Bundle, model: TargetModel) -> None:
 def _new_folder(out: Path | None) -> Path:
     if out is None:
         raise InputError("Where shall the pictures go? Name a new folder with --out.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is there already and is not empty; name a new folder with --out.")
-    return out
+    return new_folder(out, "--out")
 
 
 def _write(folder: Path, kind: str, images: list[int], drawn: list[Any]) -> None:

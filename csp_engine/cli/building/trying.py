@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from csp_engine.cli.declared import AsJson, Device, ImageRoot
+from csp_engine.cli.declared import AsJson, Device, ImageRoot, new_folder
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.jobs.options import OPTIONS
 
@@ -22,7 +22,7 @@ def try_(
     path_column: Annotated[str | None, typer.Option(help=OPTIONS["path_column"].help)] = None,
     class_column: Annotated[str | None, typer.Option(help=OPTIONS["class_column"].help)] = None,
     leave: Annotated[
-        Path | None, typer.Option(help="Leave result and pictures in this folder.")
+        Path | None, typer.Option(help="Leave result and pictures in this new folder.")
     ] = None,
     device: Device = "cpu",
     as_json: AsJson = False,
@@ -42,6 +42,8 @@ def try_(
     from csp_engine.views.images.trial import NOISE, verdict
     from csp_engine.words.vocabularies import read_vocabulary
 
+    if leave is not None:
+        new_folder(leave, "--leave")
     devices = read_devices(device)
     require_devices(devices)
     words = read_vocabulary(vocabulary or list(OPTIONS["vocabulary"].default))

@@ -84,7 +84,7 @@ def draw(
     with problems.caught():
         association.section(bundle, view, model, artefact)
     with problems.caught():
-        fixing.section(bundle, view, model)
+        fixing.section(bundle, model)
     with problems.caught():
         judging.section(bundle, view, model, is_blind=False)
     reporting.section(bundle, view, model)
@@ -92,7 +92,7 @@ def draw(
 
 def factors_alone(bundle: Bundle, view: View) -> None:
     """What pushes wrong decisions, where no pairs were tried."""
-    models = models_factored(bundle)
+    models = models_factored(bundle) or bundle.model_names
     if models and not is_blind():
         model, _ = pick("model", view.model, models)
         with problems.caught():

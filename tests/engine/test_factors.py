@@ -26,7 +26,7 @@ from csp_engine.pipeline import Target
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import Photographs, listed_photographs
 from csp_engine.pipeline.factoring.finding import find_factors
-from csp_engine.pipeline.factoring.keeping import add_factors
+from csp_engine.pipeline.factoring.keeping import add_factors, read_factors
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.trust import TRUST
 from csp_engine.views.audit import factors as view
@@ -408,6 +408,17 @@ def test_the_command_finds_keeps_and_shows(planted, tmp_path, capsys, monkeypatc
     code, shown, _ = run(capsys, "factors", bundle)
     assert code == 0
     assert "pushes wrong decisions of misled" in shown
+    left = tmp_path / "left"
+    code, shown, said = run(capsys, "factors", bundle, *asked, "--model", "misled", "--seed", "3",
+                            "--leave", left, "--json")  # fmt: skip
+    assert code == 0, said
+    found = read_factors(left)
+    assert (found.layer, found.seed) == ("seen@mean", 3)
+    assert Bundle.open(bundle).stage("factors:misled/seen@mean").params["seed"] == 0  # not kept
+    kept = add_factors(bundle, "misled", found.layer, found.stored, found.seed)
+    (again,) = json.loads(shown)
+    assert view.as_json(view.factored(kept, "misled", "seen@mean", "csp")) == again
+    assert verify(kept) == []
     code, _, said = run(capsys, "factors", bundle, *asked, "--model", "fair", "--output", file)
     assert (code, "There is nothing to write into wrong.safetensors" in said) == (2, True)
     for wrong, sentence in (
@@ -417,6 +428,8 @@ def test_the_command_finds_keeps_and_shows(planted, tmp_path, capsys, monkeypatc
         (("--output", "x.txt"), "is no file of directions; end it with .safetensors"),
         (("--method", "guess"), "'guess' has no labels here"),
         (("--model", "nobody"), "holds no factors of nobody"),
+        (("--leave", left), "Look in which layer? Name one with --layer"),
+        ((*asked, "--leave", left, "--output", file), "give one of them"),
     ):
         code, _, said = run(capsys, "factors", bundle, *wrong)
         assert (code, sentence in said) == (2, True), (wrong, said)

@@ -47,8 +47,14 @@ def factors(
     ] = None,
     image_root: ImageRoot = None,
     n_factors: Annotated[
-        int, typer.Option("--factors", min=1, max=200, help="How many factors.")
-    ] = 12,
+        int | None,
+        typer.Option(
+            "--factors",
+            min=1,
+            max=200,
+            help="How many factors; without it 12, or one for each neuron of a smaller layer.",
+        ),
+    ] = None,
     n_random: Annotated[int, typer.Option("--random", min=0, help="Random directions.")] = 20,
     limit: Annotated[
         int | None, typer.Option(min=10, help="At most so many photographs of each slice.")
@@ -58,6 +64,12 @@ def factors(
         typer.Option(
             help="Write the directions that are called here (.safetensors), for 'csp fix "
             "--project' and 'csp build --sae'."
+        ),
+    ] = None,
+    leave: Annotated[
+        Path | None,
+        typer.Option(
+            help="Leave the result in this folder instead of the bundle, for 'Keep' on the page."
         ),
     ] = None,
     model: ModelName = None,
@@ -89,36 +101,34 @@ def factors(
     chosen = method or next(iter(methods), "")
     if output is not None and output.suffix != ".safetensors":
         raise InputError(f"{output.name!r} is no file of directions; end it with .safetensors.")
-    if layer is None and images is not None:
+    if layer is None and (images is not None or leave is not None):
         raise InputError("Look in which layer? Name one with --layer.")
+    if output is not None and leave is not None:
+        raise InputError(
+            "--output writes directions that the bundle keeps, and --leave keeps nothing in it; "
+            "give one of them."
+        )
+    found: list[Factored] = []
     if layer is not None:
         name = named_model(opened, model)
         target = loaded_target(opened, name, weights, preprocessing, [layer], device)
         with progress_bars() as progress:
             from csp_engine.pipeline.added.fixing import Trials
-            from csp_engine.pipeline.factoring.finding import find_factors
-            from csp_engine.pipeline.factoring.keeping import add_factors
+            from csp_engine.pipeline.factoring.finding import N_FACTORS, find_factors
+            from csp_engine.pipeline.factoring.keeping import Left, add_factors, leave_factors
 
             shots = photographs_of(opened, name, images, image_root, limit, seed, progress)
             known = target.model.class_names or ("0",)
             trials = Trials(target, shots, known[0], progress=progress)
-            stored = find_factors(trials, layer, n_factors, n_random, seed)
-            opened = add_factors(bundle, name, layer, stored, seed)
-    names = [name for name in view.models_factored(opened) if model in (None, name)]
-    places = [
-        (name, each)
-        for name in names
-        for each in view.layers_factored(opened, name)
-        if layer in (None, each)
-    ]
-    if layer is not None:
-        places = [place for place in places if place[0] == named_model(opened, model)]
-    if not places:
-        raise InputError(
-            f"Bundle {opened.name} holds no factors{f' of {model}' if model else ''}; look for "
-            "some with --layer."
-        )
-    found = [factored for place in places if (factored := view.factored(opened, *place, chosen))]
+            wanted = n_factors or min(N_FACTORS, opened.n_units(name, layer))
+            stored = find_factors(trials, layer, wanted, n_random, seed)
+            if leave is None:
+                opened = add_factors(bundle, name, layer, stored, seed)
+            else:
+                leave_factors(leave, Left(layer, seed, stored))
+                found.append(view.figures(opened, name, layer, stored, chosen))
+    if leave is None:
+        found = _kept(opened, model if layer is None else named_model(opened, model), layer, chosen)
     if output is not None:
         if len(found) != 1:
             raise InputError("Directions of which layer? Name one with --layer and --model.")
@@ -132,6 +142,29 @@ def factors(
     if output is not None:
         write_lines(["", f"Without them: csp fix {quote(str(bundle))} --project "
                      f"{quote(found[0].layer)}={quote(str(output))}"])  # fmt: skip
+
+
+def _kept(bundle: Bundle, model: str | None, layer: str | None, method: str) -> list[Factored]:
+    """The factors that a bundle holds, of one network or layer where that is named.
+
+    Raises:
+        InputError: if there are none.
+    """
+    from csp_engine.views.audit import factors as view
+
+    found = [
+        factored
+        for name in view.models_factored(bundle)
+        for each in view.layers_factored(bundle, name)
+        if model in (None, name) and layer in (None, each)
+        if (factored := view.factored(bundle, name, each, method))
+    ]
+    if not found:
+        raise InputError(
+            f"Bundle {bundle.name} holds no factors{f' of {model}' if model else ''}; look for "
+            "some with --layer."
+        )
+    return found
 
 
 def _write(bundle: Bundle, found: Factored, path: Path) -> None:

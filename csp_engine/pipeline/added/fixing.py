@@ -183,12 +183,11 @@ class Trials:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and classes, ``(t, n)``, of trials on some photographs."""
         scores, classes = [], []
-        for pixels, n_done in self.blocks(rows):
+        for pixels, n_done in self.blocks(rows, what):
             with naming(self.files(rows[n_done - len(pixels) : n_done])):
                 score_tn, class_tn = self.runs.ablated(pixels, trials)
             scores.append(score_tn)
             classes.append(class_tn)
-            self._progress(what, n_done, len(rows))
         return np.concatenate(scores, 1), np.concatenate(classes, 1)
 
     def truth(self, rows: np.ndarray) -> np.ndarray:
@@ -205,24 +204,28 @@ class Trials:
                 "choose; give more, or another --clean."
             )
         sums: dict[str, np.ndarray] = {}
-        for pixels, n_done in self.blocks(rows):
+        for pixels, n_done in self.blocks(rows, what):
             with naming(self.files(rows[n_done - len(pixels) : n_done])):
                 measured = measure(pixels)
             for name, each in measured.items():
                 sums[name] = sums.get(name, np.zeros(len(each))) + len(pixels) * each
-            self._progress(what, n_done, len(rows))
         return {name: (each / len(rows)).astype(np.float32) for name, each in sums.items()}
 
     def files(self, rows: np.ndarray) -> list[str]:
         """The names of some photographs."""
         return self.photographs.table["file"].iloc[rows].astype(str).tolist()
 
-    def blocks(self, rows: np.ndarray) -> Any:
-        """Pixels of some photographs, some at a time, and how many are done then."""
+    def blocks(self, rows: np.ndarray, what: str = "") -> Any:
+        """Pixels of some photographs, some at a time, and how many are done then.
+
+        Where ``what`` says what is done with them, progress is told after each block.
+        """
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK]
             images = [self.photographs.image(int(row)) for row in part]
             yield np.stack([self.model.preprocess(i) for i in images]), start + len(part)
+            if what:
+                self._progress(what, start + len(part), len(rows))
 
 
 def try_fix(

@@ -74,7 +74,7 @@ def find_factors(
     n_each = max(1, -(-N_PLACES // max(len(trials.choosing), 1)))
     seen = [
         runs.places(pixels, module, n_each, seed * 100_003 + n_done)
-        for pixels, n_done in trials.blocks(trials.choosing)
+        for pixels, n_done in trials.blocks(trials.choosing, f"places of {layer}")
     ]
     readout_uk, share_k = factors(np.concatenate(seen).T, n_factors, seed)
     direction_uk = readout_uk / np.maximum(np.linalg.norm(readout_uk, axis=0), 1e-30)
@@ -134,7 +134,7 @@ def _half(
     truth_n = trials.truth(rows)
     pushes, called = [], []
     first = 0
-    for pixels, n_done in trials.blocks(rows):
+    for pixels, n_done in trials.blocks(rows, f"what pushes decisions along {module}"):
         with naming(trials.files(rows[first:n_done])):
             push_nk, called_n = runs.pushes(pixels, truth_n[first:n_done], module, direction_uk)
         pushes.append(push_nk)

@@ -53,11 +53,15 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Factored:
-    """The factors of one layer, by rank."""
+    """The factors of one layer, by rank.
+
+    ``n_ranking`` photographs gave the rank, ``n_photographs`` others the figures.
+    """
 
     model: str
     layer: str
     images: str
+    n_ranking: int
     n_photographs: int
     n_wrong: int
     factors: tuple[Factor, ...]
@@ -73,6 +77,14 @@ class Factored:
         """What figures were counted on."""
         return (
             f"{numbers.count(self.n_wrong)} wrong decisions of {numbers.count(self.n_photographs)}"
+        )
+
+    @property
+    def photographs(self) -> str:
+        """What the photographs were, and which of them did what."""
+        return (
+            f"{self.images}. Factors were ranked on {numbers.count(self.n_ranking)} photographs; "
+            f"figures are of {numbers.count(self.n_photographs)} others."
         )
 
     @property
@@ -127,8 +139,11 @@ def models_factored(bundle: Bundle) -> tuple[str, ...]:
 def factored(bundle: Bundle, model: str, layer: str, method: str) -> Factored | None:
     """The factors of a layer; None where nobody looked for them."""
     stored = bundle.factors(model, layer)
-    if stored is None:
-        return None
+    return None if stored is None else figures(bundle, model, layer, stored, method)
+
+
+def figures(bundle: Bundle, model: str, layer: str, stored: StoredFactors, method: str) -> Factored:
+    """The figures of factors that the bundle need not hold; it names their neurons."""
     turns = turning(stored)
     at = stored.shown["factor"].to_numpy()
     found = []
@@ -154,6 +169,7 @@ def factored(bundle: Bundle, model: str, layer: str, method: str) -> Factored | 
         model,
         layer,
         stored.images,
+        int((~is_told_n).sum()),
         int(is_told_n.sum()),
         int((stored.is_wrong_n & is_told_n).sum()),
         tuple(found),

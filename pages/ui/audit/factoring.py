@@ -10,18 +10,46 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredFactors
 from csp_engine.views.address import View, pick
-from csp_engine.views.audit.factors import Factor, Factored, factored, layers_factored
+from csp_engine.views.audit.factors import (
+    Factor,
+    Factored,
+    factored,
+    figures,
+    layers_factored,
+)
+from pages.ui.audit import seeking
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.words import method, term
 from pages.ui.shell.page import hold, set_params
 
+NONE = (
+    "Nobody has looked for factors of {0} yet that push its wrong decisions more than its right "
+    "ones. <code>csp factors BUNDLE --layer NAME --images TABLE</code> does, on photographs whose "
+    "class is known; nobody has to say what the bias is."
+)
+
 
 def section(bundle: Bundle, view: View, model: str) -> None:
-    """One layer: the sentence, the decisions that the first factors push most, all factors."""
+    """The factors of one layer, or how to get some, and a way to look for others."""
     layers = layers_factored(bundle, model)
-    if not layers:
+    left = seeking.fresh(bundle, model)
+    if not layers and left is None and not seeking.layers_of(bundle, model):
         return
     show("<h2 class='csp-h' id='factors'>What pushes its wrong decisions</h2>")
+    if left is not None:
+        with st.container(key="sought"):
+            found = figures(bundle, model, left.layer, left.stored, view.method)
+            draw(found, left.stored, view)
+            seeking.keep_or_drop(bundle, model, left.layer in layers)
+    elif layers:
+        _kept(bundle, view, model, layers)
+    else:
+        show(f"<p class='csp-lead csp-left'>{NONE.format(plain(model))}</p>")
+    seeking.form(bundle, model)
+
+
+def _kept(bundle: Bundle, view: View, model: str, layers: tuple[str, ...]) -> None:
+    """What the bundle holds of one layer."""
     layer, _ = pick("layer", st.query_params.get("factors"), layers)
     if len(layers) > 1:
         hold("_factors", layer)
@@ -35,16 +63,20 @@ def section(bundle: Bundle, view: View, model: str) -> None:
     stored = bundle.factors(model, layer)
     assert found is not None
     assert stored is not None
+    draw(found, stored, view)
+
+
+def draw(found: Factored, stored: StoredFactors, view: View) -> None:
+    """The sentence, the decisions that the first factors push most, all factors."""
     show(f"<p class='csp-lead csp-left'>{plain(found.sentence)}</p>")
     for each in found.called:
         show(pictures(each, stored))
-    with st.expander(f"All {numbers.count(len(found.factors))} factors of {layer}"):
+    with st.expander(f"All {numbers.count(len(found.factors))} factors of {found.layer}"):
         show(table(found, view))
     show(
-        f"<p class='csp-quiet'>{plain(found.images)}; half of them ranked the factors, the figures "
-        f"are of the others. Nobody said what to look for: {term('push')} asks only which "
-        "decisions are wrong. What a factor shows is for you to see in the photographs above or "
-        "in its strongest neurons.</p>"
+        f"<p class='csp-quiet'>{plain(found.photographs)} Nobody said what to look for: "
+        f"{term('push')} asks only which decisions are wrong. What a factor shows is for you to "
+        "see in the photographs above or in its strongest neurons.</p>"
     )
 
 

@@ -8,7 +8,6 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredFix
-from csp_engine.views.address import View
 from csp_engine.views.audit.fixes import (
     Tested,
     Turned,
@@ -16,7 +15,7 @@ from csp_engine.views.audit.fixes import (
     kept,
     turned,
 )
-from pages.ui.audit import trying
+from pages.ui.audit import running, trying
 from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import term
@@ -26,11 +25,11 @@ from pages.ui.shell.page import hold, set_params
 MOST_SHOWN = 6
 
 
-def section(bundle: Bundle, view: View, model: str) -> None:
+def section(bundle: Bundle, model: str) -> None:
     """The fixes that a bundle keeps, one of them in full, and a way to try another."""
     names = bundle.fixes(model)
     fresh = trying.fresh(bundle, model)
-    if not names and fresh is None and not trying.is_possible(bundle, model):
+    if not names and fresh is None and not running.is_possible(bundle, model):
         return
     show("<h2 class='csp-h' id='fix'>Test the fix</h2>")
     if fresh is not None:
@@ -49,7 +48,7 @@ def section(bundle: Bundle, view: View, model: str) -> None:
                 on_change=lambda: set_params(fix=st.session_state["_fix"] or names[0]),
             )
         draw(kept(bundle, store.MEMO, model, name), bundle.fix(model, name))
-    trying.form(bundle, view, model)
+    trying.form(bundle, model)
 
 
 def draw(found: Tested, stored: StoredFix) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import streamlit as st
 
-from csp_engine import jobs
 from csp_engine.bundle import Bundle, StoredFix
 from csp_engine.bundle.checks.held import MODES
 from csp_engine.errors import CspError, InputError
-from csp_engine.files import allowed_folders
 from csp_engine.http.permissions import Permission
 from csp_engine.pipeline.added.fixes import add_fix, read_fix
-from csp_engine.trust import OWN_MODELS, may_run
-from csp_engine.views.address import View
+from csp_engine.trust import may_run
 from csp_engine.views.audit import fixes, interventions
+from pages.ui.audit import running
 from pages.ui.parts.cards import markdown_text, show
-from pages.ui.shell import access, problems, store
+from pages.ui.shell import access, problems
 from pages.ui.shell.page import set_params
 
+KIND = "fix"
 LIMIT = 60
 """Photographs of each slice in a quick trial."""
 HELD = {
@@ -30,31 +26,17 @@ HELD = {
 }
 
 
-def is_possible(bundle: Bundle, model: str) -> bool:
-    """Whether something can be tried here: by whom, and on which network."""
-    described = bundle.manifest.inputs.get("models", {}).get(model, {})
-    return access.may(Permission.BUILD) and may_run(str(described.get("spec", "python:")))
-
-
-def form(bundle: Bundle, view: View, model: str) -> None:
+def form(bundle: Bundle, model: str) -> None:
     """What is to be held still, and the trial that runs."""
-    if not is_possible(bundle, model):
+    if not running.is_possible(bundle, model):
         return
-    trial = _trial(bundle, model)
-    with st.expander("Try another", expanded=trial is not None):
-        if trial is not None and trial.is_running:
-            st.fragment(_live, run_every=1.0)(bundle, model)
-            return
-        if trial is not None and trial.sentence:
-            problems.failure(CspError(trial.sentence))
-        refused = st.session_state.pop("fix_refused", "")
-        if refused:
-            problems.failure(CspError(refused))
-        _fields(bundle, model)
+    is_open = running.held(KIND, bundle, model) is not None
+    with st.expander("Try another", expanded=is_open):
+        if not running.is_awaited(KIND, bundle, model):
+            _fields(bundle, model)
 
 
 def _fields(bundle: Bundle, model: str) -> None:
-    own = bundle.manifest.inputs["models"][model]["spec"] in OWN_MODELS
     layers = [layer for layer in bundle.layers(model) if "+" not in layer]
     stored = bundle.intervention(model)
     known = fixes.artefacts(bundle, model)
@@ -84,13 +66,7 @@ def _fields(bundle: Bundle, model: str) -> None:
         placeholder="None",
         help="Along which an artefact shifts the layer whose direction carries most of its effect.",
     )
-    images, output = "", ""
-    if not own:
-        images = st.text_input(
-            "Photographs",
-            key="fix_images",
-            placeholder="A table with the columns path, class, and slice and group if known",
-        )
+    images, output = running.images_field(KIND, bundle, model, "slice and group"), ""
     if stored is None:
         names = bundle.manifest.inputs["models"][model].get("class_names") or ()
         output = st.selectbox("Output", names, key="fix_output", width=250) or ""
@@ -124,31 +100,18 @@ def _start(
     images: str,
     output: str,
 ) -> None:
-    """Start the process; only whoever may build does so."""
-    if not access.may(Permission.BUILD):
+    """Start the process."""
+    if not units and not directions:
+        running.refuse(KIND, "Nothing to take out; choose neurons or a direction.")
         return
-    try:
-        if not units and not directions:
-            raise InputError("Nothing to take out; choose neurons or a direction.")
-        arguments = [f"--model={model}", f"--mode={mode}", f"--limit={LIMIT}"]
-        if units:
-            arguments.append(f"--units={layer}:{','.join(map(str, units))}")
-        arguments += [f"--direction={each}" for each in directions]
-        arguments += [f"--beside={each}" for each in _alike(bundle, model)]
-        if output:
-            arguments.append(f"--output={output}")
-        allowed = None
-        if images:
-            folders = allowed_folders() or (store.start_folder().resolve(),)
-            allowed = jobs.Allowed(folders)
-            allowed.require(store.start_folder() / Path(images).expanduser(), images)
-            arguments.append(f"--images={images}")
-        _forget(bundle, model)
-        command = ["fix", str(bundle.path.absolute()), *arguments]
-        trial = jobs.start_trial(command, store.start_folder(), allowed)
-        st.session_state[_key(bundle, model)] = trial
-    except CspError as error:
-        st.session_state["fix_refused"] = str(error)
+    arguments = [f"--mode={mode}", f"--limit={LIMIT}"]
+    if units:
+        arguments.append(f"--units={layer}:{','.join(map(str, units))}")
+    arguments += [f"--direction={each}" for each in directions]
+    arguments += [f"--beside={each}" for each in _alike(bundle, model)]
+    if output:
+        arguments.append(f"--output={output}")
+    running.start(KIND, bundle, model, arguments, images)
 
 
 def _alike(bundle: Bundle, model: str) -> list[str]:
@@ -166,29 +129,11 @@ def _alike(bundle: Bundle, model: str) -> list[str]:
     ]
 
 
-def _live(bundle: Bundle, model: str) -> None:
-    """How far the trial is; drawn every second by itself."""
-    trial = _trial(bundle, model)
-    if trial is None or not trial.is_running:
-        st.rerun()
-    assert trial is not None
-    stage = trial.stages[-1] if trial.stages else None
-    share = 0.0 if stage is None else min(1.0, stage.done / max(1, stage.total))
-    text = (
-        "Loading the network" if stage is None else f"{stage.name}: {stage.done} of {stage.total}"
-    )
-    st.progress(share, text=markdown_text(text))
-    show(f"<p class='csp-quiet'>{time.time() - trial.started:.0f} s so far</p>")
-    st.button("Cancel", key="fix_cancel", on_click=_forget, args=(bundle, model))
-
-
 def fresh(bundle: Bundle, model: str) -> StoredFix | None:
     """What came of the trial of this session, if one has ended."""
-    trial = _trial(bundle, model)
-    if trial is None or not trial.is_done:
-        return None
+    folder = running.result(KIND, bundle, model)
     try:
-        return read_fix(trial.result)
+        return None if folder is None else read_fix(folder)
     except (OSError, ValueError, KeyError):
         return None
 
@@ -203,7 +148,7 @@ def keep_or_drop(bundle: Bundle, model: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("Name", key="fix_name", placeholder="such as patch neurons", width=220)
         st.button("Keep in the bundle", key="fix_keep", on_click=_keep, args=(bundle, model))
-        st.button("Drop", key="fix_drop", on_click=_forget, args=(bundle, model))
+        st.button("Drop", key="fix_drop", on_click=running.forget, args=(KIND, bundle, model))
 
 
 def _keep(bundle: Bundle, model: str) -> None:
@@ -214,21 +159,7 @@ def _keep(bundle: Bundle, model: str) -> None:
         if found is None:
             raise InputError("There is no result to keep; try it again.")
         add_fix(bundle.path, model, st.session_state.get("fix_name", "").strip(), found)
-        _forget(bundle, model)
+        running.forget(KIND, bundle, model)
         set_params(fix=st.session_state["fix_name"].strip())
     except CspError as error:
         st.session_state["fix_not_kept"] = str(error)
-
-
-def _forget(bundle: Bundle, model: str) -> None:
-    trial = st.session_state.pop(_key(bundle, model), None)
-    if trial is not None:
-        jobs.drop_trial(trial)
-
-
-def _trial(bundle: Bundle, model: str) -> jobs.Trial | None:
-    return st.session_state.get(_key(bundle, model))
-
-
-def _key(bundle: Bundle, model: str) -> str:
-    return f"fix_trial/{bundle.path}/{model}"

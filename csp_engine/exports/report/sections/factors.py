@@ -44,9 +44,8 @@ def make(asked: Asked) -> tuple[Block, ...]:
                 COLUMNS,
                 tuple(_row(each, found) for each in found.factors),
                 named,
-                f"Pushes in logits. {found.images}; half of them ranked the factors, the figures "
-                "are of the others. Put right and spoilt: decisions that turn once the factor is "
-                "projected out. What a factor shows, a person has to see.",
+                f"Pushes in logits. {found.photographs} Put right and spoilt: decisions that turn "
+                "once the factor is projected out. What a factor shows, a person has to see.",
             )
         )
         blocks += _pictures(asked, found, stage)

@@ -1,0 +1,126 @@
+"""A command of the page Audit that runs in a process of its own: start, progress, failure, end.
+
+Trials of one session, by ``kind`` (the command: ``fix``, ``factors``), bundle and network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from csp_engine import jobs
+from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
+from csp_engine.files import allowed_folders
+from csp_engine.http.permissions import Permission
+from csp_engine.trust import OWN_MODELS, may_run
+from pages.ui.parts.cards import markdown_text, show
+from pages.ui.shell import access, problems, store
+
+
+def is_possible(bundle: Bundle, model: str) -> bool:
+    """Whether something can be tried here: by whom, and on which network."""
+    described = bundle.manifest.inputs.get("models", {}).get(model, {})
+    return access.may(Permission.BUILD) and may_run(str(described.get("spec", "python:")))
+
+
+def draws_its_own(bundle: Bundle, model: str) -> bool:
+    """Whether photographs need not be named: networks of the demo draw theirs."""
+    return bundle.manifest.inputs["models"][model]["spec"] in OWN_MODELS
+
+
+def images_field(kind: str, bundle: Bundle, model: str, columns: str) -> str:
+    """Where the photographs are listed; empty where nobody has to say."""
+    if draws_its_own(bundle, model):
+        return ""
+    return st.text_input(
+        "Photographs",
+        key=f"{kind}_images",
+        placeholder=f"A table with the columns path, class, and {columns} if known",
+    )
+
+
+def start(kind: str, bundle: Bundle, model: str, arguments: Sequence[str], images: str) -> None:
+    """Start the process; only whoever may build does so, and only on photographs it may read.
+
+    Args:
+        kind: the command.
+        bundle: what it is run on.
+        model: one of its networks.
+        arguments: what else comes after the bundle.
+        images: a table of photographs, or empty.
+    """
+    if not access.may(Permission.BUILD):
+        return
+    try:
+        command = [kind, str(bundle.path.absolute()), f"--model={model}", *arguments]
+        allowed = None
+        if images:
+            folders = allowed_folders() or (store.start_folder().resolve(),)
+            allowed = jobs.Allowed(folders)
+            allowed.require(store.start_folder() / Path(images).expanduser(), images)
+            command.append(f"--images={images}")
+        forget(kind, bundle, model)
+        trial = jobs.start_trial(command, store.start_folder(), allowed)
+        st.session_state[_key(kind, bundle, model)] = trial
+    except CspError as error:
+        refuse(kind, str(error))
+
+
+def refuse(kind: str, sentence: str) -> None:
+    """Say in the form why nothing was started or kept."""
+    st.session_state[f"{kind}_refused"] = sentence
+
+
+def is_awaited(kind: str, bundle: Bundle, model: str) -> bool:
+    """Whether a trial runs still: then how far it is is drawn, else why there is no result."""
+    trial = held(kind, bundle, model)
+    if trial is not None and trial.is_running:
+        st.fragment(_live, run_every=1.0)(kind, bundle, model)
+        return True
+    refused = st.session_state.pop(f"{kind}_refused", "")
+    for sentence in (trial.sentence if trial is not None else "", refused):
+        if sentence:
+            problems.failure(CspError(sentence))
+    return False
+
+
+def _live(kind: str, bundle: Bundle, model: str) -> None:
+    """How far the trial is; drawn every second by itself."""
+    trial = held(kind, bundle, model)
+    if trial is None or not trial.is_running:
+        st.rerun()
+    assert trial is not None
+    stage = trial.stages[-1] if trial.stages else None
+    share = 0.0 if stage is None else min(1.0, stage.done / max(1, stage.total))
+    text = (
+        "Loading the network" if stage is None else f"{stage.name}: {stage.done} of {stage.total}"
+    )
+    st.progress(share, text=markdown_text(text))
+    show(f"<p class='csp-quiet'>{time.time() - trial.started:.0f} s so far</p>")
+    st.button("Cancel", key=f"{kind}_cancel", on_click=forget, args=(kind, bundle, model))
+
+
+def result(kind: str, bundle: Bundle, model: str) -> Path | None:
+    """The folder that a trial of this session left, if it has ended with a result."""
+    trial = held(kind, bundle, model)
+    return trial.result if trial is not None and trial.is_done else None
+
+
+def forget(kind: str, bundle: Bundle, model: str) -> None:
+    """End the trial of this session, and delete what it left."""
+    trial = st.session_state.pop(_key(kind, bundle, model), None)
+    if trial is not None:
+        jobs.drop_trial(trial)
+
+
+def held(kind: str, bundle: Bundle, model: str) -> jobs.Trial | None:
+    """The trial of this session."""
+    return st.session_state.get(_key(kind, bundle, model))
+
+
+def _key(kind: str, bundle: Bundle, model: str) -> str:
+    return f"{kind}_trial/{bundle.path}/{model}"

@@ -13,6 +13,7 @@ from studies.__main__ import STUDIES
 
 BENCHMARKS = {
     "search": "exact text search over 100,000 neurons",
+    "million": "text search over a million neurons, exact and by codes (ten minutes)",
     "startup": "import of the pages and opening of a large bundle, without torch",
     "browser": "what a person waits for in a real browser (half an hour)",
     "step_profile": "where the time of a step to the next neuron goes",
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "auditing": "interventions, fixes, factors, changed images and reports of the demo",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
     "build": "a whole build against its unavoidable parts",
+    "library": "a build against bare passes and the SemanticLens library (to be installed)",
     "shards": "a build in shards against one without, and the merge of 100",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }

@@ -96,7 +96,13 @@ class CodedIndex:
             return kept_m
         _, row_1k = self.codes.search(query_d[None], wanted)
         found_k = row_1k[0][row_1k[0] >= 0]
-        return found_k if allowed_u is None else found_k[allowed_u[found_k]]
+        if allowed_u is not None:
+            found_k = found_k[allowed_u[found_k]]
+        # In single precision, all but those that may be among the nearest are left out.
+        score_k = self.vectors(found_k) @ query_d
+        slack = 4 * TIE * max(1.0, float(np.linalg.norm(query_d)))
+        last = np.partition(score_k, -n)[-n] if n < len(score_k) else -np.inf
+        return found_k[score_k >= last - slack]
 
 
 def coded(

@@ -166,6 +166,7 @@ def test_another_class_is_printed_and_nothing_else_changes(tried):
         with_names_printed(type(shots)("They", alone, "", shots.image))
 
 
+@pytest.mark.slow
 def test_the_command_draws_curves_by_kind_words_and_influence(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(TRUST, "1")
     images = toys.draw_images(tmp_path / "images")

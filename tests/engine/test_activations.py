@@ -144,6 +144,7 @@ def test_the_pass_ends_at_the_last_layer_unless_logits_are_wanted(model, pixels)
     np.testing.assert_allclose(logits, truth(model, pixels)[1].relu().numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_batch_is_kept(model, pixels):
     kept = []
     model.network.conv.register_forward_hook(lambda m, a, o: kept.append(weakref.ref(o)))

@@ -67,6 +67,7 @@ def test_where_everybody_says_one_thing_there_is_no_kappa():
     assert math.isnan(cohen_kappa(np.array([], int), np.array([], int)).value)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_what_two_raters_truly_agree():
     """Raters who copy with probability .6 have a kappa of .6 in the long run."""
     rng = np.random.default_rng(3)

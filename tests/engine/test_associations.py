@@ -452,6 +452,7 @@ def test_what_images_show_is_told_from_what_they_do_not():
     assert (alone[own][:, None] > alone[~own]).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_company_that_shows_by_itself_is_said(shipped_bundle):
     bundle = Bundle.open(shipped_bundle)
     found = associations.look(

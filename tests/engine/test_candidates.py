@@ -207,6 +207,7 @@ def test_building_again_asks_nothing(world, own, captioner):
     assert toys.content(own) == before == toys.content(world / "done.csp")
 
 
+@pytest.mark.slow
 def test_another_captioner_is_asked_anew(world, own, other, tmp_path):
     before = toys.content(own)
     pipeline.build(request(world, own, captioner=other))
@@ -220,6 +221,7 @@ def test_another_captioner_is_asked_anew(world, own, other, tmp_path):
     assert Bundle.open(own).manifest.inputs["captioner"]["fingerprint"] == other.fingerprint
 
 
+@pytest.mark.slow
 def test_building_without_the_captioner_takes_its_words_away(world, own):
     pipeline.build(request(world, own))
     assert toys.content(own) == toys.content(world / "plain.csp")
@@ -238,6 +240,7 @@ def test_parameters_of_the_search_are_part_of_the_key(own, values, captioner):
     assert before["candidates:small/first@mean"][0] != after["candidates:small/first@mean"][0]
 
 
+@pytest.mark.slow
 def test_a_captioner_for_another_encoder_is_refused_before_anything_is_written(world, tmp_path):
     stranger = small_captioner(tmp_path / "stranger", encoder_fingerprint="f" * 64)
     with pytest.raises(StaleError, match="made for the encoder with fingerprint ffffffffffff"):
@@ -257,6 +260,7 @@ def test_relabel_keeps_candidates(own):
     assert before["scores:small/first@mean/csp"] != after["scores:small/first@mean/csp"]
 
 
+@pytest.mark.slow
 def test_new_words_are_merged_with_the_candidates(world, own, tmp_path, captioner):
     words = toys.words(tmp_path, ["Zebra", "deep blue", "red"])
     with pytest.raises(InputError, match="name it with --encoder"):
@@ -279,6 +283,7 @@ def test_other_templates_keep_the_candidates_and_the_words(own):
     assert list(bundle.labels()["text"]) == before
 
 
+@pytest.mark.slow
 def test_other_contrast_images_need_the_captioner(world, own, tmp_path, captioner):
     before = toys.content(own)
     recipe = recipe_of(own, threshold="quantile:0.3")
@@ -294,12 +299,14 @@ def test_other_contrast_images_need_the_captioner(world, own, tmp_path, captione
     assert toys.content(own) == toys.content(tmp_path / "fresh.csp")
 
 
+@pytest.mark.slow
 def test_a_captioner_can_join_later(world, tmp_path, captioner):
     path = pipeline.build(request(world, tmp_path / "a.csp")).path
     pipeline.relabel(path, recipe_of(path), None, toys.ColourEncoder(), captioner=captioner)
     assert toys.content(path) == toys.content(world / "done.csp")
 
 
+@pytest.mark.slow
 def test_words_survive_an_interruption_between_layers(world, own, other, tmp_path):
     """The vocabulary leaves with the first new candidates; the words it was made of must not."""
 
@@ -318,6 +325,7 @@ def test_words_survive_an_interruption_between_layers(world, own, other, tmp_pat
     assert toys.content(own) == toys.content(tmp_path / "fresh.csp")
 
 
+@pytest.mark.slow
 def test_the_captioner_of_a_bundle_is_found_again_or_missed(own, tmp_path, captioner):
     bundle = Bundle.open(own)
     assert pipeline.bundle_captioner(bundle).fingerprint == captioner.fingerprint

@@ -194,6 +194,7 @@ def test_the_fingerprint_is_that_of_the_content(folder, own, tmp_path):
     assert len({first.fingerprint, *(other.fingerprint for other in others)}) == 4
 
 
+@pytest.mark.slow
 def test_saving_again_replaces_the_folder(own):
     before = load_captioner(own).fingerprint
     assert small_captioner(own, seed=3).fingerprint != before

@@ -227,6 +227,7 @@ class Branched(nn.Module):
         return self.fc(torch.cat(sides, 1))
 
 
+@pytest.mark.slow
 def test_branches_at_the_end_all_go_on_to_the_output(tmp_path, capsys):
     names = sorted(toys.COLOURS)
     model = target_model(Branched().eval(), toys.PREPROCESSING, name="branched", class_names=names)

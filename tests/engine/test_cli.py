@@ -124,6 +124,7 @@ def test_layers(folder, capsys):
     assert found["head"]["kind"] == "vector"
 
 
+@pytest.mark.slow
 def test_search_by_text_image_and_neuron(bundle, folder, capsys, monkeypatch):
     code, out, _ = run(capsys, "search", bundle, "red", "--json")
     by_text = json.loads(out)["found"]
@@ -149,6 +150,7 @@ def test_search_by_text_image_and_neuron(bundle, folder, capsys, monkeypatch):
     assert len(found) == 7
 
 
+@pytest.mark.slow
 def test_label_again(bundle, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     copy = tmp_path / "copy.csp"
@@ -165,6 +167,7 @@ def test_label_again(bundle, tmp_path, capsys, monkeypatch):
     assert list(Bundle.open(copy).labels()["text"]) == ["crimson", "navy", "lime"]
 
 
+@pytest.mark.slow
 def test_layers_and_label_take_a_device_as_build_does(bundle, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     given = []
@@ -258,6 +261,7 @@ def test_doctor(capsys):
     assert {"general", "dermoscopy", "textures", "colours"} <= set(report["vocabularies"])
 
 
+@pytest.mark.slow
 def test_sae_latents_are_neurons(folder, tmp_path, capsys):
     torch.manual_seed(0)
     weights = tmp_path / "topk.safetensors"
@@ -375,6 +379,7 @@ def test_output_that_is_something_else(folder, tmp_path, capsys):
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_server_proposes_labels_and_its_absence_is_one_sentence(
     bundle, tmp_path, capsys, monkeypatch
 ):
@@ -490,6 +495,7 @@ def test_search_answers_as_the_page_does(bundle, folder, capsys, monkeypatch, ar
     assert printed == [numbers.score(value) for value in shown["match"]]  # rounded once
 
 
+@pytest.mark.slow
 def test_search_that_cannot_be(bundle, capsys):
     for arguments, part in (
         ([], "one of the four"),
@@ -519,6 +525,7 @@ def test_wrong_encoder_is_refused(bundle, capsys, monkeypatch):
     assert_one_sentence(code, line, "fingerprint")
 
 
+@pytest.mark.slow
 def test_stored_vectors_as_encoder(folder, tmp_path, capsys):
     encoder = toys.ColourEncoder()
     stored = tmp_path / "vectors"

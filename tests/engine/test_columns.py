@@ -55,6 +55,7 @@ def test_a_build_compares_every_neuron_with_every_column(bundle):
     assert verify(bundle) == []
 
 
+@pytest.mark.slow
 def test_builds_without_columns_have_no_such_stage(tmp_path):
     plain = build(toys.request(tmp_path, tmp_path / "plain.csp"))
     assert not list(kinds.COLUMNS.among(plain.manifest.stages))
@@ -77,6 +78,7 @@ def test_other_stages_are_known_by_the_same_keys_and_an_older_bundle_is_complete
     assert after == toys.content(folder / "a.csp")
 
 
+@pytest.mark.slow
 def test_labelling_again_and_slim_copies_keep_the_figures(bundle, tmp_path):
     before = np.array(bundle.columns(*FIRST).auroc_uc)
     slim = copy_slim(bundle, tmp_path / "slim.csp")
@@ -170,6 +172,7 @@ def test_the_figures_go_to_a_table(bundle, tmp_path, capsys, ending):
     assert run(capsys, "export", bundle.path, out, "--columns", "-n", "2")[0] == 2
 
 
+@pytest.mark.slow
 def test_static_pages_show_them(bundle, tmp_path):
     write_folder(bundle, of_layers(bundle), tmp_path / "pages")
     [table] = [p for p in (tmp_path / "pages" / "tables").iterdir() if "first" in p.name]

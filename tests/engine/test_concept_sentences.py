@@ -70,6 +70,7 @@ def built(tmp_path_factory):
     return pipeline.build(toys.request(folder, folder / "a.csp", probe=probe))
 
 
+@pytest.mark.slow
 def test_every_column_is_what_it_is_said_to_be(built):
     concepts = [n for n, (_, kind, _) in COLUMNS.items() if kind in ("concept", "same")]
     assert built.manifest.inputs["probe"]["concepts"] == concepts
@@ -110,6 +111,7 @@ def test_build_output_info_and_overview_say_it(built, capsys):
     assert [text for name, text in provenance(built) if name == "Concepts"] == sentences
 
 
+@pytest.mark.slow
 def test_where_there_is_no_table_nothing_is_said(tmp_path):
     toys.draw_images(tmp_path / "images")
     assert concept_sentences(pipeline.build(toys.request(tmp_path, tmp_path / "a.csp"))) == []
@@ -127,6 +129,7 @@ def test_a_concept_column_that_holds_no_numbers_is_refused(built, value, tmp_pat
         concept_sentences(Bundle.open(path))
 
 
+@pytest.mark.slow
 def test_of_many_columns_that_hold_the_same_some_are_named(tmp_path):
     root = toys.draw_images(tmp_path / "images", N)
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))

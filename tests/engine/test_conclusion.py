@@ -101,6 +101,7 @@ def test_a_planted_unit_is_said_to_be_planted(demo, memo, unit):
         assert "as its best label says" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [METHOD, "clip_dissect"])
 def test_a_label_that_misses_the_measured_truth_is_said_to(demo, memo, method):
     n_missed = n_met = 0
@@ -166,6 +167,7 @@ def test_carriers_are_those_of_the_audit_and_no_other(demo, memo):
             assert f"(its own part {100 * share:.0f} %)" in text
 
 
+@pytest.mark.slow
 def test_methods_that_say_the_same_text_agree(demo, memo):
     for unit in range(40):
         neuron = NeuronRef("biased", "layer4@mean", unit)
@@ -192,6 +194,7 @@ def test_dense_says_something_only_where_it_is_rare(small):
     assert [state.word for state in states_of(flags_of(units), 2)] == ["dense"]
 
 
+@pytest.mark.slow
 def test_the_command_says_what_the_view_says(shipped_bundle, demo, memo, capsys):
     with pytest.raises(SystemExit) as left:
         main(["neuron", str(shipped_bundle), "biased/layer2@max/50", "--json"])

@@ -124,6 +124,7 @@ def test_probabilities_in_words(p, words):
     assert shown.in_words(p) == words
 
 
+@pytest.mark.slow
 def test_the_demo_keeps_its_word_on_layers_left_out(shipped_bundle):
     demo, memo = Bundle.open(shipped_bundle), Memo()
     for method in scoring_methods(demo):

@@ -76,6 +76,7 @@ def test_no_exemplar_has_two_copies_for_partners(with_copies, layer):
             assert (first_n[own] == own).all(), stage
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(0, 5), st.sampled_from([0, 10, 20, 33, 50, 70])),
@@ -146,6 +147,7 @@ def test_the_bundle_is_whole_and_only_copies_change_its_keys(with_copies):
         assert bundle.stage(stage).params["partner_copies"] == "once"
 
 
+@pytest.mark.slow
 def test_labelled_again_the_exemplars_stay(with_copies):
     _, _, bundle = with_copies
     before = {name: record.key for name, record in bundle.manifest.stages.items()}
@@ -155,6 +157,7 @@ def test_labelled_again_the_exemplars_stay(with_copies):
     assert verify(again) == []
 
 
+@pytest.mark.slow
 def test_the_published_recipe_shows_every_copy(with_copies, tmp_path):
     folder, _, _ = with_copies
     recipe = replace(toys.SMALL, exclude_near_duplicates=False)
@@ -207,6 +210,7 @@ class TestOnlyCopies:
         with pytest.raises(InputError, match=r"copies of only 4 images.*--exemplars 4"):
             self.build(tmp_path, [self.drawn(i % 4) for i in range(30)])
 
+    @pytest.mark.slow
     def test_unreadable_files_are_no_copies(self, tmp_path):
         contents = [self.drawn(i) for i in range(12)] + [b"broken"] * 9
         assert self.build(tmp_path, contents).n_images == 12

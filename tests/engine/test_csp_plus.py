@@ -194,6 +194,7 @@ def test_a_joined_label_never_scores_above_its_weaker_part():
     np.testing.assert_allclose(found.score_ut[live, 2], expected_u, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_joined_label_stays_below_its_parts_in_any_order_and_beside_the_whole():
     """Labels joined of joined ones, listed first; and parts that gave way to a whole."""
     words = ["a and b and c", "a and b", "a", "b", "c", *(f"w{n}" for n in range(8))]
@@ -316,6 +317,7 @@ def test_noise_is_refused_and_evenly_spread_units_are_not():
     assert extra["halves_agree"].all()
 
 
+@pytest.mark.slow
 def test_why_a_label_is_not_reliable_agrees_with_its_percentile(tmp_path):
     """A label may score higher than random image sets and still be refused; then this is said."""
     recipe = changed(toys.SMALL, {"methods": "csp_plus", "csp_plus.least_fit": 1})

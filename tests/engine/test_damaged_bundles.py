@@ -65,6 +65,7 @@ def read_all(bundle: Bundle) -> None:
         bundle.thumbnail(image)
 
 
+@pytest.mark.slow
 def test_a_whole_bundle_is_read_and_verified(path: Path) -> None:
     read_all(Bundle.open(path))
     assert verify(Bundle.open(path)) == []
@@ -426,6 +427,7 @@ def test_build_repairs_what_verify_reports(file: str, path: Path, whole: Path) -
     assert verify(repaired) == []
 
 
+@pytest.mark.slow
 def test_build_repairs_a_forgery(path: Path, whole: Path) -> None:
     change_array(path, SCORES, "label_uk", _rolled)
     assert verify(build(toys.request(whole.parent, path))) == []
@@ -575,6 +577,7 @@ def _arrays_of_each_kind(path: Path) -> list[tuple[str, str, int]]:
     ]
 
 
+@pytest.mark.slow
 def test_an_array_that_is_a_column_short_is_told(whole: Path, tmp_path: Path) -> None:
     """Whatever the array and the axis: by opening, by reading, or at least by verify."""
     silent = []

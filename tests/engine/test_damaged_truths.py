@@ -76,6 +76,7 @@ def test_a_table_of_images_that_cannot_be_one(path: Path, change: Any, said: str
         Bundle.open(path).table("probe", "probe")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", TABLES)
 def test_a_table_of_truths_that_cannot_be_one(fault: str, path: Path) -> None:
     name, change, said = TABLES[fault]
@@ -158,6 +159,7 @@ def test_labels_of_a_method_have_a_text_and_a_source(column: str, change: str, p
         Bundle.open(path).method_labels("small", "second@mean", "invert")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_correct", [-1, 10_000])
 def test_more_right_answers_than_images_are_no_figure(tmp_path, n_correct):
     built = build(toys.request(tmp_path, tmp_path / "small.csp"))

@@ -58,6 +58,7 @@ def test_csp_plus_comes_first_by_default_and_is_not_in_the_paper(whole):
     assert verify(whole) == []
 
 
+@pytest.mark.slow
 def test_a_slim_copy_gets_new_words_by_the_other_methods_and_says_so(slim, tmp_path, capsys):
     words = new_words(tmp_path)
     code, out, _ = run(capsys, "label", slim.path, "-v", words, *ENCODER, "--json")
@@ -113,6 +114,7 @@ def test_a_whole_bundle_gets_new_words_by_all_methods(whole, tmp_path, capsys):
     assert Bundle.open(copy).methods("small", "first@mean") == DEFAULT
 
 
+@pytest.mark.slow
 def test_an_older_bundle_keeps_its_methods_unless_the_preset_is_named(whole, tmp_path, capsys):
     folder = tmp_path / "old"
     build(toys.request(folder, folder / "a.csp"))

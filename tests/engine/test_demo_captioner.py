@@ -72,6 +72,7 @@ def test_without_pairs_every_neuron_is_single():
         assert (neuron.kind, neuron.concepts) == ("single", (0,))
 
 
+@pytest.mark.slow
 def test_training_is_repeatable_and_measured(tmp_path):
     image_nd, truth_nc = planted()
     made = []

@@ -43,5 +43,6 @@ def test_texts_follow_their_words_and_unknown_ones_say_nothing(judge):
     assert lost.tolist() == [0.0] * (judge.dim - 1) + [1.0]
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_encoder(judge):
     assert judge.fingerprint != PatchJudge(n_lessons=20, n_captions=50).fingerprint

@@ -201,6 +201,7 @@ def test_it_is_a_classifier_of_the_stored_images(world):
     np.testing.assert_array_equal(logits.argmax(1), concepts[CLASSES].to_numpy().argmax(axis=1))
 
 
+@pytest.mark.slow
 def test_it_runs_through_the_pipeline_and_its_truth_is_what_was_planted(world, tmp_path):
     images, _, concepts, memory, folder, model = world
     (tmp_path / "images").mkdir()

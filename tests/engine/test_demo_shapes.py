@@ -123,6 +123,7 @@ def test_the_classifier_loads_with_its_classes(
         shapes.encoder()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
     toy_world: Path, tmp_path: Path
 ) -> None:

@@ -195,6 +195,7 @@ def test_pictures_go_on_after_a_kill(tmp_path):
         assert np.array_equal(grid_nmyx[i], grid)
 
 
+@pytest.mark.slow
 def test_pictures_of_other_settings_lie_elsewhere(tmp_path, monkeypatch):
     """A picture is found again only by everything that decides it."""
     monkeypatch.setattr("os.cpu_count", lambda: 1)

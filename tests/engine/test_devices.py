@@ -96,6 +96,7 @@ def content(world: Path, out: Path, devices: tuple[str, ...], **changes: Any) ->
 # --- the same numbers -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "make"),
     [
@@ -117,6 +118,7 @@ def clean(world) -> dict[str, Any]:
     return content(world, world / "clean.csp", ())
 
 
+@pytest.mark.slow
 def test_every_device_runs_its_turn_and_two_run_at_once(world, clean, tmp_path, monkeypatch):
     """Batches meet at a barrier: devices that waited for one another would never get past it."""
     meeting = threading.Barrier(2, timeout=60)

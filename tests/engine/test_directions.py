@@ -169,6 +169,7 @@ def built(tmp_path_factory):
     return pipeline.build(toys.request(folder, folder / "small.csp", probe=probe)), folder, probe
 
 
+@pytest.mark.slow
 def test_a_direction_is_a_neuron_of_the_next_build(built, tmp_path, capsys):
     bundle, folder, probe = built
     file = tmp_path / "red.safetensors"

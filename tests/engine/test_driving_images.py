@@ -28,6 +28,7 @@ def demo(shipped_bundle):
 CONCEPTS = find_concept_set("melanoma")
 
 
+@pytest.mark.slow
 def test_rows_are_the_strongest_images_of_the_suspects_of_a_column(demo):
     rows = driving.images_of_associated(
         demo, Memo(), "biased", ("layer2@max",), "csp", CONCEPTS, "colour patch"

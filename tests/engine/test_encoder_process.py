@@ -48,6 +48,7 @@ def trusted(monkeypatch):
     monkeypatch.setenv(TRUST, "1")
 
 
+@pytest.mark.slow
 def test_texts_and_images_give_the_vectors_that_this_process_gives(bundle, encoders):
     here = search.bundle_encoder(bundle)
     assert not encoders.has_loaded(bundle)
@@ -75,6 +76,7 @@ def png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_an_image_that_would_fill_the_memory_is_refused_and_costs_nothing(bundle, encoders):
     assert 5700**2 > MOST_PIXELS > 5600**2
     for size in ((5700, 5700), (13_300, 13_300), (30_000, 30_000)):
@@ -130,6 +132,7 @@ def test_questions_go_in_turns_and_each_visitor_has_a_share(bundle):
     apart.close()
 
 
+@pytest.mark.slow
 def test_a_question_that_never_ends_is_ended(bundle, encoders, monkeypatch):
     encoders.text_vector(bundle, "a bright thing")
     monkeypatch.setattr(encoder_process, "ANSWERS_WITHIN_S", 0.05)
@@ -141,6 +144,7 @@ def test_a_question_that_never_ends_is_ended(bundle, encoders, monkeypatch):
     assert encoders.text_vector(bundle, "a bright thing").shape == (16,)
 
 
+@pytest.mark.slow
 def test_what_is_not_trusted_here_is_not_trusted_there(bundle, monkeypatch):
     monkeypatch.setenv(TRUST, "0")
     apart = EncoderProcess()
@@ -149,6 +153,7 @@ def test_what_is_not_trusted_here_is_not_trusted_there(bundle, monkeypatch):
     apart.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_was_killed_is_reported_and_started_again(bundle, encoders):
     encoders.text_vector(bundle, "a bright thing")
     encoders._process.kill()

@@ -90,6 +90,7 @@ def test_places_are_places_of_the_layer():
     assert runs.places(pixels, "seen", 10_000, 0).shape == (5 * 256, 5)
 
 
+@pytest.mark.slow
 def test_a_gap_is_that_of_a_loop_and_its_interval_covers():
     rng = np.random.default_rng(3)
     group_n = np.repeat(np.arange(30), 2)
@@ -304,6 +305,7 @@ def _of_class(shots: Photographs, name: str) -> Photographs:
     return replace(shots, table=shots.table.assign(**{"class": name}).astype({"class": "string"}))
 
 
+@pytest.mark.slow
 def test_forged_facts_are_told(planted, tmp_path):
     path = tmp_path / "forged.csp"
     stage = "factors:misled/seen@mean"
@@ -372,6 +374,7 @@ def test_forged_arrays_are_told(planted, tmp_path, name, change, said):
     assert any(said in each for each in problems), problems
 
 
+@pytest.mark.slow
 def test_factors_stay_while_the_network_and_its_layer_do(planted, tmp_path):
     bundle = planted[0]
     path = tmp_path / "own.csp"
@@ -388,6 +391,7 @@ def test_factors_stay_while_the_network_and_its_layer_do(planted, tmp_path):
     assert verify(left) == []
 
 
+@pytest.mark.slow
 def test_the_command_finds_keeps_and_shows(planted, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(TRUST, "1")
     bundle = tmp_path / "own.csp"

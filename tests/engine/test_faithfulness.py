@@ -48,6 +48,7 @@ def held_out(folder, bundle):
     return pipeline.judge_held_out(bundle, toys.Judge(), images, [toys.target()])
 
 
+@pytest.mark.slow
 def test_figures_are_kept_beside_the_labels_and_shown_everywhere(folder, bundle):
     assert faithfulness(bundle) is None
     assert about(bundle) == ""
@@ -128,6 +129,7 @@ def test_images_of_the_probe_set_are_not_held_out_and_a_few_are_too_few(folder, 
         pipeline.judge_held_out(bundle, toys.Judge(), few, [toys.target()])
 
 
+@pytest.mark.slow
 def test_held_out_images_need_a_judge(capsys, folder, tmp_path):
     code, _, err = run(
         capsys, "build", folder / "images", "--model", "python:tests.worlds.toys:network",

@@ -71,6 +71,7 @@ def test_nothing_at_all_has_no_families(bundle):
     assert families_of(pd.DataFrame({"family": family})) == []
 
 
+@pytest.mark.slow
 def test_a_family_of_the_demo_is_one_concept_in_several_wordings(bundle):
     rows = neuron_table(bundle, Memo(), "csp_plus")
     patches = rows[rows["family"] == "coloured plaster"]

@@ -64,6 +64,7 @@ def test_shares_are_counted_and_the_same_draws_serve_both_sides():
     assert np.isnan(bounded(*drawn.share(hit_n, np.zeros(60, bool))).value)
 
 
+@pytest.mark.slow
 def test_intervals_of_paired_differences_cover():
     n_inside = 0
     for seed in range(150):
@@ -492,6 +493,7 @@ def test_forged_decisions_are_told(made, tmp_path, name, change, said):
 # ------------------------------------------------------------------ the command
 
 
+@pytest.mark.slow
 def test_the_command_tries_keeps_and_shows(made, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(TRUST, "1")
     bundle = tmp_path / "own.csp"

@@ -92,6 +92,7 @@ def test_vectors_of_other_names_are_told(path: Path) -> None:
     assert "are not those of the same labels" in problems(path)
 
 
+@pytest.mark.slow
 def test_an_older_version_cannot_claim_a_verdict_against_its_figures(path: Path) -> None:
     def older(body: dict[str, Any]) -> None:
         from csp_engine.bundle.manifest import stage_key
@@ -183,6 +184,7 @@ def test_forged_groups_of_exemplars_are_told(path: Path) -> None:
     assert f"image_group of {AUDIT}" in problems(path)
 
 
+@pytest.mark.slow
 def test_units_that_are_alike_and_units_of_nothing_are_no_contradiction(tmp_path: Path) -> None:
     """Two equal units are each other's nearest, and a dead one has none."""
 

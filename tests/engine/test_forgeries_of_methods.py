@@ -249,6 +249,7 @@ def test_what_is_not_at_hand_is_said(
         assert said in unchecked(slim)
 
 
+@pytest.mark.slow
 def test_the_command_asks_the_captioner_and_tells_what_it_finds(
     path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -200,6 +200,7 @@ def test_wilson_by_hand_and_by_statistics():
         assert (share.low, share.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_paired_difference_by_hand_and_its_coverage():
     first = np.array([1, 1, 1, 0, 0, 1], bool)
     second = np.array([1, 0, 0, 0, 1, 0], bool)

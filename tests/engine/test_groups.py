@@ -30,6 +30,7 @@ def named(bundle: Bundle, text: str, method: str = "csp_plus"):
     return group_of(bundle, Memo(), MODEL, text, method)
 
 
+@pytest.mark.slow
 def test_a_family_is_all_whose_reliable_label_means_its_name(bundle):
     """By cosine, less what all labels share, which a loop works out from the vocabulary."""
     method = "csp_plus"
@@ -51,6 +52,7 @@ def test_a_family_is_all_whose_reliable_label_means_its_name(bundle):
     assert set(same) <= set(found.unit_k.tolist())
 
 
+@pytest.mark.slow
 def test_both_commands_take_the_same_neurons_by_name(bundle):
     found = named(bundle, f"{LAYER}:coloured plaster")
     (given,) = given_parts(bundle, MODEL, [f"{LAYER}:coloured plaster"], "csp_plus")

@@ -165,6 +165,7 @@ def looker(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_a_bundle_keeps_the_links_and_hands_them_to_methods(tmp_path, looker):
     recipe = changed(toys.SMALL, {"methods": "looker"})
     request = toys.request(tmp_path, tmp_path / "a.csp", recipe=recipe)

@@ -132,6 +132,7 @@ def test_maps_lie_over_the_versions_on_one_scale(made, overlays):
         versions(overlays, picture, "sideways")
 
 
+@pytest.mark.slow
 def test_they_come_through_a_pipe_as_they_are(made, overlays):
     bundle, _ = made
     found = versions(overlays, pictures(bundle, [2])[0])
@@ -150,6 +151,7 @@ def test_they_come_through_a_pipe_as_they_are(made, overlays):
         process.close()
 
 
+@pytest.mark.slow
 def test_without_the_network_one_sentence_says_how_to_get_it(made, monkeypatch):
     monkeypatch.setenv(TRUST, "")
     process = MapProcess()

@@ -424,6 +424,7 @@ class TestNearDuplicateGroups:
         informative = hashes != 0
         assert len(np.unique(group[informative])) == 1
 
+    @pytest.mark.slow
     def test_one_dermatoscope_does_not_make_one_group(self, shared_data):
         files = sorted((shared_data / "images" / "isic2017").glob("*.jpg"))[:500]
         images = [decode(file.read_bytes()) for file in files]

@@ -102,6 +102,7 @@ LIGHT = {"torch": f"{TORCH}+cpu", "torchvision": f"{VISION}+cpu", "numpy": "9.9"
 HEAVY = {"torch": TORCH, "torchvision": VISION, "numpy": "9.9", **CUDA}
 
 
+@pytest.mark.slow
 def test_an_index_that_has_wheels_without_cuda_gives_them_and_nothing_of_cuda(place):
     for name in install.PAIR:
         put(place.usual, name, LIGHT[name])
@@ -111,6 +112,7 @@ def test_an_index_that_has_wheels_without_cuda_gives_them_and_nothing_of_cuda(pl
     assert place.installed() == LIGHT
 
 
+@pytest.mark.slow
 def test_a_second_index_gives_torch_and_nothing_else(place):
     for name, version in {**LIGHT, "numpy": "99"}.items():
         put(place.second, name, version)
@@ -118,6 +120,7 @@ def test_a_second_index_gives_torch_and_nothing_else(place):
     assert place.installed() == LIGHT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", ["http://127.0.0.1:9/simple", "half"])
 def test_where_no_index_has_both_the_ordinary_wheels_come_and_that_is_said(place, second):
     put(place.second, "torch", LIGHT["torch"])  # without its torchvision, it would be of no use
@@ -144,6 +147,7 @@ def test_an_image_is_not_made_where_no_index_has_wheels_without_cuda(place):
     assert place.installed() == {}
 
 
+@pytest.mark.slow
 def test_torch_that_is_there_already_stays(place):
     place.run()
     for name in install.PAIR:

@@ -82,6 +82,7 @@ def test_killed_again_and_again(clean, tmp_path):
     assert toys.content(out) == content
 
 
+@pytest.mark.slow
 def test_a_killed_pass_loses_at_most_one_batch(tmp_path):
     toys.draw_images(tmp_path / "images")
     out = tmp_path / "a.csp"
@@ -103,6 +104,7 @@ def test_a_killed_pass_loses_at_most_one_batch(tmp_path):
     assert toys.content(out) == toys.content(tmp_path / "b.csp")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_resumes(tmp_path, monkeypatch):
     toys.draw_images(tmp_path / "images")
     out = tmp_path / "a.csp"
@@ -125,6 +127,7 @@ def test_a_full_disk_is_one_sentence_and_resumes(tmp_path, monkeypatch):
     assert toys.content(out) == toys.content(tmp_path / "b.csp")
 
 
+@pytest.mark.slow
 def test_a_really_full_disk(tmp_path):
     """The same on a file system of 200 kB, where writes, not syncs, fail first."""
     toys.draw_images(tmp_path / "images")
@@ -152,6 +155,7 @@ def test_unwritable_output(tmp_path):
         pipeline.build(toys.request(tmp_path, tmp_path / "file.csp"))
 
 
+@pytest.mark.slow
 def test_an_image_that_changes_while_it_is_measured(tmp_path):
     toys.draw_images(tmp_path / "images")
     request = toys.request(tmp_path, tmp_path / "a.csp", batch_size=4)

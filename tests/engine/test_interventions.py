@@ -202,6 +202,7 @@ def test_pairs_of_one_group_are_drawn_together():
     assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high))
 
 
+@pytest.mark.slow
 def test_intervals_cover_at_their_nominal_level():
     n_inside = 0
     for seed in range(200):
@@ -444,6 +445,7 @@ def test_forged_figures_are_told(made, tmp_path, table, column, value, said):
     assert any(said in each for each in problems), problems
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_shows(made, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(TRUST, "1")
     bundle, _, pairs, output = made

@@ -391,6 +391,7 @@ def bundle_of(folder, *, has_columns):
     return build(toys.request(folder, folder / "a.csp", probe=probe, recipe=recipe))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_columns", [True, False])
 def test_a_bundle_holds_formulas_and_says_how_they_were_tested(tmp_path, has_columns):
     bundle = bundle_of(tmp_path, has_columns=has_columns)
@@ -415,6 +416,7 @@ def test_a_bundle_holds_formulas_and_says_how_they_were_tested(tmp_path, has_col
             assert "random image sets" not in reasons
 
 
+@pytest.mark.slow
 def test_a_slim_copy_names_what_is_missing(tmp_path):
     bundle = bundle_of(tmp_path, has_columns=False)
     slim = copy_slim(bundle, tmp_path / "slim.csp")

@@ -245,6 +245,7 @@ class TestCommand:
         assert labels.read_text() == PUBLISHED
 
 
+@pytest.mark.slow
 def test_the_real_photographs(shared_data, tmp_path):
     folder = shared_data / "images" / "isic2017"
     if not folder.is_dir():

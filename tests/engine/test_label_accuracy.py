@@ -214,6 +214,7 @@ def test_evaluate_refuses_a_bundle_without_truth_in_one_sentence(built, capsys):
     assert "has no ground truth" in err
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_stores_the_table(bundle, tmp_path):
     out = tmp_path / "truth.json"
     command = [sys.executable, "-m", "studies", "demo_truth", str(bundle.path)]

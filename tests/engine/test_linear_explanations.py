@@ -216,6 +216,7 @@ def test_a_sum_in_words():
     assert Sum((2, 0), np.array([-1.25, 0.8]), 0.5).text(names) == "−1.25 pen + 0.80 ruler"
 
 
+@pytest.mark.slow
 def test_a_bundle_holds_sums_and_says_how_they_were_tested(tmp_path):
     recipe = changed(toys.SMALL, {"methods": "csp,linear_explanations"})
     bundle = build(toys.request(tmp_path, tmp_path / "a.csp", recipe=recipe))

@@ -158,6 +158,7 @@ def process():
     running.close()
 
 
+@pytest.mark.slow
 def test_another_process_draws_what_this_one_would(made, process):
     bundle, target = made
     (tap,) = select_layers(target.model, ["first@mean"])
@@ -172,6 +173,7 @@ def test_another_process_draws_what_this_one_would(made, process):
     assert here.off < 0.1
 
 
+@pytest.mark.slow
 def test_sentences_arrive_and_the_next_question_is_answered(made, process, monkeypatch):
     bundle, _ = made
     with pytest.raises(InputError, match="no place"):

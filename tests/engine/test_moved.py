@@ -66,6 +66,7 @@ print(ranking.__name__)
     ]
 
 
+@pytest.mark.slow
 def test_contents_that_went_apart_are_found():
     code = """
 import csp_engine.audit, csp_engine.demo.dermoscopy.training as training

@@ -57,6 +57,7 @@ def test_tower_and_pixels_are_open_clips(tmp_path, mode, vision):
     assert not model.steadiness.notices
 
 
+@pytest.mark.slow
 def test_every_block_of_the_tower_can_be_read(tmp_path):
     network = saved(tmp_path / "m")
     model = load_model(f"open_clip/{tmp_path / 'm'}", name="clip")

@@ -39,6 +39,7 @@ NAMES = st.text(min_size=1, max_size=30).filter(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.lists(NAMES, min_size=1, max_size=12, unique_by=singular_key), st.data())
 def test_what_is_written_is_read_again(names, data):

@@ -112,6 +112,7 @@ def put(port: int, name: bytes, n_bytes: int, pause_s: float, *, chunked: bool) 
             return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunked", [False, True], ids=["of a known length", "in pieces"])
 def test_a_body_that_never_ends_is_ended(port: int, chunked: bool) -> None:
     name = b"slow%d" % chunked
@@ -127,6 +128,7 @@ def test_a_slow_body_that_ends_in_time_is_answered(port: int, chunked: bool) -> 
     assert not [path for path in ENDED if path.startswith("/whole")]
 
 
+@pytest.mark.slow
 def test_a_websocket_stays(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as asking:
         asking.sendall(WS + b"\r\n")

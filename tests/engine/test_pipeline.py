@@ -65,6 +65,7 @@ def test_exemplars_are_the_strongest_and_partners_are_quiet(world):
                     assert contrast.activation_ukj[unit, rank, j] == row[partner]
 
 
+@pytest.mark.slow
 def test_each_image_is_decoded_once(world, tmp_path, monkeypatch):
     decoded = []
 
@@ -78,6 +79,7 @@ def test_each_image_is_decoded_once(world, tmp_path, monkeypatch):
     assert len(decoded) == len(request.probe.table)
 
 
+@pytest.mark.slow
 def test_building_again_runs_nothing(world, tmp_path):
     out = tmp_path / "a.csp"
     request = toys.request(world, out)
@@ -89,11 +91,13 @@ def test_building_again_runs_nothing(world, tmp_path):
     assert toys.content(out) == before
 
 
+@pytest.mark.slow
 def test_same_input_gives_the_same_bytes(world, tmp_path):
     pipeline.build(toys.request(world, tmp_path / "b.csp"))
     assert toys.content(tmp_path / "b.csp") == toys.content(world / "done.csp")
 
 
+@pytest.mark.slow
 def test_adding_a_layer_keeps_the_rest(world, tmp_path):
     out = tmp_path / "a.csp"
     pipeline.build(toys.request(world, out, targets=(toys.target(["first"]),)))
@@ -110,6 +114,7 @@ def test_adding_a_layer_keeps_the_rest(world, tmp_path):
     assert verify(Bundle.open(out)) == []
 
 
+@pytest.mark.slow
 def test_a_second_model_joins_the_bundle(world, tmp_path):
     out = tmp_path / "a.csp"
     pipeline.build(toys.request(world, out))
@@ -120,6 +125,7 @@ def test_a_second_model_joins_the_bundle(world, tmp_path):
     assert verify(bundle) == []
 
 
+@pytest.mark.slow
 def test_other_images_under_another_model_are_refused(world, tmp_path):
     out = tmp_path / "a.csp"
     pipeline.build(toys.request(world, out))
@@ -130,6 +136,7 @@ def test_other_images_under_another_model_are_refused(world, tmp_path):
     assert toys.content(out) == before
 
 
+@pytest.mark.slow
 def test_changed_images_rebuild_everything(world, tmp_path):
     out = tmp_path / "a.csp"
     pipeline.build(toys.request(world, out))
@@ -140,6 +147,7 @@ def test_changed_images_rebuild_everything(world, tmp_path):
     assert verify(bundle) == []
 
 
+@pytest.mark.slow
 def test_other_weights_under_the_same_name_are_measured_anew(world, tmp_path):
     """A published cache knew a model by its name and shape only, and kept stale activations."""
     out = tmp_path / "a.csp"
@@ -162,6 +170,7 @@ def test_other_weights_under_the_same_name_are_measured_anew(world, tmp_path):
     assert verify(bundle) == []
 
 
+@pytest.mark.slow
 def test_poolings_of_one_module_are_different_neurons(world, tmp_path):
     """A published cache mixed up the tokens of one layer, because its key left the choice out."""
     out = tmp_path / "a.csp"
@@ -185,6 +194,7 @@ def test_networks_run_in_evaluation_mode(world, tmp_path):
     np.testing.assert_allclose(again.activations("small", "second@mean"), first, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_changed_metadata_keeps_the_measurements(world, tmp_path):
     out = tmp_path / "a.csp"
     n = len(read_probe_set(world / "images").table)
@@ -246,6 +256,7 @@ def test_encoder_that_tells_nothing_apart_is_refused(world, tmp_path):
         pipeline.build(toys.request(world, tmp_path / "a.csp", encoder=Flat()))
 
 
+@pytest.mark.slow
 def test_near_and_exact_duplicates_are_recorded(tmp_path):
     images = toys.draw_images(tmp_path / "images")
     first = images / "red" / "0000.png"
@@ -283,6 +294,7 @@ def own(world, tmp_path):
     return tmp_path / "own.csp"
 
 
+@pytest.mark.slow
 def test_another_encoder_leaves_the_activations_and_equals_a_new_build(world, own, tmp_path):
     class Other(toys.ColourEncoder):
         def __init__(self):
@@ -396,6 +408,7 @@ def test_influence_of_the_last_hidden_layer_is_the_head(world):
     assert found.gradient_activation_cu.shape == (4, 12)
 
 
+@pytest.mark.slow
 def test_influence_on_chosen_outputs_of_a_network_without_names(world, tmp_path):
     model = target_model(toys.network(), toys.PREPROCESSING, name="bare")
     target = pipeline.Target(model, tuple(select_layers(model, ["last"])))

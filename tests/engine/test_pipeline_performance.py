@@ -20,6 +20,7 @@ def bundle(tmp_path_factory):
     return build(toys.request(folder, folder / "a.csp"))
 
 
+@pytest.mark.slow
 def test_slices_are_kept_as_given_and_outlive_other_labels(bundle):
     assert bundle.performance("small") is None
     table = toys.slices().assign(scenario=["a", "b"])

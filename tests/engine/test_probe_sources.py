@@ -467,6 +467,7 @@ class TestAddresses:
             probe.read(3)
 
 
+@pytest.mark.slow
 def test_a_bundle_of_packed_images_equals_that_of_their_folder(tmp_path):
     toys.draw_images(tmp_path / "images")
     folder = read_probe_set(tmp_path / "images")

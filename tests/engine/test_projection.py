@@ -22,6 +22,7 @@ def clusters(n_each: int = 40, width: int = 16, n: int = 4) -> tuple[np.ndarray,
     return unit(rows), np.repeat(np.arange(n), n_each)
 
 
+@pytest.mark.slow
 def test_groups_of_vectors_stay_groups_on_the_map():
     vector_ud, group_u = clusters()
     laid = lay_out(vector_ud)
@@ -32,6 +33,7 @@ def test_groups_of_vectors_stay_groups_on_the_map():
     assert laid.neighbour_recall > 0.3  # ten random ones of 159 would share 0.06
 
 
+@pytest.mark.slow
 def test_the_same_vectors_give_the_same_map_also_in_another_process():
     vector_ud, _ = clusters()
     here = lay_out(vector_ud).xy_u2

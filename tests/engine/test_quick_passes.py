@@ -142,6 +142,7 @@ def model() -> TargetModel:
     return target_model(lived_in(torchvision.models.resnet18()), PIXELS, name="net")
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_trial_is_what_is_found(model):
     taps = select_layers(model, ["layer2@max", "layer3.0.bn1@mean", "layer3.0.conv2@absmax"])
     pixels = pixels_of(model)
@@ -338,6 +339,7 @@ def whole(world, small) -> Bundle:
     return pipeline.build(request(world, world / "whole.csp", small))
 
 
+@pytest.mark.slow
 def test_a_build_runs_faster_and_says_so(world, whole, small):
     assert verify(whole) == []
     plain = pipeline.build(request(world, world / "plain.csp", small, is_quick=False))
@@ -356,6 +358,7 @@ def test_a_build_runs_faster_and_says_so(world, whole, small):
     assert keys[0] == keys[1]  # a bundle made the plain way stays as it is
 
 
+@pytest.mark.slow
 def test_a_finished_bundle_is_not_measured_again(world, small, tmp_path):
     out = tmp_path / "a.csp"
     before = toys.content(pipeline.build(request(world, out, small, is_quick=False)).path)
@@ -368,6 +371,7 @@ def test_a_finished_bundle_is_not_measured_again(world, small, tmp_path):
     assert pass_sentences(bundle)[0].startswith("net (layer3@mean) ran with 2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", [3])
 def test_shards_run_as_one_process_does(world, whole, small, tmp_path, of):
     out = tmp_path / "a.csp"
@@ -378,6 +382,7 @@ def test_shards_run_as_one_process_does(world, whole, small, tmp_path, of):
     assert Bundle.open(out).manifest.inputs == whole.manifest.inputs
 
 
+@pytest.mark.slow
 def test_an_interrupted_pass_goes_on_the_way_it_began(world, whole, small, tmp_path, monkeypatch):
     out = tmp_path / "a.csp"
 
@@ -405,6 +410,7 @@ def test_shards_run_in_two_ways_are_refused(world, small, tmp_path):
         measure_shard(request(world, out, small, is_quick=False), Shard(2, 2))
 
 
+@pytest.mark.slow
 def test_what_could_not_be_run_faster_is_said(world, small, tmp_path, monkeypatch):
     monkeypatch.setattr(quickening, "MOST", 0.0)
     bundle = pipeline.build(request(world, tmp_path / "a.csp", small))

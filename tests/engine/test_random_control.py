@@ -92,6 +92,7 @@ def test_the_bundle_knows_its_control_and_sets_the_two_side_by_side(bundle):
     assert "not that training taught it" in in_a_sentence([row])
 
 
+@pytest.mark.slow
 def test_csp_build_makes_it(capsys, tmp_path):
     toys.draw_images(tmp_path / "images")
     (tmp_path / "pixels.json").write_text(json.dumps(toys.PREPROCESSING), "utf-8")

@@ -363,6 +363,7 @@ def test_verdicts_are_those_of_the_network_up_to_the_last_entry(bundle, verdicts
 # ------------------------------------------------------------------ bytes
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes_in_another_process_too(bundle, tmp_path):
     document = made(bundle)
     first = {name: report.as_bytes(document, name) for name in report.FORMATS}
@@ -487,6 +488,7 @@ def test_a_figure_that_was_altered_and_sealed_again_is_named(bundle, tmp_path):
     assert "rows[0][1].value is -9.5" in problems[1]
 
 
+@pytest.mark.slow
 def test_another_bundle_and_an_altered_file_are_noticed(bundle, tmp_path):
     path = written(tmp_path, made(bundle), "html")
     copy = Path(shutil.copytree(bundle.path, tmp_path / "copy.csp"))
@@ -597,6 +599,7 @@ def told(capsys, *arguments: str) -> tuple[int, str, str]:
     return (stop.value.code or 0, *capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_the_command_writes_checks_and_refuses(bundle, verdicts, tmp_path, capsys):
     source, out = str(bundle.path), tmp_path / "out"
     key, public = private_key(tmp_path / "key.pem")

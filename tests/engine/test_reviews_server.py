@@ -100,6 +100,7 @@ def test_a_server_refuses_changes_and_finds_what_was_done(postgres, monkeypatch)
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_writers_that_are_killed_while_others_write_lose_and_double_nothing(place):
     """Each tells through a pipe what is kept; it may be killed between that and the telling."""
     rng, told, writers = random.Random(5), {}, []
@@ -131,6 +132,7 @@ def test_writers_that_are_killed_while_others_write_lose_and_double_nothing(plac
         assert n <= len(mine) <= n + 1
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_while_a_verdict_is_saved_is_a_sentence_and_loses_nothing(
     postgres, place
 ):
@@ -164,6 +166,7 @@ def test_a_server_that_ends_while_a_verdict_is_saved_is_a_sentence_and_loses_not
     assert notes(place) == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_a_server_that_was_started_again_in_between_is_no_error(postgres, place):
     kept = open_reviews(place)
     for at in range(3):

@@ -61,6 +61,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return build(asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["csp", "semanticlens"])
 def test_where_no_sparse_neuron_means_anything_hardly_a_query_finds_one(bundle, method):
     """About three in four queries found one when all were compared with sets of full size."""

@@ -64,6 +64,7 @@ def test_each_picture_has_its_place():
     assert pixels[middle, middle].tolist() == [255, 0, 0]
 
 
+@pytest.mark.slow
 def test_every_build_keeps_a_sheet_per_model(tmp_path):
     targets = (toys.target(["first"]), toys.target(["second"], name="other"))
     bundle = build(toys.request(tmp_path, tmp_path / "a.csp", targets=targets))

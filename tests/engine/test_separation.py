@@ -229,6 +229,7 @@ def test_of_few_images_or_texts_nothing_bad_is_said():
         assert is_separated(Lean(0.5, 0.01, n_images, n_texts), nobody) is True
 
 
+@pytest.mark.slow
 def test_a_build_says_whether_texts_separate_its_images(folder, capsys):
     knows, blind = (Bundle.open(folder / f"{name}.csp") for name in ("knows", "blind"))
     facts = knows.stage(kinds.SEPARATION.name()).facts
@@ -256,6 +257,7 @@ def without_classes(folder: Path):
     return type(probe)(probe.root, probe.table.drop(columns="class"), probe.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", [toys.ColourEncoder, KnowsNothing])
 def test_without_columns_or_classes_texts_are_measured_all_the_same(
     tmp_path, capsys, monkeypatch, encoder
@@ -286,6 +288,7 @@ def test_too_few_images_without_names_are_said(tmp_path, capsys):
     assert "28 images, 10 labels, and no concept columns or classes" in out.replace("\n", " ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["knows", "blind"])
 def test_the_doubt_stands_in_every_answer_to_programs(folder, tmp_path, capsys, name):
     path = folder / f"{name}.csp"
@@ -311,6 +314,7 @@ def test_the_doubt_stands_in_every_answer_to_programs(folder, tmp_path, capsys, 
     assert ("doubtful" in json.loads(card.body)["facts"]) is (name == "blind")
 
 
+@pytest.mark.slow
 def test_searching_by_column_and_auditing_say_the_doubt_too(tmp_path, capsys):
     made = {"probe": toys.with_columns(tmp_path), "encoder": KnowsNothing()}
     bundle = build(toys.request(tmp_path, tmp_path / "a.csp", **made))

@@ -63,6 +63,7 @@ def described(path: Path) -> Any:
     return [manifest.inputs, manifest.recipe, {n: s.facts for n, s in manifest.stages.items()}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", [1, 2, 7, 64])
 def test_the_bundle_is_that_of_one_process(world, tmp_path, of):
     out = tmp_path / "a.csp"
@@ -104,6 +105,7 @@ def test_what_is_no_shard_is_refused(text, sentence):
     assert sentence in str(said.value)
 
 
+@pytest.mark.slow
 def test_an_interrupted_shard_goes_on_where_it_stopped(world, tmp_path):
     out = tmp_path / "a.csp"
 
@@ -128,6 +130,7 @@ def test_an_interrupted_shard_goes_on_where_it_stopped(world, tmp_path):
     assert toys.content(out) == toys.content(world / "whole.csp")
 
 
+@pytest.mark.slow
 def test_a_merge_takes_up_where_it_stopped(world, tmp_path):
     out = tmp_path / "a.csp"
     in_shards(world, out, 3)
@@ -153,6 +156,7 @@ def test_a_merge_takes_up_where_it_stopped(world, tmp_path):
     assert toys.content(out) == toys.content(world / "whole.csp")
 
 
+@pytest.mark.slow
 def test_a_layer_joins_a_bundle_in_shards(world, tmp_path):
     out = tmp_path / "a.csp"
     pipeline.build(request(world, out, targets=(toys.target(["first"]),)))
@@ -161,6 +165,7 @@ def test_a_layer_joins_a_bundle_in_shards(world, tmp_path):
     assert toys.content(out) == toys.content(world / "whole.csp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_layers_keep_their_numbers_when_they_are_named_in_another_order(world, tmp_path, is_merged):
     """Two layers of one width: what the first half of a pass measured is of the same layer."""
@@ -192,6 +197,7 @@ def test_layers_keep_their_numbers_when_they_are_named_in_another_order(world, t
     assert verify(found) == []
 
 
+@pytest.mark.slow
 def test_an_image_that_a_worker_could_not_read_is_not_left_out_for_good(world, tmp_path):
     """A disk that did not answer on one node: all others read the image."""
     shutil.copytree(world / "images", tmp_path / "images")
@@ -225,6 +231,7 @@ def hashed_without(world: Path, image: Path) -> Any:
     return table.assign(sha256=table["sha256"].mask(is_it, ""))
 
 
+@pytest.mark.slow
 def test_a_merge_that_is_to_stop_at_unreadable_images_does(world, tmp_path):
     """Shards that skipped one must not stand for a build that was to have all."""
     out = tmp_path / "a.csp"
@@ -239,6 +246,7 @@ def test_a_merge_that_is_to_stop_at_unreadable_images_does(world, tmp_path):
     assert toys.content(out) == toys.content(world / "whole.csp")
 
 
+@pytest.mark.slow
 def test_a_merge_deletes_nothing_that_another_pass_measured(world, tmp_path):
     """Days of work on another layer may lie beside a bundle that is whole."""
     out = tmp_path / "a.csp"
@@ -466,12 +474,14 @@ class TestNothingIsMergedThatIsNotWhole:
         with pytest.raises(StaleError, match="with timm 0123 and shard 1 now with"):
             measure_shard(request(world, out), Shard(1, 3))
 
+    @pytest.mark.slow
     def test_a_damaged_part_is_measured_again_by_its_shard(self, world, out):
         (self.part(out, 2) / "thumbs.part").unlink()
         measure_shard(request(world, out), Shard(2, 3))
         merge(request(world, out))
         assert toys.content(out) == toys.content(world / "whole.csp")
 
+    @pytest.mark.slow
     def test_two_processes_at_one_shard(self, world, out):
         shutil.rmtree(self.part(out, 2))
 

@@ -220,6 +220,7 @@ def test_a_file_that_stands_for_others_is_missed_and_told_once_for_each(shared):
     assert verify(Bundle.open(shared.path)) == [f"{where} is missing."] * len(told)
 
 
+@pytest.mark.slow
 def test_a_build_repairs_a_copy_whose_shared_file_is_gone(whole, shared):
     stage, file = gone_for_many(shared)
     shared.path.joinpath(*shared.manifest.place(stage, file)).unlink()
@@ -325,6 +326,7 @@ def test_what_needs_activations_is_refused_before_anything_changes(slim, change)
     assert verify(Bundle.open(slim.path)) == []
 
 
+@pytest.mark.slow
 def test_build_measures_omitted_stages_again(whole, slim):
     again = build(toys.request(whole.path.parent, slim.path, notice="Only <toys>."))
     assert again.omitted == ()
@@ -375,6 +377,7 @@ def test_where_a_spec_points(slim, spec, expected):
     assert slim.beside(spec) == expected.replace("HERE", here)
 
 
+@pytest.mark.slow
 def test_an_encoder_beside_its_bundle_moves_with_it(toy_world, tmp_path, monkeypatch, capsys):
     home = tmp_path / "home"
     shutil.copytree(toy_world / "encoder", home / "encoder")
@@ -405,6 +408,7 @@ def test_an_encoder_beside_its_bundle_moves_with_it(toy_world, tmp_path, monkeyp
     assert "--encoder" in err
 
 
+@pytest.mark.slow
 def test_a_captioner_beside_its_bundle_moves_with_it(tmp_path):
     captioner = small_captioner(
         tmp_path / "home" / "captioner", encoder_fingerprint=toys.ColourEncoder().fingerprint

@@ -16,6 +16,7 @@ WORD = st.text("abz09.@+_-", min_size=1, max_size=8)
 MODEL = st.lists(WORD, min_size=1, max_size=3).map("/".join)
 
 
+@pytest.mark.slow
 @given(MODEL, WORD, WORD)
 def test_names_are_taken_apart_into_what_they_were_made_of(model, layer, method):
     given_parts = {"model": model, "layer": layer}
@@ -41,6 +42,7 @@ def test_kinds_need_earlier_ones():
         assert len({file.name for file in kind.files}) == len(kind.files)
 
 
+@pytest.mark.slow
 def test_no_other_module_spells_the_name_of_a_stage():
     """Such as an f-string that begins with ``scores:``."""
     beginnings = tuple(f"{prefix}:" for prefix in kinds.KINDS)

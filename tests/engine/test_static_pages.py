@@ -301,6 +301,7 @@ def test_names_of_files_are_safe_on_any_system():
     assert len(slug("x" * 10_000)) == 40
 
 
+@pytest.mark.slow
 def test_the_same_bundle_gives_the_same_bytes_in_a_folder_and_in_a_zip(bundle, site, tmp_path):
     write_folder(bundle, of_layers(bundle), tmp_path / "again")
     assert files_of(tmp_path / "again") == files_of(site)
@@ -365,6 +366,7 @@ def test_nothing_but_an_export_is_ever_replaced(bundle, tmp_path):
         write_folder(bundle, few, tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_a_stopped_export_leaves_nothing_and_keeps_the_one_before(bundle, tmp_path):
     out = tmp_path / "out"
     write_folder(bundle, of_layers(bundle, layers=["first"]), out)
@@ -400,6 +402,7 @@ def test_a_selection_must_exist(bundle, neurons, words):
         of_neurons(bundle, [NeuronRef.parse(n) for n in names], title="t", about="a")
 
 
+@pytest.mark.slow
 def test_the_command_writes_pages_of_layers_or_of_neurons(bundle, tmp_path, capsys):
     def run(*arguments: str) -> int:
         with pytest.raises(SystemExit) as stop:

@@ -60,6 +60,7 @@ def test_no_command_runs_what_a_bundle_names(hostile, tmp_path, capsys, name):
     assert TRUST in said
 
 
+@pytest.mark.slow
 def test_code_runs_where_it_is_trusted(hostile, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(TRUST, "1")
     toys.photographs(tmp_path)

@@ -56,6 +56,7 @@ def keys(bundle: Bundle) -> dict[str, str]:
     return {name: record.key for name, record in bundle.manifest.stages.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0, 9, 22, 99])
 def test_a_first_build(world, stopped, tmp_path, n):
     folder, done = world
@@ -72,6 +73,7 @@ def test_a_first_build(world, stopped, tmp_path, n):
     assert keys(again) == keys(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0, 12])
 @pytest.mark.parametrize("is_relabel", [False, True])
 def test_a_change_of_a_finished_bundle(world, stopped, tmp_path, n, is_relabel):

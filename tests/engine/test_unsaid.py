@@ -75,6 +75,7 @@ def test_what_does_not_tell_says_nothing(demo):
     assert unsaid(demo, model, layer, "nonsense") is None
 
 
+@pytest.mark.slow
 def test_heading_table_and_filter_agree(demo):
     rows = neuron_table(demo, Memo(), "csp_plus")
     kept = narrowed(rows, Narrowing(only="unsaid"))

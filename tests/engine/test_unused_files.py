@@ -63,6 +63,7 @@ def test_build_output_info_and_overview_say_them(bundle, capsys):
     assert [text for name, text in provenance(bundle) if name == "Not used"] == sentences
 
 
+@pytest.mark.slow
 def test_where_all_was_used_nothing_is_said(tmp_path):
     toys.draw_images(tmp_path / "images")
     whole = pipeline.build(toys.request(tmp_path, tmp_path / "a.csp"))
@@ -192,6 +193,7 @@ class TestMessages:
         said = "The encoder's texts " + "hardly separate these images " * 12 + "of the model's."
         assert brief(said) == said
 
+    @pytest.mark.slow
     def test_raw_bytes_given_as_anything_end_in_a_short_line(self, tmp_path, capsys):
         (tmp_path / "raw.csv").write_bytes(bytes(range(256)) * 800)
         (tmp_path / "raw.txt").write_bytes(bytes(range(1, 256)) * 800)

@@ -82,6 +82,7 @@ def test_log_probabilities_are_the_sum_over_tokens(captioner, seed):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 0.2, 0.7, 1.0])
 @pytest.mark.parametrize("seed", range(2))
 def test_the_ranking_is_that_of_all_phrases(captioner, seed, weight):

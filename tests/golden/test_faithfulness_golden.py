@@ -90,6 +90,7 @@ def test_a_constant_unit_gets_what_the_formula_gives(name):
     assert METRICS[name].figures(judged)[0, 0] == pytest.approx(want, nan_ok=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grouped", [False, True])
 def test_points_are_the_metrics_and_bounds_those_of_images_drawn_anew(grouped):
     n, n_labels = 60, 3

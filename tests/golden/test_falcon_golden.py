@@ -142,6 +142,7 @@ def test_what_contrast_shares_is_not_said_and_blocks_change_nothing():
     assert (nothing.scores.count_u[has_quiet] < whole.scores.count_u[has_quiet]).any()
 
 
+@pytest.mark.slow
 def test_a_bundle_is_labelled_with_it(tmp_path):
     recipe = changed(toys.SMALL, {"methods": "falcon", "falcon.neighbours": "model"})
     bundle = build(toys.request(tmp_path, tmp_path / "a.csp", recipe=recipe))

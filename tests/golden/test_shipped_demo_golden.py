@@ -72,6 +72,7 @@ def test_searches_find_the_same(csp, name, arguments):
         assert {**own, **held, "score": 0} == {**own, "score": 0}
 
 
+@pytest.mark.slow
 def test_labels_and_their_figures_are_the_same(csp, tmp_path):
     csp("export", str(DEMO), str(tmp_path / "labels.csv"), "-n", "2")
     table = pd.read_csv(tmp_path / "labels.csv")

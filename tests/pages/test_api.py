@@ -305,6 +305,7 @@ def test_nobody_gives_verdicts_in_the_name_of_another(token, bundle, monkeypatch
     assert known.post(f"{AT}/reviews", json=verdict(bundle)).json()["reviewer"] == "ada"
 
 
+@pytest.mark.slow
 def test_a_server_that_only_shows_takes_no_verdicts(bundle, monkeypatch):
     monkeypatch.setenv(access.READ_ONLY, "1")
     told = visiting().post(f"{AT}/reviews", json=verdict(bundle, reviewer="ada"))
@@ -349,6 +350,7 @@ def test_a_bucket_fills_at_its_rate_and_is_that_of_one_visitor():
     assert [buckets.wait("a") for _ in range(4)] == [0, 0, 0, 1]
 
 
+@pytest.mark.slow
 def test_too_many_requests_are_refused_with_the_time_to_wait():
     visitor = visiting()
     answers = [visitor.get(f"{START}/columns") for _ in range(400)]
@@ -391,6 +393,7 @@ def client(monkeypatch) -> clients.Client:
     return clients.Client("http://localhost:8501/", TOKEN)
 
 
+@pytest.mark.slow
 def test_associations_and_factors_go_by_the_list_that_is_asked_for(serve, shipped_bundle):
     serve(shipped_bundle)
     at = f"{START}/bundles/{shipped_bundle.stem}/audit"

@@ -59,6 +59,7 @@ def test_the_demo_shows_what_its_classifier_leans_on(serve, shipped_bundle):
     assert shown.count("data:image/webp;base64") == n_pictures
 
 
+@pytest.mark.slow
 def test_the_address_chooses_network_and_artefact(serve, shipped_bundle):
     serve(shipped_bundle)
     shown = html(open_page("audit", model="retrained", artefact="streaks"))
@@ -70,6 +71,7 @@ def test_the_address_chooses_network_and_artefact(serve, shipped_bundle):
     assert "nonsense" in html(at)
 
 
+@pytest.mark.slow
 def test_the_report_is_that_of_the_page_made_when_asked(serve, shipped_bundle, monkeypatch):
     serve(shipped_bundle)
     offered = {}
@@ -117,6 +119,7 @@ def test_names_are_never_markup(serve, copied):
     assert "\u202e" not in shown
 
 
+@pytest.mark.slow
 def test_suspects_stand_with_what_is_known_of_them(serve, shipped_bundle):
     serve(shipped_bundle)
     bundle = Bundle.open(shipped_bundle)
@@ -142,6 +145,7 @@ def test_suspects_stand_with_what_is_known_of_them(serve, shipped_bundle):
     assert "would have been found" in ruler.sentence()
 
 
+@pytest.mark.slow
 def test_ones_own_list_is_chosen_and_carried_by_the_address(serve, shipped_bundle):
     serve(shipped_bundle)
     at = open_page("audit")
@@ -172,6 +176,7 @@ def test_ones_own_list_is_chosen_and_carried_by_the_address(serve, shipped_bundl
     assert "concepts" not in at.query_params
 
 
+@pytest.mark.slow
 def test_a_list_that_was_cut_off_is_said_and_the_usual_one_shown(serve, shipped_bundle):
     serve(shipped_bundle)
     at = open_page("audit", concepts="eNq<script>")
@@ -184,6 +189,7 @@ def test_a_list_that_was_cut_off_is_said_and_the_usual_one_shown(serve, shipped_
     assert "was cut off or altered" in html(at)
 
 
+@pytest.mark.slow
 def test_columns_alone_are_enough(serve, tmp_path):
     path = pipeline.build(
         toys.request(tmp_path, tmp_path / "a.csp", probe=toys.with_columns(tmp_path))
@@ -196,6 +202,7 @@ def test_columns_alone_are_enough(serve, tmp_path):
     assert "nonsense" in shown
 
 
+@pytest.mark.slow
 def test_factors_alone_are_enough(serve, tmp_path):
     images = toys.draw_images(tmp_path / "images")
     of = misled.target()

@@ -42,6 +42,7 @@ def form(**typed: str) -> AppTest:
     return at.switch_page(str(ROOT / "pages" / "build.py")).run()
 
 
+@pytest.mark.slow
 def test_an_empty_form_complains_of_nothing_until_it_is_started(workshop):
     at = open_page("build")
     assert not at.exception
@@ -53,6 +54,7 @@ def test_an_empty_form_complains_of_nothing_until_it_is_started(workshop):
     assert list(workshop.glob("bundles/*")) == []
 
 
+@pytest.mark.slow
 def test_folders_and_tables_with_images_are_offered_and_nothing_above_them(workshop):
     at = open_page("build")
     assert at.selectbox(key="build_images").options == ["images", "images/table.csv"]
@@ -76,6 +78,7 @@ def test_a_wrong_field_has_its_sentence_at_once_and_loses_it_when_mended(worksho
     assert "--out bundles/images-resnet50.csp --exemplars 6" in at.code[0].value
 
 
+@pytest.mark.slow
 def test_a_click_that_comes_with_a_new_value_starts_with_that_value(workshop, monkeypatch):
     """Who types a number and clicks at once sends both together."""
     started = []
@@ -123,6 +126,7 @@ def a_job(workshop: Path, name: str, log: str, **changes: object) -> None:
     a_past_job(workshop / "bundles" / f"{name}.csp.job", log, **record)
 
 
+@pytest.mark.slow
 def test_past_builds_are_listed_and_each_says_what_became_of_it(workshop):
     a_job(workshop, "bad", "--- started x ---\ncsp: Layer 'nope' <b> does not exist.\n")
     a_job(workshop, "gone", "images: 3/28\n")
@@ -240,6 +244,7 @@ def test_an_unfinished_bundle_is_not_what_a_visitor_meets_first(workshop, small_
     assert "small" in html(at)
 
 
+@pytest.mark.slow
 def test_the_build_page_does_not_load_torch(workshop):
     code = f"""
 import sys
@@ -305,6 +310,7 @@ def test_an_encoder_is_tried_before_a_build_and_noise_is_said(workshop, monkeypa
     assert at.button(key="start_build").label == "Start build"
 
 
+@pytest.mark.slow
 def test_a_trial_reads_and_runs_no_more_than_a_build_may(workshop, tmp_path_factory, monkeypatch):
     asked = []
     monkeypatch.setattr(jobs, "start_trial", lambda *given: asked.append(given))

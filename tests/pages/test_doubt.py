@@ -21,6 +21,7 @@ def blind(tmp_path_factory):
     return folder / "blind.csp"
 
 
+@pytest.mark.slow
 def test_pages_and_exports_warn_once(serve, blind, small_bundle, tmp_path):
     serve(blind)
     for page in ("overview", "search", "layer", "neuron"):

@@ -77,6 +77,7 @@ def test_the_neuron_page_names_the_table_and_claims_nothing(serve, imported):
     assert re.search(r"<h1[^>]*>red</h1>", html(at))
 
 
+@pytest.mark.slow
 def test_the_exported_pages_hold_no_nan_and_the_same_sentence(imported, tmp_path):
     bundle = Bundle.open(imported)
     write_folder(bundle, of_layers(bundle), tmp_path / "pages")
@@ -101,6 +102,7 @@ def test_hovering_over_a_neuron_is_valid_json(imported):
         assert "–" not in held["facts"]
 
 
+@pytest.mark.slow
 def test_every_command_reads_it(imported, tmp_path, capsys):
     every = [["info", str(imported)], ["info", str(imported), "--json"], ["verify", str(imported)]]
     for ending in ("csv", "jsonl", "parquet"):

@@ -76,6 +76,7 @@ def test_the_demo_tells_how_likely_labels_are_right(serve, shipped_bundle):
     assert len(rows) == len(re.findall("data-heading='likely right'", shown))
 
 
+@pytest.mark.slow
 def test_meanings_count_every_reliable_neuron_once(shipped_bundle):
     bundle, memo = Bundle.open(shipped_bundle), Memo()
     rows = neuron_table(bundle, memo, "csp")
@@ -87,6 +88,7 @@ def test_meanings_count_every_reliable_neuron_once(shipped_bundle):
     assert counts == sorted(counts, reverse=True)
 
 
+@pytest.mark.slow
 def test_disagreements_are_the_furthest_apart(shipped_bundle):
     bundle, memo = Bundle.open(shipped_bundle), Memo()
     found, n_all = summary.disagreements(bundle, memo, "csp", limit=5)
@@ -97,6 +99,7 @@ def test_disagreements_are_the_furthest_apart(shipped_bundle):
     assert all(len(set(each.said.values())) > 1 for each in found)
 
 
+@pytest.mark.slow
 def test_the_neuron_page_says_how_likely_each_label_is_right(serve, shipped_bundle):
     serve(shipped_bundle)
     at = open_page("neuron", model="planted", layer="planted@none", unit="0")
@@ -134,6 +137,7 @@ def test_how_well_labels_predict_neurons_and_which_figure_to_believe(serve, copi
     assert "after Holm" in shown
 
 
+@pytest.mark.slow
 def test_the_network_with_random_weights_stands_beside_the_trained_one(serve, tmp_path):
     own = toys.target(["second"])
     control = pipeline.Target(with_random_weights(own.model), own.taps, control_of="small")
@@ -168,6 +172,7 @@ def test_how_finely_labels_tell_neurons_apart(serve, copied):
     assert "How finely labels tell neurons apart" in shown
 
 
+@pytest.mark.slow
 def test_the_circuit_of_an_output_leads_to_its_neurons_and_back(serve, tmp_path):
     targets = (toys.target(["first", "second", "last"]),)
     asked = toys.request(tmp_path, tmp_path / "a.csp", targets=targets, n_circuit_images=20)

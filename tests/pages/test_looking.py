@@ -54,6 +54,7 @@ def test_without_a_choice_nothing_is_asked(serve, small_bundle):
     assert "sideways" in html(at)
 
 
+@pytest.mark.slow
 def test_an_address_is_answered_by_the_process_and_by_a_sentence(serve, small_bundle, monkeypatch):
     serve(small_bundle)
     monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
@@ -101,6 +102,7 @@ def test_one_image_is_shown_changed_with_what_the_engine_says(serve, small_bundl
     )
 
 
+@pytest.mark.slow
 def test_without_the_network_the_changed_image_is_a_sentence(serve, small_bundle, monkeypatch):
     serve(small_bundle)
     monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)

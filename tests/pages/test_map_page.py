@@ -115,6 +115,7 @@ def test_what_matches_no_better_than_chance_has_no_colour_and_the_rest_spans_the
     assert sent["legend"]["high"] == f"{found['match'].iloc[best]:.3f}"
 
 
+@pytest.mark.slow
 def test_names_stand_among_their_own(serve, shipped_bundle):
     """Each of the largest families, the largest first, where most of its neurons lie together."""
     serve(shipped_bundle)

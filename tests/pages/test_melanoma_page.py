@@ -123,6 +123,7 @@ def test_influence_kinds_and_choice_are_those_of_the_rule(case_bundle):
     assert (case.rows["kind"] == "spurious").any()
 
 
+@pytest.mark.slow
 def test_the_table_lists_the_influential_neurons_and_opens_them(serve, case_bundle):
     serve(case_bundle)
     at = open_page("melanoma")
@@ -197,6 +198,7 @@ def test_what_is_recorded_of_exemplars_stands_beside_a_neuron_if_chance_does_not
     assert not all(told.values())
 
 
+@pytest.mark.slow
 def test_figures_of_images_that_were_seen_before_are_not_called_independent(serve, damaged):
     serve(case_world.with_facts(damaged, {"ruler": "artefact"}, is_own=True))
     shown = html(open_page("melanoma"))
@@ -247,6 +249,7 @@ def test_searches_show_the_nearest_neurons_of_the_classifier(serve, case_bundle)
     assert any(marks.values())
 
 
+@pytest.mark.slow
 def test_the_layer_and_method_of_the_url_are_kept_to(serve, case_bundle):
     serve(case_bundle)
     at = open_page("melanoma", layer="last@mean", method="semanticlens")

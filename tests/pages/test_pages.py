@@ -277,6 +277,7 @@ def test_a_layer_filter_keeps_to_that_layer(serve, small_bundle):
     assert all(each.startswith("second@mean / ") for each in ids)
 
 
+@pytest.mark.slow
 def test_a_free_text_loads_the_encoder_and_answers(serve, small_bundle, monkeypatch):
     monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
     serve(small_bundle)
@@ -285,6 +286,7 @@ def test_a_free_text_loads_the_encoder_and_answers(serve, small_bundle, monkeypa
     assert len(component(at, "csp_cards")["cards"]) == 12
 
 
+@pytest.mark.slow
 def test_a_bundle_does_not_decide_what_code_runs(serve, small_bundle, monkeypatch):
     monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
     store.ENCODERS.close()
@@ -396,6 +398,7 @@ def test_two_bundles_can_be_chosen_between(serve, small_bundle, copied):
     assert "other.csp" in html(at)
 
 
+@pytest.mark.slow
 def test_pages_read_a_bundle_without_loading_torch(small_bundle):
     code = f"""
 import os, sys

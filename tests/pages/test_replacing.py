@@ -49,6 +49,7 @@ def digests(client) -> set[str]:
     return {sample.labels["digest"] for sample in family.samples if sample.value == 1}
 
 
+@pytest.mark.slow
 def test_no_answer_is_lost_or_mixed_while_a_link_is_turned(serve, versions, tmp_path):
     link = tmp_path / "small.csp"
     link.symlink_to(versions[0])

@@ -31,6 +31,7 @@ def tried(path, artefact="patch"):
     return Bundle.open(path)
 
 
+@pytest.mark.slow
 def test_the_demo_opens_on_the_patch_that_was_planted(serve, shipped_bundle):
     serve(shipped_bundle)
     shown = html(open_page())
@@ -83,6 +84,7 @@ def test_no_other_artefact_turns_a_larger_share_of_decisions(shipped_bundle):
     assert max(shares, key=shares.get) == (story.model, story.artefact)
 
 
+@pytest.mark.slow
 def test_carriers_are_those_of_the_audit_and_lead_to_their_pages(serve, shipped_bundle):
     serve(shipped_bundle)
     at = open_page()
@@ -98,6 +100,7 @@ def test_carriers_are_those_of_the_audit_and_lead_to_their_pages(serve, shipped_
         assert f"unit={each.neuron.unit}" in card["href"]
 
 
+@pytest.mark.slow
 def test_a_bundle_with_pairs_of_its_own_tells_its_own_story(serve, copied):
     bundle = tried(copied)
     serve(copied)

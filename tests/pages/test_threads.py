@@ -22,6 +22,7 @@ print(sorted(set(seen)), os.environ.get("OMP_NUM_THREADS"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "told"), [(None, "[1] None"), ("2", "[2] 2")])
 def test_a_page_uses_as_many_threads_as_chosen_or_one(chosen, told):
     if chosen and (os.cpu_count() or 1) < int(chosen):

@@ -154,6 +154,7 @@ def test_blind_shows_images_and_ones_own_verdict_alone(file, small_bundle):
     assert row["label"] in html(at)
 
 
+@pytest.mark.slow
 def test_the_queue_of_suspects_goes_on_to_what_i_have_not_judged(
     tmp_path, monkeypatch, serve, shipped_bundle
 ):

@@ -108,6 +108,7 @@ def test_commands_that_show_work(hidden, small_bundle, tmp_path):
     assert errors.GET_NETWORKS in said[-1][1]
 
 
+@pytest.mark.slow
 def test_commands_that_run_networks_say_what_to_install(hidden, small_bundle, tmp_path):
     (tmp_path / "words.txt").write_text("red\n", "utf-8")
     encoder = "open_clip/ViT-B-32/laion2b_s34b_b79k"

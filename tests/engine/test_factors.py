@@ -434,6 +434,7 @@ def test_the_command_finds_keeps_and_shows(planted, tmp_path, capsys, monkeypatc
         (("--model", "nobody"), "holds no factors of nobody"),
         (("--leave", left), "Look in which layer? Name one with --layer"),
         ((*asked, "--leave", left, "--output", file), "give one of them"),
+        ((*asked, "--leave", left), "left is there already and is not empty"),
     ):
         code, _, said = run(capsys, "factors", bundle, *wrong)
         assert (code, sentence in said) == (2, True), (wrong, said)

@@ -18,6 +18,7 @@ from csp_engine.cli.declared import (
     ModelName,
     OwnPreprocessing,
     OwnWeights,
+    new_folder,
 )
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
@@ -108,6 +109,8 @@ def factors(
             "--output writes directions that the bundle keeps, and --leave keeps nothing in it; "
             "give one of them."
         )
+    if leave is not None:
+        new_folder(leave, "--leave")
     found: list[Factored] = []
     if layer is not None:
         name = named_model(opened, model)

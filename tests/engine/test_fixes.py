@@ -273,6 +273,10 @@ def test_the_verdict_never_rests_on_the_gap_alone():
     assert destroyed.verdict == "No gain was shown where artefacts mislead."
     dear = of_two(outcome("clean", 1000, 900, 850), outcome("hard", 1000, 700, 800))
     assert "costs more than a point" in dear.verdict
+    clean = outcome("clean", 1000, 900, 896)
+    right = replace(clean.right, change=view.Points(-0.004, np.nan, np.nan))
+    of_few = of_two(replace(clean, right=right), outcome("hard", 1000, 700, 800))
+    assert "On clean it costs 0.4 points (no interval)." in of_few.details
 
 
 def of_groups(stored, changed):

@@ -378,6 +378,7 @@ def _on_clean(clean: SliceOutcome) -> str:
     if value < 0:
         verb, value, low, high = "costs", -value, -high, -low
     ends = f"{100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
+    ends = ends if change.has_interval else BARE
     return f"On {clean.name} it {verb} {100 * value:.1f} points ({ends})."
 
 

@@ -104,10 +104,11 @@ class Factored:
             f"than right ones: the first by {first.gap.signed} in logits, over {self.over}."
         ]
         if first.turning is not None:
+            mended, spoilt = first.turning.n_mended, first.turning.n_spoilt
             told.append(
-                f"With it projected out, {numbers.count(first.turning.n_mended)} of the wrong "
-                f"decisions become right and {numbers.count(first.turning.n_spoilt)} right ones "
-                "wrong."
+                f"With it projected out, {numbers.count(mended)} of the wrong decisions "
+                f"become{'s' * (mended == 1)} right and {numbers.count(spoilt)} of the right ones "
+                f"become{'s' * (spoilt == 1)} wrong."
             )
             told.append(self.control)
         return " ".join(filter(None, told))

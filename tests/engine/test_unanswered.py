@@ -13,6 +13,7 @@ from torch import nn
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError, UnansweredError
+from csp_engine.networks.attributing.neuron_maps import NeuronMaps
 from csp_engine.networks.driving.circuits import circuits
 from csp_engine.networks.intervening.pairs import PairRuns
 from csp_engine.networks.layers import select_layers
@@ -164,3 +165,31 @@ def test_a_class_that_is_ruled_out_hinders_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not finite"):
         PairRuns(target.model, target.taps, 3).scores(pixels)
     pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", targets=(target,)))
+
+
+class Rooted(nn.Module):
+    """Roots that are 0 where a place is cut, so that their slope has no value there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = nn.Conv2d(3, 4, 3)
+        self.after = nn.Conv2d(4, 5, 3)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        held = self.seen(pixels)
+        return self.after((held * (held > 0)).sqrt()).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", ["activation", "gradient", "integrated", "shap", "occlusion"])
+def test_no_map_is_drawn_of_values_that_are_not_finite(name: str) -> None:
+    torch.manual_seed(0)
+    read = {"resize": [12, 12], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
+    model = target_model(Rooted().eval(), read, name="rooted")
+    (tap,) = select_layers(model, ["after"])
+    pixels = np.random.default_rng(0).normal(size=(5, 3, 12, 12)).clip(-1, 1).astype(np.float32)
+    maps = NeuronMaps(model, tap, 1, pixels[:2], pixels[2:4])
+    if name in ("activation", "occlusion"):
+        assert np.isfinite(maps.of(pixels[4:], name)).all()
+        pixels[4, 0, 3, 3] = np.nan
+    with pytest.raises(InputError, match=r"not finite|without bound"):
+        maps.of(pixels[3:], name)

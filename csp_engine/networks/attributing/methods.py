@@ -204,8 +204,8 @@ def attributed(
     """Maps of some images by a method; places that lower the value are 0.
 
     Raises:
-        InputError: if there is no such method, or the value has no gradient and the method asks
-            for one.
+        InputError: if there is no such method, the value has no gradient and the method asks
+            for one, or a map is not finite.
     """
     if method not in ATTRIBUTIONS:
         raise InputError(
@@ -219,6 +219,14 @@ def attributed(
                 "take occlusion or rise."
             )
         found = ATTRIBUTIONS[method].run(value, x, seed, progress)
+    if not found.isfinite().all():
+        why = (
+            "the gradient on the way to the pixels is without bound somewhere; take "
+            "occlusion or rise"
+            if method in BY_GRADIENT
+            else "the network gives values that are not finite for parts of the image"
+        )
+        raise InputError(f"There is no {method} map of it: {why}.")
     return found.detach().clamp_min(0).float().cpu().numpy()
 
 

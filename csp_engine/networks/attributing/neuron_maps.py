@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from csp_engine.errors import InputError
+from csp_engine.errors import InputError, UnansweredError
 from csp_engine.networks.attributing.cocoa import (
     LayerSpace,
     Similarity,
@@ -94,10 +94,19 @@ def require_map(name: str) -> None:
 def own_maps(
     model: TargetModel, tap: LayerTap, unit: int, pixels: np.ndarray
 ) -> Float32[np.ndarray, "n h w"]:
-    """The neuron's activation on the layer's grid, some images at a time."""
+    """The neuron's activation on the layer's grid, some images at a time.
+
+    Raises:
+        InputError: if the layer has no places.
+        UnansweredError: for the first image with an activation that is not finite.
+    """
     grid_of(tap, model.input_shape)  # before anything runs
     parts = [
         activation_maps(model, tap, pixels[start : start + BATCH], [unit])[:, 0]
         for start in range(0, len(pixels), BATCH)
     ]
-    return np.concatenate(parts)
+    map_nhw = np.concatenate(parts)
+    is_known_n = np.isfinite(map_nhw).all(axis=(1, 2))
+    if not is_known_n.all():
+        raise UnansweredError(model.name, int(is_known_n.argmin()), f"at layer {str(tap.id)!r}")
+    return map_nhw

@@ -15,6 +15,7 @@ from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.bundle.checks.pointing import SHARES, fault_of_maps
 from csp_engine.errors import InputError, MissingModelError, StaleError
+from csp_engine.exports.report.sections import maps as maps_section
 from csp_engine.http.answers import Answers
 from csp_engine.http.permissions import Permission, needed
 from csp_engine.networks.layers import select_layers
@@ -25,6 +26,7 @@ from csp_engine.serving.map_process import MapProcess, network_of
 from csp_engine.trust import TRUST
 from csp_engine.types import NeuronRef
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron import looking
 from csp_engine.views.neuron.looking import check_of, checks_of, said_of_map, why_no_map
 from tests.engine.test_cli import run
 from tests.worlds import toys
@@ -305,3 +307,25 @@ def test_a_bundle_without_checks_says_how_to_get_them(made, capsys):
     assert code == 2
     assert "--pairs" in error
     assert said_of_map(Bundle.open(plain), FIRST, "activation")[0] == "Not checked."
+
+
+def test_maps_on_images_of_a_few_patients_are_not_judged(shipped_bundle):
+    """Many photographs of nine patients point at the thing every time, and prove nothing."""
+    stored = Bundle.open(shipped_bundle).map_checks("biased", "layer2@max")
+    rows = stored.photographs[stored.photographs["map"] == "gradient"].assign(
+        hit=1.0, random_hit=0.0, other_hit=0.0, weights_hit=0.0
+    )
+    patient_n = np.arange(len(rows))
+    found = {
+        n: looking._checked("gradient", "", rows.assign(group=patient_n % n), 0) for n in (9, 10)
+    }
+    assert found[10].beats_all == "yes"
+    assert found[9].beats_all == "cannot tell"
+    assert not found[9].is_good
+    assert "are of 9 groups" in found[9].verdict
+    assert looking.rate(found[9].rate) == "100 % (no interval)"
+    told = json.loads(json.dumps(found[9].as_json()), parse_constant=pytest.fail)
+    assert told["hit"] == {"value": 1.0, "low": None, "high": None}
+    cells = maps_section._row(found[9])
+    assert cells[-1].text == "cannot tell"
+    assert all(cell.low is None for cell in cells)

@@ -418,7 +418,12 @@ def test_random_maps_hit_by_their_base_and_differences_have_intervals():
     assert np.mean([each.overlap for each in found]) == pytest.approx(base / (2 - base), abs=0.005)
     hit_n = np.array([1.0] * 20)
     assert beaten(hit_n, np.array([0.0, 0.5] * 10), np.arange(20)).is_better
-    assert not beaten(hit_n[:10], np.r_[np.ones(9), 0.9], np.zeros(10, int)).control.low < 0.9
+    for n_groups in (1, 9):  # however many photographs: too few groups for an interval
+        of_few = beaten(hit_n, np.zeros(20), np.arange(20) % n_groups)
+        assert (of_few.rate.value, of_few.difference.value) == (1, 1)
+        assert np.isnan([of_few.rate.low, of_few.difference.high]).all()
+        assert not of_few.is_better
+    assert beaten(hit_n, np.zeros(20), np.arange(20) % 10).is_better
     assert not beaten(np.array([1.0, 0.0] * 10), np.full(20, 0.5), np.arange(20)).is_better
 
 

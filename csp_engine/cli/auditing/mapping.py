@@ -315,7 +315,7 @@ def _show(bundle: Bundle, model: str, layers: list[str], as_json: bool) -> None:
             [
                 (each.name, each.artefact or "all", each.n_photographs, rate(each.rate),
                  f"{each.base:.0%}", *(f"{c.control.value:.0%}" for c in each.against.values()),
-                 f"{each.overlap.value:.2f}", "yes" if each.is_good else "no")
+                 f"{each.overlap.value:.2f}", each.beats_all)
                 for each in checks
             ],
         )  # fmt: skip

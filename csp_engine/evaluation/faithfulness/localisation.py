@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 from scipy import ndimage
 
-from csp_engine.evaluation.paired_effects import Bounded, mean_effect
+from csp_engine.evaluation.paired_effects import Bounded, count_groups, enough, mean_effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,14 @@ class Beaten:
 def beaten(
     rate_n: np.ndarray, control_n: np.ndarray, photograph_n: np.ndarray, seed: int = 0
 ) -> Beaten:
-    """Compare two rates on the same photographs; intervals are bootstrapped over photographs."""
+    """Compare two rates on the same photographs; intervals are bootstrapped over their groups.
+
+    There is none where the groups are too few for one.
+    """
     rate_n, control_n = (np.asarray(each, np.float64) for each in (rate_n, control_n))
-    return Beaten(
-        mean_effect(rate_n, photograph_n, seed),
-        mean_effect(control_n, photograph_n, seed),
-        mean_effect(rate_n - control_n, photograph_n, seed),
+    n_groups = count_groups(photograph_n)
+    rate, control, difference = (
+        enough(mean_effect(each_n, photograph_n, seed), n_groups)
+        for each_n in (rate_n, control_n, rate_n - control_n)
     )
+    return Beaten(rate, control, difference)

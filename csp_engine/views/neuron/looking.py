@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.evaluation.faithfulness.localisation import Beaten, beaten
-from csp_engine.evaluation.paired_effects import Bounded, mean_effect
+from csp_engine.evaluation.paired_effects import (
+    LEAST_GROUPS,
+    Bounded,
+    count_groups,
+    enough,
+    mean_effect,
+)
 from csp_engine.types import NeuronRef
 
 MEANING = {
@@ -48,6 +55,7 @@ class CheckedMap:
         artefact: the thing; empty for all of them together.
         things: what was looked for.
         n_photographs: with any of them.
+        n_groups: lesions, patients or single photographs that these are of.
         rate: how often the map is largest on the thing.
         base: what a random place gets.
         against: rate, control and difference, by the names of ``CONTROLS``.
@@ -59,6 +67,7 @@ class CheckedMap:
     artefact: str
     things: tuple[str, ...]
     n_photographs: int
+    n_groups: int
     rate: Bounded
     base: float
     against: dict[str, Beaten]
@@ -69,6 +78,11 @@ class CheckedMap:
     def is_good(self) -> bool:
         """Whether it beats every control, by the lower bound of the difference."""
         return all(each.is_better for each in self.against.values())
+
+    @property
+    def beats_all(self) -> str:
+        """The same in a word, where it can be told."""
+        return "cannot tell" if self.n_groups < LEAST_GROUPS else "yes" if self.is_good else "no"
 
     @property
     def unbeaten(self) -> list[str]:
@@ -91,6 +105,12 @@ class CheckedMap:
     @property
     def verdict(self) -> str:
         """What follows, in a sentence."""
+        if self.n_groups < LEAST_GROUPS:
+            return (
+                f"The images are of {numbers.count(self.n_groups)} "
+                f"group{'s' * (self.n_groups != 1)} (lesions, patients or photographs), and "
+                f"{LEAST_GROUPS} are needed to tell; give more with --pairs."
+            )
         if self.is_good:
             return "It beats each of these controls."
         return f"It does not beat {_and(self.unbeaten)}, so it proves nothing on this layer."
@@ -102,6 +122,7 @@ class CheckedMap:
             "artefact": self.artefact or None,
             "things": list(self.things),
             "n_photographs": self.n_photographs,
+            "n_groups": self.n_groups,
             "hit": _json(self.rate),
             "base": self.base,
             "controls": {
@@ -117,8 +138,15 @@ class CheckedMap:
 
 def rate(bounded: Bounded) -> str:
     """A share with its interval."""
-    low, high = numbers.share(bounded.low), numbers.share(bounded.high)
-    return f"{numbers.share(bounded.value)} ({low} to {high})"
+    low, high = bounds(bounded)
+    if low is None or high is None:
+        return f"{numbers.share(bounded.value)} (no interval)"
+    return f"{numbers.share(bounded.value)} ({numbers.share(low)} to {numbers.share(high)})"
+
+
+def bounds(bounded: Bounded) -> tuple[float | None, float | None]:
+    """The ends of an interval; None where there is none."""
+    return (None, None) if math.isnan(bounded.low) else (bounded.low, bounded.high)
 
 
 def checks_of(bundle: Bundle, model: str, layer: str) -> list[CheckedMap]:
@@ -162,6 +190,8 @@ def said_of_map(bundle: Bundle, neuron: NeuronRef, name: str) -> tuple[str, str]
 
 def _checked(name: str, artefact: str, rows: Any, seed: int) -> CheckedMap:
     group_n = rows["group"].to_numpy()
+    n_groups = count_groups(group_n)
+    removal_n = (rows["removal"] - rows["random_removal"]).to_numpy()
     against = {
         control: beaten(rows["hit"].to_numpy(), rows[f"{control}_hit"].to_numpy(), group_n, seed)
         for control in CONTROLS
@@ -171,11 +201,12 @@ def _checked(name: str, artefact: str, rows: Any, seed: int) -> CheckedMap:
         artefact,
         tuple(dict.fromkeys(rows["artefact"])),
         len(rows),
+        n_groups,
         against["random"].rate,
         float(rows["base"].mean()),
         against,
-        mean_effect(rows["overlap"].to_numpy(), group_n, seed),
-        mean_effect((rows["removal"] - rows["random_removal"]).to_numpy(), group_n, seed),
+        enough(mean_effect(rows["overlap"].to_numpy(), group_n, seed), n_groups),
+        enough(mean_effect(removal_n, group_n, seed), n_groups),
     )
 
 
@@ -184,5 +215,6 @@ def _and(names: Any) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _json(bounded: Bounded) -> dict[str, float]:
-    return {"value": bounded.value, "low": bounded.low, "high": bounded.high}
+def _json(bounded: Bounded) -> dict[str, float | None]:
+    low, high = bounds(bounded)
+    return {"value": bounded.value, "low": low, "high": high}

@@ -7,7 +7,7 @@ from csp_engine.bundle import kinds
 from csp_engine.evaluation.paired_effects import Bounded
 from csp_engine.exports.report.asked import Asked, Chapter, words
 from csp_engine.exports.report.document import Block, Cell, Table, Text
-from csp_engine.views.neuron.looking import CONTROLS, CheckedMap, checks_of, rate
+from csp_engine.views.neuron.looking import CONTROLS, CheckedMap, bounds, checks_of, rate
 
 NOTE = (
     "A map points at a thing where the centre of its largest cell lies on it or close by. It is "
@@ -50,16 +50,16 @@ def make(asked: Asked) -> tuple[Block, ...]:
 def _row(each: CheckedMap) -> tuple[Cell, ...]:
     return (
         words(f"{each.name}, {each.artefact or 'all things'}"),
-        Cell(rate(each.rate), each.rate.value, each.rate.low, each.rate.high, each.n_photographs),
+        Cell(rate(each.rate), each.rate.value, *bounds(each.rate), each.n_photographs),
         Cell(numbers.share(each.base), each.base),
         *(_share(each.against[name].control) for name in CONTROLS),
-        Cell(f"{each.overlap.value:.2f}", each.overlap.value, each.overlap.low, each.overlap.high),
-        words("yes" if each.is_good else "no"),
+        Cell(f"{each.overlap.value:.2f}", each.overlap.value, *bounds(each.overlap)),
+        words(each.beats_all),
     )
 
 
 def _share(found: Bounded) -> Cell:
-    return Cell(numbers.share(found.value), found.value, found.low, found.high)
+    return Cell(numbers.share(found.value), found.value, *bounds(found))
 
 
 MAPS = Chapter(

@@ -35,7 +35,7 @@ GROUPS = {
 """Tests that share more than a file does: the small demo, or a server and a browser."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest begins first, or one process would wait for the other at the end."""
     slow = {_group(item.nodeid) for item in items if item.get_closest_marker("slow")}
     ranks = [*dict.fromkeys(GROUPS.values())]
@@ -48,10 +48,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     lost = [nodeid for nodeid in alone if _group(nodeid) != "browser"]  # see the Makefile
     if lost:
         raise pytest.UsageError(f"tests to run alone belong in tests/browser: {lost}")
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1))  # named at the end as RERUN
+    if config.pluginmanager.hasplugin("rerunfailures"):
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=rank)  # stable: within a rank as they are written
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A test that passed at the second try has failed once: say how."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.section(f"failed once: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext[-4000:])
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -264,7 +264,7 @@ def open_gate() -> dict[str, Gated]:
     """What real photographs would say of pasted red corners: that they pass for real."""
     area = Area(0.9, *map(float, auroc_interval(np.asarray(0.9), 20, 20)))
     gate = Gate("red corner", area, area, area, 0.8)
-    return {"red corner": Gated("red corner", gate, "", Bounded(0.2, -0.1, 0.5), 12, 12)}
+    return {"red corner": Gated("red corner", gate, "", Bounded(0.2, -0.1, 0.5), 20, 20)}
 
 
 def photographs(folder: Path, n: int = 72) -> Path:

@@ -75,7 +75,7 @@ def test_circuits_count_the_images_of_earlier_batches(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", LOST)
 def test_interventions_name_the_photograph(tmp_path: Path, value: float) -> None:
     pairs = toys.CornerPairs()
-    target, worst = unwell([i for row in range(24) for i in pairs.images(row)], value)
+    target, worst = unwell([i for row in range(len(pairs.table)) for i in pairs.images(row)], value)
     whole = toys.target(factory="lively")
     path = pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", targets=(whole,))).path
     with pytest.raises(UnansweredError, match=rf"not finite for {worst // 3}\.png; check"):
@@ -157,7 +157,7 @@ def test_a_changed_image_without_an_answer_is_told(tmp_path: Path) -> None:
 def test_a_class_that_is_ruled_out_hinders_nothing(tmp_path: Path) -> None:
     """An output of minus infinity: it is never decided for, and the others are as they were."""
     pairs = toys.CornerPairs()
-    images = [i for row in range(24) for i in pairs.images(row)]
+    images = [i for row in range(len(pairs.table)) for i in pairs.images(row)]
     target, _ = unwell(images, -float("inf"), output=3)
     pixels = np.stack([target.model.preprocess(image) for image in images])
     score_n, _ = PairRuns(target.model, target.taps, 1).scores(pixels)

@@ -122,15 +122,20 @@ def bare_seconds(request: BuildRequest) -> dict[str, float]:
     return spent
 
 
+def write_inputs(folder: Path, n_images: int, n_labels: int) -> None:
+    """Photographs, an encoder and words, as ``images``, ``encoder`` and ``words.txt``."""
+    for part in ("images", "encoder"):
+        (folder / part).mkdir()
+    write_photographs(folder / "images", n_images)
+    write_encoder(folder / "encoder")
+    (folder / "words.txt").write_text("\n".join(f"thing {i}" for i in range(n_labels)))
+
+
 def measure(name: str, factory: str, layers: list[str], args: argparse.Namespace) -> dict:
     """Alternate bare and whole, and report medians and their ratio."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for part in ("images", "encoder"):
-            (folder / part).mkdir()
-        write_photographs(folder / "images", args.images)
-        write_encoder(folder / "encoder")
-        (folder / "words.txt").write_text("\n".join(f"thing {i}" for i in range(args.labels)))
+        write_inputs(folder, args.images, args.labels)
         model = load_model(factory, preprocessing=PREPROCESSING, name=name)
         request = BuildRequest(
             out=folder / "a.csp",

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.build import PREPROCESSING, RESULTS, bare_seconds, write_encoder, write_photographs
+from benchmarks.build import PREPROCESSING, RESULTS, bare_seconds, write_inputs
 from csp_engine.encoders import load_encoder
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import load_model
@@ -93,11 +93,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     factory, layer = TARGETS[name]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for part in ("images", "encoder"):
-            (folder / part).mkdir()
-        write_photographs(folder / "images", args.images)
-        write_encoder(folder / "encoder")
-        (folder / "words.txt").write_text("\n".join(f"thing {i}" for i in range(args.labels)))
+        write_inputs(folder, args.images, args.labels)
         model = load_model(factory, preprocessing=PREPROCESSING, name=name)
         request = BuildRequest(
             out=folder / "a.csp",

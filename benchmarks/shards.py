@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.build import PREPROCESSING, write_encoder, write_photographs
+from benchmarks.build import PREPROCESSING, write_inputs
 from csp_engine.bundle import Bundle, PassJournal, parts_in, seal
 from csp_engine.encoders import load_encoder
 from csp_engine.networks.layers import select_layers
@@ -50,11 +50,7 @@ def overhead(args: argparse.Namespace) -> dict[str, float | bool | int]:
     """Processor seconds of a build, and of the same in shards."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for part in ("images", "encoder"):
-            (folder / part).mkdir()
-        write_photographs(folder / "images", args.images)
-        write_encoder(folder / "encoder")
-        (folder / "words.txt").write_text("\n".join(f"thing {i}" for i in range(100)))
+        write_inputs(folder, args.images, 100)
         model = load_model(
             "python:benchmarks.build:mobilenet", preprocessing=PREPROCESSING, name="mobilenet_v2"
         )

@@ -30,7 +30,7 @@ from csp_engine.views.lists import found_neurons
 from csp_engine.views.memo import Memo
 from csp_engine.views.overview.provenance import provenance
 from tests.worlds import toys
-from tests.worlds.damage import edit, place, redo
+from tests.worlds.damage import edit, place, renumber
 
 N, WIDTH = 6000, 24
 
@@ -256,12 +256,7 @@ def test_a_slim_copy_keeps_the_codes(whole, tmp_path):
 
 
 def test_codes_under_other_numbers_are_told_when_opened(path):
-    file = place(path, "index:csp", "index.faiss")
-    index: Any = faiss.read_index(str(file))
-    order = np.roll(faiss.vector_to_array(index.id_map), 1)
-    faiss.copy_array_to_vector(order, index.id_map)
-    faiss.write_index(index, str(file))
-    redo(path)
+    renumber(path)
     with pytest.raises(BundleError, match="holds another vector"):
         search.open_index(Bundle.open(path), "csp")
     assert any("index:csp" in problem for problem in verify(Bundle.open(path)))

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,7 +26,7 @@ from csp_engine.search.query import text_recipe
 from csp_engine.serving.store import Store
 from csp_engine.views.memo import Memo
 from tests.worlds import toys
-from tests.worlds.damage import body_of, change_array, edit, place, redo
+from tests.worlds.damage import body_of, change_array, edit, place, redo, renumber
 
 LAYER = "small/second@mean"
 SCORES = f"scores:{LAYER}/csp"
@@ -399,12 +398,7 @@ def test_forged_statistics_are_told(column: str, path: Path) -> None:
 
 
 def test_an_index_under_other_numbers_is_told_when_it_is_opened(path: Path) -> None:
-    file = place(path, "index:csp", "index.faiss")
-    index: Any = faiss.read_index(str(file))
-    order = np.roll(faiss.vector_to_array(index.id_map), 1)
-    faiss.copy_array_to_vector(order, index.id_map)
-    faiss.write_index(index, str(file))
-    redo(path)
+    renumber(path)
     with pytest.raises(BundleError, match="holds another vector"):
         open_index(Bundle.open(path), "csp")
     assert _problems(path)

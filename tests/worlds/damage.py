@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 
 MANIFEST = "manifest.json"
@@ -57,6 +58,16 @@ def redo(bundle: Path) -> None:
                         continue
 
     edit(bundle, change)
+
+
+def renumber(bundle: Path) -> None:
+    """Give every vector of the search index the number of the one before it."""
+    file = place(bundle, "index:csp", "index.faiss")
+    index: Any = faiss.read_index(str(file))
+    order = np.roll(faiss.vector_to_array(index.id_map), 1)
+    faiss.copy_array_to_vector(order, index.id_map)
+    faiss.write_index(index, str(file))
+    redo(bundle)
 
 
 def change_array(

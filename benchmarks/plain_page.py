@@ -1,6 +1,7 @@
 """A page of as many elements as a neuron has, none of which needs working out.
 
-``benchmarks/crowd.py`` serves it to learn how fast a machine runs Streamlit alone.
+``benchmarks/crowd.py`` and ``benchmarks/browser.py`` serve it to learn how fast a machine runs
+Streamlit alone.
 """
 
 import streamlit as st
@@ -22,3 +23,5 @@ st.text_input("text", key="text")
 st.number_input("number", key="number")
 st.slider("slider", 0, 10, key="slider")
 st.checkbox("checkbox", key="checkbox")
+st.session_state["runs"] = st.session_state.get("runs", 0) + 1
+st.markdown(f"run {st.session_state['runs']}")

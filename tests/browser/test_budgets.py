@@ -1,14 +1,16 @@
 """What a person waits for stays within twice the targets of docs/benchmarks.md.
 
 Three of at most nine tries must, so that a busy machine does not fail what a slow page would. The
-tries are those of ``benchmarks/browser.py``, which measures the targets themselves.
+tries are those of ``benchmarks/browser.py``, which measures the targets themselves. A machine on
+which a page of Streamlit's own elements takes so many times as long has so many times the time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Any
 
 import pytest
@@ -23,18 +25,46 @@ LAYER = "layer4@mean"
 TRIES, ENOUGH = 9, 3
 
 
-def stays_within(rows: Iterable[measures.Row], enough: int = ENOUGH) -> None:
+@pytest.fixture(scope="module")
+def plain_server() -> Iterator[Server]:
+    with serving([], crowd.PLAIN) as started:
+        yield started
+
+
+@pytest.fixture
+def slower(browser: Any, plain_server: Server) -> Callable[[], float]:
+    """How many times as long as on the machine of the figures a plain page takes here and now."""
+
+    def measured() -> float:
+        page = new_page(browser)
+        clicks = [value for _, value in measures.plain(page, plain_server, 7)]
+        page.context.close()
+        return max(1.0, median(clicks) / measures.PLAIN_MS)
+
+    return measured
+
+
+def stays_within(
+    rows: Iterable[measures.Row], slower: Callable[[], float], enough: int = ENOUGH
+) -> None:
     """Every line of these figures comes within twice its target often enough."""
     found: dict[str, list[int]] = {}
+
+    def is_enough(factor: float) -> bool:
+        return all(
+            sum(each <= 2 * factor * measures.TARGETS[line] for each in values) >= enough
+            for line, values in found.items()
+        )
+
+    before = slower()
     for line, value in rows:
         found.setdefault(line, []).append(round(value))
-        within = [
-            sum(each <= 2 * measures.TARGETS[line] for each in values)
-            for line, values in found.items()
-        ]
-        if min(within) >= enough:
+        if is_enough(before):
             return
-    raise AssertionError(f"at most twice {measures.TARGETS} is wanted, found {found}")
+    after = slower()  # others may have come to the machine meanwhile
+    assert is_enough(after), (
+        f"{found} beside {measures.TARGETS}, {before:.1f}, {after:.1f} x slower"
+    )
 
 
 def completed(work: Coroutine[Any, Any, Any]) -> Any:
@@ -56,31 +86,33 @@ def page(browser: Any) -> Iterator[Any]:
     made.context.close()
 
 
-def test_a_fresh_server_shows_its_overview_and_finds_words_without_torch(browser):
+def test_a_fresh_server_shows_its_overview_and_finds_words_without_torch(browser, slower):
+    tried = []
     for _ in range(2):  # the first try may meet a cold disk
         found = dict(measures.starting(browser, measures.DEMO))
         assert found.pop("start_resident_mb") <= measures.TARGETS["start_resident_mb"]
-        # Machines were seen on which the same code starts half as fast as on that of the figures.
-        if all(value <= 2.5 * measures.TARGETS[line] for line, value in found.items()):
+        factor = slower()
+        if all(value <= 2 * factor * measures.TARGETS[line] for line, value in found.items()):
             return
-    raise AssertionError(f"at most 2.5 times {measures.TARGETS} is wanted, found {found}")
+        tried.append((found, round(factor, 1)))
+    raise AssertionError(f"{tried} (x slower) beside {measures.TARGETS}")
 
 
-def test_words_are_found_at_once(page, server):
-    stays_within(measures.queries(page, server, measures.DEMO_NAME, TRIES))
+def test_words_are_found_at_once(page, server, slower):
+    stays_within(measures.queries(page, server, measures.DEMO_NAME, TRIES), slower)
 
 
 @pytest.mark.parametrize("measure", [measures.neurons, measures.steps, measures.gammas])
-def test_neurons_follow_the_hand(page, server, measure):
-    stays_within(measure(page, server, measures.DEMO_NAME, LAYER, TRIES))
+def test_neurons_follow_the_hand(page, server, slower, measure):
+    stays_within(measure(page, server, measures.DEMO_NAME, LAYER, TRIES), slower)
 
 
-def test_the_table_and_the_map_of_fifty_thousand_neurons_open(page, tmp_path):
+def test_the_table_and_the_map_of_fifty_thousand_neurons_open(page, slower, tmp_path):
     name = "neurons50k"
     n = synthetic.SIZES[name].n_units
     with serving([synthetic.bundle(name, tmp_path)]) as many:
-        stays_within(measures.table(page, many, name, n, "345678"), 2)
-        stays_within(measures.maps(page, many, name, "map_50k", n, TRIES), 2)
+        stays_within(measures.table(page, many, name, n, "345678"), slower, 2)
+        stays_within(measures.maps(page, many, name, "map_50k", n, TRIES), slower, 2)
 
 
 def test_twenty_people_at_once_wait_for_nothing_and_take_little_memory():

@@ -22,7 +22,7 @@ CHOSEN = os.environ.get("OMP_NUM_THREADS")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import faiss  # noqa: E402, F401
 
-from pages.ui.neuron import ahead  # noqa: E402
+from pages.ui.neuron import ahead, ranked  # noqa: E402
 from pages.ui.shell import access, server  # noqa: E402
 
 if CHOSEN is None:
@@ -31,7 +31,7 @@ if CHOSEN is None:
 access.hold_token()
 app = st.App(
     ROOT / "pages" / "ui" / "main.py",
-    routes=[*server.routes(), ahead.route()],
+    routes=[*server.routes(), ahead.route(), ranked.route()],
     middleware=server.middleware(),
     lifespan=server.lifespan,
     on_script_error=server.on_script_error,

@@ -29,6 +29,43 @@ def test_gamma_ranks_the_labels_again_and_back_undoes_it(server, open_page):
     expect(caption).not_to_contain_text("At γ = 0.8,")
 
 
+def test_a_step_of_gamma_shows_before_the_server_has_drawn_it(server, open_page):
+    page = open_page(f"{server.url}/glossary")
+    is_held, waiting = False, []
+
+    def between(socket) -> None:
+        behind = socket.connect_to_server()
+
+        def sent(message) -> None:
+            if is_held:
+                waiting.append(lambda: behind.send(message))
+            else:
+                behind.send(message)
+
+        socket.on_message(sent)
+
+    page.route_web_socket("**/_stcore/stream*", between)
+    page.goto(f"{server.url}/neuron?layer=second@mean&unit=5")
+    caption = page.locator("caption", has_text="At γ = ")
+    expect(caption).to_contain_text("At γ = 1,")
+    settled(page)
+    slider = page.get_by_test_id("stSlider").locator("input").first
+    slider.focus()
+    is_held = True
+    for shown in ("0.95", "0.9", "0.85"):
+        page.keyboard.press("ArrowLeft")
+        expect(caption).to_contain_text(f"At γ = {shown},")
+    assert "gamma=" not in page.url
+    at_once = page.locator("table", has=caption).inner_text()
+    is_held = False
+    for send in waiting:
+        send()
+    page.wait_for_function("() => location.search.includes('gamma=0.85')")
+    settled(page)
+    expect(caption).to_contain_text("At γ = 0.85,")
+    assert page.locator("table", has=caption).inner_text() == at_once
+
+
 def test_a_copied_link_shows_a_stranger_the_same_view(server, browser, open_page):
     page = open_page(f"{server.url}/search?q=red")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -15,9 +15,9 @@ from csp_engine.views.confidence import Trust, uncalibrated
 from csp_engine.views.neuron import candidates as relabel
 from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.neuron.proposals import proposals
-from pages.ui.neuron import why
+from pages.ui.neuron import ranked, why
 from pages.ui.parts import charts
-from pages.ui.parts.cards import badge, bar_table, facts, markdown_text, plain, quoted, show
+from pages.ui.parts.cards import badge, facts, markdown_text, plain, quoted, show
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import store
 from pages.ui.shell.page import hold, keep_up, set_params
@@ -50,7 +50,7 @@ def section(bundle: Bundle, view: View) -> None:
     )
     built = relabel.built_gamma(bundle, view.neuron, view.method)
     if built is None:
-        listed(relabel.stored(bundle, view.neuron, view.method))
+        show(ranked.listing(relabel.stored(bundle, view.neuron, view.method)))
     else:
         moving(bundle, view, built)
     said(bundle, view)
@@ -132,53 +132,14 @@ def moving(bundle: Bundle, view: View, built: float) -> None:
             else f"{st.session_state['_gamma']:.2f}".rstrip("0").rstrip(".")
         ),
     )
-    found = relabel.at_gamma(bundle, store.MEMO, view.neuron, view.method, gamma)
-    listed(found)
-    if found.rows:
-        texts = [row.text for row in found.rows[: relabel.N_PATHS]]
+    found = ranked.at(bundle, view.neuron, view.method, gamma)
+    show(found.body)
+    if found.texts:
+        ranked.stays_with_slider(bundle, view, gamma)
+        texts = list(found.texts[: relabel.N_PATHS])
         paths = relabel.paths(bundle, view.neuron, view.method, texts)
         charts.gamma_paths(*paths, texts, gamma, key="paths")
-        why.section(bundle, view, [row.text for row in found.rows], gamma)
-
-
-def listed(found: CandidateLabels) -> None:
-    """One method's labels, with what contrast images did to each."""
-    if not found.rows:
-        st.text(str(found.verdict))
-        return
-    has_raw = found.gamma is not None
-    has_moved = found.rows[0].raw_place is not None
-    shares = found.shares()
-    rows = []
-    for place, (row, (share, _)) in enumerate(zip(found.rows, shares, strict=True), 1):
-        raw = f"{numbers.score(row.raw)} → " if has_raw else ""
-        cells = [f"{raw}{numbers.score(row.score)}", numbers.score(row.margin)]
-        cells.append(found.percentile(row))
-        if row.raw_place is not None:
-            cells.insert(1, _moved(row.raw_place, place))
-        if found.has_weights:
-            cells.insert(0, numbers.signed(row.weight))
-        rows.append((f"{row.text} ({row.note})" if row.note else row.text, share, cells))
-    score = plain(found.score_name) if found.score_name != "score" else term("score")
-    columns = ["label", score, term("margin"), term("percentile")]
-    if has_raw:
-        columns[1] = f"{term('raw score', 'raw')} → {term('score')}"
-    if has_moved:
-        columns.insert(2, term("moved"))
-    if found.has_weights:
-        columns.insert(1, "weight")
-    marks = [raw for _, raw in shares if raw is not None] if has_raw else None
-    show(bar_table(_verdict(found), columns, rows, marks=marks, is_markup=True))
-    proposed = ", ".join(
-        f"“{plain(row.text)}”{' (for this neuron)' if row.is_own else ''}"
-        for row in found.rows
-        if row.is_proposed
-    )
-    if proposed:
-        show(
-            f"<p class='csp-quiet'>Proposed by the {term('captioner')}, not on any list: "
-            f"{proposed}</p>"
-        )
+        why.section(bundle, view, list(found.texts), gamma)
 
 
 def said(bundle: Bundle, view: View) -> None:
@@ -199,22 +160,3 @@ def said(bundle: Bundle, view: View) -> None:
             for title, text in (("Answer", each.answer), ("Question", each.prompt)):
                 if text:
                     show(f"<p class='csp-quiet'>{title}</p>{quoted(text)}")
-
-
-def _verdict(found: CandidateLabels) -> str:
-    """How far the first label can be trusted, as HTML."""
-    said = found.verdict
-    if not said.name:
-        return plain(said)
-    return (
-        f"{plain(said.before)}<b dir='auto'>{plain(said.name)}</b>{plain(said.after)}"
-        f"{term('reliable label', said.word)}{said.end} Percentiles below compare the scores of "
-        "the same label."
-    )
-
-
-def _moved(before: int, now: int) -> str:
-    """How many places a label rose or fell when the look-alikes were taken away."""
-    if before == now:
-        return "="
-    return f"▲ {before - now}" if before > now else f"▼ {now - before}"

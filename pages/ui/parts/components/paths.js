@@ -18,15 +18,14 @@ export default function (component) {
 
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`)
   svg.setAttribute("aria-label", data.words)
-  const drawn = [
-    made("line", {
-      class: "now",
-      x1: x(data.gamma),
-      x2: x(data.gamma),
-      y1: top,
-      y2: height - bottom,
-    }),
-  ]
+  const now = made("line", { class: "now", y1: top, y2: height - bottom })
+  const mark = (gamma) => {
+    now.setAttribute("x1", x(gamma))
+    now.setAttribute("x2", x(gamma))
+  }
+  mark(data.gamma)
+  globalThis.__cspPathsAt = mark // a step of the slider moves it before the page follows
+  const drawn = [now]
   data.lines.forEach((line, k) => {
     const points = line.scores.map((score, g) => `${x(data.gammas[g])},${y(score)}`).join(" ")
     drawn.push(made("polyline", { class: k ? "line" : "line first", points }))

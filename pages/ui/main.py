@@ -1,6 +1,7 @@
 """Runs before every page: settings, style, navigation."""
 
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import streamlit as st
@@ -12,11 +13,15 @@ from pages.ui.page_table import every_page  # noqa: E402
 from pages.ui.shell import access, jumping, problems, sharing  # noqa: E402
 from pages.ui.shell.page import keep_up, one_step_links  # noqa: E402
 
-st.set_page_config(
-    page_title="CSP Neuron Browser",
-    page_icon=str(ROOT / "assets" / "icon.png"),
-    layout="wide",
-)
+# As data: every run would have it fetched again from an address.
+ICON = "data:image/png;base64," + b64encode((ROOT / "assets" / "icon.png").read_bytes()).decode()
+
+
+def settings(title: str) -> None:
+    """Title, icon and width; once a run, for each time is a redrawing of the whole page."""
+    st.set_page_config(page_title=title, page_icon=ICON, layout="wide")
+
+
 st.logo(str(ROOT / "assets" / "logo.svg"), size="large")
 
 keep_up()
@@ -24,6 +29,7 @@ rows = {}
 with problems.caught():  # an extension may bring a page that cannot be added
     rows = every_page()
 if not rows:
+    settings("CSP Neuron Browser")
     st.stop()
 pages = {
     name: st.Page(
@@ -38,7 +44,7 @@ pages = {
 st.session_state["pages"] = pages
 is_let_in = access.let_in()
 page = st.navigation(list(pages.values()), position="top" if is_let_in else "hidden")
-st.set_page_config(page_title=f"{page.title} · Neuron Browser")
+settings(f"{page.title} · Neuron Browser")
 if is_let_in:
     one_step_links()
     with problems.caught():  # what no section of the page has caught, such as a missing file

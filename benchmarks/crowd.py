@@ -27,7 +27,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks import synthetic
 from benchmarks.browser import DEMO, DEMO_NAME
-from benchmarks.served import ROOT, Server, serving, summary
+from benchmarks.served import PLAIN, Server, serving, summary
 
 RESULT = Path(__file__).parent / "results" / "crowd.json"
 N_PEOPLE = 20
@@ -35,7 +35,6 @@ N_SESSIONS = 40
 TARGETS = {"click_ms": 500.0, "session_mb": 5.0}
 PAGES = ("neuron", "neuron", "neuron", "search", "layer")
 """Of five people, three step through neurons, one searches and one filters a table."""
-PLAIN = ROOT / "benchmarks" / "plain_page.py"
 PLAIN_CLICKS = 30
 PLAIN_MS = 9.0
 """A click on the plain page, on the machine of docs/benchmarks.md: worked out from another, where

@@ -19,6 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = ROOT / "app.py"
+PLAIN = ROOT / "benchmarks" / "plain_page.py"
 PATIENCE_S = 90.0
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from statistics import median
+from functools import partial
 from typing import Any
 
 import pytest
 
 from benchmarks import browser as measures
 from benchmarks import crowd, synthetic
-from benchmarks.served import Server, new_page, serving
+from benchmarks.served import PLAIN, Server, new_page, serving
 from csp_engine.bundle import Bundle
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone]
@@ -27,21 +27,14 @@ TRIES, ENOUGH = 9, 3
 
 @pytest.fixture(scope="module")
 def plain_server() -> Iterator[Server]:
-    with serving([], crowd.PLAIN) as started:
+    with serving([], PLAIN) as started:
         yield started
 
 
 @pytest.fixture
 def slower(browser: Any, plain_server: Server) -> Callable[[], float]:
-    """How many times as long as on the machine of the figures a plain page takes here and now."""
-
-    def measured() -> float:
-        page = new_page(browser)
-        clicks = [value for _, value in measures.plain(page, plain_server, 7)]
-        page.context.close()
-        return max(1.0, median(clicks) / measures.PLAIN_MS)
-
-    return measured
+    """Tells how much slower than that of the figures this machine is just now."""
+    return partial(measures.slower, browser, plain_server)
 
 
 def stays_within(

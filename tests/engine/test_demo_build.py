@@ -110,20 +110,25 @@ def test_a_build_stopped_inside_every_part_ends_like_one_that_was_not(
 ):
     monkeypatch.setattr(steps, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     stopped: list[str] = []
+    own = {"photographs", "pictures", "encoder", "captioner", "classifier", "masks", "held-out",
+           "images", "pairs", "judge"}  # fmt: skip
 
     def stop_once(stage: str, done: int, total: int) -> None:
         kind = stage.split(" ")[0]  # such as all pictures, all trainings of a classifier
-        if kind not in stopped and done * 2 >= total:
+        # Of the stages that every build has, which test_interruption.py kills, a few will do.
+        is_due = kind in own or len(set(stopped) - own) < 4
+        if is_due and kind not in stopped and done * 2 >= total:
             stopped.append(kind)
             raise KeyboardInterrupt
 
-    for _ in range(60):
+    for _ in range(30):
         try:
             world = small_demo.make(tmp_path / "work", stop_once)
         except KeyboardInterrupt:
             continue
         break
     assert {"photographs", "pictures", "encoder", "classifier", "masks", "images"} <= set(stopped)
+    assert len(set(stopped) - own) == 4
     undisturbed = json.loads((quick_demo / "work" / "world.json").read_text())["parts"]
     parts = {name: part["sha256"] for name, part in world.record["parts"].items()}
     assert parts == {name: part["sha256"] for name, part in undisturbed.items()}

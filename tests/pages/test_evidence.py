@@ -146,10 +146,13 @@ def test_a_slim_copy_tells_roughly_how_strong_an_image_is(marked_bundle, serve, 
     image = int(np.argsort(activation_n)[len(activation_n) // 2])
     said = dict(ActivationFacts(slim, Memo(), view.neuron).of(image, float(activation_n[image])))
     exact = 100 * float(np.mean(activation_n < activation_n[image]))
-    found = re.fullmatch(r"about (\d+)% of (\d+) images", said["stronger than"])
+    found = re.fullmatch(r"about (\d+) % of (\d+) images", said["stronger than"])
     assert found
     # Few quantiles are kept, and the 32 images are 16 pairs of equal ones.
     assert abs(int(found[1]) - exact) <= 10
+    strongest = int(np.argmax(activation_n))
+    said = dict(ActivationFacts(slim, Memo(), view.neuron).of(strongest, float(activation_n.max())))
+    assert said["stronger than"] == "nearly all of 32 images"
     serve(slim.path)
     at = open_page("neuron", layer=LAYER, unit=str(UNIT))
     assert not at.exception

@@ -25,6 +25,8 @@ N_BRIEF_OTHERS = 2
 CONTROL, SHARE = "control_", "share_"
 """What columns of a table of simulated images begin with: what was asked for, and what shows of it.
 """
+NEARLY_ALL = 0.995
+"""A share that rounds to all of them, of which it is not known that it is."""
 MAX_LEVELS = 24
 """A column of text with more different values than this is no property to count."""
 OWN_COLUMNS = frozenset(
@@ -132,7 +134,8 @@ class ActivationFacts:
             rows.append(("stronger than", share if n_below < n_images - 1 else "all other images"))
         elif self._quantile_q is not None:
             level = float(np.interp(activation, self._quantile_q, self._level_q))
-            rows.append(("stronger than", f"about {level:.0%} of {self.bundle.n_images:,} images"))
+            share = "nearly all" if level >= NEARLY_ALL else f"about {100 * level:.0f} %"
+            rows.append(("stronger than", f"{share} of {self.bundle.n_images:,} images"))
         return (*rows, *known_facts(self.bundle, self.memo, [image])[image])
 
 

@@ -36,11 +36,11 @@ def section(bundle: Bundle, model: str, stored: StoredIntervention) -> None:
         rows.append((each.artefact, each.effect.value / largest, cells))
     show("<h2 class='csp-h'>The same photograph, with and without</h2>")
     show(bar_table(f"Change of the log-odds of {stored.output} in {model}", columns, rows))
-    compared = "with less the same paste of neutral texture" if has_neutral else "with less without"
+    other = "those with the same paste of neutral texture" if has_neutral else "those without"
     show(
         f"<p class='csp-quiet'>{plain(stored.images)}. Each pair differs in one thing alone; the "
-        f"{term('effect')} is the mean of {compared}, and the interval comes from drawing "
-        "photographs anew. An amber bar lowers the score.</p>"
+        f"{term('effect')} is the log-odds with it less {other}, averaged over pairs; the interval "
+        "comes from drawing photographs anew. An amber bar lowers the score.</p>"
     )
 
 

@@ -24,10 +24,10 @@ FIRST = (
     *("match", "score", "reliable"),
 )
 """Columns after the label, where they are shown."""
-WIDTH_PX = {"others": 330, "family": 130, "truth": 110, "moves": 160}
-WIDTH_PX |= {"confidence": 92, "moves_rank": 58, "unit": 54, "score": 64, "reliable": 78}
+WIDTH_PX = {"others": 330, "family": 130, "truth": 100, "moves": 180}
+WIDTH_PX |= {"confidence": 92, "moves_rank": 54, "unit": 50, "score": 60, "reliable": 74}
 """Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
-ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 165, 640
+ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 205, 640
 
 
 def shown_columns(

@@ -1,7 +1,7 @@
 // Labels that move with the slider of gamma: each step shows its list at once, fetched ahead for
 // those beside it, and the page follows with the same. What the server draws late, for a step
 // before the last, gives way to what the slider shows.
-const RANKED = (globalThis.__cspRanked ??= { kept: new Map(), data: null })
+const RANKED = (globalThis.__cspRanked ??= { kept: new Map(), data: null, stop: () => {} })
 const MOST_LISTS = 64
 const TWO_AHEAD = [1, 2, -1]
 
@@ -50,6 +50,7 @@ async function beside(gamma, by) {
 }
 
 export default function ({ data }) {
+  RANKED.stop() // called anew with new data, before what the last call gave back
   const place = document.querySelector(".st-key-_gamma")
   if (!data || !place) return
   RANKED.data = data
@@ -66,7 +67,7 @@ export default function ({ data }) {
   place.addEventListener("focusin", near)
   place.addEventListener("pointerenter", near)
   if (data.gamma !== last) follow(0)
-  return () => {
+  return RANKED.stop = () => {
     watch.disconnect()
     place.removeEventListener("focusin", near)
     place.removeEventListener("pointerenter", near)

@@ -64,6 +64,12 @@ def test_a_step_of_gamma_shows_before_the_server_has_drawn_it(server, open_page)
     settled(page)
     expect(caption).to_contain_text("At γ = 0.85,")
     assert page.locator("table", has=caption).inner_text() == at_once
+    # A list that comes when the page shows another neuron's already is dropped.
+    page.evaluate("document.querySelector('[data-part=ranked]').dataset.of = 'small/a/6 csp 0.85'")
+    is_held = True
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(300)
+    expect(caption).to_contain_text("At γ = 0.85,")
 
 
 def test_a_copied_link_shows_a_stranger_the_same_view(server, browser, open_page):

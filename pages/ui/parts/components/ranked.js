@@ -27,14 +27,18 @@ function load(gamma) {
   return loading
 }
 
+// Of "neuron method gamma", what is before the gamma.
+const whose = (of) => of.slice(0, of.lastIndexOf(" "))
+
 async function follow(by) {
   const gamma = shownGamma()
   const { data } = RANKED
   if (gamma === null || !data) return
   const list = await load(gamma)
   const drawn = document.querySelector('[data-part="ranked"]')
-  const isMeant = RANKED.data === data && shownGamma() === gamma
-  if (isMeant && list && drawn && drawn.dataset.of !== list.of) {
+  if (!list || !drawn || RANKED.data !== data || shownGamma() !== gamma) return
+  // The page may have come to another neuron or method, whose slider is about to be heard of.
+  if (drawn.dataset.of !== list.of && whose(drawn.dataset.of) === whose(list.of)) {
     drawn.outerHTML = list.body
     globalThis.__cspPathsAt?.(gamma)
   }

@@ -39,6 +39,9 @@ LEVELS, N_LEARNED_FROM = 16, 65_536
 SEED = 0
 """Draws what levels are learned from, and the queries."""
 
+FAIR = 0.9
+"""The share of the expected number of allowed rows below which a filter goes with the query."""
+
 TIE = 1e-6
 """Two ways of summing a float32 dot product of unit vectors differ by less than this."""
 
@@ -85,19 +88,25 @@ class CodedIndex:
     ) -> Int64[np.ndarray, " m"]:
         """Rows among which the ``n`` nearest are looked for, in no order.
 
-        All of them where few are allowed, or more are wanted than codes are of use for.
+        All of them where few are allowed, where the allowed are not as near as others, or where
+        more are wanted than codes are of use for.
         """
         held_m = faiss.vector_to_array(self.codes.id_map)
         kept_m = held_m if allowed_u is None else held_m[allowed_u[held_m]]
-        wanted = max(self.depth, -(-n * self.depth // LISTED))
+        depth = max(self.depth, -(-n * self.depth // LISTED))
+        if len(kept_m) <= exact_up_to:
+            return kept_m
         # Rows that are not allowed fill the list too, by their share.
-        wanted = -(-wanted * len(held_m) // max(1, len(kept_m)))
-        if len(kept_m) <= exact_up_to or 4 * wanted >= len(held_m):
+        wanted = -(-depth * len(held_m) // len(kept_m))
+        if 4 * wanted >= len(held_m):
             return kept_m
         _, row_1k = self.codes.search(query_d[None], wanted)
         found_k = row_1k[0][row_1k[0] >= 0]
         if allowed_u is not None:
             found_k = found_k[allowed_u[found_k]]
+            # What is near may be just what is not allowed: another network's neurons, say.
+            if len(found_k) < FAIR * depth:
+                return kept_m
         # In single precision, all but those that may be among the nearest are left out.
         score_k = self.vectors(found_k) @ query_d
         slack = 4 * TIE * max(1.0, float(np.linalg.norm(query_d)))

@@ -104,6 +104,19 @@ def test_among_many_allowed_rows_only_those_are_found(vectors, built, monkeypatc
     assert len({*true} & {*found.row_m.tolist()}) >= 18
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.98])
+def test_what_is_far_is_found_where_nothing_near_is_allowed(vectors, built, monkeypatch, share):
+    """As of one network, where the query lies among the neurons of another."""
+    monkeypatch.setattr(index_of, "EXACT_UP_TO", 100)
+    shallow = replace(built.index, depth=200)
+    for query in vectors[1:6]:
+        score = vectors @ query
+        allowed = score < np.quantile(score, share)
+        found = search.rank(shallow, query, 20, allowed_u=allowed)
+        true = nearest(np.where(allowed[:, None], vectors, 0), query, 20)
+        assert found.row_m.tolist() == true
+
+
 def test_asked_for_all_it_gives_all_in_order(vectors, built):
     query = vectors[9]
     n_alive = int(vectors.any(axis=1).sum())

@@ -15,6 +15,8 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError, UnansweredError
 from csp_engine.networks.attributing.neuron_maps import NeuronMaps
 from csp_engine.networks.driving.circuits import circuits
+from csp_engine.networks.driving.gradients import rows_of_outputs
+from csp_engine.networks.driving.influence import influence
 from csp_engine.networks.intervening.pairs import PairRuns
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
@@ -193,3 +195,49 @@ def test_no_map_is_drawn_of_values_that_are_not_finite(name: str) -> None:
         pixels[4, 0, 3, 3] = np.nan
     with pytest.raises(InputError, match=r"not finite|without bound"):
         maps.of(pixels[3:], name)
+
+
+class Masked(nn.Module):
+    """Scores that are ruled out at some places, and the strongest of the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = nn.Conv2d(3, 6, 3)
+        self.masked = nn.Identity()
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        held = self.seen(pixels)
+        is_out = torch.zeros_like(held, dtype=torch.bool)
+        is_out[:, :, :4] = True
+        return self.head(self.masked(held.masked_fill(is_out, -torch.inf)).amax((2, 3)))
+
+
+def test_what_the_strongest_place_hides_is_no_influence() -> None:
+    """Nothing times minus infinity has no value; the layer before it has one."""
+    torch.manual_seed(0)
+    read = {"resize": [12, 12], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
+    model = target_model(Masked().eval(), read, name="masked")
+    pixels = np.random.default_rng(0).normal(size=(6, 3, 12, 12)).astype(np.float32)
+    with pytest.raises(InputError, match="Layer 'masked' gives values that are not finite at some"):
+        influence(model, select_layers(model, ["masked@max"]), [(pixels, None)])
+    found = influence(model, select_layers(model, ["seen@max"]), [(pixels, None)])["seen@max"]
+    # By hand: the strongest place that is left times the weight of the class decided for.
+    with torch.no_grad():
+        top_nu = model.network.seen(torch.tensor(pixels))[:, :, 4:].amax((2, 3))
+        called_n = model.network.head(top_nu).argmax(1)
+        wanted_cu = np.zeros((4, 6))
+        for c in range(4):
+            if (called_n == c).any():
+                wanted_cu[c] = (top_nu[called_n == c] * model.network.head.weight[c]).mean(0)
+    assert np.allclose(found.gradient_activation_cu, wanted_cu, atol=1e-6)
+
+
+def test_where_every_class_is_ruled_out_none_is_decided_for() -> None:
+    logits = torch.tensor([[0.5, -torch.inf, 1.0], [0.2, -torch.inf, -torch.inf]])
+    model = toys.target().model
+    row_n, _ = rows_of_outputs(model, logits, None, [0, 2], 7)
+    assert row_n.tolist() == [1, 0]
+    with pytest.raises(UnansweredError) as caught:
+        rows_of_outputs(model, logits, None, [1, 2], 7)
+    assert caught.value.row == 8

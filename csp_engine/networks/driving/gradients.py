@@ -118,7 +118,7 @@ def products(
     Unless it ``is_last``, others may be picked from the same pass afterwards.
 
     Raises:
-        InputError: if a gradient is not finite.
+        InputError: if a gradient, or its product with an activation, is not finite.
     """
     tensors = [tapped[name] for name in tap_of]
     grads = torch.autograd.grad(picked, tensors, allow_unused=True, retain_graph=not is_last)
@@ -128,11 +128,20 @@ def products(
                 f"The gradient of the outputs at layer {name!r} is not finite; leave the layer out "
                 "with --layer, or build with --influence-images 0."
             )
-    return {
+    found = {
         name: positions_last(tensor.detach().float() * grad.float(), tap).sum(-1)
         for (name, tap), tensor, grad in zip(tap_of.items(), tensors, grads, strict=True)
         if grad is not None
     }
+    for name, product_nu in found.items():
+        # Pooled by its maximum, a layer may hide a place of minus infinity.
+        if not product_nu.isfinite().all():
+            raise InputError(
+                f"Layer {name!r} gives values that are not finite at some places, so what it does "
+                "to the outputs has no number; leave the layer out with --layer, or build with "
+                "--influence-images 0."
+            )
+    return found
 
 
 def require_steady_outputs(model: TargetModel, pixels: np.ndarray) -> None:
@@ -170,10 +179,12 @@ def rows_of_outputs(
 
     Raises:
         UnansweredError: for the first image with an output that is not a number, or without bound.
-            An output of minus infinity is a class that is ruled out.
+            An output of minus infinity is a class that is ruled out; where all are, no class is
+            left to decide for.
     """
     n, n_outputs = logits.shape
     is_lost_n = (logits.isnan() | logits.isposinf()).any(dim=1)
+    is_lost_n |= logits[:, chosen].isneginf().all(dim=1) & (class_n is None)
     if is_lost_n.any():
         raise UnansweredError(model.name, n_before + int(is_lost_n.int().argmax()))
     if class_n is None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from csp_engine.bundle import PassJournal, translated_os_errors
+from csp_engine.encoders.answering import embedded
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.networks.devices import n_cores, n_threads
 from csp_engine.networks.layers import LayerTap
@@ -125,8 +126,8 @@ def _measure(work: Pass, place: Station, batch: list[_Prepared]) -> dict[str, by
     if not whole:
         return parts
     if place.encoder is not None:
-        vectors = place.encoder.embed_images(_for_encoder(whole))
-        _require_finite(vectors, "the encoder", work.probe, whole)
+        named = files.iloc[[p.listed for p in whole]].tolist()
+        vectors = embedded(place.encoder, _for_encoder(whole), named)
         parts["embeddings"] = np.ascontiguousarray(vectors, np.float32).tobytes()
     for i, (target, recorder) in enumerate(zip(work.targets, place.recorders, strict=True)):
         recorded = recorder(_for_target(whole, i))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 VANISHED = 1e-5
 """A weighted mean of unit vectors shorter than this is rounding, not a direction."""
+UNIT = 1e-2
+"""How far a length may be from 1: vectors may have been made in half precision."""
 
 
 def normalise_rows(x_nd: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:
@@ -18,6 +20,21 @@ def normalise_rows(x_nd: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]
     length_n = np.sqrt(np.einsum("nd,nd->n", exact_nd, exact_nd))
     length_n[length_n == 0] = 1.0
     return (exact_nd / length_n[:, None]).astype(np.float32)
+
+
+def is_unit(x_nd: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, " n"]:
+    """Which rows have length 1, as far as half precision tells; none that is not finite has."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact_nd = x_nd.astype(np.float64)
+        length_n = np.sqrt(np.einsum("nd,nd->n", exact_nd, exact_nd))
+        return np.abs(length_n - 1) < UNIT
+
+
+def fault(vector_d: Float[np.ndarray, " d"]) -> str:
+    """What is wrong with a vector that should have length 1."""
+    if not np.isfinite(vector_d).all():
+        return "that is not finite"
+    return f"of length {np.linalg.norm(vector_d.astype(np.float64)):.3g} instead of 1"
 
 
 def directions(x_nd: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n d"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from csp_engine.errors import InputError
 from csp_engine.types import Progress, TextRecipe, silent
-from csp_engine.vectors import normalise_rows
+from csp_engine.vectors import fault, is_unit, normalise_rows
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "bare": ("{}",),
@@ -71,7 +71,7 @@ def embed_labels(
         progress: called with stage ``"labels"``.
 
     Raises:
-        InputError: if there are no texts or ``batch`` is below 1.
+        InputError: if there are no texts, ``batch`` is below 1, or a prompt gets no unit vector.
     """
     if not texts:
         raise InputError("There is no label to embed; give at least one text.")
@@ -80,11 +80,13 @@ def embed_labels(
     n_templates = len(recipe.templates)
     empty_d: np.ndarray | float = 0.0
     if recipe.subtract_empty:
-        empty_d = embed_texts(fill_templates([""], recipe.templates)).mean(axis=0)
+        prompts = fill_templates([""], recipe.templates)
+        empty_d = _answered(prompts, embed_texts(prompts)).mean(axis=0)
     blocks = []
     for start in range(0, len(texts), batch):
         block = texts[start : start + batch]
-        prompt_pd = embed_texts(fill_templates(block, recipe.templates))
+        prompts = fill_templates(block, recipe.templates)
+        prompt_pd = _answered(prompts, embed_texts(prompts))
         # Rows of one text are adjacent (see fill_templates), so the template axis is the inner one.
         mean_td = prompt_pd.reshape(len(block), n_templates, -1).mean(axis=1)
         blocks.append((mean_td - empty_d).astype(np.float32))
@@ -101,9 +103,30 @@ def empty_vector(
     How near a concept vector lies to it is the part of every cosine that says nothing about the
     text. None for vectors made elsewhere, which have none for an empty text, and where the mean
     vanishes.
+
+    Raises:
+        InputError: if a prompt has no unit vector.
     """
+    prompts = fill_templates([""], recipe.templates)
     try:
-        mean_d = embed_texts(fill_templates([""], recipe.templates)).mean(axis=0)
+        prompt_pd = embed_texts(prompts)
     except InputError:
         return None
+    mean_d = _answered(prompts, prompt_pd).mean(axis=0)
     return normalise_rows(mean_d[None])[0] if np.any(mean_d) else None
+
+
+def _answered(prompts: Sequence[str], prompt_pd: np.ndarray) -> Float32[np.ndarray, "p d"]:
+    """The vectors of prompts, if each has length 1.
+
+    Raises:
+        InputError: naming the first prompt whose vector has not, or is not finite.
+    """
+    is_unit_p = is_unit(prompt_pd)
+    if not is_unit_p.all():
+        bad = int(is_unit_p.argmin())
+        raise InputError(
+            f"The encoder gives the text {prompts[bad]!r} a vector {fault(prompt_pd[bad])}; check "
+            "the encoder, or leave that word out."
+        )
+    return prompt_pd

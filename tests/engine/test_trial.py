@@ -97,7 +97,7 @@ def test_a_folder_without_a_picture_and_broken_vectors_are_sentences(tmp_path, f
         def embed_images(self, pixels):
             return super().embed_images(pixels) * np.nan
 
-    with pytest.raises(InputError, match="vectors of images that are not finite"):
+    with pytest.raises(InputError, match=r"vector that is not finite for image \S+\.png"):
         tried(folder, Broken())
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from csp_engine.bundle import Bundle, kinds
+from csp_engine.encoders.answering import embedded
 from csp_engine.errors import InputError, UnreadableImageError, naming
 from csp_engine.evaluation.paired_effects import UNKNOWN, Bounded
 from csp_engine.evaluation.within_classes import difference_within_classes
@@ -181,8 +182,9 @@ def _looked_at(
         with naming([str(photos.table["file"].iloc[row]) for row, _ in part]):
             scores.append(runs.scores(pixels)[0])
         at = [stored.get(photos.table["sha256"].iloc[row]) for row, _ in part]
-        new = [image for (_, image), where in zip(part, at, strict=True) if where is None]
-        fresh = iter(_embedded(encoder, new))
+        new = [each for each, where in zip(part, at, strict=True) if where is None]
+        named = photos.table["file"].iloc[[row for row, _ in new]].tolist()
+        fresh = iter(_embedded(encoder, [image for _, image in new], named))
         for (row, _), where in zip(part, at, strict=True):
             place[row] = len(vectors)
             vectors.append(next(fresh) if where is None else np.asarray(image_nd[where]))
@@ -206,10 +208,11 @@ def _batches(photos: ProbeSet, rows: Sequence[int]) -> Iterator[list[tuple[int, 
         yield part
 
 
-def _embedded(encoder: Encoder, images: Sequence[Image.Image]) -> np.ndarray:
+def _embedded(encoder: Encoder, images: Sequence[Image.Image], files: Sequence[str]) -> np.ndarray:
     if not images:
         return np.zeros((0, 1), np.float32)
-    return encoder.embed_images(np.stack([encoder.preprocess(image) for image in images]))
+    pixels = np.stack([encoder.preprocess(image) for image in images])
+    return embedded(encoder, pixels, files)
 
 
 def _of_pairs(
@@ -230,9 +233,9 @@ def _of_pairs(
         if neutral is None:
             raise InputError("its pairs have no neutral version")
         kept.append(int(row))
-        for version, vector in zip(
-            VERSIONS, _embedded(encoder, [without, neutral, with_it]), strict=True
-        ):
+        file = str(pairs.table["file"].iloc[row])
+        found = _embedded(encoder, [without, neutral, with_it], [file] * len(VERSIONS))
+        for version, vector in zip(VERSIONS, found, strict=True):
             held[version].append(vector)
         progress(f"does pasted {artefact} pass for real", at + 1, len(rows))
     if not kept:

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from csp_engine.bundle import Bundle, kinds
+from csp_engine.encoders.answering import embedded
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.stages.contrast import group_numbers
@@ -76,11 +77,13 @@ def thumbnail_vectors(
         InputError: if it is the bundle's own encoder, or takes no images.
     """
     require_independent(bundle, judge)
+    files = bundle.table(kinds.PROBE.name(), "probe")["file"].tolist()
     parts = []
     for start in range(0, bundle.n_images, BATCH):
         rows = range(start, min(start + BATCH, bundle.n_images))
         shown = [Image.open(BytesIO(bundle.thumbnail(row))).convert("RGB") for row in rows]
-        parts.append(judge.embed_images(np.stack([judge.preprocess(image) for image in shown])))
+        pixels = np.stack([judge.preprocess(image) for image in shown])
+        parts.append(embedded(judge, pixels, files[rows.start : rows.stop]))
         progress("judge", rows.stop, bundle.n_images)
     return np.concatenate(parts)
 
@@ -146,7 +149,9 @@ def judge_held_out(
                     log.warning("%s is left out: %s", images.table["file"].iloc[row], error)
             if not shown:
                 continue
-            vectors.append(judge.embed_images(np.stack([judge.preprocess(i) for i in shown])))
+            named = images.table["file"].iloc[kept[-len(shown) :]].tolist()
+            seen = np.stack([judge.preprocess(image) for image in shown])
+            vectors.append(embedded(judge, seen, named))
             for target, recorder in zip(targets, recorders, strict=True):
                 pixels = np.stack([target.model.preprocess(image) for image in shown])
                 for layer, act_nu in recorder(pixels).items():

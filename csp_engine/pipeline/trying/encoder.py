@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from csp_engine.encoders.answering import answered, embedded
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.evaluation.separating import as_text, named_columns, separating
 from csp_engine.pipeline.trying.left import EncoderTrial, Picture
@@ -114,7 +115,8 @@ def _look(encoder: Encoder, probe: ProbeSet, progress: Progress) -> _Seen:
             if needs_pixels:
                 pixels.append(encoder.preprocess(picture))
         if pixels:
-            seen.vectors.append(_finite(encoder.embed_images(np.stack(pixels)), "images"))
+            named = probe.table["file"].iloc[seen.rows[-len(pixels) :]].tolist()
+            seen.vectors.append(embedded(encoder, np.stack(pixels), named))
     progress("images", n, n)
     if not seen.rows:
         raise InputError(
@@ -123,7 +125,7 @@ def _look(encoder: Encoder, probe: ProbeSet, progress: Progress) -> _Seen:
     if not needs_pixels:
         files = probe.table["file"].iloc[seen.rows].tolist()
         look_up = encoder.lookup_images  # ty: ignore[missing-attribute]
-        seen.vectors.append(_finite(look_up(files, seen.sha256, files), "images"))
+        seen.vectors.append(answered(encoder, look_up(files, seen.sha256, files), files))
     return seen
 
 
@@ -144,16 +146,8 @@ def _known(encoder: Encoder, texts: Sequence[str]) -> list[int]:
 def _embedded(
     encoder: Encoder, texts: Sequence[str], progress: Progress
 ) -> Float32[np.ndarray, "t d"]:
-    return _finite(embed_labels(encoder.embed_texts, texts, PROMPTS, 64, progress), "words")
-
-
-def _finite(vector_nd: np.ndarray, what: str) -> Float32[np.ndarray, "n d"]:
-    if not np.isfinite(vector_nd).all():
-        raise InputError(
-            f"The encoder gives vectors of {what} that are not finite; check its weights, or "
-            "choose another encoder."
-        )
-    return np.asarray(vector_nd, np.float32)
+    label_td = embed_labels(encoder.embed_texts, texts, PROMPTS, 64, progress)
+    return np.asarray(label_td, np.float32)
 
 
 def _unread(encoder: Encoder, text_td: Float32[np.ndarray, "t d"]) -> Bool[np.ndarray, " t"]:

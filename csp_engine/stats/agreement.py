@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
+from csp_engine.stats.drawn import percentile_interval
+
 N_DRAWS = 2000
 LEVEL = 0.95
 
@@ -17,7 +19,7 @@ class Kappa:
     """Kappa with its 95 % interval over ``n`` cases; NaN where it is not defined.
 
     It is not where all raters gave one and the same rating to everything, and the interval is not
-    where that holds for all draws.
+    where that holds for all draws, or of fewer than ``LEAST_DRAWN`` cases.
     """
 
     value: float
@@ -93,9 +95,6 @@ def _bounded(
         return Kappa(nan, nan, nan, 0)
     value = float(kappa(np.full((1, n), 1 / n))[0])
     draws_rn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), N_DRAWS) / n
-    drawn_r = kappa(draws_rn)
-    drawn_r = drawn_r[np.isfinite(drawn_r)]
-    if np.isnan(value) or not len(drawn_r):
+    if np.isnan(value):
         return Kappa(value, nan, nan, n)
-    low, high = np.percentile(drawn_r, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Kappa(value, float(low), float(high), n)
+    return Kappa(value, *percentile_interval(kappa(draws_rn), n, LEVEL), n)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import bootstrap
 from sklearn.metrics import cohen_kappa_score
 
 from csp_engine.bundle import Bundle
@@ -31,6 +32,30 @@ def test_cohen_is_that_of_scikit_learn(n, n_kinds):
     assert found.value == pytest.approx(cohen_kappa_score(first, second), abs=1e-12)
     assert found.n == n
     assert cohen_kappa(second, first).value == pytest.approx(found.value)
+
+
+def test_few_neurons_have_no_interval_and_many_that_of_scipy():
+    """Two that are judged alike would be certain: every draw of them has kappa 1 or none."""
+    two = cohen_kappa(np.array([0, 1]), np.array([0, 1]))
+    assert (two.value, two.n) == (1, 2)
+    assert math.isnan(two.low)
+    assert math.isnan(two.high)
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 2, 90)
+    second = np.where(rng.random(90) < 0.7, first, 1 - first)
+    assert math.isnan(cohen_kappa(first[:9], second[:9]).low)
+    assert not math.isnan(cohen_kappa(first[:10], second[:10]).low)
+    drawn = bootstrap(
+        (first, second),
+        cohen_kappa_score,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=2000,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    found = cohen_kappa(first, second)
+    assert (found.low, found.high) == pytest.approx((drawn.low, drawn.high), abs=0.02)
 
 
 def by_loops(count_nk: np.ndarray) -> float:

@@ -78,10 +78,10 @@ def agreement(rows: Sequence[Mapping[str, Any]], model: str) -> Agreement:
 
 
 def kappa_in_words(kappa: Kappa) -> str:
-    """``0.62 (0.41 to 0.80)``, or why there is none."""
+    """``0.62 (0.41 to 0.80)``; ``0.62 (no interval)`` of few; or why there is none."""
     if math.isnan(kappa.value):
         return "not defined: one and the same verdict on all"
-    value = numbers.UNKNOWN if math.isnan(kappa.low) else f"{kappa.low:.2f} to {kappa.high:.2f}"
+    value = "no interval" if math.isnan(kappa.low) else f"{kappa.low:.2f} to {kappa.high:.2f}"
     return f"{kappa.value:.2f} ({value})".replace("-", "−")
 
 

@@ -26,6 +26,7 @@ STUDIES = {
     "combined_methods": "whether the likeliest of several methods' labels beats CSP+ alone",
     "other_layers": "labels of the demo's networks on layers that chose nothing, by truth",
     "fourth_condition": "whether the fourth condition of a reliable label holds on new ground",
+    "planted_confidence": "whether a confidence learnt from planted units keeps its word",
     "vocabulary_gap": "how often it is noticed that a word is missing, on the demo",
     "real_labels": "labels of real neurons from real CLIP vectors, for a person to judge",
 }

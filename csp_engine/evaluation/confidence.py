@@ -7,11 +7,11 @@ neurons (layers, say) that were left out while it was learnt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 
 from csp_engine.errors import InputError
 from csp_engine.stats.intervals import Share, share_of
@@ -21,6 +21,9 @@ LEAST_OF_A_KIND = 10
 
 N_BINS = 10
 _STEPS, _CLOSE = 100, 1e-9
+
+Alike = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Whether two rows of the vocabulary mean the same, pair by pair."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,68 @@ class Bin:
 
     mean: float
     right: Share
+
+
+def label_features(
+    percentile_u: Float64[np.ndarray, " u"],
+    score_uk: Float64[np.ndarray, "u k"],
+    id_uk: Int[np.ndarray, "u k"],
+    others: Sequence[Int[np.ndarray, " u"]],
+    signals: Sequence[np.ndarray],
+    alike: Alike,
+) -> Float64[np.ndarray, "u f"]:
+    """One row for each unit.
+
+    Its best label's place among random image sets as -log10 of their share that scores higher; its
+    lead over the next label of another meaning, as a share of its score; the share of the other
+    methods that mean the same; and what the method itself declares.
+
+    Args:
+        percentile_u: share of the random image sets below the best score; NaN without a label.
+        score_uk: scores of the kept labels, best first; NaN where there is none.
+        id_uk: their rows in the vocabulary; -1 where there is none, or it is not in it.
+        others: the best labels of the other methods, in the same way.
+        signals: the arrays of ``Stores.signals``.
+        alike: whether labels mean the same.
+    """
+    score_uk = np.nan_to_num(np.asarray(score_uk, float))
+    place_u = -np.log10(np.clip(1 - np.nan_to_num(np.asarray(percentile_u, float)), 1e-4, 1))
+    gap_u, _ = gap(id_uk, score_uk, alike)
+    lead_u = gap_u / np.maximum(np.abs(score_uk[:, 0]), 1e-9)
+    agreeing_u = agreeing(id_uk[:, 0], others, alike)
+    more = [np.nan_to_num(np.asarray(each, float)) for each in signals]
+    return np.column_stack([place_u, lead_u, agreeing_u, *more])
+
+
+def gap(
+    id_uk: Int[np.ndarray, "u k"], score_uk: Float64[np.ndarray, "u k"], alike: Alike
+) -> tuple[Float64[np.ndarray, " u"], Bool[np.ndarray, " u"]]:
+    """How far the best label is ahead of the next that means something else, and if there is one.
+
+    Without one it is the gap to the last label.
+    """
+    n_units, n_ranks = id_uk.shape
+    best_uk = np.repeat(id_uk[:, :1], n_ranks, axis=1)
+    both_uk = (id_uk >= 0) & (best_uk >= 0)
+    other_uk = id_uk >= 0
+    if both_uk.any():
+        other_uk[both_uk] &= ~alike(best_uk[both_uk], id_uk[both_uk])
+    other_uk[:, 0] = False
+    has_other_u = other_uk.any(axis=1)
+    next_u = np.where(has_other_u, other_uk.argmax(axis=1), n_ranks - 1)
+    return score_uk[:, 0] - score_uk[np.arange(n_units), next_u], np.asarray(has_other_u)
+
+
+def agreeing(
+    best_u: Int[np.ndarray, " u"], others: Sequence[Int[np.ndarray, " u"]], alike: Alike
+) -> Float64[np.ndarray, " u"]:
+    """The share of the other methods whose best label means the same."""
+    total_u = np.zeros(len(best_u))
+    for other_u in others:
+        both_u = (best_u >= 0) & (other_u >= 0)
+        if both_u.any():
+            total_u[both_u] += alike(best_u[both_u], other_u[both_u])
+    return total_u / max(1, len(others))
 
 
 def can_learn(right_u: Bool[np.ndarray, " u"]) -> bool:

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from csp_engine.bundle import Bundle, KeptScores
 from csp_engine.evaluation.confidence import (
+    Alike,
     Bin,
     Calibration,
     calibrate,
     calibration_error,
     can_learn,
+    gap,
+    label_features,
     left_out,
     reliability,
 )
@@ -66,27 +69,22 @@ class Learnt:
 def features(
     bundle: Bundle, memo: Memo, model: str, layer: str, method: str
 ) -> Float64[np.ndarray, "u f"]:
-    """What is known of each best label without any truth, one row for each unit of a layer.
-
-    Its place among random image sets as -log10 of their share that scores higher; its lead over the
-    next label of another meaning, as a share of its score; the share of the other methods that mean
-    the same; and what the method itself declares (``Stores.signals``).
-    """
+    """What is known of each best label without any truth, one row for each unit of a layer."""
     scores = bundle.scores(model, layer, method)
-    percentile_u = np.nan_to_num(np.asarray(scores.best_percentile_u, float))
-    columns = [-np.log10(np.clip(1 - percentile_u, 1e-4, 1))]
-    id_uk = _vocabulary_ids(bundle, model, layer, method)
-    score_uk = np.nan_to_num(np.asarray(scores.score_uk, float))
-    gap_u, _ = _gap(bundle, memo, id_uk, score_uk)
-    columns.append(gap_u / np.maximum(np.abs(score_uk[:, 0]), 1e-9))
-    columns.append(_agreeing(bundle, memo, model, layer, method, id_uk[:, 0]))
     kept = KeptScores(bundle, model, layer, method)
-    if kept.method is not None:
-        columns += [
-            np.nan_to_num(np.asarray(kept.array(name), float))
-            for name in kept.method.stores.signals
-        ]
-    return np.column_stack(columns)
+    signals = () if kept.method is None else kept.method.stores.signals
+    return label_features(
+        np.asarray(scores.best_percentile_u, float),
+        np.asarray(scores.score_uk, float),
+        _vocabulary_ids(bundle, model, layer, method),
+        [
+            _vocabulary_ids(bundle, model, layer, name)[:, 0]
+            for name in bundle.methods(model, layer)
+            if name != method
+        ],
+        [kept.array(name) for name in signals],
+        _alike(bundle, memo),
+    )
 
 
 def leads(
@@ -100,7 +98,7 @@ def leads(
     def make() -> np.ndarray:
         score_uk = np.asarray(bundle.scores(model, layer, method).score_uk, float)
         id_uk = _vocabulary_ids(bundle, model, layer, method)
-        gap_u, has_other_u = _gap(bundle, memo, id_uk, score_uk)
+        gap_u, has_other_u = gap(id_uk, score_uk, _alike(bundle, memo))
         return np.where(has_other_u, gap_u, np.nan)
 
     return memo.once(("leads", bundle.digest, model, layer, method), make)
@@ -269,43 +267,12 @@ def _vocabulary_ids(bundle: Bundle, model: str, layer: str, method: str) -> np.n
     return np.where(is_said_uk, row_t[np.where(is_said_uk, label_uk, 0)], -1)
 
 
-def _alike(bundle: Bundle, memo: Memo, one_a: np.ndarray, other_a: np.ndarray) -> np.ndarray:
-    """Whether two rows of the vocabulary mean the same, pair by pair."""
-    rows, where = np.unique(np.concatenate([one_a, other_a]), return_inverse=True)
-    own_rd = own_labels(bundle, memo, rows)
-    one_a, other_a = where[: len(one_a)], where[len(one_a) :]
-    return (np.einsum("ad,ad->a", own_rd[one_a], own_rd[other_a]) >= SAME_AT) | (one_a == other_a)
+def _alike(bundle: Bundle, memo: Memo) -> Alike:
+    def alike(one_a: np.ndarray, other_a: np.ndarray) -> np.ndarray:
+        rows, where = np.unique(np.concatenate([one_a, other_a]), return_inverse=True)
+        own_rd = own_labels(bundle, memo, rows)
+        one_a, other_a = where[: len(one_a)], where[len(one_a) :]
+        cosine_a = np.einsum("ad,ad->a", own_rd[one_a], own_rd[other_a])
+        return (cosine_a >= SAME_AT) | (one_a == other_a)
 
-
-def _gap(
-    bundle: Bundle, memo: Memo, id_uk: np.ndarray, score_uk: np.ndarray
-) -> tuple[Float64[np.ndarray, " u"], Bool[np.ndarray, " u"]]:
-    """How far the best label is ahead of the next that means something else, and if there is one.
-
-    Without one it is the gap to the last label.
-    """
-    n_units, n_ranks = id_uk.shape
-    best_uk = np.repeat(id_uk[:, :1], n_ranks, axis=1)
-    both_uk = (id_uk >= 0) & (best_uk >= 0)
-    other_uk = id_uk >= 0
-    if both_uk.any():
-        alike_a = _alike(bundle, memo, best_uk[both_uk], id_uk[both_uk])
-        other_uk[both_uk] &= ~alike_a
-    other_uk[:, 0] = False
-    has_other_u = other_uk.any(axis=1)
-    next_u = np.where(has_other_u, other_uk.argmax(axis=1), n_ranks - 1)
-    return score_uk[:, 0] - score_uk[np.arange(n_units), next_u], np.asarray(has_other_u)
-
-
-def _agreeing(
-    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, best_u: np.ndarray
-) -> Float64[np.ndarray, " u"]:
-    """The share of the other methods whose best label means the same."""
-    others = [name for name in bundle.methods(model, layer) if name != method]
-    total_u = np.zeros(len(best_u))
-    for name in others:
-        other_u = _vocabulary_ids(bundle, model, layer, name)[:, 0]
-        both_u = (best_u >= 0) & (other_u >= 0)
-        if both_u.any():
-            total_u[both_u] += _alike(bundle, memo, best_u[both_u], other_u[both_u])
-    return total_u / max(1, len(others))
+    return alike

@@ -22,6 +22,7 @@ from csp_engine.evidence.exemplars import rank_exemplars
 from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods import METHODS, label_layer, noise_evidence
 from csp_engine.methods.method import Method, itself
+from csp_engine.methods.scoring.labelling import Labelled
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.stats.intervals import share_of
 from csp_engine.types import Progress, silent
@@ -191,14 +192,10 @@ def planted_benchmark(
     }
 
 
-def judged(
-    world: World, units: Sequence[Unit], n_null: int, progress: Progress = silent
-) -> dict[str, pd.DataFrame]:
-    """For each method a row per unit: ``row``, ``label``, ``is_right``, ``is_reliable``.
-
-    ``label`` is a row of the vocabulary, missing where a unit has none, or one that joins or weighs
-    concepts. Such a label is right if all that counts in it is (``Method.says``).
-    """
+def labelled(
+    world: World, units: Sequence[Unit], n_null: int, n_labels: int, progress: Progress = silent
+) -> dict[str, Labelled]:
+    """The best labels of units by every method of a world."""
     acts_un = np.stack([unit.activation_n for unit in units])
     recipe = world.recipe
     rule = ContrastRule(recipe.threshold, recipe.n_partners, recipe.reuse)
@@ -222,31 +219,47 @@ def judged(
         rule=rule,
         seed=recipe.seed,
     )
+    found = {}
+    for name, params in world.params.items():
+        found[name] = label_layer(
+            METHODS[name], evidence, null, world.label_td, params,
+            n_labels=n_labels, progress=progress,
+        )  # fmt: skip
+    return found
+
+
+def judged(
+    world: World, units: Sequence[Unit], n_null: int, progress: Progress = silent
+) -> dict[str, pd.DataFrame]:
+    """For each method a row per unit: ``row``, ``label``, ``is_right``, ``is_reliable``.
+
+    ``label`` is a row of the vocabulary, missing where a unit has none, or one that joins or weighs
+    concepts. Such a label is right if all that counts in it is (``Method.says``).
+    """
+    found = labelled(world, units, n_null, 1, progress)
+    return {name: judged_units(world, units, name, done) for name, done in found.items()}
+
+
+def judged_units(world: World, units: Sequence[Unit], name: str, done: Labelled) -> pd.DataFrame:
+    """What one method said of each unit; see ``judged``."""
     accepted = [set().union(*(world.accepted_c[c] for c in unit.concepts)) for unit in units]
     place = {text: t for t, text in reversed(list(enumerate(world.texts)))}
-    told = {}
-    for name, params in world.params.items():
-        method = METHODS[name]
-        done = label_layer(
-            method, evidence, null, world.label_td, params, n_labels=1, progress=progress
-        )
-        scores, texts = done.scores, world.texts if done.texts is None else done.texts
-        said_u = [
-            texts[label] if count else None
-            for label, count in zip(scores.label_uk[:, 0], scores.count_u, strict=True)
-        ]
-        told[name] = pd.DataFrame(
-            {
-                "row": [unit.row for unit in units],
-                "label": pd.array([place.get(said) for said in said_u], "Int64"),
-                "is_right": [
-                    said is not None and _is_right(method, said, keys)
-                    for said, keys in zip(said_u, accepted, strict=True)
-                ],
-                "is_reliable": np.asarray(scores.reliable_u, bool),
-            }
-        )
-    return told
+    scores, texts = done.scores, world.texts if done.texts is None else done.texts
+    said_u = [
+        texts[label] if count else None
+        for label, count in zip(scores.label_uk[:, 0], scores.count_u, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "row": [unit.row for unit in units],
+            "label": pd.array([place.get(said) for said in said_u], "Int64"),
+            "is_right": [
+                said is not None and _is_right(METHODS[name], said, keys)
+                for said, keys in zip(said_u, accepted, strict=True)
+            ],
+            "is_reliable": np.asarray(scores.reliable_u, bool),
+        }
+    )
 
 
 def _is_right(method: Method, said: str, accepted: set[str]) -> bool:

@@ -63,6 +63,7 @@ MOVED = {
     "named_layers": "bundle.names",
     "neighbours": "evidence.neighbours",
     "neuron_facts": "views.neuron.statistics views.neuron.label methods.registered",
+    "pipeline.added.interventions": "pipeline.intervening.measuring",
     "pipeline.candidates": "pipeline.stages.candidates",
     "pipeline.derived": "pipeline.deriving pipeline.stages.contrast pipeline.stages.neurons",
     "pipeline.driven": "pipeline.stages.influence",

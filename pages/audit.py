@@ -7,7 +7,16 @@ from csp_engine.views.address import View, pick
 from csp_engine.views.audit.associations import models_associated
 from csp_engine.views.audit.factors import models_factored
 from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
-from pages.ui.audit import association, carrying, effect, factoring, fixing, judging, reporting
+from pages.ui.audit import (
+    association,
+    carrying,
+    effect,
+    factoring,
+    fixing,
+    judging,
+    pairing,
+    reporting,
+)
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params
@@ -36,6 +45,7 @@ def main() -> None:
     if not models:
         show("<h1 class='csp-title'>Does the decision rest on what should not matter?</h1>")
         st.text(NONE)
+        pairs_alone(bundle, view)
         factors_alone(bundle, view)
         association_alone(bundle, view)
         if not is_blind():
@@ -75,6 +85,8 @@ def draw(
         with problems.caught():
             judging.section(bundle, view, model, is_blind=True)
         return
+    with problems.caught():
+        pairing.section(bundle, model)
     box("Artefact", "artefact", artefact, tuple(each.artefact for each in found))
     chosen = audited(bundle, model, artefact, view.method)
     assert chosen is not None
@@ -88,6 +100,18 @@ def draw(
     with problems.caught():
         judging.section(bundle, view, model, is_blind=False)
     reporting.section(bundle, view, model)
+
+
+def pairs_alone(bundle: Bundle, view: View) -> None:
+    """A way to try some pairs, where none were tried."""
+    names = bundle.model_names
+    if not names or is_blind():
+        return
+    model, _ = pick("model", view.model, names)
+    with problems.caught():
+        if len(names) > 1 and not models_associated(bundle):
+            box("Network", "model", model, names)
+        pairing.section(bundle, model)
 
 
 def factors_alone(bundle: Bundle, view: View) -> None:

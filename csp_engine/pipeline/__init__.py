@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from csp_engine.pipeline.added.faithfulness import add_faithfulness, add_trust
     from csp_engine.pipeline.added.fixes import add_fix
     from csp_engine.pipeline.added.gating import gate_pastes
-    from csp_engine.pipeline.added.interventions import add_interventions
     from csp_engine.pipeline.added.judging import judge_held_out, judge_probe
     from csp_engine.pipeline.added.map_checks import add_map_checks
     from csp_engine.pipeline.added.performance import add_performance
     from csp_engine.pipeline.added.truth import add_truth
     from csp_engine.pipeline.building import build, needs_texts, relabel
     from csp_engine.pipeline.image_pass import Target
+    from csp_engine.pipeline.intervening.measuring import add_interventions
     from csp_engine.pipeline.request import BuildRequest, require_enough_images
     from csp_engine.pipeline.stages.candidates import (
         bundle_captioner,
@@ -32,7 +32,7 @@ _HOMES = {
     "Target": "image_pass",
     "add_faithfulness": "added.faithfulness",
     "add_fix": "added.fixes",
-    "add_interventions": "added.interventions",
+    "add_interventions": "intervening.measuring",
     "add_map_checks": "added.map_checks",
     "add_performance": "added.performance",
     "add_trust": "added.faithfulness",

@@ -17,10 +17,10 @@ from csp_engine.pipeline import (
     build,
 )
 from csp_engine.pipeline.added.fixing import Trials
-from csp_engine.pipeline.added.interventions import Given
 from csp_engine.pipeline.added.photographs import listed_photographs
 from csp_engine.pipeline.factoring.finding import find_factors
 from csp_engine.pipeline.factoring.keeping import add_factors
+from csp_engine.pipeline.intervening.measuring import Given
 from tests.worlds import toys
 from tests.worlds.small_captioner import small_captioner
 

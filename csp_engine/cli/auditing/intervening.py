@@ -17,16 +17,18 @@ from csp_engine.cli.declared import (
     OnlyLayers,
     OwnPreprocessing,
     OwnWeights,
+    new_folder,
 )
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
 
 if TYPE_CHECKING:
-    from csp_engine.bundle import Bundle
+    from csp_engine.bundle import Bundle, StoredIntervention
     from csp_engine.pasting.pairs import ImagePairs
     from csp_engine.pipeline import Target
-    from csp_engine.pipeline.added.interventions import Given
+    from csp_engine.pipeline.intervening.measuring import Given
     from csp_engine.types import Encoder
+    from csp_engine.views.audit.interventions import Effect
 
 
 def intervene(
@@ -82,6 +84,12 @@ def intervene(
         typer.Option("--encoder", "-e", help="Where the bundle's encoder is now, if it moved."),
     ] = None,
     output: FollowedOutput = None,
+    leave: Annotated[
+        Path | None,
+        typer.Option(
+            help="Leave the result in this folder instead of the bundle, for 'Keep' on the page."
+        ),
+    ] = None,
     model: ModelName = None,
     weights: OwnWeights = None,
     preprocessing: OwnPreprocessing = None,
@@ -114,6 +122,13 @@ def intervene(
         )
     if swap and pairs is None and not paste:
         raise InputError("--swap needs pairs to swap between; give them with --pairs or --paste.")
+    if leave is not None:
+        if sheet is not None or (pairs is None and not paste):
+            raise InputError(
+                "--leave is for what is measured; give pairs with --pairs or --paste, and no "
+                "--sheet."
+            )
+        new_folder(leave, "--leave")
     if sheet is not None or pairs is not None or paste:
         target = asked = loaded = None
         if sheet is None:  # what may be refused comes before what takes long
@@ -128,7 +143,14 @@ def intervene(
             assert sheet is not None
             _write_sheet(made, sheet)
             return
-        opened = _measured(opened, made, target, asked, loaded, given, seed)
+        found = _measured(opened, made, target, asked, loaded, given, seed, leave)
+        if found is not None:
+            if as_json:
+                write_json([interventions.effect_json(e) for e in interventions.effects(found)])
+            else:
+                _show_effects(found, target.model.name)
+            return
+        opened = Bundle.open(bundle)
         shown = named_model(opened, model)
     else:
         known = interventions.models_with(opened)
@@ -239,9 +261,13 @@ def _measured(
     encoder: Encoder | None,
     given: list[Given],
     seed: int,
-) -> Bundle:
+    leave: Path | None,
+) -> StoredIntervention | None:
+    """Measure and keep it in the bundle; or leave it in a folder, and return what was found."""
     from csp_engine.pasting.pasted import PastedPairs
     from csp_engine.pipeline import add_interventions, gate_pastes
+    from csp_engine.pipeline.intervening.keeping import leave_interventions
+    from csp_engine.pipeline.intervening.measuring import measure_pairs
 
     with progress_bars() as progress:
         gates = None
@@ -250,10 +276,15 @@ def _measured(
             gates = gate_pastes(
                 bundle, target, output, pairs.photos, pairs, encoder, seed=seed, progress=progress
             )
-        return add_interventions(
-            bundle.path, target, pairs, output, gates=gates, given=given, seed=seed,
-            progress=progress,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "gates": gates, "given": given, "seed": seed, "progress": progress
+        }  # fmt: skip
+        if leave is None:
+            add_interventions(bundle.path, target, pairs, output, **asked)
+            return None
+        measured = measure_pairs(target, pairs, output, **asked)
+        leave_interventions(leave, measured)
+        return measured.stored
 
 
 def given_parts(bundle: Bundle, model: str, texts: list[str], method: str) -> list[Given]:
@@ -263,7 +294,7 @@ def given_parts(bundle: Bundle, model: str, texts: list[str], method: str) -> li
         InputError: if one names no layer, no neurons or no directions of it, or is given twice.
     """
     from csp_engine.networks.autoencoders.directions import read_directions
-    from csp_engine.pipeline.added.interventions import Given
+    from csp_engine.pipeline.intervening.measuring import Given
     from csp_engine.views.audit.groups import group_of
     from csp_engine.views.memo import Memo
 
@@ -340,11 +371,10 @@ def loaded_target(
     return Target(model, tuple(select_layers(model, plain)))
 
 
-def _show(bundle: Bundle, model: str, method: str) -> None:
+def _show_effects(stored: StoredIntervention, model: str) -> tuple[Effect, ...]:
+    """The table of effects, without what carries them."""
     from csp_engine.views.audit import interventions
 
-    stored = bundle.intervention(model)
-    assert stored is not None
     found = interventions.effects(stored)
     write_lines([f"{stored.output} of {model}, in log-odds, over {stored.images}.", ""])
     write_table(
@@ -357,7 +387,15 @@ def _show(bundle: Bundle, model: str, method: str) -> None:
             for each in found
         ],
     )  # fmt: skip
-    for effect in found:
+    return found
+
+
+def _show(bundle: Bundle, model: str, method: str) -> None:
+    from csp_engine.views.audit import interventions
+
+    stored = bundle.intervention(model)
+    assert stored is not None
+    for effect in _show_effects(stored, model):
         audited = interventions.audited(bundle, model, effect.artefact, method)
         assert audited is not None
         write_lines(["", effect.sentence(stored.output)])

@@ -358,19 +358,7 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
         assert found is not None
         rows.append(
             {
-                "artefact": effect.artefact,
-                "n_pairs": effect.n_pairs,
-                "n_groups": effect.n_groups,
-                "withheld": effect.why_withheld or None,
-                "compared_with": "neutral" if effect.has_neutral else "without",
-                **{
-                    name: getattr(effect, name).as_json()
-                    for name in ("effect", "change", "neutral")
-                },
-                "gate": None if effect.gate is None else effect.gate.as_json(effect.effect),
-                "n_called": effect.n_called,
-                "n_lost": effect.n_lost,
-                "n_gained": effect.n_gained,
+                **effect_json(effect),
                 "layers": [_carried_json(each) for each in found.layers],
                 "given": [
                     {
@@ -395,6 +383,22 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
             }
         )
     return {"model": model, "output": stored.output, "images": stored.images, "artefacts": rows}
+
+
+def effect_json(effect: Effect) -> dict[str, Any]:
+    """What one artefact does, without what carries it, as plain data."""
+    return {
+        "artefact": effect.artefact,
+        "n_pairs": effect.n_pairs,
+        "n_groups": effect.n_groups,
+        "withheld": effect.why_withheld or None,
+        "compared_with": "neutral" if effect.has_neutral else "without",
+        **{name: getattr(effect, name).as_json() for name in ("effect", "change", "neutral")},
+        "gate": None if effect.gate is None else effect.gate.as_json(effect.effect),
+        "n_called": effect.n_called,
+        "n_lost": effect.n_lost,
+        "n_gained": effect.n_gained,
+    }
 
 
 def _swapped_json(each: Swapped) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A command of the page Audit that runs in a process of its own: start, progress, failure, end.
 
-Trials of one session, by ``kind`` (the command: ``fix``, ``factors``), bundle and network.
+Trials of one session, by ``kind`` (``fix``, ``factors``, ``intervene``), bundle and network.
 """
 
 from __future__ import annotations
@@ -43,7 +43,26 @@ def images_field(kind: str, bundle: Bundle, model: str, columns: str) -> str:
     )
 
 
-def start(kind: str, bundle: Bundle, model: str, arguments: Sequence[str], images: str) -> None:
+def why_not(bundle: Bundle, model: str) -> str:
+    """Why nothing can be tried here, as a sentence; empty where it can."""
+    if is_possible(bundle, model):
+        return ""
+    if not access.may(Permission.BUILD):
+        return "From this page only those may start it who may build here."
+    return (
+        f"The network {model} is code that this server was not told to run, so it cannot be "
+        "started from this page; CSP_TRUST_PYTHON=1 lets it."
+    )
+
+
+def start(
+    kind: str,
+    bundle: Bundle,
+    model: str,
+    arguments: Sequence[str],
+    images: str,
+    option: str = "--images",
+) -> None:
     """Start the process; only whoever may build does so, and only on photographs it may read.
 
     Args:
@@ -52,6 +71,7 @@ def start(kind: str, bundle: Bundle, model: str, arguments: Sequence[str], image
         model: one of its networks.
         arguments: what else comes after the bundle.
         images: a table of photographs, or empty.
+        option: of the command, which names that table.
     """
     if not access.may(Permission.BUILD):
         return
@@ -62,7 +82,7 @@ def start(kind: str, bundle: Bundle, model: str, arguments: Sequence[str], image
             folders = allowed_folders() or (store.start_folder().resolve(),)
             allowed = jobs.Allowed(folders)
             allowed.require(store.start_folder() / Path(images).expanduser(), images)
-            command.append(f"--images={images}")
+            command.append(f"{option}={images}")
         forget(kind, bundle, model)
         trial = jobs.start_trial(command, store.start_folder(), allowed)
         st.session_state[_key(kind, bundle, model)] = trial

@@ -1,4 +1,4 @@
-"""Put into a finished bundle what adding one thing to photographs does, and what carries it."""
+"""What adding one thing to photographs does to an output, and what carries it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from csp_engine.errors import InputError, UnreadableImageError, naming
 from csp_engine.evaluation.paired_effects import (
     IN_HALVES,
     UNKNOWN,
-    Bounded,
     count_groups,
     evenly,
     halves,
@@ -32,6 +31,15 @@ from csp_engine.pasting.pairs import VERSIONS, ImagePairs
 from csp_engine.pasting.pasted import PastedPairs
 from csp_engine.pipeline.added.gating import Gated, as_rows
 from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.intervening.keeping import Measured, keep_interventions, require_same
+from csp_engine.pipeline.intervening.rows import (
+    Shot,
+    bounds,
+    no_units,
+    pair_rows,
+    set_rows,
+    unit_rows,
+)
 from csp_engine.pipeline.stages.contrast import group_numbers, names_of_groups
 from csp_engine.probe.images import thumbnail
 from csp_engine.types import Progress, silent
@@ -65,21 +73,6 @@ class Given:
         return 1 if self.part.ndim == 1 else self.part.shape[1]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shot:
-    """The pairs of one artefact as a network takes them; ``neutral`` is None where any lacks it."""
-
-    artefact: str
-    row_n: np.ndarray
-    pixels: dict[str, np.ndarray]
-    group_n: np.ndarray
-
-    @property
-    def foil(self) -> str:
-        """What images with the artefact are compared with."""
-        return "neutral" if "neutral" in self.pixels else "without"
-
-
 def add_interventions(
     path: Path,
     target: Target,
@@ -92,6 +85,48 @@ def add_interventions(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Bundle:
+    """Measure pairs of images, as ``measure_pairs`` does, and keep what they show in a bundle.
+
+    Args:
+        path: a finished bundle, changed in place; an earlier stage of the model is replaced.
+        target: one of its networks, with the layers of interest.
+        pairs: see ``measure_pairs``, as for all others.
+        output: name or number of an output.
+        gates: what real photographs say about pasted artefacts.
+        given: parts of layers to swap besides.
+        n_random: random sets for each artefact and layer.
+        seed: of halves, random sets and bootstrap draws.
+        progress: called with what is done.
+
+    Raises:
+        InputError: if the network is not the bundle's, or what ``measure_pairs`` refuses.
+        BundleError: if another process is writing the bundle.
+    """
+    bundle = Bundle.open(path)
+    require_same(bundle, target.model.name, target.model.fingerprint)
+    stage = INTERVENTION.name(target.model.name)
+    identity = identity_of(target, pairs, output, gates, given, n_random, seed)
+    with BundleWriter(path) as writer:
+        if writer.is_fresh(stage, stage_key(stage, **identity)):
+            return bundle
+    measured = measure_pairs(
+        target, pairs, output,
+        gates=gates, given=given, n_random=n_random, seed=seed, progress=progress,
+    )  # fmt: skip
+    return keep_interventions(path, measured)
+
+
+def measure_pairs(
+    target: Target,
+    pairs: ImagePairs,
+    output: str,
+    *,
+    gates: Mapping[str, Gated] | None = None,
+    given: Sequence[Given] = (),
+    n_random: int = N_RANDOM,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Measured:
     """Measure how an output answers to what pairs of images differ in, and which units carry it.
 
     Of every artefact: the paired effect on the log-odds of the output, how often the decision is
@@ -101,34 +136,73 @@ def add_interventions(
     version, it takes the place of the photograph without anything.
 
     Args:
-        path: a finished bundle, changed in place; an earlier stage of the model is replaced.
-        target: one of its networks, with the layers of interest.
+        target: a network, with the layers of interest.
         pairs: the images.
         output: name or number of an output.
         gates: what real photographs say about pasted artefacts (``gate_pastes``); pairs that
             were pasted need it, and it is kept beside their effects.
         given: parts of layers to swap besides, each of another name.
-        n_random: random sets of each layer.
-        seed: decides halves, draws and random sets.
+        n_random: random sets for each artefact and layer.
+        seed: of halves, random sets and bootstrap draws.
         progress: called with what is done.
 
     Raises:
-        InputError: if the network is not the bundle's, no artefact has pairs of enough groups, the
-            output does not exist, or pasted pairs come without their gates.
-        BundleError: if another process is writing the bundle.
+        InputError: if no artefact has pairs of enough groups, the output does not exist, or pasted
+            pairs come without their gates.
     """
-    model = target.model
-    described = Bundle.open(path).manifest.inputs.get("models", {})
-    if described.get(model.name, {}).get("fingerprint") != model.fingerprint:
+    identity = identity_of(target, pairs, output, gates, given, n_random, seed)
+    runs = PairRuns(target.model, target.taps, output)
+    told = _Told([], [], [], [], [], [])
+    refused: list[str] = []
+    for shot in _shots(target.model, pairs, refused, progress):
+        _measure(shot, runs, pairs, told, given, n_random, seed, progress)
+    if not told.effects:
+        more = "--photos" if isinstance(pairs, PastedPairs) else "--pairs"
         raise InputError(
-            f"{model.name} is not the network that {path.name} was made of; its networks are "
-            f"{', '.join(described)}. Give the same weights and preprocessing."
+            f"{pairs.name}: {'; '.join(refused)}. Intervals need {IN_HALVES} groups, half to "
+            f"find what carries an effect and half to confirm it; give more with {more}."
         )
+    for each in refused:
+        log.warning("%s, and %d groups are needed; it is left out.", each, IN_HALVES)
+    tables = {
+        "effects": pd.DataFrame(told.effects).astype({"artefact": "string"}),
+        "pairs": pd.concat(told.pairs, ignore_index=True),
+        "units": pd.concat(told.units, ignore_index=True) if told.units else no_units(),
+        "sets": set_rows(told.sets),
+        "shown": pd.DataFrame([row for _, row in told.thumbs]),
+    }
+    if told.given:
+        kinds = dict.fromkeys(("artefact", "layer", "name"), "string")
+        kinds |= dict.fromkeys(("n_units", "n_directions"), "int32")
+        tables["given"] = pd.DataFrame(told.given).astype(kinds)
+    if gates is not None:
+        tried = {each["artefact"] for each in told.effects}
+        gated = as_rows(gates)
+        tables["gates"] = gated[gated["artefact"].isin(tried)].reset_index(drop=True)
+    facts = {
+        "output": output,
+        "images": pairs.name,
+        "n_pairs": sum(len(each) for each in told.pairs),
+        "has_neutral": bool(all(each["foil"] == "neutral" for each in told.effects)),
+    }
+    thumbs = tuple(content for content, _ in told.thumbs)
+    return Measured(target.model.name, identity, facts, tables, thumbs)
+
+
+def identity_of(
+    target: Target,
+    pairs: ImagePairs,
+    output: str,
+    gates: Mapping[str, Gated] | None = None,
+    given: Sequence[Given] = (),
+    n_random: int = N_RANDOM,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What the measurement is made from, as the key of a stage takes it; see ``measure_pairs``."""
     if isinstance(pairs, PastedPairs) and gates is None:
         raise InputError(
             "Pasted artefacts are believed only behind their gates; give those of 'gate_pastes'."
         )
-    stage = INTERVENTION.name(model.name)
     identity: dict[str, Any] = {
         "version": INTERVENTION.version,
         "params": {
@@ -140,7 +214,7 @@ def add_interventions(
         },
         "needs": {},
         "inputs": {
-            "model": model.fingerprint,
+            "model": target.model.fingerprint,
             "pairs": pairs.fingerprint,
             "groups": sha256_json(_groups(pairs).tolist()),
         },
@@ -149,51 +223,10 @@ def add_interventions(
         named = [{"name": each.name, "layer": each.layer} for each in given]
         identity["params"] = {**identity["params"], "given": named}
         identity["inputs"]["given"] = sha256_json([np.asarray(g.part).tolist() for g in given])
-    gated = None if gates is None else as_rows(gates)
-    if gated is not None:
-        identity["inputs"]["gates"] = sha256_json(
-            gated.to_json(orient="records", double_precision=9)
-        )
-    with BundleWriter(path) as writer:
-        if writer.is_fresh(stage, stage_key(stage, **identity)):
-            return Bundle.open(path)
-        runs = PairRuns(model, target.taps, output)
-        told = _Told([], [], [], [], [], [])
-        refused: list[str] = []
-        for shot in _shots(model, pairs, refused, progress):
-            _measure(shot, runs, pairs, told, given, n_random, seed, progress)
-        if not told.effects:
-            more = "--photos" if isinstance(pairs, PastedPairs) else "--pairs"
-            raise InputError(
-                f"{pairs.name}: {'; '.join(refused)}. Intervals need {IN_HALVES} groups, half to "
-                f"find what carries an effect and half to confirm it; give more with {more}."
-            )
-        for each in refused:
-            log.warning("%s, and %d groups are needed; it is left out.", each, IN_HALVES)
-        thumbs = [content for content, _ in told.thumbs]
-        units = pd.concat(told.units, ignore_index=True) if told.units else _no_units()
-        with writer.stage(stage, **identity) as folder:
-            folder.table("effects", pd.DataFrame(told.effects).astype({"artefact": "string"}))
-            folder.table("pairs", pd.concat(told.pairs, ignore_index=True))
-            folder.table("units", units)
-            folder.table("sets", _sets(told.sets))
-            if told.given:
-                kinds = dict.fromkeys(("artefact", "layer", "name"), "string")
-                kinds |= dict.fromkeys(("n_units", "n_directions"), "int32")
-                folder.table("given", pd.DataFrame(told.given).astype(kinds))
-            if gated is not None:
-                tried = {each["artefact"] for each in told.effects}
-                folder.table("gates", gated[gated["artefact"].isin(tried)].reset_index(drop=True))
-            folder.table("shown", pd.DataFrame([row for _, row in told.thumbs]))
-            folder.array("thumb_offset", np.cumsum([0, *map(len, thumbs)]).astype(np.int64))
-            folder.path.joinpath("thumbs.bin").write_bytes(b"".join(thumbs))
-            folder.facts.update(
-                output=output,
-                images=pairs.name,
-                n_pairs=sum(len(each) for each in told.pairs),
-                has_neutral=bool(all(each["foil"] == "neutral" for each in told.effects)),
-            )
-    return Bundle.open(path)
+    if gates is not None:
+        rows = as_rows(gates).to_json(orient="records", double_precision=9)
+        identity["inputs"]["gates"] = sha256_json(rows)
+    return identity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,9 +241,7 @@ class _Told:
     thumbs: list[tuple[bytes, dict[str, Any]]]
 
 
-def _shots(
-    model: Any, pairs: ImagePairs, refused: list[str], progress: Progress
-) -> Iterator[_Shot]:
+def _shots(model: Any, pairs: ImagePairs, refused: list[str], progress: Progress) -> Iterator[Shot]:
     """The pairs of every artefact, decoded and preprocessed; unreadable ones left out.
 
     Of an artefact whose pairs are of too few groups, ``refused`` gets a clause instead.
@@ -241,7 +272,7 @@ def _shots(
             refused.append(f"{artefact} has {n} pair{'s' * (n != 1)} that can be read, {groups}")
             continue
         pixels = {name: np.stack(found) for name, found in held.items() if len(found) == len(kept)}
-        yield _Shot(str(artefact), np.array(kept), pixels, group_n[kept])
+        yield Shot(str(artefact), np.array(kept), pixels, group_n[kept])
 
 
 def _groups(pairs: ImagePairs) -> np.ndarray:
@@ -250,7 +281,7 @@ def _groups(pairs: ImagePairs) -> np.ndarray:
 
 
 def _measure(
-    shot: _Shot,
+    shot: Shot,
     runs: PairRuns,
     pairs: ImagePairs,
     told: _Told,
@@ -272,20 +303,20 @@ def _measure(
         "foil": shot.foil,
         "n_pairs": len(change_n),
         "n_groups": count_groups(shot.group_n),
-        **_bounds("change", mean_effect(change_n, shot.group_n, seed)),
-        **_bounds("effect", effect),
+        **bounds("change", mean_effect(change_n, shot.group_n, seed)),
+        **bounds("effect", effect),
     }
     neutral = UNKNOWN
     if "neutral" in scored:
         neutral = mean_effect(scored["neutral"][0] - scored["without"][0], shot.group_n, seed)
     before_n, after_n = scored[shot.foil][1], scored["with"][1]
-    row |= _bounds("neutral", neutral) | {
+    row |= bounds("neutral", neutral) | {
         "n_called": int(before_n.sum()),
         "n_lost": int((before_n & ~after_n).sum()),
         "n_gained": int((~before_n & after_n).sum()),
     }
     told.effects.append(row)
-    told.pairs.append(_pair_rows(shot, pairs, scored, is_choosing_n))
+    told.pairs.append(pair_rows(shot, pairs, scored, is_choosing_n))
     _show(shot, pairs, net_n, told)
     confirm_n = ~is_choosing_n
     choose = {name: pixels[is_choosing_n] for name, pixels in shot.pixels.items()}
@@ -300,7 +331,7 @@ def _measure(
         progress(f"what carries {shot.artefact}", at, len(found))
         tap = runs.tap_of[module]
         mean_u = attributed.effect_nu.mean(0)
-        told.units.append(_unit_rows(shot.artefact, str(tap.id), attributed, mean_u))
+        told.units.append(unit_rows(shot.artefact, str(tap.id), attributed, mean_u))
         if not (effect.is_away_from_zero and confirmed.is_away_from_zero):
             continue  # a share of what may be nothing means nothing
         parts, names = _parts(attributed, strongest(mean_u, effect.value), n_random, seed)
@@ -325,8 +356,8 @@ def _measure(
                     "layer": str(tap.id),
                     "what": what,
                     "n_units": n_units,
-                    **_bounds("necessity", necessity),
-                    **_bounds("sufficiency", sufficiency),
+                    **bounds("necessity", necessity),
+                    **bounds("sufficiency", sufficiency),
                 }
             )
         asked = [each for each in given if each.layer == str(tap.id)]
@@ -343,8 +374,8 @@ def _measure(
                     "name": each.name,
                     "n_units": len(each.part),
                     "n_directions": each.n_directions,
-                    **_bounds("necessity", ratio(gone_n, whole_n, group_n, seed)),
-                    **_bounds("sufficiency", ratio(come_n, whole_n, group_n, seed)),
+                    **bounds("necessity", ratio(gone_n, whole_n, group_n, seed)),
+                    **bounds("sufficiency", ratio(come_n, whole_n, group_n, seed)),
                 }
             )
     progress(f"what carries {shot.artefact}", len(found), len(found))
@@ -385,65 +416,7 @@ def _parts(
     return parts, names
 
 
-def _bounds(name: str, bounded: Bounded) -> dict[str, float]:
-    return {name: bounded.value, f"{name}_low": bounded.low, f"{name}_high": bounded.high}
-
-
-def _pair_rows(
-    shot: _Shot, pairs: ImagePairs, scored: dict[str, Any], is_choosing_n: np.ndarray
-) -> pd.DataFrame:
-    nothing = np.full(len(shot.row_n), np.nan, np.float32)
-    columns: dict[str, Any] = {
-        "artefact": pd.array([shot.artefact] * len(shot.row_n), "string"),
-        "file": pairs.table["file"].iloc[shot.row_n].astype("string").to_numpy(),
-        "group": shot.group_n.astype(np.int32),
-        "is_choosing": is_choosing_n,
-    }
-    for name in VERSIONS:
-        score_n, is_called_n = scored.get(name, (nothing, np.zeros(len(nothing), bool)))
-        columns[f"score_{name}"] = score_n.astype(np.float32)
-        columns[f"is_called_{name}"] = is_called_n
-    return pd.DataFrame(columns).astype({"file": "string"})
-
-
-def _unit_rows(
-    artefact: str, layer: str, attributed: Attributed, mean_u: np.ndarray
-) -> pd.DataFrame:
-    n_units = len(mean_u)
-    return pd.DataFrame(
-        {
-            "artefact": pd.array([artefact] * n_units, "string"),
-            "layer": pd.array([layer] * n_units, "string"),
-            "unit": np.arange(n_units, dtype=np.int32),
-            "attribution": mean_u.astype(np.float32),
-            "change": attributed.change_nu.mean(0).astype(np.float32),
-        }
-    )
-
-
-def _no_units() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "artefact": pd.array([], "string"),
-            "layer": pd.array([], "string"),
-            "unit": np.zeros(0, np.int32),
-            "attribution": np.zeros(0, np.float32),
-            "change": np.zeros(0, np.float32),
-        }
-    )
-
-
-def _sets(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    names = [
-        "artefact", "layer", "what", "n_units",
-        *(f"{n}{end}" for n in ("necessity", "sufficiency") for end in ("", "_low", "_high")),
-    ]  # fmt: skip
-    table = pd.DataFrame(list(rows), columns=pd.Index(names))
-    kinds = dict.fromkeys(names[:3], "string") | {"n_units": "int32"}
-    return table.astype(kinds | dict.fromkeys(names[4:], "float64"))
-
-
-def _show(shot: _Shot, pairs: ImagePairs, net_n: np.ndarray, told: _Told) -> None:
+def _show(shot: Shot, pairs: ImagePairs, net_n: np.ndarray, told: _Told) -> None:
     """Pictures of a few pairs, from the largest effect to the smallest."""
     for at in evenly(net_n, N_SHOWN):
         without, with_it, neutral = pairs.images(int(shot.row_n[at]))

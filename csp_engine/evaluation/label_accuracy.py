@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int32
 
+from csp_engine.stats.drawn import percentile_interval
 from csp_engine.stats.intervals import LEVEL, paired_difference, share_of
 from csp_engine.words.vocabularies import clean_label
 
@@ -27,7 +28,7 @@ N_RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class DrawnShare:
-    """A share of neurons; bounds from drawing neurons with replacement."""
+    """A share of neurons; bounds from drawing neurons with replacement, NaN of too few."""
 
     n: int
     mean: float
@@ -37,7 +38,7 @@ class DrawnShare:
 
 @dataclass(frozen=True, slots=True)
 class MeanOverConcepts:
-    """The mean of the concepts' own values; bounds from drawing concepts with replacement."""
+    """The mean of the concepts' own values; bounds from drawing concepts, NaN of too few."""
 
     n_concepts: int
     mean: float
@@ -82,8 +83,7 @@ def drawn_share(is_hit_u: np.ndarray, *, level: float = LEVEL, seed: int = 0) ->
     if not n:
         return DrawnShare(0, float("nan"), float("nan"), float("nan"))
     drawn = np.random.default_rng(seed).binomial(n, n_hits / n, N_RESAMPLES) / n
-    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
-    return DrawnShare(n, n_hits / n, float(low), float(high))
+    return DrawnShare(n, n_hits / n, *percentile_interval(drawn, n, level))
 
 
 def mean_over_concepts(
@@ -94,9 +94,8 @@ def mean_over_concepts(
     if not len(mean_c):
         return MeanOverConcepts(0, float("nan"), float("nan"), float("nan"))
     drawn = np.random.default_rng(seed).integers(len(mean_c), size=(N_RESAMPLES, len(mean_c)))
-    tails = [50 * (1 - level), 50 * (1 + level)]
-    low, high = np.percentile(mean_c[drawn].mean(axis=1), tails)
-    return MeanOverConcepts(len(mean_c), float(mean_c.mean()), float(low), float(high))
+    ends = percentile_interval(mean_c[drawn].mean(axis=1), len(mean_c), level)
+    return MeanOverConcepts(len(mean_c), float(mean_c.mean()), *ends)
 
 
 def recall_summary(table: pd.DataFrame, n_wordings: int = 3) -> dict[str, Any]:

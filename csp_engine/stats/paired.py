@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Float64
 
+from csp_engine.stats.drawn import percentile_interval
 from csp_engine.stats.intervals import LEVEL
 
 N_DRAWS = 9999
@@ -19,8 +20,8 @@ _BLOCK = 500
 class PairedMeans:
     """The mean of the first less the second over the neurons that both have.
 
-    Bounds from drawing neurons anew; ``p`` from turning the sign of neurons at random, two-sided;
-    ``p_holm`` after Holm, over all pairs that were compared.
+    Bounds from drawing neurons anew, NaN of too few; ``p`` from turning the sign of neurons at
+    random, two-sided; ``p_holm`` after Holm, over all pairs that were compared.
     """
 
     first: str
@@ -74,5 +75,5 @@ def _of_gaps(
         # As far within rounding: equal sums in another order must count.
         n_as_far += int((np.abs(turned_r) >= abs(mean) * (1 - 1e-12)).sum())
         means.append(gap_u[rng.integers(n, size=shape)].mean(axis=1))
-    low, high = np.percentile(np.concatenate(means), [50 * (1 - level), 50 * (1 + level)])
-    return n, mean, float(low), float(high), (1 + n_as_far) / (1 + N_DRAWS)
+    low, high = percentile_interval(np.concatenate(means), n, level)
+    return n, mean, low, high, (1 + n_as_far) / (1 + N_DRAWS)

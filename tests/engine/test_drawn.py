@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from csp_engine.evaluation.faithfulness.cosy import cosy
+from csp_engine.evaluation.faithfulness.granularity import utility
+from csp_engine.evaluation.label_accuracy import drawn_share, mean_over_concepts
 from csp_engine.stats.drawn import LEAST_DRAWN, percentile_interval
+from csp_engine.stats.paired import compare
+from csp_engine.views.benchmark.faithfulness import drawn_mean
 
 
 def test_of_few_there_is_none() -> None:
@@ -33,3 +39,25 @@ def test_draws_without_a_value_are_left_out() -> None:
     drawn = np.r_[np.arange(101.0), [np.nan] * 50, np.inf]
     assert percentile_interval(drawn, LEAST_DRAWN, 0.9) == pytest.approx((5, 95))
     assert np.isnan(percentile_interval(np.full(9, np.nan), LEAST_DRAWN)).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, LEAST_DRAWN - 1, LEAST_DRAWN])
+def test_whoever_draws_has_no_interval_of_few(n: int) -> None:
+    """Of one neuron, concept or image it would have no width, and so be beyond doubt."""
+    value = np.random.default_rng(n).uniform(0.2, 1.0, (n, 2)).astype(np.float32)
+    few, control = value[:, 0], np.linspace(0, 1, 50, dtype=np.float32)
+    mad = cosy(np.r_[few, few[:1]] if n == 1 else few, control)
+    pairs = compare({"a": value[:, 0].astype(float), "b": value[:, 1].astype(float)})
+    ends = [
+        (each.low, each.high)
+        for each in (
+            drawn_share(np.ones(n, bool)),
+            mean_over_concepts(np.ones(n), [str(at) for at in range(n)]),
+            utility(value.astype(float), [0] * n),
+            *pairs,
+        )
+    ]
+    found = drawn_mean(pd.Series(few.astype(float)))
+    ends += [(found["low"], found["high"]), (mad.mad_low, mad.mad_high)]
+    assert np.isnan(ends).all() == (n < LEAST_DRAWN)
+    assert np.isnan(ends).any() == (n < LEAST_DRAWN)

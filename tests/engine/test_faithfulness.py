@@ -217,5 +217,8 @@ def test_utility_is_what_the_named_columns_have_of_the_best():
     assert found.n == 3  # nothing goes with the third
     assert found.mean == pytest.approx((0.8 + 0.2 + 0) / 3)
     assert found.share == pytest.approx((0.8 + 0.2) / (0.8 + 0.6 + 0.5))
-    assert found.low <= found.share <= found.high
+    assert np.isnan([found.low, found.high]).all()  # of three
+    many = utility(np.tile(pearson_uc, (4, 1)), [0, 0, 1, None] * 4)
+    assert (many.n, many.share) == (12, pytest.approx(found.share))
+    assert many.low < many.share < many.high
     assert utility(pearson_uc, [0, 1, 1, 1]).share == 1

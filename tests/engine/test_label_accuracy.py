@@ -129,7 +129,8 @@ def test_a_share_drawn_anew_is_that_of_neurons_drawn_one_by_one():
     assert (found.n, found.mean) == (90, pytest.approx(1 / 3))
     assert (found.low, found.high) == pytest.approx(np.percentile(slow, [2.5, 97.5]), abs=0.02)
     assert np.isnan(accuracy.drawn_share(np.zeros(0, bool)).mean)
-    assert accuracy.drawn_share(np.ones(5, bool)).low == 1
+    assert accuracy.drawn_share(np.ones(12, bool)).low == 1
+    assert np.isnan(accuracy.drawn_share(np.ones(9, bool)).low)
 
 
 def test_a_concept_whose_wordings_nobody_offers_is_counted_as_wrong_and_told(built, tmp_path):
@@ -181,11 +182,14 @@ def test_recall_summary_by_hand():
 
 
 def test_neurons_of_one_concept_do_not_count_as_many():
-    """400 neurons of one concept and 3 of others: the interval over concepts stays wide."""
-    right = np.r_[np.ones(400), np.zeros(3)]
-    found = accuracy.mean_over_concepts(right, ["a"] * 400 + ["b", "c", "d"])
-    assert found.mean == pytest.approx(0.25)
-    assert found.high - found.low >= 0.5
+    """400 neurons of one concept and 9 of others: the interval over concepts stays wide."""
+    right = np.r_[np.ones(400), np.zeros(9)]
+    found = accuracy.mean_over_concepts(right, ["a"] * 400 + list("bcdefghij"))
+    assert found.mean == pytest.approx(0.1)
+    assert found.high - found.low >= 0.25
+    few = accuracy.mean_over_concepts(right[:-1], ["a"] * 400 + list("bcdefghi"))
+    assert few.mean == pytest.approx(1 / 9)
+    assert np.isnan([few.low, few.high]).all()
 
 
 def test_mean_over_concepts_of_nothing_is_nan():
@@ -198,7 +202,7 @@ def test_evaluate_prints_the_figures_and_gives_them_as_json(bundle, capsys):
     assert "2 of 12 neurons have a known truth" in out
     assert "not reliable: noise" in out
     line = next(line for line in out.splitlines() if line.startswith("imported-one "))
-    assert "0.500 [0.000, 1.000]" in line
+    assert "0.500 [no interval]" in line  # of two neurons
     assert line.split()[-1] == "–"  # labels of another tool never say how reliable they are
     assert "csp − semanticlens" in out
     code, out, _ = run(capsys, "evaluate", bundle.path, "--json")

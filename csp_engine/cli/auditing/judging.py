@@ -335,4 +335,6 @@ def with_interval(figure: dict[str, Any] | None) -> str:
     value = next(figure[key] for key in ("share", "mean", "difference") if key in figure)
     if math.isnan(value):
         return "–"
+    if math.isnan(figure["low"]):
+        return f"{value:.3f} [no interval]"
     return f"{value:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

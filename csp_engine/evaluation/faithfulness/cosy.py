@@ -16,6 +16,7 @@ from csp_engine.errors import InputError
 from csp_engine.evaluation.metrics.auroc import AUROC
 from csp_engine.evaluation.metrics.mad import MAD
 from csp_engine.evaluation.metrics.metric import Columns, Judged
+from csp_engine.stats.drawn import percentile_interval
 from csp_engine.stats.intervals import LEVEL, auroc_interval
 
 N_RESAMPLES = 1000
@@ -25,7 +26,8 @@ N_RESAMPLES = 1000
 class Cosy:
     """Both figures with their bounds: Newcombe's for the area, a bootstrap's for the difference.
 
-    ``auroc`` is 0.5 and ``mad`` 0 for a unit that answers to everything alike.
+    The latter's are NaN of too few images. ``auroc`` is 0.5 and ``mad`` 0 for a unit that answers
+    to everything alike.
     """
 
     auroc: float
@@ -70,5 +72,5 @@ def cosy(
     gap_r = made_rm.mean(axis=1, dtype=np.float64) - control_rn.mean(axis=1, dtype=np.float64)
     spread_r = control_rn.std(axis=1, dtype=np.float64)
     drawn_r = np.where(spread_r > 0, gap_r / np.where(spread_r > 0, spread_r, 1.0), 0.0)
-    bounds = np.percentile(drawn_r, [50 * (1 - level), 50 * (1 + level)])
-    return Cosy(auroc, float(low), float(high), mad, *map(float, bounds))
+    ends = percentile_interval(drawn_r, min(len(made_m), len(control_n)), level)
+    return Cosy(auroc, float(low), float(high), mad, *ends)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from csp_engine.stats.drawn import percentile_interval
 from csp_engine.stats.intervals import LEVEL
 
 N_RESAMPLES = 2000
@@ -41,7 +42,8 @@ class Spread:
 class Utility:
     """Mean correlation of the label's own column with the unit, and of its best column.
 
-    ``share`` is the first over the second, with a percentile bootstrap over units.
+    ``share`` is the first over the second, with a percentile bootstrap over units; its bounds are
+    NaN of too few.
     """
 
     n: int
@@ -83,6 +85,6 @@ def utility(
         return Utility(0, *(float("nan"),) * 5)
     rows = np.random.default_rng(seed).integers(n, size=(N_RESAMPLES, n))
     drawn = said_u[rows].sum(axis=1) / best_u[rows].sum(axis=1)
-    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
     whole = float(said_u.sum() / best_u.sum())
-    return Utility(n, float(said_u.mean()), float(best_u.mean()), whole, float(low), float(high))
+    ends = percentile_interval(drawn, n, level)
+    return Utility(n, float(said_u.mean()), float(best_u.mean()), whole, *ends)

@@ -12,6 +12,7 @@ import pandas as pd
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.evaluation.metrics.registered import METRICS
+from csp_engine.stats.drawn import percentile_interval
 from csp_engine.stats.intervals import share_of
 from csp_engine.stats.paired import compare
 from csp_engine.types import NeuronRef
@@ -191,7 +192,10 @@ def figures_of(bundle: Bundle) -> Mapping[str, pd.DataFrame]:
 
 
 def drawn_mean(figure_u: pd.Series) -> dict[str, Any]:
-    """The mean over neurons that have the figure, with a percentile bootstrap over them."""
+    """The mean over neurons that have the figure, with a percentile bootstrap over them.
+
+    Bounds are NaN where they are too few.
+    """
     known_u = figure_u.dropna().to_numpy(np.float64)
     n = len(known_u)
     if not n:
@@ -199,8 +203,8 @@ def drawn_mean(figure_u: pd.Series) -> dict[str, Any]:
     rng, means = np.random.default_rng(0), []
     for _ in range(0, N_RESAMPLES, 100):
         means.append(known_u[rng.integers(n, size=(100, n))].mean(axis=1))
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return {"n": n, "mean": float(known_u.mean()), "low": float(low), "high": float(high)}
+    low, high = percentile_interval(np.concatenate(means), n)
+    return {"n": n, "mean": float(known_u.mean()), "low": low, "high": high}
 
 
 def of_layer(bundle: Bundle, model: str, layer: str, method: str) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from csp_engine import numbers
@@ -113,7 +114,7 @@ def differences(figures: dict[str, Any]) -> list[str]:
             (pair["by_concept"]["mean"], pair["by_concept"], "over concepts"),
         ]
         parts = [
-            f"{where} {points(gap)} points ({points(each['low'])} to {points(each['high'])}), "
+            f"{where} {points(gap)} points ({between(each['low'], each['high'])}), "
             f"{verdict(each['low'], each['high'], one, two)}"
             for gap, each, where in over
         ]
@@ -123,9 +124,16 @@ def differences(figures: dict[str, Any]) -> list[str]:
 
 def verdict(low: float, high: float, one: str, two: str) -> str:
     """Who is ahead by an interval of the first less the second."""
+    if math.isnan(low):
+        return "too few to tell"
     if low > 0:
         return f"{one} is ahead"
     return f"{two} is ahead" if high < 0 else "a tie"
+
+
+def between(low: float, high: float) -> str:
+    """The ends of an interval in percentage points."""
+    return "no interval" if math.isnan(low) else f"{points(low)} to {points(high)}"
 
 
 def points(share: float) -> str:

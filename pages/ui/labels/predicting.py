@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from csp_engine import numbers
@@ -65,6 +66,8 @@ def methods_table(found: dict[str, Any]) -> str:
 
 def ends(figure: dict[str, Any]) -> str:
     """The bounds of an interval."""
+    if math.isnan(figure["low"]):
+        return numbers.UNKNOWN
     return f"{numbers.score(figure['low'])} to {numbers.score(figure['high'])}"
 
 
@@ -75,10 +78,11 @@ def differences(found: dict[str, Any]) -> list[str]:
         one, two = plain(method_title(pair["first"])), plain(method_title(pair["second"]))
         figures = [pair[name] for name in ("difference", "low", "high")]
         difference, low, high = numbers.signed_alike(figures)
+        between = "no interval" if math.isnan(pair["low"]) else f"{low} to {high}"
         is_clear = pair["p_holm"] <= 0.05
         ahead = one if pair["difference"] > 0 else two
         told.append(
-            f"<li>{one} minus {two}: {difference} ({low} to {high}), p "
+            f"<li>{one} minus {two}: {difference} ({between}), p "
             f"{numbers.chance(pair['p_holm'])} after Holm, {numbers.count(pair['n'])} neurons: "
             f"{f'{ahead} is ahead' if is_clear else 'a tie'}.</li>"
         )

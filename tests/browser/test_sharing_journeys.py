@@ -65,7 +65,8 @@ def test_a_step_of_gamma_shows_before_the_server_has_drawn_it(server, open_page)
     expect(caption).to_contain_text("At γ = 0.85,")
     assert page.locator("table", has=caption).inner_text() == at_once
     # A list that comes when the page shows another neuron's already is dropped.
-    page.evaluate("document.querySelector('[data-part=ranked]').dataset.of = 'small/a/6 csp 0.85'")
+    other = "small/second@mean/6 csp 0.85"
+    page.locator("[data-ranked-of]").evaluate(f"it => it.dataset.rankedOf = '{other}'")
     is_held = True
     page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(300)

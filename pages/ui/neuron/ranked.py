@@ -25,7 +25,6 @@ from csp_engine.views.address import View, pick_share, read_view
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron import candidates as relabel
 from csp_engine.views.neuron.candidates import CandidateLabels
-from pages.ui.neuron.heading import part
 from pages.ui.parts.cards import asset, bar_table, base_url, plain
 from pages.ui.parts.words import term
 from pages.ui.shell import store
@@ -57,7 +56,8 @@ def at(bundle: Bundle, neuron: NeuronRef, method: str, gamma: float) -> Ranked:
         found = relabel.at_gamma(bundle, store.MEMO, neuron, method, gamma)
         of = f"{neuron} {method} {gamma:g}"
         texts = tuple(row.text for row in found.rows)
-        return Ranked(of, part("ranked", of, listing(found)), texts)
+        body = f"<div class='csp-part' data-ranked-of='{plain(of)}'>{listing(found)}</div>"
+        return Ranked(of, body, texts)
 
     return KEPT.once(("ranked", bundle.digest, base_url(""), neuron, method, gamma), make)
 

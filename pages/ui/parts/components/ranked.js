@@ -35,10 +35,10 @@ async function follow(by) {
   const { data } = RANKED
   if (gamma === null || !data) return
   const list = await load(gamma)
-  const drawn = document.querySelector('[data-part="ranked"]')
+  const drawn = document.querySelector("[data-ranked-of]")
   if (!list || !drawn || RANKED.data !== data || shownGamma() !== gamma) return
   // The page may have come to another neuron or method, whose slider is about to be heard of.
-  if (drawn.dataset.of !== list.of && whose(drawn.dataset.of) === whose(list.of)) {
+  if (drawn.dataset.rankedOf !== list.of && whose(drawn.dataset.rankedOf) === whose(list.of)) {
     drawn.outerHTML = list.body
     globalThis.__cspPathsAt?.(gamma)
   }

@@ -19,7 +19,7 @@ from pages.ui.audit import (
 )
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
-from pages.ui.shell.page import hold, opened, set_params
+from pages.ui.shell.page import hold, opened, set_params, uncut
 from pages.ui.table import narrowing
 
 NONE = (
@@ -148,7 +148,7 @@ def box(title: str, name: str, value: str, options: tuple[str, ...]) -> None:
         options,
         key=f"_{name}",
         width=220,
-        on_change=lambda: set_params(**{name: st.session_state[f"_{name}"]}),
+        on_change=uncut(lambda: set_params(**{name: st.session_state[f"_{name}"]})),
     )
 
 

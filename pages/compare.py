@@ -12,7 +12,7 @@ from csp_engine.views.comparison import KINDS, Side
 from pages.ui.compare import pairs
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
-from pages.ui.shell.page import hold, opened, set_params
+from pages.ui.shell.page import hold, opened, set_params, uncut
 from pages.ui.table import narrowing
 
 NAMING = ("unit", "bundle2", "model2", "layer2")
@@ -47,7 +47,7 @@ def main() -> None:
                 format_func=KINDS.__getitem__,
                 key="_kind",
                 width=210,
-                on_change=lambda: set_params(only=st.session_state["_kind"]),
+                on_change=uncut(lambda: set_params(only=st.session_state["_kind"])),
             )
             st.button("Other way round", key="swap", on_click=place, args=(b, a))
         told = [f"<bdi>{plain(name)}</bdi>" for name in pairs.short_titles(a, b)]
@@ -94,7 +94,7 @@ def side_box(label: str, ending: str, side: Side, every: dict[tuple[str, str, st
         list(every),
         format_func=lambda key: every[key].title,
         key=f"_side{ending}",
-        on_change=chosen,
+        on_change=uncut(chosen),
         width=270,
     )
 

@@ -28,7 +28,7 @@ from pages.ui.parts.cards import plain, show
 from pages.ui.search import asking
 from pages.ui.search.asking import NOTHING
 from pages.ui.shell import problems, store
-from pages.ui.shell.page import go, hold, link, opened, set_params
+from pages.ui.shell.page import go, hold, link, opened, set_params, uncut
 from pages.ui.table import narrowing, neuron_rows
 
 
@@ -121,10 +121,15 @@ def controls(bundle: Bundle, view: View, columns: list[str], colour: str) -> Non
             placeholder="colour by a word",
             max_chars=MAX_QUERY,
             width=330,
-            on_change=asked,
+            on_change=uncut(asked),
         )
         st.selectbox(
-            "Colour", columns, format_func=title, key="_colour", on_change=coloured, width=260
+            "Colour",
+            columns,
+            format_func=title,
+            key="_colour",
+            on_change=uncut(coloured),
+            width=260,
         )
         narrowing.method_box(bundle, view)
     asking.warm_up(view)

@@ -20,7 +20,7 @@ from pages.ui.case.charts import lead
 from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
-from pages.ui.shell.page import opened, set_params
+from pages.ui.shell.page import opened, set_params, uncut
 
 WEAKER = (
     "The following steps need no pairs of photographs: what neurons resemble in words. That is "
@@ -149,7 +149,7 @@ def controls(
                 options,
                 format_func=shown,
                 key=f"_{name}",
-                on_change=changed,
+                on_change=uncut(changed),
                 args=(name,),
                 width=width,
             )

@@ -11,7 +11,7 @@ from pages.ui.neuron import ahead, candidates, changing, looking, sections, verd
 from pages.ui.parts.cards import Packs, draw_tiles, plain, show, signature, tile_grid
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import problems, sharing, store
-from pages.ui.shell.page import go, hold, opened, set_params
+from pages.ui.shell.page import go, hold, opened, set_params, uncut
 
 
 def main() -> None:
@@ -73,13 +73,13 @@ def images(bundle: Bundle, view: View, drawn: ahead.Pieces) -> None:
             key="_show",
             required=True,
             label_visibility="collapsed",
-            on_change=lambda: set_params(show=st.session_state["_show"]),
+            on_change=uncut(lambda: set_params(show=st.session_state["_show"])),
         )
         st.toggle(
             "Hide near-duplicates",
             key="_hide",
             help=explained("near-duplicate"),
-            on_change=lambda: set_params(copies="hide" if st.session_state["_hide"] else ""),
+            on_change=uncut(lambda: set_params(copies="hide" if st.session_state["_hide"] else "")),
         )
     chosen = pairs(bundle, view, drawn) if view.show == "contrast" else others(bundle, view)
     if chosen is not None:

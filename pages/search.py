@@ -15,7 +15,7 @@ from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.search import asking, by_column
 from pages.ui.search import results as outcome
 from pages.ui.shell import problems, reviewer, store
-from pages.ui.shell.page import hold, link, opened, set_params
+from pages.ui.shell.page import hold, link, opened, set_params, uncut
 from pages.ui.table import narrowing
 
 FIND_TITLES = {
@@ -88,7 +88,7 @@ def results(bundle: Bundle, view: View) -> None:
             key="_find",
             required=True,
             label_visibility="collapsed",
-            on_change=lambda: set_params(find=st.session_state["_find"], page=""),
+            on_change=uncut(lambda: set_params(find=st.session_state["_find"], page="")),
         )
         narrowing.model_pills(bundle)
         link("layer", "As a table", view.params(unit="", k="", find="", page=""))

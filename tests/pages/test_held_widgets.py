@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from streamlit.runtime.scriptrunner import RerunException
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
 from pages.ui.shell import page as shell
 from tests.pages.conftest import open_page
@@ -60,6 +62,26 @@ def test_a_request_that_knows_an_older_address_does_not_undo_a_choice(serve, sma
     at.query_params.update(elsewhere)
     at.run()
     assert (at.query_params["unit"], "show" in at.query_params) == ("5", False)
+
+
+def test_a_choice_that_the_next_request_cuts_off_is_made_all_the_same():
+    """Streamlit ends a callback at any look into the session where a request waits."""
+    waiting, made, sent = (
+        [RerunData(query_string="first"), RerunData(query_string="second")],
+        [],
+        [],
+    )
+
+    def choice() -> None:
+        if waiting:
+            raise RerunException(waiting.pop(0))
+        made.append("chosen")
+
+    try:
+        shell.uncut(choice)()
+    except RerunException as cut:
+        sent.append(cut.rerun_data.query_string)
+    assert (made, sent) == (["chosen"], ["second"])  # the newer one knows of the older
 
 
 def test_an_older_address_is_gone_back_to_once_every_browser_has_heard(

@@ -29,7 +29,7 @@ from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.exporting import csv_button
 from pages.ui.parts.words import method, term
 from pages.ui.shell import problems, store
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 N_SHOWN = 10
 """Suspects that stand on the page; the others follow folded."""
@@ -187,5 +187,5 @@ def _box(title: str, name: str, value: str, options: tuple[str, ...]) -> None:
         options,
         key=f"_association_{name}",
         width=220,
-        on_change=lambda: set_params(**{name: st.session_state[f"_association_{name}"]}),
+        on_change=uncut(lambda: set_params(**{name: st.session_state[f"_association_{name}"]})),
     )

@@ -20,7 +20,7 @@ from csp_engine.views.audit.factors import (
 from pages.ui.audit import seeking
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.words import method, term
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 NONE = (
     "Nobody has looked for factors of {0} yet that push its wrong decisions more than its right "
@@ -57,7 +57,7 @@ def _kept(bundle: Bundle, view: View, model: str, layers: tuple[str, ...]) -> No
             "Layer",
             layers,
             key="_factors",
-            on_change=lambda: set_params(factors=st.session_state["_factors"] or layers[0]),
+            on_change=uncut(lambda: set_params(factors=st.session_state["_factors"] or layers[0])),
         )
     found = factored(bundle, model, layer, view.method)
     stored = bundle.factors(model, layer)

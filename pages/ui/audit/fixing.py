@@ -20,7 +20,7 @@ from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import store
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 MOST_SHOWN = 6
 
@@ -45,7 +45,7 @@ def section(bundle: Bundle, model: str) -> None:
                 "What is taken out",
                 names,
                 key="_fix",
-                on_change=lambda: set_params(fix=st.session_state["_fix"] or names[0]),
+                on_change=uncut(lambda: set_params(fix=st.session_state["_fix"] or names[0])),
             )
         draw(kept(bundle, store.MEMO, model, name), bundle.fix(model, name))
     trying.form(bundle, model)

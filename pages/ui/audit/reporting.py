@@ -15,7 +15,7 @@ from csp_engine.views.address import View, pick
 from pages.ui.audit import concept_set
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import reviewer
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 FORMATS = {
     "pdf": ("Report (PDF)", "application/pdf"),
@@ -51,7 +51,7 @@ def section(bundle: Bundle, view: View, model: str) -> None:
             format_func=TITLES.__getitem__,
             key="_headings",
             width=220,
-            on_change=lambda: set_params(headings=st.session_state["_headings"]),
+            on_change=uncut(lambda: set_params(headings=st.session_state["_headings"])),
         )
         for file_format, (title, mime) in FORMATS.items():
             st.download_button(

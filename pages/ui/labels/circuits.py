@@ -15,7 +15,7 @@ from pages.ui.parts import words
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import problems
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 WIDTH, GAP, BOX, HEIGHT = 190, 90, 72, 84
 """Pixels: width of a neuron's box, from column to column, height of a box, and with the space."""
@@ -45,7 +45,7 @@ def output_box(output: str, outputs: tuple[str, ...]) -> None:
         outputs,
         key="_output",
         width=260,
-        on_change=lambda: set_params(output=st.session_state["_output"]),
+        on_change=uncut(lambda: set_params(output=st.session_state["_output"])),
     )
 
 

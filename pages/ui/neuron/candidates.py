@@ -20,7 +20,7 @@ from pages.ui.parts import charts
 from pages.ui.parts.cards import badge, facts, markdown_text, plain, quoted, show
 from pages.ui.parts.words import explained, term
 from pages.ui.shell import store
-from pages.ui.shell.page import hold, keep_up, set_params
+from pages.ui.shell.page import hold, keep_up, set_params, uncut
 
 
 def every_method(bundle: Bundle, found: list[CandidateLabels], trusted: list[Trust]) -> str:
@@ -46,7 +46,7 @@ def section(bundle: Bundle, view: View) -> None:
         key="_method",
         required=True,
         label_visibility="collapsed",
-        on_change=lambda: set_params(method=st.session_state["_method"]),
+        on_change=uncut(lambda: set_params(method=st.session_state["_method"])),
     )
     built = relabel.built_gamma(bundle, view.neuron, view.method)
     if built is None:
@@ -126,10 +126,12 @@ def moving(bundle: Bundle, view: View, built: float) -> None:
         key="_gamma",
         format="%.2f",
         help=explained("gamma", "contrast image"),
-        on_change=lambda: set_params(
-            gamma=""
-            if st.session_state["_gamma"] == built
-            else f"{st.session_state['_gamma']:.2f}".rstrip("0").rstrip(".")
+        on_change=uncut(
+            lambda: set_params(
+                gamma=""
+                if st.session_state["_gamma"] == built
+                else f"{st.session_state['_gamma']:.2f}".rstrip("0").rstrip(".")
+            )
         ),
     )
     found = ranked.at(bundle, view.neuron, view.method, gamma)

@@ -13,7 +13,7 @@ from csp_engine.views.neuron.looking import MEANING, said_of_map, why_no_map
 from csp_engine.views.places import places
 from pages.ui.parts.cards import base_url, plain, show
 from pages.ui.shell import access
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 NAMES = {"none": "Off", "activation": "Activation", "gradient": "Contrast"}
 
@@ -28,7 +28,7 @@ def section(bundle: Bundle, view: View) -> str:
             format_func=NAMES.__getitem__,
             key="_look",
             required=True,
-            on_change=lambda: set_params(look=st.session_state["_look"]),
+            on_change=uncut(lambda: set_params(look=st.session_state["_look"])),
         )
     if view.look == LOOKS[0]:
         return ""

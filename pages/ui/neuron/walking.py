@@ -18,7 +18,7 @@ from csp_engine.views.places import places
 from pages.ui.neuron import ahead, verdict
 from pages.ui.parts.cards import asset, plain, show
 from pages.ui.shell import access, reviewer, store
-from pages.ui.shell.page import hold, link, set_params
+from pages.ui.shell.page import hold, link, set_params, uncut
 
 LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
 """Keys beside the arrows: the letter, its word, and the button that it presses."""
@@ -78,7 +78,7 @@ def steps(bundle: Bundle, view: View) -> None:
             every,
             format_func=lambda place: place[1] if is_only else f"{place[0]} / {place[1]}",
             key=place_key,
-            on_change=chosen,
+            on_change=uncut(chosen),
             label_visibility="collapsed",
             width=205,
         )
@@ -103,7 +103,7 @@ def steps(bundle: Bundle, view: View) -> None:
             "Blind",
             key="_blind",
             help="Labels, scores and what others said are not shown: judge by the images alone.",
-            on_change=lambda: set_params(blind="yes" if st.session_state["_blind"] else ""),
+            on_change=uncut(lambda: set_params(blind="yes" if st.session_state["_blind"] else "")),
         )
     keys = [{"key": key, "button": button, "at": 0} for key, _, button in LETTERS]
     words = [{"cap": key.upper(), "name": name} for key, name, _ in LETTERS]

@@ -11,7 +11,7 @@ from csp_engine.views.address import MAX_QUERY, View, shorten
 from csp_engine.views.neuron.contributions import Contributions, contributions
 from pages.ui.parts.cards import Packs, one_way, plain, show, tile_grid
 from pages.ui.parts.words import term
-from pages.ui.shell.page import go, hold, set_params
+from pages.ui.shell.page import go, hold, set_params, uncut
 
 
 def section(bundle: Bundle, view: View, texts: list[str], gamma: float) -> None:
@@ -37,7 +37,7 @@ def section(bundle: Bundle, view: View, texts: list[str], gamma: float) -> None:
         format_func=one_way,
         placeholder="choose one to see what each pair adds",
         key="_why",
-        on_change=lambda: set_params(why=st.session_state["_why"] or ""),
+        on_change=uncut(lambda: set_params(why=st.session_state["_why"] or "")),
     )
     if label is not None:
         found = contributions(bundle, view.neuron, view.method, label, gamma)

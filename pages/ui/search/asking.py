@@ -18,7 +18,7 @@ from csp_engine.views.places import concept_names
 from pages.ui.parts.cards import asset, base_url, plain, show
 from pages.ui.parts.words import explained
 from pages.ui.shell import access, problems, store
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 NOTHING = {"q": "", "like": "", "image": "", "vec": "", "column": "", "page": ""}
 MAX_PASTED = 8_000_000
@@ -57,7 +57,7 @@ def boxes(bundle: Bundle, view: View) -> None:
         set_params(**{**others, name: value or ""})
 
     def box(name: str) -> dict:
-        return {"key": f"_{name}", "on_change": changed, "args": (name,)}
+        return {"key": f"_{name}", "on_change": uncut(changed), "args": (name,)}
 
     # The names of the boxes stand beside them, so that the answer begins high on the page; on a
     # phone, what is asked less often lies in a line of its own, which scrolls.
@@ -121,7 +121,7 @@ def uploaded(bundle: Bundle, view: View) -> None:
 
     last = bundle.n_images - 1
     title = f"Or the number of a probe image (0 to {last:,})"
-    st.number_input(title, 0, last, value=None, key="_image", on_change=numbered)
+    st.number_input(title, 0, last, value=None, key="_image", on_change=uncut(numbered))
     content = from_clipboard(pasted)
     if content is None and file is not None and st.session_state.get("uploaded") != file.file_id:
         st.session_state["uploaded"] = file.file_id
@@ -157,6 +157,8 @@ def vocabulary(bundle: Bundle, view: View) -> None:
             index=None,
             placeholder="choose a label",
             key="_pick",
-            on_change=lambda: set_params(**{**NOTHING, "q": st.session_state["_pick"] or ""}),
+            on_change=uncut(
+                lambda: set_params(**{**NOTHING, "q": st.session_state["_pick"] or ""})
+            ),
             width=420,
         )

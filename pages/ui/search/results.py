@@ -24,7 +24,7 @@ from pages.ui.parts.cards import Packs, card_list, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search.asking import NOTHING
 from pages.ui.shell import store
-from pages.ui.shell.page import go, hold, link, set_params
+from pages.ui.shell.page import go, hold, link, set_params, uncut
 
 N_PER_LAYER, N_OF_FAMILY, N_WORDINGS = 6, 3, 3
 
@@ -240,7 +240,7 @@ def pages_of(view: View, n: int) -> None:
                 n_pages,
                 default=page,
                 key=key,
-                on_change=lambda: set_params(page=st.session_state[key]),
+                on_change=uncut(lambda: set_params(page=st.session_state[key])),
             )
         if n > min(RESULT_COUNTS):
             st.selectbox(
@@ -248,7 +248,7 @@ def pages_of(view: View, n: int) -> None:
                 RESULT_COUNTS,
                 key="_k",
                 width=160,
-                on_change=lambda: set_params(k=st.session_state["_k"], page=""),
+                on_change=uncut(lambda: set_params(k=st.session_state["_k"], page="")),
             )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner import RerunException, get_script_run_ctx
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
@@ -80,7 +80,7 @@ def bundle_picker(name: str) -> None:
         tell({"bundle": st.session_state["_bundle"]})
 
     hold("_bundle", name)
-    st.selectbox("Bundle", names, key="_bundle", on_change=chosen, width=280)
+    st.selectbox("Bundle", names, key="_bundle", on_change=uncut(chosen), width=280)
 
 
 def one_step_links() -> None:
@@ -113,6 +113,24 @@ def hold(key: str, value: object) -> None:
     """
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
+
+
+def uncut(choice: Callable[..., None]) -> Callable[..., None]:
+    """What a widget does when it changes, which the next request does not cut off.
+
+    Where another request waits, Streamlit ends a callback at its first look into the session, and
+    takes the widget for dealt with: its choice would be undone by the address, which knows nothing
+    of it. ``choice`` may be called twice, and comes to the same.
+    """
+
+    def run(*args: Any) -> None:
+        try:
+            choice(*args)
+        except RerunException:
+            run(*args)  # the request that waited is in the exception
+            raise
+
+    return run
 
 
 def set_params(**changes: str | int) -> None:

@@ -30,7 +30,7 @@ from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.parts.words import about_column, explained
 from pages.ui.shell import problems
 from pages.ui.shell import reviewer as reviews
-from pages.ui.shell.page import hold, set_params
+from pages.ui.shell.page import hold, set_params, uncut
 
 ONLY_TITLES = {
     "all": "All neurons",
@@ -220,7 +220,7 @@ def layer_box(bundle: Bundle, view: View) -> None:
         list(titles),
         format_func=titles.__getitem__,
         key="_place",
-        on_change=chosen,
+        on_change=uncut(chosen),
         width=115 if view.is_all_layers else 170,
     )
 
@@ -239,7 +239,7 @@ def model_pills(bundle: Bundle) -> None:
         key="_models",
         required=True,
         label_visibility="collapsed",
-        on_change=lambda: set_params(network=st.session_state["_models"], page=""),
+        on_change=uncut(lambda: set_params(network=st.session_state["_models"], page="")),
     )
 
 
@@ -282,7 +282,7 @@ def _box(widget: Any, label: str, name: str, value: str, **looks: Any) -> None:
         held = st.session_state[f"_{name}"] or ""
         set_params(**{name: held})
 
-    widget(label, key=f"_{name}", on_change=changed, **looks)
+    widget(label, key=f"_{name}", on_change=uncut(changed), **looks)
 
 
 def _range(values: pd.Series, name: str, where: dict[str, Range]) -> None:
@@ -312,6 +312,6 @@ def _range(values: pd.Series, name: str, where: dict[str, Range]) -> None:
         high,
         step=0.01,
         key=f"_where_{name}",
-        on_change=changed,
+        on_change=uncut(changed),
         help=about_column(column),
     )

@@ -28,7 +28,7 @@ from pages.ui.parts.cards import badge, plain, show
 from pages.ui.parts.words import term
 from pages.ui.shell import access, problems
 from pages.ui.shell import reviewer as reviews
-from pages.ui.shell.page import hold, keep_up
+from pages.ui.shell.page import hold, keep_up, uncut
 
 CHOICE, NOTE, NAME = "_verdict", "_verdict_note", "_verdict_name"
 CONFIDENCE, REASON = "_verdict_confidence", "_verdict_reason"
@@ -157,7 +157,7 @@ def asked(
             key=choice,
             label_visibility="collapsed",
             width="stretch",
-            on_change=record,
+            on_change=uncut(record),
             disabled=not reviewer,
         )
         with st.container(horizontal=True, gap="xsmall", key="verdict_more"):
@@ -172,7 +172,7 @@ def asked(
                     key=key,
                     placeholder=title,
                     label_visibility="collapsed",
-                    on_change=record,
+                    on_change=uncut(record),
                 )
         st.text_input(
             "Note on your verdict",
@@ -180,7 +180,7 @@ def asked(
             max_chars=MAX_NOTE,
             placeholder="Note, if you like; kept with the verdict",
             label_visibility="collapsed",
-            on_change=record,
+            on_change=uncut(record),
         )
         if is_blind():
             history, said = [x for x in history if x.reviewer == reviewer], [mine] if mine else []
@@ -209,7 +209,7 @@ def name_field() -> None:
         max_chars=MAX_NAME,
         placeholder="Your name, for your verdicts",
         label_visibility="collapsed",
-        on_change=typed,
+        on_change=uncut(typed),
     )
 
 

@@ -89,7 +89,7 @@ def steps(bundle: Bundle, view: View) -> None:
                 n_units - 1,
                 key=unit_key,
                 step=1,
-                on_change=typed,
+                on_change=uncut(typed),
                 label_visibility="collapsed",
             )
         st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")

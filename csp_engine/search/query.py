@@ -10,7 +10,6 @@ from jaxtyping import Float32
 
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.folders import specs_to_try
-from csp_engine.encoders.answering import embedded
 from csp_engine.errors import BundleError, CspError, InputError, MissingModelError, StaleError
 from csp_engine.printable import shown_spec
 from csp_engine.trust import require_trust
@@ -115,6 +114,8 @@ def image_query_vector(bundle: Bundle, image: Any, encoder: Encoder) -> Float32[
     Raises:
         StaleError: if the encoder is not the one that made the bundle.
     """
+    from csp_engine.encoders.answering import embedded  # loads torch
+
     require_same_encoder(bundle, encoder)
     pixels = np.asarray(encoder.preprocess(image), dtype=np.float32)[None]
     return embedded(encoder, pixels, ["that is searched with"])[0]

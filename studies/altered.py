@@ -17,7 +17,7 @@ import pandas as pd
 from jaxtyping import Bool, Float32, Float64
 from PIL import Image
 
-from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
 from csp_engine.evaluation.confidence import label_features
 from csp_engine.evaluation.label_accuracy import wording_key
@@ -27,9 +27,8 @@ from csp_engine.pasting.paste import ARTEFACTS, NoPlaceError, as_rgb, paste
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.types import Encoder, Progress, silent
 from csp_engine.vectors import normalise_rows
-from csp_engine.views.benchmark.planted import AT_HAND, World, judged_units, labelled
+from csp_engine.views.benchmark.planted import World, judged_units, labelled, methods_at_hand
 from csp_engine.views.controls import SAME_AT
-from csp_engine.views.places import places, scoring_methods
 from csp_engine.words.templates import embed_labels
 
 CASTS: Mapping[str, tuple[float, float, float]] = {
@@ -223,17 +222,7 @@ def altered_world(
             f"{encoder.spec} holds stored vectors and cannot look at altered images; build the "
             "bundle with an encoder that can, or give its table concept columns."
         )
-    params = {}
-    for method in scoring_methods(bundle):
-        place = next(each for each in places(bundle) if method in bundle.methods(*each))
-        kept = KeptScores(bundle, *place, method)
-        if kept.method is not None and set(kept.method.needs) <= AT_HAND and not kept.method.writes:
-            params[method] = kept.method_params
-    if not params:
-        raise InputError(
-            f"Bundle {bundle.name} has no label method that can be run on planted units; add one "
-            "with 'csp label --set methods=csp'."
-        )
+    params = methods_at_hand(bundle)
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(bundle.n_images)[: max(n_images, LEAST_IMAGES)])
     plot = plot_alterations(len(rows), seed)

@@ -89,6 +89,26 @@ class World:
         return replace(self, params=written)
 
 
+def methods_at_hand(bundle: Bundle) -> dict[str, dict[str, Any]]:
+    """The bundle's label methods that need no more than planted units have, and their parameters.
+
+    Raises:
+        InputError: if there is none.
+    """
+    params = {}
+    for method in scoring_methods(bundle):
+        place = next(each for each in places(bundle) if method in bundle.methods(*each))
+        kept = KeptScores(bundle, *place, method)
+        if kept.method is not None and set(kept.method.needs) <= AT_HAND and not kept.method.writes:
+            params[method] = kept.method_params
+    if not params:
+        raise InputError(
+            f"Bundle {bundle.name} has no label method that can be run on planted units; add one "
+            "with 'csp label --set methods=csp'."
+        )
+    return params
+
+
 def world_of(bundle: Bundle) -> World:
     """What a bundle gives to plant units in.
 
@@ -117,17 +137,7 @@ def world_of(bundle: Bundle) -> World:
             "so nothing can be planted; give such columns in the table of the probe set "
             "(docs/tables.md)."
         )
-    params = {}
-    for method in scoring_methods(bundle):
-        place = next(each for each in places(bundle) if method in bundle.methods(*each))
-        kept = KeptScores(bundle, *place, method)
-        if kept.method is not None and set(kept.method.needs) <= AT_HAND and not kept.method.writes:
-            params[method] = kept.method_params
-    if not params:
-        raise InputError(
-            f"Bundle {bundle.name} has no label method that can be run on planted units; add one "
-            "with 'csp label --set methods=csp'."
-        )
+    params = methods_at_hand(bundle)
     return World(
         np.asarray(bundle.image_vectors()),
         named.value_nc[:, is_told_c] >= 0.5,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from csp_engine.errors import InputError
 from csp_engine.types import Progress, TextRecipe, silent
@@ -101,22 +101,25 @@ def empty_vector(
     """What the templates say with no text in them: the mean of e(p("")), brought to unit length.
 
     How near a concept vector lies to it is the part of every cosine that says nothing about the
-    text. None for vectors made elsewhere, which have none for an empty text, and where the mean
-    vanishes.
+    text. None for vectors made elsewhere, which have none for an empty text, for an encoder that
+    gives it zeros, and where the mean vanishes.
 
     Raises:
-        InputError: if a prompt has no unit vector.
+        InputError: if a prompt has a vector that is neither zeros nor of length 1.
     """
     prompts = fill_templates([""], recipe.templates)
     try:
         prompt_pd = embed_texts(prompts)
     except InputError:
         return None
+    # Nobody asked for the empty text, so that an encoder with nothing to say of it is no fault.
+    if not np.any(prompt_pd, axis=1).all():
+        return None
     mean_d = _answered(prompts, prompt_pd).mean(axis=0)
     return normalise_rows(mean_d[None])[0] if np.any(mean_d) else None
 
 
-def _answered(prompts: Sequence[str], prompt_pd: np.ndarray) -> Float32[np.ndarray, "p d"]:
+def _answered(prompts: Sequence[str], prompt_pd: np.ndarray) -> Float[np.ndarray, "p d"]:
     """The vectors of prompts, if each has length 1.
 
     Raises:

@@ -47,17 +47,17 @@ def test_every_named_set_of_templates_is_usable() -> None:
 
 
 def test_the_empty_prompt_is_taken_away_before_normalising() -> None:
-    vectors = {"a cat": [3.0, 2.0], "a ": [3.0, 0.0]}
+    vectors = {"a cat": [0.6, 0.8], "a ": [0.6, -0.8]}
     recipe = TextRecipe(("a {}",), renormalise=True, subtract_empty=True)
     rows = embed_labels(lambda texts: np.array([vectors[t] for t in texts]), ["cat"], recipe)
     np.testing.assert_allclose(rows, [[0, 1]], atol=1e-7)
 
 
 def test_the_empty_vector_averages_the_templates_without_a_text() -> None:
-    vectors = {"a ": [3.0, 0.0], "!": [0.0, 4.0]}
+    vectors = {"a ": [1.0, 0.0], "!": [0.28, 0.96]}
     recipe = TextRecipe(("a {}", "{}!"), renormalise=False)
     found = empty_vector(lambda texts: np.array([vectors[t] for t in texts]), recipe)
-    np.testing.assert_allclose(found, [0.6, 0.8], atol=1e-7)
+    np.testing.assert_allclose(found, [0.8, 0.6], atol=1e-7)
 
 
 def test_an_encoder_without_the_empty_text_has_no_empty_vector() -> None:
@@ -66,12 +66,14 @@ def test_an_encoder_without_the_empty_text_has_no_empty_vector() -> None:
 
     assert empty_vector(only_names, TextRecipe(("{}",))) is None
     assert empty_vector(lambda texts: np.zeros((1, 3)), TextRecipe(("{}",))) is None
+    opposite = np.array([[0.6, 0.8], [-0.6, -0.8]])
+    assert empty_vector(lambda texts: opposite, TextRecipe(("{}", "a {}"))) is None
 
 
 def test_progress_counts_texts() -> None:
     seen: list[tuple[str, int, int]] = []
     embed_labels(
-        lambda texts: np.ones((len(texts), 2)),
+        lambda texts: np.eye(2)[[0] * len(texts)],
         ["a", "b", "c"],
         TextRecipe(("{}", "a {}")),
         batch=2,

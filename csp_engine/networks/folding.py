@@ -26,8 +26,13 @@ from csp_engine.networks.steadiness import undisturbed
 
 ACTS_TOO = "BatchNormAct2d"
 """timm's normalisation, which applies its ``drop`` and ``act`` as well."""
-_READS = {"item", "is_nonzero", "equal", "_local_scalar_dense", "tolist", "numpy", "__array__"}
+_READS = {
+    "item", "is_nonzero", "equal", "_local_scalar_dense", "tolist", "numpy", "__array__",
+    "__dlpack__", "data_ptr", "storage", "untyped_storage",
+}  # fmt: skip
 """What hands numbers of a tensor to Python, where they may decide what is run."""
+_COUNTED = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
+"""Tags of operations that give a number, or a tensor as long as the numbers in it say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,12 @@ class _Uses(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        self.is_looked_at |= func.name().removeprefix("aten::").partition(".")[0] in _READS
+        name = func.name().removeprefix("aten::").partition(".")[0]
+        is_counted = not _COUNTED.isdisjoint(func.tags)
+        if name == "index":  # by a mask: as long as what it lets through; by places: as these
+            masks = (torch.bool, torch.uint8)
+            is_counted = any(getattr(at, "dtype", None) in masks for at in tree_leaves(args[1]))
+        self.is_looked_at |= name in _READS or is_counted
         for leaf in tree_leaves((args, kwargs)):
             if id(leaf) in self.watched and id(leaf) != self.excused:
                 self.used.add(id(leaf))
@@ -128,7 +138,8 @@ def look(network: nn.Module, run: Callable[[], Any], n_images: int) -> Seen:
             handles.append(module.register_forward_pre_hook(before))
             handles.append(module.register_forward_hook(after))
     try:
-        with undisturbed(network), torch.inference_mode(), uses, reads:
+        # In inference mode, operations made of others would hide these.
+        with undisturbed(network), torch.no_grad(), uses, reads:
             run()
     finally:
         for handle in handles:

@@ -242,8 +242,19 @@ class Gated(nn.Module):
 @pytest.mark.parametrize(
     "is_bright",
     [lambda mean: mean > 1, lambda mean: np.array(mean.tolist()) > 1, lambda mean: mean.numpy() > 1,
-     lambda mean: np.array([each.item() > 1 for each in mean])],
-    ids=["bool", "tolist", "numpy", "item"],
+     lambda mean: np.array([each.item() > 1 for each in mean]),
+     lambda mean: np.from_dlpack(mean) > 1,
+     lambda mean: np.array([len((mean > 1).nonzero())]),
+     lambda mean: np.array([mean[mean > 1].numel()]),
+     lambda mean: np.array([mean.masked_select(mean > 1).shape[0]]),
+     lambda mean: np.array([len(torch.argwhere(mean > 1))]),
+     lambda mean: np.array([len(torch.where(mean > 1)[0])]),
+     lambda mean: np.array([len((mean > 1).unique()) > 1]),
+     lambda mean: np.array([len(torch.bincount((mean > 1).int())) > 1]),
+     lambda mean: np.array([nn.functional.one_hot((mean > 1).long()).shape[1] > 1]),
+     lambda mean: np.array([len(mean.repeat_interleave((mean > 1).long()))])],
+    ids=["bool", "tolist", "numpy", "item", "dlpack", "nonzero", "mask", "select", "argwhere",
+         "where", "unique", "bincount", "one_hot", "repeat"],
 )  # fmt: skip
 def test_a_network_that_runs_by_what_it_sees_is_not_folded(monkeypatch, is_bright):
     """None of the images that run both ways is bright, so a trial finds no difference."""
@@ -257,6 +268,19 @@ def test_a_network_that_runs_by_what_it_sees_is_not_folded(monkeypatch, is_brigh
     given, found = ActivationRecorder(model, taps)(bright), ActivationRecorder(twin, taps)(bright)
     for layer, given_nu in given.items():
         assert quickening.differences(given_nu, found[layer])[0] <= quickening.MOST
+
+
+def test_places_that_no_image_decides_are_no_reason_to_fold_nothing():
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+            self.order = torch.arange(8).flip(0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.conv(x))[:, self.order]
+
+    assert seen_of(lived_in(Turned())).pairs == (("conv", "norm"),)
 
 
 @pytest.mark.parametrize("shares", ["itself", "a part", "a weight"])

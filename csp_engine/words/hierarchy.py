@@ -70,3 +70,28 @@ def kinds_of(texts: Sequence[str], parents: Sequence[str]) -> dict[int, tuple[in
         if below - {t}:
             found[t] = tuple(sorted(below - {t}))
     return found
+
+
+def levels_of(texts: Sequence[str], parents: Sequence[str]) -> dict[int, int]:
+    """How far below the top each label stands that is a kind of another, or has kinds.
+
+    That is the number of links on the shortest way up to a label that is a kind of nothing; such
+    a label has level 0. Labels without links have no level.
+
+    Args:
+        texts: the labels.
+        parents: as of ``kinds_of``.
+    """
+    place = {text: t for t, text in reversed(list(enumerate(texts)))}
+    above = [[place[named] for named in each.split(";") if named in place] for each in parents]
+    below: dict[int, list[int]] = {}
+    for t, broader in enumerate(above):
+        for parent in broader:
+            below.setdefault(parent, []).append(t)
+    level, found = [t for t in below if not above[t]], {}
+    depth = 0
+    while level:
+        found |= dict.fromkeys(level, depth)
+        level = sorted({t for parent in level for t in below.get(parent, ())} - found.keys())
+        depth += 1
+    return found

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import InputError
-from csp_engine.evaluation.faithfulness.granularity import spread, utility
+from csp_engine.evaluation.faithfulness.granularity import specificity, spread, utility
 from csp_engine.evaluation.faithfulness.label_checks import check_metrics
 from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.evaluation.planted_units import Plan
@@ -209,6 +210,22 @@ def test_spread_counts_meanings_and_entropy_by_hand():
     assert found.n_effective == pytest.approx(2**1.5)
     assert spread(["a"]).entropy == 0
     assert np.isnan(spread([]).share)
+
+
+def test_special_labels_stand_deep_and_ahead_of_broader_words():
+    found = specificity([2, 0, 4], [0.3, -0.1])
+    assert (found.n, found.depth, found.n_below) == (3, 2, 2)
+    assert (found.margin, found.broad) == (pytest.approx(0.1), 0.5)
+    assert np.isnan([found.depth_low, found.margin_low]).all()  # of three, and of two
+    values = np.random.default_rng(4).normal(0.2, 1, 60)
+    many = specificity([1] * 60, values.tolist())
+    own = bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=1)
+    ends = own.confidence_interval
+    assert [many.margin_low, many.margin_high] == pytest.approx([*ends], abs=0.04)
+    assert (many.depth_low, many.depth_high) == (1, 1)
+    none = specificity([], [])
+    assert none.n == none.n_below == 0
+    assert np.isnan([none.depth, none.margin, none.broad]).all()
 
 
 def test_utility_is_what_the_named_columns_have_of_the_best():

@@ -19,7 +19,7 @@ from csp_engine.methods import METHODS
 from csp_engine.methods.method import Method, Parameter, Scored
 from csp_engine.pipeline import build, relabel
 from csp_engine.pipeline.recipe import changed
-from csp_engine.words.hierarchy import kinds_of
+from csp_engine.words.hierarchy import kinds_of, levels_of
 from csp_engine.words.vocabularies import (
     Vocabulary,
     label_table,
@@ -125,6 +125,19 @@ def test_kinds_are_all_that_lead_to_a_label(n, data):
     expected = {t: tuple(sorted(networkx.ancestors(graph, t) - {t})) for t in range(n)}
     found = kinds_of(names, [";".join(own) for own in above])
     assert found == {t: below for t, below in expected.items() if below}
+
+
+@given(n=st.integers(0, 12), data=st.data())
+def test_levels_are_the_shortest_ways_to_the_top(n, data):
+    pairs = [(a, b) for b in range(n) for a in range(b)]
+    some = st.lists(st.sampled_from(pairs), unique=True) if pairs else st.just([])
+    graph = networkx.DiGraph(data.draw(some))
+    texts = [f"w{i}" for i in range(n)]
+    above = {i: graph.predecessors(i) if i in graph else () for i in range(n)}
+    parents = [";".join(texts[a] for a in above[i]) for i in range(n)]
+    tops = [i for i in graph if not graph.in_degree(i)]
+    ways = networkx.multi_source_dijkstra_path_length(graph, tops) if tops else {}
+    assert levels_of(texts, parents) == ways
 
 
 def test_general_knows_what_is_a_kind_of_what():

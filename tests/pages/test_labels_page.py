@@ -19,6 +19,7 @@ from csp_engine.views.neuron.circuit import circuit
 from csp_engine.views.table import summary
 from csp_engine.views.table.granularity import granularity
 from csp_engine.views.table.rows import neuron_table
+from csp_engine.words.vocabularies import read_vocabulary
 from pages.ui.labels import figures
 from tests.pages.conftest import html, open_page
 from tests.worlds import toys
@@ -170,6 +171,45 @@ def test_how_finely_labels_tell_neurons_apart(serve, copied):
         assert own.utility.n <= said
         assert f"<td>{numbers.share(own.utility.share)}</td>" in shown
     assert "How finely labels tell neurons apart" in shown
+
+
+def test_how_special_labels_are_where_words_are_kinds_of_others(serve, tmp_path):
+    above = {"red": "bright", "green": "bright", "blue": "dark", "bright": "grey"}
+    lines = ["label\tparents", *(f"{word}\t{above.get(word, '')}" for word in toys.WORDS)]
+    (tmp_path / "words.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    vocabulary = read_vocabulary([str(tmp_path / "words.txt")])
+    bundle = pipeline.build(toys.request(tmp_path, tmp_path / "a.csp", vocabulary=vocabulary))
+    level = {"grey": 0, "bright": 1, "red": 2, "green": 2, "dark": 0, "blue": 1}
+    broader = {"bright": ["grey"], "red": ["bright", "grey"], "blue": ["dark"]}
+    broader["green"] = broader["red"]
+    serve(bundle.path)
+    shown = html(open_page("labels"))
+    texts = bundle.labels()["text"].tolist()
+    said_td = np.array(bundle.label_vectors(), np.float64)
+    said_td /= np.linalg.norm(said_td, axis=1, keepdims=True)
+    for grain in granularity(bundle, Memo()):
+        depths, margins = [], []
+        for layer in bundle.layers("small"):
+            scores = bundle.scores("small", layer, grain.method)
+            exemplars = bundle.exemplars("small", layer)
+            own = bundle.method_labels("small", layer, grain.method)["text"]
+            for unit in np.flatnonzero(scores.count_u > 0):
+                word = own.iloc[int(scores.label_uk[unit, 0])]
+                if word in level:
+                    depths.append(level[word])
+                if word in broader:
+                    images = exemplars.image_uk[unit][: exemplars.count_u[unit]]
+                    mean_d = bundle.image_vectors()[images].sum(axis=0)
+                    mean_d = mean_d / np.linalg.norm(mean_d)
+                    cosine = {text: said_td[texts.index(text)] @ mean_d for text in texts}
+                    margins.append(cosine[word] - max(cosine[each] for each in broader[word]))
+        found = grain.specificity
+        assert (found.n, found.n_below) == (len(depths), len(margins))
+        assert found.depth == pytest.approx(np.mean(depths))
+        assert found.margin == pytest.approx(np.mean(margins), abs=1e-6)
+        assert found.broad == np.mean(np.array(margins) <= 0)
+        assert f"<td>{numbers.score(found.margin)}</td>" in shown
+    assert "Broader fits" in shown
 
 
 @pytest.mark.slow

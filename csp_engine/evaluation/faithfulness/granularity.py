@@ -54,6 +54,65 @@ class Utility:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Specificity:
+    """How special labels are among words of which some are kinds of others.
+
+    ``n`` labels have a ``depth``, the links between them and a word that is a kind of nothing;
+    ``n_below`` of them are kinds of broader words, and ``margin`` is how much more like its
+    exemplars a unit's label is than the best of these, as a difference of cosines. ``broad`` is
+    the share of those for which a broader word is as like, or more. Means, with percentile
+    bootstraps over units; bounds are NaN of too few.
+    """
+
+    n: int
+    depth: float
+    depth_low: float
+    depth_high: float
+    n_below: int
+    margin: float
+    margin_low: float
+    margin_high: float
+    broad: float
+
+
+def specificity(
+    depth_a: Sequence[int],
+    margin_b: Sequence[float],
+    *,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Specificity:
+    """Mean depth of labels, and mean margin of those that have a broader word.
+
+    Args:
+        depth_a: links above each label that has a place among the words.
+        margin_b: for each label that has a broader word: cos(x, label) - max over all broader
+            words h of cos(x, h), x being the mean of the unit vectors of the unit's exemplars.
+        level: of the intervals.
+        seed: of their draws.
+    """
+    margins = np.asarray(margin_b, np.float64)
+    broad = float((margins <= 0).mean()) if len(margins) else float("nan")
+    return Specificity(
+        len(depth_a),
+        *_drawn(np.asarray(depth_a, np.float64), level, seed),
+        len(margins),
+        *_drawn(margins, level, seed),
+        broad,
+    )
+
+
+def _drawn(value_a: Float[np.ndarray, " a"], level: float, seed: int) -> tuple[float, float, float]:
+    """A mean and the bounds of its bootstrap."""
+    n = len(value_a)
+    if not n:
+        return float("nan"), float("nan"), float("nan")
+    rows = np.random.default_rng(seed).integers(n, size=(N_RESAMPLES, n))
+    low, high = percentile_interval(value_a[rows].mean(axis=1), n, level)
+    return float(value_a.mean()), low, high
+
+
 def spread(meaning_a: Sequence[Hashable]) -> Spread:
     """Distinct meanings and their entropy, ``-Σ p log2 p``."""
     n = len(meaning_a)

@@ -23,6 +23,7 @@ from csp_engine.cli import (
 from csp_engine.cli.auditing import (
     ablating,
     audit,
+    cofiring,
     directing,
     factoring,
     fixing,
@@ -58,6 +59,7 @@ app.command("neuron")(telling.neuron)
 app.command("circuit")(inspecting.circuit)
 app.command("directions")(directing.directions)
 app.command("factors")(factoring.factors)
+app.command("cofiring")(cofiring.cofiring)
 app.command("intervene")(intervening.intervene)
 app.command("fix")(fixing.fix)
 app.command("ablate")(ablating.ablate)

@@ -57,6 +57,7 @@ def test_the_demo_shows_what_its_classifier_leans_on(serve, shipped_bundle):
     # Six pairs of three versions, wrong decisions that a factor pushes, and those that turn below.
     n_pictures = 18 + len(pushed.thumbs) + len(held.thumbs)
     assert shown.count("data:image/webp;base64") == n_pictures
+    assert "Which neurons of layer2@max fire together is found in its activations" in shown
 
 
 @pytest.mark.slow

@@ -41,8 +41,9 @@ def fix(
     units: Annotated[
         list[str] | None,
         typer.Option(
-            help="Neurons to hold still, as LAYER:3,14,15, or LAYER:NAME for a family (those whose "
-            "labels by --method mean the same, as the table lists them); may be given again."
+            help="Neurons to hold still, as LAYER:3,14,15, LAYER:NAME for a family (those whose "
+            "labels by --method mean the same, as the table lists them), or 'LAYER:firing with 14' "
+            "for what fires together with neuron 14 ('csp cofiring'); may be given again."
         ),
     ] = None,
     from_: Annotated[
@@ -235,12 +236,12 @@ def _pieces(
         group = group_of(bundle, memo, model, text.strip(), method)
         if group is None:
             raise InputError(
-                f"{text!r} names no neurons; write --units LAYER:3,14,15 or --units LAYER:FAMILY "
-                f"with a layer of {model}: {', '.join(bundle.layers(model))}."
+                f"{text!r} names no neurons; write --units LAYER:3,14,15, --units LAYER:FAMILY or "
+                f"--units 'LAYER:firing with 14' with a layer of {model}: "
+                f"{', '.join(bundle.layers(model))}."
             )
         held.setdefault(group.layer, set()).update(group.unit_k.tolist())
-        how = f"chosen as the family {group.name!r} by {group.method}"
-        chosen.append(how if group.method else "named by hand")
+        chosen.append(group.chosen)
     chosen = list(dict.fromkeys(chosen))
     directions = []
     for artefact in (*from_, *direction):

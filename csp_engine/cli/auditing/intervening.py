@@ -70,7 +70,8 @@ def intervene(
         list[str] | None,
         typer.Option(
             help="A part of a layer to swap besides: LAYER:3,14,15 for neurons, LAYER:NAME for a "
-            "family (neurons whose labels by --method mean the same, as the table lists them), or "
+            "family (neurons whose labels by --method mean the same, as the table lists them), "
+            "'LAYER:firing with 14' for what fires together with neuron 14 ('csp cofiring'), or "
             "LAYER=FILE for what the directions of a file span ('csp directions --output', 'csp "
             "factors --output'). May be given several times."
         ),
@@ -310,7 +311,8 @@ def given_parts(bundle: Bundle, model: str, texts: list[str], method: str) -> li
         if group is None or group.layer not in layers:
             raise InputError(
                 f"{text!r} names no part of a layer; write --swap LAYER:3,14,15, --swap "
-                f"LAYER:FAMILY or --swap LAYER=FILE with a layer of {model}: {', '.join(layers)}."
+                f"LAYER:FAMILY, --swap 'LAYER:firing with 14' or --swap LAYER=FILE with a layer of "
+                f"{model}: {', '.join(layers)}."
             )
         found.append(Given(group.name, group.layer, group.unit_k))
     names = [(each.layer, each.name) for each in found]

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 
+import streamlit as st
+
+from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention
+from csp_engine.errors import InputError, LeftOutError
 from csp_engine.exports.html.site import slug
 from csp_engine.views.address import View
 from csp_engine.views.audit.driving import images_csv, images_of_carriers
+from csp_engine.views.audit.groups import Firing, FiringGroup, firing
 from csp_engine.views.audit.interventions import (
     Audited,
     Suspect,
@@ -17,7 +22,11 @@ from csp_engine.views.audit.interventions import (
 from pages.ui.parts import intervened
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.exporting import csv_button
-from pages.ui.parts.words import method
+from pages.ui.parts.words import method, term
+from pages.ui.shell import store
+
+N_GROUPS = 8
+"""Groups of what fires together that are shown at once; the rest fold."""
 
 
 def section(
@@ -47,6 +56,75 @@ def section(
             file_name=f"{slug(bundle.name)}-{slug(found.effect.artefact)}-carrier-images.csv",
             key="carrier-images",
         )
+    together(bundle, view, model, stored, found)
+
+
+def together(
+    bundle: Bundle, view: View, model: str, stored: StoredIntervention, found: Audited
+) -> None:
+    """Groups of neurons that fire together, by their part of the effect, or why there are none."""
+    effect = found.effect
+    own = stored.units[stored.units["artefact"] == effect.artefact]
+    if effect.is_withheld or not effect.effect.is_away_from_zero or own.empty:
+        return
+    layer = str(own["layer"].iloc[-1]) if found.scope is None else found.scope.layer
+    show("<h3 class='csp-h3' id='together'>Neurons that fire together</h3>")
+    try:
+        groups = firing(bundle, store.MEMO, model, layer, view.method, found)
+    except LeftOutError:
+        show(
+            f"<p class='csp-quiet'>Which neurons of {plain(layer)} fire together is found in its "
+            "activations, which this copy of the bundle leaves out. <code>csp cofiring</code> "
+            "finds it in a whole copy.</p>"
+        )
+        return
+    except InputError as error:
+        show(f"<p class='csp-quiet'>{plain(str(error))}</p>")
+        return
+    show(f"<p class='csp-lead csp-left'>{plain(groups.sentence)}</p>")
+    if not groups.groups:
+        return
+    show(firing_table(groups.groups[:N_GROUPS], groups, view))
+    if len(groups.groups) > N_GROUPS:
+        with st.expander(f"{numbers.count(len(groups.groups) - N_GROUPS)} more"):
+            show(firing_table(groups.groups[N_GROUPS:], groups, view))
+    swap = f"--swap '{layer}:{groups.groups[0].name}'"
+    show(
+        f"<p class='csp-quiet'>Groups come by what {term('attribution')} gives them, less what "
+        f"works against it. <code>csp intervene {plain(swap)}</code> measures how much of the "
+        "effect passes through one.</p>"
+    )
+
+
+def firing_table(groups: tuple[FiringGroup, ...], found: Firing, view: View) -> str:
+    """Groups of what fires together, each with a few of its neurons."""
+    head = ["neurons", "part of the effect", "rank correlation (95 %)", "for example"]
+    head += ["truly respond to"] if any(each.truths for each in groups) else []
+    rows = []
+    for each in groups:
+        members = "<br>".join(
+            f"<a target='_self' href='{plain(page_url('neuron', view.params(**asdict(ref))))}'>"
+            f"{ref.unit}</a> <span dir='auto'>{plain(label.title)}</span>"
+            for ref, label in each.members
+        )
+        cells = [numbers.count(len(each.unit_k)), each.part, each.together.share]
+        told = "".join(
+            f"<td data-heading='{name}'>{plain(cell)}</td>"
+            for name, cell in zip(head, cells, strict=False)
+        )
+        told += f"<td class='text' data-heading='for example'>{members}</td>"
+        if len(head) > 4:
+            told += f"<td class='text' data-heading='truly respond to'>{plain(each.answers)}</td>"
+        rows.append(f"<tr><th scope='row'>{plain(each.name)}</th>{told}</tr>")
+    columns = "".join(
+        f"<th scope='col'{' class=text' if at > 2 else ''}>{name}</th>"
+        for at, name in enumerate(head)
+    )
+    return (
+        f"<table class='csp-table wide' style='--cells: {len(head)}'><caption>{plain(found.layer)}"
+        f": neurons named by {method(view.method)}</caption><thead><tr><th scope='col'>group</th>"
+        f"{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
 
 
 def suspects(found: Audited, view: View) -> str:

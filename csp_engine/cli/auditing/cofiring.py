@@ -1,0 +1,104 @@
+"""``csp cofiring``: neurons of a layer that fire together, whatever they are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from csp_engine.cli.auditing.intervening import named_method, named_model
+from csp_engine.cli.declared import AsJson, BundlePath, ModelName
+from csp_engine.cli.shown import write_json, write_lines, write_table
+from csp_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from csp_engine.bundle import Bundle
+    from csp_engine.views.audit.interventions import Audited
+
+
+def cofiring(
+    bundle: BundlePath,
+    layer: Annotated[str, typer.Option("--layer", "-l", help="Layer, as 'csp info' names it.")],
+    artefact: Annotated[
+        str | None,
+        typer.Option(
+            help="Rank groups by the part of this artefact's effect that is attributed to them "
+            "(see csp intervene); the largest come first without it."
+        ),
+    ] = None,
+    model: ModelName = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method that names the neurons; the first without it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find groups of neurons that fire together, whatever they are called.
+
+    What one neuron carries little of, a group may carry. Groups are found on half of the probe
+    images and shown where they hold on the other half; 'csp intervene --swap' and 'csp fix --units'
+    take them by their names.
+
+    Example:
+        csp cofiring skin.csp --layer layer2@max --artefact "colour patch"
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.views.audit import groups
+    from csp_engine.views.memo import Memo
+
+    opened = Bundle.open(bundle)
+    name, chosen = named_model(opened, model), named_method(opened, method)
+    if layer not in opened.layers(name):
+        raise InputError(
+            f"Layer {layer!r} of {name} is not in the bundle; it has "
+            f"{', '.join(opened.layers(name))}."
+        )
+    audited = None if artefact is None else _audited(opened, name, artefact, chosen)
+    found = groups.firing(opened, Memo(), name, layer, chosen, audited)
+    if as_json:
+        write_json(groups.firing_json(found))
+        return
+    write_lines([found.sentence])
+    if not found.groups:
+        return
+    write_lines([""])
+    has_share, has_truth = found.groups[0].share is not None, any(g.truths for g in found.groups)
+    write_table(
+        ("group", "neurons", "rank correlation (95 % interval)",
+         *(["part of the effect"] if has_share else []), "for example",
+         *(["truly respond to"] if has_truth else [])),
+        [
+            (
+                each.name, len(each.unit_k), each.together.share,
+                *([each.part] if has_share else []),
+                ", ".join(f"{ref.unit} {label.title}" for ref, label in each.members),
+                *([each.answers] if has_truth else []),
+            )
+            for each in found.groups
+        ],
+    )  # fmt: skip
+
+
+def _audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited:
+    """What is known of an artefact.
+
+    Raises:
+        InputError: if it was not tried, or its effect is withheld or was not shown.
+    """
+    from csp_engine.views.audit.interventions import audited, effects
+
+    stored = bundle.intervention(model)
+    if stored is None:
+        raise InputError(
+            f"No pairs of images were tried on {model}, so no effect is known to rank by; measure "
+            "some with 'csp intervene', or leave out --artefact."
+        )
+    found = audited(bundle, model, artefact, method)
+    if found is None:
+        known = ", ".join(each.artefact for each in effects(stored))
+        raise InputError(f"{artefact!r} was not tried on {model}; tried were {known}.")
+    if found.effect.is_withheld or not found.effect.effect.is_away_from_zero:
+        raise InputError(
+            f"{found.effect.sentence(stored.output)} Nothing is attributed to neurons then; leave "
+            "out --artefact."
+        )
+    return found

@@ -20,6 +20,7 @@ from csp_engine.http.answers import Answers
 from csp_engine.http.permissions import Permission, needed
 from csp_engine.networks.layers import select_layers
 from csp_engine.pasting.pairs import mask_of
+from csp_engine.pipeline.added import map_checks
 from csp_engine.pipeline.mapping.overlays import NeuronOverlays, overlay
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.serving.map_process import MapProcess, network_of
@@ -115,11 +116,38 @@ def test_bad_requests_are_one_sentence(made):
     bundle, target = made
     with pytest.raises(InputError, match="choose one of activation"):
         pipeline.add_map_checks(bundle.path, target, toys.CornerPairs(), maps=["lime"])
-    with pytest.raises(InputError, match="no artefact has"):
+    with pytest.raises(InputError, match=r"has pairs of 2 groups\. .*pairs of 20 groups"):
         pipeline.add_map_checks(bundle.path, target, toys.CornerPairs(4), maps=["occlusion"])
     other = toys.target(["first"], name="other")
     with pytest.raises(InputError, match="not the network that"):
         pipeline.add_map_checks(bundle.path, other, toys.CornerPairs())
+
+
+@pytest.mark.parametrize(("n_groups", "n"), [(1, 60), (5, 60), (19, 76)])
+def test_maps_are_not_checked_on_few_groups(made, n_groups, n):
+    bundle, target = made
+    pairs = toys.CornerPairs(n)
+    pairs.table["group"] = [f"lesion {i % n_groups}" for i in range(n)]
+    pairs.fingerprint = f"few {n_groups}"
+    said = f"red corner has pairs of {n_groups} group{'s' * (n_groups != 1)}. Checks need"
+    with pytest.raises(InputError, match=said):
+        pipeline.add_map_checks(bundle.path, target, pairs, maps=["activation"])
+    assert bundle.map_checks("small", "first@mean") is not None  # what there was stays
+
+
+def test_of_many_pairs_every_group_gets_its_turn(tmp_path, made):
+    """The first so many photographs would be of few groups."""
+    bundle, target = made
+    copy = shutil.copytree(bundle.path, tmp_path / "own.csp")
+    pairs = toys.CornerPairs(132)
+    pairs.table["group"] = [f"lesion {i // 6}" for i in range(132)]
+    pairs.fingerprint = "turns"
+    found = pipeline.add_map_checks(copy, target, pairs, maps=["activation"])
+    rows = found.map_checks("small", "first@mean").photographs
+    assert len(rows) == map_checks.N_PHOTOGRAPHS
+    assert sorted(rows["group"].value_counts()) == [2] + [3] * 10
+    order = map_checks.by_turns(np.array([1, 2, 4, 5, 6]), np.array([9, 0, 0, 9, 3, 0, 3]))
+    assert order.tolist() == [1, 4, 2, 6, 5]
 
 
 def test_tables_that_cannot_be_are_told(made):

@@ -22,11 +22,11 @@ from csp_engine.demo.simulator.slices import N_CHOOSING, N_SLICE, simulated_slic
 from csp_engine.demo.training import classifiers, planted
 from csp_engine.demo.training.pictures import Pictures
 from csp_engine.encoders import load_encoder
+from csp_engine.evaluation.paired_effects import IN_HALVES
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.added.fixing import Trials, try_fix
-from csp_engine.pipeline.added.map_checks import LEAST_PAIRS
 from csp_engine.pipeline.factoring.finding import find_factors
 from csp_engine.pipeline.factoring.keeping import add_factors
 from csp_engine.pipeline.recipe import Recipe
@@ -172,7 +172,7 @@ def build_bundle(world: World) -> None:
     _fix(world, targets, taps)
     _factors(world, targets, taps)
     n_mapped = plan.n_probe // PHOTOGRAPHS_PER_MAP
-    if n_mapped >= LEAST_PAIRS:
+    if n_mapped >= IN_HALVES:
         marked = SimulatedPairs(n_mapped, plan.seed, MAPPED)
         for name in classifiers.MODELS:
             pipeline.add_map_checks(

@@ -18,7 +18,7 @@ from csp_engine.bundle.checks.pointing import FIGURES
 from csp_engine.bundle.kinds import MAPS, NEURONS
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.evaluation.faithfulness.localisation import Pointed, pointed
-from csp_engine.evaluation.paired_effects import halves
+from csp_engine.evaluation.paired_effects import IN_HALVES, LEAST_GROUPS, halves
 from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.attributing.geometry import Frame, frame_of, largest, onto_picture
 from csp_engine.networks.attributing.methods import Value
@@ -42,7 +42,6 @@ N_PHOTOGRAPHS = 32
 """Photographs of an artefact on which maps are tried, at most."""
 N_CONTROLS = 3
 """Other neurons, and networks with random weights, of which the mean counts."""
-LEAST_PAIRS = 8
 LEAST_ANSWER = 1.0
 """A neuron answers to an artefact if its mean change is so many of its deviations."""
 N_RANDOM = 8
@@ -79,9 +78,10 @@ def add_map_checks(
 ) -> Bundle:
     """Check maps of a network's layers on photographs where one thing was added at a known place.
 
-    Half of the photographs choose, for each artefact and layer, the neurons that answer to it most.
-    On the others their maps are compared with the exact mask, beside four controls: a random map, a
-    random place, another neuron of the layer, and the same network with random weights.
+    Half of the photographs, by group (lesion, patient), choose, for each artefact and layer, the
+    neurons that answer to it most. On the others their maps are compared with the exact mask,
+    beside four controls: a random map, a random place, another neuron of the layer, and the same
+    network with random weights.
 
     Args:
         path: a finished bundle, changed in place; earlier checks of these layers are replaced.
@@ -93,7 +93,7 @@ def add_map_checks(
 
     Raises:
         InputError: if the network is not the bundle's, there is no such map, or no artefact has
-            enough pairs.
+            pairs of enough groups, half to choose and half to check.
         BundleError: if another process is writing the bundle.
     """
     model = target.model
@@ -112,12 +112,17 @@ def add_map_checks(
             if writer.is_fresh(stage, stage_key(stage, **identity)):
                 continue
             if shown is None:
-                shown = list(_photographs(target, pairs, seed, progress))
-            if not shown:
-                raise InputError(
-                    f"{pairs.name}: no artefact has {LEAST_PAIRS} pairs that can be read and show "
-                    "where it is; give more with --pairs."
-                )
+                refused: list[str] = []
+                shown = list(_photographs(target, pairs, seed, refused, progress))
+                if not shown:
+                    raise InputError(
+                        f"{pairs.name}: {'; '.join(refused)}. Checks need pairs of {IN_HALVES} "
+                        "groups (lesions, patients or photographs) that can be read and show where "
+                        "it is, half to choose neurons and half to check their maps; give more "
+                        "with --pairs."
+                    )
+                for each in refused:
+                    log.warning("%s, and %d are needed; it is left out.", each, IN_HALVES)
             bundle = Bundle.open(path)
             rows, units = _checked(bundle, model, tap, shown, maps, seed, progress)
             with writer.stage(stage, **identity) as folder:
@@ -155,19 +160,23 @@ def _identity(
 
 
 def _photographs(
-    target: Target, pairs: ImagePairs, seed: int, progress: Progress
+    target: Target, pairs: ImagePairs, seed: int, refused: list[str], progress: Progress
 ) -> Iterator[_Shown]:
-    """Of each artefact: what half of its pairs says of units, and photographs of the other half."""
+    """Of each artefact: what half of its pairs says of units, and photographs of the other half.
+
+    Of an artefact whose pairs are of too few groups, ``refused`` gets a clause instead.
+    """
     model = target.model
     group_n = group_numbers(pairs.table["group"].where(
         pairs.table["group"].notna(), "file " + pairs.table["file"].astype(str)
     ))  # fmt: skip
     artefact_n = pairs.table["artefact"].to_numpy(object)
     for artefact in dict.fromkeys(artefact_n):
-        row_m = np.flatnonzero(artefact_n == artefact)
+        row_m = by_turns(np.flatnonzero(artefact_n == artefact), group_n)
         is_choosing_m = halves(group_n[row_m], seed)
         changes: dict[str, list[np.ndarray]] = {str(tap.id): [] for tap in target.taps}
         pixels, masks, frames, kept = [], [], [], []
+        chose: list[int] = []
         with ActivationRecorder(model, target.taps) as recorder:
             for at, row in enumerate(row_m):
                 progress(f"photographs with {artefact}", at + 1, len(row_m))
@@ -181,6 +190,7 @@ def _photographs(
                     continue
                 both = np.stack([model.preprocess(without), model.preprocess(with_it)])
                 if is_choosing_m[at]:
+                    chose.append(int(group_n[row]))
                     for layer, act_2u in recorder(both).items():
                         changes[layer].append(act_2u[1] - act_2u[0])
                     continue
@@ -190,10 +200,19 @@ def _photographs(
                     pixels.append(both[1])
                     masks.append(small_hw)
                     frames.append(frame)
-        n_choosing = len(next(iter(changes.values())))
-        if min(n_choosing, len(kept)) >= LEAST_PAIRS // 2:
-            answers = {layer: _answer(np.stack(change)) for layer, change in changes.items()}
-            yield _Shown(artefact, np.stack(pixels), masks, frames, np.array(kept), answers)
+        of_each = len(set(chose)), len(set(kept))
+        if min(of_each) < LEAST_GROUPS:
+            n = sum(of_each)
+            refused.append(f"{artefact} has pairs of {n} group{'s' * (n != 1)}")
+            continue
+        answers = {layer: _answer(np.stack(change)) for layer, change in changes.items()}
+        yield _Shown(artefact, np.stack(pixels), masks, frames, np.array(kept), answers)
+
+
+def by_turns(row_m: Int[np.ndarray, " m"], group_n: Int[np.ndarray, " n"]) -> np.ndarray:
+    """Rows in the order in which their groups take turns: every group's first, then the seconds."""
+    turn_m = pd.Series(row_m).groupby(group_n[row_m]).cumcount().to_numpy()
+    return row_m[np.argsort(turn_m, kind="stable")]
 
 
 def _answer(change_mu: np.ndarray) -> np.ndarray:

@@ -148,7 +148,14 @@ class TargetModel:
     @cached_property
     def outputs(self) -> OutputReader:
         """Where in the network's output its logits are."""
-        return OutputReader(self.network, self.name, self.class_names, self.run, self.input_shape)
+        return OutputReader(
+            self.network,
+            self.name,
+            self.class_names,
+            self.run,
+            self.input_shape,
+            tell=lambda notice: self.steadiness.remember([notice]),
+        )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

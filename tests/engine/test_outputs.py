@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from csp_engine.errors import InputError
+from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.driving.influence import influence
+from csp_engine.networks.intervening.pairs import PairRuns
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import read_class_names, target_model
 from csp_engine.pipeline import build
@@ -150,3 +152,78 @@ def test_a_name_that_two_outputs_bear_means_neither(tmp_path):
     # Where no image is of such a class, nothing is in doubt.
     table["class"] = pd.Series(["green", "blue"] * 14)
     assert build(request).stage("influence:small/first@mean").facts["is_predicted_class"] is False
+
+
+ENDINGS = {
+    "softmax": lambda y: y.softmax(1),
+    "softmax by hand": lambda y: y.exp() / y.exp().sum(1, keepdim=True),
+    "module": nn.Softmax(1),
+    "sigmoid": lambda y: y.sigmoid(),
+    "sigmoid module, shaped": lambda y: nn.Sigmoid()(y).squeeze().reshape(y.shape),
+}
+
+
+def ending(form, outputs, of=lambda y: y):
+    network = Net(lambda f, y: y, 6)
+    noise = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        network.fc.weight.mul_(6)
+        network.fc.bias.sub_(network(noise).median(0).values)
+    network.form = lambda f, y: of(form(y[:, :outputs]))
+    return target_model(network, RECIPE, name="net")
+
+
+@pytest.mark.parametrize("of", [lambda y: y, lambda y: (y[:, :, None], {"logits": y})])
+@pytest.mark.parametrize(("name", "outputs"), [*((n, 4) for n in ENDINGS), ("sigmoid", 1)])
+def test_logits_are_taken_back_from_probabilities(x, name, outputs, of):
+    """Beside the same network without its ending: the same log-odds, decisions and gradients."""
+    bare, ended = ending(lambda y: y, outputs), ending(ENDINGS[name], outputs, of)
+    found = {}
+    for model in (bare, ended):
+        runs = PairRuns(model, select_layers(model, ["conv"]), 0)
+        scores, is_called = runs.scores(x)
+        effects = runs.attributed(x, np.zeros_like(x))["conv"].effect_nu
+        found[model] = scores, is_called, effects
+    np.testing.assert_allclose(found[ended][0], found[bare][0], rtol=1e-4, atol=1e-5)
+    assert 0 < found[bare][1].sum() < len(x) or outputs > 1
+    np.testing.assert_array_equal(found[ended][1], found[bare][1])
+    np.testing.assert_allclose(found[ended][2], found[bare][2], rtol=1e-3, atol=1e-5)
+    assert any("ends in a s" in each for each in ended.steadiness.notices)
+    assert not any("ends in" in each for each in bare.steadiness.notices)
+
+
+def test_logits_that_lie_between_zero_and_one_are_logits(x):
+    model = ending(lambda y: y * 0.001 + 0.5, 1)
+    given = model.run(torch.from_numpy(x))
+    assert ((given > 0) & (given < 1)).all()
+    assert torch.equal(model.logits(given), given)
+
+
+def test_a_first_image_without_an_answer_decides_nothing(x):
+    model = ending(ENDINGS["sigmoid"], 1)
+    lost = x.copy()
+    lost[1] = np.nan
+    for pixels in (lost[1:2], lost):
+        with torch.inference_mode():
+            found = model.logits(model.run(torch.from_numpy(pixels)))
+    bare = ending(lambda y: y, 1)
+    expected = bare.run(torch.from_numpy(x)).detach()
+    np.testing.assert_allclose(np.delete(found, 1, 0), np.delete(expected, 1, 0), rtol=1e-4)
+    assert found[1].isnan()
+
+
+def test_shares_for_some_images_only_are_refused(x):
+    model = ending(lambda y: torch.where(y[:, :1] > y[0, 0], y, y.softmax(1)), 4)
+    model.logits(model.run(torch.from_numpy(x[:1])))
+    with pytest.raises(InputError, match="for some images"):
+        model.logits(model.run(torch.from_numpy(np.concatenate([x, 9 * x]))))
+
+
+def test_who_listens_hears_nothing_of_the_trial(x):
+    model = ending(ENDINGS["sigmoid"], 1)
+    with ActivationRecorder(model, select_layers(model, ["conv"]), keep_logits=True) as recorder:
+        found = recorder(x)["conv@mean"]
+        logits = np.asarray(recorder.logits)
+    direct = model.network.conv(torch.from_numpy(x)).mean((2, 3)).detach().numpy()
+    np.testing.assert_allclose(found, direct, atol=1e-6)
+    assert logits.min() < 0 or logits.max() > 1

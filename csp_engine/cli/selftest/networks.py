@@ -239,6 +239,19 @@ def logits(_: World) -> str:
     return require(found is not None and torch.equal(found, out[1]["logits"]), "the 3 of 8 columns")
 
 
+@kind(AREA, "F: logits are taken back from the probabilities of a sigmoid")
+def probabilities(_: World) -> str:
+    """A network that says how likely it is: above 0 for every image, so never by its sign."""
+    bare = network().eval()
+    squashed = nn.Sequential(bare, nn.Sigmoid())
+    pixels = torch.from_numpy(_images())
+    with torch.inference_mode():
+        expected = bare(pixels)
+        found = model(squashed).logits(squashed(pixels))
+    off = 1.0 if found is None else float((found - expected).abs().max())
+    return require(off < 1e-4, f"off by {off:.0e}")
+
+
 @kind(AREA, "F: class names: a byte order mark is ignored, too few are refused")
 def class_names(world: World) -> str:
     """A list as Windows saves it."""

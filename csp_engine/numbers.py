@@ -8,6 +8,9 @@ from typing import Any, SupportsFloat
 
 UNKNOWN = "–"
 
+BARE = "no interval"
+"""What stands for an interval that would be drawn from too few things."""
+
 
 def count(n: SupportsFloat) -> str:
     """A count with thousands separators."""

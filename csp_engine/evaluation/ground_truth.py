@@ -19,6 +19,7 @@ from csp_engine.evaluation.metrics.auprc import AUPRC
 from csp_engine.evaluation.metrics.auroc import AUROC
 from csp_engine.evaluation.metrics.metric import Columns, Judged, Metric
 from csp_engine.evaluation.metrics.pearson import PEARSON, pearson
+from csp_engine.stats.drawn import LEAST_DRAWN, percentile_interval
 from csp_engine.stats.intervals import auroc_interval
 from csp_engine.types import Progress, silent
 
@@ -146,7 +147,8 @@ def bootstrap(
     """Percentile bootstrap bounds of Pearson, AUROC and average precision, a concept for each unit.
 
     Whole groups are drawn with replacement, or images where there are no groups; every unit meets
-    the same draws. Draws without a positive or without a negative are left out.
+    the same draws. Draws without a positive or without a negative are left out, and there are no
+    bounds where fewer than ``LEAST_DRAWN`` groups show a concept, or lack it.
 
     Args:
         activation_un: activations.
@@ -161,13 +163,11 @@ def bootstrap(
     """
     weight_nr = draws(activation_un.shape[1], group_n, n_resamples=n_resamples, seed=seed)
     bounds = np.full((3, 2, len(activation_un)), np.nan)
-    tails = [50 * (1 - level), 50 * (1 + level)]
-    for u, (values_n, is_positive_n) in enumerate(zip(activation_un, truth_un, strict=True)):
-        drawn_3r = _weighted_figures(values_n.astype(np.float64), is_positive_n, weight_nr)
-        for figure, drawn_r in enumerate(drawn_3r):
-            drawn_r = drawn_r[np.isfinite(drawn_r)]
-            if len(drawn_r):
-                bounds[figure, :, u] = np.percentile(drawn_r, tails)
+    least_u = np.minimum(*independent_counts(truth_un.T, group_n))
+    for u in np.flatnonzero(least_u >= LEAST_DRAWN):
+        values_n = activation_un[u].astype(np.float64)
+        for figure, drawn_r in enumerate(_weighted_figures(values_n, truth_un[u], weight_nr)):
+            bounds[figure, :, u] = percentile_interval(drawn_r, int(least_u[u]), level)
     return bounds
 
 

@@ -201,6 +201,53 @@ def test_a_unit_that_answers_to_company_falls_within_strata():
     assert found[0] == pytest.approx(share)
 
 
+def newcombe(n_with: int, n_without: int) -> float:
+    """The bound of a perfect area by the formula: where 1 - A is z errors of A."""
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    def off(a: float) -> float:
+        half = (n_with + n_without) / 2
+        bracket = 1 + (half - 1) * ((1 - a) / (2 - a) + a / (1 + a))
+        return 1 - a - norm.ppf(0.975) * (a * (1 - a) * bracket / (n_with * n_without)) ** 0.5
+
+    return brentq(off, 0.01, 1 - 1e-9)
+
+
+@pytest.mark.parametrize("repeated", [1, 3])
+def test_a_perfect_area_within_strata_is_not_certain(repeated):
+    """Images of one group, told apart by the unit in the same way, add nothing to what is known."""
+    patch_n = np.repeat([True, False, True, False], [12, 15, 11, 40] * np.array(repeated))
+    stratum_n = np.repeat([0, 0, 1, 1], [12, 15, 11, 40] * np.array(repeated))
+    group_n = np.arange(78 * repeated) // repeated
+    values_n = np.where(patch_n, 1, 0).astype(np.float32)
+    whole, low, high = within_strata(values_n, patch_n, stratum_n, group_n)
+    reach = [(12 * 15, 1 - newcombe(12, 15)), (11 * 40, 1 - newcombe(11, 40))]
+    expected = sum((w * r) ** 2 for w, r in reach) ** 0.5 / sum(w for w, _ in reach)
+    assert (whole, high) == (1, 1)
+    assert low == pytest.approx(1 - expected, abs=1e-6)
+    assert within_strata(-values_n, patch_n, stratum_n, group_n)[:2] == (0, 0)
+    assert within_strata(-values_n, patch_n, stratum_n, group_n)[2] == pytest.approx(expected)
+
+
+def test_areas_within_strata_of_few_groups_have_no_interval():
+    rng = np.random.default_rng(8)
+    for n_with, n_without in ((9, 40), (40, 9), (10, 40)):
+        patch_n = np.repeat([True, False], [n_with, n_without])
+        stratum_n = np.arange(len(patch_n)) % 2
+        values_n = rng.normal(size=len(patch_n)).astype(np.float32)
+        whole, low, high = within_strata(values_n, patch_n, stratum_n)
+        assert np.isfinite(whole)
+        assert np.isfinite([low, high]).all() == (n_with == 10)
+        # More images of the same groups, or of strata of one kind alone, are no more.
+        more = np.append(stratum_n, np.full(50, 7))
+        again = within_strata(
+            np.append(values_n, rng.normal(size=50)).astype(np.float32),
+            np.append(patch_n, np.ones(50, bool)), more,
+        )  # fmt: skip
+        np.testing.assert_allclose(again, (whole, low, high))
+
+
 def test_cramers_v_is_one_for_copies_and_about_none_for_chance():
     rng = np.random.default_rng(5)
     a = rng.integers(0, 4, 2000)

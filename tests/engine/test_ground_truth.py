@@ -128,6 +128,22 @@ def test_copies_of_one_image_do_not_make_the_interval_narrower():
     assert np.ptp(ungrouped.auroc_u3[0, 1:]) < 0.7 * np.ptp(alone.auroc_u3[0, 1:])
 
 
+@pytest.mark.parametrize(("n_with", "n_without"), [(9, 30), (30, 9), (10, 10)])
+def test_few_images_of_either_kind_have_no_interval(n_with, n_without):
+    """However many images there are of them: the groups count."""
+    truth_n = np.repeat([True, False], [n_with, n_without])
+    values = np.random.default_rng(1).normal(size=(1, len(truth_n))).astype(np.float32) + truth_n
+    one = ground_truth.bootstrap(values.astype(np.float32), truth_n[None])
+    group_n = np.tile(np.arange(len(truth_n)), 4)
+    many = ground_truth.bootstrap(
+        np.tile(values, 4).astype(np.float32), np.tile(truth_n, 4)[None], group_n=group_n
+    )
+    is_enough = min(n_with, n_without) >= 10
+    for bounds in (one, many):
+        assert (np.isfinite(bounds) == is_enough).all()
+    np.testing.assert_allclose(one, many, atol=1e-6)
+
+
 def test_halves_keep_groups_whole_and_split_evenly():
     group_n = np.random.default_rng(0).integers(0, 40, 300)
     first_n, second_n = ground_truth.halves(300, group_n, seed=5)

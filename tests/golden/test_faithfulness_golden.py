@@ -125,6 +125,26 @@ def test_points_are_the_metrics_and_bounds_those_of_images_drawn_anew(grouped):
     assert found.n_said_u.tolist() == said_tn.sum(axis=1)[label_u].tolist()
 
 
+def test_of_few_groups_there_are_figures_and_no_intervals():
+    """However many images they are of: 9 groups; or 30, of which a label is said of 9."""
+    said_n = np.arange(30) < 9
+    predicted_tn = np.stack([said_n + np.linspace(0, 0.1, 30), np.arange(30) % 2.0])
+    act_un = np.random.default_rng(3).normal(size=(2, 30)) + said_n
+    labels, has = np.array([0, 1]), np.ones(2, bool)
+    given = act_un.astype(np.float32), predicted_tn.astype(np.float32)
+    alone = simulate(*given, labels, has)
+    copies = simulate(*(np.tile(each, 3) for each in given), labels, has,
+                      group_n=np.tile(np.arange(30), 3))  # fmt: skip
+    for found in (alone, copies):
+        assert np.isfinite(found.pearson_u3).all()
+        assert np.isfinite(found.auprc_u3[:, 0]).all()
+        assert np.isfinite(found.auprc_u3[:, 1:]).tolist() == [[False] * 2, [True] * 2]
+    few = simulate(*given, labels, has, group_n=np.arange(30) % 9)
+    np.testing.assert_array_equal(few.pearson_u3[:, 0], alone.pearson_u3[:, 0])
+    assert np.isnan(few.pearson_u3[:, 1:]).all()
+    assert np.isnan(few.auprc_u3[:, 1:]).all()
+
+
 def test_units_without_a_label_constant_units_and_labels_of_all_images_have_no_figure():
     predicted_tn = np.stack([awkward("plain"), np.full(37, 0.5, np.float32)])
     act_un = np.stack([awkward("plain", seed=2), np.ones(37, np.float32), awkward("sparse")])

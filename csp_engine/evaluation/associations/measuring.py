@@ -7,6 +7,7 @@ images holds for groups of them: exchanges, intervals and counts go by lesion or
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float32, Float64, Int
 from csp_engine.errors import InputError
 from csp_engine.evaluation.ground_truth import draws, independent_counts
 from csp_engine.evaluation.metrics.pearson import pearson
+from csp_engine.stats.drawn import LEAST_DRAWN
 from csp_engine.stats.intervals import auroc_interval, hanley_mcneil
 from csp_engine.stats.rank_sum import (
     Blocks,
@@ -408,28 +410,36 @@ def within_strata(
     """The area over pairs of images of one stratum, with its interval.
 
     ``Σ A_s w_s / Σ w_s`` with weights ``w_s = n₁ n₀`` of each stratum; its error from those of
-    Obuchowski. Strata with one kind of image alone say nothing; NaN where none says anything.
+    Obuchowski, of a perfect area from Newcombe's bound. Strata with one kind of image alone say
+    nothing; NaN where none says anything, and no interval where either kind of image is of fewer
+    than ``LEAST_DRAWN`` groups.
     """
-    from statistics import NormalDist
-
-    parts = []
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    parts, used_n = [], np.zeros(len(values_n), bool)
     for stratum in np.unique(stratum_n[stratum_n >= 0]):
         own_n = stratum_n == stratum
         label = is_positive_n[own_n]
-        n_pairs = int(label.sum()) * int((~label).sum())
-        if not n_pairs:
+        n_with, n_without = int(label.sum()), int((~label).sum())
+        if not n_with * n_without:
             continue
+        used_n |= own_n
+        own_group_n = _rows(group_n, own_n)
         rank = midranks(values_n[None, own_n])[0]
-        area, error = clustered_error(rank, label, _rows(group_n, own_n))
-        least = hanley_mcneil(area, int(label.sum()), int((~label).sum()))
-        parts.append((n_pairs, area, np.fmax(np.square(error), least)))
+        area, error = clustered_error(rank, label, own_group_n)
+        least = float(hanley_mcneil(area, n_with, n_without))
+        if area in (0, 1):  # neither error knows how few images a perfect area is of
+            counts = (int(each[0]) for each in independent_counts(label[:, None], own_group_n))
+            low, high = auroc_interval(np.array(area), *counts, level)
+            least = float(max(area - low, high - area) / z) ** 2
+        parts.append((n_with * n_without, area, np.fmax(np.square(error), least)))
     if not parts:
         return float("nan"), float("nan"), float("nan")
     weight, area, variance = np.array(parts, float).T
     whole = float(weight @ area / weight.sum())
-    reach = NormalDist().inv_cdf((1 + level) / 2) * float(
-        np.sqrt(weight**2 @ variance) / weight.sum()
-    )
+    counts = independent_counts(is_positive_n[used_n][:, None], _rows(group_n, used_n))
+    if min(int(each[0]) for each in counts) < LEAST_DRAWN:
+        return whole, float("nan"), float("nan")
+    reach = z * float(np.sqrt(weight**2 @ variance) / weight.sum())
     return whole, max(0.0, whole - reach), min(1.0, whole + reach)
 
 

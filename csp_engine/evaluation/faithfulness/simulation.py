@@ -17,7 +17,9 @@ from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
 from scipy.sparse import csr_array
 
 from csp_engine.errors import InputError
+from csp_engine.evaluation.ground_truth import independent_counts
 from csp_engine.evaluation.metrics.metric import Columns, Judged, Metric
+from csp_engine.stats.drawn import LEAST_DRAWN
 from csp_engine.stats.otsu import otsu
 from csp_engine.types import Progress, silent
 
@@ -33,6 +35,8 @@ class Simulated:
     """Figures of each unit's own label, with the bounds of their intervals.
 
     NaN for a unit without a label, a constant unit, and a label that is said of no image or of all.
+    Bounds are NaN, too, of fewer than ``LEAST_DRAWN`` groups; of average precision, where the label
+    is said of images of so few, or is not.
     """
 
     pearson_u3: Float32[np.ndarray, "u 3"]
@@ -139,6 +143,8 @@ def simulate(
     tails = [50 * (1 - level), 50 * (1 + level)]
     pearson_u3, auprc_u3 = (np.full((n_units, 3), np.nan, np.float32) for _ in range(2))
     unit_u = np.flatnonzero(has_label_u)
+    n_groups = n_images if group_n is None else len(np.unique(group_n))
+    least_t = np.minimum(*independent_counts(said_tn.T, group_n))
     n_said_u = np.zeros(n_units, np.int32)
     n_said_u[unit_u] = said_tn.sum(axis=1)[label_u[unit_u]]
     for done, rows in enumerate(_blocks(label_u[unit_u], UNIT_BLOCK), start=1):
@@ -157,9 +163,13 @@ def simulate(
             for value_n, label in zip(value_bn, label_u[units], strict=True)
         ])  # fmt: skip
         # The first draw counts every image once.
-        for figure_u3, drawn_br in ((pearson_u3, pearson_br), (auprc_u3, auprc_br)):
+        for figure_u3, drawn_br, n_b in (
+            (pearson_u3, pearson_br, np.full(len(units), n_groups)),
+            (auprc_u3, auprc_br, least_t[label_u[units]]),
+        ):
             figure_u3[units, 0] = drawn_br[:, 0]
-            figure_u3[units, 1:] = _bounds(drawn_br[:, 1:], tails)
+            enough_b = n_b >= LEAST_DRAWN
+            figure_u3[units[enough_b], 1:] = _bounds(drawn_br[enough_b, 1:], tails)
         progress("simulation", min(done * UNIT_BLOCK, len(unit_u)), len(unit_u))
     return Simulated(pearson_u3, auprc_u3, n_said_u, weight_nr.shape[1] - 1)
 

@@ -54,10 +54,11 @@ class Area(Figure):
 
     @property
     def words(self) -> str:
-        """The area, then its 95 % interval."""
+        """The area, then its 95 % interval, if it has one."""
         if not self.is_known:
             return numbers.UNKNOWN
-        return f"{area(self.value)} ({area(self.low)} to {area(self.high)})"
+        ends = f"{area(self.low)} to {area(self.high)}" if self.has_interval else numbers.BARE
+        return f"{area(self.value)} ({ends})"
 
 
 NO_AREA = Area(NOTHING, NOTHING, NOTHING)

@@ -10,9 +10,6 @@ from typing import Any
 from csp_engine import numbers
 from csp_engine.evaluation.paired_effects import Bounded
 
-BARE = "no interval"
-"""What stands for an interval that would be drawn from too few groups."""
-
 
 @dataclass(frozen=True, slots=True)
 class Figure(Bounded):
@@ -39,14 +36,14 @@ class Figure(Bounded):
         if not self.is_known:
             return numbers.UNKNOWN
         value, low, high = (_signed(each) for each in (self.value, self.low, self.high))
-        return f"{value} ({f'{low} to {high}' if self.has_interval else BARE})"
+        return f"{value} ({f'{low} to {high}' if self.has_interval else numbers.BARE})"
 
     @property
     def share(self) -> str:
         """As a share or an area: ``1.01 (0.96 to 1.06)``."""
         if not self.is_known:
             return numbers.UNKNOWN
-        ends = f"{self.low:.2f} to {self.high:.2f}" if self.has_interval else BARE
+        ends = f"{self.low:.2f} to {self.high:.2f}" if self.has_interval else numbers.BARE
         return f"{self.value:.2f} ({ends})".replace("-", "−")
 
     def as_json(self) -> dict[str, float | None] | None:

@@ -21,7 +21,7 @@ from csp_engine.evaluation.paired_effects import (
 )
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.stats.intervals import Share, share_of
-from csp_engine.views.audit.figures import BARE, Figure
+from csp_engine.views.audit.figures import Figure
 from csp_engine.views.audit.interventions import carried_by, effects, narrowest
 from csp_engine.views.memo import Memo
 from csp_engine.views.sentence import listed
@@ -49,7 +49,7 @@ class Points(Figure):
         value, low, high = (
             f"{100 * each:+.1f}".replace("-", "−") for each in (self.value, self.low, self.high)
         )
-        return f"{value} ({f'{low} to {high}' if self.has_interval else BARE})"
+        return f"{value} ({f'{low} to {high}' if self.has_interval else numbers.BARE})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +378,7 @@ def _on_clean(clean: SliceOutcome) -> str:
     if value < 0:
         verb, value, low, high = "costs", -value, -high, -low
     ends = f"{100 * low:.1f} to {100 * high:.1f}".replace("-", "−")
-    ends = ends if change.has_interval else BARE
+    ends = ends if change.has_interval else numbers.BARE
     return f"On {clean.name} it {verb} {100 * value:.1f} points ({ends})."
 
 
@@ -395,7 +395,7 @@ def _points(figure: Points) -> str:
     value, low, high = (
         f"{100 * x:.1f}".replace("-", "−") for x in (figure.value, figure.low, figure.high)
     )
-    return f"{value} ({f'{low} to {high}' if figure.has_interval else BARE})"
+    return f"{value} ({f'{low} to {high}' if figure.has_interval else numbers.BARE})"
 
 
 # ------------------------------------------------------------------ pictures

@@ -38,9 +38,14 @@ class Interval:
         """The figure, then its bounds; a dash where it is not known."""
         if np.isnan(self.value):
             return numbers.UNKNOWN
-        return " ".join([
-            numbers.score(self.value), f"{numbers.score(self.low)} to {numbers.score(self.high)}"
-        ])  # fmt: skip
+        return f"{numbers.score(self.value)} {self.ends}"
+
+    @property
+    def ends(self) -> str:
+        """The bounds, or that there are none."""
+        if np.isnan(self.low):
+            return numbers.BARE
+        return f"{numbers.score(self.low)} to {numbers.score(self.high)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +94,9 @@ def faithfulness(bundle: Bundle) -> dict[str, Any] | None:
 
     ``about`` says in a sentence on what, and ``judge`` names the encoder that predicted.
     ``methods`` holds for each method ``n`` neurons, the means of ``pearson`` and ``auprc`` with
-    neurons drawn anew, and ``predicts``: the share whose whole interval of Pearson's correlation is
-    above 0. ``differences``: means of Pearson paired over the neurons that both labelled, with p
-    after Holm.
+    neurons drawn anew, and ``predicts``: of those that have an interval of Pearson's correlation,
+    the share whose whole interval is above 0. ``differences``: means of Pearson paired over the
+    neurons that both labelled, with p after Holm.
     """
     tables, facts = figures_of(bundle), _facts(bundle)
     if not tables or facts is None:
@@ -99,11 +104,12 @@ def faithfulness(bundle: Bundle) -> dict[str, Any] | None:
     methods = {}
     for method, table in tables.items():
         known = table[table["pearson"].notna()]
-        n_above = int((known["pearson_low"] > 0).sum())
+        low = known["pearson_low"].dropna()
+        n_above = int((low > 0).sum())
         methods[method] = {
             "n": len(known),
             **{name: drawn_mean(table[name]) for name in FIGURES},
-            "predicts": asdict(share_of(n_above, len(known))),
+            "predicts": asdict(share_of(n_above, len(low))),
         }
     pairs = compare({method: table["pearson"].to_numpy() for method, table in tables.items()})
     return {

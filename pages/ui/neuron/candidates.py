@@ -107,7 +107,7 @@ def predicting(faithful: Faithful | None) -> str:
     r = faithful.pearson
     return (
         f"<td title='AUPRC {plain(faithful.auprc.spread)}'>{numbers.score(r.value)} "
-        f"<span class='csp-range'>{numbers.score(r.low)} to {numbers.score(r.high)}</span></td>"
+        f"<span class='csp-range'>{r.ends}</span></td>"
     )
 
 

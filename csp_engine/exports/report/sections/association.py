@@ -9,6 +9,7 @@ from csp_engine.bundle import kinds
 from csp_engine.exports.report.asked import ASSOCIATION, Asked, Chapter, number_of, words
 from csp_engine.exports.report.document import Block, Cell, Points, Table, Text
 from csp_engine.views.audit.associations import (
+    Area,
     Linked,
     Looked,
     Sought,
@@ -18,18 +19,16 @@ from csp_engine.views.audit.associations import (
     sought_in,
     usual_layer,
 )
-from csp_engine.views.audit.figures import Figure
 
 N_SHOWN = 20
 """Suspects of a column that stand in its table."""
 
 
-def bounded(figure: Figure, n: int | None = None) -> Cell:
+def bounded(figure: Area, n: int | None = None) -> Cell:
     """An AUROC with its interval."""
     if not figure.is_known:
         return words(numbers.UNKNOWN)
-    text = f"{area(figure.value)} ({area(figure.low)} to {area(figure.high)})"
-    return Cell(text, figure.value, figure.low, figure.high, n)
+    return Cell(figure.words, figure.value, *figure.bounds, n)
 
 
 def make(asked: Asked) -> tuple[Block, ...]:

@@ -93,20 +93,28 @@ class CodedIndex:
         """
         held_m = faiss.vector_to_array(self.codes.id_map)
         kept_m = held_m if allowed_u is None else held_m[allowed_u[held_m]]
-        depth = max(self.depth, -(-n * self.depth // LISTED))
         if len(kept_m) <= exact_up_to:
             return kept_m
-        # Rows that are not allowed fill the list too, by their share.
-        wanted = -(-depth * len(held_m) // len(kept_m))
-        if 4 * wanted >= len(held_m):
-            return kept_m
-        _, row_1k = self.codes.search(query_d[None], wanted)
-        found_k = row_1k[0][row_1k[0] >= 0]
-        if allowed_u is not None:
+        n_listed = max(n, LISTED)
+        while True:
+            depth = -(-n_listed * self.depth // LISTED)
+            # Rows that are not allowed fill the list too, by their share.
+            wanted = -(-depth * len(held_m) // len(kept_m))
+            if 4 * wanted >= len(held_m):
+                return kept_m
+            _, row_1k = self.codes.search(query_d[None], wanted)
+            found_k = row_1k[0][row_1k[0] >= 0]
+            if allowed_u is None:
+                break
             found_k = found_k[allowed_u[found_k]]
             # What is near may be just what is not allowed: another network's neurons, say.
             if len(found_k) < FAIR * depth:
                 return kept_m
+            n_nearer = depth - len(found_k)
+            if n_listed >= max(n, LISTED) + n_nearer:
+                break
+            # The nearest that are allowed stand below so many: as if these were listed as well.
+            n_listed = max(n, LISTED) + n_nearer
         # In single precision, all but those that may be among the nearest are left out.
         score_k = self.vectors(found_k) @ query_d
         slack = 4 * TIE * max(1.0, float(np.linalg.norm(query_d)))

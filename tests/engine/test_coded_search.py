@@ -117,6 +117,29 @@ def test_what_is_far_is_found_where_nothing_near_is_allowed(vectors, built, monk
         assert found.row_m.tolist() == true
 
 
+@pytest.mark.parametrize("n_shut_out", [0, 10, 29])
+def test_where_some_of_the_nearest_are_shut_out_more_is_ranked_anew(n_shut_out):
+    """As if they were listed as well: the next stand that much further down by their codes."""
+    rng = np.random.default_rng(2)
+    own = rng.normal(size=(5000, 16)).astype(np.float32)
+    codes = coded.coded(own, np.arange(5000), 1)
+    ranked: list[np.ndarray] = []
+
+    def read(row_m: np.ndarray) -> np.ndarray:
+        ranked.append(row_m)
+        return own[row_m]
+
+    index = coded.CodedIndex(codes, read, 300)
+    query = rng.normal(size=16).astype(np.float32)
+    by_code = codes.search(query[None], 1000)[1][0]
+    allowed = np.ones(5000, bool)
+    allowed[by_code[:n_shut_out]] = False
+    index.candidates(query, 200, allowed, 0)
+    wanted = 300 * (200 + n_shut_out) // 200 - n_shut_out  # of them, so many are allowed
+    assert wanted <= len(ranked[-1]) < 1.1 * wanted
+    assert allowed[ranked[-1]].all()
+
+
 def test_asked_for_all_it_gives_all_in_order(vectors, built):
     query = vectors[9]
     n_alive = int(vectors.any(axis=1).sum())

@@ -49,7 +49,7 @@ def main() -> None:
                 width=210,
                 on_change=uncut(lambda: set_params(only=st.session_state["_kind"])),
             )
-            st.button("Other way round", key="swap", on_click=place, args=(b, a))
+            st.button("Other way round", key="swap", on_click=uncut(place), args=(b, a))
         told = [f"<bdi>{plain(name)}</bdi>" for name in pairs.short_titles(a, b)]
         with heading:
             show(

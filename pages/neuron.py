@@ -90,7 +90,7 @@ def images(bundle: Bundle, view: View, drawn: ahead.Pieces) -> None:
         st.button(
             f"Show {min(more[0], n_exemplars)} pairs",
             key="more",
-            on_click=lambda: set_params(k=more[0]),
+            on_click=uncut(lambda: set_params(k=more[0])),
         )
 
 

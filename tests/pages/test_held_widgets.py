@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import pytest
 from streamlit.runtime.scriptrunner import RerunException
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
+from csp_engine.bundle import Bundle
+from pages.ui.audit import running
 from pages.ui.shell import page as shell
 from tests.pages.conftest import open_page
 
@@ -99,3 +104,42 @@ def test_an_older_address_is_gone_back_to_once_every_browser_has_heard(
     at.run()
     assert "show" not in at.query_params
     assert at.button_group(key="_show").value != "random"
+
+
+@pytest.mark.parametrize("n_cuts", range(5))
+def test_a_process_that_a_click_starts_is_one_however_often_the_click_is_cut_off(
+    monkeypatch, tmp_path, small_bundle, n_cuts
+):
+    """Streamlit may end the callback at each look into the session: before the start and after."""
+
+    class Cutting(dict):
+        """A session into which every look but the last few is cut off."""
+
+        n_left = 0
+
+        def _look(self) -> None:
+            if self.n_left:
+                type(self).n_left -= 1
+                raise RerunException(RerunData(query_string=str(self.n_left)))
+
+        def pop(self, *args: Any) -> Any:
+            self._look()
+            return super().pop(*args)
+
+        def __setitem__(self, key: str, value: Any) -> None:
+            self._look()
+            super().__setitem__(key, value)
+
+    session, started = Cutting(), []
+    monkeypatch.setattr(running.st, "session_state", session)
+    monkeypatch.setattr(running.access, "may", lambda permission: True)
+    monkeypatch.setattr(running.store, "start_folder", lambda: tmp_path)
+    monkeypatch.setattr(
+        running.jobs, "start_trial", lambda *args: started.append(args) or f"{len(started)}"
+    )
+    Cutting.n_left = n_cuts
+    cut = contextlib.suppress(RerunException) if n_cuts else contextlib.nullcontext()
+    with cut:
+        running.start("fix", Bundle.open(small_bundle), "small", [], "")
+    assert len(started) == 1
+    assert list(session.values()) == ["1"]

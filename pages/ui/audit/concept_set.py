@@ -12,7 +12,7 @@ from csp_engine.words.concepts import MOST_BYTES, TAGS, ConceptSet, parse_concep
 from csp_engine.words.own_concepts import USUAL, as_link, from_link, written
 from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.shell import access, problems
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import set_params, uncut
 
 TITLES = {
     "valid": "Should matter (valid)",
@@ -78,14 +78,14 @@ def form(bundle: Bundle, model: str) -> None:
                 "Use this list",
                 type="primary",
                 key="concepts_use",
-                on_click=_use,
+                on_click=uncut(_use),
                 args=(concepts,),
             )
             if not is_usual:
                 st.button(
                     "Back to the list for melanoma",
                     key="concepts_usual",
-                    on_click=lambda: set_params(concepts=USUAL),
+                    on_click=uncut(lambda: set_params(concepts=USUAL)),
                 )
             st.download_button(
                 "The list in use (TOML)",

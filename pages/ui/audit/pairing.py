@@ -17,7 +17,7 @@ from csp_engine.views.audit.interventions import conclusion, effects
 from pages.ui.audit import effect, running
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import access, problems
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import set_params, uncut
 
 KIND = "intervene"
 N_PAIRS = 60
@@ -127,7 +127,9 @@ def keep_or_drop(bundle: Bundle, model: str, are_known: bool) -> None:
     with st.container(horizontal=True):
         keep = "Keep instead of those in the bundle" if are_known else "Keep in the bundle"
         st.button(keep, key="intervene_keep", on_click=_keep, args=(bundle, model))
-        st.button("Drop", key="intervene_drop", on_click=running.forget, args=(KIND, bundle, model))
+        st.button(
+            "Drop", key="intervene_drop", on_click=uncut(running.forget), args=(KIND, bundle, model)
+        )
 
 
 def _keep(bundle: Bundle, model: str) -> None:

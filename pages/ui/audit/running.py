@@ -19,6 +19,7 @@ from csp_engine.http.permissions import Permission
 from csp_engine.trust import OWN_MODELS, may_run
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.shell import access, problems, store
+from pages.ui.shell.page import uncut
 
 
 def is_possible(bundle: Bundle, model: str) -> bool:
@@ -73,6 +74,19 @@ def start(
         images: a table of photographs, or empty.
         option: of the command, which names that table.
     """
+    begun: list[jobs.Trial] = []  # one, however often another request cuts this off
+    uncut(lambda: _start(begun, kind, bundle, model, arguments, images, option))()
+
+
+def _start(
+    begun: list[jobs.Trial],
+    kind: str,
+    bundle: Bundle,
+    model: str,
+    arguments: Sequence[str],
+    images: str,
+    option: str,
+) -> None:
     if not access.may(Permission.BUILD):
         return
     try:
@@ -83,9 +97,10 @@ def start(
             allowed = jobs.Allowed(folders)
             allowed.require(store.start_folder() / Path(images).expanduser(), images)
             command.append(f"{option}={images}")
-        forget(kind, bundle, model)
-        trial = jobs.start_trial(command, store.start_folder(), allowed)
-        st.session_state[_key(kind, bundle, model)] = trial
+        if not begun:
+            forget(kind, bundle, model)
+            begun.append(jobs.start_trial(command, store.start_folder(), allowed))
+        st.session_state[_key(kind, bundle, model)] = begun[0]
     except CspError as error:
         refuse(kind, str(error))
 
@@ -121,7 +136,7 @@ def _live(kind: str, bundle: Bundle, model: str) -> None:
     )
     st.progress(share, text=markdown_text(text))
     show(f"<p class='csp-quiet'>{time.time() - trial.started:.0f} s so far</p>")
-    st.button("Cancel", key=f"{kind}_cancel", on_click=forget, args=(kind, bundle, model))
+    st.button("Cancel", key=f"{kind}_cancel", on_click=uncut(forget), args=(kind, bundle, model))
 
 
 def result(kind: str, bundle: Bundle, model: str) -> Path | None:

@@ -11,7 +11,7 @@ from csp_engine.pipeline.factoring.keeping import Left, add_factors, read_factor
 from pages.ui.audit import running
 from pages.ui.parts.cards import show
 from pages.ui.shell import access, problems
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import set_params, uncut
 
 KIND = "factors"
 LIMIT, LIMIT_OF_A_TABLE = 100, 300
@@ -81,7 +81,9 @@ def keep_or_drop(bundle: Bundle, model: str, are_known: bool) -> None:
     with st.container(horizontal=True):
         keep = "Keep instead of those in the bundle" if are_known else "Keep in the bundle"
         st.button(keep, key="factors_keep", on_click=_keep, args=(bundle, model))
-        st.button("Drop", key="factors_drop", on_click=running.forget, args=(KIND, bundle, model))
+        st.button(
+            "Drop", key="factors_drop", on_click=uncut(running.forget), args=(KIND, bundle, model)
+        )
 
 
 def _keep(bundle: Bundle, model: str) -> None:

@@ -14,7 +14,7 @@ from csp_engine.views.audit import fixes, interventions
 from pages.ui.audit import running
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.shell import access, problems
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import set_params, uncut
 
 KIND = "fix"
 LIMIT = 60
@@ -148,7 +148,9 @@ def keep_or_drop(bundle: Bundle, model: str) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("Name", key="fix_name", placeholder="such as patch neurons", width=220)
         st.button("Keep in the bundle", key="fix_keep", on_click=_keep, args=(bundle, model))
-        st.button("Drop", key="fix_drop", on_click=running.forget, args=(KIND, bundle, model))
+        st.button(
+            "Drop", key="fix_drop", on_click=uncut(running.forget), args=(KIND, bundle, model)
+        )
 
 
 def _keep(bundle: Bundle, model: str) -> None:

@@ -19,7 +19,7 @@ from pages.ui.build import places as builds
 from pages.ui.build import trying
 from pages.ui.parts.cards import one_way, plain, show
 from pages.ui.shell import access, problems, store
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import set_params, uncut
 
 MAX_TYPED = 500
 MOST = 10_000_000
@@ -318,24 +318,29 @@ def finish(order: jobs.BuildOrder) -> None:
     st.code(order.shown(), language=None, wrap_lines=True)
 
     def start() -> None:
+        begun: list[jobs.Job] = []  # one, however often another request cuts this off
+        uncut(lambda: begin(begun))()
+
+    def begin(begun: list[jobs.Job]) -> None:
         if not access.may(Permission.BUILD):
             return
         # As the fields are now: the click may come with a value that no run has seen yet.
         order = ordered(suggestion(field("images"), field("model")))
         builds.problems.clear()
         st.session_state["build_asked"] = True
-        wrong = builds.problems(order, folder)
+        wrong = {} if begun else builds.problems(order, folder)
         st.session_state["build_problems"] = wrong
         st.session_state["build_refused"] = ""
         if wrong:
             return
         try:
-            job = jobs.start(order, store.start_folder(), builds.allowed())
+            if not begun:
+                begun.append(jobs.start(order, store.start_folder(), builds.allowed()))
         except CspError as error:
             st.session_state["build_refused"] = str(error)
             return
         st.session_state["build_asked"] = False
-        set_params(job=job.name)
+        set_params(job=begun[0].name)
 
     doubt = trying.doubt(order)
     if doubt:

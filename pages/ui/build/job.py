@@ -17,7 +17,7 @@ from pages.ui.build import form as build_form
 from pages.ui.build import places as builds
 from pages.ui.parts.cards import badge, facts, markdown_text, page_url, plain, show
 from pages.ui.shell import access, problems, store
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import set_params, uncut
 
 STATES = {
     "running": ("Running", ""),
@@ -50,7 +50,7 @@ def draw(name: str) -> None:
         job = find(name)
     except CspError as error:
         problems.failure(error)
-        st.button("Build a bundle", on_click=lambda: set_params(job=""))
+        st.button("Build a bundle", on_click=uncut(lambda: set_params(job="")))
         return
     word, kind = STATES[job.state]
     layers = ", ".join(job.order.layers)
@@ -67,7 +67,7 @@ def draw(name: str) -> None:
     st.fragment(live, run_every=1.0 if is_running else None)(job.name, job.state)
     with st.expander("The command"):
         st.code(job.order.shown(), language=None, wrap_lines=True)
-    st.button("Build another", key="another", on_click=lambda: set_params(job=""))
+    st.button("Build another", key="another", on_click=uncut(lambda: set_params(job="")))
 
 
 def find(name: str) -> Job:
@@ -92,7 +92,7 @@ def live(name: str, state: str) -> None:
         st.rerun()
     if job.state == "running":
         now(job)
-        st.button("Cancel", key="cancel", on_click=cancel, args=(name,))
+        st.button("Cancel", key="cancel", on_click=uncut(cancel), args=(name,))
     over = [stage for stage in job.stages if stage.is_over or job.state != "running"]
     if over:
         with st.expander(f"Steps ({len(over)})", key="steps", expanded=True):
@@ -164,8 +164,8 @@ def ending(job: Job) -> None:
     else:
         show("<p class='csp-lead'>Finished steps are kept; resume to continue from there.</p>")
     with st.container(horizontal=True):
-        again: dict[str, Any] = {"key": "resume", "on_click": resume, "args": (job.name,)}
-        other: dict[str, Any] = {"key": "change", "on_click": change, "args": (job.name,)}
+        again: dict[str, Any] = {"key": "resume", "on_click": uncut(resume), "args": (job.name,)}
+        other: dict[str, Any] = {"key": "change", "on_click": uncut(change), "args": (job.name,)}
         if job.state == "failed":
             # The same would mostly fail the same way.
             st.button("Change and start again", type="primary", **other)

@@ -16,6 +16,7 @@ from csp_engine.views.images.trial import KNOWS, NOISE, verdict
 from pages.ui.build import places as builds
 from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.shell import access, problems, store
+from pages.ui.shell.page import uncut
 
 _HELD = "build_trial"
 STEPS = {
@@ -103,6 +104,11 @@ def _picture(each: Picture) -> str:
 
 def _start(order: jobs.BuildOrder) -> None:
     """Start the process; only whoever may build does so, and only on what a build may read."""
+    begun: list[jobs.Trial] = []  # one, however often another request cuts this off
+    uncut(lambda: _begin(order, begun))()
+
+
+def _begin(order: jobs.BuildOrder, begun: list[jobs.Trial]) -> None:
     if not access.may(Permission.BUILD):
         return
     try:
@@ -112,9 +118,10 @@ def _start(order: jobs.BuildOrder) -> None:
         for name in TRIED:
             if name in wrong:
                 raise InputError(wrong[name])
-        _forget()
-        trial = jobs.start_trial(order.trial(), store.start_folder(), builds.allowed())
-        st.session_state[_HELD] = (order.trial(), trial)
+        if not begun:
+            _forget()
+            begun.append(jobs.start_trial(order.trial(), store.start_folder(), builds.allowed()))
+        st.session_state[_HELD] = (order.trial(), begun[0])
     except CspError as error:
         st.session_state["build_trial_refused"] = str(error)
 
@@ -134,7 +141,7 @@ def _live(order: jobs.BuildOrder) -> None:
             text = f"{text}: {stage.done:,} of {stage.total:,}"
     st.progress(share, text=markdown_text(text))
     show(f"<p class='csp-quiet'>{time.time() - trial.started:.0f} s so far</p>")
-    st.button("Cancel", key="cancel_trial", on_click=_forget)
+    st.button("Cancel", key="cancel_trial", on_click=uncut(_forget))
 
 
 def _forget() -> None:

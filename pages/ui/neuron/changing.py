@@ -14,7 +14,7 @@ from csp_engine.views.images.changes import Changed, Shown, changed, usual_image
 from csp_engine.views.neuron.looking import why_no_map
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import access, problems, store
-from pages.ui.shell.page import set_params
+from pages.ui.shell.page import set_params, uncut
 
 NOT_HERE = "The network is asked for this, which you may not do on this server."
 
@@ -42,7 +42,7 @@ def section(bundle: Bundle, view: View) -> None:
             st.button(
                 "Change it",
                 key="change_image",
-                on_click=lambda: set_params(changed=st.session_state[key]),
+                on_click=uncut(lambda: set_params(changed=st.session_state[key])),
             )
         if not asked:
             return

@@ -92,9 +92,11 @@ def steps(bundle: Bundle, view: View) -> None:
                 on_change=uncut(typed),
                 label_visibility="collapsed",
             )
-        st.button("Previous", on_click=lambda: to(queue.step(-1)), shortcut="Left", key="previous")
-        st.button("Next", on_click=lambda: to(queue.step(1)), shortcut="Right", key="next")
-        st.button("Random", on_click=anywhere, key="random")
+        st.button(
+            "Previous", on_click=uncut(lambda: to(queue.step(-1))), shortcut="Left", key="previous"
+        )
+        st.button("Next", on_click=uncut(lambda: to(queue.step(1))), shortcut="Right", key="next")
+        st.button("Random", on_click=uncut(anywhere), key="random")
         if not verdict.is_blind():
             like = view.params(like=f"{view.model}/{view.layer}/{view.unit}", **EMPTY)
             link("search", "Find neurons like it", like)
@@ -172,7 +174,7 @@ def in_queue(view: View, queue: Queue) -> None:
         kept = {"blind": "yes"} if verdict.is_blind() else {}
         kept |= {"concepts": asked} if (asked := st.query_params.get("concepts")) else {}
         link("audit", "Back to the audit", {**view.params(unit="", layer=""), **kept})
-        st.button("Leave the queue", key="leave", on_click=lambda: set_params(queue=""))
+        st.button("Leave the queue", key="leave", on_click=uncut(lambda: set_params(queue="")))
 
 
 QUERY = ("q", "not", "image", "vec", "column")
@@ -200,4 +202,4 @@ def where(view: View, queue: Queue) -> None:
         show(f"<p class='csp-quiet csp-list'>{at} {plain(' with '.join(names))}</p>")
         link("search" if view.is_asking else "layer", "Back to the list", back)
         out = {key: "" for key in (*EMPTY, "like", *held) if key not in ("model", "layer", "unit")}
-        st.button("Leave the list", key="leave", on_click=lambda: set_params(**out))
+        st.button("Leave the list", key="leave", on_click=uncut(lambda: set_params(**out)))

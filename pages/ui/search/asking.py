@@ -97,7 +97,7 @@ def boxes(bundle: Bundle, view: View) -> None:
         what = title_of(view) if view.has_query else f"the concept column {view.column}"
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             show(f"<p class='csp-asked'>Searching by <b>{plain(what)}</b></p>")
-            st.button("Clear", key="clear_query", on_click=lambda: set_params(**NOTHING))
+            st.button("Clear", key="clear_query", on_click=uncut(lambda: set_params(**NOTHING)))
 
 
 def uploaded(bundle: Bundle, view: View) -> None:

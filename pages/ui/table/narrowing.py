@@ -156,7 +156,9 @@ def controls(
                 _range(rows[name], name, dict(keep.where))
         if any({**keep.params(), "sort": ""}.values()):
             nothing = dict.fromkeys(keep.params(), "") | {"sort": keep.sort}
-            st.button("Clear", type="tertiary", key="clear", on_click=lambda: set_params(**nothing))
+            st.button(
+                "Clear", type="tertiary", key="clear", on_click=uncut(lambda: set_params(**nothing))
+            )
     trouble = reviews.trouble()
     if trouble:
         show(f"<p class='csp-quiet'>{plain(problems.told(trouble))}</p>")

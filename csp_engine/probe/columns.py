@@ -6,6 +6,7 @@ import logging
 import posixpath
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -14,7 +15,7 @@ from csp_engine.errors import InputError
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.paths import FolderListing
 from csp_engine.reading.lengths import MOST_OF_CELL, MOST_OF_NAME, require_short
-from csp_engine.reading.numbers import UNSURE, as_flags, as_numbers, has_grouping_points
+from csp_engine.reading.numbers import PAIRS, UNSURE, as_flags, as_numbers, has_grouping_points
 from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, cell_text, key_of, known_text
 
 logger = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ def metadata(
             held[name] = pd.Series(paths, dtype=object)
             masks.append(name)
         else:
+            _warn_of_odd_cells(column, values, has_commas)
             held[name] = _as_metadata(column, values, has_commas, has_points)
     return pd.DataFrame(held), tuple(concepts), tuple(masks)
 
@@ -150,6 +152,31 @@ def _as_flags(values: pd.Series, has_decimal_commas: bool) -> pd.Series | None:
     texts = [known_text(value, NOT_KNOWN | UNSURE) for value in values]
     flags = as_flags(texts, decimal_commas=has_decimal_commas)
     return None if flags is None else pd.Series(flags, dtype="float32")
+
+
+def _warn_of_odd_cells(column: str, values: pd.Series, has_decimal_commas: bool) -> None:
+    """Tell of a column that would be one of flags, but for a cell in twenty at most."""
+    texts = [known_text(value, NOT_KNOWN | UNSURE) for value in values]
+    known = Counter(text for text in texts if text is not None)
+    folded = {text.casefold() for text in known}
+    pair = next((each for each in PAIRS if folded.issuperset(each)), ())
+    odd = [
+        text for text in known
+        if text.casefold() not in pair
+        and as_flags([text], decimal_commas=has_decimal_commas) is None
+    ]  # fmt: skip
+    n_odd = sum(known[text] for text in odd)
+    if known and not odd:
+        logger.warning(
+            "Column %r is no concept: it says no and yes in several ways (%s); write 0 and 1.",
+            column, ", ".join(f"{text!r:.20}" for text in list(known)[:5]),
+        )  # fmt: skip
+    elif 0 < 20 * n_odd <= known.total():
+        logger.warning(
+            "Column %r is no concept: %d of its %d cells are neither 0 nor 1, the first of them "
+            "%r in row %d; write 0, 1 or nothing there.",
+            column, n_odd, known.total(), odd[0][:60], texts.index(odd[0]) + 1,
+        )  # fmt: skip
 
 
 def _as_masks(

@@ -579,3 +579,28 @@ def test_links_to_nothing_are_counted_by_themselves(tmp_path):
     found = {row.ending: (row.n_files, row.first, row.why) for row in probe.left_out}
     why = "links to files that are not there"
     assert found == {".png": (2, "3.png", why), "": (1, "folder", why)}
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["1", "0"] * 19 + ["1", "maybe"], "1 of its 40 cells are neither 0 nor 1, the first of"),
+        (["yes", "no"] * 19 + ["no", "inf"], "'inf' in row 40"),
+        (["1", "0"] * 19 + ["", "2"], "1 of its 39 cells"),
+        (["1", "0", "yes", "no"] * 10, "it says no and yes in several ways"),
+        (["1", "0", "", "nan"] * 10, ""),
+        (["1", "2", "3", "4"] * 10, ""),
+        (["flat", "raised"] * 20, ""),
+    ],
+)
+def test_a_column_that_is_nearly_one_of_flags_is_told(tmp_path, caplog, cells, said):
+    """Else one slip of a pen takes a concept out of every audit without a word."""
+    (tmp_path / "im").mkdir()
+    for i in range(40):
+        Image.new("RGB", (4, 4), (6 * i, 0, 0)).save(tmp_path / "im" / f"{i}.png")
+    rows = "".join(f"im/{i}.png,{cell}\n" for i, cell in enumerate(cells))
+    (tmp_path / "t.csv").write_text(f"file,ruler\n{rows}")
+    probe = read_probe_set(tmp_path / "t.csv")
+    assert probe.concepts == (() if said or "1" not in cells or "2" in cells else ("ruler",))
+    told = [record.getMessage() for record in caplog.records]
+    assert [said in message for message in told] == [True] * bool(said)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ MOST_BYTES = 1 << 15
 LONGEST = 300
 """Characters of a text in it."""
 _PARTS = ("title", "outputs", *TAGS, "searches", "models", "slices")
+_OF_GROUP, _OF_MODEL = ("name", "source", "concepts"), ("about",)
 _FOLDER = ROOT / "assets" / "concepts"
 SHIPPED = {"melanoma": _FOLDER / "melanoma.toml"}
 """Concept sets that come with the project, by name; each states its sources and licence."""
@@ -112,11 +114,12 @@ def parse_concept_set(content: bytes, name: str) -> ConceptSet:
         )
     try:
         held = tomllib.loads(content.decode("utf-8-sig"))
-        if strange := [each for each in held if each not in _PARTS]:
-            raise InputError(
-                f"{name} has {one_line(strange[0])[:80]!r}, which no concept set has; its parts "
-                f"are {', '.join(_PARTS)}."
-            )
+        _require_known(held, _PARTS, name, "concept set")
+        for tag in TAGS:
+            for group in _list(held.get(tag, [])):
+                _require_known(group, _OF_GROUP, name, "group of concepts")
+        for model in held.get("models", {}).values():
+            _require_known(model, _OF_MODEL, name, "model of a concept set")
         groups = [
             ConceptGroup(
                 _text(group["name"]), _text(group["source"]), tag, _names(group["concepts"])
@@ -177,12 +180,21 @@ def find_concept_set(spec: str) -> ConceptSet:
     return read_concept_set(path)
 
 
+def _require_known(part: Mapping[str, Any], known: Sequence[str], name: str, what: str) -> None:
+    """Refuse what would not be read, such as a misspelt part."""
+    if strange := [each for each in part if each not in known]:
+        raise InputError(
+            f"{name} has {one_line(strange[0])[:80]!r}, which no {what} has; its parts are "
+            f"{', '.join(known)}."
+        )
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST:
         raise ValueError(value)
     if one_line(value) != value:
         raise ValueError(value)
-    return value
+    return unicodedata.normalize("NFC", value.strip())
 
 
 def _list(value: Any) -> list[Any]:

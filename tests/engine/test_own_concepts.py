@@ -105,12 +105,25 @@ PLAIN = 'title = "t"\noutputs = ["cat"]\nvalid = []\nspurious = []\n'
         (PLAIN.replace("valid = []", "valid = {}", 1), "wrong kind"),
         (f'{PLAIN}[[neutrals]]\nname = "n"\nsource = "s"\nconcepts = [["x"]]\n',
          "has 'neutrals', which no concept set has; its parts are title, outputs, valid"),
+        (f'{PLAIN}[[neutral]]\nname = "n"\nsource = "s"\nconcepts = [["x"]]\nconcept = [["y"]]\n',
+         "has 'concept', which no group of concepts has; its parts are name, source, concepts"),
+        (f'{PLAIN}[models."a"]\nabout = "a"\nweights = "b"\n', "has 'weights', which no model"),
+        (f'{PLAIN}[models]\na = "b"\n', "wrong kind"),
+        (f'{PLAIN.replace("valid = []", "valid = [1]", 1)}', "wrong kind"),
     ],
 )  # fmt: skip
 def test_what_would_be_read_as_something_else_is_refused(text, said):
     """A text in place of a list was read as a list of its letters, a misspelt part not at all."""
     with pytest.raises(InputError, match=said):
         parse_concept_set(text.encode(), "own.toml")
+
+
+def test_blanks_and_forms_of_letters_do_not_hide_a_concept():
+    """Vocabularies are kept without them, so such a concept was found in no bundle."""
+    given = 'title = "t"\noutputs = []\nvalid = []\n[[spurious]]\nname = "n"\nsource = "s"\n' \
+        'concepts = [[" cafe\u0301 "]]\n'  # fmt: skip
+    found = parse_concept_set(given.encode(), "own.toml")
+    assert found.texts("spurious", {"caf\u00e9": 3}.get) == {"caf\u00e9": 3}
 
 
 def test_a_file_with_a_mark_of_its_encoding_is_read():

@@ -508,7 +508,7 @@ def test_the_command_tries_keeps_and_shows(made, tmp_path, capsys, monkeypatch):
     own = ("--images", table, "--preprocessing", pixels, "--random", "2")
     for wrong, said in (
         (("--units", "last"), "names no neurons; write --units LAYER:3,14,15"),
-        (("--units", "deep:1"), "names no neurons; write --units LAYER:3,14,15 or"),
+        (("--units", "deep:1"), "names no neurons; write --units LAYER:3,14,15"),
         (("--units", "last@mean:snow"), "last@mean of small has no family 'snow'; "),
         (("--units", "last@mean:40"), "last@mean of small has no unit 40; it has 0 to 11"),
         (("--units", "last@mean:1"), "Which output? Name one with --output: blue"),

@@ -18,6 +18,7 @@ STUDIES = {
     "train_melanoma": "a melanoma classifier from real photographs, for the three that follow",
     "real_dermoscopy": "whether that classifier leans on what lies beside the lesion",
     "real_channels": "which channels of three networks answer to artefacts",
+    "real_pastes": "what pasting an artefact into real photographs does to two classifiers",
     "real_browser": "what the browser finds on real dermoscopy",
     "open_words": "which method says the exact word of a thousand, on real photographs",
     "simulated_labels": "whether labels of real neurons say how they act on other photographs",

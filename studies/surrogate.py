@@ -122,10 +122,17 @@ class SurrogateEncoder:
 
     def raw_images(self, pixels: np.ndarray) -> np.ndarray:
         """A batch of preprocessed images to unit rows in CLIP's space."""
-        part = self._image
+        return self._of_pooled(self.pooled(pixels))
+
+    def pooled(self, pixels: np.ndarray) -> np.ndarray:
+        """A batch of preprocessed images to the mean features of ImageNet's MobileNetV2."""
         with torch.inference_mode():
-            pooled = self._features(torch.from_numpy(pixels)).mean(dim=(2, 3))
-            residual = ((pooled - part["feat_mean"]) / part["feat_scale"]) @ part["proj"]
+            return self._features(torch.from_numpy(pixels)).mean(dim=(2, 3)).numpy()
+
+    def _of_pooled(self, pooled: np.ndarray) -> np.ndarray:
+        part = self._image
+        features = torch.from_numpy(pooled)
+        residual = ((features - part["feat_mean"]) / part["feat_scale"]) @ part["proj"]
         return _placed(residual.numpy(), part["image_mean"], part["image_residual_norm"])
 
     def raw_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -138,7 +145,11 @@ class SurrogateEncoder:
 
     def embed_images(self, pixels: np.ndarray) -> np.ndarray:
         """A batch of preprocessed images to centred unit rows."""
-        return normalise_rows(self.raw_images(pixels) - self._image["image_mean"].numpy())
+        return self.of_pooled(self.pooled(pixels))
+
+    def of_pooled(self, pooled: np.ndarray) -> np.ndarray:
+        """Mean features to centred unit rows, as ``embed_images`` has them."""
+        return normalise_rows(self._of_pooled(pooled) - self._image["image_mean"].numpy())
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts to centred unit rows."""

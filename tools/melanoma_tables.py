@@ -1,6 +1,7 @@
 """The tables of docs/melanoma.md: ``python -m tools.melanoma_tables [--write]``.
 
-Figures come from ``studies/results/real_channels.json`` and ``real_browser.json``.
+Figures come from ``real_channels.json``, ``real_browser.json`` and ``real_pastes.json`` in
+``studies/results``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tools.tables import ROOT, Record, Writers, area, rows_of
 PAGE = ROOT / "docs" / "melanoma.md"
 CHANNELS = ROOT / "studies" / "results" / "real_channels.json"
 BROWSER = ROOT / "studies" / "results" / "real_browser.json"
+PASTES = ROOT / "studies" / "results" / "real_pastes.json"
 DEMO = "open_clip/assets/demo/encoder"
 ENCODERS = {"python:studies.surrogate:encoder": "general", DEMO: "demo"}
 METHODS = {"csp": "CSP", "semanticlens": "SemanticLens", "clip_dissect": "CLIP-Dissect"}
@@ -94,6 +96,39 @@ def accuracy(record: Record) -> str:
         for what in ("right", "melanomas found", "others cleared")
     ]
     return rows_of(f"photographs | {' | '.join(heads)}", rows)
+
+
+def signed(figure: Record | None) -> str:
+    """A change of log-odds with its interval."""
+    if figure is None:
+        return "–"
+    ends = "no interval"
+    if figure["low"] is not None:
+        ends = f"{figure['low']:+.2f} to {figure['high']:+.2f}"
+    return f"{figure['value']:+.2f} ({ends})".replace("-", "−")
+
+
+def pastes(record: Record) -> str:
+    """What pasting does to both classifiers, where the paste passes for real."""
+    networks = record["networks"]
+    rows = []
+    for several in zip(*networks.values(), strict=True):
+        first = several[0]
+        gate = first["gate"]
+        cut = ", cut out" if first["pasted_as"] == "cut out" else ""
+        rows.append(
+            [f"{first['artefact']}{cut}", str(first["n_pairs"]), f"{gate['real']['value']:.2f}",
+             f"{gate['pasted']['value']:.2f} ({gate['pasted']['low']:.2f}–"
+             f"{gate['pasted']['high']:.2f})", f"{gate['least']:.2f}",
+             f"{first['general']['pasted']['auroc']:.2f}", signed(gate["observed"]),
+             *("withheld" if row["withheld"] else signed(row["effect"]) for row in several)]
+        )  # fmt: skip
+    head = (
+        "pasted | pairs | probe: real ones | probe: pasted ones | asked | *general*: pasted "
+        "ones | real ones differ, "
+        f"`melanoma` | {' | '.join(f'effect on `{name}`' for name in networks)}"
+    )
+    return rows_of(head, rows)
 
 
 def encoders(record: Record) -> str:
@@ -194,6 +229,7 @@ def walk(record: Record) -> str:
 
 TABLES: Writers = {
     "accuracy": (BROWSER, accuracy),
+    "pastes": (PASTES, pastes),
     "channels": (CHANNELS, channels),
     "poolings": (CHANNELS, poolings),
     "encoders": (BROWSER, encoders),

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "columns": "figures of 7 concept columns for 2,832 neurons",
     "auditing": "interventions, fixes, factors, changed images and reports of the demo",
     "contrast": "contrast mining at 50,000 images x 2,048 neurons, against the published search",
+    "latents": "131,072 latents kept sparsely, to their contrast images, by number of images",
     "build": "a whole build against its unavoidable parts",
     "library": "a build against bare passes and the SemanticLens library (to be installed)",
     "shards": "a build in shards against one without, and the merge of 100",

@@ -17,6 +17,7 @@ from csp_engine.bundle.passing.parts import (
     seal,
     shards_in,
 )
+from csp_engine.bundle.passing.sparse import sparse_rows, write_activations
 from csp_engine.bundle.reader import (
     Bundle,
     Projection,
@@ -75,7 +76,9 @@ __all__ = [
     "remove_parts",
     "seal",
     "shards_in",
+    "sparse_rows",
     "stage_key",
     "translated_os_errors",
     "verify",
+    "write_activations",
 ]

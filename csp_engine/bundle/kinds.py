@@ -49,7 +49,13 @@ ACTIVATIONS = StageKind(
     is_left_out=True,
     files=(
         StageFile("activation.npy", "float32", "u n", "pooled activation of every unit on every "
-                  "image"),
+                  "image", is_optional=True),
+        StageFile("nonzero_start.npy", "int64", "u+1", "instead of it, for latents of an "
+                  "autoencoder of which at most a quarter is not zero: unit `u` is "
+                  "`nonzero_start[u]` to `nonzero_start[u+1]` of the other two", is_optional=True),
+        StageFile("nonzero_image.npy", "int32", "m", "images on which a unit is not zero, "
+                  "ascending", is_optional=True),
+        StageFile("nonzero_value.npy", "float32", "m", "its activations there", is_optional=True),
     ),
     facts=("n_units",),
 )

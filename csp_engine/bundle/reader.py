@@ -13,6 +13,7 @@ import pandas as pd
 from csp_engine.bundle import kinds
 from csp_engine.bundle.files import IN_MEMORY, StageFiles
 from csp_engine.bundle.manifest import read_whole_manifest
+from csp_engine.bundle.passing.sparse import IMAGE, START, VALUE, SparseActivations
 from csp_engine.bundle.stored import (
     FIX_TEXTS,
     Projection,
@@ -201,9 +202,28 @@ class Bundle(StageFiles):
 
     # ---------------------------------------------------------------- one layer
 
-    def activations(self, model: str, layer: str) -> np.ndarray:
-        """All activations of a layer, ``(u, n)``."""
-        return self.array(kinds.ACTIVATIONS.name(model, layer), "activation")
+    def activations(self, model: str, layer: str, *, once: bool = False) -> Any:
+        """All activations of a layer, ``(u, n)``: an array, or what gives rows as one does.
+
+        Those of an autoencoder's latents may be ``SparseActivations``.
+
+        Args:
+            model: name of a target model.
+            layer: id of one of its layers.
+            once: whether large parts are read once, as by ``streamed``.
+        """
+        stage = kinds.ACTIVATIONS.name(model, layer)
+        read = self.streamed if once else self.array
+        if not self.is_sparse(model, layer):
+            return read(stage, "activation")
+        start_v = self.array(stage, START)
+        where = f"{stage} of bundle {self.name}"
+        values = read(stage, IMAGE), read(stage, VALUE)
+        return SparseActivations(where, self.n_images, start_v, *values)
+
+    def is_sparse(self, model: str, layer: str) -> bool:
+        """Whether only those activations of a layer are kept that are not zero."""
+        return f"{START}.npy" in self.stage(kinds.ACTIVATIONS.name(model, layer)).files
 
     def units(self, model: str, layer: str) -> pd.DataFrame:
         """One row per unit: statistics, flags, and the columns of audits where they exist."""

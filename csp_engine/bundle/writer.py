@@ -56,7 +56,7 @@ class StageFolder:
         """Write ``name.npy`` (float32) from a file of bare C-ordered values."""
         target = self.path / f"{name}.npy"
         with target.open("wb") as out, source.open("rb") as content:
-            _npy_header(out, shape)
+            npy_header(out, shape)
             shutil.copyfileobj(content, out, 1 << 24)
 
     def transposed_array(
@@ -70,7 +70,7 @@ class StageFolder:
         n_rows, n_columns = shape
         per_block = max(1, block_bytes // (4 * max(1, n_rows)))
         with (self.path / f"{name}.npy").open("wb") as out, source.open("rb") as content:
-            _npy_header(out, shape)
+            npy_header(out, shape)
             start = out.tell()
             out.truncate(start + 4 * n_rows * n_columns)
             out.flush()
@@ -83,9 +83,10 @@ class StageFolder:
                     os.pwrite(out.fileno(), turned[row].data, position)
 
 
-def _npy_header(out: Any, shape: tuple[int, ...]) -> None:
+def npy_header(out: Any, shape: tuple[int, ...], descr: str = "<f4") -> None:
+    """Begin a ``.npy`` file of C-ordered values."""
     np.lib.format.write_array_header_1_0(
-        out, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        out, {"descr": descr, "fortran_order": False, "shape": shape}
     )
 
 

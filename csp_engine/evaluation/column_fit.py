@@ -6,6 +6,8 @@ held out, so they say what a unit goes with on these images, and choose or prove
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float32
 
@@ -18,7 +20,7 @@ from csp_engine.types import Progress, silent
 
 
 def column_fit(
-    activation_un: Float32[np.ndarray, "u n"],
+    activation_un: Float32[Any, "u n"],
     value_nc: Float32[np.ndarray, "n c"],
     *,
     unit_block: int = UNIT_BLOCK,

@@ -9,11 +9,13 @@ mask. The result equals a masked search in float64 (see ``neighbours``).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from csp_engine.errors import InputError
+from csp_engine.evidence.ascending import ascending
 from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.neighbours import (
     ImageSpace,
@@ -71,7 +73,7 @@ class ContrastRule:
             )
 
 
-def thresholds(acts_un: Float32[np.ndarray, "u n"], rule: str) -> Float32[np.ndarray, " u"]:
+def thresholds(acts_un: Float32[Any, "u n"], rule: str) -> Float32[np.ndarray, " u"]:
     """The activation strictly below which an image is quiet, per unit; see ``ContrastRule``.
 
     Computed in float64 and rounded *up* to float32, so that comparing float32 activations with it
@@ -90,7 +92,7 @@ def thresholds(acts_un: Float32[np.ndarray, "u n"], rule: str) -> Float32[np.nda
 
 
 def mine_contrast(
-    acts_un: Float32[np.ndarray, "u n"],
+    acts_un: Float32[Any, "u n"],
     exemplars: Exemplars,
     image_nd: Float32[np.ndarray, "n d"],
     rule: ContrastRule,
@@ -117,7 +119,8 @@ def mine_contrast(
     An exemplar without any admissible image has no partner (``n_partner_uk`` 0).
 
     Args:
-        acts_un: activations of the layer; may be memory-mapped, is read one unit at a time.
+        acts_un: activations of the layer: an array, memory-mapped or not, or what gives one unit at
+            a time as an array does.
         exemplars: of the same units.
         image_nd: encoder vectors, rows of unit length (or zero).
         rule: what counts as a contrast image.
@@ -296,7 +299,7 @@ def _allowed_similarity(
 
 def _list_length(
     space: ImageSpace,
-    acts_un: Float32[np.ndarray, "u n"],
+    acts_un: Float32[Any, "u n"],
     exemplars: Exemplars,
     threshold_u: Float32[np.ndarray, " u"],
     rule: ContrastRule,
@@ -369,7 +372,7 @@ def _parse_threshold(rule: str) -> tuple[str, float]:
 
 def _threshold(acts_n: Float32[np.ndarray, " n"], kind: str, amount: float) -> np.float32:
     # Sorted, so that sums do not depend on the order of the images.
-    sorted_n = np.sort(acts_n).astype(np.float64)
+    sorted_n = ascending(acts_n).astype(np.float64)
     lowest, highest = sorted_n[0], sorted_n[-1]
     if lowest == highest or (kind == "max" and highest <= 0):
         return np.float32(lowest)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from csp_engine.errors import InputError
+from csp_engine.evidence.ascending import ascending, ascending_order
 from csp_engine.types import Exemplars
 
 QUANTILE_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -96,16 +97,9 @@ def rank_exemplars(
     for start in range(0, n_units, step):
         acts_bn = np.asarray(acts_un[start : start + step])
         _require_finite(acts_bn, first_unit + start)
-        # The value at rank n_wanted is found without sorting; everything at or above it then gets a
-        # stable sort. Cutting by argpartition's indices instead would pick arbitrary images among
-        # those that tie across the last rank.
-        cut = n_images - n_wanted
-        cut_b = np.partition(acts_bn, cut, axis=1)[:, cut]
-        lowest_b = acts_bn.min(axis=1)
-        for row, (acts_n, last, lowest) in enumerate(zip(acts_bn, cut_b, lowest_b, strict=True)):
-            image_m = np.flatnonzero(acts_n >= last if last > lowest else acts_n > lowest)
-            image_m = image_m[np.argsort(-acts_n[image_m], kind="stable")[:n_wanted]]
-            unit, count = start + row, len(image_m)
+        for unit, acts_n in enumerate(acts_bn, start):
+            image_m = _strongest(acts_n, n_wanted)
+            count = len(image_m)
             image_uk[unit, :count] = image_m
             activation_uk[unit, :count] = acts_n[image_m]
             count_u[unit] = count
@@ -143,7 +137,7 @@ def unit_statistics(
     for unit in range(n_units):
         acts_n = np.asarray(acts_un[unit])
         _require_finite(acts_n[None], first_unit + unit)
-        sorted_n = np.sort(acts_n).astype(np.float64)
+        sorted_n = ascending(acts_n).astype(np.float64)
         lowest, highest = sorted_n[0], sorted_n[-1]
         # Taken about the minimum, a constant unit has exactly its value as mean and 0 as deviation.
         above_n = sorted_n - lowest
@@ -263,6 +257,24 @@ def random_samples(
     return image_us, np.take_along_axis(np.asarray(acts_un), image_us.astype(np.int64), axis=1)
 
 
+def _strongest(acts_n: Float32[np.ndarray, " n"], n_wanted: int) -> Int64[np.ndarray, " m"]:
+    """The images strictly above the minimum, strongest first, ties by id; at most ``n_wanted``."""
+    lowest = acts_n.min()
+    floor = max(lowest, np.float32(0))
+    image_m = np.flatnonzero(acts_n > floor)
+    if len(image_m) < n_wanted and floor > lowest:
+        image_m = np.flatnonzero(acts_n > lowest)
+    value_m = acts_n[image_m]
+    if len(image_m) > n_wanted:
+        # The value at the last rank is found without sorting; everything at or above it then gets
+        # a stable sort. Cutting by argpartition's indices instead would pick arbitrary images
+        # among those that tie across that rank.
+        last = np.partition(value_m, len(value_m) - n_wanted)[len(value_m) - n_wanted]
+        is_near_m = value_m >= last
+        image_m, value_m = image_m[is_near_m], value_m[is_near_m]
+    return image_m[np.argsort(-value_m, kind="stable")[:n_wanted]]
+
+
 def _quantiles(sorted_n: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " q"]:
     place_q = np.asarray(QUANTILE_LEVELS) * (len(sorted_n) - 1)
     return np.interp(place_q, np.arange(len(sorted_n)), sorted_n)
@@ -283,7 +295,7 @@ def _images_at_ranks(
     acts_n: Float32[np.ndarray, " n"], rank_s: Int64[np.ndarray, " s"], rng: np.random.Generator
 ) -> Int64[np.ndarray, " s"]:
     """The images at distinct ranks from the weakest, equal activations in random order."""
-    order_n = np.argsort(acts_n)
+    order_n = ascending_order(acts_n)
     sorted_n = acts_n[order_n]
     image_s = order_n[rank_s]
     run_start_s = np.searchsorted(sorted_n, sorted_n[rank_s], side="left")

@@ -78,7 +78,12 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
         stage = kinds.ACTIVATIONS.name(model, layer)
         if stage not in stages:
             return BundleError, f"{stage} is not in the bundle; run 'csp build' again."
-        return (BundleError, run.bundle.left_out(stage)) if stages[stage].omitted else None
+        if stages[stage].omitted:
+            return BundleError, run.bundle.left_out(stage)
+        if need == "layer" and run.bundle.is_sparse(model, layer):
+            too_large = run.bundle.activations(model, layer).too_large
+            return (InputError, too_large) if too_large else None
+        return None
     if need == "columns" and not described.get("concepts"):
         return InputError, f"{name} has none; give a table with columns of 0 and 1."
     if need == "masks" and (not described.get("masks") or run.probe_root is None):
@@ -99,9 +104,8 @@ def layer_evidence(run: Run, model: str, layer: str, asker: str, needs: Sequence
     """A layer's units with what an asker needs, each loaded when it is first read."""
     bundle = run.bundle
     sources = _sources(run, bundle)
-    activations = kinds.ACTIVATIONS.name(model, layer)
-    sources["activations"] = lambda units: _rows(bundle.array(activations, "activation"), units)
-    sources["layer"] = lambda _: bundle.array(activations, "activation")
+    sources["activations"] = lambda units: _rows(bundle.activations(model, layer), units)
+    sources["layer"] = lambda _: np.asanyarray(bundle.activations(model, layer))
     sources["speaker"] = lambda _: speaker_of(run)
     sources["candidates"] = lambda units: _candidates(bundle, model, layer, units)
     if "null" in needs:
@@ -147,7 +151,7 @@ def kinds_among(bundle: Bundle) -> dict[int, tuple[int, ...]]:
     return kinds_of(labels["text"].tolist(), parents_in(labels))
 
 
-def _rows(array_un: np.ndarray, units: Units) -> np.ndarray:
+def _rows(array_un: Any, units: Units) -> np.ndarray:
     """Some rows; of a run of units a view, which copies nothing from the disk."""
     if len(units) and len(units) == units[-1] - units[0] + 1 and (np.diff(units) == 1).all():
         return array_un[units[0] : units[-1] + 1]

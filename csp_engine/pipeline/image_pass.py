@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from csp_engine.bundle import PassJournal, translated_os_errors
+from csp_engine.bundle import PassJournal, sparse_rows, translated_os_errors
 from csp_engine.encoders.answering import embedded
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.networks.devices import n_cores, n_threads
@@ -29,6 +29,8 @@ from csp_engine.probe.decoding import decode
 from csp_engine.probe.images import perceptual_hash, thumbnail
 from csp_engine.probe.listing import ProbeSet
 from csp_engine.types import Encoder, Progress
+
+SPARSE = "sparse"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +45,23 @@ class Target:
     control_of: str = ""
 
 
+def stream_of(tap: LayerTap, i: int, j: int) -> str:
+    """The stream of layer ``j`` of target ``i``."""
+    return f"{'layer' if tap.sae is None else SPARSE}-{i}-{j}"
+
+
+def is_sparse(stream: str) -> bool:
+    """Whether a stream holds ``sparse_rows``."""
+    return stream.startswith(SPARSE)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pass:
     """What one pass has to produce; each stream becomes the content of one stage.
 
     ``images`` writes thumbnails and image rows; ``encoder`` writes embeddings; ``targets`` write
-    one stream a layer. Stream names are ``thumbs``, ``rows``, ``embeddings`` and ``layer-I-J``.
+    one stream a layer. Stream names are ``thumbs``, ``rows``, ``embeddings``, and ``layer-I-J``, or
+    ``sparse-I-J`` of an autoencoder, whose latents are mostly zero: then only the others are kept.
     ``images`` are the listed images to take: all of them, or whole batches of them.
     """
 
@@ -65,7 +78,7 @@ class Pass:
     def __post_init__(self) -> None:
         for i, target in enumerate(self.targets):
             for j, tap in enumerate(target.taps):
-                self.streams[f"layer-{i}-{j}"] = tap.n_units
+                self.streams[stream_of(tap, i, j)] = tap.n_units
         if self.encoder is not None:
             self.streams["embeddings"] = self.encoder.dim
 
@@ -134,7 +147,9 @@ def _measure(work: Pass, place: Station, batch: list[_Prepared]) -> dict[str, by
         for j, tap in enumerate(target.taps):
             values_nu = recorded[str(tap.id)]
             _require_finite(values_nu, f"layer {tap.id}", work.probe, whole)
-            parts[f"layer-{i}-{j}"] = np.ascontiguousarray(values_nu, np.float32).tobytes()
+            stream = stream_of(tap, i, j)
+            values_nu = np.ascontiguousarray(values_nu, np.float32)
+            parts[stream] = sparse_rows(values_nu) if is_sparse(stream) else values_nu.tobytes()
     return parts
 
 

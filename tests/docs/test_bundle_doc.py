@@ -52,13 +52,14 @@ def bundle(tmp_path_factory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory) -> Bundle:
-    """A bundle whose captioner is shown pictures, and searched by codes; it has one of each."""
+    """Latents kept sparsely, a captioner that is shown pictures, and a search by codes."""
     folder = tmp_path_factory.mktemp("pictured")
     with pytest.MonkeyPatch.context() as patched, loopback(colours) as running:
         patched.setattr(search_index, "EXACT_UP_TO", 8)
         patched.setenv("CSP_ANSWERS", str(folder / "answers"))
         captioner = load_captioner(running.spec("timeout=60"))
-        return pipeline.build(toys.request(folder, folder / "shown.csp", captioner=captioner))
+        more = {"captioner": captioner, "targets": (toys.sparse_target(folder, 20),)}
+        return pipeline.build(toys.request(folder, folder / "shown.csp", **more))
 
 
 def stages_of(*bundles: Bundle):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from csp_engine.bundle import Bundle, StoredFix
@@ -170,6 +171,20 @@ def target(
         class_names=list(sorted(COLOURS)),
     )
     return Target(model, tuple(select_layers(model, list(patterns))))
+
+
+def sparse_target(folder: Path, n_latents: int = 60) -> Target:
+    """A layer, and latents of another: silent, rare (some alike: they tie), never silent."""
+    file = folder / "latents.safetensors"
+    if not file.exists():
+        rng = np.random.default_rng(4)
+        encoder = rng.normal(size=(8, n_latents)).astype(np.float32)
+        encoder[:, 1::7] = encoder[:, 0::7][:, : len(range(1, n_latents, 7))]
+        bias = -rng.uniform(1.2, 2.6, n_latents).astype(np.float32)
+        bias[:4], bias[4:6] = -50, 3
+        save_file({"W_enc": torch.tensor(encoder), "b_enc": torch.tensor(bias)}, file)
+    model = target().model
+    return Target(model, tuple(select_layers(model, ["second"], saes={"first": file})))
 
 
 def request(folder: Path, out: Path, **changes: Any) -> BuildRequest:

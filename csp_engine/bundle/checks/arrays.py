@@ -21,7 +21,13 @@ SAMPLED = 1 << 18
 """Up to the first number of values all are looked at, of larger arrays about the second: a
 millisecond's work."""
 
-_IMAGE_IDS = ("exemplar_image", "contrast_image", "stratified_image", "random_image")
+_IMAGE_IDS = (
+    "exemplar_image",
+    "contrast_image",
+    "stratified_image",
+    "random_image",
+    "nonzero_image",
+)
 _AXIS_BOUND = {
     "exemplar_count": "exemplar_image",
     "n_partner": "contrast_image",
@@ -39,6 +45,7 @@ _FINITE = frozenset(
         "empty",
         "name",
         "activation",
+        "nonzero_value",
         "exemplar_activation",
         "stratified_activation",
         "random_activation",
@@ -165,6 +172,16 @@ def _fault_of_offsets(files: Files, stage: str, offset: np.ndarray) -> str:
     return ""
 
 
+def _fault_of_starts(files: Files, stage: str, start: np.ndarray) -> str:
+    held = files.stage(stage).files
+    entries = [held.get(f"nonzero_{name}.npy") for name in ("image", "value")]
+    n_values = [None if entry is None else entry.shape for entry in entries]
+    is_rising = start.ndim == 1 and start[0] == 0 and (np.diff(start) >= 0).all()
+    if not is_rising or n_values != [(start[-1],)] * 2:
+        return "does not divide nonzero_image.npy and nonzero_value.npy among the units"
+    return ""
+
+
 def _fault_of_decisions(name: str) -> Callable[[Files, str, np.ndarray], str]:
     def fault(files: Files, stage: str, values: np.ndarray) -> str:
         tables = (files.table(stage, each) for each in ("photographs", "runs"))
@@ -192,6 +209,7 @@ def n_factors_of(files: Files, stage: str) -> int:
 
 _ARRAYS: dict[tuple[str, str], Callable[[Files, str, np.ndarray], str]] = {
     ("", "thumb_offset"): _fault_of_offsets,
+    ("activations", "nonzero_start"): _fault_of_starts,
     **{("fix", name): _fault_of_decisions(name) for name in ("score", "called")},
     **{("factors", name): _fault_of_factored(name) for name in ("direction", "push", "called")},
 }

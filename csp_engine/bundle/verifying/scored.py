@@ -144,7 +144,7 @@ def _evidence(
     )
     sources: dict[str, Source] = {
         "activations": lambda units: np.asarray(bundle.activations(model, layer)[units]),
-        "layer": lambda _: bundle.activations(model, layer),
+        "layer": lambda _: np.asanyarray(bundle.activations(model, layer)),
         "texts": lambda _: bundle.labels()["text"].tolist(),
         "speaker": lambda _: speaker,
     }

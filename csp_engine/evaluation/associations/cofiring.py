@@ -8,6 +8,7 @@ rank correlations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -79,7 +80,7 @@ class Cofirings:
 
 
 def cofirings(
-    activation_un: Float[np.ndarray, "u n"],
+    activation_un: Float[Any, "u n"],
     group_n: Int[np.ndarray, " n"],
     *,
     least_together: float = LEAST_TOGETHER,
@@ -99,7 +100,7 @@ def cofirings(
     A group holds if the lower end reaches ``least_together``.
 
     Args:
-        activation_un: finite activations.
+        activation_un: finite activations, in an array or what gives rows of one.
         group_n: what images share (a lesion, a patient); a group of images lies in one half.
         least_together: see above, above 0.
         least_units: see above, at least 2.

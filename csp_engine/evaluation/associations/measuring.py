@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
@@ -138,7 +139,7 @@ class _Table:
 
 
 def associate(
-    activation_un: Float32[np.ndarray, "u n"],
+    activation_un: Float32[Any, "u n"],
     asked: Asked,
     rule: Rule | None = None,
     *,
@@ -226,7 +227,7 @@ def _alike(known_nc: np.ndarray, wanted_c: np.ndarray) -> list[tuple[np.ndarray,
 
 
 def _above_bar(
-    activation_un: np.ndarray,
+    activation_un: Float32[Any, "u n"],
     asked: Asked,
     known_nc: np.ndarray,
     table: _Table,
@@ -261,7 +262,7 @@ def _above_bar(
 
 
 def _kept(
-    activation_un: np.ndarray,
+    activation_un: Float32[Any, "u n"],
     asked: Asked,
     table: _Table,
     counts_c2: np.ndarray,
@@ -326,7 +327,11 @@ def one(
 
 
 def _bounds(
-    activation_un: np.ndarray, asked: Asked, unit_k: np.ndarray, column_k: np.ndarray, rule: Rule
+    activation_un: Float32[Any, "u n"],
+    asked: Asked,
+    unit_k: np.ndarray,
+    column_k: np.ndarray,
+    rule: Rule,
 ) -> np.ndarray:
     """Percentile bootstrap of areas over groups, each unit sorted once for all its columns.
 
@@ -379,7 +384,7 @@ def _widest(
 
 
 def _within(
-    activation_un: np.ndarray,
+    activation_un: Float32[Any, "u n"],
     asked: Asked,
     unit_k: np.ndarray,
     column_k: np.ndarray,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
@@ -74,7 +75,7 @@ def said_of(predicted_tn: Float[np.ndarray, "t n"]) -> Bool[np.ndarray, "t n"]:
 
 
 def own_figures(
-    activation_un: Float32[np.ndarray, "u n"],
+    activation_un: Float32[Any, "u n"],
     predicted_tn: Float32[np.ndarray, "t n"],
     label_u: Int[np.ndarray, " u"],
     metrics: tuple[Metric, ...],
@@ -107,7 +108,7 @@ def own_figures(
 
 
 def simulate(
-    activation_un: Float32[np.ndarray, "u n"],
+    activation_un: Float32[Any, "u n"],
     predicted_tn: Float32[np.ndarray, "t n"],
     label_u: Int[np.ndarray, " u"],
     has_label_u: Bool[np.ndarray, " u"],

@@ -18,7 +18,7 @@ from csp_engine.errors import StaleError
 from csp_engine.hashing import sha256_file
 from csp_engine.networks.conditions import code_conditions
 from csp_engine.pipeline.building import build, require_possible
-from csp_engine.pipeline.image_pass import Pass, first_changed, read_rows
+from csp_engine.pipeline.image_pass import Pass, first_changed, is_sparse, read_rows
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.sharding.agreeing import (
     damaged,
@@ -130,7 +130,9 @@ def _require_same_images(part: Part, request: BuildRequest, work: Pass) -> None:
         held = read_rows(rows)
         whole = [row for row in held if "reason" not in row]
         sizes = {"thumbs": sum(row["thumb_bytes"] for row in whole)}
-        sizes |= {name: 4 * n * len(whole) for name, n in work.streams.items()}
+        sizes |= {
+            name: 4 * n * len(whole) for name, n in work.streams.items() if not is_sparse(name)
+        }
         listed = [row["listed"] for row in held]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise damaged(part, "rows") from None

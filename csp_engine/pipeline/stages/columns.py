@@ -32,7 +32,7 @@ def _places(run: Run) -> Iterator[Of]:
 def _make(run: Run, model: str, layer: str) -> Made:
     columns = concept_columns(run.bundle)
     figures = column_fit(
-        run.bundle.streamed(kinds.ACTIVATIONS.name(model, layer), "activation"),
+        run.bundle.activations(model, layer, once=True),
         columns.value_nc,
         progress=lambda _, done, total: run.progress(f"columns of {layer}", done, total),
     )
@@ -53,7 +53,7 @@ def _make(run: Run, model: str, layer: str) -> Made:
 
 
 def _associate(run: Run, model: str, layer: str) -> Made:
-    activation_un = run.bundle.streamed(kinds.ACTIVATIONS.name(model, layer), "activation")
+    activation_un = run.bundle.activations(model, layer, once=True)
     return association_of(
         run.bundle,
         activation_un,

@@ -89,7 +89,7 @@ def contrast_arrays(mined: ContrastSet) -> dict[str, np.ndarray]:
 def _make(run: Run, model: str, layer: str) -> Made:
     bundle = run.bundle
     mined = mine_contrast(
-        bundle.streamed(kinds.ACTIVATIONS.name(model, layer), "activation"),
+        bundle.activations(model, layer, once=True),
         bundle.exemplars(model, layer),
         bundle.image_vectors(),
         **mining(run),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import PassJournal, kinds
+from csp_engine.bundle import PassJournal, kinds, write_activations
 from csp_engine.bundle.folders import places_of
 from csp_engine.encoders import PrecomputedEncoder
 from csp_engine.errors import InputError, StaleError
@@ -21,10 +21,12 @@ from csp_engine.pipeline.image_pass import (
     Pass,
     Target,
     first_changed,
+    is_sparse,
     read_rows,
     require_none_left_out,
     run_as_tried,
     run_pass,
+    stream_of,
     try_quick,
 )
 from csp_engine.pipeline.request import BuildRequest, require_enough_images
@@ -129,7 +131,7 @@ def pass_of(
         images,
     )
     streams = {
-        of(target.model.name, str(tap.id)): f"layer-{i}-{j}"
+        of(target.model.name, str(tap.id)): stream_of(tap, i, j)
         for i, target in enumerate(targets)
         for j, tap in enumerate(target.taps)
     }
@@ -309,7 +311,10 @@ def _pass(
             continue
         shape = (work.streams[stream], journal.n_rows)
         with run.writing(name, identities[name], _of(run, "models")) as folder_:
-            folder_.transposed_array("activation", shape, journal.path(stream))
+            if is_sparse(stream):
+                write_activations(folder_, shape, journal.path(stream))
+            else:
+                folder_.transposed_array("activation", shape, journal.path(stream))
             folder_.facts["n_units"] = shape[0]
     journal.remove()
 

@@ -58,7 +58,7 @@ def _require_activations(run: Run) -> None:
 def _make(run: Run, model: str, layer: str) -> Made:
     recipe = run.recipe
     bundle = run.bundle
-    n_units, n_images = bundle.array(kinds.ACTIVATIONS.name(model, layer), "activation").shape
+    n_units, n_images = bundle.activations(model, layer).shape
     require_enough_images(n_images, recipe, "has")
     copy_of_n = copy_of(run)
     columns: dict[str, list[np.ndarray]] = {}
@@ -115,7 +115,7 @@ def _make(run: Run, model: str, layer: str) -> Made:
 
 def _blocks(run: Run, model: str, layer: str) -> Iterator[tuple[slice, np.ndarray]]:
     """Runs of units with their activations ``(u, n)``, each small enough for memory."""
-    activation_un = run.bundle.streamed(kinds.ACTIVATIONS.name(model, layer), "activation")
+    activation_un = run.bundle.activations(model, layer, once=True)
     n_units, n_images = activation_un.shape
     step = max(1, BLOCK_BYTES // (4 * n_images))
     for first in range(0, n_units, step):

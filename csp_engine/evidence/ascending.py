@@ -6,7 +6,7 @@ Only what is not zero is sorted; the result is that of sorting everything.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 
 _LEAST_ZERO = 0.75
 """Share of zeros from which on it pays to set them aside."""
@@ -24,15 +24,3 @@ def ascending(acts_n: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
     sorted_n[:n_below] = other_m[:n_below]
     sorted_n[len(sorted_n) - (n_others - n_below) :] = other_m[n_below:]
     return sorted_n
-
-
-def ascending_order(acts_n: Float32[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """The images, weakest activation first; equal ones in any order."""
-    other_m = np.flatnonzero(acts_n)
-    if len(other_m) > (1 - _LEAST_ZERO) * len(acts_n):
-        return np.argsort(acts_n)
-    value_m = acts_n[other_m]
-    order_m = np.argsort(value_m)
-    n_below = int(np.searchsorted(value_m, 0, sorter=order_m))
-    other_m = other_m[order_m]
-    return np.concatenate([other_m[:n_below], np.flatnonzero(acts_n == 0), other_m[n_below:]])

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from csp_engine.errors import InputError
-from csp_engine.evidence.ascending import ascending, ascending_order
+from csp_engine.evidence.ascending import ascending
 from csp_engine.types import Exemplars
 
 QUANTILE_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -295,16 +295,13 @@ def _images_at_ranks(
     acts_n: Float32[np.ndarray, " n"], rank_s: Int64[np.ndarray, " s"], rng: np.random.Generator
 ) -> Int64[np.ndarray, " s"]:
     """The images at distinct ranks from the weakest, equal activations in random order."""
-    order_n = ascending_order(acts_n)
-    sorted_n = acts_n[order_n]
-    image_s = order_n[rank_s]
-    run_start_s = np.searchsorted(sorted_n, sorted_n[rank_s], side="left")
-    run_stop_s = np.searchsorted(sorted_n, sorted_n[rank_s], side="right")
-    for start in np.unique(run_start_s[run_stop_s - run_start_s > 1]):
-        # Sorted first: the order of equal values that argsort leaves depends on the processor.
-        is_here_s = run_start_s == start
-        run = np.sort(order_n[start : run_stop_s[is_here_s][0]])
-        image_s[is_here_s] = rng.choice(run, int(is_here_s.sum()), replace=False)
+    value_s = ascending(acts_n)[rank_s]
+    image_s = np.empty(len(rank_s), np.int64)
+    for value in np.unique(value_s):
+        is_here_s = value_s == value
+        run = np.flatnonzero(acts_n == value)
+        n_here = int(is_here_s.sum())
+        image_s[is_here_s] = run if len(run) == 1 else rng.choice(run, n_here, replace=False)
     return image_s
 
 

@@ -155,29 +155,52 @@ def test_workers_end_with_whoever_started_them(world, tmp_path, monkeypatch):
     assert again.returncode == 0  # nobody holds the shard any more
 
 
+def script_of_page(beginning: str, world: Path, folder: Path, file: str) -> dict[str, str]:
+    """Write a script of docs/scale.md that builds this world; the environment that it runs in."""
+    page = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    (script,) = re.findall(rf"```bash\n({beginning}.*?)```", page, re.S)
+    assert script.count("csp build ") == 1
+    own = " ".join(["csp", "build", *arguments(world, folder / "a.csp")])
+    (folder / file).write_text(re.sub(r"csp build .*?(?=--shard)", f"{own} ", script, flags=re.S))
+    (folder / "csp").write_text(f'#!/bin/sh\nexec {sys.executable} -m csp_engine "$@"\n')
+    (folder / "csp").chmod(0o755)
+    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def require_merged(world: Path, folder: Path) -> None:
+    """Merge the shards, and compare with a build without."""
+    with pytest.raises(SystemExit, match="0"):
+        main(["merge", *arguments(world, folder / "a.csp")])
+    with pytest.raises(SystemExit, match="0"):
+        main(["build", *arguments(world, folder / "whole.csp")])
+    assert toys.content(folder / "a.csp") == toys.content(folder / "whole.csp")
+
+
 @pytest.mark.slow
 def test_a_slurm_array_does_what_the_page_says(world, tmp_path):
-    page = (ROOT / "docs" / "scale.md").read_text("utf-8")
-    (script,) = re.findall(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", page, re.S)
-    assert script.count("\ncsp build") == 1
-    own = " ".join(["csp", "build", *arguments(world, tmp_path / "a.csp")])
-    script = re.sub(r"csp build .*?(?=--shard)", f"{own} ", script, flags=re.S)
-    (tmp_path / "array.sh").write_text(script)
-    (tmp_path / "csp").write_text(f'#!/bin/sh\nexec {sys.executable} -m csp_engine "$@"\n')
-    (tmp_path / "csp").chmod(0o755)
+    base = script_of_page("#!/bin/bash\n#SBATCH", world, tmp_path, "array.sh")
     tasks = []
     for number in (3, 1, 2):
         more = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_TASK_COUNT": "3"}
-        more |= {"SLURM_CPUS_PER_TASK": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-        environment = {**os.environ, **more}
+        environment = {**base, **more, "SLURM_CPUS_PER_TASK": "1"}
         command = ["bash", str(tmp_path / "array.sh")]
         tasks.append(subprocess.Popen(command, cwd=ROOT, env=environment))
     assert [task.wait(240) for task in tasks] == [0, 0, 0]
-    with pytest.raises(SystemExit, match="0"):
-        main(["merge", *arguments(world, tmp_path / "a.csp")])
-    with pytest.raises(SystemExit, match="0"):
-        main(["build", *arguments(world, tmp_path / "whole.csp")])
-    assert toys.content(tmp_path / "a.csp") == toys.content(tmp_path / "whole.csp")
+    require_merged(world, tmp_path)
+
+
+@pytest.mark.slow
+def test_torchrun_does_what_the_page_says(world, tmp_path):
+    page = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    (asked,) = re.findall(r"^torchrun .*?(--no-python .*?)$", page, re.S | re.M)
+    environment = script_of_page("#!/bin/bash\nexec csp", world, tmp_path, "shard.sh")
+    here = ["--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, "-m", "torch.distributed.run", *here, *asked.split()]
+    command[-1] = str(tmp_path / command[-1])
+    subprocess.run(command, cwd=ROOT, env={**environment, "OMP_NUM_THREADS": "1"}, check=True)
+    parts = sorted(path.name[:6] for path in (tmp_path / "a.csp.parts").glob("[0-9]*"))
+    assert parts == ["1-of-2", "2-of-2"]
+    require_merged(world, tmp_path)
 
 
 def test_threads_are_shared_out(monkeypatch):

@@ -398,6 +398,12 @@ def test_two_bundles_can_be_chosen_between(serve, small_bundle, copied):
     assert "other.csp" in html(at)
 
 
+def test_a_server_starts_without_what_a_first_page_does_not_need():
+    """SciPy takes a fifteenth of a second, torch seconds."""
+    code = "import app, sys; sys.exit(bool({'torch', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_pages_read_a_bundle_without_loading_torch(small_bundle):
     code = f"""

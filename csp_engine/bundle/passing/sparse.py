@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
-from scipy.sparse import csr_array
 
 from csp_engine.bundle.writer import StageFolder, npy_header
 from csp_engine.errors import BundleError, InputError
@@ -119,12 +118,14 @@ def _write_every_value(folder: StageFolder, shape: tuple[int, int], source: Path
 
 def _blocks(
     source: Path, shape: tuple[int, int], most_rows: int | None = None
-) -> Iterator[tuple[int, csr_array]]:
+) -> Iterator[tuple[int, Any]]:
     """Runs of images, each with its first image, as matrices ``(n, u)``.
 
     Raises:
         WrongRows: these are not the rows of that many units and images.
     """
+    from scipy.sparse import csr_array  # the pages read bundles and must not wait for it
+
     n_units, n_rows = shape
     units: list[np.ndarray] = []
     values: list[np.ndarray] = []

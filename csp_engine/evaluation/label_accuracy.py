@@ -16,14 +16,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int32
 
-from csp_engine.stats.drawn import percentile_interval
+from csp_engine.stats.drawn import N_RESAMPLES, mean_interval, percentile_interval
 from csp_engine.stats.intervals import LEVEL, paired_difference, share_of
 from csp_engine.words.vocabularies import clean_label
 
 TOP = 5
 """How many labels, or search results, a person looks at."""
-
-N_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +89,7 @@ def mean_over_concepts(
 ) -> MeanOverConcepts:
     """The mean of the concepts' mean values, with a percentile bootstrap over concepts."""
     mean_c = pd.Series(np.asarray(value_u, float)).groupby(np.asarray(concept_u)).mean().to_numpy()
-    if not len(mean_c):
-        return MeanOverConcepts(0, float("nan"), float("nan"), float("nan"))
-    drawn = np.random.default_rng(seed).integers(len(mean_c), size=(N_RESAMPLES, len(mean_c)))
-    ends = percentile_interval(mean_c[drawn].mean(axis=1), len(mean_c), level)
-    return MeanOverConcepts(len(mean_c), float(mean_c.mean()), *ends)
+    return MeanOverConcepts(len(mean_c), *mean_interval(mean_c, level, seed))
 
 
 def recall_summary(table: pd.DataFrame, n_wordings: int = 3) -> dict[str, Any]:

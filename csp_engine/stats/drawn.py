@@ -7,6 +7,9 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+N_RESAMPLES = 2000
+"""Draws of a bootstrap, unless somebody asks for other."""
+
 LEAST_DRAWN = 10
 """Things (neurons, concepts, groups) that an interval is drawn from, at least.
 
@@ -28,3 +31,14 @@ def percentile_interval(
         return math.nan, math.nan
     low, high = np.percentile(known_r, [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high)
+
+
+def mean_interval(
+    value_a: Float[np.ndarray, " a"], level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """A mean with its percentile bootstrap over the values; NaN of none."""
+    n = len(value_a)
+    if not n:
+        return math.nan, math.nan, math.nan
+    rows = np.random.default_rng(seed).integers(n, size=(N_RESAMPLES, n))
+    return float(value_a.mean()), *percentile_interval(value_a[rows].mean(axis=1), n, level)

@@ -42,16 +42,13 @@ def cofiring(
         csp cofiring skin.csp --layer layer2@max --artefact "colour patch"
     """
     from csp_engine.bundle import Bundle
+    from csp_engine.bundle.names import require_layer
     from csp_engine.views.audit import groups
     from csp_engine.views.memo import Memo
 
     opened = Bundle.open(bundle)
     name, chosen = named_model(opened, model), named_method(opened, method)
-    if layer not in opened.layers(name):
-        raise InputError(
-            f"Layer {layer!r} of {name} is not in the bundle; it has "
-            f"{', '.join(opened.layers(name))}."
-        )
+    require_layer(opened, name, layer)
     audited = None if artefact is None else _audited(opened, name, artefact, chosen)
     found = groups.firing(opened, Memo(), name, layer, chosen, audited)
     if as_json:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from csp_engine.stats.drawn import percentile_interval
+from csp_engine.stats.drawn import N_RESAMPLES, mean_interval, percentile_interval
 from csp_engine.stats.intervals import LEVEL
-
-N_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +94,11 @@ def specificity(
     broad = float((margins <= 0).mean()) if len(margins) else float("nan")
     return Specificity(
         len(depth_a),
-        *_drawn(np.asarray(depth_a, np.float64), level, seed),
+        *mean_interval(np.asarray(depth_a, np.float64), level, seed),
         len(margins),
-        *_drawn(margins, level, seed),
+        *mean_interval(margins, level, seed),
         broad,
     )
-
-
-def _drawn(value_a: Float[np.ndarray, " a"], level: float, seed: int) -> tuple[float, float, float]:
-    """A mean and the bounds of its bootstrap."""
-    n = len(value_a)
-    if not n:
-        return float("nan"), float("nan"), float("nan")
-    rows = np.random.default_rng(seed).integers(n, size=(N_RESAMPLES, n))
-    low, high = percentile_interval(value_a[rows].mean(axis=1), n, level)
-    return float(value_a.mean()), low, high
 
 
 def spread(meaning_a: Sequence[Hashable]) -> Spread:

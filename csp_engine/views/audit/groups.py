@@ -51,7 +51,7 @@ class Group:
 
 
 def group_of(bundle: Bundle, memo: Memo, model: str, text: str, method: str) -> Group | None:
-    """The units that ``LAYER:3,14,15``, ``LAYER:FAMILY`` or ``LAYER:with 14`` names.
+    """The units that ``LAYER:3,14``, ``LAYER:FAMILY`` or ``LAYER:firing with 14`` names.
 
     None where it names no layer. A family is one of ``csp_engine.views.table.families``: units
     whose reliable label by the method means the same as the wording that names it. ``firing with
@@ -75,9 +75,9 @@ def group_of(bundle: Bundle, memo: Memo, model: str, text: str, method: str) -> 
     if not rest:
         return None
     if _NUMBERS.fullmatch(rest):
-        numbers = sorted({int(each) for each in rest.split(",")})
-        require_neuron(bundle, NeuronRef(model, layer, numbers[-1]))
-        return Group(layer, np.array(numbers, np.int64), ", ".join(map(str, numbers)))
+        units = sorted({int(each) for each in rest.split(",")})
+        require_neuron(bundle, NeuronRef(model, layer, units[-1]))
+        return Group(layer, np.array(units, np.int64), ", ".join(map(str, units)))
     if firing_with := _FIRING.fullmatch(rest):
         own = _firing_with(bundle, memo, model, layer, int(firing_with[1]))
         return Group(layer, np.sort(own.unit_k).astype(np.int64), own.name)

@@ -16,6 +16,7 @@ from pages.ui.audit import (
     judging,
     pairing,
     reporting,
+    trying,
 )
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
@@ -45,9 +46,13 @@ def main() -> None:
     if not models:
         show("<h1 class='csp-title'>Does the decision rest on what should not matter?</h1>")
         st.text(NONE)
+        if trying.asked_for():
+            fix_alone(bundle, view)
         pairs_alone(bundle, view)
         factors_alone(bundle, view)
         association_alone(bundle, view)
+        if not trying.asked_for():
+            fix_alone(bundle, view)
         if not is_blind():
             reporting.section(bundle, view, view.model)
         return
@@ -79,6 +84,9 @@ def draw(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         box("Network", "model", model, models)
         narrowing.method_box(bundle, view)
+    if trying.asked_for() and not is_blind():
+        with problems.caught():
+            fixing.section(bundle, model)
     effect.section(bundle, model, stored)
     if is_blind():
         show(f"<p class='csp-quiet'>{BLIND}</p>")
@@ -95,8 +103,9 @@ def draw(
         factoring.section(bundle, view, model)
     with problems.caught():
         association.section(bundle, view, model, artefact)
-    with problems.caught():
-        fixing.section(bundle, model)
+    if not trying.asked_for():
+        with problems.caught():
+            fixing.section(bundle, model)
     with problems.caught():
         judging.section(bundle, view, model, is_blind=False)
     reporting.section(bundle, view, model)
@@ -112,6 +121,14 @@ def pairs_alone(bundle: Bundle, view: View) -> None:
         if len(names) > 1 and not models_associated(bundle):
             box("Network", "model", model, names)
         pairing.section(bundle, model)
+
+
+def fix_alone(bundle: Bundle, view: View) -> None:
+    """A way to hold neurons still, and what came of it, where no pairs were tried."""
+    if bundle.model_names and not is_blind():
+        model, _ = pick("model", view.model, bundle.model_names)
+        with problems.caught():
+            fixing.section(bundle, model)
 
 
 def factors_alone(bundle: Bundle, view: View) -> None:

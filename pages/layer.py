@@ -68,7 +68,8 @@ def head(view: View, n_kept: int, n_all: int, note: str) -> None:
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"
         f"<p class='csp-quiet csp-left'>Labels by {words.method(view.method)}, beside the "
-        "strongest exemplars; click a label or select a row to open its neuron."
+        "strongest exemplars; click a label to open its neuron, tick rows to test what the network "
+        "decides without them."
         f"{f' {plain(note)}' if note else ''}</p>"
     )
 

@@ -12,13 +12,14 @@ from csp_engine.cli.auditing.fixing import _pieces
 from csp_engine.cli.auditing.intervening import given_parts
 from csp_engine.errors import CspError
 from csp_engine.types import NeuronRef
+from csp_engine.views.audit import groups
 from csp_engine.views.audit.groups import group_of
 from csp_engine.views.controls import SAME_AT
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label
 
 DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo" / "dermoscopy.csp"
-LAYER, MODEL = "layer2@max", "biased"
+LAYER, OTHER, MODEL = "layer2@max", "layer3@mean", "biased"
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,13 @@ def test_what_is_not_there_is_said(bundle, text, method, said):
     with pytest.raises(CspError) as error:
         named(bundle, f"{LAYER}:{text}", method)
     assert said in str(error.value)
+
+
+def test_neurons_are_written_as_they_are_read(bundle):
+    refs = [NeuronRef(MODEL, layer, unit) for layer, unit in ((LAYER, 5), (OTHER, 1), (LAYER, 0))]
+    text = groups.written([*refs, refs[0]])
+    assert text == f"{LAYER}:0,5; {OTHER}:1"
+    assert groups.written([]) == ""
+    assert groups.parts("") == groups.parts(" ; ") == []
+    read = [named(bundle, each) for each in groups.parts(text)]
+    assert [(each.layer, each.unit_k.tolist()) for each in read] == [(LAYER, [0, 5]), (OTHER, [1])]

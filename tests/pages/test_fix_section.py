@@ -10,6 +10,7 @@ import pytest
 
 from csp_engine import jobs, pipeline
 from csp_engine.bundle import Bundle
+from csp_engine.errors import InputError
 from csp_engine.pipeline.added.fixes import read_fix
 from csp_engine.views.audit import fixes
 from tests.pages.conftest import html, open_page
@@ -125,3 +126,83 @@ def test_a_trial_runs_in_a_process_of_its_own(fixed, tmp_path, monkeypatch):
     assert not wrong.is_done
     assert "last@mean of small has no unit 99" in wrong.sentence
     jobs.drop_trial(wrong)
+
+
+def started(monkeypatch):
+    """What the page would start, and what it may read."""
+    calls = []
+
+    def start(command, folder, allowed=None):
+        calls.append((command, allowed))
+        raise InputError("Not today.")
+
+    monkeypatch.setattr(jobs, "start_trial", start)
+    return calls
+
+
+def press(at):
+    (button,) = (each for each in at.button if each.key == "fix_start")
+    return button.click().run()
+
+
+def test_neurons_of_an_address_come_first_and_are_what_is_tried(serve, shipped_bundle, monkeypatch):
+    calls = started(monkeypatch)
+    serve(shipped_bundle)
+    hold = "layer2@max:3,14; layer2@max:firing with 3;"
+    at = open_page("audit", model="biased", hold=hold)
+    assert not at.exception
+    (named,) = (each for each in at.text_input if each.key.startswith("fix_named"))
+    assert named.value == hold
+    assert not any(each.value for each in at.multiselect if each.key.startswith("fix_units"))
+    heads = [each for each in html(at).split("<h2 ")[1:]]
+    assert heads[0].startswith("class='csp-h' id='fix'>Test the fix")
+    assert html(at).count("id='fix'") == 1
+    assert at.expander[0].label == "Try another"
+    at = press(at)
+    ((command, allowed),) = calls
+    assert [each for each in command if each.startswith("--units")] == [
+        "--units=layer2@max:3,14", "--units=layer2@max:firing with 3"
+    ]  # fmt: skip
+    assert allowed is None
+    assert "Not today." in html(at)
+
+
+def test_directions_of_a_file_are_read_where_the_server_may_alone(
+    serve, shipped_bundle, monkeypatch
+):
+    calls = started(monkeypatch)
+    serve(shipped_bundle)
+    at = open_page("audit", model="biased", hold=" ; ")
+    at = press(at)
+    assert not calls
+    assert "Nothing to take out" in html(at)
+    (file,) = (each for each in at.text_input if each.key == "fix_file")
+    at = press(file.set_value("/etc/passwd").run())
+    assert not calls
+    assert "is not below" in html(at)
+    (file,) = (each for each in at.text_input if each.key == "fix_file")
+    press(file.set_value("along.safetensors").run())
+    ((command, allowed),) = calls
+    (layer,) = (each.value for each in at.selectbox if each.key == "fix_layer")
+    assert command[-1] == f"--project={layer}=along.safetensors"
+    assert allowed is not None
+
+
+def test_who_may_try_nothing_is_told_the_command(serve, fixed, monkeypatch):
+    monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
+    serve(fixed)
+    at = open_page("audit", hold="last@mean:3,5; first@mean:<b>'")
+    assert not at.exception
+    shown = html(at)
+    assert "--units last@mean:3,5 --units " in shown
+    assert "<b>'" not in shown
+    assert "CSP_TRUST_PYTHON=1 lets it" in shown
+
+
+def test_a_bundle_without_pairs_offers_it_too(serve, small_bundle, monkeypatch):
+    monkeypatch.setenv("CSP_TRUST_PYTHON", "1")
+    serve(small_bundle)
+    at = open_page("audit", hold="last@mean:3")
+    assert not at.exception
+    assert any(each.key == "fix_start" for each in at.button)
+    assert any(each.label == "Try one" for each in at.expander)

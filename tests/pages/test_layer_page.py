@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from types import SimpleNamespace
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from csp_engine.views.table.narrowed import narrowed
 from pages.ui.parts import words
 from pages.ui.parts.strips import strip_urls
 from pages.ui.table import neuron_rows
-from tests.pages.conftest import follow, html, open_page, visiting
+from tests.pages.conftest import html, open_page, visiting
 
 LAYER = "second@mean"
 COLUMNS = ("score", "clarity", "density")
@@ -150,12 +150,41 @@ def test_controls_write_the_url_and_clear_it_again(serve, small_bundle):
     assert at.query_params["sort"] == "-clarity"
 
 
-def test_a_selected_row_opens_that_neuron_also_when_filtered(serve, small_bundle):
+def ticked(at, *rows):
+    at.session_state["neurons"] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    return at.run()
+
+
+def test_ticked_rows_lead_to_the_test_of_the_fix_also_when_ordered(serve, small_bundle):
     serve(small_bundle)
     at = open_page("layer", layer=LAYER, sort="-score")
-    third = int(shown(at)["unit"].iloc[2])
-    at.session_state["neurons"] = {"selection": {"rows": [2], "columns": [], "cells": []}}
-    assert f"{LAYER} / {third}" in html(follow(at.run()))
+    assert not to_audit(at)
+    units = sorted(int(shown(at)["unit"].iloc[row]) for row in (2, 0))
+    ((label, asked),) = to_audit(ticked(at, 2, 0))
+    assert label == "Test the fix with the 2 ticked neurons held still"
+    assert asked["hold"] == f"{LAYER}:{units[0]},{units[1]}"
+    assert asked["model"] == "small"
+    (one,) = to_audit(ticked(at, 0))
+    assert one[0] == "Test the fix with the ticked neuron held still"
+
+
+def to_audit(at):
+    """Links to the page Audit: what they say, and what their address asks for."""
+    found = []
+    for each in at.get("page_link"):
+        if each.proto.page == "audit":
+            found.append((each.proto.label, dict(parse_qsl(each.proto.query_string))))
+    return found
+
+
+def test_neurons_of_two_networks_or_too_many_are_not_held_together(
+    serve, small_bundle, monkeypatch
+):
+    monkeypatch.setattr(neuron_rows, "MOST_HELD", 2)
+    serve(small_bundle)
+    at = ticked(open_page("layer", layer=LAYER), 0, 1, 2)
+    assert not to_audit(at)
+    assert "Tick at most 2 neurons of one network" in html(at)
 
 
 def test_a_pressed_label_opens_its_neuron():

@@ -244,6 +244,13 @@ OF_PAGES = (
         otherwise="the one with the largest effect",
     ),
     Parameter(
+        "hold",
+        ("audit",),
+        "neurons that *Test the fix* is to hold still, `LAYER:3,14`, `LAYER:FAMILY` or "
+        "`LAYER:firing with 14`; several with semicolons between them",
+        otherwise="those that carry the largest effect of an artefact",
+    ),
+    Parameter(
         "fix",
         ("audit",),
         "what was held still in the network, by name",

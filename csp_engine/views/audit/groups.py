@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,22 @@ def group_of(bundle: Bundle, memo: Memo, model: str, text: str, method: str) -> 
         f"{layer} of {model} has no family {rest!r}; {there}. Name one of them, or give numbers of "
         f"neurons, such as {layer}:3,14,15."
     )
+
+
+def written(neurons: Iterable[NeuronRef]) -> str:
+    """Neurons of one model as text, ``layer2@max:3,14; layer4@mean:7``, whose ``parts`` name them.
+
+    Layers come in the order in which they are met.
+    """
+    units: dict[str, set[int]] = {}
+    for each in neurons:
+        units.setdefault(each.layer, set()).add(each.unit)
+    return "; ".join(f"{layer}:{','.join(map(str, sorted(of)))}" for layer, of in units.items())
+
+
+def parts(text: str) -> list[str]:
+    """What stands between semicolons, each for ``group_of``."""
+    return [part for each in text.split(";") if (part := each.strip())]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -115,7 +115,12 @@ def firing_table(groups: tuple[FiringGroup, ...], found: Firing, view: View) -> 
         told += f"<td class='text' data-heading='for example'>{members}</td>"
         if len(head) > 4:
             told += f"<td class='text' data-heading='truly respond to'>{plain(each.answers)}</td>"
-        rows.append(f"<tr><th scope='row'>{plain(each.name)}</th>{told}</tr>")
+        here = view.params(model=found.model, unit="", hold=f"{found.layer}:{each.name}")
+        hold = (
+            f"<br><a class='csp-quiet' target='_self' href='{plain(page_url('audit', here))}'>hold "
+            "still</a>"
+        )
+        rows.append(f"<tr><th scope='row'>{plain(each.name)}{hold}</th>{told}</tr>")
     columns = "".join(
         f"<th scope='col'{' class=text' if at > 2 else ''}>{name}</th>"
         for at, name in enumerate(head)

@@ -29,9 +29,13 @@ def section(bundle: Bundle, model: str) -> None:
     """The fixes that a bundle keeps, one of them in full, and a way to try another."""
     names = bundle.fixes(model)
     fresh = trying.fresh(bundle, model)
-    if not names and fresh is None and not running.is_possible(bundle, model):
+    is_possible = running.is_possible(bundle, model)
+    if not (names or fresh or trying.asked_for() or is_possible):
         return
     show("<h2 class='csp-h' id='fix'>Test the fix</h2>")
+    is_asked = fresh is None and bool(trying.asked_for())
+    if is_asked:
+        trying.form(bundle, model)
     if fresh is not None:
         with st.container(key="tried"):
             draw(figures(fresh), fresh)
@@ -48,7 +52,8 @@ def section(bundle: Bundle, model: str) -> None:
                 on_change=uncut(lambda: set_params(fix=st.session_state["_fix"] or names[0])),
             )
         draw(kept(bundle, store.MEMO, model, name), bundle.fix(model, name))
-    trying.form(bundle, model)
+    if not is_asked:
+        trying.form(bundle, model)
 
 
 def draw(found: Tested, stored: StoredFix) -> None:

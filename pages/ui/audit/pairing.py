@@ -39,7 +39,7 @@ def section(bundle: Bundle, model: str) -> None:
     if why:
         show(f"<p class='csp-quiet'>Other pairs: 'csp intervene' tries them. {plain(why)}</p>")
         return
-    if not layers_of(bundle, model):
+    if not running.layers_of(bundle, model):
         show(
             "<p class='csp-quiet'>Pairs cannot be tried: every layer of "
             f"{plain(model)} is read through an autoencoder, into which nothing is swapped.</p>"
@@ -49,11 +49,6 @@ def section(bundle: Bundle, model: str) -> None:
     with st.expander("Try pairs of photographs now", expanded=is_open):
         if not running.is_awaited(KIND, bundle, model):
             _fields(bundle, model)
-
-
-def layers_of(bundle: Bundle, model: str) -> list[str]:
-    """Layers into which something can be swapped."""
-    return [layer for layer in bundle.layers(model) if "+" not in layer]
 
 
 def _fields(bundle: Bundle, model: str) -> None:
@@ -104,8 +99,8 @@ def _start(
     arguments = [f"--output={output}"]
     if way == PASTE:
         arguments += [f"--n-pairs={N_PAIRS}", *(f"--paste={each}" for each in artefacts)]
-    option = "--photos" if way == PASTE else "--pairs"
-    running.start(KIND, bundle, model, arguments, images, option)
+    option = "--photos=" if way == PASTE else "--pairs="
+    running.start(KIND, bundle, model, arguments, {option: images})
 
 
 def fresh(bundle: Bundle, model: str) -> Measured | None:

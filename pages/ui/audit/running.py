@@ -6,7 +6,7 @@ Trials of one session, by ``kind`` (``fix``, ``factors``, ``intervene``), bundle
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -26,6 +26,11 @@ def is_possible(bundle: Bundle, model: str) -> bool:
     """Whether something can be tried here: by whom, and on which network."""
     described = bundle.manifest.inputs.get("models", {}).get(model, {})
     return access.may(Permission.BUILD) and may_run(str(described.get("spec", "python:")))
+
+
+def layers_of(bundle: Bundle, model: str) -> list[str]:
+    """Layers into which something can be swapped, or of which something can be held still."""
+    return [layer for layer in bundle.layers(model) if "+" not in layer]
 
 
 def draws_its_own(bundle: Bundle, model: str) -> bool:
@@ -61,8 +66,7 @@ def start(
     bundle: Bundle,
     model: str,
     arguments: Sequence[str],
-    images: str,
-    option: str = "--images",
+    reads: Mapping[str, str],
 ) -> None:
     """Start the process; only whoever may build does so, and only on photographs it may read.
 
@@ -71,11 +75,11 @@ def start(
         bundle: what it is run on.
         model: one of its networks.
         arguments: what else comes after the bundle.
-        images: a table of photographs, or empty.
-        option: of the command, which names that table.
+        reads: by the start of an argument, such as ``--images=``, the file or folder that it ends
+            with.
     """
     begun: list[jobs.Trial] = []  # one, however often another request cuts this off
-    uncut(lambda: _start(begun, kind, bundle, model, arguments, images, option))()
+    uncut(lambda: _start(begun, kind, bundle, model, arguments, reads))()
 
 
 def _start(
@@ -84,19 +88,20 @@ def _start(
     bundle: Bundle,
     model: str,
     arguments: Sequence[str],
-    images: str,
-    option: str,
+    reads: Mapping[str, str],
 ) -> None:
     if not access.may(Permission.BUILD):
         return
     try:
         command = [kind, str(bundle.path.absolute()), f"--model={model}", *arguments]
         allowed = None
-        if images:
+        if reads:
             folders = allowed_folders() or (store.start_folder().resolve(),)
             allowed = jobs.Allowed(folders)
-            allowed.require(store.start_folder() / Path(images).expanduser(), images)
-            command.append(f"{option}={images}")
+        for option, path in reads.items():
+            assert allowed is not None
+            allowed.require(store.start_folder() / Path(path).expanduser(), path)
+            command.append(f"{option}{path}")
         if not begun:
             forget(kind, bundle, model)
             begun.append(jobs.start_trial(command, store.start_folder(), allowed))

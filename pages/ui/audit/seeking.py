@@ -59,7 +59,8 @@ def _start(bundle: Bundle, model: str, layer: str, images: str) -> None:
         running.refuse(KIND, "Which photographs? Name a table of them.")
         return
     limit = LIMIT_OF_A_TABLE if images else LIMIT
-    running.start(KIND, bundle, model, [f"--layer={layer}", f"--limit={limit}"], images)
+    reads = {"--images=": images} if images else {}
+    running.start(KIND, bundle, model, [f"--layer={layer}", f"--limit={limit}"], reads)
 
 
 def fresh(bundle: Bundle, model: str) -> Left | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import streamlit as st
 
 from csp_engine.bundle import Bundle, StoredFix
@@ -10,9 +12,9 @@ from csp_engine.errors import CspError, InputError
 from csp_engine.http.permissions import Permission
 from csp_engine.pipeline.added.fixes import add_fix, read_fix
 from csp_engine.trust import may_run
-from csp_engine.views.audit import fixes, interventions
+from csp_engine.views.audit import fixes, groups, interventions
 from pages.ui.audit import running
-from pages.ui.parts.cards import markdown_text, show
+from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.shell import access, problems
 from pages.ui.shell.page import set_params, uncut
 
@@ -28,16 +30,35 @@ HELD = {
 
 def form(bundle: Bundle, model: str) -> None:
     """What is to be held still, and the trial that runs."""
+    asked = asked_for()
     if not running.is_possible(bundle, model):
+        if asked:
+            units = " ".join(f"--units {shlex.quote(each)}" for each in groups.parts(asked))
+            show(
+                f"<p class='csp-left'><code>csp fix BUNDLE --model {plain(shlex.quote(model))} "
+                f"{plain(units)}</code> holds them still. "
+                f"{plain(running.why_not(bundle, model))}</p>"
+            )
         return
-    is_open = running.held(KIND, bundle, model) is not None
-    with st.expander("Try another", expanded=is_open):
+    if not running.layers_of(bundle, model):
+        show(
+            f"<p class='csp-quiet'>Nothing can be held still: every layer of {plain(model)} is "
+            "read through an autoencoder.</p>"
+        )
+        return
+    is_open = bool(asked) or running.held(KIND, bundle, model) is not None
+    with st.expander("Try another" if bundle.fixes(model) else "Try one", expanded=is_open):
         if not running.is_awaited(KIND, bundle, model):
-            _fields(bundle, model)
+            _fields(bundle, model, asked)
 
 
-def _fields(bundle: Bundle, model: str) -> None:
-    layers = [layer for layer in bundle.layers(model) if "+" not in layer]
+def asked_for() -> str:
+    """Neurons that the address asks to hold still; empty where it asks for none."""
+    return st.query_params.get("hold", "")
+
+
+def _fields(bundle: Bundle, model: str, asked: str) -> None:
+    layers = running.layers_of(bundle, model)
     stored = bundle.intervention(model)
     known = fixes.artefacts(bundle, model)
     first = next((piece for a in known if (piece := fixes.carriers(bundle, model, a))), None)
@@ -48,15 +69,23 @@ def _fields(bundle: Bundle, model: str) -> None:
             "Held at", MODES, key="fix_mode", format_func=HELD.__getitem__, width=250
         )
     suggested: list[int] = []
-    if first is not None and first.layer == layer:
+    if first is not None and first.layer == layer and not asked:
         suggested = first.part.tolist()
     units = st.multiselect(
         "Neurons",
         range(bundle.n_units(model, layer)),
         default=suggested,
-        key=f"fix_units_{layer}",
+        key=f"fix_units_{layer}{'_' if asked else ''}",
         placeholder="Numbers of neurons",
         help="Type a number. Suggested are those that carry the largest effect of an artefact.",
+    )
+    named = st.text_input(
+        "Neurons of any layer, or groups of them",
+        asked,
+        key=f"fix_named_{asked}",
+        placeholder=f"{layer}:3,14; {layer}:firing with 14",
+        help="Numbers, a family of the table, or what fires together with a neuron; several with "
+        "semicolons between them.",
     )
     directions = st.multiselect(
         "Directions to project out",
@@ -65,6 +94,11 @@ def _fields(bundle: Bundle, model: str) -> None:
         format_func=markdown_text,
         placeholder="None",
         help="Along which an artefact shifts the layer whose direction carries most of its effect.",
+    )
+    file = st.text_input(
+        f"Directions of {layer} from a file",
+        key="fix_file",
+        placeholder="One that 'csp directions --output' wrote",
     )
     images, output = running.images_field(KIND, bundle, model, "slice and group"), ""
     if stored is None:
@@ -75,7 +109,18 @@ def _fields(bundle: Bundle, model: str) -> None:
         type="primary",
         key="fix_start",
         on_click=_start,
-        args=(bundle, model, layer, tuple(units), tuple(directions), mode, images, output),
+        args=(
+            bundle,
+            model,
+            layer,
+            tuple(units),
+            named,
+            tuple(directions),
+            file.strip(),
+            mode,
+            images,
+            output,
+        ),
     )
     show(
         f"<p class='csp-quiet'>{LIMIT} photographs of each slice, and 20 random controls, in "
@@ -95,23 +140,29 @@ def _start(
     model: str,
     layer: str,
     units: tuple[int, ...],
+    named: str,
     directions: tuple[str, ...],
+    file: str,
     mode: str,
     images: str,
     output: str,
 ) -> None:
     """Start the process."""
-    if not units and not directions:
+    if not (units or groups.parts(named) or directions or file):
         running.refuse(KIND, "Nothing to take out; choose neurons or a direction.")
         return
     arguments = [f"--mode={mode}", f"--limit={LIMIT}"]
     if units:
         arguments.append(f"--units={layer}:{','.join(map(str, units))}")
+    arguments += [f"--units={each}" for each in groups.parts(named)]
     arguments += [f"--direction={each}" for each in directions]
     arguments += [f"--beside={each}" for each in _alike(bundle, model)]
     if output:
         arguments.append(f"--output={output}")
-    running.start(KIND, bundle, model, arguments, images)
+    reads = {"--images=": images} if images else {}
+    if file:
+        reads[f"--project={layer}="] = file
+    running.start(KIND, bundle, model, arguments, reads)
 
 
 def _alike(bundle: Bundle, model: str) -> list[str]:
@@ -162,6 +213,6 @@ def _keep(bundle: Bundle, model: str) -> None:
             raise InputError("There is no result to keep; try it again.")
         add_fix(bundle.path, model, st.session_state.get("fix_name", "").strip(), found)
         running.forget(KIND, bundle, model)
-        set_params(fix=st.session_state["fix_name"].strip())
+        set_params(fix=st.session_state["fix_name"].strip(), hold="")
     except CspError as error:
         st.session_state["fix_not_kept"] = str(error)

@@ -8,16 +8,19 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.types import NeuronRef
 from csp_engine.views import lists
 from csp_engine.views.address import Narrowing, View
+from csp_engine.views.audit import groups
 from csp_engine.views.comparison import named
 from csp_engine.views.table.columns import COLUMNS
 from csp_engine.views.table.concept_columns import FIGURES
 from csp_engine.views.table.rows import csv_bytes
 from pages.ui.parts import exporting
+from pages.ui.parts.cards import show
 from pages.ui.parts.strips import strip_urls
 from pages.ui.parts.words import about_column
-from pages.ui.shell.page import go
+from pages.ui.shell.page import go, link
 
 FIRST = (
     *("family", "confidence", "truth", "moves", "moves_rank", "review", "model", "layer", "unit"),
@@ -27,6 +30,8 @@ FIRST = (
 WIDTH_PX = {"others": 330, "family": 130, "truth": 100, "moves": 180}
 WIDTH_PX |= {"confidence": 92, "moves_rank": 54, "unit": 50, "score": 60, "reliable": 74}
 """Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
+MOST_HELD = 200
+"""Neurons that a link to the audit names."""
 ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 205, 640
 
 
@@ -90,7 +95,7 @@ def draw(
         column_config={name: config(name) for name in shown},
         key="neurons",
         on_select="rerun",
-        selection_mode="single-row",
+        selection_mode="multi-row",
         placeholder="–",
         alt=f"{len(shown)} neurons of {view.model} with labels, scores and statistics",
     )
@@ -100,11 +105,36 @@ def draw(
         )
         title = lists.title_of(view, keep)
         exporting.rows_button(bundle, kept, title, what="these rows", key="export_pages")
-    at = chosen(event, "opened", len(kept))
+    held(view, kept.iloc[[at for at in event.selection.rows if at < len(kept)]])
+    at = pressed("opened", len(kept))
     if at is not None:
         row = kept.iloc[at]
         here = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
         go("neuron", lists.neuron_params(view, keep, **here))
+
+
+def held(view: View, ticked: pd.DataFrame) -> None:
+    """The way to the test of what the network decides without the neurons that are ticked."""
+    if ticked.empty:
+        return
+    models = list(dict.fromkeys(ticked["model"].astype(str)))
+    if len(models) > 1 or len(ticked) > MOST_HELD:
+        show(
+            f"<p class='csp-quiet'>Tick at most {MOST_HELD} neurons of one network to test what it "
+            "decides without them.</p>"
+        )
+        return
+    text = groups.written(
+        NeuronRef(models[0], str(layer), int(unit))
+        for layer, unit in zip(ticked["layer"], ticked["unit"], strict=True)
+    )
+    n = len(ticked)
+    told = "the ticked neuron" if n == 1 else f"the {n} ticked neurons"
+    link(
+        "audit",
+        f"Test the fix with {told} held still",
+        view.params(model=models[0], unit="", hold=text),
+    )
 
 
 def chosen(event: Any, button: str, n_rows: int) -> int | None:

@@ -42,7 +42,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+def server() -> Iterator[uvicorn.Server]:
     before = patience.WITHIN_S, patience.WHOLE_WITHIN_S
     patience.WITHIN_S, patience.WHOLE_WITHIN_S = 0.5, 2.0
     patience.end_what_cannot_be_answered()
@@ -51,14 +51,21 @@ def port() -> Iterator[int]:
         app, port=0, ws="websockets-sansio", log_level="critical", timeout_keep_alive=60
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    listening = socket.socket(socket.AF_INET)  # as Streamlit opens it
+    listening.bind(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.02)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     thread.join()
     patience.WITHIN_S, patience.WHOLE_WITHIN_S = before
+
+
+@pytest.fixture(scope="module")
+def port(server: uvicorn.Server) -> int:
+    return server.servers[0].sockets[0].getsockname()[1]
 
 
 def answer(port: int, *parts: bytes) -> bytes:
@@ -136,3 +143,17 @@ def test_a_websocket_stays(port: int) -> None:
         asking.settimeout(1.6)
         with pytest.raises(TimeoutError):
             asking.recv(1)
+
+
+@pytest.mark.parametrize("request_of", [GET, WS], ids=["requests", "a WebSocket"])
+def test_no_answer_waits_for_the_one_before(
+    server: uvicorn.Server, port: int, request_of: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as asking:
+        asking.sendall(request_of + b"\r\n")
+        asking.recv(1 << 12)
+        mine = asking.getsockname()
+        transports = [each.transport for each in list(server.server_state.connections)]
+        own = next(each for each in transports if each.get_extra_info("peername") == mine)
+        held = own.get_extra_info("socket")
+        assert held.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -44,7 +44,7 @@ from csp_engine.networks.loading.preprocessing import (
     pixel_recipe,
     whole_image,
 )
-from csp_engine.networks.outputs import OutputReader
+from csp_engine.networks.outputs.reading import OutputReader
 from csp_engine.networks.steadiness import Steadiness, calm, quieten
 from csp_engine.reading.lengths import MOST_OF_NAME, require_short
 from csp_engine.reading.names import read_names
@@ -136,6 +136,7 @@ class TargetModel:
             if self.precision != "float32":
                 kind = getattr(torch, self.precision)
                 stack.enter_context(torch.autocast(self.device.type, dtype=kind))
+            stack.enter_context(self.outputs.listening())
             pixels = pixels.to(self.dtype)
             if self.is_channels_last:
                 pixels = pixels.contiguous(memory_format=torch.channels_last)

@@ -154,12 +154,30 @@ def test_a_name_that_two_outputs_bear_means_neither(tmp_path):
     assert build(request).stage("influence:small/first@mean").facts["is_predicted_class"] is False
 
 
+def by_groups(y):
+    """p(group) p(class | group), of two groups of two classes."""
+    group = torch.stack([y[:, :2].logsumexp(1), y[:, 2:].logsumexp(1)], 1).softmax(1)
+    return torch.cat([group[:, :1] * y[:, :2].softmax(1), group[:, 1:] * y[:, 2:].softmax(1)], 1)
+
+
 ENDINGS = {
     "softmax": lambda y: y.softmax(1),
     "softmax by hand": lambda y: y.exp() / y.exp().sum(1, keepdim=True),
+    "softmax by groups": by_groups,
+    "softmax in per cent": lambda y: 100 * y.softmax(1),
+    "softmax and a little": lambda y: y.softmax(1) + 1e-8,
     "module": nn.Softmax(1),
+    "log-softmax": lambda y: y.log_softmax(1),
     "sigmoid": lambda y: y.sigmoid(),
     "sigmoid module, shaped": lambda y: nn.Sigmoid()(y).squeeze().reshape(y.shape),
+    "sigmoid by hand": lambda y: 1 / (1 + torch.exp(-y)),
+    "sigmoid by the hyperbolic tangent": lambda y: (torch.tanh(y / 2) + 1) / 2,
+    "sigmoid of each half": lambda y: torch.cat([y[:, :2].sigmoid(), y[:, 2:].sigmoid()], 1),
+    "sigmoid, bounded": lambda y: y.sigmoid().clamp(1e-6, 1 - 1e-6),
+    "sigmoid in double": lambda y: y.double().sigmoid(),
+    "sigmoid without a gradient": lambda y: y.detach().sigmoid(),
+    "log-sigmoid": nn.functional.logsigmoid,
+    "log-sigmoid, undone": lambda y: nn.functional.logsigmoid(y).exp(),
 }
 
 
@@ -170,31 +188,169 @@ def ending(form, outputs, of=lambda y: y):
         network.fc.weight.mul_(6)
         network.fc.bias.sub_(network(noise).median(0).values)
     network.form = lambda f, y: of(form(y[:, :outputs]))
+    if outputs < 4:
+        head = nn.Linear(6, outputs)
+        with torch.no_grad():
+            head.weight.copy_(network.fc.weight[:outputs])
+            head.bias.copy_(network.fc.bias[:outputs])
+        network.fc = head
     return target_model(network, RECIPE, name="net")
 
 
-@pytest.mark.parametrize("of", [lambda y: y, lambda y: (y[:, :, None], {"logits": y})])
-@pytest.mark.parametrize(("name", "outputs"), [*((n, 4) for n in ENDINGS), ("sigmoid", 1)])
-def test_logits_are_taken_back_from_probabilities(x, name, outputs, of):
-    """Beside the same network without its ending: the same log-odds, decisions and gradients."""
-    bare, ended = ending(lambda y: y, outputs), ending(ENDINGS[name], outputs, of)
+def told(model):
+    return [each for each in model.steadiness.notices if "ends in a" in each]
+
+
+def same_as_bare(ended, bare, x, rtol=1e-4):
+    """The same log-odds, decisions, attributions, influence and direct weights."""
     found = {}
+    n_outputs = bare.network.fc.out_features
     for model in (bare, ended):
         runs = PairRuns(model, select_layers(model, ["conv"]), 0)
         scores, is_called = runs.scores(x)
         effects = runs.attributed(x, np.zeros_like(x))["conv"].effect_nu
-        found[model] = scores, is_called, effects
-    np.testing.assert_allclose(found[ended][0], found[bare][0], rtol=1e-4, atol=1e-5)
-    assert 0 < found[bare][1].sum() < len(x) or outputs > 1
-    np.testing.assert_array_equal(found[ended][1], found[bare][1])
-    np.testing.assert_allclose(found[ended][2], found[bare][2], rtol=1e-3, atol=1e-5)
-    assert any("ends in a s" in each for each in ended.steadiness.notices)
-    assert not any("ends in" in each for each in bare.steadiness.notices)
+        of_class = influence(
+            model, select_layers(model, ["conv", "emb"]), [(x, np.arange(len(x)) % n_outputs)]
+        )
+        of_decided = influence(model, select_layers(model, ["conv"]), [(x, None)])["conv@mean"]
+        found[model] = (
+            scores,
+            effects,
+            *(each.gradient_activation_cu for each in of_class.values()),
+            of_decided.gradient_activation_cu,
+        )
+        found[model, "whole"] = is_called, of_decided.n_image_c
+    for got, want in zip(found[ended], found[bare], strict=True):
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * np.abs(want).max())
+    for got, want in zip(found[ended, "whole"], found[bare, "whole"], strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
-def test_logits_that_lie_between_zero_and_one_are_logits(x):
-    model = ending(lambda y: y * 0.001 + 0.5, 1)
-    given = model.run(torch.from_numpy(x))
+@pytest.fixture(scope="module")
+def varied(x):
+    """Photographs of differing contrast and brightness, whose outputs differ well."""
+    contrast, brightness = (
+        np.float32([0.2, 3, 0.5, 1, 2, 0.1]),
+        np.float32([1, -1, 0, 0.5, -0.5, 2]),
+    )
+    return x * contrast[:, None, None, None] + brightness[:, None, None, None]
+
+
+@pytest.mark.parametrize("of", [lambda y: y, lambda y: (y[:, :, None], {"logits": y})])
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [*((n, 4) for n in ENDINGS), ("sigmoid", 1), ("sigmoid by hand", 1), ("softmax", 2)],
+)
+def test_logits_are_taken_from_before_a_networks_ending(varied, name, outputs, of):
+    """Beside the same network without its ending."""
+    bare, ended = ending(lambda y: y, outputs), ending(ENDINGS[name], outputs, of)
+    same_as_bare(ended, bare, varied)
+    assert len(told(ended)) == 1
+    assert "what goes into it" in told(ended)[0]
+    assert not told(bare)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+def test_a_temperature_is_part_of_the_logits(varied, name):
+    class Cooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.temperature = nn.Parameter(torch.tensor(2.5))
+
+        def forward(self, y):
+            return ENDINGS[name](y / self.temperature)
+
+    bare, ended = ending(lambda y: y / 2.5, 4), ending(Cooled(), 4)
+    for model in (bare, ended):
+        with torch.no_grad():
+            model.network.fc.weight.mul_(5)
+            model.network.fc.bias.mul_(5)
+    same_as_bare(ended, bare, varied)
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "sigmoid by hand"])
+@pytest.mark.parametrize("times", [100, 300])
+def test_certainty_loses_nothing(varied, name, times):
+    """Probabilities that are exactly 0 and 1 in the arithmetic of the network."""
+    bare, ended = (ending(form, 4) for form in (lambda y: y, ENDINGS[name]))
+    for model in (bare, ended):
+        with torch.no_grad():
+            model.network.fc.weight.mul_(times)
+            model.network.fc.bias.mul_(times)
+    given = ended.run(torch.from_numpy(varied))
+    assert ((given == 0) | (given == 1)).any()
+    same_as_bare(ended, bare, varied)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["softmax", "sigmoid by hand", "log-softmax", "sigmoid in double"])
+def test_in_half_precision_logits_keep_the_networks_own(varied, name, kind):
+    bare, ended = (ending(form, 4) for form in (lambda y: y, ENDINGS[name]))
+    for model in (bare, ended):
+        model.network.to(kind)
+    same_as_bare(ended, bare, varied, rtol=1e-3 if kind == torch.float16 else 1e-2)
+
+
+@pytest.mark.parametrize(
+    "flat",
+    [lambda y: y.flatten(), lambda y: y.sigmoid().flatten(), lambda y: y.sigmoid().squeeze(1)],
+)
+def test_one_number_for_each_image_is_one_output(varied, flat):
+    same_as_bare(ending(flat, 1), ending(lambda y: y, 1), varied)
+
+
+def test_without_a_layer_that_gives_them_logits_are_taken_back(varied):
+    """Platt's scaling adds a number, so that no layer gives what goes into the sigmoid."""
+    ended = ending(lambda y: (0.8 * y + 0.3).sigmoid(), 4)
+    same_as_bare(ended, ending(lambda y: 0.8 * y + 0.3, 4), varied, rtol=1e-3)
+    assert "taken back" in told(ended)[0]
+    with torch.no_grad():
+        ended.network.fc.weight.mul_(3000)
+    with pytest.raises(InputError, match="so near to certain that its logit is lost"):
+        ended.logits(ended.run(torch.from_numpy(varied)))
+
+
+def test_influence_on_a_logarithm_is_called_that(varied):
+    """Two columns of one sigmoid: probabilities of which no layer gives two logits."""
+    ended = ending(lambda y: torch.cat([1 - y.sigmoid(), y.sigmoid()], 1), 1)
+    logits = ended.logits(ended.run(torch.from_numpy(varied)))
+    expected = ending(lambda y: y, 1).run(torch.from_numpy(varied))[:, 0]
+    np.testing.assert_allclose(
+        *((z).detach() for z in (logits[:, 1] - logits[:, 0], expected)), 1e-3
+    )
+    assert told(ended)[0].endswith("Influence is that on the logarithm of a class's probability.")
+
+
+def test_what_may_be_probabilities_is_said(varied):
+    ended = ending(nn.functional.hardsigmoid, 4)
+    given = ended.run(torch.from_numpy(varied))
+    assert torch.equal(ended.logits(given), given)
+    assert any("between 0 and 1. It is taken for logits; if" in n for n in ended.steadiness.notices)
+
+
+def test_a_layer_that_is_changed_changes_the_logits_that_it_gives(varied):
+    """Replacing what a head gives, by hooks that begin before the pass."""
+    ended = ending(ENDINGS["softmax"], 4)
+    x = torch.from_numpy(varied)
+    plain = ended.logits(ended.run(x))
+    handle = ended.network.fc.register_forward_hook(lambda m, a, y: y + torch.eye(6, 4))
+    np.testing.assert_allclose(
+        (ended.logits(ended.run(x)) - plain).detach(), np.eye(6, 4), atol=1e-6
+    )
+    handle.remove()
+    # What is changed behind it, is taken back from what the network returns.
+    module = ending(nn.Softmax(1), 4)
+    module.logits(module.run(x))
+    shares = torch.full((6, 4), 0.25)
+    module.network.form = lambda f, y: shares
+    assert torch.equal(module.logits(module.run(x)), shares.log())
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("times", [1e-9, 0.001, 0.02])
+def test_logits_that_lie_between_zero_and_one_are_logits(varied, times, outputs):
+    model = ending(lambda y: y * times + 0.5, outputs)
+    given = model.run(torch.from_numpy(varied))
     assert ((given > 0) & (given < 1)).all()
     assert torch.equal(model.logits(given), given)
 

@@ -171,7 +171,11 @@ COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         **dict.fromkeys(("difference", "pearson"), NUMBER),
         **dict.fromkeys(("p", "q_bh", "q_by", "p_family", "q_suspect"), KNOWN_NUMBER),
     },
-    ("performance", "slices"): {"slice": TEXT, "n": COUNT, "accuracy": NUMBER},
+    ("performance", "slices"): {
+        "slice": TEXT,
+        "n": COUNT,
+        **dict.fromkeys(("n_correct", "accuracy", "low", "high"), NUMBER),
+    },
     ("images", "skipped"): {"listed": COUNT, "reason": TEXT},
     ("faithfulness", "units"): {
         **{f"{m}{end}": NUMBER for m in ("pearson", "auprc") for end in _ENDS},
@@ -185,7 +189,6 @@ COLUMNS: dict[tuple[str, str], dict[str, str]] = {
     },
 }
 IF_THERE: dict[tuple[str, str], dict[str, str]] = {
-    ("performance", "slices"): dict.fromkeys(("n_correct", "low", "high"), NUMBER),
     ("candidates", "sets"): {"n_exemplar": COUNT, "n_contrast": COUNT},
     ("vocabulary", "labels"): {"parents": TEXT},
     ("words", "words"): {"parents": TEXT},

@@ -1,7 +1,7 @@
 """Where the logits are in what a classifier returns: a tensor, a tuple, a mapping, or nested.
 
-Some classifiers end in a softmax or a sigmoid and return probabilities; their logits are taken back
-from these.
+Some classifiers end in a softmax or a sigmoid and return probabilities; their logits are taken from
+before it, or back from these (``endings``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,22 @@ import torch
 from torch import nn
 
 from csp_engine.errors import InputError
+from csp_engine.networks.outputs.endings import (
+    SIGMOID,
+    SOFTMAX,
+    Ending,
+    Listener,
+    Source,
+    are_shares,
+    ends_in,
+    logits_from,
+    possible,
+    source_of,
+)
 
 LOGIT_NAMES = ("logits", "logit", "class_logits", "cls_logits", "y_logits", "pred_logits")
-OUTPUT_NAMES = ("out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores")
+OUTPUT_NAMES = ("out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores",
+                "probs", "probabilities")  # fmt: skip
 
 Path = tuple[Any, ...]
 """Keys and places that lead from an output to one of its tensors."""
@@ -70,7 +83,19 @@ class OutputReader:
         self._input_shape = input_shape
         self._tell = tell
         self._path: Path | None = None
-        self._ending: str | None = None
+        self._is_known = False
+        self._ending: Ending | None = None
+        self._source: Source | None = None
+        self._before = Listener()
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """Hears, in the pass inside, what goes into the softmax or sigmoid that ends it."""
+        if self._is_known and self._source is None:
+            yield
+            return
+        with self._before.on(self._network, self._source.module if self._source else None):
+            yield
 
     def logits(self, output: Any) -> torch.Tensor | None:
         """The ``(n, classes)`` tensor of an output, or None if the network is no classifier.
@@ -78,8 +103,10 @@ class OutputReader:
         Of several tensors with a row per image the one called logits counts, then the one that has
         as many columns as there are class names, then what the network's last linear layer gave.
 
-        Probabilities p of a softmax become log p, which differs from the logits by one number for
-        each image and so has the same log-odds; those of a sigmoid become log p - log(1 - p).
+        Of a network that ends in a softmax, a sigmoid or the logarithm of either, logits are what
+        goes into it, where that is what a layer gives. Elsewhere probabilities p of a softmax
+        become log p, which differs from the logits by one number for each image and so has the
+        same log-odds, but another gradient; those of a sigmoid become log p - log(1 - p).
 
         Raises:
             InputError: it cannot be told which of several tensors holds the logits, or rows are
@@ -91,40 +118,58 @@ class OutputReader:
         known = tensor[tensor.isfinite().all(1)]  # who uses the others says of which image they are
         if not len(known):
             return tensor
+        if not self._is_known:
+            self._look_at_the_end(tensor, known)
         if self._ending is None:
-            self._ending = self._how_it_ends(known)
-            if self._ending:
-                self._tell(
-                    f"{self._name} ends in a {self._ending}; logits are taken back from its "
-                    "probabilities."
-                )
-        if self._ending == "softmax":
-            if not _are_shares(known):
-                raise InputError(
-                    f"{self._name} gives probabilities of classes for some images and other "
-                    "numbers for others; return its logits from a python: factory."
-                )
-            return tensor.float().log()
-        if self._ending == "sigmoid":
-            p = tensor.float()
-            return p.log() - torch.log1p(-p)
-        return tensor
+            return tensor
+        heard = None if self._source is None else self._before.given.get(self._source.module)
+        if self._source is not None and heard is not None:
+            # Something may have been changed in between, as by whoever tries a layer's effects.
+            before = logits_from(heard, self._source, tensor, self._ending)
+            if before is not None:
+                return before
+        if self._ending is SOFTMAX and not are_shares(known):
+            raise InputError(
+                f"{self._name} gives probabilities of classes for some images and other "
+                "numbers for others; return its logits from a python: factory."
+            )
+        logits = self._ending.undone(tensor.float())
+        if not self._ending.is_shared and (logits.isinf() & tensor.isfinite()).any():
+            raise InputError(
+                f"What {self._name} returns for an image is so near to certain that its logit is "
+                "lost; return its logits from a python: factory."
+            )
+        return logits
 
-    def _how_it_ends(self, tensor: torch.Tensor) -> str:
-        """By its name, what turns logits into the probabilities that a network gives, if any."""
-        if _are_shares(tensor):
-            return "softmax"
-        # A logit may lie between 0 and 1, too, so that here the last operation decides.
-        if not ((tensor >= 0) & (tensor <= 1)).all():
-            return ""
-        given = self._tensor(self._of_noise())
-        step = None if given is None else given.grad_fn
-        while step is not None and step.name().startswith(_RESHAPING):
-            step = next((before for before, _ in step.next_functions if before is not None), None)
-        return "sigmoid" if step is not None and step.name().startswith("Sigmoid") else ""
+    def _look_at_the_end(self, tensor: torch.Tensor, known: torch.Tensor) -> None:
+        """Find what turns logits into what the network returns, if anything, and say so."""
+        self._is_known = True
+        ending = possible(known)
+        if ending is None:
+            return
+        self._source = source_of(tensor, self._before.given, ending)
+        if self._source is None and not ending.is_shared:
+            given = self._tensor(self._of_noise())
+            if given is None or not ends_in(given, ending):
+                if ending is SIGMOID:
+                    self._tell(
+                        f"All that {self._name} returned for the first images lies between 0 and "
+                        "1. It is taken for logits; if these are probabilities, return the logits "
+                        "from a python: factory."
+                    )
+                return
+        self._ending = ending
+        told = "what goes into it is taken for its logits."
+        if self._source is None:
+            told = "logits are taken back from what it returns."
+            if ending.is_shared:
+                told += " Influence is that on the logarithm of a class's probability."
+        self._tell(f"{self._name} ends in a {ending.name}; {told}")
 
     def _tensor(self, output: Any) -> torch.Tensor | None:
         if isinstance(output, torch.Tensor):
+            if output.ndim == 1:  # one number for each image
+                output = output[:, None]
             return next(iter(_rows({(): output}).values()), None)
         rows = _rows(tensors_in(output))
         if self._path not in rows:
@@ -196,18 +241,6 @@ class OutputReader:
             finally:
                 for handle in handles:
                     handle.remove()
-
-
-_RESHAPING = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Select", "Slice",
-              "ToCopy", "Clone", "Alias", "AsStrided", "Transpose", "Permute")  # fmt: skip
-"""Operations that move or copy numbers and leave them as they are."""
-
-
-def _are_shares(tensor: torch.Tensor) -> bool:
-    """Whether each row of two numbers or more is nowhere below 0 and sums to 1."""
-    loss = max(1e-4, 2 * torch.finfo(tensor.dtype).eps)
-    sums = tensor.float().sum(1)
-    return tensor.shape[1] > 1 and bool((tensor >= 0).all() and ((sums - 1).abs() <= loss).all())
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The logits in what a classifier returns."""

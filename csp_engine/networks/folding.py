@@ -4,7 +4,7 @@ In evaluation a batch normalisation multiplies and shifts each channel by consta
 of a convolution can: γ(w∗x + b − μ)/σ + β = (γw/σ)∗x + γ(b − μ)/σ + β. Which normalisation reads
 which convolution is observed in a pass, never concluded from names. What one pass shows holds for
 other images only where no image decides what is run, so in a network that looks at numbers while it
-runs nothing is folded.
+runs, or cannot run without them, nothing is folded.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,7 +29,8 @@ ACTS_TOO = "BatchNormAct2d"
 """timm's normalisation, which applies its ``drop`` and ``act`` as well."""
 _READS = {
     "item", "is_nonzero", "equal", "_local_scalar_dense", "tolist", "numpy", "__array__",
-    "__dlpack__", "data_ptr", "storage", "untyped_storage",
+    "__dlpack__", "data_ptr", "storage", "untyped_storage", "__repr__", "apply_", "map_",
+    "to_sparse", "_nnz",
 }  # fmt: skip
 """What hands numbers of a tensor to Python, where they may decide what is run."""
 _COUNTED = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
@@ -153,6 +155,24 @@ def look(network: nn.Module, run: Callable[[], Any], n_images: int) -> Seen:
         and tensor not in uses.used
     )
     return Seen(pairs, len(set(given.values())), n_products)
+
+
+def needs_numbers(run: Callable[[torch.Tensor], Any], pixels: torch.Tensor) -> bool:
+    """Whether a pass can't be made with tensors that have shapes and no numbers.
+
+    Such a pass ends wherever numbers would decide: also where that is hidden from ``look``, as in
+    operations of other libraries and in those that read memory themselves.
+
+    Args:
+        run: one pass, of a network that nobody needs afterwards, as it may keep such tensors.
+        pixels: of a few images.
+    """
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        try:
+            run(mode.from_tensor(pixels))
+        except Exception:  # each operation has its own
+            return True
+    return False
 
 
 def _has_hooks(module: nn.Module) -> bool:

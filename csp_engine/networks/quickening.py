@@ -20,7 +20,8 @@ from jaxtyping import Float32
 
 from csp_engine.errors import CspError
 from csp_engine.networks.activations import ActivationRecorder
-from csp_engine.networks.folding import Seen, folded, look
+from csp_engine.networks.devices import own_copy
+from csp_engine.networks.folding import Seen, folded, look, needs_numbers
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.loading.checkpoints import short_reason
 from csp_engine.networks.models import TargetModel
@@ -88,7 +89,12 @@ def quickened(model: TargetModel, taps: Sequence[LayerTap]) -> tuple[TargetModel
     seen = gains(model)
     if seen is None:
         return None
-    twin, n_folded = folded(model.network, seen.pairs, {tap.id.module for tap in taps})
+    pairs = seen.pairs
+    if pairs:
+        throwaway = replace(model, network=own_copy(model.network))
+        if needs_numbers(throwaway.run, noise_images(model, 2)):
+            pairs = ()
+    twin, n_folded = folded(model.network, pairs, {tap.id.module for tap in taps})
     arranged: Any = twin  # the stubs of torch know no memory format
     arranged.to(memory_format=torch.channels_last)
     return replace(model, network=twin, is_channels_last=True), n_folded

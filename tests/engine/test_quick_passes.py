@@ -239,6 +239,26 @@ class Gated(nn.Module):
         return self.last(mixed)
 
 
+def _packed(n: torch.Tensor) -> Any:
+    return nn.utils.rnn.pack_padded_sequence(torch.zeros(1, 9, 1), n[None] + 1, batch_first=True)
+
+
+@torch.library.custom_op("csp_tests::any_bright", mutates_args=())
+def _any_bright(mean: torch.Tensor) -> bool:
+    return bool((mean.numpy() > 1).any())
+
+
+@torch.library.custom_op("csp_tests::bright", mutates_args=())
+def _bright(mean: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(int((mean.numpy() > 1).sum()))
+
+
+def _applied(mean: torch.Tensor) -> bool:
+    seen: list[float] = []
+    mean.clone().apply_(lambda value: seen.append(value) or value)
+    return max(seen) > 1
+
+
 @pytest.mark.parametrize(
     "is_bright",
     [lambda mean: mean > 1, lambda mean: np.array(mean.tolist()) > 1, lambda mean: mean.numpy() > 1,
@@ -252,9 +272,16 @@ class Gated(nn.Module):
      lambda mean: np.array([len((mean > 1).unique()) > 1]),
      lambda mean: np.array([len(torch.bincount((mean > 1).int())) > 1]),
      lambda mean: np.array([nn.functional.one_hot((mean > 1).long()).shape[1] > 1]),
-     lambda mean: np.array([len(mean.repeat_interleave((mean > 1).long()))])],
+     lambda mean: np.array([len(mean.repeat_interleave((mean > 1).long()))]),
+     lambda mean: np.array([len(mean.tensor_split((mean > 1).sum()[None])[0])]),
+     lambda mean: np.array([len(_packed((mean > 1).sum()).data) > 1]),
+     lambda mean: np.array([(mean > 1).float().to_sparse()._nnz()]),
+     lambda mean: np.array([_any_bright(mean)]), lambda mean: np.array([len(_bright(mean))]),
+     lambda mean: np.array([_applied(mean)]),
+     lambda mean: np.array([float(repr(mean.sum())[7:-1]) > 8])],
     ids=["bool", "tolist", "numpy", "item", "dlpack", "nonzero", "mask", "select", "argwhere",
-         "where", "unique", "bincount", "one_hot", "repeat"],
+         "where", "unique", "bincount", "one_hot", "repeat", "tensor_split", "packed", "sparse",
+         "own operation", "own size", "apply", "repr"],
 )  # fmt: skip
 def test_a_network_that_runs_by_what_it_sees_is_not_folded(monkeypatch, is_bright):
     """None of the images that run both ways is bright, so a trial finds no difference."""

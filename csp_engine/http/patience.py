@@ -1,5 +1,4 @@
-"""What the library below Streamlit leaves open: requests that it cannot read, or that never end,
-and answers that lie waiting.
+"""What the library below Streamlit leaves open: requests that never end, answers that lie waiting.
 
 Before a request is read as a whole there is nothing that an application could answer, so this looks
 at the connections themselves. uvicorn has no limit for the time in which the head of a request must

@@ -29,6 +29,7 @@ BENCHMARKS = {
     "build": "a whole build against its unavoidable parts",
     "library": "a build against bare passes and the SemanticLens library (to be installed)",
     "shards": "a build in shards against one without, and the merge of 100",
+    "publishing": "a site of 10,000 neurons: to write it, to open a neuron, to search",
     "memory": "peak memory of builds of 5,000, 50,000 and 200,000 images (half an hour)",
 }
 

@@ -24,7 +24,7 @@ from csp_engine.bundle import BundleWriter
 from csp_engine.search import build_index
 
 FOLDER = Path(tempfile.gettempdir()) / "csp-benchmarks"
-VERSION = 5  # raise it when the content changes, so that nobody measures an older one
+VERSION = 6  # raise it when the content changes, so that nobody measures an older one
 LAYER = "layer4@mean"
 N_PICTURES = 400
 N_CLASSES = 1000
@@ -42,10 +42,12 @@ class Size:
     width: int
     n_labels: int
     has_encoder: bool = False
+    n_pictures: int = N_PICTURES
 
 
 SIZES = {
     "synthetic": Size(2048, 50_000, 512, 10_000, has_encoder=True),
+    "published": Size(10_000, 20_000, 512, 10_000, n_pictures=20_000),
     "neurons50k": Size(50_000, 500, 64, 10_000),
     "neurons100k": Size(100_000, 500, 64, 10_000),
 }
@@ -96,7 +98,7 @@ def write(path: Path, size: Size) -> None:
             return writer.stage(name, version=1, params=params or {}, needs={}, inputs={})
 
         with stage("images") as f:
-            _images(f, rng, n_images)
+            _images(f, rng, n_images, size.n_pictures)
         with stage("probe") as f:
             _probe(f, rng, n_images)
         with stage("embeddings") as f:
@@ -170,10 +172,10 @@ def write_encoder(folder: Path, width: int) -> dict:
     }
 
 
-def _images(f, rng, n_images: int) -> None:
-    """Thumbnails of 160 pixels, some kilobytes each, from a few hundred different pictures."""
+def _images(f, rng, n_images: int, n_pictures: int) -> None:
+    """Thumbnails of 160 pixels, some kilobytes each, from so many different pictures."""
     pictures = []
-    for _ in range(N_PICTURES):
+    for _ in range(n_pictures):
         coarse = rng.integers(0, 255, (10, 10, 3), dtype=np.uint8)
         image = Image.fromarray(coarse).resize((160, 160), Image.Resampling.BICUBIC)
         noise = rng.normal(0, 7, (160, 160, 1))
@@ -181,7 +183,7 @@ def _images(f, rng, n_images: int) -> None:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "WEBP", quality=75)
         pictures.append(buffer.getvalue())
-    chosen_n = rng.integers(0, N_PICTURES, n_images)
+    chosen_n = rng.integers(0, n_pictures, n_images)
     with (f.path / "thumbs.bin").open("wb") as out:
         for at in chosen_n:
             out.write(pictures[at])
@@ -209,6 +211,7 @@ def _probe(f, rng, n_images: int) -> None:
     for flag in range(12):
         rows[f"property {flag}"] = (rng.random(n_images) < 0.1).astype(np.float32)
     f.table("probe", rows)
+    f.table("skipped", pd.DataFrame({"file": [], "reason": []}).astype("string"))
     counts = np.bincount(kinds, minlength=N_CLASSES).astype(np.int32)
     f.table("classes", pd.DataFrame({"name": pd.array(names, "string"), "n_images": counts}))
 

@@ -1,15 +1,17 @@
-"""``csp report``."""
+"""``csp report`` and ``csp publish``."""
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from csp_engine.cli.declared import AsJson
-from csp_engine.cli.shown import write_json, write_lines
+from csp_engine.cli.declared import AsJson, BundlePath, SummaryAsJson
+from csp_engine.cli.sharing import chosen_neurons
+from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -187,3 +189,75 @@ def _tell(source: Path, found: Verified, as_json: bool) -> None:
         write_lines([f"{source}:", *found.checked])
     if found.problems:
         raise typer.Exit(1)
+
+
+MOST_WORKERS = 8
+
+
+def publish(
+    bundle: BundlePath,
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", help="Folder of the site: new, empty, or an export, which is replaced."
+        ),
+    ],
+    model: Annotated[str | None, typer.Option(help="Only this target model.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Only these layers.")
+    ] = None,
+    neuron: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only these neurons, in this order: model/layer/unit, or a text file with one "
+            "per line."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Processes that write pages; by default one for each core, at most "
+            f"{MOST_WORKERS}.",
+        ),
+    ] = None,
+    as_json: SummaryAsJson = False,
+) -> None:
+    """Write a whole bundle as a static site, for any web server or to open from disk.
+
+    A page for each neuron, lists in pages, and a search over labels; nothing runs on the server.
+    The site appears when it is whole. Stopped, the same command goes on where it was.
+
+    Example:
+        csp publish resnet50.csp --to resnet50-site
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.exports.publishing import publish as write_site
+    from csp_engine.views.images.separation import doubt
+
+    opened = Bundle.open(bundle)
+    selection = chosen_neurons(opened, model, layer, neuron)
+    n_workers = workers or min(MOST_WORKERS, os.cpu_count() or 1)
+    with progress_bars() as progress:
+        written = write_site(opened, selection, to, n_workers=n_workers, progress=progress)
+    notice = doubt(opened)
+    if as_json:
+        summary = {
+            "folder": str(to),
+            "neurons": written.n_neurons,
+            "files": written.n_files,
+            "bytes": written.n_bytes,
+            "parts": written.n_parts,
+            "written": written.n_written,
+            "doubt": notice or None,
+        }
+        write_json(summary)
+        return
+    kept = written.n_parts - written.n_written
+    of_before = f" {kept:,} of {written.n_parts:,} parts were there already." if kept else ""
+    sentence = (
+        f"{to / 'index.html'}: {written.n_neurons:,} neurons, {written.n_files:,} files, "
+        f"{written.n_bytes / 1e6:,.1f} MB.{of_before}"
+    )
+    write_lines([*filter(None, [notice]), sentence])

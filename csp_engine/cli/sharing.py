@@ -100,7 +100,7 @@ def export(
     if pairs is not None and file_format not in TOOLS:
         raise InputError(f"--pairs is for --format {', '.join(TOOLS[:-1])} or {TOOLS[-1]}.")
     if file_format in TOOLS:
-        chosen = _selection(opened, model, layer, neuron)
+        chosen = chosen_neurons(opened, model, layer, neuron)
         summary = _export_for_tool(opened, out, file_format, chosen, method, n_labels, pairs)
         sentence = (
             f"{out}: {summary['neurons']:,} neurons, {summary['labels']:,} labels, "
@@ -152,7 +152,7 @@ def _export_pages(
 ) -> dict[str, Any]:
     from csp_engine.exports.html import write_folder
 
-    selection = _selection(bundle, model, layers, neurons)
+    selection = chosen_neurons(bundle, model, layers, neurons)
     with progress_bars() as progress:
         written = write_folder(bundle, selection, out, progress)
     return {
@@ -183,7 +183,7 @@ def _export_for_tool(
     return {"folder": str(out), **counts, "files": n_files, "bytes": n_bytes}
 
 
-def _selection(
+def chosen_neurons(
     bundle: Bundle, model: str | None, layers: list[str] | None, neurons: list[str] | None
 ) -> Selection:
     """The neurons that go into a folder."""

@@ -59,11 +59,11 @@ def write_in_folder(files: Files, out: Path, record: Mapping[str, Any]) -> tuple
         InputError: if ``out``, or a folder that is needed meanwhile, holds anything else, or
             cannot be written.
     """
-    _require_replaceable(out)
+    require_replaceable(out)
     out = out.resolve()
-    temporary, old = (out.with_name(f".{word}-{out.name}") for word in ("tmp", "old"))
+    temporary = out.with_name(f".tmp-{out.name}")
     with translated_os_errors(out.parent):
-        for left in (temporary, old):
+        for left in (temporary, _old(out)):
             _clear_away(left)
         temporary.mkdir(parents=True)
         try:
@@ -75,18 +75,33 @@ def write_in_folder(files: Files, out: Path, record: Mapping[str, Any]) -> tuple
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
                 n_files, n_bytes = n_files + 1, n_bytes + len(content)
-            _require_replaceable(out)  # somebody may have put a file there meanwhile
-            if out.exists():
-                out.rename(old)
-            temporary.rename(out)
-            shutil.rmtree(old, ignore_errors=True)
+            require_replaceable(out)  # somebody may have put a file there meanwhile
+            put_in_place(temporary, out)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     return n_files, n_bytes
 
 
-def _require_replaceable(out: Path) -> None:
+def put_in_place(whole: Path, out: Path) -> None:
+    """Give a folder that is whole the name of an export, instead of an earlier one.
+
+    Raises:
+        InputError: if what was there cannot be put aside for it.
+    """
+    old = _old(out)
+    _clear_away(old)
+    if out.exists():
+        out.rename(old)
+    whole.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(out: Path) -> Path:
+    return out.with_name(f".old-{out.name}")
+
+
+def require_replaceable(out: Path) -> None:
     """Refuse a place that holds anything an export did not write.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A static export opens from disk, with no server and no network."""
+"""A static export and a published site open from disk, with no server and no network."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from csp_engine.bundle import Bundle
 from csp_engine.exports.html import of_layers, write_folder
+from csp_engine.exports.publishing import parts, publish
 from tests.browser.conftest import SCREENSHOTS
 
 pytestmark = pytest.mark.browser
@@ -65,6 +66,50 @@ def test_from_the_overview_to_the_next_neuron(
     assert page.url == here
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "static_export.png")
+    context.close()
+    assert complaints == []
+    assert all(url.startswith("file://") for url in asked)
+
+
+def test_a_label_is_found_in_a_published_site_and_leads_to_its_neuron(
+    browser: Browser, small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PER_LIST", 3)
+    bundle = Bundle.open(small_bundle)
+    publish(bundle, of_layers(bundle), tmp_path / "site")
+    context = browser.new_context(viewport={"width": 390, "height": 800}, offline=True)
+    page = context.new_page()
+    asked: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    page.goto((tmp_path / "site" / "index.html").as_uri())
+    page.get_by_role("link", name="first@mean").click()
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.get_by_role("link", name="Page 2").first.click()
+    expect(page.locator("tbody tr").first).to_contain_text("3")
+    label = re.sub(r"^unclear: |\?$", "", page.locator("tbody .label").first.inner_text())
+    unit = page.locator("tbody tr:has(.label) a").first.inner_text()
+
+    page.get_by_role("link", name="Overview").click()
+    box = page.get_by_label("Find a label")
+    words = label.upper().split()
+    box.fill(" ".join(word[: max(1, len(word) - 1)] for word in reversed(words)))
+    row = page.locator("#found li", has=page.get_by_text(label, exact=True)).first
+    expect(row).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"^\d+ labels?$"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box.fill("nothing-is-called-so")
+    expect(page.get_by_role("status")).to_contain_text("None of")
+    expect(page.locator("#found li")).to_have_count(0)
+    box.fill(label)
+    row.get_by_role("link", name=f"Neuron small/first@mean/{unit}", exact=True).click()
+    expect(page.get_by_role("heading", name="Candidate labels")).to_be_visible()
+    expect(page.locator(".id")).to_contain_text(f"first@mean / {unit}")
+    page.get_by_role("link", name="small / first@mean").click()  # the page of the list it is on
+    expect(page.locator("[aria-current=page]").first).to_have_text("2")
     context.close()
     assert complaints == []
     assert all(url.startswith("file://") for url in asked)

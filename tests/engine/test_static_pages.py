@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
 import re
 import zipfile
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
-import torch
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, copy_slim
@@ -22,115 +19,17 @@ from csp_engine.cli import main
 from csp_engine.errors import InputError
 from csp_engine.exports.html import estimated_bytes, of_layers, of_neurons, write_folder, write_zip
 from csp_engine.exports.html.site import POLICY, slug
-from csp_engine.pipeline import build
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.circuit import circuit, outputs_of
 from csp_engine.views.neuron.label import when_reliable
-from tests.worlds import toys
-
-LONG = "very " * 2000 + "long"
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</title></bdi><img src=x onerror=alert(1)>",
-    "\"quotes' & ampersands",
-    "אדום \u202egnp.exe",
-    "../../etc/passwd",
-    "🦓 zebra {{ 7 * 7 }} {% raw %}",
-    "javascript:alert(1)",
-    "<style>*{display:none}</style>",
-    "--><svg onload=alert(1)>",
-    LONG,
-]
-OURS = {
-    *(
-        "html",
-        "head",
-        "meta",
-        "title",
-        "link",
-        "script",
-        "noscript",
-        "body",
-        "header",
-        "nav",
-        "main",
-        "footer",
-    ),
-    *("h1", "h2", "p", "a", "b", "bdi", "code", "span", "div", "section", "ul", "li", "img"),
-    *(
-        "dl",
-        "dt",
-        "dd",
-        "figure",
-        "figcaption",
-        "details",
-        "summary",
-        "svg",
-        "rect",
-        "path",
-        "line",
-    ),
-    *("table", "caption", "thead", "tbody", "tr", "th", "td", "form", "label", "input", "button"),
-}
-
-
-class Page(HTMLParser):
-    """The elements, attributes and text of a page; every element must be closed."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(path.read_text("utf-8"))
-        self.close()
-        assert self.open == [], path
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "img", "input"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
+from tests.worlds.static_pages import HOSTILE, OURS, Page, files_of, hostile_bundle
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Bundle:
-    """Labels, file names, classes, model and output names that try to be more than text."""
-    folder = tmp_path_factory.mktemp("static")
-    images = toys.draw_images(folder / "images")
-    for each, name in zip(sorted(images.iterdir()), ["<b>bold", "a'\"b", "&lt;", "x"], strict=True):
-        renamed = each.rename(each.parent / name)
-        for image in list(renamed.iterdir()):
-            image.rename(renamed / f"<img src=x onerror=alert(1)>{image.name}")
-    target = toys.target()
-    model = dataclasses.replace(target.model, name="org/../<i>net", class_names=("<u>", *"bcd"))
-    with torch.no_grad():  # unit 0 of the second layer says the same to every image
-        model.network.second.weight[0] = 0
-        model.network.second.bias[0] = 0
-    plain = toys.words(folder, [f"word {i}" for i in range(len(HOSTILE))])
-    words = dataclasses.replace(plain, table=plain.table.assign(text=HOSTILE))  # past all cleaning
-    request = toys.request(
-        folder,
-        folder / "hostile <s> & co.csp",
-        vocabulary=words,
-        targets=(dataclasses.replace(target, model=model),),
-        n_circuit_images=20,
-    )
-    build(request)
-    return Bundle.open(request.out)
+    return hostile_bundle(tmp_path_factory.mktemp("static"))
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +37,6 @@ def site(bundle, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("out") / "pages"
     write_folder(bundle, of_layers(bundle), out)
     return out
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
-    }
 
 
 def test_there_is_a_page_for_every_neuron_and_a_row_in_its_table(bundle, site):

@@ -13,7 +13,14 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
 from csp_engine.exports.html.portrait import N_PAIRS, pairs_in_brief, portrait_of
 from csp_engine.exports.html.selection import Selection
-from csp_engine.exports.html.tables import NeuronTable, first_method, labels_in, table_of
+from csp_engine.exports.html.tables import (
+    NeuronTable,
+    Summary,
+    first_method,
+    labels_in,
+    summary_of,
+    table_of,
+)
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef, Progress, silent
 from csp_engine.views.images.choices import NO_EXEMPLARS
@@ -42,15 +49,28 @@ _UNSAFE = re.compile("[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f\u007
 
 
 class Site:
-    """Every file of an export; the same bundle and selection give the same bytes."""
+    """Every file of an export; the same bundle and selection give the same bytes.
+
+    Attributes:
+        method: the label method that names neurons.
+        paths: where the page of each neuron lies.
+        circuits: where the page of each circuit lies, by model and output.
+        labels_path: where the labels are listed.
+        overview_template: what the first page is made from.
+        scripts: files that pages run.
+    """
+
+    labels_path = "labels.html"
+    overview_template = "overview.html"
+    scripts: tuple[str, ...] = ("table.js",)
 
     def __init__(self, bundle: Bundle, selection: Selection) -> None:
         self.bundle = bundle
         self.selection = selection
         self.memo = Memo()
         self.method = first_method(bundle, selection)
-        self._paths = self._neuron_paths()
-        self._circuits = self._circuit_paths()
+        self.paths = self._neuron_paths()
+        self.circuits = self._circuit_paths()
         self._images: set[int] = set()
 
     def files(self, progress: Progress = silent) -> Iterator[tuple[str, bytes]]:
@@ -64,88 +84,123 @@ class Site:
         for path, content in self._all_but_overview(tables, progress):
             n_bytes, n_files = n_bytes + len(content), n_files + 1
             yield path, content
-        yield "index.html", self._overview(tables, n_files, n_bytes)
+        summaries = [summary_of(table) for table in tables]
+        yield "index.html", self.overview(summaries, len(self._images), n_files, n_bytes)
 
     def _all_but_overview(
         self, tables: list[NeuronTable], progress: Progress
     ) -> Iterator[tuple[str, bytes]]:
-        for name in ("style.css", "all-rows.css", "table.js"):
-            yield name, (TEMPLATES / name).read_bytes()
+        yield from self.fixed_files()
         yield from self._neuron_pages(progress)
         for number, table in enumerate(tables):
             self._images.update(image for row in table.rows for image in row.images)
-            yield (
-                self.table_path(number),
-                self._page("table.html", self.table_path(number), table=table),
-            )
-        yield "labels.html", self._page("labels.html", "labels.html", labels=labels_in(tables))
-        yield from self._circuit_pages()
+            path = self.list_path(number, 0)
+            yield path, self.page("table.html", path, table=table, pager=None)
+        labels = labels_in(tables)
+        yield "labels.html", self.page("labels.html", "labels.html", labels=labels, pager=None)
+        for model, output in self.circuits:
+            yield self.circuit_page(model, output)
+        if self.circuits:
+            yield self.circuit_list()
         images = sorted(self._images)
         for done, image in enumerate(images, 1):
-            yield image_path(image), self.bundle.thumbnail(image)
+            yield self.image_path(image), self.bundle.thumbnail(image)
             progress("images", done, len(images))
+
+    def fixed_files(self) -> Iterator[tuple[str, bytes]]:
+        """Styles and scripts, which are the same in every export."""
+        for name in ("style.css", "all-rows.css", *self.scripts):
+            yield name, (TEMPLATES / name).read_bytes()
 
     def _neuron_pages(self, progress: Progress) -> Iterator[tuple[str, bytes]]:
         total, done = self.selection.n_neurons, 0
         for number, chosen in enumerate(self.selection.lists):
-            neurons = chosen.neurons
-            for at, neuron in enumerate(neurons):
-                portrait = portrait_of(self.bundle, self.memo, neuron, self.method)
-                self._images |= portrait.images
-                path = self._paths[neuron]
-                yield (
-                    path,
-                    self._page(
-                        "neuron.html",
-                        path,
-                        portrait=portrait,
-                        no_exemplars=NO_EXEMPLARS,
-                        n_shared=N_SHOWN,
-                        by_chance=by_chance,
-                        list_title=chosen.title,
-                        list_path=self.table_path(number),
-                        at=at + 1,
-                        n_list=len(neurons),
-                        before=neurons[at - 1] if len(neurons) > 1 else None,
-                        after=neurons[(at + 1) % len(neurons)] if len(neurons) > 1 else None,
-                    ),
-                )
+            for at in range(len(chosen.neurons)):
+                path, content, images = self.neuron_page(number, at)
+                self._images |= images
+                yield path, content
                 done += 1
                 progress("pages", done, total)
 
-    def _circuit_pages(self) -> Iterator[tuple[str, bytes]]:
-        """A page for every output whose circuit is known, and their list; none without any."""
-        for (model, output), path in self._circuits.items():
-            found = circuit(self.bundle, model, output, self.method)
-            assert found is not None
-            yield path, self._page("circuit.html", path, model=model, found=found)
-        if self._circuits:
-            yield (
-                "circuits.html",
-                self._page("circuits.html", "circuits.html", circuits=self._circuits),
-            )
+    def neuron_page(self, number: int, at: int) -> tuple[str, bytes, set[int]]:
+        """The page of one neuron: where it lies, what it holds, and the images that it shows.
 
-    def _overview(self, tables: list[NeuronTable], n_files: int, n_bytes: int) -> bytes:
-        shown = next((r for t in tables for r in t.rows if r.label.is_reliable), None)
-        example = None
-        if shown is not None:
-            example = (shown, pairs_in_brief(self.bundle, self.memo, shown.neuron, 4))
-        return self._page(
-            "overview.html",
+        Args:
+            number: of the list that the neuron is in.
+            at: its place there.
+
+        Raises:
+            BundleError: if a file of the bundle is missing or damaged.
+        """
+        chosen = self.selection.lists[number]
+        neurons = chosen.neurons
+        portrait = portrait_of(self.bundle, self.memo, neurons[at], self.method)
+        path = self.paths[neurons[at]]
+        content = self.page(
+            "neuron.html",
+            path,
+            portrait=portrait,
+            no_exemplars=NO_EXEMPLARS,
+            n_shared=N_SHOWN,
+            by_chance=by_chance,
+            list_title=chosen.title,
+            list_path=self.list_path(number, at),
+            at=at + 1,
+            n_list=len(neurons),
+            before=neurons[at - 1] if len(neurons) > 1 else None,
+            after=neurons[(at + 1) % len(neurons)] if len(neurons) > 1 else None,
+        )
+        return path, content, portrait.images
+
+    def circuit_page(self, model: str, output: str) -> tuple[str, bytes]:
+        """The page of an output whose circuit is known."""
+        found = circuit(self.bundle, model, output, self.method)
+        assert found is not None
+        path = self.circuits[model, output]
+        return path, self.page("circuit.html", path, model=model, found=found)
+
+    def circuit_list(self) -> tuple[str, bytes]:
+        """The page that lists all circuits."""
+        path = "circuits.html"
+        return path, self.page("circuits.html", path, circuits=self.circuits)
+
+    def overview(
+        self, summaries: list[Summary], n_images: int, n_files: int, n_bytes: int
+    ) -> bytes:
+        """The first page.
+
+        Args:
+            summaries: of each list of the selection.
+            n_images: thumbnails of the export.
+            n_files: all other files.
+            n_bytes: what these take.
+        """
+        example = next((each.example for each in summaries if each.example is not None), None)
+        shown = example and pairs_in_brief(self.bundle, self.memo, example.neuron, 4)
+        return self.page(
+            self.overview_template,
             "index.html",
-            tables=list(enumerate(tables)),
+            summaries=list(enumerate(summaries)),
             example=example,
+            pairs=shown,
             about=self.selection.about,
-            models=list(dict.fromkeys(n.model for n in self._paths)),
+            models=list(dict.fromkeys(n.model for n in self.paths)),
             n_neurons=self.selection.n_neurons,
-            n_images=len(self._images),
+            n_images=n_images,
             n_files=n_files + 1,
             size=size_text(n_bytes),
             n_pairs=N_PAIRS,
             made_from=provenance(self.bundle),
         )
 
-    def _page(self, template: str, path: str, **values: Any) -> bytes:
+    def page(self, template: str, path: str, **values: Any) -> bytes:
+        """A page from its template, as bytes.
+
+        Args:
+            template: name of a file in ``templates/``.
+            path: where the page lies.
+            values: what only this template takes.
+        """
         up = "../" * path.count("/")
         markup = (
             _environment()
@@ -159,11 +214,13 @@ class Site:
                 doubt=doubt(self.bundle),
                 method=method_title(self.method),
                 when_reliable=when_reliable(self.method),
-                has_circuits=bool(self._circuits),
-                image_url=lambda image: up + image_path(image),
-                neuron_url=lambda neuron: up + self._paths[neuron] if neuron in self._paths else "",
+                has_circuits=bool(self.circuits),
+                labels_path=self.labels_path,
+                scripts=self.scripts,
+                image_url=lambda image: up + self.image_path(image),
+                neuron_url=lambda neuron: up + self.paths[neuron] if neuron in self.paths else "",
                 circuit_url=lambda model, output: self._circuit_url(up, model, output),
-                table_url=lambda number: up + self.table_path(number),
+                list_url=lambda number: up + self.list_path(number, 0),
             )
         )
         # A lone surrogate, which JSON can smuggle in, has no UTF-8.
@@ -171,16 +228,20 @@ class Site:
 
     def _circuit_url(self, up: str, model: str, output: str) -> str:
         """Where the circuit of an output lies; empty where it is not known."""
-        path = self._circuits.get((model, output))
+        path = self.circuits.get((model, output))
         return up + path if path else ""
 
-    def table_path(self, number: int) -> str:
-        """Where the table of a list lies."""
+    def image_path(self, image: int) -> str:
+        """Where the thumbnail of a probe image lies."""
+        return image_path(image)
+
+    def list_path(self, number: int, at: int) -> str:
+        """Where the table lies that holds one place of a list."""
         return f"tables/{number + 1}-{slug(self.selection.lists[number].title)}.html"
 
     def _circuit_paths(self) -> dict[tuple[str, str], str]:
         """Where the circuits of the models lie, by model and output."""
-        models = dict.fromkeys(neuron.model for neuron in self._paths)
+        models = dict.fromkeys(neuron.model for neuron in self.paths)
         return {
             (model, output): f"circuits/{at}-{slug(model)}/{number}-{slug(output)}.html"
             for at, model in enumerate(models, 1)
@@ -228,7 +289,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_one_way,
+        finalize=_sound,
         auto_reload=False,
     )
     environment.filters["count"] = numbers.count
@@ -243,10 +304,14 @@ def _environment() -> Environment:
     return environment
 
 
-def _one_way(value: Any) -> Any:
-    """Text that cannot turn the line around it; escaping comes after this."""
+def _sound(value: Any) -> Any:
     is_markup = hasattr(value, "__html__") or value is None
-    return value if is_markup else _UNSAFE.sub("", str(value))
+    return value if is_markup else one_way(str(value))
+
+
+def one_way(text: str) -> str:
+    """Text that cannot turn the line around it, without control characters; escape it after."""
+    return _UNSAFE.sub("", text)
 
 
 def _shorten(text: str) -> str:

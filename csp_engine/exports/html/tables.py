@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,28 @@ class NeuronTable:
         """Neurons whose state is named so."""
         at = [column.name for column in self.columns].index("state")
         return sum(row.cells[at].text == state for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A neuron to read the others by, and its label."""
+
+    neuron: NeuronRef
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the overview says of a table; ``n_in_state`` counts dead, dense and constant neurons."""
+
+    title: str
+    n_neurons: int
+    n_reliable: int
+    n_in_state: dict[str, int]
+    example: Example | None
+
+
+STATES = ("dead", "dense", "constant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +167,41 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
     return NeuronTable(chosen.title, method_title(method), columns, tuple(rows))
 
 
-def labels_in(tables: list[NeuronTable]) -> list[NamedLabel]:
-    """Every text that is a best label, by name, with the neurons that carry it."""
-    carriers: dict[str, dict[NeuronRef, bool]] = defaultdict(dict)
+def summary_of(table: NeuronTable) -> Summary:
+    """What the overview says of a table."""
+    shown = next((row for row in table.rows if row.label.is_reliable), None)
+    return Summary(
+        table.title,
+        len(table.rows),
+        table.n_reliable,
+        {state: table.n_in_state(state) for state in STATES},
+        None if shown is None else Example(shown.neuron, shown.label.text),
+    )
+
+
+Carriers = dict[str, dict[NeuronRef, bool]]
+"""By label: the neurons that carry it, and whether it is reliable for them."""
+
+
+def carriers_in(tables: Iterable[NeuronTable]) -> Carriers:
+    """Every text that is the best label of some neuron by some method, with those neurons."""
+    carriers: Carriers = defaultdict(dict)
     for table in tables:
         for row in table.rows:
             for _, label in row.labels:
                 if label.text:
                     held = carriers[label.text].get(row.neuron, False)
                     carriers[label.text][row.neuron] = held or label.is_reliable
+    return carriers
+
+
+def labels_in(tables: Iterable[NeuronTable]) -> list[NamedLabel]:
+    """Every text that is a best label, by name, with the neurons that carry it."""
+    return named_labels(carriers_in(tables))
+
+
+def named_labels(carriers: Carriers) -> list[NamedLabel]:
+    """The labels by name."""
     return [
         NamedLabel(
             text,

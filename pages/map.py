@@ -131,7 +131,7 @@ def controls(bundle: Bundle, view: View, columns: list[str], colour: str) -> Non
             on_change=uncut(coloured),
             width=260,
         )
-        narrowing.method_box(bundle, view)
+        narrowing.method_box(bundle, view, width=200)
     asking.warm_up(view)
 
 

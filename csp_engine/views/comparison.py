@@ -13,7 +13,7 @@ from csp_engine.cells import csv_text
 from csp_engine.errors import CspError, InputError
 from csp_engine.methods import method_title
 from csp_engine.search import require_same_space
-from csp_engine.search.matching import chance_level, match
+from csp_engine.search.matching import Matching, chance_level, match
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, pick
 from csp_engine.views.controls import SAME_AT
@@ -151,6 +151,8 @@ class Comparison:
     know them both; and ``kind``: ``mutual``, ``oneway``, ``unmatched`` (no more alike than random
     image sets of the neuron's own size rarely are), or empty where A's neuron has no evidence.
     ``bars`` are the least and the most that a neuron must exceed; None without random image sets.
+    ``n_other_unmatched`` counts the ``n_other`` neurons of B with evidence in the same way: like
+    none of A more than random image sets of their own size rarely are.
     """
 
     rows: pd.DataFrame
@@ -207,10 +209,11 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
         vector_ud = np.asarray(a.bundle.scores(a.model, a.layer, method).vector_ud)
         other_vd = np.asarray(b.bundle.scores(b.model, b.layer, method).vector_ud)
         found = match(vector_ud, other_vd)
-        bar_u = _chance(memo, a, method, other_vd)
+        bar_u, is_above = _above_chance(memo, a, method, found, other_vd)
         known_u = bar_u[~np.isnan(bar_u) & np.any(vector_ud, axis=1)]
         bars = (float(known_u.min()), float(known_u.max())) if len(known_u) else None
-        is_above = found.similarity_u > np.nan_to_num(bar_u, nan=-np.inf)
+        back = match(other_vd, vector_ud)
+        _, is_above_v = _above_chance(memo, b, method, back, vector_ud)
         kind = np.select(
             [
                 ~found.has_match_u,
@@ -231,9 +234,9 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
         rows["similarity"] = found.similarity_u
         rows["kind"] = kind
         rows["apart"], rows["differ"] = _apart(a.bundle, memo, rows)
-        taken = found.other_u[(kind == "mutual")]
-        has_b = int(np.any(other_vd, axis=1).sum())
-        return Comparison(rows, bars, has_b, has_b - len(np.unique(taken)))
+        has_b_v = np.any(other_vd, axis=1)
+        n_alone = int((has_b_v & ~is_above_v).sum())
+        return Comparison(rows, bars, int(has_b_v.sum()), n_alone)
 
     key = ("compare", a.bundle.digest, b.bundle.digest, *a.key[1:], *b.key[1:], method)
     return memo.once(key, make)
@@ -254,6 +257,14 @@ def _apart(bundle: Bundle, memo: Memo, rows: pd.DataFrame) -> tuple[np.ndarray, 
         apart_u[at] = apart_a
         differ_u[at] = np.where(np.isnan(apart_a), one_a != other_a, apart_a > 1 - SAME_AT)
     return apart_u, differ_u
+
+
+def _above_chance(
+    memo: Memo, side: Side, method: str, found: Matching, other_vd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each neuron of a side must exceed, NaN where no sets are kept, and whether it does."""
+    bar_u = _chance(memo, side, method, other_vd)
+    return bar_u, found.similarity_u > np.nan_to_num(bar_u, nan=-np.inf)
 
 
 def _chance(memo: Memo, a: Side, method: str, other_vd: np.ndarray) -> np.ndarray:

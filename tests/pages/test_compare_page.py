@@ -191,3 +191,26 @@ def test_it_opens_with_the_layer_that_differs_most_unless_the_link_names_one(ser
     assert f"biased / {first} · " in html(open_page("compare", method="csp_plus", unit="3"))
     asked = open_page("compare", method="csp_plus", model2="retrained", layer2=last)
     assert f"biased / {first} · " in html(asked)
+
+
+@pytest.mark.parametrize("layer", ["layer2@max", "layer4@mean"])
+def test_those_without_a_match_are_counted_alike_on_both_sides(serve, shipped_bundle, layer):
+    serve(shipped_bundle)
+    bundle, every = Bundle.open(shipped_bundle), sides()
+    a, b = (every[shipped_bundle.stem, model, layer] for model in ("biased", "retrained"))
+    there, back = compare(store.MEMO, a, b, "csp_plus"), compare(store.MEMO, b, a, "csp_plus")
+    assert there.n_other_unmatched == back.count("unmatched")
+    assert back.n_other_unmatched == there.count("unmatched")
+    one_ud, other_vd = (
+        np.asarray(bundle.scores(model, layer, "csp_plus").vector_ud, np.float64)
+        for model in ("biased", "retrained")
+    )
+    low, high = back.bars
+    best_v = np.array([max(vector @ each for each in one_ud) for vector in other_vd])
+    has_v = np.any(other_vd, axis=1)
+    # Where all neurons have as many images, one bar decides; else it lies between the two.
+    assert (best_v[has_v] <= low - 1e-5).sum() <= there.n_other_unmatched
+    assert there.n_other_unmatched <= (best_v[has_v] <= high + 1e-5).sum()
+    both = {"layer": layer, "model2": "retrained", "layer2": layer}
+    words = html(open_page("compare", method="csp_plus", **both))
+    assert f"<b>{there.n_other_unmatched}</b> of {there.n_other} there none here" in words

@@ -34,13 +34,14 @@ def summary(compared: Comparison, method: str) -> None:
         else f" {plain(method_title(method))} keeps no random image sets to compare with."
     )
     n_differ, n_alone = compared.count("differ"), compared.count("unmatched")
+    how = " more than chance allows" if compared.bars is not None else ""
     show(
         f"<p class='csp-lead csp-answer'><b>{numbers.count(n_mutual)}</b> of "
         f"{numbers.count(len(compared.rows))} neurons have a partner on the other side; in "
         f"<b>{numbers.count(n_differ)}</b> of these pairs the meanings differ. "
-        f"<b>{numbers.count(n_alone)}</b> neurons here and "
+        f"<b>{numbers.count(n_alone)}</b> neurons here resemble none there{how}, and "
         f"<b>{numbers.count(compared.n_other_unmatched)}</b> of "
-        f"{numbers.count(compared.n_other)} there have none.</p><details class='csp-fold csp-left'>"
+        f"{numbers.count(compared.n_other)} there none here.</p><details class='csp-fold csp-left'>"
         "<summary>What counts as a partner</summary><p>Two neurons are partners if each is the "
         f"other's {words.term('mutual match', 'best match')}. "
         f"{numbers.count(compared.count('oneway'))} neurons here have a best match that is itself "

@@ -45,13 +45,13 @@ def pair(bundle: Bundle, story: Story) -> str:
     """One photograph without and with the artefact, each with the decision below it."""
     assert story.pair is not None
     before, after = story.pair
-    n = numbers.count(story.n_pairs_shown)
-    rule = "The only" if story.n_pairs_shown == 1 else f"By effect the middle one of {n}"
-    kept = "pair" if story.n_pairs_shown == 1 else "pairs"
+    n = story.n_pairs_shown
+    which = "The pair of median effect of" if n > 2 else "One of"
+    kept = f"{which} {numbers.count(n)} pairs that are" if n > 1 else "The only pair that is"
     return (
         f"<div class='pair'><div>{shot(bundle, story, before)}<span aria-hidden='true'>→</span>"
-        f"{shot(bundle, story, after)}</div><p class='csp-quiet'>{rule} pictured {kept} whose "
-        f"decision turns. {plain(story.images)}.</p></div>"
+        f"{shot(bundle, story, after)}</div><p class='csp-quiet'>{kept} kept as pictures "
+        f"and whose decision turns. {plain(story.images)}.</p></div>"
     )
 
 

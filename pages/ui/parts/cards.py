@@ -218,6 +218,8 @@ def bar_table(
     if not is_markup:
         caption, columns = plain(caption), [plain(column) for column in columns]
     head = "".join(f"<th scope='col'>{column}</th>" for column in columns)
+    # Figures with their intervals are so long that a phone shows two in a line.
+    is_long = any("(" in cell and " to " in cell for _, _, cells in rows for cell in cells)
     body = []
     for at, (name, share, cells) in enumerate(rows):
         width = 100 * min(1.0, abs(share))
@@ -233,8 +235,8 @@ def bar_table(
             "</span></th>" + "".join(f"<td>{plain(cell)}</td>" for cell in cells) + "</tr>"
         )
     return (
-        f"<table class='csp-table' style='--cells: {len(columns) - 1}'><caption>{caption}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"<table class='csp-table{' long' if is_long else ''}' style='--cells: {len(columns) - 1}'>"
+        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     )
 
 

@@ -261,8 +261,8 @@ def column_box(bundle: Bundle, view: View) -> None:
         )
 
 
-def method_box(bundle: Bundle, view: View) -> None:
-    """The label method."""
+def method_box(bundle: Bundle, view: View, width: int = 115) -> None:
+    """The label method; it is wider where its name stands beside it."""
     methods = scoring_methods(bundle)
     if methods:
         _box(
@@ -270,7 +270,7 @@ def method_box(bundle: Bundle, view: View) -> None:
             "Method",
             "method",
             view.method,
-            width=115,
+            width=width,
             options=methods,
             format_func=method_title,
         )

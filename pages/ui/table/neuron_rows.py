@@ -27,8 +27,8 @@ FIRST = (
     *("match", "score", "reliable"),
 )
 """Columns after the label, where they are shown."""
-WIDTH_PX = {"others": 330, "family": 130, "truth": 100, "moves": 180}
-WIDTH_PX |= {"confidence": 92, "moves_rank": 54, "unit": 50, "score": 60, "reliable": 74}
+WIDTH_PX = {"others": 330, "family": 128, "truth": 88, "moves": 176}
+WIDTH_PX |= {"confidence": 84, "moves_rank": 54, "unit": 50, "score": 60, "reliable": 74}
 """Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
 MOST_HELD = 200
 """Neurons that a link to the audit names."""

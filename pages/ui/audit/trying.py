@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 import streamlit as st
@@ -33,7 +34,8 @@ def form(bundle: Bundle, model: str) -> None:
     asked = asked_for()
     if not running.is_possible(bundle, model):
         if asked:
-            units = " ".join(f"--units {shlex.quote(each)}" for each in groups.parts(asked))
+            known = [each for each in groups.parts(asked) if _is_plausible(bundle, model, each)]
+            units = " ".join(f"--units {shlex.quote(each)}" for each in known)
             show(
                 f"<p class='csp-left'><code>csp fix BUNDLE --model {plain(shlex.quote(model))} "
                 f"{plain(units)}</code> holds them still. "
@@ -55,6 +57,12 @@ def form(bundle: Bundle, model: str) -> None:
 def asked_for() -> str:
     """Neurons that the address asks to hold still; empty where it asks for none."""
     return st.query_params.get("hold", "")
+
+
+def _is_plausible(bundle: Bundle, model: str, part: str) -> bool:
+    """Whether a part of an address begins with a layer, so that a command may be made of it."""
+    layer, _, units = part.rpartition(":")
+    return layer in bundle.layers(model) and bool(re.fullmatch(r"[\d, ]+|.{1,160}", units))
 
 
 def _fields(bundle: Bundle, model: str, asked: str) -> None:

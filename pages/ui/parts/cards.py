@@ -236,7 +236,8 @@ def bar_table(
         )
     return (
         f"<table class='csp-table{' long' if is_long else ''}' style='--cells: {len(columns) - 1}'>"
-        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody>"
+        "</table>"
     )
 
 

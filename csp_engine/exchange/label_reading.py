@@ -141,6 +141,7 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
         )
     if raw.empty:
         raise InputError(f"{name} has no rows; give a table with at least one description.")
+    _require_one_unit(raw, name)
     layers = _layers(raw, name, layer)
     groups = [""] * len(raw)
     if "group" in raw.columns and unit != "group":
@@ -193,6 +194,20 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
     rows["is_ordered"] = numbered
     rows["score_name"] = _score_name(raw, score)
     return rows
+
+
+def _require_one_unit(raw: pd.DataFrame, name: str) -> None:
+    """Refuse two columns by whose names either could say which unit a row is of."""
+    first, *others = [column for column in UNIT if column in raw.columns] or [""]
+    for other in others:
+        for row, cells in enumerate(zip(raw[first], raw[other], strict=True), start=1):
+            one, two = (_text(cell) for cell in cells)
+            if one.isdecimal() and two.isdecimal() and int(one) != int(two):
+                raise InputError(
+                    f"{name} has the columns {first!r} and {other!r}, which name different units "
+                    f"({one[:20]!r} and {two[:20]!r} in row {row}); remove the one that is not "
+                    "the neuron's number in its layer."
+                )
 
 
 def _counts_from_one(raw: pd.DataFrame) -> bool:
@@ -295,6 +310,11 @@ def _said(
             continue
         text = _text(cell)
         # Files of weighted concepts fill their columns up with 0.
+        if number and not text and weight and not math.isnan(weight):
+            raise InputError(
+                f"Row {row + 1} of {name} has the weight {weight:g} and no {column!r} that it is "
+                "the weight of; fill it in, or empty the weight too."
+            )
         if not text or (number and weight == 0):
             continue
         own = score

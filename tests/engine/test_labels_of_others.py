@@ -347,6 +347,11 @@ def test_units_with_decimal_commas(tmp_path):
     [
         ("Neuron ID,neuron_id,label\n0,1,cat\n", "'Neuron ID' and 'neuron_id', which are one"),
         ("unit,label,Score,score\n0,cat,1,2\n", "'Score' and 'score', which are one"),
+        ("unit,neuron,label\n3,3,cat\n4,7,dog\n", r"'unit' and 'neuron', .*'4' and '7' in row 2"),
+        (
+            "unit,weight0,concept0,weight1,concept1\n3,.5,cat,-.25,\n",
+            "weight -0.25 and no 'concept1' that",
+        ),
         ("unit,label,score\n0,cat,inf\n", "score 'inf', which is not a number that can be kept"),
         ("unit,label,score\n0,cat,1e40\n", "score '1e40', which is not a number"),
     ],
@@ -354,6 +359,12 @@ def test_units_with_decimal_commas(tmp_path):
 def test_what_has_no_meaning_is_refused_in_one_sentence(tmp_path, text, named):
     with pytest.raises(InputError, match=named):
         rows_of(tmp_path / "t.csv", text)
+
+
+def test_columns_that_say_the_same_unit_and_weights_of_nothing_are_read(tmp_path):
+    assert rows_of(tmp_path / "t.csv", "unit,neuron,label\n3,3,cat\n")[0][:3] == (3, 1, "cat")
+    empty = "unit,weight0,concept0,weight1,concept1\n3,.5,cat,0,\n4,.5,dog,,\n"
+    assert [each[2] for each in rows_of(tmp_path / "u.csv", empty)] == ["cat", "dog"]
 
 
 def test_a_list_where_one_score_should_be(tmp_path):

@@ -10,7 +10,9 @@ from streamlit.runtime.scriptrunner import RerunException
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
 from csp_engine.bundle import Bundle
-from pages.ui.audit import running
+from csp_engine.errors import InputError
+from pages.ui.audit import running, trying
+from pages.ui.build import job
 from pages.ui.shell import page as shell
 from tests.pages.conftest import open_page
 
@@ -106,29 +108,88 @@ def test_an_older_address_is_gone_back_to_once_every_browser_has_heard(
     assert at.button_group(key="_show").value != "random"
 
 
+class Cutting(dict):
+    """A session of which the first looks end whoever looks."""
+
+    n_left = 0
+
+    def look(self, *args: Any) -> bool:
+        if self.n_left:
+            self.n_left -= 1
+            raise RerunException(RerunData(query_string=str(self.n_left)))
+        return True
+
+    def __getitem__(self, key: str) -> Any:
+        self.look()
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.look()
+        super().__setitem__(key, value)
+
+    def get(self, *args: Any) -> Any:
+        self.look()
+        return super().get(*args)
+
+    def pop(self, *args: Any) -> Any:
+        self.look()
+        return super().pop(*args)
+
+    def update(self, *args: Any) -> None:
+        self.look()
+        super().update(*args)
+
+
+@pytest.mark.parametrize("n_cuts", range(8))
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_what_a_click_keeps_is_kept_once_however_often_it_is_cut_off(
+    monkeypatch, small_bundle, n_cuts, is_refused
+):
+    """Cut off at its look at who may, at the result, as it is dropped, or at the address."""
+    session, kept, told = Cutting(fix_name=" mine "), [], []
+
+    def add_fix(*arguments: Any) -> None:
+        if is_refused:
+            raise InputError("no such layer")
+        kept.append(arguments)
+
+    monkeypatch.setattr(trying.st, "session_state", session)
+    monkeypatch.setattr(running.st, "session_state", session)
+    monkeypatch.setattr(running.access, "may", session.look)
+    monkeypatch.setattr(trying, "fresh", lambda *args: session.look() and "a result")
+    monkeypatch.setattr(trying, "add_fix", add_fix)
+    monkeypatch.setattr(running, "set_params", lambda **said: session.look() and told.append(said))
+    session.n_left = n_cuts
+    bundle = Bundle.open(small_bundle)
+    cut = contextlib.suppress(RerunException) if n_cuts else contextlib.nullcontext()
+    with cut:
+        trying._keep(bundle, "small")
+    if is_refused:
+        assert (kept, told, dict.get(session, "fix_not_kept")) == ([], [], "no such layer")
+        return
+    assert kept == [(bundle.path, "small", "mine", "a result")]
+    assert told == [{"fix": "mine", "hold": ""}]
+
+
+@pytest.mark.parametrize("n_cuts", range(4))
+def test_a_build_is_forgotten_once_however_often_the_click_is_cut_off(monkeypatch, n_cuts):
+    session, forgotten, told = Cutting(), [], []
+    monkeypatch.setattr(job.access, "may", session.look)
+    monkeypatch.setattr(job, "find", lambda name: session.look() and name)
+    monkeypatch.setattr(job.jobs, "forget", forgotten.append)
+    monkeypatch.setattr(job, "set_params", lambda **said: session.look() and told.append(said))
+    session.n_left = n_cuts
+    cut = contextlib.suppress(RerunException) if n_cuts else contextlib.nullcontext()
+    with cut:
+        job.forget("mine")
+    assert (forgotten, told) == (["mine"], [{"job": ""}])
+
+
 @pytest.mark.parametrize("n_cuts", range(5))
 def test_a_process_that_a_click_starts_is_one_however_often_the_click_is_cut_off(
     monkeypatch, tmp_path, small_bundle, n_cuts
 ):
     """Streamlit may end the callback at each look into the session: before the start and after."""
-
-    class Cutting(dict):
-        """A session into which every look but the last few is cut off."""
-
-        n_left = 0
-
-        def _look(self) -> None:
-            if self.n_left:
-                type(self).n_left -= 1
-                raise RerunException(RerunData(query_string=str(self.n_left)))
-
-        def pop(self, *args: Any) -> Any:
-            self._look()
-            return super().pop(*args)
-
-        def __setitem__(self, key: str, value: Any) -> None:
-            self._look()
-            super().__setitem__(key, value)
 
     session, started = Cutting(), []
     monkeypatch.setattr(running.st, "session_state", session)
@@ -137,9 +198,9 @@ def test_a_process_that_a_click_starts_is_one_however_often_the_click_is_cut_off
     monkeypatch.setattr(
         running.jobs, "start_trial", lambda *args: started.append(args) or f"{len(started)}"
     )
-    Cutting.n_left = n_cuts
+    session.n_left = n_cuts
     cut = contextlib.suppress(RerunException) if n_cuts else contextlib.nullcontext()
     with cut:
-        running.start("fix", Bundle.open(small_bundle), "small", [], "")
+        running.start("fix", Bundle.open(small_bundle), "small", [], {})
     assert len(started) == 1
     assert list(session.values()) == ["1"]

@@ -17,7 +17,7 @@ from csp_engine.views.audit.interventions import conclusion, effects
 from pages.ui.audit import effect, running
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import access, problems
-from pages.ui.shell.page import set_params, uncut
+from pages.ui.shell.page import uncut
 
 KIND = "intervene"
 N_PAIRS = 60
@@ -128,14 +128,11 @@ def keep_or_drop(bundle: Bundle, model: str, are_known: bool) -> None:
 
 
 def _keep(bundle: Bundle, model: str) -> None:
-    if not access.may(Permission.BUILD):
-        return
-    measured = fresh(bundle, model)
-    try:
+    def work() -> dict[str, str]:
+        measured = fresh(bundle, model)
         if measured is None:
             raise InputError("There is no result to keep; try the pairs again.")
         keep_interventions(bundle.path, measured)
-        running.forget(KIND, bundle, model)
-        set_params(model=model)
-    except CspError as error:
-        st.session_state["intervene_not_kept"] = str(error)
+        return {"model": model}
+
+    running.keep(KIND, bundle, model, work)

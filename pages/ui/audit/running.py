@@ -6,7 +6,7 @@ Trials of one session, by ``kind`` (``fix``, ``factors``, ``intervene``), bundle
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -19,7 +19,7 @@ from csp_engine.http.permissions import Permission
 from csp_engine.trust import OWN_MODELS, may_run
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.shell import access, problems, store
-from pages.ui.shell.page import uncut
+from pages.ui.shell.page import set_params, uncut, uncut_once
 
 
 def is_possible(bundle: Bundle, model: str) -> bool:
@@ -112,7 +112,35 @@ def _start(
 
 def refuse(kind: str, sentence: str) -> None:
     """Say in the form why nothing was started or kept."""
-    st.session_state[f"{kind}_refused"] = sentence
+    uncut(lambda: st.session_state.update({f"{kind}_refused": sentence}))()
+
+
+def keep(kind: str, bundle: Bundle, model: str, work: Callable[[], Mapping[str, str]]) -> None:
+    """Put a result into the bundle, once, and show it there; only whoever may build does so.
+
+    Args:
+        kind: the command.
+        bundle: where it is put.
+        model: one of its networks.
+        work: puts it there, and gives what the page's address then says.
+    """
+
+    def put() -> Mapping[str, str] | str:
+        if not access.may(Permission.BUILD):
+            return ""
+        try:
+            return work()
+        except CspError as error:
+            return str(error)
+
+    def after(kept: Mapping[str, str] | str) -> None:
+        if isinstance(kept, str):
+            st.session_state[f"{kind}_not_kept"] = kept
+        else:
+            forget(kind, bundle, model)
+            set_params(**kept)
+
+    uncut_once(put, after)()
 
 
 def is_awaited(kind: str, bundle: Bundle, model: str) -> bool:

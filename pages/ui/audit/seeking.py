@@ -11,7 +11,7 @@ from csp_engine.pipeline.factoring.keeping import Left, add_factors, read_factor
 from pages.ui.audit import running
 from pages.ui.parts.cards import show
 from pages.ui.shell import access, problems
-from pages.ui.shell.page import set_params, uncut
+from pages.ui.shell.page import uncut
 
 KIND = "factors"
 LIMIT, LIMIT_OF_A_TABLE = 100, 300
@@ -88,14 +88,11 @@ def keep_or_drop(bundle: Bundle, model: str, are_known: bool) -> None:
 
 
 def _keep(bundle: Bundle, model: str) -> None:
-    if not access.may(Permission.BUILD):
-        return
-    left = fresh(bundle, model)
-    try:
+    def work() -> dict[str, str]:
+        left = fresh(bundle, model)
         if left is None:
             raise InputError("There is no result to keep; look again.")
         add_factors(bundle.path, model, left.layer, left.stored, left.seed)
-        running.forget(KIND, bundle, model)
-        set_params(factors=left.layer)
-    except CspError as error:
-        st.session_state["factors_not_kept"] = str(error)
+        return {"factors": left.layer}
+
+    running.keep(KIND, bundle, model, work)

@@ -17,7 +17,7 @@ from csp_engine.views.audit import fixes, groups, interventions
 from pages.ui.audit import running
 from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.shell import access, problems
-from pages.ui.shell.page import set_params, uncut
+from pages.ui.shell.page import uncut
 
 KIND = "fix"
 LIMIT = 60
@@ -213,14 +213,12 @@ def keep_or_drop(bundle: Bundle, model: str) -> None:
 
 
 def _keep(bundle: Bundle, model: str) -> None:
-    if not access.may(Permission.BUILD):
-        return
-    found = fresh(bundle, model)
-    try:
+    def work() -> dict[str, str]:
+        found = fresh(bundle, model)
+        name = st.session_state.get("fix_name", "").strip()
         if found is None:
             raise InputError("There is no result to keep; try it again.")
-        add_fix(bundle.path, model, st.session_state.get("fix_name", "").strip(), found)
-        running.forget(KIND, bundle, model)
-        set_params(fix=st.session_state["fix_name"].strip(), hold="")
-    except CspError as error:
-        st.session_state["fix_not_kept"] = str(error)
+        add_fix(bundle.path, model, name, found)
+        return {"fix": name, "hold": ""}
+
+    running.keep(KIND, bundle, model, work)

@@ -17,7 +17,7 @@ from pages.ui.build import form as build_form
 from pages.ui.build import places as builds
 from pages.ui.parts.cards import badge, facts, markdown_text, page_url, plain, show
 from pages.ui.shell import access, problems, store
-from pages.ui.shell.page import set_params, uncut
+from pages.ui.shell.page import set_params, uncut, uncut_once
 
 STATES = {
     "running": ("Running", ""),
@@ -194,8 +194,7 @@ def change(name: str) -> None:
 
 def forget(name: str) -> None:
     """Drop its record, log and progress; what it wrote of the bundle stays."""
-    act(lambda: jobs.forget(find(name)))
-    set_params(job="")
+    uncut_once(lambda: act(lambda: jobs.forget(find(name))), lambda _: set_params(job=""))()
 
 
 def act(work: Callable[[], object]) -> None:

@@ -133,6 +133,28 @@ def uncut(choice: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def uncut_once(work: Callable[..., Any], after: Callable[[Any], None]) -> Callable[..., None]:
+    """Like ``uncut``, of what must not be done twice.
+
+    Args:
+        work: done until it ends, and then not again; it looks into the session before it does
+            anything, not after.
+        after: what follows, with what ``work`` gave; it may be called twice.
+    """
+
+    def run(*args: Any) -> None:
+        done: list[Any] = []
+
+        def both() -> None:
+            if not done:
+                done.append(work(*args))
+            after(done[0])
+
+        uncut(both)()
+
+    return run
+
+
 def set_params(**changes: str | int) -> None:
     """Change the URL of this page, as one step of the browser's history; defaults are left out."""
     keep_up()

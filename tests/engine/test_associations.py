@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from csp_engine.bundle import Bundle, copy_slim, kinds, verify
 from csp_engine.errors import InputError
 from csp_engine.evaluation.associations import confounding
-from csp_engine.evaluation.associations.asking import columns_asked
+from csp_engine.evaluation.associations.asking import columns_asked, groups_of
 from csp_engine.evaluation.associations.measuring import (
     Asked,
     Rule,
@@ -145,6 +146,53 @@ def test_copies_of_images_in_groups_add_no_certainty():
     assert grouped.kept.p_k[0] == pytest.approx(once.kept.p_k[0], rel=0.1)
     assert naive.kept.p_k[0] < once.kept.p_k[0] / 1000
     assert grouped.kept.auroc_k3[0, 1] == pytest.approx(once.kept.auroc_k3[0, 1], abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_belong_together_whichever_groups_they_are_listed_in(seed):
+    """Against networkx: images joined by a group or by their bytes, also by way of others."""
+    rng = np.random.default_rng(seed)
+    n = 40
+    copy_of = np.arange(n)
+    for at in rng.choice(np.arange(1, n), 12, replace=False):
+        copy_of[at] = copy_of[rng.integers(at)]
+    groups = [f"g{each}" if each < 15 else None for each in rng.integers(0, 25, n)]
+    graph = nx.Graph()
+    graph.add_nodes_from(range(n))
+    for i in range(n):
+        for j in range(i):
+            if copy_of[i] == copy_of[j] or (groups[i] is not None and groups[i] == groups[j]):
+                graph.add_edge(i, j)
+    expected = {frozenset(each) for each in nx.connected_components(graph)}
+    images = pd.DataFrame({"duplicate_of": copy_of, "group": groups})
+    number_n = groups_of(images)
+    assert {frozenset(np.flatnonzero(number_n == g)) for g in set(number_n)} == expected
+    assert list(dict.fromkeys(number_n.tolist())) == list(range(len(expected)))
+    for column in images:
+        keys = [f"{i} alone" if pd.isna(k) else k for i, k in enumerate(images[column])]
+        alone_n = pd.factorize(pd.Series(keys, dtype=object))[0]
+        np.testing.assert_array_equal(groups_of(images[[column]]), alone_n)
+
+
+def test_images_that_all_differ_need_no_groups():
+    images = pd.DataFrame({"duplicate_of": range(5), "group": ["a", "b", None, None, "c"]})
+    assert groups_of(images) is None
+    assert groups_of(images[[]]) is None
+
+
+def test_copies_listed_as_cases_of_their_own_are_one_case():
+    """Twelve copies of one photograph, each of a patient of its own, decide nothing."""
+    images = pd.DataFrame(
+        {
+            "duplicate_of": [0] * 12 + list(range(12, 40)),
+            "group": [f"patient {i}" for i in range(40)],
+            "ruler": [1] * 12 + [0] * 28,
+        }
+    )
+    asked = columns_asked(images, ["ruler"]).asked
+    assert counts_of(asked).tolist() == [[1, 28]]
+    act_un = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)
+    assert not associate(act_un, asked, FEW).is_tried_c.any()
 
 
 @pytest.mark.parametrize(

@@ -78,16 +78,27 @@ def columns_asked(
 
 
 def groups_of(images: pd.DataFrame) -> Int[np.ndarray, " n"] | None:
-    """Images that belong together: of one group, else copies of one another; None if all differ."""
-    own = pd.Series(np.arange(len(images)), index=images.index)
+    """Images that belong together, by number; None if all differ.
+
+    Those of one group do, and copies of one another, whichever groups they are listed in; and so do
+    those that belong together with a third.
+    """
+    n = len(images)
+    key_kn = []
     if "duplicate_of" in images:
-        own = images["duplicate_of"]
-    named = "image " + own.astype(str)
+        key_kn.append(images["duplicate_of"].to_numpy(np.int64))
     if "group" in images:
-        group = images["group"]
-        named = ("group " + group.astype(str)).where(group.notna(), named)
-    number_n, found = pd.factorize(named)
-    return None if len(found) == len(images) else number_n.astype(np.int64)
+        group_n = pd.factorize(images["group"])[0]
+        key_kn.append(np.where(group_n < 0, n + np.arange(n), group_n))  # no group is one's own
+    number_n, before_n = np.arange(n), None
+    while before_n is None or not np.array_equal(number_n, before_n):
+        before_n = number_n
+        for key_n in key_kn:
+            least = np.full(2 * n, n)
+            np.minimum.at(least, key_n, number_n)
+            number_n = least[key_n]
+    number_n, found = pd.factorize(number_n)
+    return None if len(found) == n else number_n.astype(np.int64)
 
 
 def related(is_kin_cc: Bool[np.ndarray, "c c"]) -> Bool[np.ndarray, "c c"]:

@@ -458,11 +458,18 @@ class TestAddresses:
             read_probe_set(address)
         assert len(str(caught.value)) < 400
 
-    def test_a_file_that_goes_away_is_unreadable(self, memory):
+    @pytest.mark.parametrize("room", ["0", "1"])
+    def test_a_file_that_goes_away_is_unreadable_unless_it_was_kept(
+        self, memory, monkeypatch, room
+    ):
+        monkeypatch.setenv("CSP_KEEP_GB", room)
         for i, content in enumerate(TEN):
             memory.pipe(f"/photos/{i}.png", content)
         probe = read_probe_set("memory://photos")
         memory.rm("/photos/3.png")
+        if room == "1":
+            assert probe.read(3) == TEN[3]
+            return
         with pytest.raises(UnreadableImageError):
             probe.read(3)
 

@@ -1,6 +1,6 @@
 """A published site of 10,000 neurons: writing it, its size, opening a neuron and searching.
 
-The bundle is synthetic (10,000 neurons, 20,000 different pictures, one method). The site is
+The bundle is synthetic (10,000 neurons, 20,000 images, one method). The site is
 written with one worker and with two, and the bytes are compared. Then Chromium reads it from
 Python's own file server on this machine: a neuron's page until its first pictures are drawn,
 without anything in the cache, and a search from the last letter typed until its label stands there.

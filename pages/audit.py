@@ -18,6 +18,7 @@ from pages.ui.audit import (
     reporting,
     trying,
 )
+from pages.ui.audit.curves import section as curves
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params, uncut
@@ -107,6 +108,8 @@ def draw(
         with problems.caught():
             fixing.section(bundle, model)
     with problems.caught():
+        curves.section(bundle, model)
+    with problems.caught():
         judging.section(bundle, view, model, is_blind=False)
     reporting.section(bundle, view, model)
 
@@ -129,6 +132,8 @@ def fix_alone(bundle: Bundle, view: View) -> None:
         model, _ = pick("model", view.model, bundle.model_names)
         with problems.caught():
             fixing.section(bundle, model)
+        with problems.caught():
+            curves.section(bundle, model)
 
 
 def factors_alone(bundle: Bundle, view: View) -> None:

@@ -562,6 +562,26 @@ FACTORS = StageKind(
     facts=("images", "classes", "n_tried", "n_random", "n_photographs"),
 )
 
+CURVES = StageKind(
+    "curves",
+    "What becomes of a classifier's decisions as more and more neurons of a layer are held still.",
+    of=("model", "layer"),
+    needs=("neurons",),
+    files=(
+        StageFile("photographs.parquet", "table", "", "`file`, true `class`, `slice` and `group` "
+                  "of every photograph; those that are `is_choosing` helped to choose orders and "
+                  "what neurons are held at, and nothing is reported of them"),
+        StageFile("orders.parquet", "table", "", "by `order` (`random`, `influence`, `category`, "
+                  "`attribute`, `relation` or `words`) and `repeat`, every `unit` of it, first to "
+                  "last"),
+        StageFile("runs.parquet", "table", "", "of which `order` and `repeat` the first `n_units` "
+                  "were held; the first run holds nothing (`none`)"),
+        StageFile("called.npy", "uint16", "v i", "number of the class decided for in every run, on "
+                  "the photographs that do not choose"),
+    ),
+    facts=("output", "images", "mode", "method", "words", "classes", "seed", "n_photographs"),
+)
+
 MAPS = StageKind(
     "maps",
     "How well maps of a layer point at things whose exact place is known.",
@@ -617,6 +637,7 @@ KINDS = {
         INTERVENTION,
         FIX,
         FACTORS,
+        CURVES,
         MAPS,
     )
 }

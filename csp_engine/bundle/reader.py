@@ -15,12 +15,14 @@ from csp_engine.bundle.files import IN_MEMORY, StageFiles
 from csp_engine.bundle.manifest import read_whole_manifest
 from csp_engine.bundle.passing.sparse import IMAGE, START, VALUE, SparseActivations
 from csp_engine.bundle.stored import (
+    CURVES_TEXTS,
     FIX_TEXTS,
     Projection,
     Samples,
     StoredAssociation,
     StoredCircuit,
     StoredColumns,
+    StoredCurves,
     StoredFactors,
     StoredFix,
     StoredInfluence,
@@ -393,6 +395,20 @@ class Bundle(StageFiles):
             *(self.array(stage, name) for name in ("direction", "push", "called")),
             shown,
             tuple(self._picture(stage, i) for i in range(len(shown))),
+        )
+
+    def curves(self, model: str, layer: str) -> StoredCurves | None:
+        """Decisions while more and more of a layer is held still; None where nobody tried."""
+        stage = kinds.CURVES.name(model, layer)
+        if not self.has(stage):
+            return None
+        return StoredCurves(
+            *(str(self.fact(stage, each)) for each in CURVES_TEXTS),
+            words=tuple(map(str, self.fact(stage, "words"))),
+            classes=tuple(map(str, self.fact(stage, "classes"))),
+            seed=int(self.fact(stage, "seed")),
+            **{each: self.table(stage, each) for each in ("photographs", "orders", "runs")},
+            called_vi=self.array(stage, "called"),
         )
 
     def truth(self, model: str, layer: str) -> StoredTruth | None:

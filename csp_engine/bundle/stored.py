@@ -105,6 +105,42 @@ FIX_TEXTS = ("output", "images", "mode", "clean", "chosen_on")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StoredCurves:
+    """Decisions while more and more units of a layer are held still; tables as in docs/bundle.md.
+
+    Columns of ``called_vi`` are the rows of ``photographs`` that do not choose; its rows are those
+    of ``runs``, of which the first holds nothing. ``method`` and ``words`` are what labels were
+    read by, empty where none were; ``seed`` is that of the bootstrap, too.
+    """
+
+    output: str
+    images: str
+    mode: str
+    method: str
+    words: tuple[str, ...]
+    classes: tuple[str, ...]
+    seed: int
+    photographs: pd.DataFrame
+    orders: pd.DataFrame
+    runs: pd.DataFrame
+    called_vi: np.ndarray
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The small results, as the manifest keeps them."""
+        return {
+            **{name: getattr(self, name) for name in CURVES_TEXTS},
+            "words": list(self.words),
+            "classes": list(self.classes),
+            "seed": self.seed,
+            "n_photographs": len(self.photographs),
+        }
+
+
+CURVES_TEXTS = ("output", "images", "mode", "method")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredFactors:
     """Factors of a layer by how much they push wrong decisions; tables as in docs/bundle.md.
 

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from csp_engine.pipeline.added.deleting import add_curves
     from csp_engine.pipeline.added.faithfulness import add_faithfulness, add_trust
     from csp_engine.pipeline.added.fixes import add_fix
     from csp_engine.pipeline.added.gating import gate_pastes
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuildRequest": "request",
     "Target": "image_pass",
+    "add_curves": "added.deleting",
     "add_faithfulness": "added.faithfulness",
     "add_fix": "added.fixes",
     "add_interventions": "intervening.measuring",
@@ -53,6 +55,7 @@ _HOMES = {
 __all__ = [
     "BuildRequest",
     "Target",
+    "add_curves",
     "add_faithfulness",
     "add_fix",
     "add_interventions",

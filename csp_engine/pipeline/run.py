@@ -128,9 +128,9 @@ class Run(Keys):
         """Drop stages that no longer belong and write down what the bundle was made from.
 
         Separation, concept columns, associations, influence, circuits, ground truth, performance,
-        interventions, fixes, checks of maps, factors, imported labels, faithfulness and what
-        extensions made do not come from every kind of build; they stay while what they were made
-        from does.
+        interventions, fixes, checks of maps, factors, curves, imported labels, faithfulness and
+        what extensions made do not come from every kind of build; they stay while what they were
+        made from does.
         """
         held = self.writer.manifest.stages
         kept = dict(self.keys)
@@ -153,6 +153,7 @@ class Run(Keys):
             kinds.TRUST,
             kinds.MAPS,
             kinds.FACTORS,
+            kinds.CURVES,
         )
         unknown = sorted({stage_kind(name) for name in held} - set(kinds.KINDS))
         for prefix in (*(kind.prefix for kind in own), *unknown):

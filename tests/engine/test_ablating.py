@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pandas as pd
@@ -12,15 +12,20 @@ import pytest
 import torch
 
 from csp_engine import pipeline
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, verify
+from csp_engine.bundle.checks import held
+from csp_engine.bundle.checks.held import RANDOM
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import mean_effect
 from csp_engine.pipeline.added.deleting import (
-    RANDOM,
-    curves,
+    Left,
+    add_curves,
+    leave_curves,
     random_orders,
     ranked_alone,
+    read_curves,
     sizes_of,
+    try_orders,
 )
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import (
@@ -31,6 +36,8 @@ from csp_engine.pipeline.added.photographs import (
 )
 from csp_engine.trust import TRUST
 from csp_engine.types import NeuronRef
+from csp_engine.views.curves import told
+from csp_engine.views.curves.steps import steps
 from csp_engine.views.neuron.label import best_label
 from csp_engine.words.word_kinds import kind_of_label
 from tests.engine.test_cli import run
@@ -43,6 +50,10 @@ def tried(tmp_path_factory):
     target = toys.target(["second", "last"], factory="lively")
     shots = listed_photographs(toys.photographs(folder))
     return target, shots, Trials(target, shots, "red")
+
+
+def curves(*asked, **more):
+    return steps(try_orders(*asked, **more))
 
 
 def right_by_hand(target, shots, rows, dead):
@@ -59,14 +70,14 @@ def right_by_hand(target, shots, rows, dead):
 
 def test_every_step_is_the_network_with_those_weights_at_zero(tried):
     target, shots, trials = tried
-    orders = {RANDOM: random_orders(range(12), 3, 4), "some": [np.array([7, 2, 9])]}
+    orders = {RANDOM: random_orders(range(12), 3, 4), "words": [np.array([7, 2, 9])]}
     found = curves(trials, "last@mean", orders, [1, 3, 6], "zero")
     rows = trials.reported
     slice_n = shots.table["slice"].iloc[rows].to_numpy()
     group_n = shots.table["group"].iloc[rows].to_numpy()
     before_n = right_by_hand(target, shots, rows, [])
     assert {(s.order, s.n_units) for s in found} == {
-        (RANDOM, 1), (RANDOM, 3), (RANDOM, 6), ("some", 1), ("some", 3)
+        (RANDOM, 1), (RANDOM, 3), (RANDOM, 6), ("words", 1), ("words", 3)
     }  # fmt: skip
     differs = False
     for step in found:
@@ -82,8 +93,8 @@ def test_every_step_is_the_network_with_those_weights_at_zero(tried):
         assert (step.least, step.most) == (own.mean(1).min(), own.mean(1).max())
         change = mean_effect(own.mean(0) - before_n[is_in], group_n[is_in])
         against = mean_effect(own.mean(0) - each[RANDOM].mean(0), group_n[is_in])
-        assert step.change == pytest.approx(change)
-        assert step.against == pytest.approx(against)
+        for figure, wanted in ((step.change, change), (step.against, against)):
+            assert astuple(figure) == pytest.approx(astuple(wanted))
         differs |= step.change.value != 0
         if step.order == RANDOM:
             assert step.against.value == step.against.low == step.against.high == 0
@@ -166,6 +177,129 @@ def test_another_class_is_printed_and_nothing_else_changes(tried):
         with_names_printed(type(shots)("They", alone, "", shots.image))
 
 
+@pytest.fixture(scope="module")
+def stored(tried):
+    _, _, trials = tried
+    orders = {
+        RANDOM: random_orders(range(12), 3, 4),
+        "influence": [np.arange(12)],
+        "category": random_orders([1, 4], 3),
+        "words": [np.array([7, 2, 9])],
+    }
+    return try_orders(trials, "last@mean", orders, [1, 3, 6], "zero", method="csp", words=["patch"])
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, tried, stored):
+    target, *_ = tried
+    folder = tmp_path_factory.mktemp("kept-curves")
+    request = toys.request(folder, folder / "small.csp", targets=(target,))
+    return add_curves(pipeline.build(request).path, "small", "last@mean", stored)
+
+
+def test_a_bundle_keeps_what_was_measured(kept, stored, tmp_path):
+    assert verify(kept) == []
+    held = kept.curves("small", "last@mean")
+    assert told.figures("small", "last@mean", held) == told.figures("small", "last@mean", stored)
+    assert told.layers_curved(kept, "small") == ("last@mean",)
+    assert kept.curves("small", "second@mean") is None
+    leave_curves(tmp_path / "left", Left("last@mean", stored))
+    left = read_curves(tmp_path / "left")
+    assert left.layer == "last@mean"
+    assert told.figures("small", "last@mean", left.stored) == told.figures(
+        "small", "last@mean", stored
+    )
+    again = add_curves(kept.path, "small", "last@mean", stored)
+    assert again.digest == kept.digest
+    few = replace(stored, orders=stored.orders[stored.orders["unit"] < 11])
+    with pytest.raises(InputError, match="curves are of 11 units, and last@mean has 12"):
+        add_curves(kept.path, "small", "last@mean", few)
+
+
+def test_what_is_said_is_counted(stored, tried):
+    _, shots, _ = tried
+    found = told.figures("small", "last@mean", stored)
+    table = shots.table[~shots.table["is_choosing"]]
+    truth = table["class"].map({name: i for i, name in enumerate(stored.classes)}).to_numpy()
+    shares = {
+        name: (stored.called_vi[:, rows] == truth[rows]).mean(1)
+        for name in set(table["slice"])
+        for rows in [np.flatnonzero(table["slice"] == name)]
+    }
+    worst = min(shares, key=lambda name: shares[name][0])
+    assert found.slices[0] == worst
+    assert {name: each.share for name, each in found.before.items()} == pytest.approx(
+        {name: each[0] for name, each in shares.items()}
+    )
+    runs = stored.runs.reset_index()
+    own = runs[(runs["order"] == "words") & (runs["n_units"] == 3)]["index"].tolist()
+    random = runs[(runs["order"] == RANDOM) & (runs["n_units"] == 3)]["index"].tolist()
+    assert found.sentence == (
+        "With 3 of 12 neurons of last@mean whose label has patch held at 0, small decides rightly "
+        f"for {100 * shares[worst][own].mean():.1f} % of the photographs in {worst} instead of "
+        f"{100 * shares[worst][0]:.1f} %; with as many random ones for "
+        f"{100 * shares[worst][random].mean():.1f} %."
+    )
+    for order in ("influence", "category", "words"):
+        assert found.name(order) in found.details
+    assert [each.n_units for each in found.curve(worst, "category")] == [1]
+    assert found.orders[-1] == RANDOM
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda o: o.assign(order="whim"), "an order 'whim', which is none"),
+        (lambda o: pd.concat([o, o.iloc[[0]]]), "names a neuron twice"),
+        (lambda o: o[o["order"] != RANDOM], "no random order"),
+        (lambda o: o.iloc[1:], "leaves neurons of the layer out"),
+        (lambda o: o[~((o["order"] == "category") & (o["repeat"] == 1))], "the number of a repeat"),
+        (
+            lambda o: o[~((o["order"] == "category") & (o["repeat"] == 1) & (o["unit"] == 4))],
+            "not of the same neurons",
+        ),
+    ],
+)  # fmt: skip
+def test_orders_that_cannot_be_are_told(stored, spoil, said):
+    assert held.fault_of_orders(stored.orders, 12) == ""
+    assert said in held.fault_of_orders(spoil(stored.orders), 12)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda r: r.iloc[1:], "begin with the network as it is"),
+        (lambda r: pd.concat([r, r.iloc[[1]]]), "the same run twice"),
+        (lambda r: r.assign(n_units=r["n_units"].replace(1, 13)), "has not so many"),
+        (lambda r: r.iloc[[*range(3), *range(4, len(r))]], "other numbers of neurons in one"),
+        (lambda r: r[~((r["order"] == RANDOM) & (r["n_units"] == 3))], "no random order was"),
+        (lambda r: r[~((r["order"] == "category") & (r["repeat"] == 1))], "leaves out a repeat"),
+    ],
+)
+def test_runs_that_cannot_be_are_told(stored, spoil, said):
+    assert held.fault_of_held(stored.runs, stored.orders) == ""
+    assert said in held.fault_of_held(spoil(stored.runs), stored.orders)
+
+
+def test_forged_decisions_are_told(kept, stored, tmp_path):
+    path = tmp_path / "forged.csp"
+    shutil.copytree(kept.path, path)
+    called = stored.called_vi.copy()
+    runs = stored.runs.reset_index()
+    (at,) = runs[(runs["order"] == "influence") & (runs["n_units"] == 6)]["index"]
+    assert verify(add_curves(path, "small", "last@mean", replace(stored, called_vi=called))) == []
+    three = replace(
+        stored,
+        runs=pd.concat([stored.runs, stored.runs.assign(n_units=12).iloc[[1, 4, 7]]]),
+        called_vi=np.concatenate([called, called[[at]], called[[at]], 1 - called[[at]] // 2]),
+    )
+    assert any("same neurons" in each for each in verify(
+        add_curves(path, "small", "last@mean", three)))  # fmt: skip
+    wide = replace(stored, called_vi=called[:, 1:])
+    assert any("is of shape" in each for each in verify(
+        add_curves(path, "small", "last@mean", wide)))  # fmt: skip
+
+
 @pytest.mark.slow
 def test_the_command_draws_curves_by_kind_words_and_influence(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(TRUST, "1")
@@ -185,14 +319,30 @@ def test_the_command_draws_curves_by_kind_words_and_influence(tmp_path, capsys, 
         "--steps", "3", "--orders", "2", "--json",
     )  # fmt: skip
     assert code == 0, said
-    told = json.loads(shown)
-    assert told["units_by_words"] == [u for u, text in enumerate(labels) if word in text.split()]
-    assert told["n_labelled"] == pd.Series(map(kind_of_label, labels)).value_counts().reindex(
-        ["category", "attribute", "relation"], fill_value=0
-    ).to_dict()  # fmt: skip
-    orders = {step["order"] for step in told["steps"]}
+    (found,) = json.loads(shown)
+    named = sorted(found["orders"]["words"]["units"])
+    assert named == [u for u, text in enumerate(labels) if word in text.split()]
+    n_of = {name: each["n_units"] for name, each in found["orders"].items()}
+    for kind, n in pd.Series(map(kind_of_label, labels)).value_counts().items():
+        assert n_of[kind] == n
+    assert n_of["random"] == n_of["influence"] == 12
+    orders = {step["order"] for step in found["steps"]}
     assert {"random", "influence", "words"} <= orders
-    assert {step["slice"] for step in told["steps"]} == {"clean", "marked", PRINTED}
+    assert {step["slice"] for step in found["steps"]} == {"clean", "marked", PRINTED}
+    assert not told.layers_curved(Bundle.open(path), "small")
+    code, _, said = run(capsys, "ablate", path)
+    assert (code, "keeps no curves" in said) == (2, True)
+    code, _, said = run(capsys, "ablate", path, "--keep")
+    assert (code, "Hold neurons of which layer?" in said) == (2, True)
+    code, shown, _ = run(capsys, *own, "--steps", "2", "--orders", "1", "--keep", "--leave",
+                         tmp_path / "left", "--json")  # fmt: skip
+    assert code == 0
+    code, again, _ = run(capsys, "ablate", path, "--json")
+    assert json.loads(again) == json.loads(shown)
+    left = read_curves(tmp_path / "left")
+    assert told.as_json(told.figures("small", left.layer, left.stored)) == json.loads(shown)[0]
+    code, shown, _ = run(capsys, "ablate", path)
+    assert "decides rightly for" in shown
     code, shown, _ = run(capsys, *own, "--steps", "2", "--orders", "1")
     assert code == 0
     assert "against random orders" in shown

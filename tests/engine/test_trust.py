@@ -39,6 +39,7 @@ COMMANDS = {
     "pairs": ("intervene", "--pairs", "pairs.csv", "--output", "red"),
     "paste": ("intervene", "--paste", "ruler", "--photos", "images", "--output", "red"),
     "fix": ("fix", "--units", "first@mean:1", "--images", "shots.csv", "--output", "red"),
+    "ablate": ("ablate", "--layer", "first@mean", "--images", "shots.csv", "--output", "red"),
     "factors": ("factors", "--layer", "first@mean", "--images", "shots.csv"),
     "maps": ("maps", "--neuron", "small/first@mean/1", "--out", "looks"),
     "checks": ("maps", "--pairs", "pairs.csv"),

@@ -20,6 +20,7 @@ LATER = {
     "association",
     "circuit",
     "columns",
+    "curves",
     "factors",
     "fix",
     "intervention",

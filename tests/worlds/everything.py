@@ -10,12 +10,14 @@ import numpy as np
 from csp_engine.bundle import Bundle
 from csp_engine.exchange import import_labels
 from csp_engine.pipeline import (
+    add_curves,
     add_fix,
     add_interventions,
     add_map_checks,
     add_performance,
     build,
 )
+from csp_engine.pipeline.added.deleting import random_orders, try_orders
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import listed_photographs
 from csp_engine.pipeline.factoring.finding import find_factors
@@ -53,6 +55,10 @@ def everything(folder: Path, **changes: Any) -> Bundle:
     shots = listed_photographs(toys.photographs(folder / "decided", 200))
     found = find_factors(Trials(targets[0], shots, "red"), "last@mean", 3, n_random=2)
     add_factors(bundle.path, "small", "last@mean", found, 0)
+    trials = Trials(targets[0], shots, "red")
+    orders = {"random": random_orders(range(12), 2), "influence": [np.arange(12)]}
+    curves = try_orders(trials, "last@mean", orders, [1, 3], "zero")
+    add_curves(bundle.path, "small", "last@mean", curves)
     return Bundle.open(bundle.path)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.factored import fault_of_arrays
-from csp_engine.bundle.checks.held import fault_of_decisions
+from csp_engine.bundle.checks.held import fault_of_called, fault_of_decisions
 
 LOOKED_AT = 1 << 20
 SAMPLED = 1 << 18
@@ -211,6 +211,11 @@ _ARRAYS: dict[tuple[str, str], Callable[[Files, str, np.ndarray], str]] = {
     ("", "thumb_offset"): _fault_of_offsets,
     ("activations", "nonzero_start"): _fault_of_starts,
     **{("fix", name): _fault_of_decisions(name) for name in ("score", "called")},
+    ("curves", "called"): lambda files, stage, values: fault_of_called(
+        values,
+        *(files.table(stage, each) for each in ("photographs", "runs")),
+        len(files.fact(stage, "classes")),
+    ),
     **{("factors", name): _fault_of_factored(name) for name in ("direction", "push", "called")},
 }
 """Arrays that fit other files in a way of their own, by kind of stage, empty for any, and name."""

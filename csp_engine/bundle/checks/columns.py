@@ -133,6 +133,13 @@ COLUMNS: dict[tuple[str, str], dict[str, str]] = {
         **dict.fromkeys(("weight", "at"), KNOWN_NUMBER),
     },
     ("fix", "shown"): {"row": COUNT},
+    ("curves", "photographs"): {
+        **dict.fromkeys(("file", "class", "slice"), TEXT),
+        "group": COUNT,
+        "is_choosing": FLAG,
+    },
+    ("curves", "orders"): {"order": TEXT, "repeat": COUNT, "unit": "unit"},
+    ("curves", "runs"): {"order": TEXT, "repeat": COUNT, "n_units": COUNT},
     ("factors", "photographs"): {
         **dict.fromkeys(("file", "class", "slice", "decided"), TEXT),
         "group": COUNT,

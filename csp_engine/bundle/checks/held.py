@@ -1,4 +1,4 @@
-"""Whether what a fix holds still, and the decisions that come of it, can be."""
+"""Whether what a fix or curves hold still, and the decisions that come of it, can be."""
 
 from __future__ import annotations
 
@@ -97,4 +97,97 @@ def fault_of_decisions(
         return "" if np.isfinite(values).all() else "holds values that are not numbers"
     if values.max(initial=0) >= max(n_classes, 2):
         return f"decides for class {values.max()}, but there are {n_classes}"
+    return ""
+
+
+# ------------------------------------------------------------------ curves
+
+NONE, RANDOM = "none", "random"
+"""The run that holds nothing; the order that others are compared with."""
+ORDERS = (RANDOM, "influence", "category", "attribute", "relation", "words")
+
+
+def fault_of_orders(rows: pd.DataFrame, n_units: int | None) -> str:
+    """What is wrong with orders, as the end of "orders.parquet of STAGE …"."""
+    strange = sorted(set(rows["order"]) - set(ORDERS))
+    if strange:
+        return f"has an order {strange[0]!r:.80}, which is none"
+    if rows.duplicated(["order", "repeat", "unit"]).any():
+        return "has an order that names a neuron twice"
+    own = rows[rows["order"] == RANDOM]
+    if own.empty:
+        return "has no random order, with which others are compared"
+    if n_units is not None and (own.groupby("repeat").size() != n_units).any():
+        return "has a random order that leaves neurons of the layer out"
+    if fault := _fault_of_repeats(rows):
+        return fault
+    sets = rows.groupby(["order", "repeat"])["unit"].agg(frozenset)
+    if (sets.groupby(level="order").nunique() > 1).any():
+        return "has repeats of one order that are not of the same neurons"
+    return ""
+
+
+def fault_of_held(rows: pd.DataFrame, orders: pd.DataFrame) -> str:
+    """What is wrong with runs, as the end of "runs.parquet of STAGE …"."""
+    if not len(rows) or rows["order"].iloc[0] != NONE or rows["n_units"].iloc[0] != 0:
+        return "does not begin with the network as it is"
+    held = rows.iloc[1:]
+    if held.duplicated(["order", "repeat", "n_units"]).any():
+        return "has the same run twice"
+    size = orders.groupby(["order", "repeat"]).size().to_dict()
+    for order, repeat, n_units in held[["order", "repeat", "n_units"]].itertuples(index=False):
+        if not 0 < n_units <= size.get((order, repeat), 0):
+            return (
+                f"holds {n_units} neurons of {order!r:.80}, repeat {repeat}, which has not so many"
+            )
+    sizes = held.groupby(["order", "repeat"])["n_units"].agg(frozenset)
+    if (sizes.groupby(level="order").nunique() > 1).any():
+        return "holds other numbers of neurons in one repeat of an order than in another"
+    of_random = set(held["n_units"][held["order"] == RANDOM])
+    if set(held["n_units"]) - of_random:
+        return "holds numbers of neurons that no random order was tried with"
+    return _fault_of_untried(held, orders)
+
+
+def _fault_of_untried(held: pd.DataFrame, orders: pd.DataFrame) -> str:
+    """Whether of an order that was tried, every repeat was."""
+    wanted = orders.groupby("order")["repeat"].nunique()
+    tried = held.groupby("order")["repeat"].nunique()
+    if (tried != wanted.reindex(tried.index)).any():
+        return "leaves out a repeat of an order"
+    return ""
+
+
+def fault_of_halves(rows: pd.DataFrame, classes: list[str], output: str) -> str:
+    """What is wrong with photographs, as the end of "photographs.parquet of STAGE …"."""
+    if output not in classes:
+        return f"has no class {output!r:.80}, which is the output that is followed"
+    strange = sorted(set(rows["class"]) - set(classes))
+    if strange:
+        return f"names class {strange[0]!r:.80}, which there is not"
+    choosing = rows["is_choosing"].astype(bool)
+    if choosing.all() or not choosing.any():
+        return "has photographs of one half alone"
+    if set(rows["group"][choosing]) & set(rows["group"][~choosing]):
+        return "has a group of which some photographs choose and others are reported on"
+    return ""
+
+
+def fault_of_called(
+    called_vi: np.ndarray, photographs: pd.DataFrame, runs: pd.DataFrame, n_classes: int
+) -> str:
+    """What is wrong with decisions, as the end of "called.npy of STAGE …"."""
+    wanted = (len(runs), int((~photographs["is_choosing"].astype(bool)).sum()))
+    if called_vi.shape != wanted:
+        return f"is of shape {called_vi.shape} instead of {wanted}"
+    n = max(n_classes, 2)
+    top = int(called_vi.max(initial=0))
+    return f"decides for class {top}, but there are {n}" if top >= n else ""
+
+
+def _fault_of_repeats(rows: pd.DataFrame) -> str:
+    """Whether repeats of every order are numbered through."""
+    for _, own in rows.groupby("order"):
+        if sorted(set(own["repeat"])) != list(range(own["repeat"].nunique())):
+            return "skips the number of a repeat"
     return ""

@@ -161,6 +161,12 @@ _FACTS: dict[str, dict[str, Callable[[Any], bool]]] = {
         "classes": _list_of(_text),
         "n_photographs": _whole,
     },
+    "curves": {
+        **dict.fromkeys(("output", "images", "method"), _text),
+        "mode": _one_of(*MODES),
+        **dict.fromkeys(("words", "classes"), _list_of(_text)),
+        **dict.fromkeys(("seed", "n_photographs"), _whole),
+    },
     "factors": {
         "images": _text,
         "classes": _list_of(_text),

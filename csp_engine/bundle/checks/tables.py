@@ -20,6 +20,9 @@ from csp_engine.bundle.checks.effects import (
 from csp_engine.bundle.checks.factored import fault_of_factors, fault_of_judged
 from csp_engine.bundle.checks.held import (
     fault_of_cuts,
+    fault_of_halves,
+    fault_of_held,
+    fault_of_orders,
     fault_of_photographs,
     fault_of_runs,
 )
@@ -223,6 +226,15 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ("fix", "runs"): lambda _files, _stage, rows: fault_of_runs(rows),
     ("fix", "cuts"): _fault_of_cuts,
     ("fix", "shown"): _fault_of_turned,
+    ("curves", "photographs"): lambda files, stage, rows: fault_of_halves(
+        rows, list(files.fact(stage, "classes")), str(files.fact(stage, "output"))
+    ),
+    ("curves", "orders"): lambda files, stage, rows: fault_of_orders(
+        rows, n_units_of(files, stage)
+    ),
+    ("curves", "runs"): lambda files, stage, rows: fault_of_held(
+        rows, files.table(stage, "orders")
+    ),
     ("factors", "photographs"): lambda files, stage, rows: fault_of_judged(
         rows, list(files.fact(stage, "classes"))
     ),

@@ -24,7 +24,7 @@ from csp_engine.bundle.verifying import judged, measured
 from csp_engine.bundle.verifying.associated import association
 from csp_engine.bundle.verifying.audited import audit
 from csp_engine.bundle.verifying.counted import counts, images
-from csp_engine.bundle.verifying.intervened import factors, fix, intervention
+from csp_engine.bundle.verifying.intervened import curves, factors, fix, intervention
 from csp_engine.bundle.verifying.sampling import LOSS, Found, is_here, is_same, sampled
 from csp_engine.bundle.verifying.scored import scores
 from csp_engine.bundle.verifying.separated import separation
@@ -88,6 +88,7 @@ def contradictions(bundle: Bundle, *, whole: bool = True, speaker: Speaker | Non
         (kinds.INTERVENTION, intervention),
         (kinds.FIX, fix),
         (kinds.FACTORS, factors),
+        (kinds.CURVES, curves),
         (kinds.FAITHFULNESS, judged.faithfulness),
         (kinds.TRUST, judged.trust),
         (kinds.PROJECTION, measured.projection),

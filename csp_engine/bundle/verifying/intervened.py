@@ -176,6 +176,30 @@ def fix(bundle: Bundle, model: str, name: str) -> Found:
         yield stage, f"{stage} holds one neuron at several values."
 
 
+def curves(bundle: Bundle, model: str, layer: str) -> Found:
+    """Counts, and runs that held the same neurons, which decide alike."""
+    stage = kinds.CURVES.name(model, layer)
+    held = bundle.curves(model, layer)
+    assert held is not None
+    if bundle.fact(stage, "n_photographs") != len(held.photographs):
+        yield stage, f"n_photographs of {stage} is not what its table says."
+    if bool(held.words) != (held.orders["order"] == "words").any():
+        yield stage, f"Words of {stage} are not those of its orders."
+    orders = {
+        key: own["unit"].tolist()
+        for key, own in held.orders.groupby(["order", "repeat"], sort=False)
+    }
+    seen: dict[frozenset[int], np.ndarray] = {}
+    for at, (order, repeat, n_units) in enumerate(
+        held.runs[["order", "repeat", "n_units"]].itertuples(index=False)
+    ):
+        own = frozenset(orders.get((order, repeat), [])[:n_units])
+        called_i = np.asarray(held.called_vi[at])
+        if (seen.setdefault(own, called_i) != called_i).any():
+            yield stage, f"Two runs of {stage} hold the same neurons and decide otherwise."
+            return
+
+
 def factors(bundle: Bundle, model: str, layer: str) -> Found:
     """Gaps, rank and calls again from the pushes; decisions against those of the photographs."""
     stage = kinds.FACTORS.name(model, layer)

@@ -18,6 +18,7 @@ from csp_engine.cli.declared import (
     ModelName,
     OwnPreprocessing,
     OwnWeights,
+    new_folder,
 )
 from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     import numpy as np
 
     from csp_engine.bundle import Bundle
-    from csp_engine.evaluation.paired_effects import Bounded
-    from csp_engine.pipeline.added.deleting import Step
-    from csp_engine.views.audit.figures import Figure
+    from csp_engine.views.curves.told import Curved
 
 
 def ablate(
     bundle: BundlePath,
-    layer: Annotated[str, typer.Option("--layer", "-l", help="Layer, as 'csp info' names it.")],
+    layer: Annotated[
+        str | None, typer.Option("--layer", "-l", help="Layer, as 'csp info' names it.")
+    ] = None,
     words: Annotated[
         str | None,
         typer.Option(
@@ -76,6 +77,13 @@ def ablate(
     limit: Annotated[
         int | None, typer.Option(min=10, help="At most so many photographs of each slice.")
     ] = None,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Keep the curves in the bundle, in place of the layer's own."),
+    ] = False,
+    leave: Annotated[
+        Path | None, typer.Option(help="Leave the result in this folder, for 'Keep' on the page.")
+    ] = None,
     weights: OwnWeights = None,
     preprocessing: OwnPreprocessing = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of halves and orders.")] = 0,
@@ -86,24 +94,38 @@ def ablate(
 
     Curves: neurons whose label names a category, an attribute or a relation; the most influential
     first; random ones. With --words, neurons whose label has a word; with --print-names too, this
-    is MILAN's editing experiment.
+    is MILAN's editing experiment. Without --layer, the curves that the bundle keeps are shown.
 
     Example:
         csp ablate net.csp --layer layer4 --words text,letter,word --print-names --images photos.csv
     """
     from csp_engine.bundle import Bundle
+    from csp_engine.bundle.checks.held import RANDOM
     from csp_engine.pipeline.added.deleting import (
-        RANDOM,
-        curves,
+        Left,
+        add_curves,
+        leave_curves,
         random_orders,
         ranked_alone,
         sizes_of,
+        try_orders,
     )
     from csp_engine.pipeline.added.fixing import Trials
     from csp_engine.pipeline.added.photographs import PRINTED, with_names_printed
+    from csp_engine.views.curves.told import figures
 
+    if leave is not None:
+        new_folder(leave, "--leave")
     opened = Bundle.open(bundle)
     name = named_model(opened, model)
+    if layer is None:
+        if keep or leave is not None or words is not None or print_names:
+            raise InputError(
+                f"Hold neurons of which layer? Name one with --layer; {name} has "
+                f"{', '.join(opened.layers(name))}."
+            )
+        _show_kept(opened, name if model else None, as_json)
+        return
     target = loaded_target(opened, name, weights, preprocessing, [layer], device)
     tried = opened.intervention(name)
     asked = named_output(target, output or (None if tried is None else tried.output))
@@ -128,7 +150,7 @@ def ablate(
             **{
                 kind: random_orders(own, n_orders, seed + 1 + at)
                 for at, (kind, own) in enumerate(by_kind.items())
-                if len(own) >= sizes[0]
+                if own
             },
         }
         if by_words:
@@ -136,19 +158,49 @@ def ablate(
             worst = PRINTED if print_names else _worst(trials, slices)
             orders["words"] = [ranked_alone(trials, layer, by_words, mode, worst)]
             sizes = sorted({*sizes, min(len(by_words), sizes[-1])})
-        found = curves(trials, layer, orders, sizes, mode, seed)
+        stored = try_orders(
+            trials, layer, orders, sizes, mode, method=method, words=_words(words), seed=seed
+        )
+    if leave is not None:
+        leave_curves(leave, Left(layer, stored))
+    if keep:
+        add_curves(bundle, name, layer, stored)
+    _print([figures(name, layer, stored)], as_json)
+
+
+def _show_kept(bundle: Bundle, model: str | None, as_json: bool) -> None:
+    """The curves that a bundle holds.
+
+    Raises:
+        InputError: if there are none.
+    """
+    from csp_engine.views.curves.told import kept, layers_curved
+    from csp_engine.views.memo import Memo
+
+    memo = Memo()
+    found = [
+        kept(bundle, memo, of, layer)
+        for of in bundle.model_names
+        if model in (None, of)
+        for layer in layers_curved(bundle, of)
+    ]
+    if not found:
+        raise InputError(
+            f"Bundle {bundle.name} keeps no curves{f' of {model}' if model else ''}; draw some "
+            "with --layer and --keep."
+        )
+    _print(found, as_json)
+
+
+def _print(found: list[Curved], as_json: bool) -> None:
+    from csp_engine.views.curves import told
+
     if as_json:
-        write_json(
-            {
-                "model": name, "layer": layer, "output": asked, "method": method, "mode": mode,
-                "images": shots.name, "n_units": n_units, "n_orders": n_orders,
-                "n_labelled": {kind: len(own) for kind, own in by_kind.items()},
-                "words": _words(words), "units_by_words": by_words,
-                "steps": [_as_json(each) for each in found],
-            }
-        )  # fmt: skip
+        write_json([told.as_json(each) for each in found])
         return
-    _show(found, name, layer, n_units, by_kind, by_words)
+    for place, each in enumerate(found):
+        write_lines([""] if place else [])
+        _show(each)
 
 
 def _words(text: str | None) -> list[str]:
@@ -195,39 +247,22 @@ def _worst(trials: Any, slices: list[str]) -> str:
     return min(slices, key=lambda name: is_right_n[of_n == name].mean())
 
 
-def _show(
-    found: list[Step],
-    model: str,
-    layer: str,
-    n_units: int,
-    by_kind: dict[str, list[int]],
-    by_words: list[int],
-) -> None:
-    counts = ", ".join(f"{kind} {len(own):,}" for kind, own in by_kind.items())
-    told = [f"Labels of {layer} of {model} ({n_units:,} neurons): {counts}."]
-    if by_words:
-        told.append(f"{len(by_words):,} have one of the words.")
-    write_lines([" ".join(told), ""])
+def _show(found: Curved) -> None:
+    write_lines([found.sentence, *filter(None, [found.details]), ""])
+    counts = ", ".join(
+        f"{found.name(name)} {len(units):,}"
+        for name, units in found.units.items()
+        if name not in ("random", "influence")
+    )
+    if counts:
+        write_lines([f"Of {found.n_units:,} neurons, by {found.method}: {counts}.", ""])
     write_table(
         ("slice", "order", "held", "photographs", "right", "orders", "change (95 % interval)",
          "against random orders"),
         [
             (each.slice, each.order, each.n_units, each.n_photographs, f"{100 * each.right:.1f} %",
-             f"{100 * each.least:.1f} to {100 * each.most:.1f}", _points(each.change).signed,
-             "" if each.order == "random" else _points(each.against).signed)
-            for each in found
+             f"{100 * each.least:.1f} to {100 * each.most:.1f}", each.change.signed,
+             "" if each.order == "random" else each.against.signed)
+            for each in found.steps
         ],
     )  # fmt: skip
-
-
-def _points(figure: Bounded) -> Figure:
-    from csp_engine.views.audit.fixes import Points
-
-    return Points(figure.value, figure.low, figure.high)
-
-
-def _as_json(step: Step) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    figures = {name: _points(getattr(step, name)).as_json() for name in ("change", "against")}
-    return {**asdict(step), **figures}

@@ -5,42 +5,30 @@ After the analysis and the editing experiment of MILAN (Hernandez et al., ICLR 2
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StoredCurves, stage_key
+from csp_engine.bundle.checks.held import NONE, RANDOM
+from csp_engine.bundle.kinds import CURVES, NEURONS
+from csp_engine.bundle.stored import CURVES_TEXTS
+from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
-from csp_engine.evaluation.paired_effects import Bounded, count_groups, enough, mean_effect
+from csp_engine.files import write_whole
+from csp_engine.hashing import sha256_json
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.pipeline.added.fixing import Trials
 
-RANDOM = "random"
-"""The order that others are compared with."""
+TABLES = ("photographs", "orders", "runs")
+FACTS = "facts.json"
 Orders = Mapping[str, Sequence[np.ndarray]]
 """By name, some orders of units of one layer; a curve is the mean over its orders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One point of a curve: so many units held still, and how often decisions are right then.
-
-    ``right`` is the share over photographs and orders, ``change`` that less the share before,
-    ``against`` that less the random orders at the same number of units; ``least`` and ``most`` are
-    the extremes over the orders. Where ``n_groups`` are too few, both have no interval.
-    """
-
-    order: str
-    slice: str
-    n_units: int
-    n_photographs: int
-    n_groups: int
-    right: float
-    least: float
-    most: float
-    change: Bounded
-    against: Bounded
 
 
 def sizes_of(n_units: int, most: float, n_steps: int) -> list[int]:
@@ -80,25 +68,33 @@ def ranked_alone(
     return np.asarray(units, np.int64)[np.lexsort((-margin_u, -right_u))]
 
 
-def curves(
-    trials: Trials, layer: str, orders: Orders, sizes: Sequence[int], mode: str, seed: int = 0
-) -> list[Step]:
+def try_orders(
+    trials: Trials,
+    layer: str,
+    orders: Orders,
+    sizes: Sequence[int],
+    mode: str,
+    *,
+    method: str = "",
+    words: Sequence[str] = (),
+    seed: int = 0,
+) -> StoredCurves:
     """Hold the first units of every order still, and decide about the reported photographs.
 
     Args:
         trials: the network and the photographs.
         layer: whose units are held.
-        orders: by name; ``RANDOM`` must be one. A curve ends where its orders do.
+        orders: by name, of ``checks.held.ORDERS``; ``RANDOM`` must be one. A curve ends where its
+            orders do.
         sizes: numbers of units.
         mode: what units are held at, one of ``MODES``.
-        seed: of the bootstrap over groups.
+        method: whose labels gave orders; empty where none did.
+        words: what labels were asked for.
+        seed: that orders came from; intervals are drawn from it too.
 
     Raises:
         InputError: if the layer cannot be cut.
     """
-    rows = trials.reported
-    table: pd.DataFrame = trials.photographs.table.iloc[rows]
-    truth_n = trials.truth(rows)
     planned = [
         (name, at, size)
         for name, each in orders.items()
@@ -107,33 +103,107 @@ def curves(
         if size <= len(order)
     ]
     made = [trials.cuts([Piece(layer, np.sort(orders[n][at][:k]))], mode) for n, at, k in planned]
-    _, class_tn = trials.decided(rows, [(), *made], "decisions")
-    right_tn = (class_tn == truth_n).astype(np.float64)
-    found: dict[tuple[str, int], list[np.ndarray]] = {}
-    for (name, _, size), right_n in zip(planned, right_tn[1:], strict=True):
-        found.setdefault((name, size), []).append(right_n)
-    steps = []
-    for slice_ in dict.fromkeys(table["slice"]):
-        is_in_n = (table["slice"] == slice_).to_numpy(bool)
-        group_n = table["group"].to_numpy()[is_in_n]
-        n_groups = count_groups(group_n)
-        before_n = right_tn[0][is_in_n]
-        for (name, size), each in found.items():
-            each_on = np.stack(each)[:, is_in_n]
-            mean_n = each_on.mean(0)
-            random_n = np.stack(found[RANDOM, size])[:, is_in_n].mean(0)
-            steps.append(
-                Step(
-                    name,
-                    str(slice_),
-                    size,
-                    int(is_in_n.sum()),
-                    n_groups,
-                    float(mean_n.mean()),
-                    float(each_on.mean(1).min()),
-                    float(each_on.mean(1).max()),
-                    enough(mean_effect(mean_n - before_n, group_n, seed), n_groups),
-                    enough(mean_effect(mean_n - random_n, group_n, seed), n_groups),
-                )
-            )
-    return steps
+    _, class_tn = trials.decided(trials.reported, [(), *made], "decisions")
+    rows = [
+        (name, at, int(unit))
+        for name, each in orders.items()
+        for at, order in enumerate(each)
+        for unit in order
+    ]
+    runs = pd.DataFrame([(NONE, 0, 0), *planned], columns=pd.Index(["order", "repeat", "n_units"]))
+    own = pd.DataFrame(rows, columns=pd.Index(["order", "repeat", "unit"]))
+    return StoredCurves(
+        output=trials.output,
+        images=trials.photographs.name,
+        mode=mode,
+        method=method,
+        words=tuple(words),
+        classes=trials.classes,
+        seed=seed,
+        photographs=trials.photographs.table,
+        orders=own.astype({"order": "string", "repeat": "int32", "unit": "int32"}),
+        runs=runs.astype({"order": "string", "repeat": "int32", "n_units": "int32"}),
+        called_vi=class_tn.astype(np.uint16),
+    )
+
+
+def add_curves(path: Path, model: str, layer: str, stored: StoredCurves) -> Bundle:
+    """Keep the curves of a layer in a finished bundle, ``curves:MODEL/LAYER``.
+
+    Args:
+        path: the bundle, changed in place; earlier curves of the layer are replaced.
+        model: one of its networks.
+        layer: one of its layers.
+        stored: from ``try_orders``.
+
+    Raises:
+        InputError: if the bundle has no such layer, or one of another size.
+        BundleError: if another process is writing the bundle.
+    """
+    bundle = Bundle.open(path)
+    n_units = bundle.n_units(model, layer)
+    n_held = int((stored.orders["order"] == RANDOM).sum() / _n_random(stored))
+    if n_held != n_units:
+        raise InputError(f"The curves are of {n_held} units, and {layer} has {n_units}.")
+    stage, need = CURVES.name(model, layer), NEURONS.name(model, layer)
+    with BundleWriter(path) as writer:
+        identity: dict[str, Any] = {
+            "version": CURVES.version,
+            "params": {
+                "output": stored.output, "mode": stored.mode, "method": stored.method,
+                "words": list(stored.words), "seed": stored.seed,
+            },
+            "needs": {need: writer.manifest.stages[need].key},
+            "inputs": {
+                "model": bundle.manifest.inputs["models"][model]["fingerprint"],
+                "photographs": sha256_json(csv_text(stored.photographs)),
+                "orders": sha256_json(csv_text(stored.orders)),
+                "decisions": sha256_json(stored.called_vi.tolist()),
+            },
+        }  # fmt: skip
+        if writer.is_fresh(stage, stage_key(stage, **identity)):
+            return bundle
+        with writer.stage(stage, **identity) as folder:
+            _write(folder, stored)
+    return Bundle.open(path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """Curves of one layer outside of any bundle."""
+
+    layer: str
+    stored: StoredCurves
+
+
+def leave_curves(path: Path, left: Left) -> None:
+    """Write curves into a folder, outside of any bundle, for ``read_curves``."""
+    path.mkdir(parents=True, exist_ok=True)
+    folder = StageFolder(path)
+    _write(folder, left.stored)
+    write_whole(path / FACTS, json.dumps({**folder.facts, "layer": left.layer}))
+
+
+def read_curves(folder: Path) -> Left:
+    """What ``leave_curves`` left in a folder of this computer's own."""
+    facts = json.loads((folder / FACTS).read_text("utf-8"))
+    stored = StoredCurves(
+        *(str(facts[name]) for name in CURVES_TEXTS),
+        words=tuple(facts["words"]),
+        classes=tuple(facts["classes"]),
+        seed=int(facts["seed"]),
+        **{name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES},
+        called_vi=np.load(folder / "called.npy", allow_pickle=False),
+    )
+    return Left(str(facts["layer"]), stored)
+
+
+def _write(folder: StageFolder, stored: StoredCurves) -> None:
+    for name in TABLES:
+        folder.table(name, getattr(stored, name))
+    folder.array("called", stored.called_vi)
+    folder.facts.update(stored.facts)
+
+
+def _n_random(stored: StoredCurves) -> int:
+    return stored.orders.loc[stored.orders["order"] == RANDOM, "repeat"].nunique()

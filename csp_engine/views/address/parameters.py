@@ -263,6 +263,12 @@ OF_PAGES = (
         otherwise="the first that the bundle holds factors of",
     ),
     Parameter(
+        "curves",
+        ("audit",),
+        "layer whose ablation curves are shown",
+        otherwise="the first that the bundle holds curves of",
+    ),
+    Parameter(
         "concepts",
         ("audit", "neuron"),
         "concept set that says what should matter and what should not: `melanoma`, or a file of "

@@ -147,6 +147,7 @@ def is_awaited(kind: str, bundle: Bundle, model: str) -> bool:
     """Whether a trial runs still: then how far it is is drawn, else why there is no result."""
     trial = held(kind, bundle, model)
     if trial is not None and trial.is_running:
+        _hold_form(kind)
         st.fragment(_live, run_every=1.0)(kind, bundle, model)
         return True
     refused = st.session_state.pop(f"{kind}_refused", "")
@@ -154,6 +155,14 @@ def is_awaited(kind: str, bundle: Bundle, model: str) -> bool:
         if sentence:
             problems.failure(CspError(sentence))
     return False
+
+
+def _hold_form(kind: str) -> None:
+    """Keep what is in the form, which is not drawn while the trial runs, for when it is again."""
+    buttons = {f"{kind}_{name}" for name in ("start", "cancel", "keep", "drop")}
+    for key in st.session_state:
+        if str(key).startswith(f"{kind}_") and key not in buttons:
+            st.session_state[key] = st.session_state[key]
 
 
 def _live(kind: str, bundle: Bundle, model: str) -> None:

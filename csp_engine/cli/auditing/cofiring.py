@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from csp_engine.cli.auditing.intervening import named_method, named_model
 from csp_engine.cli.declared import AsJson, BundlePath, ModelName
 from csp_engine.cli.shown import write_json, write_lines, write_table
-from csp_engine.errors import InputError
-
-if TYPE_CHECKING:
-    from csp_engine.bundle import Bundle
-    from csp_engine.views.audit.interventions import Audited
 
 
 def cofiring(
@@ -42,15 +37,12 @@ def cofiring(
         csp cofiring skin.csp --layer layer2@max --artefact "colour patch"
     """
     from csp_engine.bundle import Bundle
-    from csp_engine.bundle.names import require_layer
     from csp_engine.views.audit import groups
     from csp_engine.views.memo import Memo
 
     opened = Bundle.open(bundle)
     name, chosen = named_model(opened, model), named_method(opened, method)
-    require_layer(opened, name, layer)
-    audited = None if artefact is None else _audited(opened, name, artefact, chosen)
-    found = groups.firing(opened, Memo(), name, layer, chosen, audited)
+    (found,) = groups.firings(opened, Memo(), name, chosen, layer, artefact or "")
     if as_json:
         write_json(groups.firing_json(found))
         return
@@ -73,29 +65,3 @@ def cofiring(
             for each in found.groups
         ],
     )  # fmt: skip
-
-
-def _audited(bundle: Bundle, model: str, artefact: str, method: str) -> Audited:
-    """What is known of an artefact.
-
-    Raises:
-        InputError: if it was not tried, or its effect is withheld or was not shown.
-    """
-    from csp_engine.views.audit.interventions import audited, effects
-
-    stored = bundle.intervention(model)
-    if stored is None:
-        raise InputError(
-            f"No pairs of images were tried on {model}, so no effect is known to rank by; measure "
-            "some with 'csp intervene', or leave out --artefact."
-        )
-    found = audited(bundle, model, artefact, method)
-    if found is None:
-        known = ", ".join(each.artefact for each in effects(stored))
-        raise InputError(f"{artefact!r} was not tried on {model}; tried were {known}.")
-    if found.effect.is_withheld or not found.effect.effect.is_away_from_zero:
-        raise InputError(
-            f"{found.effect.sentence(stored.output)} Nothing is attributed to neurons then; leave "
-            "out --artefact."
-        )
-    return found

@@ -39,7 +39,7 @@ ANNEX_IV = (
     ),
     Heading(
         "Validation and test procedures, metrics, discriminatory impacts",
-        ("effects", "carriers", "factors", "association", "fix", "checklist"),
+        ("effects", "carriers", "factors", "association", "fix", "curves", "checklist"),
         "Figures by groups of people are there only where a column of the data marks them.",
     ),
     Heading("Known and foreseeable circumstances of risk", ("untested", "limitations")),
@@ -64,7 +64,7 @@ MODEL_CARD = (
     Heading(
         "Training data", (), "Not in a bundle, which holds the images that it was examined on."
     ),
-    Heading("Quantitative analyses", ("effects", "factors", "fix")),
+    Heading("Quantitative analyses", ("effects", "factors", "fix", "curves")),
     Heading("Ethical considerations", ("verdicts",), "A bundle holds verdicts, and nothing more."),
     Heading("Caveats and recommendations", ("untested", "limitations")),
 )

@@ -13,7 +13,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from csp_engine.errors import BundleError, BusyError, CspError, InputError, NotAllowedError
+from csp_engine.errors import (
+    BundleError,
+    BusyError,
+    CspError,
+    InputError,
+    LeftOutError,
+    NotAllowedError,
+)
 from csp_engine.http.api import auditing, bundles, neurons, reviewing, shapes
 from csp_engine.http.api.asking import refuse_unknown
 from csp_engine.http.api.desk import Desk
@@ -30,6 +37,7 @@ _STATUS: tuple[tuple[type[CspError], int], ...] = (
     (InputError, 422),
     (NotAllowedError, 401),
     (BusyError, 503),
+    (LeftOutError, 409),
     (BundleError, 404),
 )
 _ERRORS: dict[int | str, dict[str, Any]] = {

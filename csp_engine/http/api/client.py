@@ -87,7 +87,11 @@ class Client:
         return self._rows(self._of(bundle, "labels"), **asked)
 
     def audit(self, bundle: str, kind: str, **asked: Any) -> list[dict[str, Any]]:
-        """What an audit found: ``interventions``, ``associations``, ``fixes`` or ``factors``."""
+        """What an audit found.
+
+        ``kind`` is ``interventions``, ``associations``, ``fixes``, ``factors``, ``curves`` or
+        ``cofiring``, which also takes ``layer`` and ``artefact``.
+        """
         return self._read(shapes.Audits, self._of(bundle, "audit", kind), **asked).found
 
     def reviews(self, bundle: str, **asked: Any) -> Iterator[dict[str, Any]]:

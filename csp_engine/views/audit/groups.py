@@ -12,13 +12,13 @@ import numpy as np
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
-from csp_engine.bundle.names import require_neuron
+from csp_engine.bundle.names import require_layer, require_neuron
 from csp_engine.errors import InputError
 from csp_engine.evaluation.associations.asking import groups_of
 from csp_engine.evaluation.associations.cofiring import Cofiring, Cofirings, cofirings
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.figures import Figure
-from csp_engine.views.audit.interventions import Audited
+from csp_engine.views.audit.interventions import Audited, audited, effects
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import BestLabel, best_label
 from csp_engine.views.table.rows import neuron_table
@@ -188,7 +188,7 @@ class Firing:
 
 
 def firing(
-    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, audited: Audited | None = None
+    bundle: Bundle, memo: Memo, model: str, layer: str, method: str, by: Audited | None = None
 ) -> Firing:
     """Groups of a layer's neurons that fire together.
 
@@ -198,14 +198,14 @@ def firing(
         model: of the layer.
         layer: whose neurons.
         method: whose labels name them; empty for none.
-        audited: an artefact by whose effect groups are ranked.
+        by: an artefact by whose effect groups are ranked.
 
     Raises:
         InputError: if the images are of too few groups, or the layer has too many neurons.
         LeftOutError: if this copy of the bundle leaves activations out.
     """
     found = firing_in(bundle, memo, model, layer)
-    along_u = None if audited is None else _along(bundle, model, layer, audited)
+    along_u = None if by is None else _along(bundle, model, layer, by)
     truth = bundle.truth(model, layer)
     true_u = None if truth is None else truth.units["true_concept"].astype(object)
     groups = []
@@ -228,8 +228,75 @@ def firing(
         )
     if along_u is not None:
         groups.sort(key=lambda each: -(each.share or 0.0))
-    artefact = "" if audited is None else audited.effect.artefact
+    artefact = "" if by is None else by.effect.artefact
     return Firing(model, layer, bundle.n_units(model, layer), artefact, found, tuple(groups))
+
+
+def layer_beside(bundle: Bundle, model: str, by: Audited) -> str:
+    """The layer whose groups stand beside what carries an artefact's effect.
+
+    That in which fewest neurons carry it, else the last; empty where nothing is attributed to any.
+    """
+    stored, effect = bundle.intervention(model), by.effect
+    if stored is None or effect.is_withheld or not effect.effect.is_away_from_zero:
+        return ""
+    own = stored.units[stored.units["artefact"] == effect.artefact]
+    if own.empty:
+        return ""
+    return str(own["layer"].iloc[-1]) if by.scope is None else by.scope.layer
+
+
+def ranked_by(bundle: Bundle, model: str, artefact: str, method: str) -> Audited:
+    """What is known of an artefact by whose effect groups are ranked.
+
+    Raises:
+        InputError: if it was not tried, or its effect is withheld or was not shown.
+    """
+    stored = bundle.intervention(model)
+    if stored is None:
+        raise InputError(
+            f"No pairs of images were tried on {model}, so no effect is known to rank by; measure "
+            "some with 'csp intervene', or name no artefact."
+        )
+    found = audited(bundle, model, artefact, method)
+    if found is None:
+        known = ", ".join(each.artefact for each in effects(stored))
+        raise InputError(f"{artefact!r} was not tried on {model}; tried were {known}.")
+    if not layer_beside(bundle, model, found):
+        raise InputError(
+            f"{found.effect.sentence(stored.output)} Nothing is attributed to neurons then; name "
+            "no artefact."
+        )
+    return found
+
+
+def firings(
+    bundle: Bundle, memo: Memo, model: str, method: str, layer: str = "", artefact: str = ""
+) -> list[Firing]:
+    """Groups of a layer, by an artefact's effect where one is named.
+
+    Without a layer they are those that stand beside the artefact's carriers; without either, beside
+    those of every artefact whose effect was shown.
+
+    Raises:
+        InputError: as ``firing`` and ``ranked_by``, or if there is no such layer.
+        LeftOutError: if this copy of the bundle leaves activations out.
+    """
+    if layer:
+        require_layer(bundle, model, layer)
+    if artefact:
+        by = ranked_by(bundle, model, artefact, method)
+        named = layer or layer_beside(bundle, model, by)
+        return [firing(bundle, memo, model, named, method, by)]
+    if layer:
+        return [firing(bundle, memo, model, layer, method)]
+    stored, found = bundle.intervention(model), []
+    for each in () if stored is None else effects(stored):
+        by = audited(bundle, model, each.artefact, method)
+        assert by is not None
+        if beside := layer_beside(bundle, model, by):
+            found.append(firing(bundle, memo, model, beside, method, by))
+    return found
 
 
 def firing_in(bundle: Bundle, memo: Memo, model: str, layer: str) -> Cofirings:
@@ -284,16 +351,16 @@ def _firing_with(bundle: Bundle, memo: Memo, model: str, layer: str, unit: int) 
     return own
 
 
-def _along(bundle: Bundle, model: str, layer: str, audited: Audited) -> np.ndarray | None:
+def _along(bundle: Bundle, model: str, layer: str, by: Audited) -> np.ndarray | None:
     """By unit, what is attributed to it of an artefact's effect, with the effect's sign as plus."""
     stored = bundle.intervention(model)
-    if stored is None or audited.effect.is_withheld:
+    if stored is None or by.effect.is_withheld:
         return None
     own = stored.units[
-        (stored.units["artefact"] == audited.effect.artefact) & (stored.units["layer"] == layer)
+        (stored.units["artefact"] == by.effect.artefact) & (stored.units["layer"] == layer)
     ]
     if own.empty:
         return None
     along_u = np.zeros(bundle.n_units(model, layer))
     along_u[own["unit"].to_numpy()] = own["attribution"].to_numpy(np.float64)
-    return along_u * np.sign(audited.effect.effect.value)
+    return along_u * np.sign(by.effect.effect.value)

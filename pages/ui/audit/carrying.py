@@ -13,7 +13,7 @@ from csp_engine.errors import InputError, LeftOutError
 from csp_engine.exports.html.site import slug
 from csp_engine.views.address import View
 from csp_engine.views.audit.driving import images_csv, images_of_carriers
-from csp_engine.views.audit.groups import Firing, FiringGroup, firing
+from csp_engine.views.audit.groups import Firing, FiringGroup, firing, layer_beside
 from csp_engine.views.audit.interventions import (
     Audited,
     Suspect,
@@ -56,18 +56,14 @@ def section(
             file_name=f"{slug(bundle.name)}-{slug(found.effect.artefact)}-carrier-images.csv",
             key="carrier-images",
         )
-    together(bundle, view, model, stored, found)
+    together(bundle, view, model, found)
 
 
-def together(
-    bundle: Bundle, view: View, model: str, stored: StoredIntervention, found: Audited
-) -> None:
+def together(bundle: Bundle, view: View, model: str, found: Audited) -> None:
     """Groups of neurons that fire together, by their part of the effect, or why there are none."""
-    effect = found.effect
-    own = stored.units[stored.units["artefact"] == effect.artefact]
-    if effect.is_withheld or not effect.effect.is_away_from_zero or own.empty:
+    layer = layer_beside(bundle, model, found)
+    if not layer:
         return
-    layer = str(own["layer"].iloc[-1]) if found.scope is None else found.scope.layer
     show("<h3 class='csp-h3' id='together'>Neurons that fire together</h3>")
     try:
         groups = firing(bundle, store.MEMO, model, layer, view.method, found)

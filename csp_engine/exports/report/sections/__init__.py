@@ -4,6 +4,7 @@ from csp_engine.exports.report.asked import Chapter
 from csp_engine.exports.report.sections import (
     association,
     carriers,
+    curves,
     effects,
     examined,
     factors,
@@ -25,6 +26,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     association.ASSOCIATION_,
     maps.MAPS,
     fixes.FIXES,
+    curves.CURVES_,
     resemblance.RESEMBLANCE_,
     verdicts.VERDICTS_,
     limits.LIMITS,

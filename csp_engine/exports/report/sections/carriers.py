@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from csp_engine import numbers
 from csp_engine.bundle import kinds
-from csp_engine.exports.report.asked import NETWORK, Asked, Chapter, words
-from csp_engine.exports.report.document import Block, Cell, Table, Text
+from csp_engine.errors import InputError, LeftOutError
+from csp_engine.exports.report.asked import NETWORK, Asked, Chapter, number_of, words
+from csp_engine.exports.report.document import Block, Cell, Source, Table, Text
 from csp_engine.views.audit.figures import Figure
+from csp_engine.views.audit.groups import Firing, firing, layer_beside
 from csp_engine.views.audit.interventions import (
     Audited,
     Swapped,
@@ -87,7 +89,64 @@ def _of(asked: Asked, found: Audited, output: str) -> list[Block]:
         )
     if found.scope is not None and found.suspects:
         blocks.append(_suspects(asked, found))
+    return [*blocks, *_together(asked, found)]
+
+
+def _together(asked: Asked, found: Audited) -> list[Block]:
+    """Which neurons fire together in the layer, by their part of the effect."""
+    layer, artefact = layer_beside(asked.bundle, asked.model, found), found.effect.artefact
+    if not layer:
+        return []
+    try:
+        groups = firing(asked.bundle, asked.memo, asked.model, layer, asked.method, found)
+    except LeftOutError:
+        neurons = asked.source(kinds.NEURONS.name(asked.model, layer))
+        told = (
+            f"{artefact}: which neurons of {layer} fire together is found in its activations, "
+            "which this copy of the bundle leaves out."
+        )
+        return [Text(told, neurons)]
+    except InputError as error:
+        return [Text(f"{artefact}: {error}", asked.source(kinds.IMAGES.name()))]
+    sources = asked.source(kinds.ACTIVATIONS.name(asked.model, layer))
+    sources += asked.source(kinds.INTERVENTION.name(asked.model), "units.parquet")
+    blocks: list[Block] = [Text(f"{artefact}: {groups.sentence}", sources)]
+    if groups.groups:
+        blocks.append(_groups(asked, groups, sources))
     return blocks
+
+
+def _groups(asked: Asked, found: Firing, sources: tuple[Source, ...]) -> Table:
+    has_truth = any(each.truths for each in found.groups)
+    columns = ("group", "neurons", "part of the effect", "rank correlation (95 % interval)",
+               "for example")  # fmt: skip
+    if has_truth:
+        sources += asked.source(kinds.TRUTH.name(asked.model, found.layer), "units.parquet")
+    if asked.method in asked.bundle.methods(asked.model, found.layer):
+        scores = kinds.SCORES.name(asked.model, found.layer, asked.method)
+        sources += asked.source(scores, "label_uk.npy", "reliable_u.npy")
+    return Table(
+        f"{found.artefact}: neurons of {found.layer} that fire together",
+        (*columns, "truly respond to") if has_truth else columns,
+        tuple(
+            (
+                words(each.name),
+                number_of(len(each.unit_k)),
+                words(each.part) if each.share is None else Cell(each.part, each.share),
+                Cell(
+                    each.together.share, each.together.value, *each.together.bounds,
+                    found.found.n_confirming,
+                ),
+                words(", ".join(f"{ref.unit} {label.title}" for ref, label in each.members)),
+                *([words(each.answers)] if has_truth else []),
+            )
+            for each in found.groups
+        ),
+        sources,
+        "Groups come by what attribution gives them, less what works against it. They were found "
+        f"on {numbers.count(found.found.n_choosing)} images, and correlations are over "
+        f"{numbers.count(found.found.n_confirming)} others.",
+    )  # fmt: skip
 
 
 def _suspects(asked: Asked, found: Audited) -> Table:

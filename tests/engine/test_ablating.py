@@ -348,6 +348,7 @@ def test_the_command_draws_curves_by_kind_words_and_influence(tmp_path, capsys, 
     assert "against random orders" in shown
     shutil.rmtree(tmp_path / "shots")
     for wrong, sentence in (
+        (("--words", " , "), "--words names no word"),
         (("--words", "zebra"), "No neuron of last@mean has a label by csp with one of zebra"),
         (("--method", "falcon"), "Method 'falcon' has no labels of last@mean; it has csp"),
         (("--output", "mauve"), "no output 'mauve'"),

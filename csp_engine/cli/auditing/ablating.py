@@ -126,6 +126,8 @@ def ablate(
             )
         _show_kept(opened, name if model else None, as_json)
         return
+    if words is not None and not _words(words):
+        raise InputError("--words names no word; write some, such as text,letter,word.")
     target = loaded_target(opened, name, weights, preprocessing, [layer], device)
     tried = opened.intervention(name)
     asked = named_output(target, output or (None if tried is None else tried.output))

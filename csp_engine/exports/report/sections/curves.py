@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from csp_engine import numbers
 from csp_engine.bundle import kinds
+from csp_engine.bundle.checks.held import RANDOM
 from csp_engine.exports.report.asked import NETWORK, Asked, Chapter, number_of, words
 from csp_engine.exports.report.document import Block, Cell, Table, Text
 from csp_engine.views.audit.fixes import Points
@@ -43,7 +45,10 @@ def _row(found: Curved, each: Step) -> tuple[Cell, ...]:
         words(found.name(each.order)),
         number_of(each.n_units),
         *(Cell(percent(share), share) for share in (each.right, each.least, each.most)),
-        *(_points(each.n_photographs, change) for change in (each.change, each.against)),
+        _points(each.n_photographs, each.change),
+        words(numbers.UNKNOWN)
+        if each.order == RANDOM
+        else _points(each.n_photographs, each.against),
     )
 
 

@@ -206,3 +206,11 @@ def test_a_bundle_without_pairs_offers_it_too(serve, small_bundle, monkeypatch):
     assert not at.exception
     assert any(each.key == "fix_start" for each in at.button)
     assert any(each.label == "Try one" for each in at.expander)
+
+
+def test_an_address_that_names_nothing_makes_no_command(serve, fixed, monkeypatch):
+    monkeypatch.delenv("CSP_TRUST_PYTHON", raising=False)
+    serve(fixed)
+    shown = html(open_page("audit", hold="nowhere:3"))
+    assert "csp fix BUNDLE" not in shown
+    assert "names no layer of small. The network small is code" in shown

@@ -36,11 +36,13 @@ def form(bundle: Bundle, model: str) -> None:
         if asked:
             known = [each for each in groups.parts(asked) if _is_plausible(bundle, model, each)]
             units = " ".join(f"--units {shlex.quote(each)}" for each in known)
-            show(
-                f"<p class='csp-left'><code>csp fix BUNDLE --model {plain(shlex.quote(model))} "
-                f"{plain(units)}</code> holds them still. "
-                f"{plain(running.why_not(bundle, model))}</p>"
+            told = (
+                f"<code>csp fix BUNDLE --model {plain(shlex.quote(model))} {plain(units)}</code> "
+                "holds them still."
+                if known
+                else f"What the address asks to hold names no layer of {plain(model)}."
             )
+            show(f"<p class='csp-left'>{told} {plain(running.why_not(bundle, model))}</p>")
         return
     if not running.layers_of(bundle, model):
         show(

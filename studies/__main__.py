@@ -25,6 +25,7 @@ STUDIES = {
     "group_labels": "whether labels of two groups name both meanings of a neuron, on the demo",
     "sure_and_wrong": "which reliable labels of the demo are wrong, and what would refuse them",
     "combined_methods": "whether the likeliest of several methods' labels beats CSP+ alone",
+    "masked_exemplars": "whether MILAN names neurons better by what they look at, on the demo",
     "other_layers": "labels of the demo's networks on layers that chose nothing, by truth",
     "fourth_condition": "whether the fourth condition of a reliable label holds on new ground",
     "planted_confidence": "whether a confidence learnt from planted units keeps its word",

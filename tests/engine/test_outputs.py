@@ -346,6 +346,30 @@ def test_a_layer_that_is_changed_changes_the_logits_that_it_gives(varied):
     assert torch.equal(module.logits(module.run(x)), shares.log())
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sigmoid", "ends in a sigmoid; what goes into it is taken"),
+        ("by a line", "between 0 and 1. It is taken for logits; if"),
+    ],
+)
+def test_what_is_found_of_outputs_as_they_are_driven_is_in_the_bundle(tmp_path, name, said):
+    """Without names of classes nobody looks at the outputs before."""
+    network = toys.lively()
+    network.head = nn.Sequential(
+        network.head, {"sigmoid": nn.Sigmoid(), "by a line": nn.Hardsigmoid()}[name]
+    )
+    model = target_model(network, toys.PREPROCESSING, name="small")
+    target = dataclasses.replace(toys.target(["first"]), model=model)
+    target = dataclasses.replace(target, taps=tuple(select_layers(model, ["first"])))
+    request = toys.request(tmp_path, tmp_path / "b.csp", targets=(target,), outputs=("0",))
+    bundle = build(request)
+    (notice,) = bundle.manifest.inputs["models"]["small"]["notices"]
+    assert said in notice
+    # A build that finds all of it made already keeps what was said.
+    assert build(request).manifest.inputs["models"]["small"]["notices"] == [notice]
+
+
 @pytest.mark.parametrize("outputs", [1, 4])
 @pytest.mark.parametrize("times", [1e-9, 0.001, 0.02])
 def test_logits_that_lie_between_zero_and_one_are_logits(varied, times, outputs):

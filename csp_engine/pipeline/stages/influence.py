@@ -17,6 +17,7 @@ from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stages.measured import describe_notices
 from csp_engine.probe.decoding import decode
 
 N_NEURONS = 5
@@ -83,6 +84,7 @@ def influences(run: Run, request: BuildRequest) -> None:
                 sample.batches("influence"),
                 request.outputs or None,
             )
+        describe_notices(model, run.described["models"])  # its outputs were looked at only now
         for name in missing:
             _, layer = kinds.INFLUENCE.parts(name)
             if layer not in found:
@@ -149,6 +151,7 @@ def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
                 unit_ci,
                 request.outputs or None,
             )
+        describe_notices(model, run.described["models"])
         nodes, edges = _graph(measured, unit_ci, effect_cu)
         with run.writing(name, identity) as folder:
             outputs = {"name": list(names), "n_images": measured.n_image_c}

@@ -207,7 +207,7 @@ def _adopt_other_models(run: Run, request: BuildRequest) -> None:
             **({"share_cut": held["share_cut"]} if "share_cut" in held else {}),
             **({"passes": passes} if passes else {}),
         }
-        _describe_notices(model, described)
+        describe_notices(model, described)
     run.described["models"] = described
 
 
@@ -235,8 +235,8 @@ def _median_cut(model: TargetModel, rows: list[Mapping[str, Any]]) -> float:
     return round(float(np.median(cuts)), 4) if cuts else 0.0
 
 
-def _describe_notices(model: TargetModel, described: dict[str, Any]) -> None:
-    """What was switched off in a network, for everyone who reads its numbers."""
+def describe_notices(model: TargetModel, described: dict[str, Any]) -> None:
+    """What was found out about a network up to now, for everyone who reads its numbers."""
     if model.steadiness.notices:
         described[model.name]["notices"] = list(model.steadiness.notices)
 
@@ -276,7 +276,7 @@ def _pass(
     finally:
         journal.close()
     for target in work.targets:
-        _describe_notices(target.model, run.described["models"])
+        describe_notices(target.model, run.described["models"])
         _describe_passes(target, trials, run.described["models"])
     rows = read_rows(journal.path("rows"))
     # What the disk did not give is left out, and is reported.

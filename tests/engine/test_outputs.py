@@ -236,7 +236,14 @@ def varied(x):
     return x * contrast[:, None, None, None] + brightness[:, None, None, None]
 
 
-@pytest.mark.parametrize("of", [lambda y: y, lambda y: (y[:, :, None], {"logits": y})])
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda y: y,
+        lambda y: (y[:, :, None], {"logits": y}),
+        lambda y: {"features": y[:, :1], "probs": y},
+    ],
+)
 @pytest.mark.parametrize(
     ("name", "outputs"),
     [*((n, 4) for n in ENDINGS), ("sigmoid", 1), ("sigmoid by hand", 1), ("softmax", 2)],
@@ -248,6 +255,16 @@ def test_logits_are_taken_from_before_a_networks_ending(varied, name, outputs, o
     assert len(told(ended)) == 1
     assert "what goes into it" in told(ended)[0]
     assert not told(bare)
+
+
+@pytest.mark.parametrize(
+    "of", [lambda f, p: (f[:, :, None, None], p), lambda f, p: (f, p), lambda f, p: [p, f, f]]
+)
+def test_probabilities_of_classes_are_found_among_features(varied, of):
+    ended = ending(lambda y: y, 4)
+    ended.network.form = lambda f, y: of(f, y.softmax(1))
+    same_as_bare(ended, ending(lambda y: y, 4), varied)
+    assert "what goes into it" in told(ended)[0]
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])

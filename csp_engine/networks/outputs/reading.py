@@ -101,7 +101,8 @@ class OutputReader:
         """The ``(n, classes)`` tensor of an output, or None if the network is no classifier.
 
         Of several tensors with a row per image the one called logits counts, then the one that has
-        as many columns as there are class names, then what the network's last linear layer gave.
+        as many columns as there are class names, then probabilities of classes, then what the
+        network's last linear layer gave.
 
         Of a network that ends in a softmax, a sigmoid or the logarithm of either, logits are what
         goes into it, where that is what a layer gives. Elsewhere probabilities p of a softmax
@@ -189,6 +190,9 @@ class OutputReader:
         fitting = [path for path, t in rows.items() if t.shape[1] == self._n_names]
         if len(fitting) == 1:
             return fitting[0]
+        shares = [path for path, t in rows.items() if _are_probabilities(t)]
+        if len(shares) == 1:
+            return shares[0]
         found = self._of_last_linear()
         if found in rows or len(rows) == 1:
             return found
@@ -241,6 +245,13 @@ class OutputReader:
             finally:
                 for handle in handles:
                     handle.remove()
+
+
+def _are_probabilities(tensor: torch.Tensor) -> bool:
+    """Whether rows are what a softmax gives, which nothing else is."""
+    known = tensor[tensor.isfinite().all(1)]
+    ending = possible(known) if len(known) else None
+    return ending is not None and ending.is_shared
 
 
 @contextmanager

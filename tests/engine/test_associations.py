@@ -208,6 +208,15 @@ def test_columns_with_too_little_are_not_tried(column):
     assert np.isnan(found.least_c[0])
 
 
+@pytest.mark.parametrize("shown", [0, 1])
+def test_a_column_that_all_images_show_or_none_says_nothing_of_a_unit(shown):
+    value_nc = np.full((40, 1), shown, np.float32)
+    values_n = np.random.default_rng(0).normal(size=40).astype(np.float32)
+    figures = one(values_n, asked_of(value_nc), 0, FEW)
+    assert np.isnan(figures["difference"])
+    assert np.isnan(figures["auroc"])
+
+
 def test_a_single_group_is_too_little():
     value_nc = (np.arange(100) % 2).astype(np.float32)[:, None]
     act_un = np.random.default_rng(3).normal(size=(4, 100)).astype(np.float32)
@@ -386,6 +395,16 @@ def whole(tmp_path_factory) -> Path:
 @pytest.fixture
 def path(whole, tmp_path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "a.csp"))
+
+
+def test_a_forged_column_that_is_shown_no_more_is_told_of(path):
+    """Nine tenths are no flag: nobody shows the column that suspects were found for."""
+    file = place(path, "probe", "probe.parquet")
+    rows = pd.read_parquet(file)
+    rows["half"] = rows["half"] * 0.9
+    rows.to_parquet(file, index=False)
+    redo(path)
+    assert any("association" in each for each in verify(Bundle.open(path)))
 
 
 def test_a_build_looks_for_every_column_and_class(path):

@@ -304,13 +304,17 @@ def _kept(
 def one(
     values_n: Float32[np.ndarray, " n"], asked: Asked, column: int, rule: Rule
 ) -> dict[str, float]:
-    """Figures of one unit and one column, by the names of docs/bundle.md."""
+    """Figures of one unit and one column, by the names of docs/bundle.md.
+
+    NaN where all images show the column, or none.
+    """
     is_known_n = ~np.isnan(asked.value_nc[:, column])
     label = asked.value_nc[is_known_n, column][:, None] == 1
     values = np.asarray(values_n, np.float32)[None]
     blocks = Blocks(len(label), _rows(asked.group_n, is_known_n))
     sums = rank_sums(midranks(values[:, is_known_n]), label, blocks)
-    share = float(label.mean())
+    share = float(label.mean()) if len(label) else 0.0
+    spread = float(np.sqrt(share * (1 - share)))
     here = np.zeros(1, int), np.array([column])
     auroc_k = sums.auroc_uc[0]
     bounds_k2 = _bounds(values, asked, *here, rule)
@@ -320,7 +324,7 @@ def one(
     ends = ("", "_low", "_high")
     return {
         "p": float(sums.p_uc[0, 0]),
-        "difference": float(pearson_1[0]) / float(np.sqrt(share * (1 - share))),
+        "difference": float(pearson_1[0]) / spread if spread else float("nan"),
         **{f"auroc{end}": float(v) for end, v in zip(ends, (*auroc_k, *bounds_k2[0]), strict=True)},
         **{f"within{end}": float(v) for end, v in zip(ends, within_k3[0], strict=True)},
     }

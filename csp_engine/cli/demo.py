@@ -47,7 +47,12 @@ def demo(
     """
     if context.invoked_subcommand is not None:
         return
-    serve([require_shipped(SHIPPED)], port=port, open_browser=open_browser, needs_token=needs_token)
+    serve(
+        [str(require_shipped(SHIPPED))],
+        port=port,
+        open_browser=open_browser,
+        needs_token=needs_token,
+    )
 
 
 @app.command("build")

@@ -1,10 +1,11 @@
-"""``csp serve``."""
+"""``csp serve`` and ``csp copy``."""
 
 from __future__ import annotations
 
 import atexit
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from typing import Annotated
 
 import typer
 
-from csp_engine.cli.shown import write_lines
+from csp_engine.cli.declared import SummaryAsJson, new_folder
+from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.files import ROOT
 from csp_engine.http import hosts, tokens
@@ -45,7 +47,8 @@ NEEDS_TOKEN = typer.Option(
 
 def serve(
     bundles: Annotated[
-        list[Path] | None, typer.Argument(help="Bundles, or folders of bundles.")
+        list[str] | None,
+        typer.Argument(help="Bundles, folders of bundles, or addresses of bundles."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -75,12 +78,14 @@ def serve(
 ) -> None:
     """Serve the browser for one or more bundles.
 
-    Example:
+    Examples:
         csp serve resnet50.csp
+        csp serve s3://lab/resnet50.csp
     """
     from csp_engine.bundle import Bundle
 
-    for path in bundles or []:
+    paths = _paths(bundles or [])
+    for path in paths:
         if not path.is_dir():
             raise InputError(
                 f"There is no bundle or folder at {path}; make one with: csp build --help"
@@ -94,8 +99,8 @@ def serve(
     environment = dict(os.environ)
     tokens.require_long(environment.get(tokens.FOR_MACHINES, ""), tokens.FOR_MACHINES)
     port = _free_port(host, port)
-    if bundles:
-        environment["CSP_BUNDLES"] = os.pathsep.join(str(path.resolve()) for path in bundles)
+    if paths:
+        environment["CSP_BUNDLES"] = os.pathsep.join(str(path.resolve()) for path in paths)
     if read_only is not None:
         environment[READ_ONLY] = "1" if read_only else "0"
     if allow:
@@ -127,6 +132,66 @@ def serve(
         server.terminate()
         code = server.wait()
     raise typer.Exit(0 if code in (0, -15, -2, 130) else 1)
+
+
+def _paths(given: list[str]) -> list[Path]:
+    """Where the bundles lie; those at an address are fetched, and kept while this process runs."""
+    from csp_engine.probe.remote import is_address
+
+    paths = []
+    for each in given:
+        if not is_address(each):
+            paths.append(Path(each))
+            continue
+        from csp_engine.exchange.addresses import fetched, in_use
+
+        with progress_bars() as progress:
+            path = fetched(each, progress=progress)
+        held = in_use(path)
+        held.__enter__()
+        atexit.register(held.__exit__, None, None, None)
+        paths.append(path)
+    return paths
+
+
+def copy(
+    source: Annotated[str, typer.Argument(help="A bundle, NAME.csp, or its address.")],
+    target: Annotated[str, typer.Argument(help="The address, or the new bundle.")],
+    as_json: SummaryAsJson = False,
+) -> None:
+    """Copy a bundle to an address such as s3://lab/resnet50.csp, or from there.
+
+    Every file is checked by its hash, and the manifest comes last: what is there is whole. Stopped,
+    the same command goes on.
+
+    Examples:
+        csp copy resnet50.csp s3://lab/resnet50.csp
+        csp copy s3://lab/resnet50.csp resnet50.csp
+    """
+    from csp_engine.bundle import Bundle
+    from csp_engine.exchange.addresses import copy_to_address, fetched
+    from csp_engine.probe.remote import is_address
+
+    if is_address(source) == is_address(target):
+        raise InputError(
+            "One of the two is an address such as s3://lab/my.csp, and the other a bundle here."
+        )
+    with progress_bars() as progress:
+        if is_address(target):
+            n_bytes = copy_to_address(Bundle.open(Path(source)), target, progress)
+        else:
+            place = new_folder(Path(target), "TARGET")
+            found = fetched(source, progress=progress)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = place.with_name(f".tmp-{place.name}")
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(found, temporary)
+            temporary.rename(place)
+            n_bytes = sum(each.stat().st_size for each in place.rglob("*") if each.is_file())
+    if as_json:
+        write_json({"source": source, "target": target, "bytes": n_bytes})
+    else:
+        write_lines([f"{target}: {n_bytes / 1e6:,.1f} MB."])
 
 
 def token_for(environment: Mapping[str, str], host: str) -> str | None:

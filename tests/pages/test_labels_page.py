@@ -138,6 +138,29 @@ def test_how_well_labels_predict_neurons_and_which_figure_to_believe(serve, copi
     assert "after Holm" in shown
 
 
+def test_what_a_figure_must_do_to_be_believed_stands_in_its_row(serve, shipped_bundle):
+    """A reader who applies the caption's two numbers to a row comes to what the row says."""
+    serve(shipped_bundle)
+    shown = html(open_page("labels"))
+    part = shown[shown.index("Which number to believe") :]
+    caption, body = re.search(
+        r"<caption>(.*?)</caption>.*?<tbody>(.*?)</tbody>", part, re.S
+    ).groups()
+    least, least_by = map(
+        int, re.search(r"than (\d+) %, or by less than (\d+) %", caption).groups()
+    )
+    rows = re.findall(r"<tr>(.*?)</tr>", body, re.S)
+    assert len(rows) == len(Bundle.open(shipped_bundle).trust())
+    verdicts = set()
+    for row in rows:
+        pairs = re.findall(r"<td>([\d.]+) %, by (−?[\d.]+) %</td>", row)
+        (share, by), (more, more_by) = [(float(a), float(b.replace("−", "-"))) for a, b in pairs]
+        is_enough = min(share, more) >= least and min(by, more_by) >= least_by
+        assert row.endswith(f"<td>{'yes' if is_enough else 'no'}</td>")
+        verdicts.add(is_enough)
+    assert verdicts == {True, False}
+
+
 @pytest.mark.slow
 def test_the_network_with_random_weights_stands_beside_the_trained_one(serve, tmp_path):
     own = toys.target(["second"])

@@ -124,16 +124,17 @@ def faithfulness(bundle: Bundle) -> dict[str, Any] | None:
 class Trusted:
     """A figure that judges labels, and what became of it on planted units.
 
-    ``notices_missing`` and ``notices_extra`` say for how large a share of units it falls where the
-    label is said of too few images, or of too many; ``is_passed``: it notices both.
+    ``missing`` and ``extra`` say for how large a share of units it falls where the label is said of
+    too few images, or of too many, and by how much for the typical one, of the way to a column
+    without relation; ``is_passed``: both are enough (``label_checks``).
     """
 
     title: str
     auroc: Interval
     n_right: int
     n_wrong: int
-    notices_missing: float
-    notices_extra: float
+    missing: tuple[float, float]
+    extra: tuple[float, float]
     is_passed: bool
 
 
@@ -148,8 +149,8 @@ def trusted(bundle: Bundle) -> tuple[Trusted, ...]:
             Interval(*(float(row[name]) for name in ("auroc", "low", "high"))),
             int(row["n_right"]),
             int(row["n_wrong"]),
-            float(row["missing_falls"]),
-            float(row["extra_falls"]),
+            (float(row["missing_falls"]), float(row["missing_by"])),
+            (float(row["extra_falls"]), float(row["extra_by"])),
             bool(row["is_passed"]),
         )
         for row in table.to_dict("records")

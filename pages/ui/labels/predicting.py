@@ -7,6 +7,7 @@ from typing import Any
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.evaluation.faithfulness.label_checks import FALLS_BY, FALLS_FOR
 from csp_engine.methods import method_title
 from csp_engine.views.address import View
 from csp_engine.views.benchmark.faithfulness import (
@@ -105,8 +106,8 @@ def tried(bundle: Bundle) -> None:
             [
                 numbers.score(each.auroc.value),
                 f"{numbers.score(each.auroc.low)} to {numbers.score(each.auroc.high)}",
-                numbers.share(each.notices_missing),
-                numbers.share(each.notices_extra),
+                _fall(*each.missing),
+                _fall(*each.extra),
                 "yes" if each.is_passed else "no",
             ],
         )
@@ -115,8 +116,15 @@ def tried(bundle: Bundle) -> None:
     caption = (
         f"{term('AUROC')}: how often a figure prefers a right label to a wrong one, on planted "
         "units. Missing and extra: the share of units for which it falls where half of the "
-        "images lose the label, or as many others get it. A figure that hardly falls cannot tell "
-        "a label that says too little, or too much."
+        "images lose the label, or as many others get it, and how far for the typical one, of the "
+        "way to a label without relation. A figure that falls for fewer than "
+        f"{numbers.share(FALLS_FOR)}, or by less than {numbers.share(FALLS_BY)}, cannot tell a "
+        "label that says too little, or too much."
     )
     columns = ["figure", term("AUROC"), "95 % interval", "missing", "extra", "notices both"]
     show(bar_table(caption, columns, rows, is_markup=True))
+
+
+def _fall(share: float, by: float) -> str:
+    """For how many units a figure falls, and by how much."""
+    return f"{numbers.share(share)}, by {numbers.share(by)}".replace("-", "−")

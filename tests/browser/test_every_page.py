@@ -22,20 +22,20 @@ DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 HOSTILE_NEURON = "bundle=hostile&layer=second@mean&unit=5"
 WHOLE_MAP = "area=0-0-65535-0-65535-65535-0-65535"
 PAGES = {
-    "overview": ("?bundle=hostile", ".tiles img[src^='blob:']"),
+    "overview": ("?bundle=hostile", ".tiles img[src^='data:image/webp']"),
     "search-start": ("search?bundle=hostile", ".st-key-examples a"),
     "search": (
         f"search?bundle=hostile&q={quote(HOSTILE[0])}&sort=unit",  # an order opens the filters
-        ".cards img[src^='blob:']",
+        ".cards img[src^='data:image/webp']",
     ),
     "neuron": (f"neuron?{HOSTILE_NEURON}", "svg[role=img] polyline"),
-    "neuron-card": (f"neuron?{HOSTILE_NEURON}&card=yes", ".tiles img[src^='blob:']"),
+    "neuron-card": (f"neuron?{HOSTILE_NEURON}&card=yes", ".tiles img[src^='data:image/webp']"),
     "layer": ("layer?bundle=hostile&layer=second@mean", "[data-testid='stDataFrame'] canvas"),
     "layer-nonsense": (f"layer?bundle=smal&layer={quote(HOSTILE[1])}&sort=zz", ".csp-note"),
     "map": (f"map?bundle=hostile&colour=label&{WHOLE_MAP}", ".map[data-ready='20']"),
     "compare": (
         "compare?bundle=hostile&layer=second@mean&bundle2=hostile&layer2=first@mean&unit=5",
-        ".cards img[src^='blob:']",
+        ".cards img[src^='data:image/webp']",
     ),
     "labels": ("labels?bundle=hostile", "h1.csp-title"),
     "audit": ("audit?bundle=hostile", "h1.csp-title"),

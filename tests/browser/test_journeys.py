@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import SCREENSHOTS, address, settled
 
 pytestmark = [pytest.mark.browser]
-LOADED = "img[src^='blob:']"
+LOADED = "img[src^='data:image/webp']"
 SHOWN = (".csp-lead", ".cards a .id", ".csp-id")
 
 

@@ -112,8 +112,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 NEURON = "model=biased&layer=layer4%40mean&unit=12"
 PAGES = {
     "overview": ("", ".csp-story"),
-    "search": ("search?q=ruler", ".cards img[src^='blob:']"),
-    "neuron": (f"neuron?{NEURON}", ".tiles img[src^='blob:']"),
+    "search": ("search?q=ruler", ".cards img[src^='data:image/webp']"),
+    "neuron": (f"neuron?{NEURON}", ".tiles img[src^='data:image/webp']"),
     "layer": ("layer", "[data-testid='stDataFrame'] canvas"),
     "map": ("map?q=ruler", ".map[data-ready]"),
     "compare": ("compare", "[data-testid='stDataFrame'] canvas"),

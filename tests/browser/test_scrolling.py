@@ -66,6 +66,6 @@ def test_what_is_read_first_is_not_pushed_away(server, open_page, width, path):
     page = page.context.new_page()
     page.goto(f"{server.url}/{path}&bundle=small&v=1")
     settled(page)
-    page.locator("img[src^='blob:']").first.wait_for()
+    page.locator("img[src^='data:image/webp']").first.wait_for()
     page.wait_for_timeout(500)
     assert page.evaluate("shifted") <= MOST_SHIFTED

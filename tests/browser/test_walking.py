@@ -40,7 +40,7 @@ def walker(open_page, url: str) -> Page:
 def rested(page: Page) -> Page:
     """Wait until the server has followed."""
     expect(page.locator("html")).not_to_have_attribute("data-csp-ahead", re.compile(".*"))
-    expect(page.locator(".tiles li.pair img[src^='blob:']").first).to_be_visible()
+    expect(page.locator(".tiles li.pair img[src^='data:image/webp']").first).to_be_visible()
     return settled(page)
 
 

@@ -1,6 +1,7 @@
 // Thumbnails come in packs: one request, many images. A pack is uint32 count, uint32 lengths
-// (little-endian), then the WebP bodies. The last packs are kept as bytes; an image gets its object
-// URL when it is to be shown, because making one takes the browser a third of a millisecond.
+// (little-endian), then the WebP bodies. The last packs are kept as bytes; an image gets its address
+// when it is to be shown. That is the image itself: an object URL would be made, and later read, by
+// way of another process, which takes the browser a millisecond an image.
 const PACKS = (globalThis.__cspPacks ??= new Map())
 const PACKS_KEPT = 24
 const AT_ONCE = 48 // about as many images as a window shows
@@ -26,13 +27,14 @@ function loadPack(url) {
     })
   PACKS.set(url, loading)
   for (const old of [...PACKS.keys()].slice(0, Math.max(0, PACKS.size - PACKS_KEPT))) {
-    PACKS.get(old).then((pack) => pack.forget()).catch(() => {})
     PACKS.delete(old)
   }
   return loading
 }
 
-// `urlOf(position)` is the object URL of an image; `forget` revokes those that were made.
+const base64 = (bytes) => bytes.toBase64?.() ?? btoa(String.fromCharCode(...bytes))
+
+// `urlOf(position)` is the address of an image.
 function unpack(body) {
   const view = new DataView(body)
   const count = view.getUint32(0, true)
@@ -41,7 +43,7 @@ function unpack(body) {
   const urls = new Map()
   const made = (i) => {
     const bytes = new Uint8Array(body, starts[i], starts[i + 1] - starts[i])
-    return URL.createObjectURL(new Blob([bytes], { type: "image/webp" }))
+    return `data:image/webp;base64,${base64(bytes)}`
   }
   return {
     urlOf(i) {
@@ -49,7 +51,6 @@ function unpack(body) {
       if (!urls.has(i)) urls.set(i, made(i))
       return urls.get(i)
     },
-    forget: () => urls.forEach((url) => URL.revokeObjectURL(url)),
   }
 }
 

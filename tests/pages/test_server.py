@@ -10,12 +10,15 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from csp_engine.bundle import Bundle
+from csp_engine.files import ROOT
 from csp_engine.views import lists, random_sets
 from csp_engine.views.address import View
 from csp_engine.views.finding.standing import judged
 from csp_engine.views.table import rows
 from pages.ui.shell import server, store
 from tests.pages.conftest import rewrite_manifest, visiting
+
+PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py") if path.stem != "__init__")
 
 
 @pytest.fixture
@@ -108,14 +111,32 @@ def test_what_a_first_search_reads_is_at_hand_once_a_box_was_entered(
 
 
 def test_every_page_brings_its_looks_and_the_scripts_of_its_first_elements(client):
-    for page in ("", "neuron", "glossary"):
+    for page in ("", "neuron", "glossary", "layer", "melanoma"):
         text = client.get(f"/{page}").text
         assert "dl.csp-facts" in text.split("</head>")[0]
-        for kind in server.ELEMENTS:
+        for kind in (*server.ELEMENTS, *server.ELEMENTS_OF.get(page, ())):
             script = re.search(
                 rf"rel='modulepreload' crossorigin href='\./([^']*/{kind}\.[^']*)", text
             )[1]
             assert (server.STATIC / script).is_file()
+
+
+def test_tables_and_charts_are_fetched_where_they_are_drawn_alone(client):
+    heavy = {"DataFrame": {"layer", "compare", "melanoma"}, "PlotlyChart": {"melanoma"}}
+    assert set(server.ELEMENTS_OF) | {"map", "labels", "glossary"} <= set(PAGES)
+    for page in PAGES:
+        text = client.get(f"/{'' if page == 'overview' else page}").text
+        for kind, where in heavy.items():
+            assert (f"/{kind}." in text) == (page in where)
+
+
+def test_another_machine_gets_scripts_compressed(client):
+    answer = client.get("/neuron")
+    script = re.search(r"modulepreload' crossorigin href='\./([^']+)'", answer.text)[1]
+    sent = client.get(f"/{script}")  # this client has no address of this machine
+    assert sent.headers["content-encoding"] == "gzip"
+    assert sent.content == (server.STATIC / script).read_bytes()
+    assert sent.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_deep_link_is_told_where_its_server_is_and_may_run_that_script(client):

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from csp_engine.http import hosts, sockets, tokens
 from csp_engine.http.answers import Answers, said_of
 from csp_engine.http.api.desk import Desk
 from csp_engine.http.api.late import LateApi
+from csp_engine.http.compressed import Compressed
 from csp_engine.http.guard import Guard, Rules
 from csp_engine.http.metrics import Measured
 from csp_engine.http.patience import end_what_cannot_be_answered
@@ -102,31 +103,54 @@ STYLE = Path(__file__).with_name("style.css")
 STATIC = Path(st.__file__).parent / "static"
 ELEMENTS = ("Html", "BidiComponent", "PageLink", "TextInput", "Selectbox", "Button", "ButtonGroup")
 """The kinds of element that most pages begin with, as Streamlit names their scripts."""
+ELEMENTS_OF = {
+    "audit": ("Multiselect", "DownloadButton", "FileUploader"),
+    "build": ("Multiselect", "NumberInput"),
+    "compare": ("DataFrame",),
+    "layer": ("DataFrame",),
+    "melanoma": ("PlotlyChart", "DataFrame"),
+    "neuron": ("NumberInput", "Checkbox"),
+    "search": ("Checkbox", "Pagination", "DownloadButton"),
+}
+"""What some pages need besides: millions of bytes for tables and charts."""
+LATER = ("neuron", "search")
+"""Where most people go first: what these pages need is fetched once there is nothing else to do."""
 
 
 @cache
-def start_page(prefix: str) -> str:
+def start_page(prefix: str, page: str = "") -> str:
     """Streamlit's page, told where its server is, how our elements look and which it will need.
 
     Without the first, the page of a deep link asks for the server below its own address, is told
     that there is none, and waits a tenth of a second before it asks at the root. Without the others
     each kind of element is fetched when the first of it is drawn, with a grey bar in its place, and
     looks come after content: everything below jumps.
+
+    Args:
+        prefix: the path below which the server runs.
+        page: the page that is asked for, as its address names it.
     """
     index = (STATIC / "index.html").read_text("utf-8")
     known = f"window.__streamlit={{BACKEND_BASE_URL:location.origin+{json.dumps(prefix)}}}"
+    now = parts((*ELEMENTS, *ELEMENTS_OF.get(page, ())))
+    later = parts(kind for each in LATER for kind in ELEMENTS_OF[each])
     early = "".join(
-        f"<link rel='modulepreload' crossorigin href='./static/js/{name}'>" for name in parts()
+        f"<link rel='modulepreload' crossorigin href='./static/js/{name}'>" for name in now
+    )
+    early += "".join(
+        f"<link rel='prefetch' as='script' crossorigin href='./static/js/{name}'>"
+        for name in later
+        if name not in now
     )
     index = index.replace("<head>", f"<head><script>{known}</script>", 1)
     return index.replace("</head>", f"{early}<style>{STYLE.read_text('utf-8')}</style></head>", 1)
 
 
-def parts() -> list[str]:
-    """The scripts that draw ``ELEMENTS`` and those that they import, less what the page names."""
+def parts(kinds: Iterable[str]) -> list[str]:
+    """The scripts that draw kinds of element and those they import, less what the page names."""
     folder = STATIC / "static" / "js"
     named = (STATIC / "index.html").read_text("utf-8")
-    found = [path.name for kind in ELEMENTS for path in folder.glob(f"{kind}.*.js")]
+    found = [path.name for kind in dict.fromkeys(kinds) for path in folder.glob(f"{kind}.*.js")]
     for name in found:  # grows while it is walked
         script = (folder / name).read_text("utf-8")
         needed = re.findall(r'(?:from|import)"\./([^"]+\.js)"', script)
@@ -134,9 +158,11 @@ def parts() -> list[str]:
     return found
 
 
-async def deep_link(_: Request) -> Response:
+async def deep_link(request: Request) -> Response:
     """The page of any view."""
-    return HTMLResponse(start_page(base_url("")), headers={"Cache-Control": "no-cache"})
+    page = request.url.path.rstrip("/").rpartition("/")[2]
+    page = page if page in ELEMENTS_OF else ""  # what is kept is bounded
+    return HTMLResponse(start_page(base_url(""), page), headers={"Cache-Control": "no-cache"})
 
 
 def routes() -> list[BaseRoute]:
@@ -332,6 +358,7 @@ def middleware() -> list[Middleware]:
         Middleware(Measured, metrics=METRICS, base=lambda: base_url("").strip("/")),
         Middleware(SafeHeaders, policy=content_policy()),
         Middleware(Guard, rules=rules),
+        Middleware(Compressed, folder=STATIC / "static", base=lambda: base_url("").strip("/")),
     ]
 
 

@@ -196,7 +196,11 @@ def test_a_layer_row_opens_its_table_and_a_row_of_that_its_neuron(server, open_p
         "small/second@mean/10",
     ]
     canvas = page.get_by_test_id("stDataFrame").locator("canvas").first
-    canvas.click(position={"x": 14, "y": 40 + 50 + 25}, force=True)
+    canvas.click(position={"x": 14, "y": 40 + 50 + 25}, force=True)  # ticked, not opened
+    held = page.get_by_role("link", name="Test the fix with the ticked neuron held still")
+    expect(held).to_have_attribute("href", re.compile(r"hold=second%40mean%3A10"))
+    settled(page)
+    canvas.click(position={"x": 60, "y": 40 + 50 + 25}, force=True)  # its label
     expect(page.locator(".csp-id")).to_contain_text("second@mean / 10")
 
 

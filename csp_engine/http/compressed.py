@@ -1,7 +1,7 @@
 """Scripts and styles, compressed for whoever is on another machine.
 
-A first visit fetches 3.1 MB with fonts, the table 4.6 MB, a page with charts 9.5 MB; compressed 1.2,
-1.5 and 3.0 MB. On this machine the bytes cost nothing, and unpacking them would only take time.
+A first visit fetches 3.1 MB with fonts, the table 4.6, a page with charts 9.5; compressed 1.2, 1.5
+and 3.0 MB. On this machine the bytes cost nothing, and unpacking them would only take time.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def merging(args: argparse.Namespace) -> dict[str, float | int]:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        n_rows, n_bytes = args.rows // 100, 0
+        n_rows, n_bytes, header = args.rows // 100, 0, {"stages": {}}
         for number in range(1, 101):
             journal = PassJournal(folder / f".{number}-of-100", {}, list(WIDTHS))
             content = {
@@ -104,7 +104,7 @@ def merging(args: argparse.Namespace) -> dict[str, float | int]:
             n_bytes += sum(map(len, content.values()))
             journal.append(content, n_listed=n_rows, n_rows=n_rows)
             first = (number - 1) * n_rows
-            seal(journal, number=number, of=100, header={}, first=first, conditions={})
+            seal(journal, number=number, of=100, header=header, first=first, conditions={})
         start = time.perf_counter()
         journal = PassJournal(folder / "pass", {}, list(WIDTHS))
         for part in parts_in(folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -21,6 +20,7 @@ from csp_engine.views.case.audit import (
     signed_share,
     with_interval,
 )
+from csp_engine.views.comparison import named
 from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.neuron.label import best_label
 from csp_engine.views.neuron.shared import shared
@@ -150,7 +150,7 @@ def twin(bundle: Bundle, view: View, case: Case) -> None:
             "strip": strip_urls(view.bundle, bundle, rows),
             "neuron": neuron_ids(rows),
             "kind": rows["kind"],
-            "label": np.where(rows["reliable"], rows["label"], ""),
+            "label": named(rows["label"], rows["reliable"]),
             "share": 100 * rows["share"],
             "spurious": rows["spurious"],
             "spurious_text": rows["spurious_text"],
@@ -178,7 +178,7 @@ def twin(bundle: Bundle, view: View, case: Case) -> None:
             "label": label_column(
                 "Best label",
                 "opened",
-                words.tooltip("Empty where no label is reliable.", "reliable label"),
+                words.tooltip("“Unclear” where it is not reliable.", "reliable label"),
             ),
             "share": kinds.NumberColumn(
                 "Influence",

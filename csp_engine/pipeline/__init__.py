@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from csp_engine.pipeline.added.deleting import add_curves
+    from csp_engine.pipeline.added.curves import add_curves
     from csp_engine.pipeline.added.faithfulness import add_faithfulness, add_trust
     from csp_engine.pipeline.added.fixes import add_fix
     from csp_engine.pipeline.added.gating import gate_pastes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuildRequest": "request",
     "Target": "image_pass",
-    "add_curves": "added.deleting",
+    "add_curves": "added.curves",
     "add_faithfulness": "added.faithfulness",
     "add_fix": "added.fixes",
     "add_interventions": "intervening.measuring",

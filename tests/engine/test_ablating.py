@@ -17,16 +17,8 @@ from csp_engine.bundle.checks import held
 from csp_engine.bundle.checks.held import RANDOM
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import mean_effect
-from csp_engine.pipeline.added.deleting import (
-    Left,
-    add_curves,
-    leave_curves,
-    random_orders,
-    ranked_alone,
-    read_curves,
-    sizes_of,
-    try_orders,
-)
+from csp_engine.pipeline.added.curves import Left, add_curves, leave_curves, read_curves
+from csp_engine.pipeline.added.deleting import random_orders, ranked_alone, sizes_of, try_orders
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import (
     PRINTED,
@@ -226,8 +218,8 @@ def test_what_is_said_is_counted(stored, tried):
         for name in set(table["slice"])
         for rows in [np.flatnonzero(table["slice"] == name)]
     }
-    worst = min(shares, key=lambda name: shares[name][0])
-    assert found.slices[0] == worst
+    worst = found.slices[0]
+    assert shares[worst][0] == min(each[0] for each in shares.values())  # two may be as bad
     assert {name: each.share for name, each in found.before.items()} == pytest.approx(
         {name: each[0] for name, each in shares.items()}
     )

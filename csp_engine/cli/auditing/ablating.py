@@ -101,10 +101,8 @@ def ablate(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.bundle.checks.held import RANDOM
+    from csp_engine.pipeline.added.curves import Left, add_curves, leave_curves
     from csp_engine.pipeline.added.deleting import (
-        Left,
-        add_curves,
-        leave_curves,
         random_orders,
         ranked_alone,
         sizes_of,

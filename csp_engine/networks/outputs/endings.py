@@ -102,7 +102,10 @@ class Listener:
 
     @contextmanager
     def on(self, network: nn.Module, only: str | None = None) -> Generator[None]:
-        """Listen to a pass. Whoever changes what a layer gives must have begun before."""
+        """Listen to a pass. Whoever changes what a layer gives must have begun before.
+
+        Scripted parts cannot be listened to; they are layers like others otherwise.
+        """
         self.given.clear()
 
         def hook(path: str) -> Callable[..., None]:
@@ -118,7 +121,7 @@ class Listener:
         handles = [
             module.register_forward_hook(hook(path))
             for path, module in network.named_modules()
-            if path and only in (None, path)
+            if path and only in (None, path) and not isinstance(module, torch.jit.ScriptModule)
         ]
         try:
             yield

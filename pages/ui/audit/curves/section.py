@@ -8,7 +8,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.bundle.checks.held import MODES
 from csp_engine.errors import CspError, InputError
 from csp_engine.http.permissions import Permission
-from csp_engine.pipeline.added.deleting import Left, add_curves, read_curves
+from csp_engine.pipeline.added.curves import Left, add_curves, read_curves
 from csp_engine.views.address import pick
 from csp_engine.views.curves.told import Curved, figures, kept, layers_curved
 from pages.ui.audit import running, trying

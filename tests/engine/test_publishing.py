@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -286,6 +288,24 @@ def test_any_number_of_workers_writes_the_same_bytes(bundle, tmp_path):
         publish(bundle, of_layers(bundle), tmp_path / str(n), n_workers=n)
     assert files_of(tmp_path / "1") == files_of(tmp_path / "2")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_workers_do_not_run_the_script_that_publishes(bundle, tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "from csp_engine.bundle import Bundle\n"
+        "from csp_engine.exports.html import of_layers\n"
+        "from csp_engine.exports.publishing import publish\n"
+        "from pathlib import Path\n"
+        "print('begun', flush=True)\n"
+        f"bundle = Bundle.open(Path({str(bundle.path)!r}))\n"
+        "print(publish(bundle, of_layers(bundle), Path('out'), n_workers=2).n_neurons)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "begun\n20\n"), done.stderr
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -333,7 +335,8 @@ def _write_parts(
         min(n_workers, len(lacking)), context, initializer=_start, initargs=given
     )
     try:
-        waiting: set[Future[Part]] = {pool.submit(_work, part) for part in lacking}
+        with _main_left_alone():  # submitting starts the processes
+            waiting: set[Future[Part]] = {pool.submit(_work, part) for part in lacking}
         while waiting:
             done, waiting = wait(waiting, return_when="FIRST_COMPLETED")
             for each in done:
@@ -345,6 +348,17 @@ def _write_parts(
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _main_left_alone() -> Generator[None]:
+    """Let processes that start now not run the caller's script again; they need nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 _worker: list[tuple[PublishedSite, Path]] = []

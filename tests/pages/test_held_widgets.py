@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
 from pages.ui.audit import running, trying
+from pages.ui.audit.curves import section as curves
 from pages.ui.build import job
 from pages.ui.shell import page as shell
 from tests.pages.conftest import open_page
@@ -169,6 +171,24 @@ def test_what_a_click_keeps_is_kept_once_however_often_it_is_cut_off(
         return
     assert kept == [(bundle.path, "small", "mine", "a result")]
     assert told == [{"fix": "mine", "hold": ""}]
+
+
+@pytest.mark.parametrize("n_cuts", range(6))
+def test_curves_are_kept_once_however_often_the_click_is_cut_off(monkeypatch, small_bundle, n_cuts):
+    session, kept, told = Cutting(), [], []
+    left = SimpleNamespace(layer="last", stored="curves")
+    monkeypatch.setattr(running.st, "session_state", session)
+    monkeypatch.setattr(running.access, "may", session.look)
+    monkeypatch.setattr(curves, "fresh", lambda *args: session.look() and left)
+    monkeypatch.setattr(curves, "add_curves", lambda *given: kept.append(given))
+    monkeypatch.setattr(running, "set_params", lambda **said: session.look() and told.append(said))
+    session.n_left = n_cuts
+    bundle = Bundle.open(small_bundle)
+    cut = contextlib.suppress(RerunException) if n_cuts else contextlib.nullcontext()
+    with cut:
+        curves._keep(bundle, "small")
+    assert kept == [(bundle.path, "small", "last", "curves")]
+    assert told == [{"curves": "last"}]
 
 
 @pytest.mark.parametrize("n_cuts", range(4))

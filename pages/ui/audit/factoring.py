@@ -17,7 +17,7 @@ from csp_engine.views.audit.factors import (
     figures,
     layers_factored,
 )
-from pages.ui.audit import seeking
+from pages.ui.audit import running, seeking
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.words import method, term
 from pages.ui.shell.page import hold, set_params, uncut
@@ -40,7 +40,8 @@ def section(bundle: Bundle, view: View, model: str) -> None:
         with st.container(key="sought"):
             found = figures(bundle, model, left.layer, left.stored, view.method)
             draw(found, left.stored, view)
-            seeking.keep_or_drop(bundle, model, left.layer in layers)
+            is_known = left.layer in layers
+            running.keep_or_drop(seeking.KIND, bundle, model, are_known=is_known, keep=seeking.keep)
     elif layers:
         _kept(bundle, view, model, layers)
     else:

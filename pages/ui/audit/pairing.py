@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from csp_engine.errors import CspError, InputError
-from csp_engine.http.permissions import Permission
+from csp_engine.errors import InputError
 from csp_engine.pasting.paste import ARTEFACTS
 from csp_engine.pipeline.intervening.keeping import (
     Measured,
@@ -16,8 +15,6 @@ from csp_engine.pipeline.intervening.keeping import (
 from csp_engine.views.audit.interventions import conclusion, effects
 from pages.ui.audit import effect, running
 from pages.ui.parts.cards import plain, show
-from pages.ui.shell import access, problems
-from pages.ui.shell.page import uncut
 
 KIND = "intervene"
 N_PAIRS = 60
@@ -34,7 +31,9 @@ def section(bundle: Bundle, model: str) -> None:
             told = plain(conclusion(stored.output, effects(stored)))
             show(f"<p class='csp-lead csp-left'>Just tried: {told}</p>")
             effect.section(bundle, model, stored)
-            keep_or_drop(bundle, model, bundle.intervention(model) is not None)
+            running.keep_or_drop(
+                KIND, bundle, model, are_known=bundle.intervention(model) is not None, keep=_keep
+            )
     why = running.why_not(bundle, model)
     if why:
         show(f"<p class='csp-quiet'>Other pairs: 'csp intervene' tries them. {plain(why)}</p>")
@@ -110,21 +109,6 @@ def fresh(bundle: Bundle, model: str) -> Measured | None:
         return None if folder is None else read_interventions(folder)
     except (OSError, ValueError, KeyError):
         return None
-
-
-def keep_or_drop(bundle: Bundle, model: str, are_known: bool) -> None:
-    """Whether the result stays in the bundle; ``are_known`` where it would replace others."""
-    if not access.may(Permission.BUILD):
-        return
-    refused = st.session_state.pop("intervene_not_kept", "")
-    if refused:
-        problems.failure(CspError(refused))
-    with st.container(horizontal=True):
-        keep = "Keep instead of those in the bundle" if are_known else "Keep in the bundle"
-        st.button(keep, key="intervene_keep", on_click=_keep, args=(bundle, model))
-        st.button(
-            "Drop", key="intervene_drop", on_click=uncut(running.forget), args=(KIND, bundle, model)
-        )
 
 
 def _keep(bundle: Bundle, model: str) -> None:

@@ -115,6 +115,21 @@ def refuse(kind: str, sentence: str) -> None:
     uncut(lambda: st.session_state.update({f"{kind}_refused": sentence}))()
 
 
+def keep_or_drop(
+    kind: str, bundle: Bundle, model: str, *, are_known: bool, keep: Callable[[Bundle, str], None]
+) -> None:
+    """Whether a result stays in the bundle; ``are_known`` where it would replace others."""
+    if not access.may(Permission.BUILD):
+        return
+    refused = st.session_state.pop(f"{kind}_not_kept", "")
+    if refused:
+        problems.failure(CspError(refused))
+    with st.container(horizontal=True):
+        said = "Keep instead of those in the bundle" if are_known else "Keep in the bundle"
+        st.button(said, key=f"{kind}_keep", on_click=keep, args=(bundle, model))
+        st.button("Drop", key=f"{kind}_drop", on_click=uncut(forget), args=(kind, bundle, model))
+
+
 def keep(kind: str, bundle: Bundle, model: str, work: Callable[[], Mapping[str, str]]) -> None:
     """Put a result into the bundle, once, and show it there; only whoever may build does so.
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from csp_engine.bundle import Bundle
-from csp_engine.errors import CspError, InputError
-from csp_engine.http.permissions import Permission
+from csp_engine.errors import InputError
 from csp_engine.pipeline.factoring.keeping import Left, add_factors, read_factors
 from pages.ui.audit import running
 from pages.ui.parts.cards import show
-from pages.ui.shell import access, problems
-from pages.ui.shell.page import uncut
 
 KIND = "factors"
 LIMIT, LIMIT_OF_A_TABLE = 100, 300
@@ -72,22 +69,9 @@ def fresh(bundle: Bundle, model: str) -> Left | None:
         return None
 
 
-def keep_or_drop(bundle: Bundle, model: str, are_known: bool) -> None:
-    """Whether the result stays in the bundle; ``are_known`` where it would replace others."""
-    if not access.may(Permission.BUILD):
-        return
-    refused = st.session_state.pop("factors_not_kept", "")
-    if refused:
-        problems.failure(CspError(refused))
-    with st.container(horizontal=True):
-        keep = "Keep instead of those in the bundle" if are_known else "Keep in the bundle"
-        st.button(keep, key="factors_keep", on_click=_keep, args=(bundle, model))
-        st.button(
-            "Drop", key="factors_drop", on_click=uncut(running.forget), args=(KIND, bundle, model)
-        )
+def keep(bundle: Bundle, model: str) -> None:
+    """Put the factors that were found into the bundle."""
 
-
-def _keep(bundle: Bundle, model: str) -> None:
     def work() -> dict[str, str]:
         left = fresh(bundle, model)
         if left is None:

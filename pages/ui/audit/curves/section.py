@@ -6,15 +6,14 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.checks.held import MODES
-from csp_engine.errors import CspError, InputError
-from csp_engine.http.permissions import Permission
+from csp_engine.errors import InputError
 from csp_engine.pipeline.added.curves import Left, add_curves, read_curves
 from csp_engine.views.address import pick
 from csp_engine.views.curves.told import Curved, figures, kept, layers_curved
 from pages.ui.audit import running, trying
 from pages.ui.audit.curves import drawing
 from pages.ui.parts.cards import plain, show
-from pages.ui.shell import access, problems, store
+from pages.ui.shell import problems, store
 from pages.ui.shell.page import hold, set_params, uncut
 
 KIND = "ablate"
@@ -36,7 +35,7 @@ def section(bundle: Bundle, model: str) -> None:
     if left is not None:
         with st.container(key="ablated"):
             draw(_figures(bundle, model, left))
-            keep_or_drop(bundle, model, left.layer in layers)
+            running.keep_or_drop(KIND, bundle, model, are_known=left.layer in layers, keep=_keep)
     elif layers:
         layer, note = pick("layer", st.query_params.get("curves"), layers)
         problems.notes((note,) if note else ())
@@ -163,30 +162,12 @@ def _figures(bundle: Bundle, model: str, left: Left) -> Curved:
     return store.MEMO.once(key, lambda: figures(model, left.layer, left.stored))
 
 
-def keep_or_drop(bundle: Bundle, model: str, are_known: bool) -> None:
-    """Whether the result stays in the bundle; ``are_known`` where it would replace others."""
-    if not access.may(Permission.BUILD):
-        return
-    refused = st.session_state.pop("ablate_not_kept", "")
-    if refused:
-        problems.failure(CspError(refused))
-    with st.container(horizontal=True):
-        keep = "Keep instead of those in the bundle" if are_known else "Keep in the bundle"
-        st.button(keep, key="ablate_keep", on_click=_keep, args=(bundle, model))
-        st.button(
-            "Drop", key="ablate_drop", on_click=uncut(running.forget), args=(KIND, bundle, model)
-        )
-
-
 def _keep(bundle: Bundle, model: str) -> None:
-    if not access.may(Permission.BUILD):
-        return
-    left = fresh(bundle, model)
-    try:
+    def work() -> dict[str, str]:
+        left = fresh(bundle, model)
         if left is None:
             raise InputError("There is no result to keep; draw the curves again.")
         add_curves(bundle.path, model, left.layer, left.stored)
-        running.forget(KIND, bundle, model)
-        set_params(curves=left.layer)
-    except CspError as error:
-        st.session_state["ablate_not_kept"] = str(error)
+        return {"curves": left.layer}
+
+    running.keep(KIND, bundle, model, work)

@@ -111,6 +111,81 @@ def test_two_heads_of_which_none_is_called_logits_are_asked_about(x):
         model.logits(model.run(torch.from_numpy(x)))
 
 
+class Attending(nn.Module):
+    """Attention over places: weights that sum to one for each image, as probabilities do."""
+
+    def __init__(self, form):
+        super().__init__()
+        torch.manual_seed(0)
+        self.form = form
+        self.conv, self.look, self.fc = nn.Conv2d(3, 8, 3, 4), nn.Linear(8, 1), nn.Linear(8, 5)
+
+    def forward(self, x):
+        place_npc = self.conv(x).relu().flatten(2).transpose(1, 2)
+        weight_np = self.look(place_npc)[..., 0].softmax(1)
+        return self.form(weight_np, (weight_np[..., None] * place_npc).sum(1), self.fc)
+
+
+HEADS = {
+    "weights, logits": lambda w, z, fc: (w, fc(z)),
+    "logits, weights": lambda w, z, fc: (fc(z), w),
+    "logits by a function": lambda w, z, fc: (nn.functional.linear(z, fc.weight, fc.bias), w),
+    "weights, probabilities": lambda w, z, fc: (w, fc(z).softmax(1)),
+    "probabilities of each, weights": lambda w, z, fc: (fc(z).sigmoid(), w),
+    "features, probabilities of each": lambda w, z, fc: (z, fc(z).sigmoid()),
+    "scaled cosines, features": lambda w, z, fc: (
+        20 * nn.functional.normalize(z) @ nn.functional.normalize(fc.weight).T,
+        z,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", HEADS)
+def test_what_leads_to_the_logits_is_not_taken_for_them(form, x):
+    """Beside the same network that returns its logits alone."""
+    found = {}
+    for name in (form, "alone"):
+        bare = {
+            "scaled cosines, features": lambda w, z, fc: HEADS["scaled cosines, features"](
+                w, z, fc
+            )[0]
+        }.get(form, lambda w, z, fc: fc(z))
+        model = target_model(Attending(HEADS.get(name, bare)), RECIPE, name="net")
+        layers = select_layers(model, ["conv"])
+        found[name] = influence(model, layers, [(x, np.arange(6) % 5)])["conv@mean"]
+    got, want = (found[name].gradient_activation_cu for name in (form, "alone"))
+    assert got.shape == want.shape == (5, 8)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda w, z, fc: (w.detach(), fc(z)),
+        lambda w, z, fc: {"age": {"logits": fc(z)}, "sex": {"logits": fc(z)[:, :2]}},
+        lambda w, z, fc: (fc(z), fc(z).sigmoid()),
+    ],
+)
+def test_where_two_may_be_the_logits_it_is_asked(form, x):
+    model = target_model(Attending(form), RECIPE, name="net")
+    with pytest.raises(InputError, match=r"cannot be told \(.*n x 5.*'logits'"):
+        model.logits(model.run(torch.from_numpy(x)))
+
+
+def test_of_several_heads_names_tell_the_one(x):
+    form = lambda w, z, fc: {"age": {"logits": fc(z)}, "sex": {"logits": fc(z)[:, 3:]}}  # noqa: E731
+    model = target_model(Attending(form), RECIPE, name="net", class_names=["f", "m"])
+    given = model.run(torch.from_numpy(x))
+    assert torch.equal(model.logits(given), given["sex"]["logits"])
+
+
+@pytest.mark.parametrize("names", [["background", "a", "b", "c", "d"], ["a", "b", "c"]])
+def test_other_numbers_of_names_than_of_outputs_are_refused(names, x):
+    model = target_model(Net(FORMS["logits"], 6), RECIPE, name="net", class_names=names)
+    with pytest.raises(InputError, match=f"net gives 4 outputs and has {len(names)} class names"):
+        model.logits(model.run(torch.from_numpy(x)))
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -310,7 +385,12 @@ def test_in_half_precision_logits_keep_the_networks_own(varied, name, kind):
 
 @pytest.mark.parametrize(
     "flat",
-    [lambda y: y.flatten(), lambda y: y.sigmoid().flatten(), lambda y: y.sigmoid().squeeze(1)],
+    [
+        lambda y: y.flatten(),
+        lambda y: y.squeeze(),
+        lambda y: y.sigmoid().flatten(),
+        lambda y: y.sigmoid().squeeze(),
+    ],
 )
 def test_one_number_for_each_image_is_one_output(varied, flat):
     same_as_bare(ending(flat, 1), ending(lambda y: y, 1), varied)

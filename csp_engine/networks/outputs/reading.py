@@ -27,6 +27,7 @@ from csp_engine.networks.outputs.endings import (
     possible,
     source_of,
 )
+from csp_engine.networks.steadiness import undisturbed
 
 LOGIT_NAMES = ("logits", "logit", "class_logits", "cls_logits", "y_logits", "pred_logits")
 OUTPUT_NAMES = ("out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores",
@@ -101,8 +102,8 @@ class OutputReader:
         """The ``(n, classes)`` tensor of an output, or None if the network is no classifier.
 
         Of several tensors with a row per image the one called logits counts, then the one that has
-        as many columns as there are class names, then probabilities of classes, then what the
-        network's last linear layer gave.
+        as many columns as there are class names, then the one that the others lead to, then
+        probabilities of classes or what the network's last linear layer gave.
 
         Of a network that ends in a softmax, a sigmoid or the logarithm of either, logits are what
         goes into it, where that is what a layer gives. Elsewhere probabilities p of a softmax
@@ -110,12 +111,18 @@ class OutputReader:
         same log-odds, but another gradient; those of a sigmoid become log p - log(1 - p).
 
         Raises:
-            InputError: it cannot be told which of several tensors holds the logits, or rows are
-                probabilities of classes for some images only.
+            InputError: it cannot be told which of several tensors holds the logits, there are more
+                or fewer of them than class names, or rows are probabilities of classes for some
+                images only.
         """
         tensor = self._tensor(output)
         if tensor is None:
             return None
+        if self._n_names not in (None, tensor.shape[1]):
+            raise InputError(
+                f"{self._name} gives {tensor.shape[1]} outputs and has {self._n_names} class "
+                "names; give one name per output."
+            )
         known = tensor[tensor.isfinite().all(1)]  # who uses the others says of which image they are
         if not len(known):
             return tensor
@@ -181,8 +188,14 @@ class OutputReader:
         for names in (LOGIT_NAMES, OUTPUT_NAMES):
             for name in names:
                 called = [path for path in rows if path[-1] == name]
-                if called:
-                    return min(called, key=len)
+                least = min(map(len, called), default=0)
+                called = [path for path in called if len(path) == least]
+                fitting = [path for path in called if rows[path].shape[1] == self._n_names]
+                for found in (called, fitting):
+                    if len(found) == 1:
+                        return found[0]
+                if called:  # several heads
+                    raise self._cannot_be_told({path: rows[path] for path in called})
         if isinstance(output, Mapping) or hasattr(output, "__dataclass_fields__"):
             return None  # named outputs of which none is called logits: features, a pooled vector
         if list(rows) in ([], [(0,)]):
@@ -190,21 +203,25 @@ class OutputReader:
         fitting = [path for path, t in rows.items() if t.shape[1] == self._n_names]
         if len(fitting) == 1:
             return fitting[0]
-        shares = [path for path, t in rows.items() if _are_probabilities(t)]
-        if len(shares) == 1:
-            return shares[0]
-        found = self._of_last_linear()
-        if found in rows or len(rows) == 1:
+        found = self._last_of(rows)
+        if found is not None or len(rows) == 1:
             return found
+        raise self._cannot_be_told(rows)
+
+    def _cannot_be_told(self, rows: Mapping[Path, torch.Tensor]) -> InputError:
         shapes = ", ".join(f"{'.'.join(map(str, p))}: n x {t.shape[1]}" for p, t in rows.items())
-        raise InputError(
+        return InputError(
             f"Which output of {self._name} holds the logits cannot be told ({shapes}); return "
             "the logits alone, or a dict with 'logits', from a python: factory; or leave out "
             "--output and --class-names and add --influence-images 0."
         )
 
-    def _of_last_linear(self) -> Path | None:
-        """The tensor that the linear layer gives that runs last, unless there are two heads."""
+    def _last_of(self, rows: Mapping[Path, torch.Tensor]) -> Path | None:
+        """The tensor that a classifier computes last, by a pass over noise; None if unclear.
+
+        Features lead to logits and so do the weights of attention, which look like probabilities;
+        logits lead to probabilities.
+        """
         given: list[torch.Tensor] = []
 
         def listening() -> list[Any]:
@@ -214,20 +231,24 @@ class OutputReader:
                 if isinstance(module, nn.Linear)
             ]
 
-        rows = _rows(tensors_in(self._of_noise(listening)))
-        heads = {
-            path: tensor
-            for tensor in given
-            for path, t in rows.items()
-            if t.shape == tensor.shape and torch.equal(t, tensor)
-        }
-        if not heads:
-            return None
-        last, logits = list(heads.items())[-1]
-        for path in heads:
-            if path != last and not _leads_to(rows[path], logits):
-                return None  # an auxiliary head, not features that the last one reads
-        return last
+        found = _rows(tensors_in(self._of_noise(listening)))
+        found = {path: tensor for path, tensor in found.items() if path in rows}
+        last = [
+            path
+            for path, tensor in found.items()
+            if not any(_leads_to(tensor, other) for other in found.values() if other is not tensor)
+        ]
+        is_fed = len({id(tensor) for tensor in found.values()}) > 1
+        if is_fed and len({id(found[path]) for path in last}) == 1:
+            return last[0]
+        answers = [
+            path
+            for path in last
+            if _are_probabilities(rows[path])
+            or ends_in(found[path], SIGMOID)
+            or any(torch.equal(found[path], tensor) for tensor in given)
+        ]
+        return answers[0] if len(answers) == 1 else None
 
     def _of_noise(self, listening: Callable[[], list[Any]] = list) -> Any:
         """What the network gives for two images of noise, with gradients; other hooks see nothing.
@@ -237,7 +258,13 @@ class OutputReader:
         """
         noise = torch.Generator().manual_seed(0)
         place = next(self._network.parameters(), torch.zeros(0)).device
-        with _unheard(self._network), torch.inference_mode(False), torch.enable_grad():
+        heard = dict(self._before.given)  # of the pass that is looked at
+        with (
+            undisturbed(self._network),
+            _unheard(self._network),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             handles = listening()
             try:
                 x = torch.randn(2, *self._input_shape, generator=noise).to(place)
@@ -245,6 +272,8 @@ class OutputReader:
             finally:
                 for handle in handles:
                     handle.remove()
+                self._before.given.clear()
+                self._before.given.update(heard)
 
 
 def _are_probabilities(tensor: torch.Tensor) -> bool:
@@ -269,6 +298,8 @@ def _unheard(network: nn.Module) -> Generator[None]:
 
 
 def _leads_to(source: torch.Tensor, target: torch.Tensor) -> bool:
+    if not (source.requires_grad and target.requires_grad):
+        return False
     with torch.inference_mode(False), torch.enable_grad():
         (gradient,) = torch.autograd.grad(
             target.sum(), [source], allow_unused=True, retain_graph=True

@@ -25,7 +25,11 @@ from csp_engine.encoders.base import (
 from csp_engine.encoders.stored import PrecomputedEncoder, stored_files
 from csp_engine.errors import CspError, InputError, MissingModelError
 from csp_engine.networks.loading.checkpoints import is_offline
+from csp_engine.networks.loading.preprocessing import require_repeatable
 from csp_engine.types import Encoder
+
+MOST_APART = 1e-3
+"""One less the cosine of two vectors of one image or text, in the arithmetic of any machine."""
 
 __all__ = ["PrecomputedEncoder", "encoder_availability", "load_encoder"]
 
@@ -163,7 +167,34 @@ def _load_python(spec: str, rest: str) -> Encoder:
             )
         _check_rows(spec, "images", encoder.embed_images(np.stack([grey, grey])), encoder.dim)
         _check_rows(spec, "texts", encoder.embed_texts(["a photo", "red"]), encoder.dim)
+        require_repeatable(encoder.preprocess, spec)
+        _require_steady(spec, encoder)
     return encoder
+
+
+def _require_steady(spec: str, encoder: Encoder) -> None:
+    """Refuse vectors that are no function of their image or text alone, but for float noise.
+
+    Raises:
+        InputError: as above; dropout and batch statistics of training do that.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    one, other = (np.asarray(encoder.preprocess(Image.fromarray(each))) for each in noise)
+    texts = ["a photo", "red"]
+    both = encoder.embed_images(np.stack([one, other]))
+    pairs = {
+        "images": (both, encoder.embed_images(np.stack([other, one]))[::-1]),
+        "an image": (both[:1], encoder.embed_images(np.stack([one, one]))[:1]),
+        "texts": (encoder.embed_texts(texts), encoder.embed_texts(texts[::-1])[::-1]),
+    }
+    for what, (first, second) in pairs.items():
+        cosine = float((np.asarray(first) * np.asarray(second)).sum(1).min())
+        if not cosine > 1 - MOST_APART:
+            raise InputError(
+                f"{spec} gives {what} other vectors in a second run or beside others (cosine "
+                f"{cosine:.3f}); put it into evaluation mode (.eval()), or make every vector "
+                "independent of its batch."
+            )
 
 
 def _check_rows(spec: str, what: str, rows: Any, dim: int) -> None:

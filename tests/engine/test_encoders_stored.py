@@ -238,6 +238,45 @@ class Stored(Tiny):
 
 def broken():
     return 1 / 0
+
+class Lively(Tiny):
+    # rows that point where the pixels say
+    def preprocess(self, image):
+        return np.asarray(image, np.float32)[:2, :2].transpose(2, 0, 1) / 255
+
+    def embed_images(self, pixels):
+        return self.unit(pixels.reshape(len(pixels), -1)[:, :4])
+
+    def embed_texts(self, texts):
+        return self.unit(np.float32([[1, len(t), ord(t[0]), 1] for t in texts]))
+
+    def unit(self, rows):
+        return np.float32(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+class Drops(Lively):
+    chance = np.random.default_rng(0)
+
+    def embed_images(self, pixels):
+        rows = super().embed_images(pixels)
+        return self.unit(rows * (self.chance.random(rows.shape) > 0.4) + 1e-6)
+
+class DropsWords(Lively):
+    chance = np.random.default_rng(0)
+
+    def embed_texts(self, texts):
+        rows = super().embed_texts(texts)
+        return self.unit(rows * (self.chance.random(rows.shape) > 0.4) + 1e-6)
+
+class ByBatch(Lively):
+    def embed_images(self, pixels):
+        rows = super().embed_images(pixels)
+        return self.unit(rows - 0.5 * rows.mean(0) + 1e-6)
+
+class Flips(Lively):
+    chance = np.random.default_rng(0)
+
+    def preprocess(self, image):
+        return super().preprocess(image)[..., :: self.chance.choice([1, -1])]
 """
 
 
@@ -251,10 +290,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_an_encoder_from_a_python_factory(module: str) -> None:
-    spec = f"python:{module}:Tiny"
-    assert encoder_availability(spec) == "ready"
-    encoder: Any = load_encoder(spec)
-    assert (encoder.spec, encoder.needs_pixels) == (spec, True)
+    for name in ("Tiny", "Lively"):
+        spec = f"python:{module}:{name}"
+        assert encoder_availability(spec) == "ready"
+        encoder: Any = load_encoder(spec)
+        assert (encoder.spec, encoder.needs_pixels) == (spec, True)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +308,10 @@ def test_an_encoder_from_a_python_factory(module: str) -> None:
         ("Stored", "no lookup_images"),
         ("Nothing", "no function 'Nothing'"),
         ("broken", "ZeroDivisionError"),
+        ("Drops", r"gives images other vectors in a second run .* evaluation mode \(.eval\(\)\)"),
+        ("DropsWords", "gives texts other vectors in a second run"),
+        ("ByBatch", "gives an image other vectors in a second run or beside others"),
+        ("Flips", "preprocessing of python:.*:Flips gives other pixels for the same image"),
     ],
 )
 def test_objects_that_are_no_encoders_are_refused(module: str, name: str, words: str) -> None:

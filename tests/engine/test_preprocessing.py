@@ -11,6 +11,7 @@ from csp_engine.errors import InputError
 from csp_engine.networks.loading.preprocessing import (
     pixel_pipeline,
     pixel_recipe,
+    require_repeatable,
     share_cut,
     timm_recipe,
     transformers_recipe,
@@ -203,3 +204,46 @@ def test_whole_shows_the_corners_that_a_crop_cuts():
     assert seen[:, -1, -1].min() > 0.5
     with pytest.raises(InputError, match="needs to know the size"):
         whole_image({"timm": {}})
+
+
+CAFFE = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "value"),
+    [
+        (CAFFE, "mean", "123.675"),
+        ({"mean": 0.0, "std": 255.0}, "std", "255"),
+        ({"mean": [0.485, 0.456, -0.406]}, "mean", "-0.406"),
+        ({"mean": 127.5, "std": 1.0, "scale": 1 / 127.5}, "mean", "127.5"),
+    ],
+)
+def test_mean_and_std_of_another_scale_than_the_pixels_are_refused(change, key, value):
+    with pytest.raises(InputError, match=f"'{key}' holds {value}, where pixels .* lie between 0"):
+        pixel_recipe(BASE | change)
+
+
+def test_pixels_from_0_to_255_with_a_mean_of_theirs():
+    ours = pixel_pipeline(pixel_recipe(BASE | CAFFE | {"scale": 1}))
+    unit = pixel_pipeline(pixel_recipe(BASE))
+    np.testing.assert_allclose(ours(noise((64, 64))), unit(noise((64, 64))), atol=1e-5)
+    for kept in (
+        {"scale": 1 / 127.5, "mean": 1.0, "std": 1.0},
+        {"scale": 1, "mean": 0, "std": 255},
+    ):
+        pixel_recipe(BASE | kept)
+
+
+def test_transforms_of_training_are_refused():
+    from torchvision import transforms as t
+
+    last = [t.ToTensor()]
+    for name, random in {
+        "flip": t.RandomHorizontalFlip(),
+        "crop": t.RandomCrop(40),
+        "colours": t.ColorJitter(brightness=0.2),
+    }.items():
+        chain = t.Compose([t.Resize((48, 48)), random, *last])
+        with pytest.raises(InputError, match=f"preprocessing of {name} gives other pixels"):
+            require_repeatable(lambda image, chain=chain: chain(image).numpy(), name)
+    require_repeatable(lambda image: t.Compose([t.Resize((48, 48)), *last])(image).numpy(), "net")

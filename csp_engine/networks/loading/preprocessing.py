@@ -41,6 +41,8 @@ INTERPOLATIONS = {
 }
 CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}
 KEYS = ("resize", "interpolation", "crop", "crop_offset", "colour", "scale", "mean", "std")
+N_AGAIN = 15
+"""Runs in which a random flip is noticed nearly for certain."""
 REQUIRED = ("resize", "crop", "mean", "std")
 
 
@@ -135,9 +137,45 @@ def pixel_recipe(given: Mapping[str, Any], base: Mapping[str, Any] | None = None
         recipe["scale"] = float(recipe["scale"])
     except (TypeError, ValueError):
         raise InputError(f"Preprocessing 'scale' is {recipe['scale']!r}; use a number.") from None
+    _require_one_scale(recipe)
     recipe["resize"] = list(resize) if _pair(resize) else resize
     recipe["crop"] = [crop, crop] if _side(crop) else (list(crop) if crop is not None else None)
     return {key: recipe[key] for key in KEYS}
+
+
+def _require_one_scale(recipe: Mapping[str, Any]) -> None:
+    """Refuse a mean that no pixel has, or a std wider than all of them: of another scale.
+
+    Raises:
+        InputError: with what pixels come to.
+    """
+    low, high = sorted((0.0, 255 * recipe["scale"]))
+    margin = 1e-6 * (high - low)
+    strange = [v for v in recipe["mean"] if not low - margin <= v <= high + margin]
+    wide = [v for v in recipe["std"] if abs(v) > high - low + margin]
+    if strange or wide:
+        key, value = ("mean", strange[0]) if strange else ("std", wide[0])
+        raise InputError(
+            f"Preprocessing {key!r} holds {value:g}, where pixels times the scale of "
+            f'{recipe["scale"]:g} lie between {low:g} and {high:g}; give "scale": 1 for a mean and '
+            "std of pixels from 0 to 255, or divide both by 255."
+        )
+
+
+def require_repeatable(preprocess: Preprocess, name: str) -> None:
+    """Refuse what gives other pixels for the same image, as the transforms of training do.
+
+    Raises:
+        InputError: as above.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (80, 96, 3), np.uint8)
+    first = np.asarray(preprocess(Image.fromarray(noise)))
+    for _ in range(N_AGAIN):
+        if not np.array_equal(np.asarray(preprocess(Image.fromarray(noise))), first):
+            raise InputError(
+                f"The preprocessing of {name} gives other pixels for the same image in another "
+                "run, as random crops and flips do; give the transforms of evaluation."
+            )
 
 
 def _resized(image: Image.Image, resize: Any, filter_: Image.Resampling) -> Image.Image:

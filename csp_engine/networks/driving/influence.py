@@ -22,11 +22,21 @@ from csp_engine.networks.driving.gradients import (
     rows_of_outputs,
     with_first,
 )
+from csp_engine.networks.driving.reaching import passed_by
 from csp_engine.networks.layers import LayerTap, hooks_on
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.observing import first_tensor
 
 logger = logging.getLogger(__name__)
+
+_CUT_OFF = (
+    "the outputs depend on it, but no gradient reaches it (torch.no_grad or detach in the "
+    "network's forward pass)"
+)
+_READ_ELSEWHERE = (
+    "what it gives is also read elsewhere in the network (a layer that works in place, or a tensor "
+    "that is kept)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +93,7 @@ def influence(
 
     Autoencoder latents are left out, with a log message: without running the network on the
     reconstruction no gradient reaches them. So are layers that the outputs depend on in ways that
-    have no gradient.
+    have no gradient, or whose output the network reads elsewhere than where they return it.
 
     Args:
         model: a classifier.
@@ -117,7 +127,7 @@ def influence(
     is_predicted: bool | None = None
     reached: set[str] = set()
     few = np.zeros((0, *model.input_shape), np.float32)
-    n_seen = 0
+    n_seen, past = 0, set[str]()
 
     for pixels, class_n in batches:
         if is_predicted is not None and is_predicted != (class_n is None):
@@ -132,6 +142,7 @@ def influence(
             missing = min(set(modules) - set(step.tapped))
             raise InputError(f"Layer {missing!r} did not run for this batch; choose another layer.")
         if not sum_cu:
+            past = passed_by(model, modules, pixels)
             n_outputs = logits.shape[1]
             chosen = chosen_outputs(model, outputs, n_outputs)
             n_image_c = np.zeros(len(chosen), np.int64)
@@ -161,13 +172,10 @@ def influence(
     cut_off = {name for name in set(modules) - reached if _reads(model, tap_of[name], few)}
     names = model.class_names
     result = {}
+    why_not = dict.fromkeys(cut_off, _CUT_OFF) | dict.fromkeys(past, _READ_ELSEWHERE)
     for tap in usable:
-        if tap.id.module in cut_off:
-            logger.warning(
-                "no influence for %s: the outputs depend on it, but no gradient reaches it "
-                "(torch.no_grad or detach in the network's forward pass)",
-                tap.id,
-            )
+        if tap.id.module in why_not:
+            logger.warning("no influence for %s: %s", tap.id, why_not[tap.id.module])
             continue
         mean_cu = sum_cu[tap.id.module].numpy() / np.maximum(n_image_c, 1)[:, None]
         result[str(tap.id)] = Influence(

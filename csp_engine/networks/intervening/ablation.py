@@ -40,7 +40,9 @@ class AblatedRuns(PairRuns):
     The network is as it was before after every call, whatever happened in it.
     """
 
-    _can_repeat: bool | None = None
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._can_repeat: dict[frozenset[str], bool] = {}
 
     def means(self, pixels: np.ndarray) -> dict[str, Float32[np.ndarray, " u"]]:
         """By module: the mean activation of every unit over images and positions.
@@ -142,7 +144,8 @@ class AblatedRuns(PairRuns):
         Nothing where running the rest alone does not give the same outputs, as where a network
         does its work outside of its modules.
         """
-        if not cut or self._can_repeat is False:
+        which = frozenset(cut)
+        if not cut or not self._can_repeat.get(which, True):
             return {}
         held, calls, logits = self._recorded(pixels, cut)
         modules = dict(self.model.network.named_modules())
@@ -151,10 +154,10 @@ class AblatedRuns(PairRuns):
             for name, tensor in held.items()
             if calls[name] == 1 and name and _can_stand_in(modules[name])
         }
-        if self._can_repeat is None:
+        if which not in self._can_repeat:
             with repeating(self.model.network, kept):
-                self._can_repeat = bool(torch.equal(self._logits(pixels, {}), logits))
-        return kept if self._can_repeat else {}
+                self._can_repeat[which] = bool(torch.equal(self._logits(pixels, {}), logits))
+        return kept if self._can_repeat[which] else {}
 
     def _recorded(
         self, pixels: np.ndarray, cut: set[str]

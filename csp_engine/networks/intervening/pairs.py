@@ -19,6 +19,7 @@ from csp_engine.networks.driving.gradients import (
     require_steady_outputs,
     with_first,
 )
+from csp_engine.networks.driving.reaching import passed_by
 from csp_engine.networks.layers import LayerTap, hooks_on
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.observing import first_tensor
@@ -85,6 +86,7 @@ class PairRuns:
         self._asked = output
         self._batch = batch
         self._output: int | None = None
+        self._is_known = False
 
     def scores(
         self, pixels: np.ndarray
@@ -219,7 +221,7 @@ class PairRuns:
 
         The value is one number an image; without one it is the log-odds of the output.
         """
-        require_steady_outputs(self.model, pixels[rows])
+        self._require_sound(pixels[rows])
         step = GradientPass(self.model, self.tap_of)
         n = rows.stop - rows.start
         logits = step.run(pixels[rows])[:n]
@@ -241,7 +243,7 @@ class PairRuns:
 
     def _logits(self, pixels: np.ndarray, hooks: Mapping[str, Callable[..., Any]]) -> torch.Tensor:
         """Logits of one batch under hooks, without gradients."""
-        require_steady_outputs(self.model, pixels)
+        self._require_sound(pixels)
         x = to_device(pixels, self.model)
         n = len(x)
         if n == 1 and self.model.steadiness.needs_company:
@@ -251,6 +253,25 @@ class PairRuns:
         if logits is None:
             raise InputError(f"{self.model.name} is not a classifier, so no output can be audited.")
         return logits[:n]
+
+    def _require_sound(self, pixels: np.ndarray) -> None:
+        """Once: see that outputs are functions of the image, and that changes of layers reach them.
+
+        Raises:
+            InputError: as above.
+        """
+        require_steady_outputs(self.model, pixels)
+        if self._is_known:
+            return
+        past = passed_by(self.model, self.tap_of, pixels)
+        if past:
+            raise InputError(
+                f"What layer {min(past)!r} of {self.model.name} gives is also read elsewhere in "
+                "the network (a layer that works in place, or a tensor that is kept), so a change "
+                "of it would reach a part only; leave it out with --layer, or make it work on a "
+                "copy."
+            )
+        self._is_known = True
 
     def _number(self, logits: torch.Tensor) -> int:
         if self._output is None:

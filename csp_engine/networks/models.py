@@ -42,10 +42,11 @@ from csp_engine.networks.loading.preprocessing import (
     Preprocess,
     pixel_pipeline,
     pixel_recipe,
+    require_repeatable,
     whole_image,
 )
 from csp_engine.networks.outputs.reading import OutputReader
-from csp_engine.networks.steadiness import Steadiness, calm, quieten
+from csp_engine.networks.steadiness import Steadiness, calm, quieten, undisturbed
 from csp_engine.reading.lengths import MOST_OF_NAME, require_short
 from csp_engine.reading.names import read_names
 
@@ -132,15 +133,14 @@ class TargetModel:
         """What the network returns, in the precision and with the calm it was taken in with."""
         with ExitStack() as stack:
             stack.enter_context(current(self.device))
-            stack.enter_context(calm(self.steadiness))
+            stack.enter_context(calm(self.network, self.steadiness))
             if self.precision != "float32":
                 kind = getattr(torch, self.precision)
                 stack.enter_context(torch.autocast(self.device.type, dtype=kind))
             stack.enter_context(self.outputs.listening())
-            pixels = pixels.to(self.dtype)
-            if self.is_channels_last:
-                pixels = pixels.contiguous(memory_format=torch.channels_last)
-            return self.network(pixels)
+            form = torch.channels_last if self.is_channels_last else torch.preserve_format
+            # A copy: the network may change what it is given in place, and it is given it again.
+            return self.network(pixels.to(self.dtype).clone(memory_format=form))
 
     def logits(self, output: Any) -> torch.Tensor | None:
         """The ``(n, classes)`` tensor in what the network returns, or None where there is none."""
@@ -335,6 +335,8 @@ def target_model(
     if preprocess is None:
         preprocessing = pixel_recipe(preprocessing)
         preprocess = pixel_pipeline(preprocessing)
+    else:
+        require_repeatable(preprocess, name)
     notices = quieten(network)
     extras = [*notices, *([precision] if precision != PRECISIONS[0] else [])]
     network.requires_grad_(False)
@@ -492,7 +494,7 @@ def load_model(
     model.steadiness.remember(loaded.notices)
     if class_names is None:
         return model
-    with torch.inference_mode():
+    with torch.inference_mode(), undisturbed(model.network):
         zeros = torch.zeros(1, *model.input_shape, device=model.device)
         logits = model.logits(model.run(zeros))
     if logits is None:

@@ -5,15 +5,17 @@ changes from run to run (dropout that ignores evaluation mode, random masks) or 
 happen to share a batch (batch statistics, attention across images). Two steps keep it out:
 
 - *when a network is taken in*, what is known by name is switched off (``quieten``);
-- *before the first batch*, a few images run again: the same ones twice, in another order, and one
-  alone (``require_steady``). Where they disagree beyond float noise, functional dropout and batch
-  statistics are switched off; where that does not help, the layer is refused by name.
+- *before the first batch*, a few images run again: the same ones twice, in another order beside
+  others, and alone (``require_steady``). Where they disagree beyond float noise, functional dropout
+  and batch statistics are switched off; where that does not help, the layer is refused by name.
+  Buffers that a pass changes (counters, running means) are put back after each.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +26,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from csp_engine.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 N_IMAGES = 2
 """Images that run again at start."""
@@ -45,12 +49,14 @@ class Steadiness:
     """What is known of one network's conduct.
 
     ``is_calm`` says that functional dropout and batch statistics are kept off in every run;
+    ``moving`` are the buffers that a pass changes, which are put back after each;
     ``needs_company`` that one image alone makes the network drop an axis, so that it runs twice;
     ``notices`` say what was switched off, a sentence each.
     """
 
     is_calm: bool = False
     needs_company: bool = False
+    moving: set[str] = field(default_factory=set)
     notices: list[str] = field(default_factory=list)
     checked: set[str] = field(default_factory=set)
 
@@ -194,9 +200,11 @@ def _some(names: list[str]) -> str:
 
 
 @contextmanager
-def calm(steadiness: Steadiness) -> Generator[None]:
+def calm(network: nn.Module, steadiness: Steadiness) -> Generator[None]:
     """Run a network as it was found to be steady."""
     with ExitStack() as stack:
+        if steadiness.moving:
+            stack.enter_context(undisturbed(network, steadiness.moving))
         if steadiness.is_calm:
             stack.enter_context(_Watch(is_calming=True))
         yield
@@ -238,20 +246,29 @@ def require_steady(
     if len(few) == 1:
         few = torch.cat([few, -few])
     compare = partial(_compare, run, few, steadiness, resolution)
-    with undisturbed(network):
+    watch, calming = _Watch(is_calming=False), _Watch(is_calming=True)
+    with undisturbed(network) as changed:
         found = compare()
-        if found is None:
-            return
-        with _Watch(is_calming=False) as watch:
+    if found is not None:
+        with watch, undisturbed(network):
             compare()
-        with _Watch(is_calming=True) as calming:
+        with calming, undisturbed(network) as still:
             left = compare()
         if left is None and calming.calmed:
             steadiness.is_calm = True
             what = ", ".join(sorted(calming.calmed)).replace("_", " ")
             steadiness.notices.append(f"What stayed on in evaluation was switched off: {what}.")
-            return
-    raise InputError(_refusal(network, name, left or found, watch.random))
+            changed = still
+        found = left
+    if changed:
+        steadiness.moving |= changed
+        with undisturbed(network):
+            found = compare()
+    if found is not None:
+        raise InputError(_refusal(network, name, found, watch.random))
+    if changed:
+        what = _some(sorted(changed))
+        steadiness.remember([f"Buffers that a pass changes are put back after each: {what}."])
 
 
 def _refusal(network: nn.Module, name: str, found: _Finding, random: set[str]) -> str:
@@ -283,33 +300,69 @@ def _refusal(network: nn.Module, name: str, found: _Finding, random: set[str]) -
 
 
 @contextmanager
-def undisturbed(network: nn.Module) -> Generator[None]:
-    """Passes inside leave neither the network's buffers nor the random state changed."""
-    held = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
+def undisturbed(network: nn.Module, only: Collection[str] = ()) -> Generator[set[str]]:
+    """Passes inside leave neither the network's buffers nor the random state changed.
+
+    Args:
+        network: what runs.
+        only: paths of the buffers to look after; all by default.
+
+    Yields:
+        a set that holds, once the block is left, the paths of the buffers that were changed.
+    """
+    held = {
+        f"{path}.{name}".lstrip("."): (module, name, buffer, buffer.detach().clone())
+        for path, module in network.named_modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+    changed: set[str] = set()
     try:
         with torch.random.fork_rng(devices=[]):
-            yield
+            yield changed
     finally:
         with torch.no_grad():
-            for buffer, value in held:
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
+            for path, (module, name, buffer, value) in held.items():
+                now = getattr(module, name, None)
+                if (only and path not in only) or (now is not None and _is_same(now, value)):
+                    continue
+                changed.add(path)
+                buffer.copy_(value)
+                if now is not buffer:  # another was put in its place
+                    setattr(module, name, buffer)
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    return bool(torch.equal(one, other) or ((one == other) | (one != one) & (other != other)).all())
 
 
 def _compare(
     run: Run, few: torch.Tensor, steadiness: Steadiness, resolution: float
 ) -> _Finding | None:
-    """The first layer that disagrees with itself, or None."""
+    """The first layer that disagrees with itself, or None.
+
+    The images run twice; in another order, beside a dark and a bright one; and three of these
+    alone. So what is scaled by the largest of a batch differs whichever image has it, and so does
+    what is decided by the mean of a batch.
+    """
     base = run(few)
     again = _first_difference(base, run(few), resolution)
     if again is not None:
         return _Finding(*again, is_random=True)
-    turned = {key: value.flip(0) for key, value in run(few.flip(0)).items()}
-    first = {key: value[:1] for key, value in base.items()}
-    other = _first_difference(base, turned, resolution) or _first_difference(
-        first, _alone(run, few, steadiness), resolution
-    )
-    return None if other is None else _Finding(*other, is_random=False)
+    low, high = few.amin((0, 2, 3), keepdim=True), few.amax((0, 2, 3), keepdim=True)
+    dark, bright = low + 0.3 * (few[:1] - low), high - 0.3 * (high - few[1:])
+    mixed = torch.cat([bright, few.flip(0), dark])
+    found = run(mixed)
+    pairs = [(base, {key: value[1:3].flip(0) for key, value in found.items()})]
+    for at in (0, 2, 3):
+        here = {key: value[at : at + 1] for key, value in found.items()}
+        pairs.append((here, _alone(run, mixed[at : at + 1], here, steadiness)))
+    for one, other in pairs:
+        difference = _first_difference(one, other, resolution)
+        if difference is not None:
+            return _Finding(*difference, is_random=False)
+    return None
 
 
 def _first_difference(
@@ -336,12 +389,17 @@ def _first_difference(
     return None
 
 
-def _alone(run: Run, few: torch.Tensor, steadiness: Steadiness) -> dict[str, torch.Tensor]:
-    """The first image with nothing but itself in the batch; twice, where one makes axes vanish."""
+def _alone(
+    run: Run, one: torch.Tensor, expected: Collection[str], steadiness: Steadiness
+) -> dict[str, torch.Tensor]:
+    """An image with nothing but itself in the batch; twice, where one makes axes vanish."""
     if not steadiness.needs_company:
         try:
-            return run(few[:1])
-        except Exception:  # whatever a network raises on a batch of one
-            steadiness.needs_company = True
-    both = run(few[:1].repeat(2, *[1] * (few.ndim - 1)))
+            found = run(one)
+            if found.keys() == set(expected):
+                return found
+        except Exception as error:  # whatever a network raises on a batch of one
+            logger.debug("one image alone: %s", error)
+        steadiness.needs_company = True
+    both = run(one.repeat(2, *[1] * (one.ndim - 1)))
     return {key: value[:1] for key, value in both.items()}

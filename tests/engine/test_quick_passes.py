@@ -269,7 +269,7 @@ def _applied(mean: torch.Tensor) -> bool:
      lambda mean: np.array([mean.masked_select(mean > 1).shape[0]]),
      lambda mean: np.array([len(torch.argwhere(mean > 1))]),
      lambda mean: np.array([len(torch.where(mean > 1)[0])]),
-     lambda mean: np.array([len((mean > 1).unique()) > 1]),
+     lambda mean: np.array([len(torch.cat([mean, mean * 0]).gt(1).unique()) > 1]),
      lambda mean: np.array([len(torch.bincount((mean > 1).int())) > 1]),
      lambda mean: np.array([nn.functional.one_hot((mean > 1).long()).shape[1] > 1]),
      lambda mean: np.array([len(mean.repeat_interleave((mean > 1).long()))]),

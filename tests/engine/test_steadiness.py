@@ -166,7 +166,7 @@ class DropPath(nn.Module):
         (lambda z: z + 0.1 * torch.randn_like(z), r"second run \(it calls randn_like\)"),
         (lambda z: z[:, torch.randperm(8)], r"it calls randperm"),
         (DropPath(), r"it calls bernoulli_"),
-        (Remembers(), r"second run"),
+        (Remembers(), r"other images in the batch"),
         (nn.BatchNorm1d(8, track_running_stats=False), r"'middle' keeps no running statistics"),
         (lambda z: z - z.mean(0), r"other images in the batch"),
         (lambda z: z - z[:1], r"other images in the batch"),
@@ -182,6 +182,95 @@ def test_what_is_no_function_of_its_image_is_refused_by_name(middle, words, x):
     with pytest.raises(InputError, match=rf"Layer 'fc' \(Linear\) of net.*{words}") as caught:
         recorded(model, x)
     assert "\n" not in str(caught.value)
+
+
+class Scaled(nn.Module):
+    """Pixels through ``step``, then a convolution."""
+
+    def __init__(self, step):
+        super().__init__()
+        torch.manual_seed(0)
+        self.step, self.conv = step, nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        return self.conv(self.step(x))
+
+
+@pytest.mark.parametrize("scale", [[1, 3], [3, 1], [1, 1]])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x: x / x.max(),
+        lambda x: x - x.min(),
+        lambda x: (x - x.min()) / (x.max() - x.min()),
+        lambda x: x / x.abs().max(),
+        lambda x: x if x.mean() > 0.5 * x.max() else 2 * x,
+        lambda x: x if x.std() > 0.25 * x.max() else 2 * x,
+    ],
+)
+def test_scaling_by_the_whole_batch_is_refused_whichever_image_decides_it(step, scale, x):
+    shape = np.float32(scale)[:, None, None, None] / 3
+    few = (np.clip(x[:2] / 4 + 0.5, 0, 1) * shape * 2).astype(np.float32)
+    with pytest.raises(InputError, match=r"'conv'.*other images in the batch"):
+        recorded(wrapped(Scaled(step)), few, "conv")
+
+
+def test_branches_of_each_image_are_its_own(x):
+    step = lambda x: torch.where(x.amax((1, 2, 3), keepdim=True) > 1, x, 2 * x)  # noqa: E731
+    model = wrapped(Scaled(step))
+    with torch.no_grad():
+        want = model.network(torch.from_numpy(x)).mean((2, 3)).numpy()
+    np.testing.assert_allclose(recorded(model, x, "conv"), want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda x: x.sub_(0.5).mul_(2),
+        lambda x: x.__setitem__((slice(None), 0), 2 * x[:, 0]) or x,
+        lambda x: x.relu_(),
+    ],
+)
+def test_a_network_that_changes_its_pixels_in_place_is_given_them_whole_each_time(step, x):
+    own = x[:5].copy()
+    in_place, apart = wrapped(Scaled(step)), wrapped(Scaled(lambda x: step(x.clone())))
+    got, want = (recorded(model, own, "conv", size=5) for model in (in_place, apart))
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    np.testing.assert_array_equal(own, x[:5])
+
+
+class Drifts(nn.Module):
+    """Keeps what it has seen, in a buffer that it changes or replaces."""
+
+    def __init__(self, step, is_replacing):
+        super().__init__()
+        self.step, self.is_replacing = step, is_replacing
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, z):
+        if self.is_replacing:
+            self.seen = self.seen + self.step
+        else:
+            self.seen += self.step
+        return z * (1 + self.seen)
+
+
+@pytest.mark.parametrize("is_replacing", [False, True])
+@pytest.mark.parametrize("step", [1.0, 1e-5])
+def test_buffers_that_a_pass_changes_are_put_back(step, is_replacing, x):
+    """The first pass after loading is that of every image, however many went before."""
+    model = wrapped(Net(Drifts(step, is_replacing)))
+    with torch.no_grad():
+        want = by_hand(model.network, x)
+        bias = model.network.fc.bias.double().numpy()
+    want = (want - bias) * (1 + step) + bias
+    many = np.tile(x, (200, 1, 1, 1))
+    got = recorded(model, many, size=2)
+    np.testing.assert_allclose(got, np.tile(want, (200, 1)), atol=2e-5)
+    assert model.steadiness.notices == [
+        "Buffers that a pass changes are put back after each: middle.seen."
+    ]
+    assert float(model.network.middle.seen) == 0
 
 
 def test_attention_over_the_batch_axis_is_refused(x):

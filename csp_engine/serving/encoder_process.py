@@ -208,6 +208,7 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
         CspError: as the functions of ``search`` do.
     """
     import csp_engine.search as search
+    from csp_engine.encoders.threads import threads, threads_for_texts
     from csp_engine.probe.decoding import decode
 
     os.environ[TRUST] = question[TRUST]
@@ -218,14 +219,16 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
         # Collecting garbage while torch loads walks all of it again and again: a fifth of the time.
         gc.disable()
         try:
-            loaded[fingerprint] = search.bundle_encoder(bundle)
+            encoder = search.bundle_encoder(bundle)
+            loaded[fingerprint] = encoder, threads_for_texts(encoder)
         finally:
             gc.freeze()
             gc.enable()
-    encoder = loaded[fingerprint]
+    encoder, n_for_texts = loaded[fingerprint]
     vector_d = np.zeros(0, np.float32)
     if "text" in question:
-        vector_d = search.query_vector(bundle, question["text"], encoder)
+        with threads(n_for_texts):
+            vector_d = search.query_vector(bundle, question["text"], encoder)
     elif "image" in question:
         image = decode(content)
         if max(image.size) > MOST_TIMES_LONGER * min(image.size):

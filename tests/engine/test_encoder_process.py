@@ -14,6 +14,7 @@ from PIL import Image
 
 import csp_engine.search as search
 from csp_engine.bundle import Bundle
+from csp_engine.encoders.threads import threads_for_texts
 from csp_engine.errors import (
     BusyError,
     InputError,
@@ -163,3 +164,69 @@ def test_a_process_that_was_killed_is_reported_and_started_again(bundle, encoder
     with pytest.raises(MissingModelError, match="try again"):
         encoders.text_vector(bundle, "a bright thing")
     assert not encoders.has_loaded(bundle)
+
+
+class Timed:
+    """Encodes a text after a pause, and notes how many threads there were."""
+
+    spec, dim, fingerprint, description = "python:timed", 4, "0" * 64, {}
+
+    def preprocess(self, image):
+        raise NotImplementedError
+
+    embed_images = preprocess
+
+    def __init__(self, pause_s: float, error: Exception | None = None) -> None:
+        self.pause_s, self.error, self.threads = pause_s, error, []
+
+    def embed_texts(self, texts):
+        import time
+
+        import torch
+
+        self.threads.append(torch.get_num_threads())
+        time.sleep(self.pause_s)
+        if self.error:
+            raise self.error
+        return np.eye(len(texts), 4, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "is_for_one"),
+    [
+        (Timed(0), True),
+        (Timed(0.03), False),
+        (Timed(0, InputError("no such text")), False),
+        (Timed(0, RuntimeError("its own")), False),
+    ],
+)
+def test_a_text_that_one_thread_encodes_at_once_is_left_to_it(encoder, is_for_one):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert threads_for_texts(encoder) == (1 if is_for_one else 3)
+        assert torch.get_num_threads() == 3
+        assert set(encoder.threads) == {1}
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_images_have_all_threads_after_a_text_had_one(bundle, monkeypatch):
+    import torch
+
+    encoder = Timed(0)
+    monkeypatch.setattr(search, "bundle_encoder", lambda _: encoder)
+    monkeypatch.setattr(search, "query_vector", lambda b, text, e: e.embed_texts([text])[0])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    question = {"bundle": str(bundle.path), "digest": bundle.digest, TRUST: "1", "text": "x"}
+    loaded = {}
+    try:
+        for _ in range(2):
+            encoder_process.answer(question, b"", loaded)
+            assert encoder.threads[-1] == 1
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -21,7 +21,7 @@ from csp_engine.views.places import places
 from csp_engine.views.sentence import listed
 from pages.ui.overview import layers, story, summary
 from pages.ui.parts import exporting
-from pages.ui.parts.cards import Packs, facts, plain, show, tile_grid
+from pages.ui.parts.cards import Packs, facts, page_url, plain, show, tile_grid
 from pages.ui.parts.words import term
 from pages.ui.search import asking
 from pages.ui.shell import problems, store
@@ -77,8 +77,8 @@ def search_box(view: View, bundle: Bundle, method: str) -> None:
         placeholder="a word or a short description",
         max_chars=300,
     )
-    asking.warm_up(view)
-    if query:
+    asking.warm_up(view, page_url("search", view.search_params("", method=method)))
+    if query.strip():  # Enter leads there without this; leaving the box does not
         go("search", view.search_params(query, method=method))
     examples = starting_points(bundle, store.MEMO, method)
     if examples:

@@ -69,6 +69,54 @@ def test_every_step_is_one_step_of_history_and_back_and_forward_restore_it(serve
         restores(at)
 
 
+def test_enter_on_the_overview_goes_to_the_answer_without_drawing_the_overview_again(
+    server, open_page
+):
+    """Words of any kind arrive as they were typed, in one step that Back undoes."""
+    page = open_page(f"{server.url}/?bundle=small")
+    sent: list[int] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(1)))
+    page.reload()
+    box = page.get_by_label("Find neurons by what they respond to")
+    expect(box).to_be_visible()
+    settled(page)
+    here, before = address(page), page.evaluate("history.length")
+    for typed in ("   ", ""):
+        box.fill(typed)
+        box.press("Enter")
+        settled(page)
+        assert address(page) == here
+    box.fill("red")
+    box.evaluate(
+        "box => box.dispatchEvent(new KeyboardEvent('keydown', "
+        "{ key: 'Enter', bubbles: true, composed: true, isComposing: true }))"
+    )  # chooses a character of an input method
+    settled(page)
+    assert address(page) == here
+    words = "red & blue=100%, +“µ” #1?"
+    box.fill(words)
+    sent.clear()
+    box.press("Enter")
+    page.wait_for_url("**/search?**")
+    expect(page.get_by_label("Respond to")).to_have_value(words)
+    settled(page)
+    assert len(sent) == 1
+    assert page.evaluate("history.length") == before + 1
+    page.go_back()
+    expect(box).to_be_visible()
+    settled(page)
+    assert address(page) == here
+
+
+def test_words_left_in_the_box_of_the_overview_are_searched_too(server, open_page):
+    page = open_page(f"{server.url}/?bundle=small")
+    box = page.get_by_label("Find neurons by what they respond to")
+    box.fill("red")
+    box.blur()
+    page.wait_for_url("**/search?**")
+    expect(page.get_by_label("Respond to")).to_have_value("red")
+
+
 def test_a_deep_link_is_the_first_request_and_one_to_nothing_explains_itself(
     fresh_server, open_page
 ):

@@ -35,13 +35,19 @@ _WARM = st.components.v2.component("csp_warm", html="<span></span>", js=asset("w
 UPLOADS = ["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif"]
 
 
-def warm_up(view: View) -> None:
-    """Have a search prepared once somebody puts the cursor into a box for words."""
-    if not access.may(Permission.ENCODE):
-        return
+def warm_up(view: View, search: str = "") -> None:
+    """Have a search prepared once somebody puts the cursor into a box for words.
+
+    Args:
+        view: whose bundle and method are searched.
+        search: the address of the page that answers, less the words; Enter goes there at once.
+    """
     path = "/".join(quote(part, safe="") for part in (view.bundle, view.method))
+    url = base_url(f"csp/warm/{path}") if access.may(Permission.ENCODE) else ""
+    if not url and not search:
+        return
     with st.container(key="warm"):
-        _WARM(key="warm_up", data={"url": base_url(f"csp/warm/{path}")})
+        _WARM(key="warm_up", data={"url": url, "search": search})
 
 
 def boxes(bundle: Bundle, view: View) -> None:

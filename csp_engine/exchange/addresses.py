@@ -12,6 +12,7 @@ import os
 import posixpath
 import re
 import shutil
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from csp_engine.bundle.manifest import (
     FileRecord,
     Manifest,
     read_manifest,
+    read_whole_manifest,
 )
 from csp_engine.bundle.writer import translated_os_errors
 from csp_engine.errors import BundleError, InputError
@@ -34,7 +36,9 @@ CACHE_GB = "CSP_CACHE_GB"
 """Environment variable: how much of the disk fetched bundles may take."""
 USUAL_CACHE_GB = 20.0
 _PIECE = 1 << 20
-_OURS = re.compile(r"[^/]+-[0-9a-f]{12}/[^/]+|" + re.escape(MANIFEST_NAME))
+_TRIAL = ".may-write"
+"""A file that is written to see whether anything may be."""
+_OURS = re.compile(r"[^/]+-[0-9a-f]{12}/[^/]+|" + "|".join(map(re.escape, (MANIFEST_NAME, _TRIAL))))
 _LOCK = ".in-use"
 
 
@@ -56,8 +60,7 @@ def copy_to_address(bundle: Bundle, address: str, progress: Progress = silent) -
         InputError: if the address holds anything else, refuses, or does not keep what is written.
         BundleError: if a file of the bundle is missing or altered.
     """
-    if not address.rstrip("/").endswith(".csp"):
-        raise InputError(f"{address!r} is no place for a bundle; let it end in NAME.csp.")
+    _require_name(address)
     wanted = _files(bundle.manifest)
     for place, entry in wanted.items():
         file = bundle.path / place
@@ -68,21 +71,13 @@ def copy_to_address(bundle: Bundle, address: str, progress: Progress = silent) -
             )
     with _answering(address):
         system, root = _system(address)
-        there = _listed(system, root)
-        strange = sorted(name for name in there if not _OURS.fullmatch(name))
-        if strange:
-            raise InputError(
-                f"{address!r} holds {strange[0]!r}, which is of no bundle; choose another address."
-            )
+        there = _listed(system, root, address)
         progress("files", 0, len(wanted))
         for done, (place, entry) in enumerate(wanted.items(), 1):
             far = posixpath.join(root, place)
             if there.get(place) != entry.bytes or _hash_at(system, far) != entry.sha256:
-                try:
-                    system.put_file(str(bundle.path / place), far)
-                except FileNotFoundError:  # a disk needs its folders, a bucket has none
-                    system.makedirs(posixpath.dirname(far), exist_ok=True)
-                    system.put_file(str(bundle.path / place), far)
+                _make_folder(system, far)
+                system.put_file(str(bundle.path / place), far)
                 if _hash_at(system, far) != entry.sha256:
                     raise InputError(
                         f"{address!r} does not keep what is written there: {place} came back "
@@ -92,8 +87,47 @@ def copy_to_address(bundle: Bundle, address: str, progress: Progress = silent) -
         manifest = bundle.manifest.to_json().encode()
         system.pipe_file(posixpath.join(root, MANIFEST_NAME), manifest)
         for name in there.keys() - wanted.keys() - {MANIFEST_NAME}:
-            system.rm_file(posixpath.join(root, name))
+            with suppress(FileNotFoundError):  # it was listed, and is not there
+                system.rm_file(posixpath.join(root, name))
     return sum(entry.bytes for entry in wanted.values())
+
+
+def held_at(address: str) -> tuple[Manifest, str] | None:
+    """The manifest of the bundle at an address and the sha256 of its file; None where none is.
+
+    Raises:
+        InputError: if there is no answer.
+        BundleError: if what is there is no manifest.
+    """
+    with _answering(address):
+        system, root = _system(address)
+        text = _manifest_at(system, root, address)
+        if text is None:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, posixpath.basename(root))
+            copy.mkdir()
+            (copy / MANIFEST_NAME).write_bytes(text)
+            return read_whole_manifest(copy)
+
+
+def require_writable(address: str) -> None:
+    """Refuse an address at which a bundle could not be written once it is built.
+
+    A small file is written there, and deleted.
+
+    Raises:
+        InputError: if the address is no name of a bundle, holds anything else, or refuses.
+    """
+    _require_name(address)
+    with _answering(address):
+        system, root = _system(address)
+        _listed(system, root, address)
+        trial = posixpath.join(root, _TRIAL)
+        _make_folder(system, trial)
+        system.pipe_file(trial, b"")
+        with suppress(Exception):  # whoever may write may not delete everywhere
+            system.rm_file(trial)
 
 
 def fetched(address: str, folder: Path | None = None, progress: Progress = silent) -> Path:
@@ -116,6 +150,11 @@ def fetched(address: str, folder: Path | None = None, progress: Progress = silen
     with translated_os_errors(folder), _answering(address):
         system, root = _system(address)
         text = _manifest_at(system, root, address)
+        if text is None:
+            raise InputError(
+                f"There is no whole bundle at {address!r}: it has no {MANIFEST_NAME}; copy one "
+                "there with: csp copy my.csp ADDRESS"
+            )
         entry = folder / hashlib.sha256(address.encode() + text).hexdigest()[:16]
         path = entry / name
         path.mkdir(parents=True, exist_ok=True)
@@ -165,10 +204,18 @@ def _files(manifest: Manifest) -> dict[str, FileRecord]:
     return found
 
 
+def _require_name(address: str) -> None:
+    if not address.rstrip("/").endswith(".csp") or address.endswith("/.csp"):
+        raise InputError(f"{address!r} is no place for a bundle; let it end in NAME.csp.")
+
+
 def _system(address: str) -> tuple[Any, str]:
+    """The file system of an address as it is now, and the path in it."""
     import fsspec
 
-    return fsspec.core.url_to_fs(address)
+    system, root = fsspec.core.url_to_fs(address)
+    system.invalidate_cache()  # what was listed hours ago, before a build, may be gone
+    return system, root.rstrip("/")
 
 
 @contextmanager
@@ -190,32 +237,52 @@ def _answering(address: str) -> Generator[None]:
         ) from error
 
 
-def _listed(system: Any, root: str) -> dict[str, int]:
-    """The files there, with their sizes; none where nothing is."""
+def _listed(system: Any, root: str, address: str) -> dict[str, int]:
+    """The files of a bundle there, whole or not, with their sizes; none where nothing is.
+
+    Raises:
+        InputError: if there is anything else.
+    """
     try:
         found = system.find(root, detail=True)
     except FileNotFoundError:
         return {}
-    return {path[len(root) :].strip("/"): int(info["size"]) for path, info in found.items()}
+    there = {path[len(root) :].strip("/"): int(info["size"]) for path, info in found.items()}
+    strange = sorted(name for name in there if not _OURS.fullmatch(name))
+    if strange:
+        raise InputError(
+            f"{address!r} holds {strange[0]!r}, which is of no bundle; choose another address."
+        )
+    return there
+
+
+def _make_folder(system: Any, path: str) -> None:
+    """Make the folder of a file, where a file system has folders: its paths begin with a slash.
+
+    Where the first part is a bucket, making a folder would make a bucket of a mistyped name.
+    """
+    if path.startswith("/"):
+        system.makedirs(posixpath.dirname(path), exist_ok=True)
 
 
 def _hash_at(system: Any, path: str) -> str:
+    """The sha256 of a file there; "" where it is not there, whatever was listed."""
     digest = hashlib.sha256()
-    with system.open(path, "rb") as source:
-        while piece := source.read(_PIECE):
-            digest.update(piece)
+    try:
+        with system.open(path, "rb") as source:
+            while piece := source.read(_PIECE):
+                digest.update(piece)
+    except FileNotFoundError:
+        return ""
     return digest.hexdigest()
 
 
-def _manifest_at(system: Any, root: str, address: str) -> bytes:
+def _manifest_at(system: Any, root: str, address: str) -> bytes | None:
     far = posixpath.join(root, MANIFEST_NAME)
     try:
         size = int(system.info(far)["size"])
     except FileNotFoundError:
-        raise InputError(
-            f"There is no whole bundle at {address!r}: it has no {MANIFEST_NAME}; copy one there "
-            "with: csp copy my.csp ADDRESS"
-        ) from None
+        return None
     if size > LARGEST_MANIFEST:
         raise BundleError(f"The {MANIFEST_NAME} at {address!r} has {size:,} bytes; it is none.")
     return system.cat_file(far)

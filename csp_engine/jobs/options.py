@@ -162,8 +162,9 @@ _DECLARED = (
     ),
     BuildOption(
         name="out",
-        kind=Path,
-        help="The bundle to write, NAME.csp.",
+        may_be_path=True,
+        help="The bundle to write, NAME.csp; for 'csp build' also an address such as "
+        "s3://lab/NAME.csp.",
         flags=("--out", "-o"),
         is_needed=True,
         order="out",

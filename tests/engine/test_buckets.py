@@ -1,4 +1,4 @@
-"""Probe sets and bundles at an S3 server of our own; only where s3fs and moto are installed."""
+"""Probe sets and bundles at an S3 server of our own."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""An S3 server of our own (moto's, where it is installed), behind a door that can misbehave.
-
-Neither s3fs nor moto is among the tools: botocore, which both need, refuses the version of
-python-dateutil that the requirements name. They do well in an environment of their own, or beside:
-``uv pip install --target FOLDER 'moto[server]' s3fs``, and FOLDER first in PYTHONPATH.
-"""
+"""An S3 server of our own (moto's), behind a door that can misbehave."""
 
 from __future__ import annotations
 
@@ -45,7 +40,7 @@ class Door:
 
 @contextmanager
 def bucket() -> Iterator[Door]:
-    """A server with one empty bucket, or a skip that says what is not installed."""
+    """A server with one empty bucket; a skip where the tools for tests are not installed."""
     pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -119,7 +114,10 @@ def bucket() -> Iterator[Door]:
             patch.setattr(S3FileSystem, "retries", 2)
             get_loop()
             S3FileSystem.clear_instance_cache()
-            fsspec.filesystem("s3").mkdir(BUCKET)
+            system = fsspec.filesystem("s3")
+            if system.exists(BUCKET):  # the server forgets with its process, not when it stops
+                system.rm(BUCKET, recursive=True)
+            system.mkdir(BUCKET)
             yield door
             S3FileSystem.clear_instance_cache()
     finally:

@@ -30,14 +30,15 @@ log = logging.getLogger(__name__)
 def build(given: Any, as_json: bool) -> None:
     """Build a bundle, or complete one: interrupted builds resume, finished parts are kept.
 
+    For an address, it is built in a folder of this machine and copied when it is whole.
+
     Example:
         csp build photos/ --model torchvision/resnet50 --layer layer4 --encoder
         open_clip/ViT-B-32/laion2b_s34b_b79k --out resnet50.csp
     """
-    from csp_engine import pipeline
-    from csp_engine.pipeline.sharding import merging
     from csp_engine.pipeline.sharding.measuring import measure_shard
     from csp_engine.pipeline.sharding.shards import Shard
+    from csp_engine.probe.remote import is_address
 
     shard = None if given.shard is None else Shard.parse(given.shard)
     if shard is not None and given.workers is not None:
@@ -47,25 +48,67 @@ def build(given: Any, as_json: bool) -> None:
         raise InputError("--address is that of a Ray cluster; add --engine ray.")
     if given.engine == "ray" and given.workers is None:
         raise InputError("--engine ray runs --workers N tasks; say how many.")
+    if shard is not None or given.engine == "ray":
+        _require_folder(given)
     end_with_input()
+    if is_address(given.out):
+        _build_at(given, as_json)
+        return
+    given.out = Path(given.out)
     with progress_bars() as progress:
         request = _request(given, progress, is_shard=shard is not None)
         if shard is not None:
             part = measure_shard(request, shard, progress)
             _report_part(part, shard, as_json)
             return
-        if given.workers is None:
-            bundle = pipeline.build(request, progress)
-        else:
-            if not merging.is_measured(request):
-                watch = Watch(given.out, given.workers, len(request.probe), progress)
-                if given.engine == "ray":
-                    on_ray.measure(vars(given), given.workers, watch, log.warning)
-                else:
-                    measure_here(vars(given), given.workers, watch, log.warning)
-            bundle = merging.merge(request, progress)
-        bundle = _judged(bundle, request, given, progress)
+        bundle = _built(request, given, progress)
     report(bundle, as_json)
+
+
+def _built(request: BuildRequest, given: Any, progress: Progress) -> Bundle:
+    """The bundle of a build, by this process or by workers."""
+    from csp_engine import pipeline
+    from csp_engine.pipeline.sharding import merging
+
+    if given.workers is None:
+        bundle = pipeline.build(request, progress)
+    else:
+        if not merging.is_measured(request):
+            watch = Watch(given.out, given.workers, len(request.probe), progress)
+            if given.engine == "ray":
+                on_ray.measure(vars(given), given.workers, watch, log.warning)
+            else:
+                measure_here(vars(given), given.workers, watch, log.warning)
+        bundle = merging.merge(request, progress)
+    return _judged(bundle, request, given, progress)
+
+
+def _build_at(given: Any, as_json: bool) -> None:
+    """A build whose bundle is to lie at an address."""
+    from csp_engine.exchange.working_copies import WorkingCopy
+
+    with WorkingCopy(given.out) as copy:
+        if not as_json:
+            write_lines([f"Built in {copy.path}, then copied to {copy.address}."])
+        given.out = copy.path
+        with progress_bars() as progress:
+            request = _request(given, progress)
+            copy.begin(request.probe.content_sha256, progress)
+            bundle = _built(request, given, progress)
+            copy.send(bundle, progress)
+        report(bundle, as_json, place=copy.address)
+
+
+def _require_folder(given: Any) -> None:
+    """Refuse an address where several machines write parts."""
+    from csp_engine.probe.remote import is_address
+
+    if is_address(given.out):
+        raise InputError(
+            f"--out is {given.out!r}, and shards meet in a folder that all who measure them see; "
+            f"name one such as {given.out.rstrip('/').rpartition('/')[2]}, and copy the bundle "
+            "with 'csp copy' when it is whole."
+        )
 
 
 @takes(option for option in OPTIONS.values() if option.name not in OF_LAUNCHERS)
@@ -78,6 +121,8 @@ def merge(given: Any, as_json: bool) -> None:
     """
     from csp_engine.pipeline.sharding import merging
 
+    _require_folder(given)
+    given.out = Path(given.out)
     with progress_bars() as progress:
         request = _request(given, progress)
         bundle = _judged(merging.merge(request, progress), request, given, progress)

@@ -26,8 +26,17 @@ def split(text: str, option: str, form: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None:
-    """Print what a bundle holds, and what whoever made it must know."""
+def report(
+    bundle: Bundle, as_json: bool, left_out: Sequence[str] = (), place: str | None = None
+) -> None:
+    """Print what a bundle holds, and what whoever made it must know.
+
+    Args:
+        bundle: an open bundle.
+        as_json: whether to print JSON.
+        left_out: sentences about what was not made.
+        place: where it is for whoever reads this; by default its path.
+    """
     from csp_engine.bundle import kinds
     from csp_engine.views.images.seen import cut_notices
     from csp_engine.views.images.separation import doubt, texts_in_words
@@ -38,8 +47,9 @@ def report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None:
 
     concepts = concept_sentences(bundle)
     unused = unused_files(bundle)
+    place = place or str(bundle.path)
     summary = {
-        "bundle": str(bundle.path),
+        "bundle": place,
         "images": bundle.n_images,
         "skipped": len(bundle.skipped()),
         "neurons": {
@@ -85,7 +95,7 @@ def report(bundle: Bundle, as_json: bool, left_out: Sequence[str] = ()) -> None:
             *unused,
             *concepts,
             texts,
-            f"{bundle.path}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
-            f"Browse it with: csp serve {quote(str(bundle.path))}",
+            f"{place}: {n_neurons:,} neurons, {bundle.n_images:,} images{skipped}.",
+            f"Browse it with: csp serve {quote(place)}",
         ]
     )

@@ -192,13 +192,20 @@ def _fault_of_decisions(name: str) -> Callable[[Files, str, np.ndarray], str]:
 
 def _fault_of_factored(name: str) -> Callable[[Files, str, np.ndarray], str]:
     def fault(files: Files, stage: str, values: np.ndarray) -> str:
-        n_runs = 1 + int(files.fact(stage, "n_tried")) + int(files.fact(stage, "n_random"))
-        return fault_of_arrays(
-            name, values, files.table(stage, "photographs"), n_factors_of(files, stage), n_runs,
-            len(files.fact(stage, "classes")),
-        )  # fmt: skip
+        photographs = files.table(stage, "photographs")
+        return fault_of_arrays(name, values, photographs, n_factors_of(files, stage))
 
     return fault
+
+
+def _fault_of_called(files: Files, stage: str, values: np.ndarray) -> str:
+    """Decisions of every run of curves or factors."""
+    if kinds.stage_kind(stage) == "curves":
+        n_runs = len(files.table(stage, "runs"))
+    else:
+        n_runs = 1 + int(files.fact(stage, "n_tried")) + int(files.fact(stage, "n_random"))
+    photographs = files.table(stage, "photographs")
+    return fault_of_called(values, photographs, n_runs, len(files.fact(stage, "classes")))
 
 
 def n_factors_of(files: Files, stage: str) -> int:
@@ -211,11 +218,7 @@ _ARRAYS: dict[tuple[str, str], Callable[[Files, str, np.ndarray], str]] = {
     ("", "thumb_offset"): _fault_of_offsets,
     ("activations", "nonzero_start"): _fault_of_starts,
     **{("fix", name): _fault_of_decisions(name) for name in ("score", "called")},
-    ("curves", "called"): lambda files, stage, values: fault_of_called(
-        values,
-        *(files.table(stage, each) for each in ("photographs", "runs")),
-        len(files.fact(stage, "classes")),
-    ),
-    **{("factors", name): _fault_of_factored(name) for name in ("direction", "push", "called")},
+    **{(kind, "called"): _fault_of_called for kind in ("curves", "factors")},
+    **{("factors", name): _fault_of_factored(name) for name in ("direction", "push")},
 }
 """Arrays that fit other files in a way of their own, by kind of stage, empty for any, and name."""

@@ -36,33 +36,13 @@ def fault_of_factors(rows: pd.DataFrame, n_factors: int) -> str:
     return ""
 
 
-def fault_of_judged(rows: pd.DataFrame, classes: list[str]) -> str:
-    """What is wrong with its photographs, likewise."""
-    for name in ("class", "decided"):
-        strange = sorted(set(rows[name]) - set(classes))
-        if strange:
-            return f"names class {strange[0]!r:.80}, which there is not"
-    choosing = rows["is_choosing"].astype(bool)
-    if choosing.all() or not choosing.any():
-        return "has photographs of one half alone"
-    if set(rows["group"][choosing]) & set(rows["group"][~choosing]):
-        return "has a group of which some photographs choose and others are reported on"
-    return ""
-
-
 def fault_of_arrays(
-    name: str, values: np.ndarray, photographs: pd.DataFrame, n_factors: int, n_runs: int,
-    n_classes: int,
-) -> str:  # fmt: skip
-    """What is wrong with directions, pushes or decisions, as the end of "NAME.npy of STAGE …"."""
-    n_reported = int((~photographs["is_choosing"].astype(bool)).sum())
-    wanted = {"push": (len(photographs), n_factors), "called": (n_runs, n_reported)}.get(name)
-    if wanted is not None and values.shape != wanted:
+    name: str, values: np.ndarray, photographs: pd.DataFrame, n_factors: int
+) -> str:
+    """What is wrong with directions or pushes, as the end of "NAME.npy of STAGE …"."""
+    wanted = (len(photographs), n_factors)
+    if name == "push" and values.shape != wanted:
         return f"is of shape {values.shape} instead of {wanted}"
-    if name == "called":
-        n = max(n_classes, 2)
-        top = int(values.max(initial=0))
-        return f"decides for class {top}, but there are {n}" if top >= n else ""
     if not np.isfinite(values).all():
         return "holds values that are not numbers"
     if (

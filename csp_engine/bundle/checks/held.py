@@ -14,19 +14,50 @@ NEAR_UNIT = 1e-3
 
 def fault_of_photographs(rows: pd.DataFrame, classes: list[str], clean: str, output: str) -> str:
     """What is wrong with photographs, as the end of "photographs.parquet of STAGE …"."""
-    if output not in classes:
-        return f"has no class {output!r:.80}, which is the output that is followed"
-    strange = sorted(set(rows["class"]) - set(classes))
-    if strange:
-        return f"names class {strange[0]!r:.80}, which there is not"
+    if fault := fault_of_output(classes, output) or _fault_of_classes(rows, classes):
+        return fault
     reported = rows[~rows["is_choosing"].astype(bool)]
     if not len(reported):
         return "has no photograph that is reported on"
     if clean not in set(reported["slice"]):
         return f"has no photograph of the slice {clean!r:.80}"
-    if set(reported["group"]) & set(rows["group"][rows["is_choosing"].astype(bool)]):
-        return "has a group of which some photographs choose and others are reported on"
-    return ""
+    return _fault_of_groups(rows)
+
+
+def fault_of_output(classes: list[str], output: str) -> str:
+    """Whether the output that is followed is a class, likewise."""
+    is_one = output in classes
+    return "" if is_one else f"has no class {output!r:.80}, which is the output that is followed"
+
+
+def fault_of_halves(
+    rows: pd.DataFrame, classes: list[str], columns: tuple[str, ...] = ("class",)
+) -> str:
+    """What is wrong with photographs of two halves, likewise; ``columns`` name classes."""
+    choosing = rows["is_choosing"].astype(bool)
+    is_one_half = choosing.all() or not choosing.any()
+    return (
+        _fault_of_classes(rows, classes, columns)
+        or ("has photographs of one half alone" if is_one_half else "")
+        or _fault_of_groups(rows)
+    )
+
+
+def _fault_of_classes(
+    rows: pd.DataFrame, classes: list[str], columns: tuple[str, ...] = ("class",)
+) -> str:
+    strange = [each for name in columns for each in sorted(set(rows[name]) - set(classes))]
+    return f"names class {strange[0]!r:.80}, which there is not" if strange else ""
+
+
+def _fault_of_groups(rows: pd.DataFrame) -> str:
+    choosing = rows["is_choosing"].astype(bool)
+    is_split = set(rows["group"][choosing]) & set(rows["group"][~choosing])
+    return (
+        "has a group of which some photographs choose and others are reported on"
+        if is_split
+        else ""
+    )
 
 
 def fault_of_runs(rows: pd.DataFrame) -> str:
@@ -158,26 +189,11 @@ def _fault_of_untried(held: pd.DataFrame, orders: pd.DataFrame) -> str:
     return ""
 
 
-def fault_of_halves(rows: pd.DataFrame, classes: list[str], output: str) -> str:
-    """What is wrong with photographs, as the end of "photographs.parquet of STAGE …"."""
-    if output not in classes:
-        return f"has no class {output!r:.80}, which is the output that is followed"
-    strange = sorted(set(rows["class"]) - set(classes))
-    if strange:
-        return f"names class {strange[0]!r:.80}, which there is not"
-    choosing = rows["is_choosing"].astype(bool)
-    if choosing.all() or not choosing.any():
-        return "has photographs of one half alone"
-    if set(rows["group"][choosing]) & set(rows["group"][~choosing]):
-        return "has a group of which some photographs choose and others are reported on"
-    return ""
-
-
 def fault_of_called(
-    called_vi: np.ndarray, photographs: pd.DataFrame, runs: pd.DataFrame, n_classes: int
+    called_vi: np.ndarray, photographs: pd.DataFrame, n_runs: int, n_classes: int
 ) -> str:
     """What is wrong with decisions, as the end of "called.npy of STAGE …"."""
-    wanted = (len(runs), int((~photographs["is_choosing"].astype(bool)).sum()))
+    wanted = (n_runs, int((~photographs["is_choosing"].astype(bool)).sum()))
     if called_vi.shape != wanted:
         return f"is of shape {called_vi.shape} instead of {wanted}"
     n = max(n_classes, 2)

@@ -17,12 +17,13 @@ from csp_engine.bundle.checks.effects import (
     fault_of_effects,
     fault_of_gates,
 )
-from csp_engine.bundle.checks.factored import fault_of_factors, fault_of_judged
+from csp_engine.bundle.checks.factored import fault_of_factors
 from csp_engine.bundle.checks.held import (
     fault_of_cuts,
     fault_of_halves,
     fault_of_held,
     fault_of_orders,
+    fault_of_output,
     fault_of_photographs,
     fault_of_runs,
 )
@@ -168,6 +169,12 @@ def _fault_of_cuts(files: Files, stage: str, rows: pd.DataFrame) -> str:
     return fault_of_cuts(rows, files.table(stage, "runs"))
 
 
+def _fault_of_curved(files: Files, stage: str, rows: pd.DataFrame) -> str:
+    classes = list(files.fact(stage, "classes"))
+    followed = str(files.fact(stage, "output"))
+    return fault_of_output(classes, followed) or fault_of_halves(rows, classes)
+
+
 def _fault_of_turned(files: Files, stage: str, rows: pd.DataFrame) -> str:
     """Pictures are of photographs that are reported on."""
     shots = files.table(stage, "photographs")
@@ -226,17 +233,15 @@ _FURTHER: dict[tuple[str, str], Further] = {
     ("fix", "runs"): lambda _files, _stage, rows: fault_of_runs(rows),
     ("fix", "cuts"): _fault_of_cuts,
     ("fix", "shown"): _fault_of_turned,
-    ("curves", "photographs"): lambda files, stage, rows: fault_of_halves(
-        rows, list(files.fact(stage, "classes")), str(files.fact(stage, "output"))
-    ),
+    ("curves", "photographs"): _fault_of_curved,
     ("curves", "orders"): lambda files, stage, rows: fault_of_orders(
         rows, n_units_of(files, stage)
     ),
     ("curves", "runs"): lambda files, stage, rows: fault_of_held(
         rows, files.table(stage, "orders")
     ),
-    ("factors", "photographs"): lambda files, stage, rows: fault_of_judged(
-        rows, list(files.fact(stage, "classes"))
+    ("factors", "photographs"): lambda files, stage, rows: fault_of_halves(
+        rows, list(files.fact(stage, "classes")), ("class", "decided")
     ),
     ("factors", "factors"): lambda files, stage, rows: fault_of_factors(
         rows, n_factors_of(files, stage)

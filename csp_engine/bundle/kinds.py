@@ -566,7 +566,7 @@ CURVES = StageKind(
     "curves",
     "What becomes of a classifier's decisions as more and more neurons of a layer are held still.",
     of=("model", "layer"),
-    needs=("neurons",),
+    needs=("neurons", "scores"),
     files=(
         StageFile("photographs.parquet", "table", "", "`file`, true `class`, `slice` and `group` "
                   "of every photograph; those that are `is_choosing` helped to choose orders and "

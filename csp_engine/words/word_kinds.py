@@ -7,6 +7,7 @@ them, and the same label always gets the same kind.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 LabelKind = Literal["category", "attribute", "relation"]
@@ -49,3 +50,20 @@ def kind_of_label(text: str) -> LabelKind:
     if any(word in ATTRIBUTES or _ENDING.fullmatch(word) for word in words):
         return "attribute"
     return "category"
+
+
+def units_by_label(texts: Sequence[str], words: Sequence[str] = ()) -> dict[str, list[int]]:
+    """Units by the kind of their label, and under ``words`` those whose label has one of these.
+
+    Args:
+        texts: the label of each unit, empty where it has none.
+        words: in small letters.
+    """
+    found: dict[str, list[int]] = {**{kind: [] for kind in KINDS}, "words": []}
+    for unit, text in enumerate(texts):
+        if not text:
+            continue
+        found[kind_of_label(text)].append(unit)
+        if set(words) & set(re.findall(r"[^\W_]+", text.casefold())):
+            found["words"].append(unit)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.bundle.checks import held
 from csp_engine.bundle.checks.held import RANDOM
+from csp_engine.bundle.verifying.intervened import best_texts
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import mean_effect
 from csp_engine.pipeline.added.curves import Left, add_curves, leave_curves, read_curves
@@ -26,14 +28,16 @@ from csp_engine.pipeline.added.photographs import (
     with_name,
     with_names_printed,
 )
+from csp_engine.pipeline.recipe import Recipe, changed
 from csp_engine.trust import TRUST
 from csp_engine.types import NeuronRef
 from csp_engine.views.curves import told
 from csp_engine.views.curves.steps import steps
 from csp_engine.views.neuron.label import best_label
-from csp_engine.words.word_kinds import kind_of_label
+from csp_engine.words.word_kinds import kind_of_label, units_by_label
 from tests.engine.test_cli import run
 from tests.worlds import toys
+from tests.worlds.damage import redo
 
 
 @pytest.fixture(scope="module")
@@ -182,14 +186,73 @@ def stored(tried):
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory, tried, stored):
+def built(tmp_path_factory, tried):
     target, *_ = tried
     folder = tmp_path_factory.mktemp("kept-curves")
-    request = toys.request(folder, folder / "small.csp", targets=(target,))
-    return add_curves(pipeline.build(request).path, "small", "last@mean", stored)
+    return pipeline.build(toys.request(folder, folder / "small.csp", targets=(target,)))
 
 
-def test_a_bundle_keeps_what_was_measured(kept, stored, tmp_path):
+@pytest.fixture(scope="module")
+def of_labels(built, tried):
+    """Curves of the neurons that labels of the bundle name."""
+    _, _, trials = tried
+    texts = best_texts(built, "small", "last@mean", "csp")
+    words = [next(filter(None, texts)).casefold().split()[0]]
+    orders = {
+        RANDOM: random_orders(range(12), 3, 4),
+        "influence": [np.arange(12)],
+        **{
+            name: random_orders(units, 1 if name == "words" else 3)
+            for name, units in units_by_label(texts, words).items()
+            if units
+        },
+    }
+    return try_orders(trials, "last@mean", orders, [1, 3, 6], "zero", method="csp", words=words)
+
+
+@pytest.fixture(scope="module")
+def kept(built, of_labels):
+    return add_curves(built.path, "small", "last@mean", of_labels)
+
+
+def test_curves_of_labels_end_with_these_labels(kept, of_labels, tmp_path):
+    """Nobody is told of neurons "whose label has red" when their labels are others by now."""
+    path = Path(shutil.copytree(kept.path, tmp_path / "again.csp"))
+    words = toys.words(tmp_path, ["noise", "a thing", "paper"])
+    recipe = Recipe.restated(kept.manifest.recipe, {})
+    fresh = pipeline.relabel(path, recipe, words, toys.ColourEncoder())
+    assert fresh.curves("small", "last@mean") is None
+    with pytest.raises(InputError, match="other neurons than labels by 'csp' say now; draw the"):
+        add_curves(path, "small", "last@mean", of_labels)
+    orders = of_labels.orders
+    by_nobody = replace(
+        of_labels,
+        words=(),
+        orders=orders[orders["order"].isin([RANDOM, "influence"])],
+        runs=of_labels.runs[of_labels.runs["order"].isin(["none", RANDOM, "influence"])],
+    )
+    is_kept = of_labels.runs["order"].isin(["none", RANDOM, "influence"]).to_numpy()
+    by_nobody = replace(by_nobody, called_vi=of_labels.called_vi[is_kept])
+    assert verify(add_curves(path, "small", "last@mean", by_nobody)) == []
+    again = pipeline.relabel(path, changed(recipe, {"gamma": 0.25}))
+    assert again.curves("small", "last@mean") is not None  # of no label
+
+
+def test_other_neurons_than_labels_name_are_told(kept, of_labels, tmp_path):
+    path = Path(shutil.copytree(kept.path, tmp_path / "forged.csp"))
+    record = kept.stage("curves:small/last@mean")
+    file = path / record.directory / "orders.parquet"
+    rows = pd.read_parquet(file)
+    is_own = (rows["order"] == "words").to_numpy()
+    outside = sorted(set(range(12)) - set(rows["unit"][is_own]))
+    rows.loc[np.flatnonzero(is_own)[0], "unit"] = np.int32(outside[0])
+    rows.to_parquet(file, index=False)
+    redo(path)
+    assert any("'words' of other neurons" in each for each in verify(Bundle.open(path)))
+
+
+def test_a_bundle_keeps_what_was_measured(kept, of_labels, tmp_path):
+    stored = of_labels
     assert verify(kept) == []
     held = kept.curves("small", "last@mean")
     assert told.figures("small", "last@mean", held) == told.figures("small", "last@mean", stored)
@@ -273,7 +336,8 @@ def test_runs_that_cannot_be_are_told(stored, spoil, said):
     assert said in held.fault_of_held(spoil(stored.runs), stored.orders)
 
 
-def test_forged_decisions_are_told(kept, stored, tmp_path):
+def test_forged_decisions_are_told(kept, of_labels, tmp_path):
+    stored = of_labels
     path = tmp_path / "forged.csp"
     shutil.copytree(kept.path, path)
     called = stored.called_vi.copy()

@@ -5,9 +5,10 @@
 
 The second line tries one of these again. Each case copies a toy bundle that holds labels of several
 methods, answers of a model that is shown pictures, circuits, interventions with gates, a fix,
-checks of maps, suspects by column, ground truth, concept columns and what was measured of labels,
-changes its manifest or one or two of its files (``mutations``), redoes the hashes in half of the
-cases, and then opens it and runs what people run (``readings``). What each gives is compared with
+factors, ablation curves, checks of maps, suspects by column, ground truth, concept columns and what
+was measured of labels, changes its manifest or one or two of its files (``mutations``), redoes the
+hashes in half of the cases, and then opens it and runs what people run (``readings``). What each
+gives is compared with
 the same of the undamaged bundle; a reading that looks at nothing that was altered is not run again
 (``watching``), and neither are such parts of ``verify``. Counted are tracebacks (any exception that
 is no ``CspError``), deaths of the process, hangs, and *wrong*: results that differ with no error.
@@ -39,17 +40,25 @@ import numpy as np
 
 from csp_engine.bundle import Bundle, verify
 from csp_engine.bundle.verifying import crosscheck
+from csp_engine.bundle.verifying.intervened import best_texts
 from csp_engine.captioners.generators.asking import Question
 from csp_engine.captioners.generators.kept import Answer
 from csp_engine.errors import CspError
 from csp_engine.pipeline import (
+    add_curves,
     add_fix,
     add_interventions,
     add_map_checks,
     add_performance,
     build,
 )
+from csp_engine.pipeline.added.deleting import random_orders, try_orders
+from csp_engine.pipeline.added.fixing import Trials
+from csp_engine.pipeline.added.photographs import listed_photographs
+from csp_engine.pipeline.factoring.finding import find_factors
+from csp_engine.pipeline.factoring.keeping import add_factors
 from csp_engine.pipeline.recipe import changed
+from csp_engine.words.word_kinds import units_by_label
 from tests.fuzz.mutations import mutate
 from tests.fuzz.readings import READINGS
 from tests.fuzz.watching import Thing, altered, watching
@@ -223,6 +232,18 @@ def make_world(folder: Path) -> World:
     fix = toys.tried_fix(folder, toys.target(), ("second@mean", "first@mean"))
     add_fix(whole, "small", "two neurons", fix)
     add_map_checks(whole, toys.target(), toys.CornerPairs(), maps=["activation"])
+    shots = listed_photographs(toys.photographs(folder / "decided", 200))
+    trials = Trials(toys.target(["second"]), shots, "red")
+    add_factors(
+        whole, "small", "second@mean", find_factors(trials, "second@mean", 3, n_random=2), 0
+    )
+    units = np.arange(Bundle.open(whole).n_units("small", "second@mean"))
+    texts = best_texts(Bundle.open(whole), "small", "second@mean", "csp")
+    named = units_by_label(texts, [texts[0].casefold()])["words"]
+    orders = {"random": random_orders(units, 2), "influence": [units], "words": [np.array(named)]}
+    asked = {"method": "csp", "words": [texts[0].casefold()]}
+    curves = try_orders(trials, "second@mean", orders, [1, 3], "mean", **asked)
+    add_curves(whole, "small", "second@mean", curves)
     return looked_at(whole)
 
 

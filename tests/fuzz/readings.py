@@ -22,12 +22,13 @@ from csp_engine.exports.report import document_of, options_for
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import kept_accuracy, reliable_claims
-from csp_engine.views.audit import associations, fixes, interventions
+from csp_engine.views.audit import associations, factors, fixes, interventions
 from csp_engine.views.audit.queue import queue
 from csp_engine.views.benchmark import faithfulness
 from csp_engine.views.case.accuracy import falls
 from csp_engine.views.column_search import going_with
 from csp_engine.views.conclusion.claims import conclusion_of
+from csp_engine.views.curves import told as curves
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.images.choices import chosen_images
 from csp_engine.views.images.separation import texts_in_words
@@ -187,6 +188,24 @@ def _places(bundle: Path) -> str:
     return json.dumps([str(part) for part in parts])
 
 
+def _decisions(bundle: Path) -> str:
+    """What becomes of decisions without factors of a layer, and with more and more held still."""
+    opened, memo = Bundle.open(bundle), Memo()
+    parts: list[Any] = []
+    for model in opened.model_names:
+        for layer in factors.layers_factored(opened, model):
+            found = factors.factored(opened, model, layer, "csp")
+            stored = opened.factors(model, layer)
+            assert found is not None
+            assert stored is not None
+            parts += [factors.as_json(found), factors.turning(stored)]
+        for layer in curves.layers_curved(opened, model):
+            curved = curves.kept(opened, memo, model, layer)
+            parts += [curved.sentence, curved.details, curves.as_json(curved)]
+    settle()
+    return json.dumps([repr(part) for part in parts])
+
+
 READINGS: dict[str, Callable[[Path], str]] = {
     "info": _info,
     "export": _export,
@@ -196,6 +215,7 @@ READINGS: dict[str, Callable[[Path], str]] = {
     "evaluate": _evaluate,
     "figures": _figures,
     "audit": _audit,
+    "decisions": _decisions,
     "places": _places,
     "thumbnails": _thumbnails,
 }

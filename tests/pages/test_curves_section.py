@@ -10,10 +10,12 @@ import pytest
 
 from csp_engine import numbers, pipeline
 from csp_engine.bundle import Bundle, verify
+from csp_engine.bundle.verifying.intervened import best_texts
 from csp_engine.pipeline.added.deleting import random_orders, try_orders
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import listed_photographs
 from csp_engine.views.curves import told
+from csp_engine.words.word_kinds import units_by_label
 from pages.ui.parts.cards import plain
 from tests.pages.conftest import html, open_page
 from tests.worlds import misled, toys
@@ -30,12 +32,13 @@ def curved(tmp_path_factory):
     ).path
     trials = Trials(target, listed_photographs(toys.photographs(folder)), "red")
     for layer, n_units in zip(LAYERS, (8, 12), strict=True):
+        texts = best_texts(Bundle.open(path), "small", layer, "csp")
+        words = ["<b>red", next(filter(None, texts)).casefold().split()[0]]
         orders = {
             "random": random_orders(range(n_units), 2),
             "influence": [np.arange(n_units)],
-            "words": [np.array([1, 3])],
+            "words": [np.array(units_by_label(texts, words)["words"])],
         }
-        words = ["<b>red", "blue"]
         stored = try_orders(trials, layer, orders, [1, 2, 4], "mean", words=words, method="csp")
         pipeline.add_curves(path, "small", layer, stored)
     return path

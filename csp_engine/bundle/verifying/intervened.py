@@ -10,12 +10,15 @@ import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.bundle.checks.factored import N_SHOWN, N_TRIED, called_in_turn, leading
+from csp_engine.bundle.checks.held import RANDOM
 from csp_engine.bundle.reader import Bundle
+from csp_engine.bundle.stored import StoredCurves
 from csp_engine.bundle.verifying.sampling import Found
 from csp_engine.evaluation.paired_effects import evenly, mean_effect, mean_gap
 from csp_engine.pasting.gate import LEAST, USUAL_LEAST
 from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.stats.intervals import auroc_interval
+from csp_engine.words.word_kinds import units_by_label
 
 NEAR = 1e-4
 """How far an effect may lie off: scores are kept in single precision."""
@@ -189,6 +192,8 @@ def curves(bundle: Bundle, model: str, layer: str) -> Found:
         key: own["unit"].tolist()
         for key, own in held.orders.groupby(["order", "repeat"], sort=False)
     }
+    if fault := fault_of_named(bundle, model, layer, held):
+        yield stage, f"{stage} {fault}."
     seen: dict[frozenset[int], np.ndarray] = {}
     for at, (order, repeat, n_units) in enumerate(
         held.runs[["order", "repeat", "n_units"]].itertuples(index=False)
@@ -198,6 +203,31 @@ def curves(bundle: Bundle, model: str, layer: str) -> Found:
         if (seen.setdefault(own, called_i) != called_i).any():
             yield stage, f"Two runs of {stage} hold the same neurons and decide otherwise."
             return
+
+
+def best_texts(bundle: Bundle, model: str, layer: str, method: str) -> list[str]:
+    """The best label of every unit by a method, empty where it has none."""
+    if method not in bundle.methods(model, layer):
+        return [""] * bundle.n_units(model, layer)
+    held = bundle.scores(model, layer, method)
+    texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
+    return [
+        str(texts[label]) if count else ""
+        for label, count in zip(held.label_uk[:, 0], held.count_u, strict=True)
+    ]
+
+
+def fault_of_named(bundle: Bundle, model: str, layer: str, held: StoredCurves) -> str:
+    """Which order of curves is not of the neurons that their labels name, after "curves:…"."""
+    first = held.orders[held.orders["repeat"] == 0]
+    own = {str(name): set(rows["unit"]) for name, rows in first.groupby("order")}
+    if not own.keys() - {RANDOM, "influence"}:
+        return ""
+    named = units_by_label(best_texts(bundle, model, layer, held.method), held.words)
+    for name, units in own.items():
+        if name in named and units != set(named[name]):
+            return f"has an order {name!r} of other neurons than labels by {held.method!r:.80} say"
+    return ""
 
 
 def factors(bundle: Bundle, model: str, layer: str) -> Found:

@@ -101,6 +101,7 @@ def ablate(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.bundle.checks.held import RANDOM
+    from csp_engine.bundle.verifying.intervened import best_texts
     from csp_engine.pipeline.added.curves import Left, add_curves, leave_curves
     from csp_engine.pipeline.added.deleting import (
         random_orders,
@@ -111,6 +112,7 @@ def ablate(
     from csp_engine.pipeline.added.fixing import Trials
     from csp_engine.pipeline.added.photographs import PRINTED, with_names_printed
     from csp_engine.views.curves.told import figures
+    from csp_engine.words.word_kinds import units_by_label
 
     if leave is not None:
         new_folder(leave, "--leave")
@@ -131,7 +133,8 @@ def ablate(
     asked = named_output(target, output or (None if tried is None else tried.output))
     method = _method(opened, name, layer, method)
     n_units = opened.n_units(name, layer)
-    by_kind, by_words = _named(opened, name, layer, method, _words(words))
+    by_kind = units_by_label(best_texts(opened, name, layer, method), _words(words))
+    by_words = by_kind.pop("words")
     if words is not None and not by_words:
         raise InputError(
             f"No neuron of {layer} has a label by {method} with one of {', '.join(_words(words))}; "
@@ -214,28 +217,6 @@ def _method(bundle: Bundle, model: str, layer: str, asked: str | None) -> str:
     if not known:
         raise InputError(f"Nothing labelled {layer} of {model}; label it with 'csp label'.")
     return asked or known[0]
-
-
-def _named(
-    bundle: Bundle, model: str, layer: str, method: str, words: list[str]
-) -> tuple[dict[str, list[int]], list[int]]:
-    """Units by the kind of their label, and those whose label has one of some words."""
-    import re
-
-    from csp_engine.types import NeuronRef
-    from csp_engine.views.neuron.label import best_label
-    from csp_engine.words.word_kinds import KINDS, kind_of_label
-
-    by_kind: dict[str, list[int]] = {kind: [] for kind in KINDS}
-    by_words = []
-    for unit in range(bundle.n_units(model, layer)):
-        text = best_label(bundle, NeuronRef(model, layer, unit), method).text
-        if not text:
-            continue
-        by_kind[kind_of_label(text)].append(unit)
-        if set(words) & set(re.findall(r"[^\W_]+", text.casefold())):
-            by_words.append(unit)
-    return by_kind, by_words
 
 
 def _worst(trials: Any, slices: list[str]) -> str:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StoredCurves, stage_key
 from csp_engine.bundle.checks.held import RANDOM
-from csp_engine.bundle.kinds import CURVES, NEURONS
+from csp_engine.bundle.kinds import CURVES, NEURONS, SCORES
 from csp_engine.bundle.stored import CURVES_TEXTS
+from csp_engine.bundle.verifying.intervened import fault_of_named
 from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.files import write_whole
@@ -33,7 +34,7 @@ def add_curves(path: Path, model: str, layer: str, stored: StoredCurves) -> Bund
         stored: from ``try_orders``.
 
     Raises:
-        InputError: if the bundle has no such layer, or one of another size.
+        InputError: if the bundle has no such layer, or one of another size or with other labels.
         BundleError: if another process is writing the bundle.
     """
     bundle = Bundle.open(path)
@@ -41,7 +42,11 @@ def add_curves(path: Path, model: str, layer: str, stored: StoredCurves) -> Bund
     n_held = int((stored.orders["order"] == RANDOM).sum() / _n_random(stored))
     if n_held != n_units:
         raise InputError(f"The curves are of {n_held} units, and {layer} has {n_units}.")
-    stage, need = CURVES.name(model, layer), NEURONS.name(model, layer)
+    if fault := fault_of_named(bundle, model, layer, stored):
+        raise InputError(f"What was measured {fault} now; draw the curves again.")
+    stage, needs = CURVES.name(model, layer), [NEURONS.name(model, layer)]
+    if set(stored.orders["order"]) - {RANDOM, "influence"}:  # of neurons by their labels
+        needs.append(SCORES.name(model, layer, stored.method))
     with BundleWriter(path) as writer:
         identity: dict[str, Any] = {
             "version": CURVES.version,
@@ -49,7 +54,7 @@ def add_curves(path: Path, model: str, layer: str, stored: StoredCurves) -> Bund
                 "output": stored.output, "mode": stored.mode, "method": stored.method,
                 "words": list(stored.words), "seed": stored.seed,
             },
-            "needs": {need: writer.manifest.stages[need].key},
+            "needs": {need: writer.manifest.stages[need].key for need in needs},
             "inputs": {
                 "model": bundle.manifest.inputs["models"][model]["fingerprint"],
                 "photographs": sha256_json(csv_text(stored.photographs)),

@@ -168,6 +168,21 @@ def test_one_number_of_one_unit_is_told_though_few_units_may_differ(
     assert stage("invert") in told(path, "invert", speaker)
 
 
+@pytest.mark.parametrize("method", ["invert", "linear_explanations"])
+def test_a_percentile_that_is_not_1_less_its_p_value_is_told(
+    method: str, path: Path, speaker: Speaking
+) -> None:
+    """Of every unit, though a quarter of them may differ by more between machines."""
+    unit = int(np.argmax(Bundle.open(path).scores(*LAYER.split("/"), method).best_percentile_u))
+
+    def forge(values: np.ndarray) -> None:
+        values[unit] -= np.float32(0.01)
+
+    change_array(path, stage(method), "best_percentile_u", forge)
+    said = told(path, method, speaker)
+    assert f"best_percentile_u of {stage(method)} is not 1 less its p-values" in said
+
+
 @pytest.mark.parametrize("method", WRITING)
 def test_labels_with_other_texts_are_told(method: str, path: Path, speaker: Speaking) -> None:
     file = place(path, stage(method), "labels.parquet")

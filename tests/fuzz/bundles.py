@@ -5,7 +5,7 @@
 
 The second line tries one of these again. Each case copies a toy bundle that holds labels of several
 methods, answers of a model that is shown pictures, circuits, interventions with gates, a fix,
-factors, ablation curves, checks of maps, suspects by column, ground truth, concept columns and what
+ablation curves, checks of maps, suspects by column, ground truth, concept columns and what
 was measured of labels, changes its manifest or one or two of its files (``mutations``), redoes the
 hashes in half of the cases, and then opens it and runs what people run (``readings``). What each
 gives is compared with
@@ -55,8 +55,6 @@ from csp_engine.pipeline import (
 from csp_engine.pipeline.added.deleting import random_orders, try_orders
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import listed_photographs
-from csp_engine.pipeline.factoring.finding import find_factors
-from csp_engine.pipeline.factoring.keeping import add_factors
 from csp_engine.pipeline.recipe import changed
 from csp_engine.words.word_kinds import units_by_label
 from tests.fuzz.mutations import mutate
@@ -234,9 +232,6 @@ def make_world(folder: Path) -> World:
     add_map_checks(whole, toys.target(), toys.CornerPairs(), maps=["activation"])
     shots = listed_photographs(toys.photographs(folder / "decided", 200))
     trials = Trials(toys.target(["second"]), shots, "red")
-    add_factors(
-        whole, "small", "second@mean", find_factors(trials, "second@mean", 3, n_random=2), 0
-    )
     units = np.arange(Bundle.open(whole).n_units("small", "second@mean"))
     texts = best_texts(Bundle.open(whole), "small", "second@mean", "csp")
     named = units_by_label(texts, [texts[0].casefold()])["words"]

@@ -22,7 +22,7 @@ from csp_engine.exports.report import document_of, options_for
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import kept_accuracy, reliable_claims
-from csp_engine.views.audit import associations, factors, fixes, interventions
+from csp_engine.views.audit import associations, fixes, interventions
 from csp_engine.views.audit.queue import queue
 from csp_engine.views.benchmark import faithfulness
 from csp_engine.views.case.accuracy import falls
@@ -188,20 +188,14 @@ def _places(bundle: Path) -> str:
     return json.dumps([str(part) for part in parts])
 
 
-def _decisions(bundle: Path) -> str:
-    """What becomes of decisions without factors of a layer, and with more and more held still."""
+def _curves(bundle: Path) -> str:
+    """What becomes of decisions with more and more of a layer held still."""
     opened, memo = Bundle.open(bundle), Memo()
     parts: list[Any] = []
     for model in opened.model_names:
-        for layer in factors.layers_factored(opened, model):
-            found = factors.factored(opened, model, layer, "csp")
-            stored = opened.factors(model, layer)
-            assert found is not None
-            assert stored is not None
-            parts += [factors.as_json(found), factors.turning(stored)]
         for layer in curves.layers_curved(opened, model):
-            curved = curves.kept(opened, memo, model, layer)
-            parts += [curved.sentence, curved.details, curves.as_json(curved)]
+            found = curves.kept(opened, memo, model, layer)
+            parts += [found.sentence, found.details, curves.as_json(found)]
     settle()
     return json.dumps([repr(part) for part in parts])
 
@@ -215,7 +209,7 @@ READINGS: dict[str, Callable[[Path], str]] = {
     "evaluate": _evaluate,
     "figures": _figures,
     "audit": _audit,
-    "decisions": _decisions,
+    "curves": _curves,
     "places": _places,
     "thumbnails": _thumbnails,
 }

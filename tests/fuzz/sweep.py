@@ -35,6 +35,8 @@ UNDETERMINED = {
     "association/params.": "settings with which the same comes out",
     "candidates": "what a captioner wrote, and what it was asked",
     "circuit/edges.parquet.effect": "what units of inner layers do to one another",
+    "curves/photographs": "which photographs there were",
+    "curves/facts.images": "which photographs there were",
     "faithfulness": "figures that need the judge",
     "fix/cuts": "what a part of the network does",
     "fix/photographs": "names, classes and groups of photographs",

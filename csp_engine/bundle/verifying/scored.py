@@ -74,6 +74,7 @@ def scores(
     yield from _own_files(bundle, stage, method)
     held = bundle.scores(model, layer, name)
     yield from _counted(stage, record.facts, held)
+    yield from _by_p(bundle, stage, method, held)
     is_cheap = set(method.needs) <= ALWAYS
     if why_not(bundle, model, layer, name, speaker) or not (is_cheap or whole):
         return
@@ -133,6 +134,22 @@ def _counted(stage: str, facts: Mapping[str, Any], held: LabelScores) -> Found:
     for name, count in counts.items():
         if facts.get(name, count) != count:
             yield stage, f"{name} of {stage} is {facts[name]}, and its arrays say {count}."
+
+
+def _by_p(bundle: Bundle, stage: str, method: Method, held: LabelScores) -> Found:
+    """Of the whole layer, and exactly, what follows from p-values that are kept beside labels."""
+    is_said_u = np.asarray(held.count_u) > 0
+    if not method.test or "p" not in method.stores.arrays or not is_said_u.any():
+        return
+    from scipy.stats import false_discovery_control
+
+    p_m = np.asarray(bundle.array(stage, "p"), np.float64)[is_said_u]
+    best_m = np.asarray(held.best_percentile_u)[is_said_u]
+    if not np.allclose(best_m, 1 - p_m, rtol=0, atol=1e-6):
+        yield stage, f"best_percentile_u of {stage} is not 1 less its p-values."
+    is_found_m = false_discovery_control(p_m) <= 1 - RELIABLE_AT
+    if (np.asarray(held.reliable_u)[is_said_u] & ~is_found_m).any():
+        yield stage, f"reliable_u of {stage} has labels that its p-values do not bear."
 
 
 def _evidence(

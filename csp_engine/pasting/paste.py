@@ -21,7 +21,7 @@ from csp_engine.pasting.lesion import find_lesion
 from csp_engine.pasting.neutral import neutral_texture
 from csp_engine.pasting.rulers import pasted_ruler
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same photograph, artefact and seed come out as other pixels."""
 
 ARTEFACTS = ("ruler", "colour patch", "ink marks", "hair", "gel bubbles", "dark corners")

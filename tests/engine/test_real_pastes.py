@@ -143,13 +143,31 @@ class TestPublished:
         assert f"are found, {patch['n_missed_then']} are missed" in text
         assert f"{signed(patch['adults'])} over {patch['adults']['n']} of known age" in text
         assert f"score {signed(patch['gate']['observed'])} within their class" in text
-        assert 0.4 < patch["effect"]["value"] / patch["gate"]["observed"]["value"] < 0.6
+        assert 0.5 < patch["effect"]["value"] / patch["gate"]["observed"]["value"] < 0.75
+        assert (
+            f"cut out, do nearly as much: {signed(own['colour patch', 'cut out']['effect'])}"
+            in text
+        )
+        ruler, corners = own["ruler", "drawn"], own["dark corners", "drawn"]
+        assert f"by {signed(ruler['effect'])}; {ruler['n_gained']} photographs are" in text
+        assert f"that were not, {ruler['n_lost']} no longer" in text
+        assert f"ruler differ by {signed(ruler['gate']['observed'])} within" in text
+        assert f"raise it**, by {signed(corners['effect'])}" in text
+        assert corners["gate"]["observed"]["low"] < 0 < corners["gate"]["observed"]["high"]
         assert f"{found['by_age']['n_young']} are of people under 20" in text
         assert found["by_age"]["low"] is None
         assert f"next to nothing: {signed(own['ink marks', 'drawn']['effect'])}." in text
         other = {(r["artefact"], r["pasted_as"]): r for r in found["networks"]["skin_isic9"]}
-        reversed_ = other["colour patch", "drawn"]
-        assert reversed_["effect"]["low"] > 0 > reversed_["gate"]["observed"]["value"]
-        assert reversed_["gate"]["observed"]["high"] > 0
+        for reversed_ in (other["colour patch", "drawn"], other["dark corners", "drawn"]):
+            assert reversed_["effect"]["low"] > 0 > reversed_["gate"]["observed"]["value"]
+            assert reversed_["gate"]["observed"]["high"] > 0
         passed = [key for key, r in own.items() if r["general"]["pasted"]["auroc"] >= LEAST[key[0]]]
         assert passed == [("colour patch", "drawn")]
+
+    def test_the_probe_that_decides_tells_every_real_artefact_better(self, found):
+        text = (ROOT / "docs" / "melanoma.md").read_text("utf-8")
+        told = found["told"]
+        assert list(told["imagenet"]) == list(real_pastes.PASTED)
+        for artefact, area in told["imagenet"].items():
+            assert area > told["last"][artefact]
+            assert f"{area:.3f} and {told['last'][artefact]:.3f} for" in text

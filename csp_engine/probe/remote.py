@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import tempfile
-import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pandas as pd
 
@@ -22,11 +21,9 @@ from csp_engine.probe.columnar import packed_columns
 from csp_engine.probe.contents import Contents, Packed, Shard
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import LeftOut, by_ending, said_by_folders
+from csp_engine.probe.kept import Blocks, Spool, reason, unanswered
 from csp_engine.probe.paths import NameListing
 
-KEPT_GB = "CSP_KEEP_GB"
-"""Environment variable: how much of what was read at an address is kept on disk meanwhile."""
-USUAL_KEPT_GB = 4.0
 OF_THE_FILE = (FileNotFoundError, PermissionError, zipfile.BadZipFile, zlib.error)
 """What is wrong with one file, so that a build may do without it; all else is the connection."""
 
@@ -69,7 +66,7 @@ def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt
         raise InputError(f"{address!r} needs another package: {error}.") from None
     except Exception as error:  # each file system raises its own kinds
         raise InputError(
-            f"{address!r} cannot be reached ({_reason(error)}); check the address and your rights."
+            f"{address!r} cannot be reached ({reason(error)}); check the address and your rights."
         ) from error
     root = path.rstrip("/") if is_folder else posixpath.dirname(path)
     names = [file[len(root) :].lstrip("/") for file in found]
@@ -88,7 +85,8 @@ def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt
     for ending in (".parquet", ".tar"):
         chosen = [name for name in names if name.endswith(ending)]
         if chosen:
-            shards = [Shard(name, _opener(system, by_name[name])) for name in chosen]
+            blocks = Blocks(address, system)
+            shards = [Shard(name, partial(blocks.open, by_name[name])) for name in chosen]
             packed = (
                 packed_columns(shards, asked["path"])
                 if ending == ".parquet"
@@ -136,25 +134,14 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/"))
 
 
-def _opener(system: Any, path: str) -> Callable[[], BinaryIO]:
-    return lambda: system.open(path, "rb")
-
-
 class _AtAddress:
-    """Contents of files of a file system, each read once as long as there is room to keep them.
-
-    A build looks at an image several times. What was read first is kept, not what was read last:
-    each look goes through all images in one order, so the latest would be gone when asked for.
-    """
+    """Contents of files of a file system, each read once as long as there is room to keep them."""
 
     def __init__(self, address: str, system: Any, path_of: dict[str, str]) -> None:
         self._address = address
         self._system = system
         self._path_of = path_of
-        self._lock = threading.Lock()
-        self._left = kept_bytes()
-        self._spool: BinaryIO | None = None
-        self._place_of: dict[str, tuple[int, int]] = {}
+        self._spool = Spool()
 
     def read(self, file: str) -> bytes:
         """The bytes of a file.
@@ -163,55 +150,13 @@ class _AtAddress:
             OSError: if it is not there, or may not be read.
             InputError: if there is no answer; a build does not leave images out for that.
         """
-        if file in self._place_of and self._spool is not None:
-            start, length = self._place_of[file]
-            return os.pread(self._spool.fileno(), length, start)
+        if (kept := self._spool.get(file)) is not None:
+            return kept
         try:
             content = self._system.cat_file(self._path_of[file])
         except OF_THE_FILE as error:
             raise OSError(0, str(error)) from error
         except Exception as error:  # each file system raises its own kinds
-            raise InputError(
-                f"{self._address!r} stopped answering when {file!r} was read ({_reason(error)}); "
-                "run the same command again once it answers."
-            ) from error
-        self._keep(file, content)
+            raise unanswered(self._address, file, error) from error
+        self._spool.put(file, content)
         return content
-
-    def _keep(self, file: str, content: bytes) -> None:
-        """Keep it in a file without a name, which goes with this process however that ends."""
-        with self._lock:
-            if file in self._place_of or len(content) > self._left:
-                return
-            try:
-                if self._spool is None:
-                    self._spool = tempfile.TemporaryFile()  # noqa: SIM115
-                start = self._spool.seek(0, os.SEEK_END)
-                self._spool.write(content)
-                self._spool.flush()
-            except OSError:  # a full disk: the rest is read again
-                self._left = 0
-                return
-            self._left -= len(content)
-            self._place_of[file] = start, len(content)
-
-
-def kept_bytes() -> int:
-    """How many bytes are kept on disk of what was read at an address.
-
-    Raises:
-        InputError: if ``CSP_KEEP_GB`` is no number.
-    """
-    named = os.environ.get(KEPT_GB) or str(USUAL_KEPT_GB)
-    try:
-        size = float(named)
-    except ValueError:
-        size = -1.0
-    if not 0 <= size < 1e6:
-        raise InputError(f"{KEPT_GB} is {named!r}; give a number of gigabytes, such as 4, or 0.")
-    return int(size * 1e9)
-
-
-def _reason(error: Exception) -> str:
-    said = " ".join(str(error).split())[:120].rstrip(".")
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -1,0 +1,130 @@
+"""What is read at an address is read once, as long as there is room, and no short answer passes."""
+
+from __future__ import annotations
+
+import io
+import random
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.probe import kept
+from csp_engine.probe.kept import KEPT_GB, Blocks
+from csp_engine.probe.listing import read_probe_set
+from tests.worlds import toys
+
+SMALL = 1 << 12
+
+
+def as_tar(images: list[Path]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for path in images:
+            entry = tarfile.TarInfo(path.name)
+            entry.size = path.stat().st_size
+            tar.addfile(entry, io.BytesIO(path.read_bytes()))
+    return file.getvalue()
+
+
+def as_parquet(images: list[Path]) -> bytes:
+    file = io.BytesIO()
+    rows = pa.table({"image": [path.read_bytes() for path in images]})
+    pq.write_table(rows, file, row_group_size=5, compression="none")
+    return file.getvalue()
+
+
+PACKED: dict[str, Callable[[list[Path]], bytes]] = {"tar": as_tar, "parquet": as_parquet}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> list[Path]:
+    folder = toys.draw_images(tmp_path_factory.mktemp("images"))
+    return sorted(folder.rglob("*.png"), key=lambda path: path.name)
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """A file system in memory that counts what is read, in blocks smaller than its files."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    system.n_read = 0
+    cat = type(system).cat_file
+
+    def counted(self, path, start=None, end=None, **more):
+        content = cat(self, path, start, end, **more)
+        system.n_read += len(content)
+        return content
+
+    monkeypatch.setattr(type(system), "cat_file", counted)
+    monkeypatch.setattr(kept, "BLOCK", SMALL)
+    yield system
+    system.store.clear()
+
+
+@pytest.mark.parametrize("kind", PACKED)
+@pytest.mark.parametrize("room", ["whole", "half", "none"])
+def test_images_in_large_files_are_read_once(memory, images, monkeypatch, kind, room):
+    content = PACKED[kind](images)
+    memory.pipe(f"/lab/all/a.{kind}", content)
+    assert len(content) > 20 * SMALL
+    share = {"whole": 1, "half": 0.5, "none": 0}[room]
+    monkeypatch.setenv(KEPT_GB, str(share * (len(content) + SMALL) / 1e9))
+    probe = read_probe_set("memory://lab/all")
+    for _ in range(2):
+        assert [probe.read(row) for row in range(len(probe))] == [p.read_bytes() for p in images]
+    if room == "whole":
+        assert 0.9 * len(content) < memory.n_read <= len(content)
+    elif room == "half":
+        assert 1.4 * len(content) < memory.n_read < 3.5 * len(content)
+    else:
+        assert memory.n_read > 2.5 * len(content)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_it_reads_as_a_file_does(memory, monkeypatch, seed):
+    rng = random.Random(seed)
+    monkeypatch.setenv(KEPT_GB, str(rng.choice([0, 1e-5, 1])))
+    content = rng.randbytes(rng.choice([0, 1, SMALL, SMALL + 1, 11 * SMALL - 7]))
+    memory.pipe("/lab/a.bin", content)
+    ours, plain = Blocks("memory://lab", memory).open("/lab/a.bin"), io.BytesIO(content)
+    for _ in range(300):
+        where, whence = rng.randint(-50, len(content) + 50), rng.choice([0, 0, 2])
+        where = max(0, where) if whence == 0 else -min(abs(where), len(content))
+        n = rng.choice([0, 1, 100, SMALL, 3 * SMALL, -1])
+        assert ours.seek(where, whence) == plain.seek(where, whence)
+        assert ours.read(n) == plain.read(n)
+        assert ours.tell() == plain.tell()
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_a_connection_that_is_lost_is_no_damaged_image(memory, images, monkeypatch, kind):
+    """Leaving out what was not answered would make a smaller bundle that looks whole."""
+    memory.pipe(f"/lab/all/a.{kind}", PACKED[kind](images))
+    monkeypatch.setenv(KEPT_GB, "0")
+    probe = read_probe_set("memory://lab/all")
+
+    def lost(*_: object, **__: object) -> bytes:
+        raise ConnectionResetError("Connection reset by peer")
+
+    monkeypatch.setattr(type(memory), "cat_file", lost)
+    with pytest.raises(InputError, match=r"stopped answering when '/lab/all/a\.\w+' was") as at:
+        [probe.read(row) for row in range(len(probe))]
+    assert not isinstance(at.value, UnreadableImageError)
+    with pytest.raises(InputError, match="stopped answering"):
+        read_probe_set("memory://lab/all")
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_an_answer_that_is_too_short_is_refused(memory, images, monkeypatch, kind):
+    memory.pipe(f"/lab/all/a.{kind}", PACKED[kind](images))
+    cat = type(memory).cat_file
+    monkeypatch.setattr(type(memory), "cat_file", lambda *a, **k: cat(*a, **k)[:-1])
+    with pytest.raises(InputError, match=r"gave [\d,]+ bytes of '/lab/all/a\.\w+' instead of"):
+        read_probe_set("memory://lab/all")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,12 @@ def test_everyone_is_killed_once(clean, tmp_path):
 @pytest.mark.parametrize("seed", range(8))
 def test_everyone_is_killed_again_and_again(clean, tmp_path, seed):
     killed_and_finished(clean, tmp_path / "a.csp", seed=seed, n_kills=4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_launchers_whose_processes_are_killed_at_random_moments():
+    command = [sys.executable, "-m", "tests.worlds.kills", "--kills", "8", "--each", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 images lost, 0 doubled, the same digests every time" in done.stdout

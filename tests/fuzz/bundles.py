@@ -232,10 +232,14 @@ def make_world(folder: Path) -> World:
     add_map_checks(whole, toys.target(), toys.CornerPairs(), maps=["activation"])
     shots = listed_photographs(toys.photographs(folder / "decided", 200))
     trials = Trials(toys.target(["second"]), shots, "red")
-    units = np.arange(Bundle.open(whole).n_units("small", "second@mean"))
+    units = range(Bundle.open(whole).n_units("small", "second@mean"))
     texts = best_texts(Bundle.open(whole), "small", "second@mean", "csp")
     named = units_by_label(texts, [texts[0].casefold()])["words"]
-    orders = {"random": random_orders(units, 2), "influence": [units], "words": [np.array(named)]}
+    orders = {
+        "random": random_orders(units, 2),
+        "influence": [np.array(units)],
+        "words": [np.array(named)],
+    }
     asked = {"method": "csp", "words": [texts[0].casefold()]}
     curves = try_orders(trials, "second@mean", orders, [1, 3], "mean", **asked)
     add_curves(whole, "small", "second@mean", curves)

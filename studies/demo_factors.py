@@ -5,7 +5,7 @@ answers to on the half of the photographs that neither fitted nor ranked it: the
 its strongest place in each photograph tells best from the others. A call is right if that concept
 is an artefact; the classifier that was retrained without artefacts is the control.
 
-    python -m studies demo_factors [--photographs 100] [--seeds 0 1 2]
+    python -m studies demo_factors [--photographs 100] [--seeds 1 2 3 4 5 6]
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def answers(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=int, default=100, help="of each slice and half")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for seed in options.seeds:

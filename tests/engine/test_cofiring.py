@@ -20,7 +20,8 @@ from csp_engine.evaluation.associations.cofiring import Cofiring, Cofirings, cof
 from csp_engine.evaluation.paired_effects import Bounded, group_draws, halves
 from csp_engine.views.address import View
 from csp_engine.views.audit import interventions
-from csp_engine.views.audit.groups import firing, firing_json
+from csp_engine.views.audit.figures import Figure
+from csp_engine.views.audit.groups import FiringGroup, firing, firing_json
 from csp_engine.views.memo import Memo
 from pages.ui.audit.carrying import firing_table
 from pages.ui.parts.cards import plain
@@ -268,3 +269,12 @@ def test_groups_come_by_what_is_attributed_to_them_less_what_works_against():
         assert each.together.share in shown
         assert plain(each.answers) in shown
         assert all(f"unit={ref.unit}" in shown for ref, _ in each.members)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(-0.001, "0 %"), (0.0, "0 %"), (-0.02, "−2 %"), (0.294, "29 %"), (None, "–")],
+)
+def test_a_part_that_rounds_to_nothing_has_no_sign(share, said):
+    bare = FiringGroup("firing with 3", np.arange(3), Figure(0.8, 0.7, 0.9), share, (), ())
+    assert bare.part == said

@@ -137,7 +137,7 @@ class FiringGroup:
         """The part of the effect, as a percentage."""
         if self.share is None:
             return numbers.UNKNOWN
-        return f"{100 * self.share:.0f} %".replace("-", "−")
+        return f"{100 * self.share:z.0f} %".replace("-", "−")
 
     @property
     def answers(self) -> str:

@@ -122,9 +122,9 @@ def firing_table(groups: tuple[FiringGroup, ...], found: Firing, view: View) -> 
         for at, name in enumerate(head)
     )
     return (
-        f"<table class='csp-table wide' style='--cells: {len(head)}'><caption>{plain(found.layer)}"
-        f": neurons named by {method(view.method)}</caption><thead><tr><th scope='col'>group</th>"
-        f"{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<table class='csp-table wide firing' style='--cells: {len(head)}'><caption>"
+        f"{plain(found.layer)}: neurons named by {method(view.method)}</caption><thead><tr>"
+        f"<th scope='col'>group</th>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 

@@ -86,7 +86,7 @@ def copy_to_address(bundle: Bundle, address: str, progress: Progress = silent) -
             progress("files", done, len(wanted))
         manifest = bundle.manifest.to_json().encode()
         system.pipe_file(posixpath.join(root, MANIFEST_NAME), manifest)
-        for name in there.keys() - wanted.keys() - {MANIFEST_NAME}:
+        for name in there.keys() - wanted.keys() - {MANIFEST_NAME, _TRIAL}:
             with suppress(FileNotFoundError):  # it was listed, and is not there
                 system.rm_file(posixpath.join(root, name))
     return sum(entry.bytes for entry in wanted.values())

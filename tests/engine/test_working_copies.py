@@ -227,6 +227,17 @@ def test_a_list_that_is_wrong_does_no_harm(memory, world, near, monkeypatch):
     assert toys.content(fetched(AT)) == toys.content(near.path)
 
 
+@pytest.mark.slow
+def test_whoever_may_write_and_not_delete_can_build(memory, world, near, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(memory), "rm_file", refuse)
+    for _ in range(2):
+        assert ended(to(AT, world)) == 0
+    assert toys.content(fetched(AT)) == toys.content(near.path)
+
+
 def test_one_process_at_a_time_builds_to_an_address(memory):
     with WorkingCopy(AT), pytest.raises(BundleError, match="Another process is building"):
         WorkingCopy(f"{AT}/")

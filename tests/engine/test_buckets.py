@@ -12,8 +12,8 @@ import pytest
 
 from csp_engine import pipeline
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.probe.kept import KEPT_GB, kept_bytes
 from csp_engine.probe.listing import read_probe_set
+from csp_engine.probe.remote.kept import KEPT_GB, kept_bytes
 from tests.worlds import toys
 from tests.worlds.buckets import BUCKET, Answer, Door, bucket
 

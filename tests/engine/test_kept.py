@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.probe import kept
-from csp_engine.probe.kept import KEPT_GB, Blocks
 from csp_engine.probe.listing import read_probe_set
+from csp_engine.probe.remote import kept
+from csp_engine.probe.remote.kept import KEPT_GB, Blocks
 from tests.worlds import toys
 
 SMALL = 1 << 12

@@ -21,8 +21,8 @@ from csp_engine.probe.columnar import packed_columns
 from csp_engine.probe.contents import Contents, Packed, Shard
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import LeftOut, by_ending, said_by_folders
-from csp_engine.probe.kept import Blocks, Spool, reason, unanswered
 from csp_engine.probe.paths import NameListing
+from csp_engine.probe.remote.kept import Blocks, Spool, reason, unanswered
 
 OF_THE_FILE = (FileNotFoundError, PermissionError, zipfile.BadZipFile, zlib.error)
 """What is wrong with one file, so that a build may do without it; all else is the connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from csp_engine.search import build_index, require_same_encoder, text_recipe
 from csp_engine.types import Encoder, LabelScores
 from csp_engine.vectors import normalise_rows
 from csp_engine.words.templates import embed_labels
+
+logger = logging.getLogger(__name__)
 
 MOST_LABELS = 1_000
 """Of one neuron; every neuron of a layer takes the room of the one that has most."""
@@ -46,7 +49,7 @@ def import_labels(
         encoder: the bundle's encoder.
 
     Returns:
-        How many neurons got labels.
+        How many neurons got labels. A warning is logged where units seem to be counted from 1.
 
     Raises:
         InputError: if the table cannot be read or names a layer or unit the bundle lacks.
@@ -142,6 +145,13 @@ def _match_layers(
             )
         if (its_model, fitting[0]) in found:
             raise InputError(f"{name} spells layer {fitting[0]} in two ways; keep one.")
+        units = np.unique(own["unit"])
+        if units[0] == 1 and units[-1] == len(units) > 2:  # all of them, but for 0
+            logger.warning(
+                "%s names units 1 to %d of layer %s and no unit 0. They are taken as counted from "
+                "0; if the table counts from 1, subtract 1 from each and import it again.",
+                name, len(units), fitting[0],
+            )  # fmt: skip
         found[its_model, fitting[0]] = own
     return found
 

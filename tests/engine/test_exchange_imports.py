@@ -299,3 +299,18 @@ def test_nothing_is_left_where_an_import_fails(world, neurolens, tmp_path):
         import_neurolens(
             neurolens, tmp_path / "there", layer="second@mean", texts_path=texts, probe=probe
         )
+
+
+@pytest.mark.parametrize(
+    ("units", "is_told"),
+    [([1, 2, 3, 4], True), ([4, 3, 1, 2], True), ([0, 1, 2, 3], False), ([1, 2, 4], False),
+     ([2, 3, 4], False), ([1, 2], False)],
+)  # fmt: skip
+def test_units_that_seem_to_be_counted_from_1_are_told(
+    own_bundle, tmp_path, caplog, units, is_told
+):
+    layer = own_bundle.layers(own_bundle.model_names[0])[0]
+    path = tmp_path / "of others.csv"
+    path.write_text("unit,description\n" + "".join(f"{unit},red\n" for unit in units))
+    assert import_labels(path, own_bundle.path, name="others", layer=layer) == len(units)
+    assert ("counts from 1" in caplog.text) == is_told

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -220,7 +221,8 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
         gc.disable()
         try:
             encoder = search.bundle_encoder(bundle)
-            loaded[fingerprint] = encoder, threads_for_texts(encoder)
+            encode = partial(search.query_vector, bundle, encoder=encoder)
+            loaded[fingerprint] = encoder, threads_for_texts(encode)
         finally:
             gc.freeze()
             gc.enable()

@@ -206,7 +206,9 @@ def test_a_text_that_one_thread_encodes_at_once_is_left_to_it(encoder, is_for_on
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        assert threads_for_texts(encoder) == (1 if is_for_one else 3)
+        assert threads_for_texts(lambda text: encoder.embed_texts([text])) == (
+            1 if is_for_one else 3
+        )
         assert torch.get_num_threads() == 3
         assert set(encoder.threads) == {1}
     finally:
@@ -218,7 +220,9 @@ def test_images_have_all_threads_after_a_text_had_one(bundle, monkeypatch):
 
     encoder = Timed(0)
     monkeypatch.setattr(search, "bundle_encoder", lambda _: encoder)
-    monkeypatch.setattr(search, "query_vector", lambda b, text, e: e.embed_texts([text])[0])
+    monkeypatch.setattr(
+        search, "query_vector", lambda bundle, text, encoder: encoder.embed_texts([text])[0]
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     question = {"bundle": str(bundle.path), "digest": bundle.digest, TRUST: "1", "text": "x"}

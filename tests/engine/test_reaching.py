@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from csp_engine.errors import InputError
+from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.driving.influence import influence
 from csp_engine.networks.driving.reaching import passed_by
 from csp_engine.networks.intervening.ablation import AblatedRuns, Cut
 from csp_engine.networks.intervening.pairs import PairRuns
-from csp_engine.networks.layers import select_layers
+from csp_engine.networks.layers import list_layers, select_layers
 from csp_engine.networks.models import target_model
 
 RECIPE = {"resize": [16, 16], "crop": None, "interpolation": "bilinear", "mean": 0.5, "std": 0.5}
@@ -154,3 +155,23 @@ def test_what_runs_once_for_all_trials_is_tried_for_each_set_of_layers(x):
         for at, cuts in enumerate([(), (cut,)]):
             want, _ = AblatedRuns(model, select_layers(model, ["a", "c"]), 0).ablated(x, [cuts])
             np.testing.assert_allclose(got[at], want[0], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "densenet121", "mobilenet_v3_small", "shufflenet_v2_x0_5", "googlenet", "swin_t"],
+)
+def test_networks_that_people_have_are_sound(name):
+    """Rectifiers in place, shortcuts, joined branches, shifted windows: neither check is wrong."""
+    import torchvision
+
+    options = {"init_weights": True} if name == "googlenet" else {}
+    network = getattr(torchvision.models, name)(weights=None, **options).eval()
+    model = target_model(network, {**RECIPE, "resize": [64, 64]}, name=name)
+    taps = list_layers(model)
+    pixels = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    assert passed_by(model, {tap.id.module for tap in taps}, pixels) == set()
+    with ActivationRecorder(model, taps) as recorder:
+        recorder.require_steady(pixels)
+    assert not model.steadiness.moving

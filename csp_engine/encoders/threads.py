@@ -1,4 +1,4 @@
-"""How many threads encode a text: one, where more would wait longer than they work."""
+"""How many threads compute; to encode a text one, where more would wait longer than they work."""
 
 from __future__ import annotations
 

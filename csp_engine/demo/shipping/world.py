@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from csp_engine.cells import csv_text
 from csp_engine.demo.shipping.adopting import adopt_parts
@@ -30,6 +28,7 @@ from csp_engine.demo.simulator.photographs import shares_of, strengths
 from csp_engine.demo.training import captioner, classifiers, encoder, planted
 from csp_engine.demo.training.pictures import Pictures, embed_pictures
 from csp_engine.demo.training.steps import keep_freed_memory
+from csp_engine.encoders.threads import threads
 from csp_engine.types import Progress, silent
 
 PROBE = "probe"
@@ -76,15 +75,9 @@ def build_world(
     return world
 
 
-@contextmanager
-def one_order_of_sums() -> Generator[None]:
+def one_order_of_sums() -> AbstractContextManager[None]:
     """As many threads whatever the machine, so that sums run in the same order everywhere."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(N_THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads(N_THREADS)
 
 
 def _lessons(world: World) -> Pictures:

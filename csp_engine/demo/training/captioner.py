@@ -30,6 +30,7 @@ from csp_engine.demo.training.simulated_neurons import (
     NeuronSimulator,
     SimulatedNeuron,
 )
+from csp_engine.encoders.threads import threads
 from csp_engine.errors import InputError
 from csp_engine.types import Progress, silent
 from csp_engine.words.vocabularies import clean_label
@@ -75,33 +76,28 @@ def train_captioner(
     tokenizer = make_tokenizer([NOTHING, "and", *(text for own in wordings for text in own)])
     longest = sorted(len(own[0].split()) for own in wordings)[-2:]
     n_tokens = max(*(len(t.split()) for own in wordings for t in own), sum(longest) + 1)
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = SetCaptionerNetwork(
-                SetCaptionerConfig(
-                    vocab_size=tokenizer.get_vocab_size(),
-                    d_model=128,
-                    d_kv=32,
-                    d_ff=256,
-                    num_layers=2,
-                    num_decoder_layers=2,
-                    num_heads=4,
-                    dropout_rate=0.05,
-                    image_dim=image_nd.shape[1],
-                    encoder_fingerprint=encoder_fingerprint,
-                    n_images=N_IMAGES,
-                    n_tokens=n_tokens,
-                    nothing=NOTHING,
-                )
+    with threads(1), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SetCaptionerNetwork(
+            SetCaptionerConfig(
+                vocab_size=tokenizer.get_vocab_size(),
+                d_model=128,
+                d_kv=32,
+                d_ff=256,
+                num_layers=2,
+                num_decoder_layers=2,
+                num_heads=4,
+                dropout_rate=0.05,
+                image_dim=image_nd.shape[1],
+                encoder_fingerprint=encoder_fingerprint,
+                n_images=N_IMAGES,
+                n_tokens=n_tokens,
+                nothing=NOTHING,
             )
-            network.mean.copy_(torch.from_numpy(image_nd.mean(axis=0)))
-            network.scale.fill_(1 / max(float(image_nd.std(axis=0).mean()), 1e-6))
-            _fit(network, tokenizer, simulator, wordings, seed, n_steps, progress)
-    finally:
-        torch.set_num_threads(n_threads)
+        )
+        network.mean.copy_(torch.from_numpy(image_nd.mean(axis=0)))
+        network.scale.fill_(1 / max(float(image_nd.std(axis=0).mean()), 1e-6))
+        _fit(network, tokenizer, simulator, wordings, seed, n_steps, progress)
     save_set_captioner(folder, network.eval(), tokenizer)
     return folder
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 from jaxtyping import Float32, Int32
+from threadpoolctl import threadpool_limits
 
 from csp_engine.stats.planes import neighbour_recall, principal_components
 
@@ -98,10 +99,14 @@ def _umap(
         from umap import UMAP
 
         _keep_compiled()
-        start_m2 = principal_components(vector_md)
-        knn = (None, None, None)
-        if len(vector_md) <= EXACT_UP_TO:
-            knn = nearest(vector_md, min(n_neighbors, len(vector_md)))
+    start_m2 = principal_components(vector_md)
+    knn = (None, None, None)
+    if len(vector_md) <= EXACT_UP_TO:
+        knn = nearest(vector_md, min(n_neighbors, len(vector_md)))
+    # Numba sets how many threads OpenMP has and leaves it so; torch, which shares it, would compute
+    # on more than its caller asked for.
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
+        warnings.simplefilter("ignore")
         return UMAP(
             n_neighbors=n_neighbors,
             min_dist=min_dist,

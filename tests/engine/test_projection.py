@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -31,6 +32,26 @@ def test_groups_of_vectors_stay_groups_on_the_map():
     np.fill_diagonal(distance, np.inf)
     assert (group_u[distance.argmin(axis=1)] == group_u).all()
     assert laid.neighbour_recall > 0.3  # ten random ones of 159 would share 0.06
+
+
+def test_a_map_leaves_torch_as_many_threads_as_it_had():
+    vector_ud, _ = clusters()
+    code = (
+        "import io, sys, numpy as np, torch\n"
+        "from csp_engine.search.projection import lay_out\n"
+        "laid = lay_out(np.load(io.BytesIO(sys.stdin.buffer.read())))\n"
+        "print(laid.kind, torch.get_num_threads())\n"
+    )
+    given = io.BytesIO()
+    np.save(given, vector_ud)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=given.getvalue(),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.split() == [b"umap", b"1"]
 
 
 @pytest.mark.slow

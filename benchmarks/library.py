@@ -140,7 +140,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
             kind: {way: round(statistics.median(times), 2) for way, times in held.items()}
             for kind, held in (("clock_s", clock), ("processor_s", processor))
         }
-        own = found["processor_s"]
+        own = found["clock_s"]
         return {
             "target": name,
             "images": args.images,

@@ -7,19 +7,21 @@ import io
 import json
 import math
 import re
-from urllib.parse import quote
+import shutil
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import pytest
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.errors import InputError
 from csp_engine.exchange.label_tables import label_rows
 from csp_engine.http import tokens
+from csp_engine.http.api import asking, shapes
 from csp_engine.http.api import client as clients
-from csp_engine.http.api import shapes
 from csp_engine.http.api.limits import Buckets
 from csp_engine.views.audit.factors import factored
 from csp_engine.views.lists import found_neurons
@@ -30,6 +32,7 @@ from csp_engine.words.concepts import SHIPPED
 from csp_engine.words.own_concepts import as_link, written
 from pages.ui.shell import access, server
 from tests.pages.conftest import ROOT, visiting
+from tests.worlds import toys
 from tools import api_description
 
 START = "/csp/api/v1"
@@ -432,6 +435,51 @@ def test_the_client_reads_every_answer(client, token, bundle):
     assert refused.value.status == 422
     with pytest.raises(InputError, match="no address"):
         clients.Client("localhost:8501")
+
+
+NAMES = ("neurons", "a b", "50%? of #1", "über", "שלום", "a+b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_a_bundle_is_called_its_answers_lead_to_it(
+    client, serve, small_bundle, tmp_path, name
+):
+    """Beside others whose names differ in how they are written in an address."""
+    paths = [Path(shutil.copytree(small_bundle, tmp_path / f"{each}.csp")) for each in NAMES]
+    toys.with_truth(Bundle.open(paths[NAMES.index(name)]))  # so that its digest is its own
+    serve(*paths)
+    bundle = Bundle.open(paths[NAMES.index(name)])
+    first, *_ = (page := client.neurons(name, limit=3)).neurons
+    assert (page.bundle, page.digest) == (name, bundle.digest)
+    again = read(page.next)
+    assert (again["bundle"], again["digest"], again["offset"]) == (name, bundle.digest, 3)
+    assert not re.search(r"[^!-~]", page.next)  # no blanks, and nothing beyond ASCII
+    assert len(list(client.every_neuron(name, limit=7))) == page.total
+    assert len(list(client.labels(name, limit=9))) == len(label_rows(bundle))
+    shot = client.neuron(name, first["neuron"], pairs=1).pairs[0].exemplar
+    assert client.thumbnail(shot) == bundle.thumbnail(shot.image)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a%20b", "..%2fsmall"])
+def test_a_path_as_it_was_asked_for_leads_to_the_same_path(name):
+    """By hand: a server takes signs out of an address once, and clients that are tested twice."""
+    path = f"{START}/bundles/{name}/neurons/lab/net/first@mean/3"
+    asked = Request({"type": "http", "path": path, "headers": []})
+    found = urlsplit(asking.address_of(asked, "/neurons/lab/net/first@mean/3"))
+    assert (found.query, found.fragment, found.netloc) == ("", "", "")
+    assert unquote(found.path) == f"{START}/bundles/{name}"
+
+
+def test_the_client_never_mixes_rows_of_two_bundles(client, serve, copied):
+    serve(copied)
+    rows, labels = client.every_neuron("small", limit=3), client.labels("small", limit=3)
+    for each in (rows, labels):
+        next(each)
+    toys.with_truth(Bundle.open(copied))
+    for each in (rows, labels):
+        with pytest.raises(clients.ApiError, match="small was replaced while its rows were read"):
+            list(each)
 
 
 def test_the_client_says_when_nobody_answers():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Path, Query, Request
 
@@ -49,7 +49,17 @@ class Page:
         if start >= total:
             return None
         others = [item for item in request.query_params.multi_items() if item[0] != "offset"]
-        return f"{request.url.path}?{urlencode([*others, ('offset', start)])}"
+        return f"{address_of(request)}?{urlencode([*others, ('offset', start)])}"
+
+
+def address_of(request: Request, ending: str = "") -> str:
+    """The path that was asked for, as an address has it, up to its ending.
+
+    Args:
+        request: whose path a server gives with all signs as they are.
+        ending: of the path, to be left out.
+    """
+    return quote(request.scope["path"].removesuffix(ending))
 
 
 def refuse_unknown(request: Request) -> None:

@@ -16,6 +16,7 @@ from csp_engine.errors import CspError, InputError
 from csp_engine.http.api import shapes
 
 Shape = TypeVar("Shape")
+Paged = TypeVar("Paged", shapes.Neurons, shapes.Table)
 PATH = "csp/api/v1"
 
 
@@ -72,10 +73,8 @@ class Client:
 
     def every_neuron(self, bundle: str, **asked: Any) -> Iterator[dict[str, Any]]:
         """All rows of a list or a search, page by page."""
-        page = self.neurons(bundle, **{"limit": 1000, **asked})
-        yield from page.neurons
-        while page.next:
-            page = self._read(shapes.Neurons, self.origin + page.next)
+        address = self._of(bundle, "neurons")
+        for page in self._pages(shapes.Neurons, address, **asked):
             yield from page.neurons
 
     def neuron(self, bundle: str, neuron: str, **asked: Any) -> shapes.NeuronAnswer:
@@ -113,11 +112,22 @@ class Client:
         return f"{whole}/{path}" if path else whole
 
     def _rows(self, address: str, **asked: Any) -> Iterator[dict[str, Any]]:
-        page = self._read(shapes.Table, address, **{"limit": 1000, **asked})
-        yield from page.rows
-        while page.next:
-            page = self._read(shapes.Table, self.origin + page.next)
+        for page in self._pages(shapes.Table, address, **asked):
             yield from page.rows
+
+    def _pages(self, shape: type[Paged], address: str, **asked: Any) -> Iterator[Paged]:
+        """The pages of a list, all of one bundle.
+
+        Raises:
+            ApiError: if the bundle was replaced since the first of them.
+        """
+        page = first = self._read(shape, address, **{"limit": 1000, **asked})
+        yield page
+        while page.next:
+            page = self._read(shape, self.origin + page.next)
+            if page.digest != first.digest:
+                raise ApiError(f"{page.bundle} was replaced while its rows were read; ask again.")
+            yield page
 
     def _read(self, shape: type[Shape], address: str, **asked: Any) -> Shape:
         if asked:

@@ -143,7 +143,7 @@ def router(desk: Desk) -> APIRouter:
         found = desk.open_bundle(bundle)
         ref = asking.neuron_of(found, neuron)
         method = asking.named("method", method, found.methods(ref.model, ref.layer))
-        start = request.url.path.partition("/neurons/")[0]
+        start = asking.address_of(request, f"/neurons/{neuron}")
         return neuron_answer(desk, found, bundle, ref, method, pairs, start)
 
     return at

@@ -111,7 +111,9 @@ def require_replaceable(out: Path) -> None:
         return
     if not out.is_dir() or out.is_symlink():
         raise InputError(f"{out} is not a folder; choose another place for the export.")
-    found = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}
+    # A link to a folder is none of the export's.
+    files = (p for p in out.rglob("*") if p.is_symlink() or not p.is_dir())
+    found = {p.relative_to(out).as_posix() for p in files}
     if not found:
         return
     record = _record_in(out)

@@ -424,6 +424,40 @@ def test_what_others_wrote_is_left_alone(bundle, tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("place", ["site", "parts", "site/images", "site/index.html"])
+def test_nothing_is_written_or_deleted_through_a_link(bundle, tmp_path, place):
+    """In the folder of a stopped run, which the next one goes on with and tidies."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("mine")
+    begun = tmp_path / ".part-out"
+    for each in ("parts", "site"):
+        (begun / each).mkdir(parents=True)
+    (begun / writing.HEADER).write_text(json.dumps(writing._header(bundle, of_layers(bundle))))
+    link = begun / place
+    if link.is_dir():
+        link.rmdir()
+    link.symlink_to(elsewhere / "mine.txt" if link.suffix else elsewhere)
+    with pytest.raises(InputError, match="is in the way"):
+        publish(bundle, of_layers(bundle), tmp_path / "out")
+    assert files_of(elsewhere) == {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize("write", [publish, write_folder])
+def test_a_folder_that_holds_a_link_is_not_replaced(bundle, tmp_path, write):
+    """A link to a folder leads to no file of an export, and is somebody's all the same."""
+    (tmp_path / "mine").mkdir()
+    out = tmp_path / "out"
+    for _ in range(2):  # in a folder without an export, and beside one
+        out.mkdir(exist_ok=True)
+        (out / "photos").symlink_to(tmp_path / "mine")
+        with pytest.raises(InputError, match="out holds photos, which no export wrote"):
+            write(bundle, of_layers(bundle), out)
+        assert (out / "photos").is_symlink()
+        (out / "photos").unlink()
+        write(bundle, of_layers(bundle), out)
+
+
 def test_an_earlier_site_is_replaced(bundle, tmp_path):
     out = tmp_path / "site"
     layers = bundle.layers(bundle.model_names[0])

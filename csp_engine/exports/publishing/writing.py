@@ -194,9 +194,11 @@ def _begun(out: Path, header: dict[str, Any]) -> Generator[Path]:
 
 
 def _is_ours(begun: Path) -> bool:
+    """Whether 'csp publish' wrote all of it: no links, which would lead out of it."""
     names = {path.name for path in begun.iterdir()}
     ours = {".lock", HEADER, f".tmp-{HEADER}", "parts", "site"}
-    return names <= ours and (not names - {".lock", f".tmp-{HEADER}"} or HEADER in names)
+    is_named = names <= ours and (not names - {".lock", f".tmp-{HEADER}"} or HEADER in names)
+    return is_named and not any(path.is_symlink() for path in begun.rglob("*"))
 
 
 def _read(path: Path) -> Any:

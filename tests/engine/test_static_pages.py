@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+import torch
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, copy_slim
@@ -19,11 +20,14 @@ from csp_engine.cli import main
 from csp_engine.errors import InputError
 from csp_engine.exports.html import estimated_bytes, of_layers, of_neurons, write_folder, write_zip
 from csp_engine.exports.html.site import POLICY, slug
+from csp_engine.exports.publishing import publish
+from csp_engine.pipeline import build
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.circuit import circuit, outputs_of
 from csp_engine.views.neuron.label import when_reliable
+from tests.worlds import toys
 from tests.worlds.static_pages import HOSTILE, OURS, Page, files_of, hostile_bundle
 
 
@@ -49,6 +53,32 @@ def test_there_is_a_page_for_every_neuron_and_a_row_in_its_table(bundle, site):
     overview = Page(site / "index.html")
     assert f"{sum(n_units)} neurons" in overview.text
     assert bundle.digest in overview.text
+
+
+@pytest.mark.parametrize("write", [write_folder, publish])
+def test_the_overview_counts_states_one_by_one(tmp_path, write):
+    """A unit that is 0 everywhere is dead and constant; one near 0 may be never positive, too."""
+    target = toys.target()
+    second = target.model.network.second
+    with torch.no_grad():
+        second.weight[:3], second.bias[:3] = 0, torch.tensor([0.0, 2.0, -5e-7])
+        second.weight[2] = 1e-10
+    asked = {"targets": (target,), "n_influence_images": 0}
+    bundle = build(toys.request(tmp_path, tmp_path / "a.csp", **asked))
+    write(bundle, of_layers(bundle), tmp_path / "site")
+    overview = (tmp_path / "site" / "index.html").read_text("utf-8")
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", overview, re.S)
+    for layer, row in zip(bundle.layers("small"), rows, strict=True):
+        act_un = np.asarray(bundle.activations("small", layer)[:], np.float64)
+        dead_u = np.abs(act_un).max(1) <= 1e-6
+        constant_u = act_un.min(1) == act_un.max(1)
+        dense_u = (act_un > 1e-6).mean(1) >= 0.95
+        dense_u &= dense_u.mean() < 0.5
+        counts = [len(act_un), dead_u.sum(), dense_u.sum(), constant_u.sum()]
+        told = [int(n) for n in re.findall(r'<td class="number">(\d+)</td>', row)]
+        assert [told[0], *told[2:]] == counts
+        if layer.startswith("second"):
+            assert (dead_u.sum(), constant_u.sum(), (dead_u & ~constant_u).sum()) == (2, 2, 1)
 
 
 def test_a_neurons_page_says_what_the_bundle_says(bundle, site):

@@ -19,6 +19,7 @@ from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import PREDICTED, of_layer
 from csp_engine.views.images.pairs import exemplar_images
 from csp_engine.views.neuron.label import BestLabel, best_label, flags_of, states_of
+from csp_engine.views.overview.layers import FLAGS
 from csp_engine.views.table.columns import COLUMNS, UNIT_STATISTICS, NeuronColumn
 from csp_engine.views.table.concept_columns import FIGURES, best_of_layer
 
@@ -35,13 +36,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One neuron. ``labels`` are the best ones by every method, the first method's first."""
+    """One neuron.
+
+    ``labels`` are the best ones by every method, the first method's first; ``flags`` the words of
+    ``FLAGS`` that hold of it.
+    """
 
     neuron: NeuronRef
     images: tuple[int, ...]
     label: BestLabel
     labels: tuple[tuple[str, BestLabel], ...]
     cells: tuple[Cell, ...]
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,8 @@ class NeuronTable:
         return sum(row.label.is_reliable for row in self.rows)
 
     def n_in_state(self, state: str) -> int:
-        """Neurons whose state is named so."""
-        at = [column.name for column in self.columns].index("state")
-        return sum(row.cells[at].text == state for row in self.rows)
+        """Neurons of which a word of ``FLAGS`` holds, as the overview's page counts them."""
+        return sum(state in row.flags for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +91,6 @@ class Summary:
     n_reliable: int
     n_in_state: dict[str, int]
     example: Example | None
-
-
-STATES = ("dead", "dense", "constant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ def table_of(bundle: Bundle, chosen: NeuronList, method: str) -> NeuronTable:
                 label,
                 labels,
                 tuple(cells),
+                tuple(word for key, word in FLAGS.items() if flags[place][key][neuron.unit]),
             )
         )
     return NeuronTable(chosen.title, method_title(method), columns, tuple(rows))
@@ -174,7 +177,7 @@ def summary_of(table: NeuronTable) -> Summary:
         table.title,
         len(table.rows),
         table.n_reliable,
-        {state: table.n_in_state(state) for state in STATES},
+        {state: table.n_in_state(state) for state in FLAGS.values()},
         None if shown is None else Example(shown.neuron, shown.label.text),
     )
 

@@ -168,8 +168,8 @@ def copy(
         csp copy resnet50.csp s3://lab/resnet50.csp
         csp copy s3://lab/resnet50.csp resnet50.csp
     """
-    from csp_engine.bundle import Bundle
-    from csp_engine.exchange.addresses import copy_to_address, fetched
+    from csp_engine.bundle import Bundle, translated_os_errors
+    from csp_engine.exchange.addresses import copy_to_address, fetched, in_use
     from csp_engine.probe.remote import is_address
 
     if is_address(source) == is_address(target):
@@ -182,11 +182,12 @@ def copy(
         else:
             place = new_folder(Path(target), "TARGET")
             found = fetched(source, progress=progress)
-            place.parent.mkdir(parents=True, exist_ok=True)
             temporary = place.with_name(f".tmp-{place.name}")
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(found, temporary)
-            temporary.rename(place)
+            with translated_os_errors(place.parent), in_use(found):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.copytree(found, temporary)
+                temporary.rename(place)
             n_bytes = sum(each.stat().st_size for each in place.rglob("*") if each.is_file())
     if as_json:
         write_json({"source": source, "target": target, "bytes": n_bytes})

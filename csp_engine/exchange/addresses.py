@@ -147,6 +147,8 @@ def fetched(address: str, folder: Path | None = None, progress: Progress = silen
     """
     folder = usual_folder() if folder is None else folder
     name = posixpath.basename(address.rstrip("/"))
+    if name in ("", ".", ".."):
+        raise InputError(f"{address!r} names no bundle; give its address, ending in NAME.csp.")
     with translated_os_errors(folder), _answering(address):
         system, root = _system(address)
         text = _manifest_at(system, root, address)
@@ -158,15 +160,17 @@ def fetched(address: str, folder: Path | None = None, progress: Progress = silen
         entry = folder / hashlib.sha256(address.encode() + text).hexdigest()[:16]
         path = entry / name
         path.mkdir(parents=True, exist_ok=True)
-        with in_use(path):
-            (entry / MANIFEST_NAME).write_bytes(text)
-            manifest = read_manifest(entry)
-            wanted = _files(manifest)
+        # Other processes may be fetching the same bundle.
+        with in_use(path), tempfile.TemporaryDirectory(dir=entry) as own:
+            copy = Path(own, name)
+            copy.mkdir()
+            (copy / MANIFEST_NAME).write_bytes(text)
+            wanted = _files(read_manifest(copy))
             _make_room(folder, entry, sum(each.bytes for each in wanted.values()), address)
             for done, (place, record) in enumerate(wanted.items(), 1):
                 _fetch(system, posixpath.join(root, place), path / place, record, address)
                 progress("files", done, len(wanted))
-            (entry / MANIFEST_NAME).replace(path / MANIFEST_NAME)
+            (copy / MANIFEST_NAME).replace(path / MANIFEST_NAME)
             os.utime(entry)
     return path
 

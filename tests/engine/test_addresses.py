@@ -160,6 +160,49 @@ def test_the_cache_is_bounded_and_keeps_what_is_in_use(memory, toy, monkeypatch)
         fetched(places[1])
 
 
+def test_two_that_fetch_at_once_both_have_it(memory, toy, monkeypatch):
+    """The second begins while the first has all files but the manifest; then either may end."""
+    copy_to_address(Bundle.open(toy), AT)
+    own, inner = addresses._fetch, []
+
+    def during(system, far, near, record, address):
+        own(system, far, near, record, address)
+        if not inner:
+            inner.append(None)
+            inner.append(fetched(AT))
+
+    monkeypatch.setattr(addresses, "_fetch", during)
+    assert fetched(AT) == inner[1]
+    assert verify(Bundle.open(inner[1])) == []
+    assert sorted(p.name for p in inner[1].parent.iterdir()) == [".in-use", "toy.csp"]
+
+
+@pytest.mark.parametrize("ending", ["..", ".", "a/.."])
+def test_an_address_that_names_no_bundle_is_refused(memory, toy, tmp_path, ending):
+    copy_to_address(Bundle.open(toy), AT)
+    with pytest.raises(InputError, match="names no bundle"):
+        fetched(f"{AT}/{ending}", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_what_is_copied_from_the_cache_makes_no_room(memory, toy, tmp_path, monkeypatch):
+    n_bytes = copy_to_address(Bundle.open(toy), AT)
+    copy_to_address(Bundle.open(toy), "memory://lab/other.csp")
+    own = shutil.copytree
+
+    def during(source, target, *more):
+        monkeypatch.setenv(CACHE_GB, str(1.5 * n_bytes / 1e9))
+        with pytest.raises(InputError, match="in use"):
+            fetched("memory://lab/other.csp")
+        return own(source, target, *more)
+
+    monkeypatch.setattr(shutil, "copytree", during)
+    with pytest.raises(SystemExit) as ended:
+        main(["copy", AT, str(tmp_path / "mine.csp")])
+    assert not ended.value.code
+    assert verify(Bundle.open(tmp_path / "mine.csp")) == []
+
+
 def test_an_altered_bundle_is_not_copied(memory, toy, tmp_path):
     harmed = Path(shutil.copytree(toy, tmp_path / "harmed.csp"))
     file = next(harmed.rglob("image.npy"))

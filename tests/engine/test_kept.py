@@ -121,6 +121,30 @@ def test_a_connection_that_is_lost_is_no_damaged_image(memory, images, monkeypat
         read_probe_set("memory://lab/all")
 
 
+@pytest.mark.parametrize("error", [PermissionError("The token has expired."), FileNotFoundError()])
+def test_rights_that_end_meanwhile_make_no_image_unreadable(memory, images, monkeypatch, error):
+    """S3 says of an expired token what it says of one image that may not be read."""
+    for path in images:
+        memory.pipe(f"/lab/all/{path.name}", path.read_bytes())
+    monkeypatch.setenv(KEPT_GB, "0")
+    probe = read_probe_set("memory://lab/all")
+    cat, refused = type(memory).cat_file, {f"/lab/all/{images[5].name}"}
+
+    def refusing(self, path, start=None, end=None, **more):
+        if path in refused:
+            raise error
+        return cat(self, path, start, end, **more)
+
+    monkeypatch.setattr(type(memory), "cat_file", refusing)
+    assert probe.read(0) == images[0].read_bytes()
+    with pytest.raises(UnreadableImageError):  # of one that is refused while others are given
+        probe.read(5)
+    refused |= {f"/lab/all/{path.name}" for path in images}
+    with pytest.raises(InputError, match=r"stopped answering when '\d+\.png' was read") as at:
+        probe.read(7)
+    assert not isinstance(at.value, UnreadableImageError)
+
+
 @pytest.mark.parametrize("kind", PACKED)
 def test_an_answer_that_is_too_short_is_refused(memory, images, monkeypatch, kind):
     memory.pipe(f"/lab/all/a.{kind}", PACKED[kind](images))

@@ -24,7 +24,9 @@ from csp_engine.probe.folders import LeftOut, by_ending, said_by_folders
 from csp_engine.probe.paths import NameListing
 from csp_engine.probe.remote.kept import Blocks, Spool, reason, unanswered
 
-OF_THE_FILE = (FileNotFoundError, PermissionError, zipfile.BadZipFile, zlib.error)
+REFUSED = (FileNotFoundError, PermissionError)
+"""What is said of one file that is not there or not allowed, and of all once rights have ended."""
+OF_THE_FILE = (*REFUSED, zipfile.BadZipFile, zlib.error)
 """What is wrong with one file, so that a build may do without it; all else is the connection."""
 
 
@@ -142,21 +144,36 @@ class _AtAddress:
         self._system = system
         self._path_of = path_of
         self._spool = Spool()
+        self._witness = ""
 
     def read(self, file: str) -> bytes:
         """The bytes of a file.
 
         Raises:
             OSError: if it is not there, or may not be read.
-            InputError: if there is no answer; a build does not leave images out for that.
+            InputError: if there is no answer, or what was given before is refused too; a build does
+                not leave images out for that.
         """
         if (kept := self._spool.get(file)) is not None:
             return kept
         try:
             content = self._system.cat_file(self._path_of[file])
         except OF_THE_FILE as error:
+            if isinstance(error, REFUSED) and self._has_ended():
+                raise unanswered(self._address, file, error) from error
             raise OSError(0, str(error)) from error
         except Exception as error:  # each file system raises its own kinds
             raise unanswered(self._address, file, error) from error
         self._spool.put(file, content)
+        if content and not self._witness:
+            self._witness = self._path_of[file]
         return content
+
+    def _has_ended(self) -> bool:
+        """Whether a file that was read before is refused now, as when a token has expired."""
+        try:
+            if self._witness:
+                self._system.cat_file(self._witness, start=0, end=1)
+        except Exception:  # each file system raises its own kinds
+            return True
+        return False

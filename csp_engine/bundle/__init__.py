@@ -11,6 +11,7 @@ from csp_engine.bundle.manifest import (
 from csp_engine.bundle.passing.journal import PassJournal
 from csp_engine.bundle.passing.parts import (
     Part,
+    aside,
     parts_folder,
     parts_in,
     remove_parts,
@@ -69,6 +70,7 @@ __all__ = [
     "StoredIntervention",
     "StoredMapChecks",
     "StoredTruth",
+    "aside",
     "copy_slim",
     "is_being_written",
     "parts_folder",

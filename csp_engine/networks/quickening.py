@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,7 @@ class Trial:
             square, in units of the spread (see ``differences``); None if there is no such number.
         largest: the largest difference of any activation, likewise.
         reason: why the network runs as it is given; empty if it runs the faster way.
+        twin: what runs the faster way; None if the network runs as it is given.
     """
 
     n_folded: int
@@ -57,10 +58,12 @@ class Trial:
     off: float | None = None
     largest: float | None = None
     reason: str = ""
+    twin: TargetModel | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """As manifests and parts keep it."""
-        return {key: value for key, value in asdict(self).items() if value != ""}
+        said = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {key: said[key] for key in said if key != "twin" and said[key] != ""}
 
 
 def gains(model: TargetModel) -> Seen | None:
@@ -81,12 +84,14 @@ def gains(model: TargetModel) -> Seen | None:
     return seen if seen.n_convolutions > 1 and is_large else None
 
 
-def quickened(model: TargetModel, taps: Sequence[LayerTap]) -> tuple[TargetModel, int] | None:
+def quickened(
+    model: TargetModel, taps: Sequence[LayerTap], seen: Seen | None = None
+) -> tuple[TargetModel, int] | None:
     """A copy that gives the tapped layers faster, and how many normalisations are folded in it.
 
-    None where nothing is gained.
+    None where nothing is gained. What was ``seen`` before need not be looked for.
     """
-    seen = gains(model)
+    seen = seen or gains(model)
     if seen is None:
         return None
     pairs = seen.pairs
@@ -104,15 +109,18 @@ def tried(
     model: TargetModel,
     taps: Sequence[LayerTap],
     pixels: Float32[np.ndarray, "n channel height width"],
+    seen: Seen | None = None,
 ) -> Trial | None:
     """Run a few images through a network and its faster copy, and compare; None if there is none.
+
+    What was ``seen`` before need not be looked for.
 
     Raises:
         InputError: the network itself cannot be recorded.
     """
     n_folded = 0
     try:
-        quick = quickened(model, taps)
+        quick = quickened(model, taps, seen)
     except Exception as error:  # a network may refuse to be copied
         return Trial(n_folded, len(pixels), reason=_reason(error))
     if quick is None:
@@ -128,7 +136,9 @@ def tried(
     pairs = [differences(given[layer], found[layer]) for layer in given]
     off, largest = (max(column) for column in zip(*pairs, strict=True))
     reason = "" if off <= MOST and largest <= LARGEST else "its activations differ"
-    return Trial(n_folded, len(pixels), _shown(off), _shown(largest), reason)
+    return Trial(
+        n_folded, len(pixels), _shown(off), _shown(largest), reason, None if reason else twin
+    )
 
 
 def differences(

@@ -14,6 +14,8 @@ from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.bundle.verifying.crosscheck import contradictions
 from csp_engine.captioners import Captioner, require_encoder
 from csp_engine.captioners.generators import Generator
+from csp_engine.encoders.threads import threads
+from csp_engine.networks.devices import n_threads
 from csp_engine.pipeline.copies import require_different_images
 from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.image_pass import Target
@@ -57,8 +59,9 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
         )
         measure(run, request)
         derive(run, request.vocabulary, encoder, request.dense_at, captioner)
-        influences(run, request)
-        circuits_of_outputs(run, request)
+        with threads(request.gradient_threads or n_threads()):
+            influences(run, request)
+            circuits_of_outputs(run, request)
         see(run, request)
         run.finish()
     return Bundle.open(request.out)

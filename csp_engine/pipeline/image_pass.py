@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.networks.devices import n_cores, n_threads
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
-from csp_engine.networks.quickening import N_TRIED, gains, quickened, tried
+from csp_engine.networks.quickening import N_TRIED, Trial, gains, quickened, tried
 from csp_engine.networks.steadiness import N_IMAGES
 from csp_engine.pipeline.spreading import Station, spread, stations, try_copies
 from csp_engine.probe.decoding import decode
@@ -178,15 +179,19 @@ def _first_whole(work: Pass) -> Iterator[_Prepared]:
             return
 
 
-def try_quick(work: Pass) -> dict[str, dict[str, Any]]:
+def try_quick(work: Pass) -> tuple[dict[str, Trial], dict[int, str]]:
     """What came of running each network both ways, by its name; see ``networks.quickening``.
 
     On the images that decide how a network is run in a pass from the beginning, and on some from
     all over the list, so that it hangs neither on where a pass was interrupted nor on the shard.
     These are read once more; none is where no network would gain.
+
+    Returns:
+        the trials, and the sha256 of each listed image that they were made with.
     """
-    if not any(gains(target.model) for target in work.targets):
-        return {}
+    seen = [gains(target.model) for target in work.targets]
+    if not any(seen):
+        return {}, {}
     few = list(itertools.islice(_first_whole(work), N_IMAGES))
     n_listed = len(work.probe.table)
     n_more = N_TRIED - len(few)
@@ -194,24 +199,42 @@ def try_quick(work: Pass) -> dict[str, dict[str, Any]]:
     held = {prepared.listed for prepared in few}
     more = [_prepare(work, row) for row in rows if row < n_listed and row not in held]
     few += [prepared for prepared in more if not prepared.reason]
-    found = {}
+    found: dict[str, Trial] = {}
     for i, target in enumerate(work.targets if few else ()):
-        trial = tried(target.model, target.taps, _for_target(few, i))
+        if seen[i] is None:
+            continue
+        trial = tried(target.model, target.taps, _for_target(few, i), seen[i])
         if trial is not None:
-            found[target.model.name] = trial.to_json()
-    return found
+            found[target.model.name] = trial
+    return found, {prepared.listed: prepared.row["sha256"] for prepared in few}
 
 
-def run_as_tried(work: Pass, trials: Mapping[str, Mapping[str, Any]]) -> Pass:
-    """The pass with the faster copies of those networks that were found to say the same."""
+def run_as_tried(
+    work: Pass,
+    trials: Mapping[str, Mapping[str, Any]],
+    made: Mapping[str, Trial] = MappingProxyType({}),
+) -> Pass:
+    """The pass with the faster copies of those networks that were found to say the same.
+
+    Args:
+        work: the pass with the networks as they are given.
+        trials: what was found, as manifests and parts keep it.
+        made: what this process found itself, whose copies are used.
+    """
     targets = []
     for target in work.targets:
         trial = trials.get(target.model.name)
         if trial is not None and "reason" not in trial:
-            quick = quickened(target.model, target.taps)
-            target = target if quick is None else replace(target, model=quick[0])
+            own = made.get(target.model.name)
+            quick = (own and own.twin) or _quick_copy(target)
+            target = target if quick is None else replace(target, model=quick)
         targets.append(target)
     return replace(work, targets=tuple(targets))
+
+
+def _quick_copy(target: Target) -> TargetModel | None:
+    quick = quickened(target.model, target.taps)
+    return None if quick is None else quick[0]
 
 
 def _try_copies(places: list[Station], batch: list[_Prepared]) -> bool:

@@ -42,6 +42,9 @@ class BuildRequest:
         captioner: proposes labels for each neuron, which join the vocabulary.
         is_quick: run convolutional networks faster where a trial finds the same activations up to
             their last digits; else the digits are those of the network as it is given.
+        gradient_threads: threads of the processor that influence and circuits are measured on, and
+            on which their last digits hang; as many as torch has by default. A merge takes those
+            that its shards had.
     """
 
     out: Path
@@ -62,6 +65,7 @@ class BuildRequest:
     captioner: Captioner | Generator | None = None
     devices: tuple[str, ...] = ()
     is_quick: bool = True
+    gradient_threads: int | None = None
 
 
 def require_enough_images(n_images: int, recipe: Recipe, how: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torchvision
 from torch import nn
 
 from csp_engine import pipeline
-from csp_engine.bundle import Bundle, verify
+from csp_engine.bundle import Bundle, parts_folder, verify
 from csp_engine.errors import InputError, StaleError
 from csp_engine.networks import quickening
 from csp_engine.networks.activations import ActivationRecorder
@@ -23,6 +25,8 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel, target_model
 from csp_engine.networks.random_weights import with_random_weights
 from csp_engine.pipeline import BuildRequest, Target
+from csp_engine.pipeline.image_pass import try_quick
+from csp_engine.pipeline.sharding import deciding
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
 from csp_engine.pipeline.sharding.shards import Shard
@@ -446,12 +450,48 @@ def test_an_interrupted_pass_goes_on_the_way_it_began(world, whole, small, tmp_p
 
     with pytest.raises(StopHereError):
         pipeline.build(request(world, out, small), stop)
-    monkeypatch.setattr("csp_engine.pipeline.stages.measured.try_quick", lambda work: {})
+    monkeypatch.setattr("csp_engine.pipeline.stages.measured.try_quick", lambda work: ({}, {}))
     seen: list[int] = []
     pipeline.build(request(world, out, small), lambda stage, done, _: seen.append(done))
     assert 10 in seen
     assert toys.content(out) == toys.content(whole.path)
     assert Bundle.open(out).manifest.inputs == whole.manifest.inputs
+
+
+@pytest.mark.slow
+def test_one_shard_tries_both_ways_and_the_others_read_it(
+    world, whole, small, tmp_path, monkeypatch
+):
+    out, seen = tmp_path / "a.csp", []
+
+    def counted(work: Any) -> Any:
+        seen.append(work.images)
+        return try_quick(work)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("nothing runs in a merge")
+
+    monkeypatch.setattr(deciding, "try_quick", counted)
+    shutil.copytree(world / "images", tmp_path / "images")
+    for number in (3, 1):
+        measure_shard(request(tmp_path, out, small), Shard(number, 4))
+    assert len(seen) == 1
+    (held,) = parts_folder(out).glob(".decided-" + "?" * 12)
+    held.write_bytes(held.read_bytes()[:-9])  # cut off
+    measure_shard(request(tmp_path, out, small), Shard(2, 4))
+    assert len(seen) == 2
+    tried_on = json.loads(held.read_text())["images"].values()
+    changed = sorted((tmp_path / "images").rglob("*.png"))[1]
+    changed.write_bytes(changed.read_bytes() + b" ")
+    assert hashlib.sha256(changed.read_bytes()[:-1]).hexdigest() in tried_on
+    measure_shard(request(tmp_path, out, small), Shard(4, 4))  # on other images: it is tried anew
+    assert len(seen) == 3
+    changed.write_bytes(changed.read_bytes()[:-1])
+    monkeypatch.setattr("csp_engine.pipeline.image_pass.quickened", refuse)
+    merge(request(tmp_path, out, small))
+    assert toys.content(out) == toys.content(whole.path)
+    assert Bundle.open(out).manifest.inputs == whole.manifest.inputs
+    assert not parts_folder(out).exists()
 
 
 def test_shards_run_in_two_ways_are_refused(world, small, tmp_path):

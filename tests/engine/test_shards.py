@@ -15,18 +15,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
+from csp_engine.encoders.threads import threads
 from csp_engine.errors import BundleError, CspError, InputError, StaleError
 from csp_engine.hashing import canonical_json, sha256_json
 from csp_engine.jobs.workers import THREADS, threads_each, threads_said
+from csp_engine.networks.driving import influence
 from csp_engine.pipeline import BuildRequest
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
 from csp_engine.pipeline.sharding.shards import Shard
+from csp_engine.pipeline.stages import influence as stage
 from csp_engine.probe.listing import read_probe_set
 from tests.worlds import toys
 
@@ -221,6 +225,65 @@ def test_an_image_that_a_worker_could_not_read_is_not_left_out_for_good(world, t
         merge(unread)
     away.rename(image)
     merge(request(tmp_path, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+
+
+@pytest.fixture
+def counted(monkeypatch) -> list[int]:
+    """Batches whose gradients are taken from now on: the images of each."""
+    seen: list[int] = []
+    measured = influence.batch_influence
+
+    def count(*args: Any, **options: Any) -> Any:
+        found = measured(*args, **options)
+        seen.append(found.n_images)
+        return found
+
+    monkeypatch.setattr(influence, "batch_influence", count)
+    monkeypatch.setattr(stage, "batch_influence", count)
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", [1, 2, 7])
+def test_shards_measure_influence_and_the_merge_sums_it_up(tmp_path, counted, of):
+    """24 images in eight batches: the merge measures the first and the last, whoever damaged what.
+
+    It does so on as many threads as the shards did.
+    """
+    toys.draw_images(tmp_path / "images")
+    asked = {"n_influence_images": 24}
+    with threads(1):
+        whole = pipeline.build(request(tmp_path, tmp_path / "whole.csp", **asked))
+        out, probe = tmp_path / "a.csp", read_probe_set(tmp_path / "images", is_hashed=False)
+        counted.clear()
+        for number in range(1, of + 1):
+            measure_shard(request(tmp_path, out, probe=probe, **asked), Shard(number, of))
+    assert counted == [3] * 6
+    held = sorted(parts(out).glob(".gradients-*"))
+    assert len(held) == 6
+    held[0].write_bytes(held[0].read_bytes()[:-40] + bytes(40))
+    held[1].unlink()
+    counted.clear()
+    with threads(3):
+        merge(request(tmp_path, out, **asked))
+        assert torch.get_num_threads() == 3
+    assert counted == [3] * 4
+    assert toys.content(out) == toys.content(whole.path)
+    assert described(out) == described(whole.path)
+    assert not parts(out).exists()
+
+
+@pytest.mark.slow
+def test_influence_that_shards_took_of_other_images_is_not_used(world, tmp_path, counted):
+    """One image cannot be read, so the sample is another from there on."""
+    out = tmp_path / "a.csp"
+    in_shards(world, out, 2)
+    n_kept = len(list(parts(out).glob(".gradients-*")))
+    assert n_kept
+    counted.clear()
+    merge(request(world, out))
+    assert len(counted) > 2
     assert toys.content(out) == toys.content(world / "whole.csp")
 
 

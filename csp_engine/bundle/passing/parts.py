@@ -30,6 +30,7 @@ FORMAT = 1
 LARGEST_ABOUT = 1 << 24
 _NAME = re.compile(r"([1-9]\d{0,8})-of-([1-9]\d{0,8})-([0-9a-f]{12})")
 _UNFINISHED = re.compile(r"\.([1-9]\d{0,8})-of-([1-9]\d{0,8})")
+_ASIDE = re.compile(r"(\.tmp-)?\.(decided|gradients)-[0-9a-f]{12}(\.lock)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,14 @@ class Part:
 def parts_folder(bundle: Path) -> Path:
     """Where the parts of a bundle lie."""
     return bundle.with_name(f"{bundle.name}.parts")
+
+
+def aside(folder: Path, kind: str, sha256: str) -> Path:
+    """Where shards keep what one of them found out for all, by the hash of what it hangs on.
+
+    It is no part: without it, whoever needs it finds it out again.
+    """
+    return folder / f".{kind}-{sha256[:12]}"
 
 
 def parts_in(folder: Path) -> list[Part]:
@@ -179,7 +188,7 @@ def _read(path: Path) -> Part:
 def remove_parts(folder: Path, header: Mapping[str, Any]) -> None:
     """Delete the parts of a bundle that has taken them over, and what else shards left there.
 
-    What another pass measured stays, and what is being written.
+    What another pass measured stays, and what is being written; not what it kept ``aside``.
 
     Args:
         folder: of the parts.
@@ -190,6 +199,9 @@ def remove_parts(folder: Path, header: Mapping[str, Any]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         elif _UNFINISHED.fullmatch(path.name.removesuffix(".lock")):
             _remove_unfinished(path.with_name(path.name.removesuffix(".lock")), header)
+        elif _ASIDE.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # something else lies there: it stays
         folder.rmdir()
 

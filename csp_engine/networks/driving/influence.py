@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Int64
 from torch import nn
 
 from csp_engine.errors import InputError
@@ -56,33 +56,85 @@ class Influence:
     is_predicted: bool = False
 
 
-class _HeadCheck:
-    """Whether a linear layer on a layer's pooled activations gives the logits of every image.
+@dataclass(frozen=True, eq=False)
+class BatchInfluence:
+    """What one batch of images adds to the influence of some layers.
 
-    Agreement of shapes proves nothing; the numbers must agree on every batch, and the activations
-    must not all be zero.
+    Attributes:
+        n_images: of the batch, whether they count or not.
+        n_outputs: of the network.
+        is_predicted: whether images belong to the output the network gave the highest value.
+        row_n: for each image that counts, its place among the outputs that are looked at.
+        product_nu: gradient times activation of these images, by module; not of modules that no
+            gradient reaches.
+        agrees: for each layer and each linear layer of its shape, whether that one's weights on the
+            layer's activations give the outputs of every image.
+        is_seen: the same, whether there were activations other than 0.
     """
 
-    def __init__(self, head: nn.Linear, resolution: float) -> None:
-        self.head = head
-        self.tolerance = max(1e-4, 32 * resolution)
-        self.is_refuted = False
-        self.is_seen = False
+    n_images: int
+    n_outputs: int
+    is_predicted: bool
+    row_n: Int64[np.ndarray, " n"]
+    product_nu: dict[str, Float32[np.ndarray, "n u"]]
+    agrees: dict[str, list[bool]]
+    is_seen: dict[str, list[bool]]
 
-    def see(self, pooled_nu: torch.Tensor, logits_nc: torch.Tensor) -> None:
-        if self.is_refuted:
-            return
-        expected = self.head(pooled_nu.to(self.head.weight.dtype)).float()
-        scale = logits_nc.abs().max().clamp_min(1e-6)
-        if (expected - logits_nc).abs().max() > self.tolerance * scale:
-            self.is_refuted = True
-        self.is_seen = self.is_seen or bool((pooled_nu != 0).any())
+
+def batch_influence(
+    model: TargetModel,
+    taps: Sequence[LayerTap],
+    pixels: Float32[np.ndarray, "n channel height width"],
+    class_n: np.ndarray | None,
+    outputs: Sequence[int | str] | None = None,
+    n_before: int = 0,
+) -> BatchInfluence:
+    """Gradient times activation of one batch; arguments and errors are those of ``influence``.
+
+    Args:
+        model: a classifier.
+        taps: layers without an autoencoder.
+        pixels: of the images.
+        class_n: each image's output number, or None.
+        outputs: which to look at, all by default.
+        n_before: how many images went through the network in earlier batches, for errors.
+    """
+    tap_of = {tap.id.module: tap for tap in taps}
+    require_steady_outputs(model, pixels)
+    step = GradientPass(model, tap_of)
+    logits = step.run(pixels)
+    if set(step.tapped) != set(tap_of):
+        missing = min(set(tap_of) - set(step.tapped))
+        raise InputError(f"Layer {missing!r} did not run for this batch; choose another layer.")
+    n_outputs = logits.shape[1]
+    chosen = chosen_outputs(model, outputs, n_outputs)
+    fixed = logits.detach()[: len(pixels)]
+    agrees, is_seen = {}, {}
+    for tap in taps:
+        pooled = pool(step.tapped[tap.id.module], tap)[: len(pixels)]
+        heads = _heads(model, tap, n_outputs)
+        agrees[str(tap.id)] = [_agrees(head, model, pooled, fixed.float()) for head in heads]
+        is_seen[str(tap.id)] = [bool((pooled != 0).any())] * len(heads)
+    row_n, image_n = rows_of_outputs(model, fixed, class_n, chosen, n_before)
+    picked = logits[image_n, torch.as_tensor(chosen, device=logits.device)[row_n]].sum()
+    found: dict[str, torch.Tensor] = {}
+    if picked.requires_grad and len(row_n):
+        found = products(picked, step.tapped, tap_of)
+    return BatchInfluence(
+        len(pixels),
+        n_outputs,
+        class_n is None,
+        row_n.cpu().numpy(),
+        {name: product_nu[image_n].cpu().numpy() for name, product_nu in found.items()},
+        agrees,
+        is_seen,
+    )
 
 
 def influence(
     model: TargetModel,
     taps: Sequence[LayerTap],
-    batches: Iterable[tuple[np.ndarray, np.ndarray | None]],
+    batches: Iterable[tuple[np.ndarray, np.ndarray | None] | BatchInfluence],
     outputs: Sequence[int | str] | None = None,
 ) -> dict[str, Influence]:
     """Each unit's mean gradient times activation on each output, and its direct weight if any.
@@ -99,7 +151,8 @@ def influence(
         model: a classifier.
         taps: layers, from ``select_layers``.
         batches: pixels ``(n, channel, height, width)`` and each image's output number, or None to
-            take the output of highest value (among ``outputs``).
+            take the output of highest value (among ``outputs``). What ``batch_influence`` gave of
+            the same layers and outputs may stand for any but the first and the last.
         outputs: numbers or class names to look at, all by default; images of others are passed
             over.
 
@@ -120,52 +173,50 @@ def influence(
     modules = list(dict.fromkeys(tap.id.module for tap in usable))
     tap_of = {tap.id.module: tap for tap in usable}
     sum_cu: dict[str, torch.Tensor] = {}
-    checks: dict[str, list[_HeadCheck]] = {}
+    heads: dict[str, list[nn.Linear]] = {}
+    agrees: dict[str, list[bool]] = {}
+    is_seen: dict[str, list[bool]] = {}
     chosen: list[int] = []
     n_image_c = np.zeros(0, np.int64)
-    n_outputs = 0
     is_predicted: bool | None = None
     reached: set[str] = set()
     few = np.zeros((0, *model.input_shape), np.float32)
     n_seen, past = 0, set[str]()
 
-    for pixels, class_n in batches:
-        if is_predicted is not None and is_predicted != (class_n is None):
-            raise InputError(
-                "Some images have a class and others have none; give classes for all or for none."
-            )
-        is_predicted = class_n is None
-        require_steady_outputs(model, pixels)
-        step = GradientPass(model, tap_of)
-        logits = step.run(pixels)
-        if set(step.tapped) != set(modules):
-            missing = min(set(modules) - set(step.tapped))
-            raise InputError(f"Layer {missing!r} did not run for this batch; choose another layer.")
+    for batch in batches:
+        if isinstance(batch, BatchInfluence):
+            found, pixels = batch, None
+        else:
+            pixels, class_n = batch
+            if is_predicted is not None and is_predicted != (class_n is None):
+                raise InputError(
+                    "Some images have a class and others have none; give classes for all or for "
+                    "none."
+                )
+            found = batch_influence(model, usable, pixels, class_n, outputs, n_seen)
+            few = pixels[:2]
+        is_predicted = found.is_predicted
         if not sum_cu:
+            assert pixels is not None, "the first batch is given as pixels"
             past = passed_by(model, modules, pixels)
-            n_outputs = logits.shape[1]
-            chosen = chosen_outputs(model, outputs, n_outputs)
+            chosen = chosen_outputs(model, outputs, found.n_outputs)
             n_image_c = np.zeros(len(chosen), np.int64)
             sum_cu = {
                 name: torch.zeros(len(chosen), tap_of[name].n_units, dtype=torch.float64)
                 for name in modules
             }
-            checks = {str(tap.id): _head_checks(model, tap, n_outputs) for tap in usable}
-        fixed = logits.detach()[: len(pixels)]
-        for tap in usable:
-            pooled = pool(step.tapped[tap.id.module], tap)[: len(pixels)]
-            for check in checks[str(tap.id)]:
-                check.see(pooled, fixed.float())
-        row_n, image_n = rows_of_outputs(model, fixed, class_n, chosen, n_seen)
-        n_seen += len(pixels)
-        n_image_c += np.bincount(row_n.cpu().numpy(), minlength=len(chosen))
-        picked = logits[image_n, torch.as_tensor(chosen, device=logits.device)[row_n]].sum()
-        few = pixels[:2]
-        if not picked.requires_grad or not len(row_n):
-            continue
-        for name, product_nu in products(picked, step.tapped, tap_of).items():
+            heads = {str(tap.id): _heads(model, tap, found.n_outputs) for tap in usable}
+            agrees, is_seen = dict(found.agrees), dict(found.is_seen)
+        for layer, held in agrees.items():
+            agrees[layer] = [a and b for a, b in zip(held, found.agrees[layer], strict=True)]
+            both = zip(is_seen[layer], found.is_seen[layer], strict=True)
+            is_seen[layer] = [a or b for a, b in both]
+        n_seen += found.n_images
+        n_image_c += np.bincount(found.row_n, minlength=len(chosen))
+        for name, product_nu in found.product_nu.items():
             reached.add(name)
-            sum_cu[name].index_add_(0, row_n.cpu(), product_nu[image_n].cpu().double())
+            row_n = torch.from_numpy(found.row_n)
+            sum_cu[name].index_add_(0, row_n, torch.from_numpy(product_nu).double())
 
     if is_predicted is None:
         raise InputError("There is no image to measure influence on; give at least one batch.")
@@ -177,31 +228,53 @@ def influence(
         if tap.id.module in why_not:
             logger.warning("no influence for %s: %s", tap.id, why_not[tap.id.module])
             continue
+        layer = str(tap.id)
         mean_cu = sum_cu[tap.id.module].numpy() / np.maximum(n_image_c, 1)[:, None]
-        result[str(tap.id)] = Influence(
+        result[layer] = Influence(
             gradient_activation_cu=mean_cu.astype(np.float32),
             n_image_c=n_image_c.astype(np.int32),
-            direct_weight_cu=_proven_weight(checks[str(tap.id)], chosen),
+            direct_weight_cu=_proven_weight(heads[layer], agrees[layer], is_seen[layer], chosen),
             output_names=tuple(names[c] if names else str(c) for c in chosen),
             is_predicted=is_predicted,
         )
     return result
 
 
-def _head_checks(model: TargetModel, tap: LayerTap, n_outputs: int) -> list[_HeadCheck]:
+def _heads(model: TargetModel, tap: LayerTap, n_outputs: int) -> list[nn.Linear]:
+    """The linear layers that could lead from a layer's pooled activations to the outputs."""
     return [
-        _HeadCheck(module, model.resolution)
+        module
         for module in model.network.modules()
         if isinstance(module, nn.Linear)
         and (module.out_features, module.in_features) == (n_outputs, tap.n_units)
     ]
 
 
-def _proven_weight(checks: Sequence[_HeadCheck], chosen: Sequence[int]) -> np.ndarray | None:
-    proven = [check for check in checks if check.is_seen and not check.is_refuted]
+def _agrees(
+    head: nn.Linear, model: TargetModel, pooled_nu: torch.Tensor, logits_nc: torch.Tensor
+) -> bool:
+    """Whether a linear layer on a layer's pooled activations gives the outputs of every image.
+
+    Agreement of shapes proves nothing; the numbers must agree on every batch, and the activations
+    must not all be zero.
+    """
+    expected = head(pooled_nu.to(head.weight.dtype)).float()
+    scale = logits_nc.abs().max().clamp_min(1e-6)
+    most = max(1e-4, 32 * model.resolution) * scale
+    return not bool((expected - logits_nc).abs().max() > most)
+
+
+def _proven_weight(
+    heads: Sequence[nn.Linear],
+    agrees: Sequence[bool],
+    is_seen: Sequence[bool],
+    chosen: Sequence[int],
+) -> np.ndarray | None:
+    each = zip(heads, agrees, is_seen, strict=True)
+    proven = [head for head, is_one, is_run in each if is_one and is_run]
     if not proven:
         return None
-    return proven[-1].head.weight.detach().float().cpu().numpy()[list(chosen)]
+    return proven[-1].weight.detach().float().cpu().numpy()[list(chosen)]
 
 
 def _reads(model: TargetModel, tap: LayerTap, few: np.ndarray) -> bool:

@@ -18,11 +18,13 @@ from csp_engine.bundle import (
 from csp_engine.errors import BundleError
 from csp_engine.networks.conditions import code_conditions, place_conditions
 from csp_engine.pipeline.building import require_possible
-from csp_engine.pipeline.image_pass import run_as_tried, run_pass, try_quick
+from csp_engine.pipeline.image_pass import run_as_tried, run_pass
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Keys
 from csp_engine.pipeline.sharding.agreeing import require_same_conditions, require_same_pass
+from csp_engine.pipeline.sharding.deciding import trials_of
 from csp_engine.pipeline.sharding.shards import Shard
+from csp_engine.pipeline.stages.influence import keep_influences
 from csp_engine.pipeline.stages.measured import by_pass, identities_of, pass_header, pass_of
 from csp_engine.types import Progress, silent
 
@@ -95,14 +97,18 @@ def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = sile
                 return part.path
             if part.number == shard.number:
                 shutil.rmtree(part.path)
-        conditions["passes"] = try_quick(work) if request.is_quick else {}
+        of_pass = {"header": header, "conditions": dict(conditions)}
+        passes, made = trials_of(work, folder, of_pass) if request.is_quick else ({}, {})
+        conditions["passes"] = passes
         require_same_conditions(parts, conditions, f"shard {shard.number} now")
-        work = run_as_tried(work, conditions["passes"])
+        work = run_as_tried(work, passes, made)
         about: dict[str, Any] = {"number": shard.number, "of": shard.of, "header": header}
         about |= {"first": images.start, "conditions": conditions}
         journal = PassJournal(folder / name, about, work.stream_names())
         try:
             run_pass(work, journal, progress)
+            if images:  # else the network was not tried
+                keep_influences(request, shard.number, shard.of, progress)
             with translated_os_errors(folder):
                 return seal(journal, **about)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from csp_engine.bundle import (
     Bundle,
@@ -54,9 +55,16 @@ def merge(request: BuildRequest, progress: Progress = silent) -> Bundle:
         if not _is_measured(request, writer):
             _require_whole(parts, request)
             _take(parts, request, writer, progress)
-    bundle = build(request, progress)
+    bundle = build(replace(request, gradient_threads=_threads(parts)), progress)
     remove_parts(folder, header_of_parts(request))
     return bundle
+
+
+def _threads(parts: list[Part]) -> int | None:
+    """On how many threads the networks of the parts ran, where that is known."""
+    said = {part.conditions.get("threads") for part in parts}
+    one = said.pop() if len(said) == 1 else None
+    return int(one) if isinstance(one, str) and one.isdecimal() and 0 < int(one) < 10**6 else None
 
 
 def is_measured(request: BuildRequest) -> bool:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import kinds
-from csp_engine.errors import InputError, naming
+from csp_engine.bundle import kinds, parts_folder
+from csp_engine.errors import CspError, InputError, naming
 from csp_engine.evidence.balanced import balanced_sample, composed
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.driving.circuits import Circuits, circuits
-from csp_engine.networks.driving.influence import influence
+from csp_engine.networks.driving.influence import BatchInfluence, batch_influence, influence
+from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.stages.gradients import keep, kept, place_of
 from csp_engine.pipeline.stages.measured import describe_notices
 from csp_engine.probe.decoding import decode
+from csp_engine.probe.listing import ProbeSet
+from csp_engine.types import Progress
+
+log = logging.getLogger(__name__)
 
 N_NEURONS = 5
 """Neurons of each layer that the circuit of an output shows: those that drive it most."""
@@ -54,11 +63,11 @@ def influences(run: Run, request: BuildRequest) -> None:
         return
     for target in request.targets:
         model = target.model
-        if model.class_names is None and not request.outputs:
+        taps = _driving(target, request)
+        if not taps:
             continue
         names = list(model.class_names or ())
-        labelled = _is_labelled(run, model)
-        taps = [tap for tap in target.taps if tap.sae is None]
+        labelled = _is_labelled(run.bundle.table("probe", "probe"), model)
         identities = {}
         for tap in taps:
             name = kinds.INFLUENCE.name(model.name, str(tap.id))
@@ -76,14 +85,11 @@ def influences(run: Run, request: BuildRequest) -> None:
         missing = [name for name in identities if not run.is_fresh(name)]
         if not missing:
             continue
-        sample = _Sample(run, request, target, labelled, request.n_influence_images)
+        sample = _Sample.of(run, request, model, request.n_influence_images)
         with naming(sample.files):
-            found = influence(
-                model,
-                [t for t in taps if kinds.INFLUENCE.name(model.name, str(t.id)) in missing],
-                sample.batches("influence"),
-                request.outputs or None,
-            )
+            wanted = [t for t in taps if kinds.INFLUENCE.name(model.name, str(t.id)) in missing]
+            batches = _with_kept(sample, wanted, request, run.progress)
+            found = influence(model, wanted, batches, request.outputs or None)
         describe_notices(model, run.described["models"])  # its outputs were looked at only now
         for name in missing:
             _, layer = kinds.INFLUENCE.parts(name)
@@ -102,6 +108,64 @@ def influences(run: Run, request: BuildRequest) -> None:
                 )
 
 
+def _driving(target: Target, request: BuildRequest) -> list[LayerTap]:
+    """The layers whose influence is measured; none where outputs have no names."""
+    if target.model.class_names is None and not request.outputs:
+        return []
+    return [tap for tap in target.taps if tap.sae is None]
+
+
+def keep_influences(request: BuildRequest, number: int, of: int, progress: Progress) -> None:
+    """Measure some batches of the images that influence is measured on, for the merge to sum up.
+
+    It takes the images for readable and the sample for what it then is; a merge that finds it
+    otherwise measures by itself. So does one for what could not be measured here: its sentence is
+    the one to read.
+
+    Args:
+        request: of the whole build.
+        number: which share of the batches, from 1.
+        of: of how many.
+        progress: called with stage, done and total.
+    """
+    folder = parts_folder(request.out)
+    for target in request.targets if request.n_influence_images else ():
+        taps = _driving(target, request)
+        if not taps:
+            continue
+        sample = _Sample.listed(request, target.model, request.n_influence_images)
+        inner = sample.n_batches - 2  # the first and the last are those of the merge
+        share = range(1 + inner * (number - 1) // of, 1 + inner * number // of)
+        for done, batch in enumerate(share, 1):
+            try:
+                contents = sample.contents(batch)
+                sha256s = [hashlib.sha256(content).hexdigest() for content in contents]
+                known = sample.known(batch)
+                place = place_of(folder, target.model, taps, request.outputs, sha256s, known)
+                if kept(place) is None:
+                    pixels = sample.pixels(contents)
+                    outputs = request.outputs or None
+                    keep(place, batch_influence(target.model, taps, pixels, known, outputs))
+            except (CspError, OSError) as error:
+                log.info("influence is left to the merge: %s", error)
+                break
+            progress(f"influence in {target.model.name}", done, len(share))
+
+
+def _with_kept(
+    sample: _Sample, taps: Sequence[LayerTap], request: BuildRequest, progress: Progress
+) -> Iterator[tuple[np.ndarray, np.ndarray | None] | BatchInfluence]:
+    """The batches of a sample, and for those that shards measured what they gave."""
+    folder, model, last = parts_folder(request.out), sample.model, sample.n_batches - 1
+    for batch in range(sample.n_batches):
+        known, found = sample.known(batch), None
+        if 0 < batch < last and folder.is_dir():
+            sha256s = sample.sha256s(batch)
+            found = kept(place_of(folder, model, taps, request.outputs, sha256s, known))
+        yield (sample.pixels(sample.contents(batch)), known) if found is None else found
+        sample.tell(progress, "influence", batch)
+
+
 def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
     """For each output, the neurons that drive it most in each layer, and which feed which."""
     if request.n_circuit_images == 0:
@@ -117,7 +181,7 @@ def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
         if not layers:
             continue
         name = kinds.CIRCUIT.name(model.name)
-        labelled = _is_labelled(run, model)
+        labelled = _is_labelled(run.bundle.table("probe", "probe"), model)
         identity = run.key(
             name,
             {
@@ -142,12 +206,12 @@ def circuits_of_outputs(run: Run, request: BuildRequest) -> None:
             layer: np.argsort(-np.abs(effect), axis=1, kind="stable")[:, :N_NEURONS]
             for layer, effect in effect_cu.items()
         }
-        sample = _Sample(run, request, target, labelled, request.n_circuit_images)
+        sample = _Sample.of(run, request, model, request.n_circuit_images)
         with naming(sample.files):
             measured = circuits(
                 model,
                 list(layers.values()),
-                sample.batches("circuits"),
+                sample.batches("circuits", run.progress),
                 unit_ci,
                 request.outputs or None,
             )
@@ -192,40 +256,104 @@ def _graph(
     )
 
 
-def _is_labelled(run: Run, model: TargetModel) -> bool:
+def _is_labelled(rows: pd.DataFrame, model: TargetModel) -> bool:
     """Whether the images have classes that are names of the network's outputs."""
-    rows = run.bundle.table("probe", "probe")
     if "class" not in rows:
         return False
     known = {composed(name) for name in model.class_names or ()}
     return set(rows["class"].astype(str).map(composed, na_action="ignore")) <= known
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Sample:
-    """A sample of the probe images, with outputs by their classes where they tell."""
+    """A sample of the probe images, with outputs by their classes where they tell.
 
-    def __init__(
-        self, run: Run, request: BuildRequest, target: Target, labelled: bool, n_images: int
-    ) -> None:
+    Attributes:
+        model: the network.
+        probe: where images are read.
+        size: images of a batch.
+        listed_s: the listed images of the sample.
+        files: their names.
+        class_s: their classes, if these are outputs.
+    """
+
+    model: TargetModel
+    probe: ProbeSet
+    size: int
+    listed_s: np.ndarray
+    files: list[str]
+    class_s: np.ndarray | None
+
+    @classmethod
+    def of(cls, run: Run, request: BuildRequest, model: TargetModel, n_images: int) -> _Sample:
+        """Of the images that were read."""
         rows = run.bundle.table("probe", "probe")
-        self._run, self._request, self._model = run, request, target.model
-        self._classes = rows["class"].astype(str).map(composed).to_numpy() if labelled else None
-        self.image_n = balanced_sample(len(rows), self._classes, n_images, run.recipe.seed)
-        self.files = rows["file"].iloc[self.image_n].tolist()
+        listed_n = run.bundle.table("images", "images")["listed"].to_numpy()
+        return cls._drawn(rows, listed_n, request, model, n_images)
 
-    def batches(self, what: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    @classmethod
+    def listed(cls, request: BuildRequest, model: TargetModel, n_images: int) -> _Sample:
+        """The same, if all that are listed can be read."""
+        rows = request.probe.table
+        return cls._drawn(rows, np.arange(len(rows)), request, model, n_images)
+
+    @classmethod
+    def _drawn(
+        cls,
+        rows: pd.DataFrame,
+        listed_n: np.ndarray,
+        request: BuildRequest,
+        model: TargetModel,
+        n_images: int,
+    ) -> _Sample:
+        is_labelled = _is_labelled(rows, model)
+        class_n = rows["class"].astype(str).map(composed).to_numpy() if is_labelled else None
+        image_s = balanced_sample(len(rows), class_n, n_images, request.recipe.seed)
+        return cls(
+            model,
+            request.probe,
+            request.batch_size,
+            listed_n[image_s],
+            rows["file"].iloc[image_s].tolist(),
+            None if class_n is None else class_n[image_s],
+        )
+
+    @property
+    def n_batches(self) -> int:
+        """Of the whole sample."""
+        return -(-len(self.listed_s) // self.size)
+
+    def _rows(self, batch: int) -> slice:
+        return slice(batch * self.size, (batch + 1) * self.size)
+
+    def contents(self, batch: int) -> list[bytes]:
+        """The images of a batch as they are stored."""
+        return [self.probe.read(int(row)) for row in self.listed_s[self._rows(batch)]]
+
+    def sha256s(self, batch: int) -> list[str]:
+        """Their hashes, where the list of images has them."""
+        return self.probe.table["sha256"].iloc[self.listed_s[self._rows(batch)]].tolist()
+
+    def pixels(self, contents: Sequence[bytes]) -> np.ndarray:
+        """The same images as the network sees them."""
+        return np.stack([self.model.preprocess(decode(content)) for content in contents])
+
+    def known(self, batch: int) -> np.ndarray | None:
+        """The output that each image of a batch belongs to, where classes tell."""
+        if self.class_s is None:
+            return None
+        number = {composed(name): i for i, name in enumerate(self.model.class_names or ())}
+        return np.array([number[name] for name in self.class_s[self._rows(batch)]])
+
+    def tell(self, progress: Progress, what: str, batch: int) -> None:
+        """Show how far it is after a batch."""
+        n_images = len(self.listed_s)
+        progress(f"{what} in {self.model.name}", min((batch + 1) * self.size, n_images), n_images)
+
+    def batches(
+        self, what: str, progress: Progress
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Pixels and outputs, some images at a time."""
-        run, model, probe = self._run, self._model, self._request.probe
-        listed = run.bundle.table("images", "images")["listed"].to_numpy()
-        number = {composed(name): i for i, name in enumerate(model.class_names or ())}
-        size = self._request.batch_size
-        for first in range(0, len(self.image_n), size):
-            images = self.image_n[first : first + size]
-            pixels = np.stack(
-                [model.preprocess(decode(probe.read(int(listed[i])))) for i in images]
-            )
-            known = None
-            if self._classes is not None:
-                known = np.array([number[self._classes[i]] for i in images])
-            yield pixels, known
-            run.progress(f"{what} in {model.name}", first + len(images), len(self.image_n))
+        for batch in range(self.n_batches):
+            yield self.pixels(self.contents(batch)), self.known(batch)
+            self.tell(progress, what, batch)

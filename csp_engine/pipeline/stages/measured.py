@@ -266,12 +266,14 @@ def _pass(
         header = held
     wanted = header["missing"]
     work, streams = pass_of(request, wanted)
-    if not is_held and request.is_quick and (trials := try_quick(work)):
-        header["passes"] = trials
+    made, _ = try_quick(work) if not is_held and request.is_quick else ({}, {})
+    if made:
+        header["passes"] = {name: trial.to_json() for name, trial in made.items()}
     trials = header.get("passes", {})
-    work = run_as_tried(work, trials)
     journal = PassJournal(folder, header, work.stream_names())
     try:
+        if journal.n_listed < len(work.listed):
+            work = run_as_tried(work, trials, made)
         run_pass(work, journal, run.progress)
     finally:
         journal.close()

@@ -1,0 +1,93 @@
+"""Influence of single batches that shards measured, kept until a merge sums it up.
+
+A file among the parts is named by the hash of all that its numbers hang on. What is missing or
+damaged is measured by the merge itself, so the sums are the same, whoever measured what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from csp_engine.bundle import aside
+from csp_engine.bundle.checks.inside import open_plain
+from csp_engine.files import replacing
+from csp_engine.hashing import sha256_json
+from csp_engine.networks.conditions import code_conditions, place_conditions
+from csp_engine.networks.driving.influence import BatchInfluence
+from csp_engine.networks.layers import LayerTap
+from csp_engine.networks.models import TargetModel
+
+_LISTS = ("agrees", "is_seen")
+
+
+def place_of(
+    folder: Path,
+    model: TargetModel,
+    taps: Sequence[LayerTap],
+    outputs: Sequence[int | str],
+    sha256s: Sequence[str],
+    known: np.ndarray | None,
+) -> Path:
+    """Where the influence of one batch lies.
+
+    Args:
+        folder: of the parts.
+        model: the network, on the device that it runs on.
+        taps: the layers.
+        outputs: that are looked at; () for all.
+        sha256s: of the images of the batch.
+        known: the output that each belongs to, or None.
+    """
+    about = {
+        "model": [model.fingerprint, model.code, model.precision, list(model.class_names or ())],
+        "layers": [[str(tap.id), tap.kind, tap.channels_last, tap.tokens_first] for tap in taps],
+        "outputs": list(outputs),
+        "images": list(sha256s),
+        "known": None if known is None else known.tolist(),
+        "conditions": code_conditions() | place_conditions(str(model.device)),
+    }
+    return aside(folder, "gradients", sha256_json(about))
+
+
+def keep(path: Path, found: BatchInfluence) -> None:
+    """Write what one batch gave; a disk that cannot take it is no fault, as it can be had again."""
+    names = list(found.product_nu)
+    about = {
+        "n_images": found.n_images,
+        "n_outputs": found.n_outputs,
+        "is_predicted": found.is_predicted,
+        "modules": names,
+        **{name: getattr(found, name) for name in _LISTS},
+    }
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {
+        f"product_{i}": found.product_nu[name] for i, name in enumerate(names)
+    }
+    np.savez(content, about=np.array(json.dumps(about)), row_n=found.row_n, **arrays)
+    body = content.getvalue()
+    with suppress(OSError), replacing(path, path.with_name(f".tmp-{path.name}")) as temporary:
+        temporary.write_bytes(hashlib.sha256(body).digest() + body)
+
+
+def kept(path: Path) -> BatchInfluence | None:
+    """What one batch gave, or None if that is not there as it was written."""
+    try:
+        with open_plain(path) as handle:
+            content = handle.read()
+    except OSError:
+        return None
+    body = content[32:]
+    if hashlib.sha256(body).digest() != content[:32]:
+        return None
+    with np.load(io.BytesIO(body), allow_pickle=False) as held:
+        about = json.loads(str(held["about"]))
+        products = {name: held[f"product_{i}"] for i, name in enumerate(about.pop("modules"))}
+        return BatchInfluence(row_n=held["row_n"], product_nu=products, **about)

@@ -26,6 +26,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from csp_engine.errors import InputError
+from csp_engine.networks.drifting import N_PASSES, drift, kept_between
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +219,8 @@ Run = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 class _Finding:
     layer: str
     size: float
-    is_random: bool
+    is_random: bool = False
+    is_drift: bool = False
 
 
 def require_steady(
@@ -265,16 +267,27 @@ def require_steady(
         with undisturbed(network):
             found = compare()
     if found is not None:
-        raise InputError(_refusal(network, name, found, watch.random))
+        with undisturbed(network):
+            kept = kept_between(network, partial(run, few)) if found.is_drift else []
+        raise InputError(_refusal(network, name, found, watch.random, kept))
     if changed:
         what = _some(sorted(changed))
         steadiness.remember([f"Buffers that a pass changes are put back after each: {what}."])
 
 
-def _refusal(network: nn.Module, name: str, found: _Finding, random: set[str]) -> str:
+def _refusal(
+    network: nn.Module, name: str, found: _Finding, random: set[str], kept: list[str]
+) -> str:
     module = dict(network.named_modules()).get(found.layer)
     kind = f" ({type(module).__name__})" if module is not None else ""
     where = f"Layer {found.layer!r}{kind} of {name}" if found.layer else f"The output of {name}"
+    if found.is_drift:
+        keeps = f" (it keeps {_some(kept)})" if kept else ""
+        return (
+            f"{where} gives the same images other values with every pass{keeps}, by "
+            f"{found.size:.1e} of its largest after {2 * N_PASSES}; return a network from a "
+            "python: factory that keeps nothing from pass to pass, or choose an earlier layer."
+        )
     if found.is_random:
         by = f" (it calls {', '.join(sorted(random))})" if random else ""
         return (
@@ -282,16 +295,28 @@ def _refusal(network: nn.Module, name: str, found: _Finding, random: set[str]) -
             f"{found.size:.0%} of its largest; return a network from a python: factory that is "
             "deterministic in evaluation mode, or choose an earlier layer."
         )
+    quantised = [
+        path for path, m in network.named_modules() if ".quantized.dynamic" in type(m).__module__
+    ]
     without = [
         path
         for path, m in network.named_modules()
         if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is None
     ]
-    reason = (
-        f"batch normalisation {without[0]!r} keeps no running statistics; give a network with them"
-        if without
-        else "make every image independent of its batch (a batch axis taken for another is usual)"
-    )
+    if quantised:
+        reason = (
+            f"{quantised[0]!r} is quantised dynamically, by the range of the whole batch; give the "
+            "network as it was before it was quantised"
+        )
+    elif without:
+        reason = (
+            f"batch normalisation {without[0]!r} keeps no running statistics; give a network with "
+            "them"
+        )
+    else:
+        reason = (
+            "make every image independent of its batch (a batch axis taken for another is usual)"
+        )
     return (
         f"{where} gives an image other values with other images in the batch, by up to "
         f"{found.size:.0%} of its largest, so its neurons have no meaning; {reason}, or choose an "
@@ -342,14 +367,17 @@ def _compare(
 ) -> _Finding | None:
     """The first layer that disagrees with itself, or None.
 
-    The images run twice; in another order, beside a dark and a bright one; and three of these
-    alone. So what is scaled by the largest of a batch differs whichever image has it, and so does
-    what is decided by the mean of a batch.
+    The images run twice, and many times where these differ at all; then in another order, beside a
+    dark and a bright one; and three of these alone. So what is scaled by the largest of a batch
+    differs whichever image has it, and so does what is decided by the mean of a batch.
     """
-    base = run(few)
-    again = _first_difference(base, run(few), resolution)
+    base, second = run(few), run(few)
+    again = _first_difference(base, second, resolution)
     if again is not None:
         return _Finding(*again, is_random=True)
+    creeping = drift(partial(run, few), base, second)
+    if creeping is not None:
+        return _Finding(*creeping, is_drift=True)
     low, high = few.amin((0, 2, 3), keepdim=True), few.amax((0, 2, 3), keepdim=True)
     dark, bright = low + 0.3 * (few[:1] - low), high - 0.3 * (high - few[1:])
     mixed = torch.cat([bright, few.flip(0), dark])
@@ -361,7 +389,7 @@ def _compare(
     for one, other in pairs:
         difference = _first_difference(one, other, resolution)
         if difference is not None:
-            return _Finding(*difference, is_random=False)
+            return _Finding(*difference)
     return None
 
 

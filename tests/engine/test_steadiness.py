@@ -273,6 +273,69 @@ def test_buffers_that_a_pass_changes_are_put_back(step, is_replacing, x):
     assert float(model.network.middle.seen) == 0
 
 
+class Count:
+    n = 0
+
+
+class Creeps(nn.Module):
+    """Scales by a number that it keeps outside of its buffers and that grows with every pass."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.n, self.own = kind, 0, Count()
+        self.mean = torch.zeros(8)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, z):
+        if self.kind == "number":
+            self.n += 1
+            return z * (1 + 1e-5 * self.n)
+        if self.kind == "object":
+            self.own.n += 1
+            return z * (1 + 1e-5 * self.own.n)
+        if self.kind == "mean":
+            self.mean = 0.9995 * self.mean + 0.0005 * z.mean(0)
+            return z - self.mean
+        with torch.no_grad():
+            self.scale.mul_(1 + 1e-5)
+        return z * self.scale
+
+
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [
+        ("number", r" \(it keeps middle\.n\)"),
+        ("mean", r" \(it keeps middle\.mean\)"),
+        ("weight", r" \(it keeps middle\.scale\)"),
+        ("object", ""),
+    ],
+)
+def test_what_creeps_from_pass_to_pass_is_refused_however_slowly(kind, kept, x):
+    """Two passes differ by less than float noise may; after ten thousand, by a tenth and more."""
+    model = wrapped(Net(Creeps(kind)))
+    assert recorded(model, x, "conv").shape == (7, 8)
+    with pytest.raises(InputError, match=rf"'fc'.* other values with every pass{kept}, by \d"):
+        recorded(model, x)
+
+
+def test_noise_in_the_last_digits_does_not_creep(x):
+    plain, noisy = (wrapped(Net(f)) for f in (nn.Identity(), Noisy()))
+    np.testing.assert_allclose(recorded(noisy, x), recorded(plain, x), atol=1e-5)
+
+
+class Noisy(nn.Module):
+    """Sums in another order every time, as some devices do."""
+
+    def forward(self, z):
+        return z * (1 + 1e-7 * torch.rand_like(z))
+
+
+def test_a_dynamically_quantised_layer_is_named_with_its_remedy(x):
+    net = torch.ao.quantization.quantize_dynamic(Net(nn.Identity()).eval(), {nn.Linear})
+    with pytest.raises(InputError, match=r"'fc' is quantised dynamically, by the .* before it was"):
+        recorded(wrapped(net), x)
+
+
 def test_attention_over_the_batch_axis_is_refused(x):
     class Mixed(nn.Module):
         def __init__(self):

@@ -403,6 +403,40 @@ def test_state_hash_sees_one_bit_a_buffer_a_name_and_a_type():
     assert state_sha256(nn.ModuleDict({"x": network})) != state_sha256(network)
 
 
+def test_weights_that_are_no_parameters_are_of_the_fingerprint():
+    """Those of quantised layers, what modules save beside tensors, and tensors they just keep."""
+
+    class Kept(nn.Module):
+        def __init__(self, value=1.0, extra=0):
+            super().__init__()
+            self.linear, self.scale, self.extra = nn.Linear(1, 1), torch.tensor([value]), extra
+
+        def get_extra_state(self):
+            return {"of": [self.extra]}
+
+    def mark(network):
+        return target_model(network, RECIPE, name="a").fingerprint
+
+    def quantised(factor):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 4))
+        with torch.no_grad():
+            net[0].weight.mul_(factor)
+        return torch.ao.quantization.quantize_dynamic(net.eval(), {nn.Linear})
+
+    def kept(**changes):
+        torch.manual_seed(0)
+        return Kept(**changes)
+
+    for make in (kept, lambda **_: quantised(1.0)):
+        assert mark(make()) == mark(make())
+    marks = [
+        mark(each)
+        for each in (kept(), kept(value=2.0), kept(extra=1), quantised(1.0), quantised(1.1))
+    ]
+    assert len(set(marks)) == 5
+
+
 # --- transformers -----------------------------------------------------------------------------
 
 

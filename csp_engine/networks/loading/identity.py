@@ -12,25 +12,59 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from csp_engine.hashing import sha256_array
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+"""Where something lies in memory, which differs from run to run."""
+
 
 def state_sha256(network: nn.Module) -> str:
-    """A sha256 over name, type, shape and bytes of every parameter and buffer, in name order."""
+    """A sha256 over name, type, shape and bytes of every parameter and buffer, in name order.
+
+    Then over what else modules save with these, such as the weights of quantised layers.
+    """
     tensors: dict[str, torch.Tensor] = dict(network.named_parameters(remove_duplicate=False))
     tensors.update(network.named_buffers(remove_duplicate=False))
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        if tensor.numel():
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        _add_tensor(digest, name, tensors[name])
+    saved: dict[str, Any] = {}
+    for path, module in network.named_modules():
+        module._save_to_state_dict(saved, f"{path}." if path else "", False)
+    for name in sorted(saved.keys() - tensors.keys()):
+        _add(digest, name, saved[name])
     return digest.hexdigest()
 
 
+def _add(digest: hashlib._Hash, name: str, value: Any) -> None:
+    """Add tensors, however they are nested, and the words for everything else."""
+    if isinstance(value, torch.Tensor):
+        _add_tensor(digest, name, value.dequantize() if value.is_quantized else value)
+    elif isinstance(value, np.ndarray):
+        digest.update(f"{name}|{sha256_array(value)}|".encode())
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            _add(digest, f"{name}.{key}", value[key])
+    elif isinstance(value, list | tuple):
+        for place, each in enumerate(value):
+            _add(digest, f"{name}.{place}", each)
+    else:
+        digest.update(f"{name}|{_ADDRESS.sub('0x', repr(value))}|".encode())
+
+
+def _add_tensor(digest: hashlib._Hash, name: str, tensor: torch.Tensor) -> None:
+    tensor = tensor.detach().cpu().contiguous()
+    digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+    if tensor.numel():
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+
+
 def _architecture_text(network: nn.Module) -> str:
-    text = re.sub(r"0x[0-9a-fA-F]+", "0x", repr(network))  # addresses differ from run to run
+    text = _ADDRESS.sub("0x", repr(network))
     config = getattr(network, "config", None)
     if hasattr(config, "to_dict"):
         settings = config.to_dict()
@@ -50,9 +84,25 @@ def model_fingerprint(
     digest = hashlib.sha256()
     recipe = json.dumps(preprocessing, sort_keys=True, separators=(",", ":"))
     # What was switched off changes what the network computes, and is no part of its weights.
-    for part in (_architecture_text(network), state_sha256(network), recipe, *extras):
+    parts = (_architecture_text(network), state_sha256(network), recipe, *extras)
+    for part in (*parts, *_kept_sha256(network)):
         digest.update(f"{len(part.encode())}:".encode() + part.encode())
     return digest.hexdigest()
+
+
+def _kept_sha256(network: nn.Module) -> list[str]:
+    """A sha256 over tensors that own modules keep and do not name as buffers; none without any."""
+    found = {
+        f"{path}.{key}": value
+        for path, module in network.named_modules()
+        if _is_own(type(module).__module__)
+        for key, value in vars(module).items()
+        if isinstance(value, torch.Tensor)
+        or (isinstance(value, np.ndarray) and not value.dtype.hasobject)
+    }
+    digest = hashlib.sha256()
+    _add(digest, "", found)
+    return [digest.hexdigest()] if found else []
 
 
 LIBRARIES = {"torch", "torchvision", "timm", "transformers", "open_clip", "csp_engine"}

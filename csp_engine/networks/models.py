@@ -28,6 +28,7 @@ from csp_engine.networks.loading.checkpoints import (
     read_checkpoint,
     short_reason,
 )
+from csp_engine.networks.loading.compiled import uncompiled
 from csp_engine.networks.loading.fitting import fit_weights
 from csp_engine.networks.loading.identity import code_sha256, model_fingerprint, state_sha256
 from csp_engine.networks.loading.libraries import (
@@ -325,6 +326,7 @@ def target_model(
     register tokens stand before the patch tokens is by default decided by what parameters are
     called (``cls_token``, ``register_tokens``, …).
     """
+    network = uncompiled(network)
     require_hooks(network, name)
     _require_weights(network, name)
     if precision not in PRECISIONS:

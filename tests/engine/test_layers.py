@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from csp_engine.errors import InputError
+from csp_engine.networks.activations import ActivationRecorder
 from csp_engine.networks.layers import list_layers, select_layers
 from csp_engine.networks.models import require_hooks, target_model
 from tests.worlds import toys
@@ -253,6 +255,54 @@ def test_layers_of_a_wrapped_network_go_by_their_own_names(wrap):
     assert [tap.n_units for tap in select_layers(model, ["blocks.*"])] == [5, 6]
     with pytest.raises(InputError, match=r"has no layer 'blocks\.2'"):
         select_layers(model, ["blocks.2"])
+
+
+def _compiled(net, backend="eager"):
+    net.compile(backend=backend)
+    return net
+
+
+def _inside(net):
+    net.blocks = torch.compile(net.blocks, backend="eager")
+    net.stem.compile(backend="eager")
+    return net
+
+
+def _ran_before(net):
+    net = torch.compile(net, backend="eager")
+    for n in (2, 3, 1):
+        net(torch.zeros(n, 3, 32, 32))
+    return net
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "wrap", [lambda net: torch.compile(net, backend="eager"), _compiled, _inside, _ran_before]
+)
+def test_a_compiled_network_is_heard_as_it_was_before(wrap):
+    """Compiled code keeps to the hooks that it was compiled with, and drops them after a while."""
+
+    def made():
+        torch.manual_seed(0)
+        net = nn.Sequential()
+        net.add_module("stem", nn.Conv2d(3, 4, 3))
+        net.add_module("blocks", nn.Sequential(nn.Conv2d(4, 5, 3), nn.ReLU(), nn.Conv2d(5, 6, 3)))
+        return net.eval()
+
+    x = np.random.default_rng(0).normal(size=(9, 3, 32, 32)).astype(np.float32)
+    plain, model = (
+        target_model(net, dict(toys.PREPROCESSING), name="m") for net in (made(), wrap(made()))
+    )
+    assert model.fingerprint == plain.fingerprint
+    assert paths(list_layers(model)) == paths(list_layers(plain))
+    for n in (9, 1, 4, 2, 7):
+        rows = []
+        for each in (plain, model):
+            with ActivationRecorder(each, select_layers(each, ["**"])) as recorder:
+                rows.append(recorder(x[:n]))
+        assert rows[0].keys() == rows[1].keys()
+        for layer in rows[0]:
+            np.testing.assert_array_equal(rows[0][layer], rows[1][layer])
 
 
 def test_globs_stay_within_a_part_unless_doubled(small):

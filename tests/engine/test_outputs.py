@@ -164,6 +164,9 @@ def test_what_leads_to_the_logits_is_not_taken_for_them(form, x):
         lambda w, z, fc: (w.detach(), fc(z)),
         lambda w, z, fc: {"age": {"logits": fc(z)}, "sex": {"logits": fc(z)[:, :2]}},
         lambda w, z, fc: (fc(z), fc(z).sigmoid()),
+        lambda w, z, fc: (lambda y: (y, 0.1 * y - 1))(fc(z)),  # a logarithm of a variance
+        lambda w, z, fc: (lambda y: (y.exp(), y))(fc(z)),
+        lambda w, z, fc: (lambda y: {"a": y, "b": (y, -y)}["b"])(fc(z)),
     ],
 )
 def test_where_two_may_be_the_logits_it_is_asked(form, x):

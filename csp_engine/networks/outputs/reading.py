@@ -238,16 +238,18 @@ class OutputReader:
             for path, tensor in found.items()
             if not any(_leads_to(tensor, other) for other in found.values() if other is not tensor)
         ]
-        is_fed = len({id(tensor) for tensor in found.values()}) > 1
-        if is_fed and len({id(found[path]) for path in last}) == 1:
-            return last[0]
+        linear = {p for p, each in found.items() if any(torch.equal(each, t) for t in given)}
         answers = [
             path
             for path in last
-            if _are_probabilities(rows[path])
-            or ends_in(found[path], SIGMOID)
-            or any(torch.equal(found[path], tensor) for tensor in given)
+            if _are_probabilities(rows[path]) or ends_in(found[path], SIGMOID) or path in linear
         ]
+        is_fed = len({id(tensor) for tensor in found.values()}) > 1
+        if is_fed and len({id(found[path]) for path in last}) == 1:
+            # What is worked out from logits, such as a variance for each, is as wide as these.
+            before = [found[path] for path in linear if path not in last]
+            is_like = any(tensor.shape == found[last[0]].shape for tensor in before)
+            return last[0] if answers or not is_like else None
         return answers[0] if len(answers) == 1 else None
 
     def _of_noise(self, listening: Callable[[], list[Any]] = list) -> Any:

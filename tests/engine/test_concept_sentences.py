@@ -129,6 +129,16 @@ def test_a_concept_column_that_holds_no_numbers_is_refused(built, value, tmp_pat
         concept_sentences(Bundle.open(path))
 
 
+def test_a_concept_column_that_is_not_there_is_refused(built, tmp_path):
+    """It ended Audit in an error: the manifest names it, and the table calls it otherwise."""
+    path = shutil.copytree(built.path, tmp_path / "a.csp")
+    file = place(path, "probe", "probe.parquet")
+    pd.read_parquet(file).rename(columns={"plain": "plain_"}).to_parquet(file, index=False)
+    redo(path)
+    with pytest.raises(BundleError, match="has no concept column 'plain'"):
+        Bundle.open(path).images()
+
+
 @pytest.mark.slow
 def test_of_many_columns_that_hold_the_same_some_are_named(tmp_path):
     root = toys.draw_images(tmp_path / "images", N)

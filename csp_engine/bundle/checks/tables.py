@@ -63,7 +63,9 @@ def _fault_of_probe(files: Files, rows: pd.DataFrame) -> str:
     if rows["file"].duplicated().any():
         return f"names {rows['file'][rows['file'].duplicated()].iloc[0]!r:.80} twice"
     for column in files.manifest.inputs.get("probe", {}).get("concepts", ()):
-        if column in rows.columns and rows[column].dtype.kind not in "fiub":
+        if column not in rows.columns:
+            return f"has no concept column {column!r:.80}"
+        if rows[column].dtype.kind not in "fiub":
             return f"has a concept column {column!r:.80} that holds more than numbers"
     return ""
 

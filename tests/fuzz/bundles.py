@@ -5,7 +5,7 @@
 
 The second line tries one of these again. Each case copies a toy bundle that holds labels of several
 methods, answers of a model that is shown pictures, circuits, interventions with gates, a fix,
-ablation curves, checks of maps, suspects by column, ground truth, concept columns and what
+ablation curves, factors, checks of maps, suspects by column, ground truth, concept columns and what
 was measured of labels, changes its manifest or one or two of its files (``mutations``), redoes the
 hashes in half of the cases, and then opens it and runs what people run (``readings``). What each
 gives is compared with
@@ -55,12 +55,14 @@ from csp_engine.pipeline import (
 from csp_engine.pipeline.added.deleting import random_orders, try_orders
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import listed_photographs
+from csp_engine.pipeline.factoring.finding import find_factors
+from csp_engine.pipeline.factoring.keeping import add_factors
 from csp_engine.pipeline.recipe import changed
 from csp_engine.words.word_kinds import units_by_label
 from tests.fuzz.mutations import mutate
 from tests.fuzz.readings import READINGS
 from tests.fuzz.watching import Thing, altered, watching
-from tests.worlds import toys
+from tests.worlds import misled, toys
 
 SECONDS = 60
 """A reading that computes for longer hangs; the whole of them takes a second."""
@@ -243,7 +245,20 @@ def make_world(folder: Path) -> World:
     asked = {"method": "csp", "words": [texts[0].casefold()]}
     curves = try_orders(trials, "second@mean", orders, [1, 3], "mean", **asked)
     add_curves(whole, "small", "second@mean", curves)
+    _add_factors(whole, folder)
     return looked_at(whole)
+
+
+def _add_factors(whole: Path, folder: Path) -> None:
+    """Factors of a network that a shortcut misleads, as if they were of units of the small one."""
+    shots = listed_photographs(misled.photographs(folder))
+    found = find_factors(Trials(misled.target(), shots, "red"), "seen@mean", 3, n_random=2)
+    n_units = Bundle.open(whole).n_units("small", "second@mean")
+    direction_uk = np.zeros((n_units, 3), np.float32)
+    direction_uk[: len(found.direction_uk)] = found.direction_uk
+    assert found.pictured
+    found = replace(found, direction_uk=direction_uk)
+    add_factors(whole, "small", "second@mean", found, 0)
 
 
 def _chunk(world: World, seed: int, numbers: range, out: Any) -> None:

@@ -22,7 +22,7 @@ from csp_engine.exports.report import document_of, options_for
 from csp_engine.types import NeuronRef
 from csp_engine.views import confidence
 from csp_engine.views.accuracy import kept_accuracy, reliable_claims
-from csp_engine.views.audit import associations, fixes, interventions
+from csp_engine.views.audit import associations, factors, fixes, interventions
 from csp_engine.views.audit.queue import queue
 from csp_engine.views.benchmark import faithfulness
 from csp_engine.views.case.accuracy import falls
@@ -200,6 +200,23 @@ def _curves(bundle: Path) -> str:
     return json.dumps([repr(part) for part in parts])
 
 
+def _factors(bundle: Path) -> str:
+    """Which factors of a layer push wrong decisions, and the photographs that are shown of them."""
+    opened = Bundle.open(bundle)
+    parts: list[Any] = []
+    for model in factors.models_factored(opened):
+        for layer in factors.layers_factored(opened, model):
+            found = factors.factored(opened, model, layer, "csp")
+            kept = opened.factors(model, layer)
+            assert found is not None
+            assert kept is not None
+            shown = kept.photographs.iloc[kept.shown["row"]]
+            parts += [found, found.sentence, found.photographs, factors.as_json(found)]
+            parts += [shown[["class", "decided"]].to_json(), kept.thumbs]
+    settle()
+    return json.dumps([repr(part) for part in parts])
+
+
 READINGS: dict[str, Callable[[Path], str]] = {
     "info": _info,
     "export": _export,
@@ -210,6 +227,7 @@ READINGS: dict[str, Callable[[Path], str]] = {
     "figures": _figures,
     "audit": _audit,
     "curves": _curves,
+    "factors": _factors,
     "places": _places,
     "thumbnails": _thumbnails,
 }

@@ -46,10 +46,10 @@ from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.pasting.pasted import PastedPairs, columns_of
 from csp_engine.pipeline.added.gating import Gated, as_rows
 from csp_engine.pipeline.intervening.rows import Shot, bounds, no_units, pair_rows, set_rows
-from csp_engine.pipeline.stages.contrast import group_numbers, names_of_groups
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.isic2017 import ARTEFACTS
 from csp_engine.probe.listing import ProbeSet, read_probe_set
+from csp_engine.reading.groups import group_numbers, names_of_groups, numbers_over
 from csp_engine.views.audit import interventions
 from studies import dermoscopy_models
 from studies.real_browser import probe_table
@@ -234,14 +234,13 @@ def tried(artefact: str, pairs: PastedPairs, real: Real, lent: set[str], looker:
     held = zip(*(pairs.images(int(row)) for row in row_n), strict=True)
     images = dict(zip(("without", "with", "neutral"), map(list, held), strict=True))
     seen = {name: looker.see(each) for name, each in images.items()}
-    named = pd.concat([names_of_groups(real.photos.table), names_of_groups(pairs.table)])
-    number_n, _ = pd.factorize(named)
-    group_n = number_n[len(real.photos) :][row_n]
+    number_n, group_p = numbers_over(real.photos.table, pairs.table)
+    group_n = group_p[row_n]
     is_asked_n = ~real.photos.table["file"].isin(lent).to_numpy()
     gates = {
         encoder: gate(
             artefact, vector_nd[is_asked_n], real.has(artefact)[is_asked_n],
-            number_n[: len(real.photos)][is_asked_n],
+            number_n[is_asked_n],
             *(seen[version][encoder] for version in ("without", "with", "neutral")), group_n,
         )
         for encoder, vector_nd in real.seen.items() if encoder != "last"

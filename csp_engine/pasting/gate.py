@@ -13,8 +13,21 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.stats import rankdata
 
 from csp_engine.errors import InputError
+from csp_engine.reading.tables import singular_key
 from csp_engine.stats.intervals import auroc_interval
 
+NAMES = {
+    "ruler": ("scale", "scale_bar", "ruler_mark"),
+    "colour patch": ("patch", "color_patch", "coloured_patch", "colored_patch", "sticker"),
+    "ink marks": ("ink", "pen_mark", "skin_marker", "surgical_ink"),
+    "hair": (),
+    "gel bubbles": ("bubble", "air_bubble"),
+    "dark corners": ("dark_border", "black_corner", "vignette"),
+}
+"""What columns of concepts, and folders of cut-outs, call an artefact beside its own name.
+
+A final s makes no difference.
+"""
 LEAST = {
     "colour patch": 0.95,
     "dark corners": 0.95,
@@ -27,6 +40,14 @@ LEAST = {
 USUAL_LEAST = 0.80
 LEAST_OF_EACH = 10
 """Groups with the artefact, and groups without it, below which no probe is learnt."""
+
+
+def least_of(artefact: str) -> float:
+    """The AUROC that a paste has to reach, by any name of what it shows."""
+    key = singular_key(artefact)
+    called = (n for n, others in NAMES.items() if key in map(singular_key, (n, *others)))
+    return LEAST.get(next(called, ""), USUAL_LEAST)
+
 
 _PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 _N_FOLDS = 5
@@ -114,7 +135,7 @@ def gate(
         _bounded(known, n_with, n_without),
         _bounded(_auroc(with_p, neutral_p), n_pairs, n_pairs),
         _bounded(_auroc(neutral_p, without_p), n_pairs, n_pairs),
-        LEAST.get(artefact, USUAL_LEAST),
+        least_of(artefact),
     )
 
 

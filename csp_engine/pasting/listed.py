@@ -66,6 +66,7 @@ class ListedPairs:
         self.name = f"{len(rows)} pairs listed in {table.name}"
         self._refuse_unequal(plain)
         hashes = dict(zip(held, _hashes(self._root, held), strict=True))
+        self.table["sha256"] = [hashes[file] for file in self._files["without"] if file]
         self.fingerprint = sha256_json(
             [
                 [artefact, *(hashes[file] if file else None for file in files)]

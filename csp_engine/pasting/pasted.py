@@ -14,6 +14,7 @@ from PIL import Image
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.hashing import sha256_array, sha256_json
 from csp_engine.pasting.cutouts import CutOut, read_cutouts
+from csp_engine.pasting.gate import NAMES
 from csp_engine.pasting.lesion import find_lesion
 from csp_engine.pasting.pairs import Triple
 from csp_engine.pasting.paste import (
@@ -28,20 +29,11 @@ from csp_engine.pasting.paste import (
 )
 from csp_engine.probe import ProbeSet
 from csp_engine.probe.decoding import decode
+from csp_engine.reading.groups import names_of_groups
 from csp_engine.reading.tables import singular_key
 from csp_engine.types import Progress, silent
 
 logger = logging.getLogger(__name__)
-
-COLUMNS = {
-    "ruler": ("scale", "scale_bar", "ruler_mark"),
-    "colour patch": ("patch", "color_patch", "coloured_patch", "colored_patch", "sticker"),
-    "ink marks": ("ink", "pen_mark", "skin_marker", "surgical_ink"),
-    "hair": (),
-    "gel bubbles": ("bubble", "air_bubble"),
-    "dark corners": ("dark_border", "black_corner", "vignette"),
-}
-"""What columns of concepts call an artefact, beside its own name; a final s makes no difference."""
 
 
 class PastedPairs:
@@ -99,6 +91,7 @@ class PastedPairs:
                 "artefact": [artefact for artefact, *_ in chosen],
                 "file": table["file"].tolist(),
                 "group": [None if pd.isna(group) else str(group) for group in groups],
+                "sha256": table["sha256"].tolist(),
             },
             dtype=object,
         )
@@ -206,9 +199,7 @@ class PastedPairs:
         return np.random.default_rng(self._seed).permutation(len(self.photos)).tolist()
 
     def _groups(self) -> list[object]:
-        table = self.photos.table
-        given = table["group"].tolist() if "group" in table else [None] * len(table)
-        return [row if pd.isna(group) else f"group {group}" for row, group in enumerate(given)]
+        return names_of_groups(self.photos.table).tolist()
 
     def _tell(self) -> None:
         """Warn of what was left out; refuse where nothing is left."""
@@ -229,7 +220,7 @@ class PastedPairs:
 
 def columns_of(probe: ProbeSet, artefact: str) -> list[str]:
     """The columns of concepts that say which photographs have an artefact."""
-    names = {singular_key(name) for name in (artefact, *COLUMNS.get(artefact, ()))}
+    names = {singular_key(name) for name in (artefact, *NAMES.get(artefact, ()))}
     return [column for column in probe.concepts if singular_key(column) in names]
 
 

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from csp_engine.errors import InputError
-from csp_engine.pasting.gate import Gate, _Probe, gate
+from csp_engine.pasting.gate import Gate, _Probe, gate, least_of
 
 D, N, P = 24, 160, 60
 
@@ -78,3 +78,22 @@ def test_areas_are_those_of_scikit_learn() -> None:
 def test_too_few_real_photographs() -> None:
     with pytest.raises(InputError, match="9 have 'ruler' and 18 have not"):
         _ask(1.0, n=27)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("colour patch", 0.95),
+        ("Colour patches", 0.95),
+        ("patches", 0.95),
+        ("sticker", 0.95),
+        ("black corners", 0.95),
+        ("air bubbles", 0.90),
+        ("Hairs", 0.90),
+        ("scale bar", 0.80),
+        ("ink", 0.70),
+        ("plaster", 0.80),
+    ],
+)
+def test_a_cut_out_passes_no_easier_gate_by_another_name(name, least):
+    assert least_of(name) == least

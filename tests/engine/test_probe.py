@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.pipeline.stages.contrast import group_numbers
 from csp_engine.probe.columns import RESERVED
 from csp_engine.probe.decoding.formats import ImageFormat, image_endings
 from csp_engine.probe.listing import read_probe_set
+from csp_engine.reading.groups import group_numbers
 
 
 def draw(folder: Path, *names: str) -> None:

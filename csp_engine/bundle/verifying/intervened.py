@@ -15,7 +15,7 @@ from csp_engine.bundle.reader import Bundle
 from csp_engine.bundle.stored import StoredCurves
 from csp_engine.bundle.verifying.sampling import Found
 from csp_engine.evaluation.paired_effects import evenly, mean_effect, mean_gap
-from csp_engine.pasting.gate import LEAST, USUAL_LEAST
+from csp_engine.pasting.gate import least_of
 from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.stats.intervals import auroc_interval
 from csp_engine.words.word_kinds import units_by_label
@@ -134,7 +134,7 @@ def _gates(stage: str, gates: pd.DataFrame, effects: pd.DataFrame) -> Found:
     n_groups = effects.set_index("artefact")["n_groups"]
     for row in gates[gates["why"] == ""].to_dict("records"):
         name = f"{row['artefact']!r:.60} of {stage}"
-        if row["least"] != LEAST.get(row["artefact"], USUAL_LEAST):
+        if row["least"] != least_of(row["artefact"]):
             yield stage, f"The gate of {name} asks for {row['least']}, which is not what it should."
         n = int(n_groups[row["artefact"]])
         for figure in ("pasted", "neutral"):

@@ -68,10 +68,10 @@ def directions(
         csp directions skin.csp --layer layer4@mean --column ruler --output ruler.safetensors
     """
     from csp_engine.bundle import Bundle
+    from csp_engine.evaluation.associations.asking import groups_of
     from csp_engine.evaluation.directions import concept_direction, marked_direction
     from csp_engine.evaluation.directions import factors as factored
     from csp_engine.networks.autoencoders.directions import write_directions
-    from csp_engine.pipeline.stages.contrast import group_numbers
 
     asked = [bool(column), bool(like), factors is not None]
     if sum(asked) != 1:
@@ -98,8 +98,8 @@ def directions(
                 )
             ]
         else:
-            groups = table.get("group")
-            group_n = np.arange(len(table)) if groups is None else group_numbers(groups)
+            together_n = groups_of(opened.images())
+            group_n = np.arange(len(table)) if together_n is None else together_n
             found = [
                 concept_direction(activation_un, _flags(opened, table, each), group_n, each, seed)
                 for each in column or []

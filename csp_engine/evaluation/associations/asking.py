@@ -16,6 +16,7 @@ from csp_engine.evaluation.associations.confounding import (
     what_goes_with,
 )
 from csp_engine.evaluation.associations.measuring import Asked
+from csp_engine.reading.groups import joined
 
 CONCEPT, CLASS = "concept", "class"
 _OWN = frozenset(
@@ -88,16 +89,8 @@ def groups_of(images: pd.DataFrame) -> Int[np.ndarray, " n"] | None:
     if "duplicate_of" in images:
         key_kn.append(images["duplicate_of"].to_numpy(np.int64))
     if "group" in images:
-        group_n = pd.factorize(images["group"])[0]
-        key_kn.append(np.where(group_n < 0, n + np.arange(n), group_n))  # no group is one's own
-    number_n, before_n = np.arange(n), None
-    while before_n is None or not np.array_equal(number_n, before_n):
-        before_n = number_n
-        for key_n in key_kn:
-            least = np.full(2 * n, n)
-            np.minimum.at(least, key_n, number_n)
-            number_n = least[key_n]
-    number_n, found = pd.factorize(number_n)
+        key_kn.append(pd.factorize(images["group"])[0])
+    number_n, found = pd.factorize(joined(key_kn, n))
     return None if len(found) == n else number_n.astype(np.int64)
 
 

@@ -21,9 +21,9 @@ from csp_engine.pasting.gate import Gate, gate
 from csp_engine.pasting.pairs import VERSIONS, ImagePairs
 from csp_engine.pasting.pasted import columns_of
 from csp_engine.pipeline.image_pass import Target
-from csp_engine.pipeline.stages.contrast import names_of_groups
 from csp_engine.probe import ProbeSet
 from csp_engine.probe.decoding import decode
+from csp_engine.reading.groups import numbers_over
 from csp_engine.types import Encoder, Progress, silent
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def gate_pastes(
     }
     wanted = sorted({int(row) for rows in chosen.values() for part in rows for row in part})
     real = _looked_at(bundle, target, output, photos, wanted, encoder, progress)
-    group_n, group_p = _common_groups(photos, pairs)
+    group_n, group_p = numbers_over(photos.table, pairs.table)
     found = {}
     for artefact, flag_n in flags.items():
         if flag_n is None:
@@ -151,13 +151,6 @@ def _flags(photos: ProbeSet, artefact: str) -> np.ndarray | None:
 
 def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rows if len(rows) <= N_REAL else np.sort(rng.choice(rows, N_REAL, replace=False))
-
-
-def _common_groups(photos: ProbeSet, pairs: ImagePairs) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of what photographs and pairs share: a group, else the file."""
-    named = pd.concat([names_of_groups(photos.table), names_of_groups(pairs.table)])
-    number_n, _ = pd.factorize(named)
-    return number_n[: len(photos.table)], number_n[len(photos.table) :]
 
 
 def _looked_at(

@@ -17,9 +17,9 @@ from csp_engine.bundle import Bundle, kinds
 from csp_engine.encoders.answering import embedded
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.pipeline.image_pass import Target
-from csp_engine.pipeline.stages.contrast import group_numbers
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import ProbeSet
+from csp_engine.reading.groups import known_groups
 from csp_engine.types import Encoder, Progress, silent
 
 log = logging.getLogger(__name__)
@@ -96,13 +96,12 @@ def judge_probe(bundle: Bundle, judge: Encoder, progress: Progress = silent) -> 
         BundleError: if the activations were left out of this copy.
     """
     image_nd = thumbnail_vectors(bundle, judge, progress)
-    probe = bundle.table(kinds.PROBE.name(), "probe")
     activations = {
         (model, layer): bundle.activations(model, layer)
         for model in bundle.model_names
         for layer in bundle.layers(model)
     }
-    group_n = group_numbers(probe["group"]) if "group" in probe else None
+    group_n = known_groups(bundle.images())
     return Judged(judge, image_nd, activations, group_n, False, "the probe set")
 
 
@@ -163,6 +162,5 @@ def judge_held_out(
             "are needed to judge labels; give more with --held-out."
         )
     activations = {key: np.concatenate(found).T for key, found in parts.items()}
-    own = images.table.iloc[kept]
-    group_n = group_numbers(own["group"]) if "group" in own else None
+    group_n = known_groups(images.table.iloc[kept])
     return Judged(judge, np.concatenate(vectors), activations, group_n, True, images.name)

@@ -31,7 +31,7 @@ from csp_engine.networks.random_weights import with_random_weights
 from csp_engine.pasting.pairs import ImagePairs, mask_of
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.mapping.neuron_pixels import evidence_pixels
-from csp_engine.pipeline.stages.contrast import group_numbers
+from csp_engine.reading.groups import group_numbers, names_of_groups
 from csp_engine.types import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -167,9 +167,7 @@ def _photographs(
     Of an artefact whose pairs are of too few groups, ``refused`` gets a clause instead.
     """
     model = target.model
-    group_n = group_numbers(pairs.table["group"].where(
-        pairs.table["group"].notna(), "file " + pairs.table["file"].astype(str)
-    ))  # fmt: skip
+    group_n = group_numbers(names_of_groups(pairs.table))
     artefact_n = pairs.table["artefact"].to_numpy(object)
     for artefact in dict.fromkeys(artefact_n):
         row_m = by_turns(np.flatnonzero(artefact_n == artefact), group_n)

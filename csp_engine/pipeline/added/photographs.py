@@ -14,9 +14,9 @@ from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import halves
 from csp_engine.hashing import sha256_json
-from csp_engine.pipeline.stages.contrast import group_numbers, names_of_groups
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import read_probe_set
+from csp_engine.reading.groups import group_numbers, names_of_groups
 from csp_engine.types import Progress, silent
 
 COLUMNS = ("file", "class", "slice", "group", "is_choosing")

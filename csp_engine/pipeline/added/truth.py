@@ -17,7 +17,7 @@ from csp_engine.errors import InputError
 from csp_engine.evaluation.ground_truth import Truth, TruthRule, association, true_concepts
 from csp_engine.evaluation.metrics.registered import METRICS
 from csp_engine.hashing import sha256_array, sha256_json
-from csp_engine.pipeline.stages.contrast import group_numbers
+from csp_engine.reading.groups import group_numbers
 from csp_engine.types import Progress, silent
 
 PLANTED_COLUMNS = ("unit", "kind", "formula", "concepts")

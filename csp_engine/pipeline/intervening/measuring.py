@@ -40,8 +40,8 @@ from csp_engine.pipeline.intervening.rows import (
     set_rows,
     unit_rows,
 )
-from csp_engine.pipeline.stages.contrast import group_numbers, names_of_groups
 from csp_engine.probe.images import thumbnail
+from csp_engine.reading.groups import group_numbers, names_of_groups
 from csp_engine.types import Progress, silent
 
 log = logging.getLogger(__name__)

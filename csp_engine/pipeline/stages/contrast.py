@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.evidence.contrast import mine_contrast
 from csp_engine.pipeline.copies import partner_copies_params, partner_copy_of
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage
+from csp_engine.reading.groups import group_numbers
 from csp_engine.types import ContrastSet
 
 
@@ -57,21 +57,6 @@ def mining(run: Run) -> dict[str, Any]:
         else:
             rule = replace(rule, exclude_same_group=False)
     return {"rule": rule, **groups}
-
-
-def group_numbers(groups: pd.Series) -> np.ndarray:
-    """Group ids as numbers; an image without a group is a group of its own."""
-    codes, _ = pd.factorize(groups)
-    alone = codes < 0
-    return np.where(alone, codes.max(initial=0) + 1 + np.arange(len(codes)), codes).astype(np.int32)
-
-
-def names_of_groups(table: pd.DataFrame) -> pd.Series:
-    """What photographs are drawn together by: lesion or patient where known, else the file."""
-    own = "file " + table["file"].astype(str)
-    if "group" not in table:
-        return own
-    return ("group " + table["group"].astype(str)).where(table["group"].notna(), own)
 
 
 def contrast_arrays(mined: ContrastSet) -> dict[str, np.ndarray]:

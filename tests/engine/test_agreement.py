@@ -17,7 +17,8 @@ from csp_engine.views.audit.interventions import effects
 from csp_engine.views.audit.queue import MOST, positions, queue, with_uncertainty
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
-from csp_engine.words.own_concepts import from_link
+from csp_engine.words.concepts import parse_concept_set
+from csp_engine.words.own_concepts import from_link, written
 from tests.engine.test_report import DEMO
 
 
@@ -161,6 +162,29 @@ def test_the_queue_is_influence_times_suspicion_times_uncertainty():
     judged = with_uncertainty(rows.head(3), ["valid", "", "disagree"])
     assert judged["uncertainty"].tolist() == [1.0, 1.0, 0.25]
     assert judged["priority"].tolist() == sorted(judged["priority"], reverse=True)
+
+
+def test_what_is_called_neutral_puts_no_neuron_into_the_queue():
+    """As the page says of the list: valid or neutral does not count as suspicious."""
+    bundle = Bundle.open(DEMO)
+    names = {"valid": ["streaks", "blue-white veil"], "neutral": ["Colour patches"],
+             "spurious": ["dark corners"]}  # fmt: skip
+    concepts = parse_concept_set(written("own", ["melanoma"], names), "own")
+    rows = queue(bundle, Memo(), "biased", concepts)
+    stored = bundle.intervention("biased")
+    shown = {e.artefact for e in effects(stored) if e.verdict in ("raises", "lowers")}
+    settled = {"streaks", "blue-white veil", "colour patch"}
+    assert settled < shown
+    for at in (0, len(rows) - 1):
+        one = rows.iloc[at]
+        own = stored.units[
+            (stored.units["layer"] == one["layer"]) & (stored.units["unit"] == one["unit"])
+        ]
+        size = {n: abs(float(a)) for n, a in zip(own["artefact"], own["attribution"], strict=True)}
+        whole = sum(size[name] for name in shown)
+        part = sum(size[name] for name in shown - settled)
+        assert one["weight"] == pytest.approx(part)
+        assert one["suspicion"] == pytest.approx(part / whole)
 
 
 def test_without_pairs_there_is_no_queue():

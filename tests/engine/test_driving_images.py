@@ -74,6 +74,10 @@ def test_the_command_writes_what_the_page_does(demo, tmp_path, capsys):
     table = driving.images_of_all(demo, Memo(), "biased", layers, "csp_plus", CONCEPTS)
     again = pd.read_csv(io.BytesIO(driving.images_csv(table)))
     pd.testing.assert_frame_equal(rows.drop(columns="label"), again.drop(columns="label"))
+    # Carriers of signs of the disease are no suspects: whoever cleaned by them would take it out.
+    carried = set(rows["of"][rows["evidence"] == "intervention"])
+    assert "colour patch" in carried
+    assert not carried & {"blue-white veil", "streaks"}
     patch = rows[(rows["of"] == "colour patch") & (rows["evidence"] == "association")]
     assert patch["shows"].mean() > 0.9
     code, _, said = run(capsys, "audit", demo.path, "--suspect-images", tmp_path / "images.xlsx")

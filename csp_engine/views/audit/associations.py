@@ -7,7 +7,7 @@ say that a decision rests on it. That is for interventions.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,8 @@ LEAST_IMAGES = 20
 """Images of either kind without which the encoder is not asked."""
 SHOWS = 0.6
 """AUROC above which something shows in images."""
+SETTLED = ("valid", "neutral")
+"""Tags by which somebody says that something may matter, or says nothing either way."""
 LEAST_ELSE = 0.65
 """A further column is named beside a suspect from this AUROC on."""
 
@@ -96,7 +98,7 @@ class Sought:
         What the concept set does not name counts too, so that no suspect is passed over for being
         called otherwise.
         """
-        return self.kind == "concept" and self.tag not in ("valid", "neutral")
+        return self.kind == "concept" and self.tag not in SETTLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +274,12 @@ def tags_of(concepts: ConceptSet) -> dict[str, str]:
         for names in group.concepts
         for name in names
     }
+
+
+def in_question(names: Iterable[str], concepts: ConceptSet) -> list[str]:
+    """Those of some names that a concept set calls neither valid nor neutral."""
+    tags = tags_of(concepts)
+    return [name for name in names if tags.get(singular_key(name)) not in SETTLED]
 
 
 def sought_in(bundle: Bundle, model: str, layer: str, concepts: ConceptSet) -> tuple[Sought, ...]:

@@ -10,7 +10,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle
 from csp_engine.cells import csv_text
 from csp_engine.types import NeuronRef
-from csp_engine.views.audit.associations import look, sought_in
+from csp_engine.views.audit.associations import in_question, look, sought_in
 from csp_engine.views.audit.interventions import Audited, audited, effects
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import BestLabel
@@ -67,9 +67,10 @@ def images_of_all(
     method: str,
     concepts: ConceptSet,
 ) -> pd.DataFrame:
-    """Exemplars of all suspects of a model: of columns in question, then of tried artefacts."""
+    """Exemplars of all suspects of a model: of columns, then of tried artefacts, in question."""
     stored = bundle.intervention(model)
     tried = [] if stored is None else [each.artefact for each in effects(stored)]
+    tried = in_question(tried, concepts)
     told = [audited(bundle, model, artefact, method) for artefact in tried]
     layers = tuple(layers)
     carried = [images_of_carriers(bundle, each) for each in told if each is not None]

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.reading.tables import singular_key
 from csp_engine.reviews import DISAGREE
-from csp_engine.views.audit.associations import tags_of
+from csp_engine.views.audit.associations import in_question
 from csp_engine.views.audit.interventions import audited, effects
 from csp_engine.views.memo import Memo
 from csp_engine.words.concepts import ConceptSet
@@ -31,9 +30,9 @@ def queue(bundle: Bundle, memo: Memo, model: str, concepts: ConceptSet) -> pd.Da
 
     Columns ``model``, ``layer``, ``unit``; ``influence``, the sum over all that was added to
     photographs, and was shown to move the output, of the neuron's absolute attribution in
-    log-odds; ``suspicion``, the share of it from what the concept set does not call valid, from 0
-    to 1; ``weight``, their product. Of the layers in which fewest neurons carry such an effect, or
-    of all that were tried where none does; at most ``MOST`` neurons.
+    log-odds; ``suspicion``, the share of it from what the concept set calls neither valid nor
+    neutral, from 0 to 1; ``weight``, their product. Of the layers in which fewest neurons carry
+    such an effect, or of all that were tried where none does; at most ``MOST`` neurons.
     """
     return memo.once(
         ("queue", bundle.digest, model, concepts.sha256), lambda: _queue(bundle, model, concepts)
@@ -47,9 +46,8 @@ def _queue(bundle: Bundle, model: str, concepts: ConceptSet) -> pd.DataFrame:
     stored = bundle.intervention(model)
     if stored is None:
         return empty
-    tags = tags_of(concepts)
     shown = [e for e in effects(stored) if e.verdict in ("raises", "lowers")]
-    suspicious = [e.artefact for e in shown if tags.get(singular_key(e.artefact)) != "valid"]
+    suspicious = in_question([e.artefact for e in shown], concepts)
     if not suspicious:
         return empty
     scopes = [audited(bundle, model, artefact, "") for artefact in suspicious]

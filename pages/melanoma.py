@@ -88,7 +88,7 @@ def chapters(bundle: Bundle, view: View, story: Story) -> list[tuple[str, Callab
 
     def moves() -> None:
         lead(plain(f"{effect.sentence(story.output)} {story.compared}"))
-        show(intervened.pairs(bundle, story.model, stored, effect.artefact))
+        show(intervened.pairs(bundle, story.model, stored, effect))
 
     def carried() -> None:
         lead(plain(carrier_sentence(story.main, story.output)))

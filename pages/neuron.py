@@ -1,5 +1,7 @@
 """Neuron: what excites it, what looks the same and does not, and what to call it."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from csp_engine import numbers
@@ -13,6 +15,9 @@ from pages.ui.parts.words import explained, term
 from pages.ui.shell import problems, sharing, store
 from pages.ui.shell.page import go, hold, opened, set_params, uncut
 
+BLIND_SHOWS = tuple(each for each in SHOWS if each != "groups")
+"""Choices of images that name nothing: groups come with their labels."""
+
 
 def main() -> None:
     """Draw the page."""
@@ -25,6 +30,8 @@ def main() -> None:
             sharing.card(bundle, view)
         return
     is_blind = verdict.is_blind()
+    if is_blind and view.show not in BLIND_SHOWS:
+        view = replace(view, show=SHOWS[0])
     with problems.caught():
         walking.steps(bundle, view)
     with problems.caught():
@@ -68,7 +75,7 @@ def images(bundle: Bundle, view: View, drawn: ahead.Pieces) -> None:
         hold("_hide", view.copies == "hide")
         st.segmented_control(
             "Images",
-            SHOWS,
+            BLIND_SHOWS if verdict.is_blind() else SHOWS,
             format_func=choices.TITLES.__getitem__,
             key="_show",
             required=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -330,6 +331,18 @@ def test_areas_need_groups_of_either_kind():
     assert value == pytest.approx(roc_auc_score(few_n, score_n))
     assert np.isnan(drawn_r).all()
     assert np.isfinite(Drawn(group_n).auroc(score_n, group_n < 10, every_n)[1]).all()
+
+
+def test_a_slice_of_one_kind_has_no_area(made):
+    stored = made[3]
+    table = stored.photographs
+    name = table["slice"].iloc[0]
+    others = table["class"].where(table["slice"] != name, "blue").astype(table["class"].dtype)
+    found = view.figures(replace(stored, photographs=table.assign(**{"class": others})))
+    assert found.of(name).ranked.words == ("–", "–")
+    assert found.of(name).ranked.change.signed == "–"
+    rest = [each for each in found.slices if each.name != name]
+    assert all(re.fullmatch(r"[01]\.\d{3}", text) for s in rest for text in s.ranked.words)
 
 
 @pytest.mark.parametrize("n_groups", [2, 19, 20])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -19,6 +20,7 @@ from csp_engine.networks.intervening.pairs import PairRuns
 from csp_engine.pasting.paste import paste
 from csp_engine.pasting.pasted import PastedPairs
 from csp_engine.pasting.sheet import TILE, contact_sheet
+from csp_engine.pipeline.intervening.measuring import N_SHOWN
 from csp_engine.probe import read_probe_set
 from csp_engine.probe.decoding import decode
 from csp_engine.views.audit import interventions as view
@@ -28,6 +30,7 @@ from csp_engine.views.audit.gates import Gate
 from csp_engine.views.memo import Memo
 from csp_engine.views.overview.story import story_of
 from csp_engine.words.concepts import find_concept_set
+from pages.ui.parts import intervened
 from tests.engine.test_cli import run
 from tests.engine.test_pasting import skin
 from tests.worlds import damage, toys
@@ -143,6 +146,22 @@ def test_a_gate_opens_for_what_passes_for_real_alone(made):
     assert verify(bundle) == []
 
 
+@pytest.mark.slow
+def test_photographs_of_what_is_withheld_tell_no_effect_and_no_decision(made):
+    bundle = made[0]
+    stored = bundle.intervention("small")
+    found = {each.artefact: each for each in view.effects(stored)}
+    shown = intervened.pairs(bundle, "small", stored, found["dark corners"])
+    assert len(re.findall(r"<p>effect [+−]\d\.\d\d</p>", shown)) == N_SHOWN
+    for name in ("hair", "colour patch"):
+        shown = intervened.pairs(bundle, "small", stored, found[name])
+        assert shown.count("<img") == 3 * N_SHOWN
+        assert shown.count("<p>effect withheld</p>") == N_SHOWN
+        assert "called red" not in shown
+        assert "amber" not in shown
+        assert "class='other'" not in shown
+
+
 def test_what_is_withheld_is_no_headline_and_no_condition(made):
     bundle = made[0]
     told = story_of(bundle, Memo(), "csp")
@@ -216,6 +235,8 @@ def test_another_sign_than_real_ones_withholds():
     assert a_gate().withheld(nothing) == ""
     assert a_gate(observed=nothing).withheld(higher) == ""
     assert "could not be told" in a_gate(observed=nothing).sentence(higher)
+    told = a_gate().sentence(nothing)  # no effect to compare with, but real ones do differ
+    assert told.endswith("Real ones differ by −0.40 (−0.60 to −0.20) within classes.")
     assert "0.80 is asked" in a_gate(pasted=Figure(0.79, 0.7, 0.85)).withheld(lower)
     assert a_gate(pasted=Figure(math.nan, math.nan, math.nan)).withheld(lower)
 

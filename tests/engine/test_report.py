@@ -272,6 +272,11 @@ def test_an_effect_that_is_withheld_is_in_no_form(bundle, tmp_path):
     (row,) = found["effects"][0]["rows"]
     assert row[1] == {"text": "withheld"}
     assert "carriers" not in found
+    (pictures,) = [each for each in found["effects"] if each["type"] == "pictures"]
+    assert "Marked" not in pictures["rule"]  # nor what was decided of any version
+    for strip in pictures["strips"]:
+        assert strip["figure"] == {"text": "withheld"}
+        assert not any(each["is_marked"] for each in strip["pictures"])
     for file_format in ("json", "csv", "html"):
         content = report.as_bytes(document, file_format).decode()
         assert "nobody has seen a real one" in content
@@ -358,6 +363,18 @@ def test_verdicts_are_those_of_the_network_up_to_the_last_entry(bundle, verdicts
     assert "judged 1 of the same neurons, 0 of them alike" in agreed["items"][0]
     assert differing["rows"][0][1]["text"] == "ada: valid; bo: spurious"
     assert verdicts.check().head in chain["items"][0]
+
+
+def test_what_a_reviewer_saw_is_not_made_up(bundle, verdicts):
+    """Whoever judged blind saw no label at all, whether the neuron has a reliable one or not."""
+    neuron = lasting_id(bundle, NEURON)
+    seen = {"method": "csp", "bundle": bundle.digest, "verdict": "valid"}
+    verdicts.add(neuron, reviewer="cy", label="", **seen)
+    verdicts.add(neuron, reviewer="di", label="red", **seen)
+    table = sections(made(bundle, verdicts))["verdicts"][1]
+    shown = {row[1]["text"]: row[-1]["text"] for row in table["rows"]}
+    blind = "nothing: no label was shown"
+    assert shown == {"ada": blind, "bo": blind, "cy": "no reliable label", "di": "red"}
 
 
 # ------------------------------------------------------------------ bytes

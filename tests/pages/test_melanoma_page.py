@@ -16,6 +16,7 @@ from csp_engine.views import random_sets
 from csp_engine.views.case import audit
 from csp_engine.views.case.fate import fate
 from csp_engine.views.memo import Memo
+from csp_engine.words.concepts import parse_concept_set
 from pages.ui.case import charts as case_charts
 from pages.ui.shell import store
 from tests.pages.conftest import (
@@ -227,6 +228,31 @@ def test_matches_are_the_nearest_concept_vectors_of_the_same_layer(serve, case_b
     at.session_state["matches"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
     row = found.rows[found.rows["kind"] == "spurious"].iloc[0]
     assert f"retrained / {row['layer']} / {row['match']}" in html(follow(at.run()))
+
+
+def test_a_true_concept_counts_under_any_name_of_the_list(case_bundle):
+    """Whichever name of a concept stands in the vocabulary, and in whatever case or number."""
+    own = parse_concept_set(
+        b"""title = "own"
+outputs = ["melanoma"]
+[[valid]]
+name = "v"
+source = "s"
+concepts = [["streaks"]]
+[[spurious]]
+name = "s"
+source = "s"
+concepts = [["Rulers"], ["band-aid", "colour patch"]]
+""",
+        "own",
+    )
+    bundle = Bundle.open(case_bundle)
+    case = audit.examine(bundle, Memo(), own, "biased", bundle.layers("biased"), "csp")
+    assert isinstance(case, audit.Case)
+    assert case.texts["spurious"] == ("colour patch",)  # the vocabulary has no plural
+    rows = pd.DataFrame({"truth": ["ruler", "colour patch", "streaks", "", "ruler", "noise"]})
+    assert (case.true_share(rows, "spurious").n_hits, len(rows)) == (3, 6)
+    assert case.true_share(rows, "valid").n_hits == 1
 
 
 def test_kinds_share_out_all_influence(case_bundle):

@@ -194,6 +194,20 @@ def test_the_queue_of_suspects_goes_on_to_what_i_have_not_judged(
         assert text not in blind, text
 
 
+def test_groups_are_not_shown_to_the_blind_for_they_are_named(file, small_bundle):
+    seeing = neuron_page(show="groups")
+    assert "split in two" in html(seeing)
+    (shows,) = [each for each in seeing.get("button_group") if each.key == "_show"]
+    assert shows.value == "groups"
+    assert "Groups" in shows.options
+    blind = neuron_page(show="groups", blind="yes")
+    for text in ("split in two", "set apart by", "Polysemanticity"):
+        assert text not in html(blind)
+    (shows,) = [each for each in blind.get("button_group") if each.key == "_show"]
+    assert shows.value == "contrast"
+    assert "Groups" not in shows.options
+
+
 def test_a_note_waits_for_its_verdict_and_stays_with_its_neuron(file, small_bundle):
     at = neuron_page()
     own(at.text_input, verdict.NOTE).set_value("  stripes ").run()

@@ -60,6 +60,14 @@ class Ranked:
     after: float
     change: Points
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """Before and after as pages write them; unknown where a slice is of one kind alone."""
+        before, after = (
+            numbers.UNKNOWN if math.isnan(x) else f"{x:.3f}" for x in (self.before, self.after)
+        )
+        return before, after
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:

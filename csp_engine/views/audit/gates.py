@@ -69,6 +69,8 @@ class Gate:
         )
         if self.sign_agrees(effect):
             return f"{told} Real ones differ the same way: {self.observed.signed} within classes."
+        if self.observed.is_away_from_zero:
+            return f"{told} Real ones differ by {self.observed.signed} within classes."
         return f"{told} Which way real ones differ could not be told."
 
     def as_json(self, effect: Figure) -> dict[str, Any]:

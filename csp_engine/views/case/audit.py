@@ -11,9 +11,11 @@ import pandas as pd
 from csp_engine import numbers
 from csp_engine.audits.alignment import KINDS, best_alignment, chance_bar, influential, kinds
 from csp_engine.bundle import Bundle
+from csp_engine.reading.tables import singular_key
 from csp_engine.search import stored_label
 from csp_engine.stats.intervals import Share, share_of
 from csp_engine.types import NeuronRef
+from csp_engine.views.audit.associations import tags_of
 from csp_engine.views.memo import Memo
 from csp_engine.views.random_sets import null_of, sizes
 from csp_engine.views.table.rows import neuron_table
@@ -69,7 +71,12 @@ class Case:
 
     def true_share(self, rows: pd.DataFrame, tag: Tag) -> Share:
         """How many of some neurons truly answer to a concept of a tag."""
-        return share_of(int(rows["truth"].isin(self.texts[tag]).sum()), len(rows))
+        return share_of(int(self.is_of(rows["truth"], tag).sum()), len(rows))
+
+    def is_of(self, names: pd.Series, tag: Tag) -> pd.Series:
+        """Which names the set gives a concept of a tag, whichever of them the vocabulary has."""
+        tags = tags_of(self.concepts)
+        return names.map(lambda name: tags.get(singular_key(name)) == tag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def section(
     if gate is not None and not found.effect.is_withheld:
         told = gate.sentence(found.effect.effect)
         show(f"<p class='csp-quiet'>{plain(told)}</p>")
-    show(intervened.pairs(bundle, model, stored, found.effect.artefact))
+    show(intervened.pairs(bundle, model, stored, found.effect))
     show(
         "<h2 class='csp-h'>Which neurons carry it</h2><p class='csp-lead csp-left'>"
         f"{plain(carrier_sentence(found, output))}</p>"

@@ -88,7 +88,7 @@ def table(found: Tested) -> str:
             each.found.change.signed,
             f"{_percent(each.right.before.share)} → {_percent(each.right.after.share)}",
             each.right.change.signed,
-            f"{each.ranked.before:.3f} → {each.ranked.after:.3f}",
+            " → ".join(each.ranked.words),
             *(f"{hits.n_hits}, {_percent(right.share)}" for _, right, hits, _ in each.beside),
         ]
         rows.append(

@@ -274,9 +274,9 @@ def truth_check(case: Case, bundle: Bundle) -> str:
     called = case.of_kind("spurious")
     right = case.true_share(called, "spurious")
     wrong = case.true_share(called, "valid")
-    is_known = truth is not None and bool(truth.concepts["name"].isin(case.texts["valid"]).any())
+    is_known = truth is not None and bool(case.is_of(truth.concepts["name"], "valid").any())
     criterion = f"{numbers.count(wrong.n_hits)} to a clinical criterion, " if is_known else ""
-    truly = case.influential[case.influential["truth"].isin(case.texts["spurious"])]
+    truly = case.influential[case.is_of(case.influential["truth"], "spurious")]
     found = share_of(int((truly["kind"] == "spurious").sum()), len(truly))
     return (
         f"Checked against the {words.term('true concept')} of each neuron, measured on "

@@ -10,19 +10,25 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.pasting.pairs import VERSIONS
 from csp_engine.views.audit.fixes import SliceOutcome, Tested
-from csp_engine.views.audit.interventions import Asked, Carried, pictures
+from csp_engine.views.audit.interventions import Asked, Carried, Effect, pictures
 from pages.ui.parts.cards import plain
 from pages.ui.parts.words import term
 
 ABOVE = {"without": "without", "neutral": "neutral paste", "with": "with"}
 
 
-def pairs(bundle: Bundle, model: str, stored: StoredIntervention, artefact: str) -> str:
-    """Photographs with and without an artefact, as HTML; empty where no pictures are kept."""
-    found = pictures(stored, artefact)
+def pairs(bundle: Bundle, model: str, stored: StoredIntervention, effect: Effect) -> str:
+    """Photographs with and without an artefact, as HTML; empty where no pictures are kept.
+
+    Of an effect that is withheld, the photographs alone: neither effects nor decisions.
+    """
+    found = pictures(stored, effect.artefact)
     if not found:
         return ""
-    shown = "".join(pair(bundle, model, each, stored.output) for each in found)
+    output = "" if effect.is_withheld else stored.output
+    shown = "".join(pair(bundle, model, each, output) for each in found)
+    if not output:
+        return f"<div class='csp-pairs' role='list'>{shown}</div>"
     return (
         f"<div class='csp-pairs' role='list'>{shown}</div><p class='csp-quiet'>Pairs at equal "
         "steps from the lowest effect to the highest, so none is picked by hand. An amber "
@@ -31,23 +37,23 @@ def pairs(bundle: Bundle, model: str, stored: StoredIntervention, artefact: str)
 
 
 def pair(bundle: Bundle, model: str, row: Mapping[str, Any], output: str) -> str:
-    """The versions of one photograph, each with the decision, and the effect below."""
+    """The versions of one photograph, with decisions and the effect where an output is named."""
     cells = []
     for version in VERSIONS:
         if version not in row["picture"]:
             continue
         content = base64.b64encode(bundle.shown_pair(model, row["picture"][version])).decode()
-        is_called = row["called"][version]
-        told = f"{ABOVE[version]}: {'' if is_called else 'not '}called {output}"
+        is_called = row["called"][version] or not output
+        told = ABOVE[version]
+        if output:
+            told += f": {'' if is_called else 'not '}called {output}"
         cells.append(
             f"<figure class='{'called' if is_called else 'other'}'><img alt='{plain(told)}' "
             f"title='{plain(told)}' src='data:image/webp;base64,{content}'>"
             f"<figcaption>{ABOVE[version]}</figcaption></figure>"
         )
-    effect = f"{row['effect']:+.2f}".replace("-", "−")
-    return (
-        f"<div class='pair' role='listitem'><div>{''.join(cells)}</div><p>effect {effect}</p></div>"
-    )
+    effect = f"effect {row['effect']:+.2f}".replace("-", "−") if output else "effect withheld"
+    return f"<div class='pair' role='listitem'><div>{''.join(cells)}</div><p>{effect}</p></div>"
 
 
 def swaps(layers: tuple[Carried, ...]) -> str:

@@ -13,8 +13,9 @@ from csp_engine.views.audit.interventions import Effect, compared_models, effect
 ABOVE = {"without": "without", "neutral": "neutral paste", "with": "with"}
 RULE = (
     "Pairs at equal steps from the lowest effect to the highest; the rule picked them before "
-    "anybody saw them. Marked: the network does not call it {output}."
+    "anybody saw them."
 )
+MARKED = " Marked: the network does not call it {output}."
 
 
 def bounded(figure: Figure, n: int | None = None) -> Cell:
@@ -82,7 +83,7 @@ def make(asked: Asked) -> tuple[Block, ...]:
                     Picture(
                         asked.bundle.shown_pair(asked.model, row["picture"][version]),
                         ABOVE[version],
-                        not row["called"][version],
+                        not (each.is_withheld or row["called"][version]),
                     )
                     for version in VERSIONS
                     if version in row["picture"]
@@ -93,9 +94,8 @@ def make(asked: Asked) -> tuple[Block, ...]:
         )
         if strips:
             held = asked.source(stage, "pairs.parquet", "shown.parquet", "thumbs.bin")
-            blocks.append(
-                Pictures(f"{each.artefact}. {RULE.format(output=stored.output)}", strips, held)
-            )
+            marked = "" if each.is_withheld else MARKED.format(output=stored.output)
+            blocks.append(Pictures(f"{each.artefact}. {RULE}{marked}", strips, held))
     return tuple(blocks)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from csp_engine import numbers
 from csp_engine.bundle import kinds
 from csp_engine.exports.report.asked import NETWORK, Asked, Chapter, words
@@ -56,13 +58,19 @@ def _row(each: SliceOutcome) -> tuple[Cell, ...]:
         words(each.name),
         *_counted(each.found),
         *_counted(each.right),
-        Cell(f"{each.ranked.before:.3f}", each.ranked.before),
-        Cell(f"{each.ranked.after:.3f}", each.ranked.after),
+        *_areas(each),
         *(
             Cell(numbers.share(right.share), right.share, right.low, right.high, right.n)
             for _, right, _, _ in each.beside
         ),
     )
+
+
+def _areas(each: SliceOutcome) -> tuple[Cell, ...]:
+    if math.isnan(each.ranked.before):
+        return (words(numbers.UNKNOWN),) * 2
+    values = each.ranked.before, each.ranked.after
+    return tuple(Cell(text, x) for text, x in zip(each.ranked.words, values, strict=True))
 
 
 def _counted(each: Counted) -> tuple[Cell, Cell, Cell]:

@@ -89,6 +89,8 @@ def make(asked: Asked) -> tuple[Block, ...]:
 
 
 def _shown(row: dict[str, object]) -> str:
+    if not row["method"]:
+        return "nothing: no label was shown"
     label = str(row["label"] or "no reliable label")
     return label if row["same_bundle"] else f"{label} (in another build of the bundle)"
 

@@ -4,12 +4,13 @@ import streamlit as st
 
 from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.views.address import View, pick
-from csp_engine.views.audit.associations import models_associated
+from csp_engine.views.audit.associations import in_question, models_associated
 from csp_engine.views.audit.factors import models_factored
 from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
 from pages.ui.audit import (
     association,
     carrying,
+    concept_set,
     effect,
     factoring,
     fixing,
@@ -79,8 +80,9 @@ def draw(
         f"moves {plain(stored.output)}?</h1><p class='csp-lead'>"
         f"{plain(conclusion(stored.output, found))}</p>"
     )
-    asked = st.query_params.get("artefact")
-    artefact, other = pick("artefact", asked, [each.artefact for each in found])
+    names = [each.artefact for each in found]
+    usual = next(iter(in_question(names, concept_set.chosen())), names[0])
+    artefact, other = pick("artefact", st.query_params.get("artefact") or usual, names)
     problems.notes(tuple(filter(None, (note if view.model not in models else "", other))))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         box("Network", "model", model, models)

@@ -61,6 +61,26 @@ def test_the_demo_shows_what_its_classifier_leans_on(serve, shipped_bundle):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_what_is_in_question_comes_first_and_a_smaller_control_is_called_so(serve, shipped_bundle):
+    """The largest effects on the retrained network are of signs of melanoma, which may matter."""
+    serve(shipped_bundle)
+    stored = Bundle.open(shipped_bundle).intervention("retrained")
+    found = {each.artefact: each for each in interventions.effects(stored)}
+    assert list(found)[:3] == ["streaks", "blue-white veil", "dark corners"]
+    first = html(open_page("audit", model="retrained"))
+    assert found["dark corners"].sentence("melanoma") in first
+    assert found["streaks"].sentence("melanoma") not in first
+    names = {"valid": ["streaks"], "neutral": ["dark corner", "blue-white veil"],
+             "spurious": ["ruler"]}  # fmt: skip
+    own = as_link(written("own", ["melanoma"], names))
+    other = html(open_page("audit", model="retrained", concepts=own))
+    assert found["hair"].sentence("melanoma") in other
+    streaks = html(open_page("audit", model="retrained", artefact="streaks"))
+    assert "50 neurons of the 256 of layer2@max carry it" in streaks
+    assert "Of 20 random sets of 20 neurons (fewer, so a weaker control) as active" in streaks
+
+
 def test_the_address_chooses_network_and_artefact(serve, shipped_bundle):
     serve(shipped_bundle)
     shown = html(open_page("audit", model="retrained", artefact="streaks"))

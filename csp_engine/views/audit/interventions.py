@@ -285,9 +285,9 @@ def carrier_sentence(audited_: Audited, output: str) -> str:
             f"{best.sufficiency.share} of it comes with them alone."
         )
         if scope.random_most is not None:
-            fewer = ", fewer than that," if scope.random_size < best.n_units else ""
+            weak = " (fewer, so a weaker control)" if scope.random_size < best.n_units else ""
             told.append(
-                f"Of {scope.n_random} random sets of {scope.random_size} neurons{fewer} as active "
+                f"Of {scope.n_random} random sets of {scope.random_size} neurons{weak} as active "
                 f"and as influential, none removes more than {scope.random_most:.2f}."
             )
     directions = [

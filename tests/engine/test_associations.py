@@ -11,6 +11,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from csp_engine.bundle import Bundle, copy_slim, kinds, verify
 from csp_engine.errors import InputError
@@ -35,7 +36,7 @@ from csp_engine.views.memo import Memo
 from csp_engine.words.concepts import find_concept_set
 from tests.engine.test_cli import run
 from tests.worlds import toys
-from tests.worlds.damage import place, redo
+from tests.worlds.damage import edit, place, redo
 
 FEW = Rule(n_permutations=99, n_resamples=200)
 
@@ -575,3 +576,31 @@ def test_company_that_shows_by_itself_is_said(shipped_bundle):
     assert [each.name for each in found.goes_with] == ["gel bubbles"]
     assert found.seen_without.low > 0.9
     assert "it shows in the images" in found.confounding()
+
+
+def test_a_bundle_with_a_constant_unit_is_no_forgery(tmp_path):
+    """Dead units are usual: they count among what was compared, and csp verify knows it."""
+    images = toys.draw_images(tmp_path / "images", 64)
+    files = sorted(images.rglob("*.png"))
+    named = [str(each.relative_to(images)) for each in files]
+    table = pd.DataFrame({"file": named, "flag": np.arange(len(files)) % 2})
+    table.to_csv(images / "images.csv", index=False)
+    target = toys.target(["first"])
+    with torch.no_grad():
+        target.model.network.first.weight[2] = 0
+        target.model.network.first.bias[2] = 0.5
+    probe = read_probe_set(images / "images.csv")
+    asked = toys.request(tmp_path, tmp_path / "small.csp", probe=probe, targets=(target,))
+    bundle = build(asked)
+    (layer,) = bundle.layers("small")
+    assert bundle.units("small", layer)["is_constant"].sum() == 1
+    stage = f"association:small/{layer}"
+    n_tried = int(bundle.association("small", layer).columns["is_tried"].sum())
+    assert bundle.stage(stage).facts["n_tests"] == 8 * n_tried > 0
+    assert verify(bundle) == []
+    for n_tests in (7 * n_tried, 8 * n_tried + 1):
+        change = {"n_tests": n_tests}
+        edit(bundle.path, lambda body, to=change: body["stages"][stage]["facts"].update(to))
+        assert f"n_tests of {stage} is not the pairs that were tried." in verify(
+            Bundle.open(bundle.path)
+        )

@@ -31,6 +31,7 @@ from csp_engine.probe.isic2017 import ARTEFACTS
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.reading.tables import singular_key
 from csp_engine.views.audit import associations
+from csp_engine.views.audit.gate import judge, read_condition
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
 from csp_engine.words.concepts import find_concept_set
@@ -545,6 +546,25 @@ def test_the_shipped_demo_fails_where_it_should(shipped_bundle, capsys):
     assert 0.8 < by_column["ruler"]["least_found"] < 0.9
     code, out, err = run(capsys, "audit", shipped_bundle, "--model", "retrained", *asked, "--json")
     assert (code, err) == (0, "")
+
+
+def test_conditions_know_names_in_any_case_and_number(shipped_bundle):
+    bundle, concepts = Bundle.open(shipped_bundle), find_concept_set("melanoma")
+    layers = bundle.layers("biased")
+
+    def figures(*texts):
+        asked = [read_condition(text) for text in texts]
+        return [each.figures for each in judge(bundle, "biased", layers, asked, concepts)]
+
+    usual = ("effect colour patch < -0.5", "suspects colour patch > 0", "association ruler > .9")
+    other = (
+        "effect Colour Patches < -0.5",
+        "suspects colour-patches > 0",
+        "association Rulers > .9",
+    )
+    assert figures(*usual) == figures(*other)
+    with pytest.raises(InputError, match="no concept column 'rules'"):
+        figures("suspects rules > 0")
 
 
 def test_what_images_show_is_told_from_what_they_do_not():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.errors import InputError
+from csp_engine.reading.tables import singular_key
 from csp_engine.views.audit.associations import Sought, layers_with, sought_in, suspect_units
 from csp_engine.views.audit.interventions import effects
 from csp_engine.views.sentence import listed
@@ -114,6 +115,7 @@ def _judged(
         )
     sought = {layer: sought_in(bundle, model, layer, concepts) for layer in held}
     known = [each.name for each in sought[held[0]] if each.kind == "concept"]
+    condition = replace(condition, name=_called(condition.name, known))
     if condition.name and condition.name not in known:
         raise InputError(
             f"There is no concept column {condition.name!r}, which {condition.text!r} asks for; "
@@ -144,6 +146,12 @@ def _judged(
             "high": best.best.high,
         },
     )
+
+
+def _called(name: str, known: Iterable[str]) -> str:
+    """The name that is meant, whatever its case and number; as it was where there is none."""
+    alike = [each for each in known if singular_key(each) == singular_key(name)]
+    return name if name in alike or not alike else alike[0]
 
 
 def _suspects(
@@ -191,6 +199,7 @@ def _effect(bundle: Bundle, model: str, condition: Condition) -> Judged:
             "some with 'csp intervene BUNDLE --pairs TABLE'."
         )
     found = {each.artefact: each for each in effects(stored)}
+    condition = replace(condition, name=_called(condition.name, found))
     if condition.name not in found:
         raise InputError(
             f"No effect of {condition.name!r} was measured, which {condition.text!r} asks for; "

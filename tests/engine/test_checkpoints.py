@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file, save_model
 from torch import nn
+from torch.nn.utils import prune
 
 from csp_engine.errors import InputError
 from csp_engine.networks.loading.checkpoints import read_checkpoint
@@ -213,6 +214,40 @@ def test_nothing_goes_in_partly(change, words, prefix, tmp_path):
         fit_weights(network, read_checkpoint(tmp_path / "x.pt"), "x.pt")
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])
+
+
+def _in_parts(kind):
+    """A small network as its libraries leave it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    if kind == "normalised":
+        torch.nn.utils.parametrizations.weight_norm(net[2])
+    elif kind == "normalised before":
+        torch.nn.utils.weight_norm(net[2])
+    elif kind == "pruned":
+        prune.l1_unstructured(net[2], "weight", 0.5)
+    state = net.state_dict()
+    if kind == "adapters":  # as PEFT calls them
+        state = {f"base_model.model.{k}".replace("2.", "2.base_layer."): state[k] for k in state}
+        state["base_model.model.2.lora_A.default.weight"] = torch.ones(1, 4)
+        state["base_model.model.2.lora_B.default.weight"] = torch.ones(2, 1)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("normalised", r"normalised weights: make them plain .*remove_parametrizations"),
+        ("normalised before", r"normalised weights: make them plain .*remove_weight_norm"),
+        ("pruned", r"pruned weights: make that permanent .*prune\.remove"),
+        ("adapters", r"adapters: merge them into the weights \(merge_and_unload"),
+    ],
+)
+def test_weights_in_parts_are_refused_with_how_to_join_them(kind, words, tmp_path):
+    torch.save(_in_parts(kind), tmp_path / "a.pt")
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(InputError, match=rf"it holds {words}"):
+        fit_weights(net, read_checkpoint(tmp_path / "a.pt", None), "a.pt")
 
 
 def test_another_network_is_named_by_what_it_has(tmp_path):

@@ -35,6 +35,24 @@ OF_PIXELS = re.compile(r"(^|[._])(mean|std|means|stds|mu|sigma|scale|shift|offse
 """Names of what a layer in front of a network normalises images by."""
 
 
+IN_PARTS = {
+    "adapters": (
+        re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)(\.|$)"),
+        "merge them into the weights (merge_and_unload of PEFT)",
+    ),
+    "normalised weights": (
+        re.compile(r"\.(weight_[gv]|parametrizations\.\w+\.original[01]?)$"),
+        "make them plain (torch.nn.utils.parametrize.remove_parametrizations or "
+        "torch.nn.utils.remove_weight_norm)",
+    ),
+    "pruned weights": (
+        re.compile(r"\.(weight|bias)_(orig|mask)$"),
+        "make that permanent (torch.nn.utils.prune.remove)",
+    ),
+}
+"""Weights that a network puts together from parts as it runs: how they are called, and a remedy."""
+
+
 @dataclass
 class Match:
     """How the tensors under one prefix compare with what a network wants.
@@ -289,6 +307,9 @@ def _misfit(
             "its head has several layers, and what stands between them is not in the weights, so "
             "build the network in Python and name it as python:module:function"
         )
+    for what, (pattern, remedy) in IN_PARTS.items():
+        if any(map(pattern.search, best.unexpected)):
+            hint = f"it holds {what}: {remedy} before you save them"
     where = f" under {best.prefix.rstrip('.')!r}" if best.prefix else ""
     return f"{source} does not fit {name}{where}: {', '.join(parts)}; {hint}."
 

@@ -19,7 +19,16 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_HALVES = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(_UNPRINTABLE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+
+def encodable(text: str) -> str:
+    """A text with a sign of replacement for what has no place in UTF-8.
+
+    File systems and JSON give such text: bytes of a name that is in another encoding, half a pair.
+    """
+    return text if text.isascii() else _HALVES.sub("\ufffd", text)
 
 
 def one_line(text: str) -> str:

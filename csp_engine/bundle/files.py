@@ -22,6 +22,7 @@ from csp_engine.bundle.checks.tables import fault_of_table
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.bundle.manifest import MANIFEST_NAME, FileRecord, Manifest, StageRecord
 from csp_engine.errors import BundleError, LeftOutError
+from csp_engine.printable import encodable
 
 IN_MEMORY = 1 << 22
 """Bytes up to which an array is read and hashed at once, and then held in memory."""
@@ -66,7 +67,7 @@ class StageFiles:
     @property
     def name(self) -> str:
         """The folder's name without ``.csp``."""
-        return self.path.resolve().name.removesuffix(".csp")
+        return encodable(self.path.resolve().name.removesuffix(".csp"))
 
     # ---------------------------------------------------------------- what there is
 

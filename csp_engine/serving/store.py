@@ -14,6 +14,7 @@ from pathlib import Path
 from csp_engine.bundle import Bundle
 from csp_engine.errors import BundleError
 from csp_engine.jobs import is_unfinished, job_folder
+from csp_engine.printable import encodable
 from csp_engine.views.memo import Memo
 
 MANIFEST = "manifest.json"
@@ -65,7 +66,7 @@ class Store:
             paths.sort(key=is_unfinished)
         found: dict[str, Path] = {}
         for path in paths:
-            stem = path.resolve().name.removesuffix(".csp")
+            stem = encodable(path.resolve().name.removesuffix(".csp"))
             name, count = stem, 1
             while name in found and found[name] != path:
                 count += 1

@@ -1,19 +1,55 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from csp_engine.errors import BundleError
 from pages.ui.shell import store
-from tests.pages.conftest import rewrite_manifest
+from tests.pages.conftest import open_page, rewrite_manifest, visiting
 
 
 def test_bundles_of_one_name_in_two_folders_stay_apart(serve, small_bundle, copied):
     serve(small_bundle, copied.parent)
     assert store.known_bundles() == {"small": small_bundle, "small~2": copied}
+
+
+def _said(path: str) -> dict:
+    answer = visiting().get(f"/csp/api/v1/bundles{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_bundle_whose_name_is_no_utf_8_spoils_no_other(serve, small_bundle, tmp_path):
+    """Every page lists the bundles of the server."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9.csp")
+    for path in (odd, tmp_path / "plain.csp"):
+        shutil.copytree(small_bundle, path)
+    serve(tmp_path)
+    assert store.known_bundles() == {"caf\ufffd": odd, "plain": tmp_path / "plain.csp"}
+    assert [each["name"] for each in _said("")["bundles"]] == ["caf\ufffd", "plain"]
+    for name in ("caf\ufffd", "plain"):
+        assert not open_page("overview", bundle=name).exception
+        assert not open_page("neuron", bundle=name).exception
+        assert _said(f"/{quote(name)}/neurons")["bundle"] == name
+
+
+@pytest.mark.parametrize("part", ["probe", "vocabulary"])
+def test_what_a_bundle_was_made_from_may_have_such_a_name_too(serve, copied, part):
+    inputs = json.loads((copied / "manifest.json").read_text())["inputs"]
+    inputs[part]["name"] = "caf\udce9"
+    inputs["models"]["small"]["notices"] = ["half a pair: \ud800"]
+    rewrite_manifest(copied, inputs=inputs)
+    serve(copied)
+    assert not open_page("overview").exception
+    of = "images" if part == "probe" else part
+    assert _said("/small")["inputs"][of]["name"] == "caf\ufffd"
+    assert "half a pair: \ufffd" in _said("/small")["notices"]
 
 
 def test_a_folder_that_is_not_there_holds_no_bundles(serve, tmp_path):

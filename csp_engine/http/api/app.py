@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -80,6 +81,10 @@ def api_of(desk: Desk) -> FastAPI:
     def refused(_: Request, error: Exception) -> Response:
         status = next((code for kind, code in _STATUS if isinstance(error, kind)), 409)
         return _problem(desk.sentence(error), status)
+
+    @api.exception_handler(PydanticSerializationError)
+    def unwritable(_: Request, error: Exception) -> Response:
+        return _problem("What the bundle says there is no text that JSON can have.", 409)
 
     @api.exception_handler(RequestValidationError)
     def misunderstood(_: Request, error: Exception) -> Response:

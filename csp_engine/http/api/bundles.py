@@ -13,6 +13,7 @@ from csp_engine.errors import CspError, InputError
 from csp_engine.exchange.label_tables import label_rows
 from csp_engine.http.api import asking, shapes
 from csp_engine.http.api.desk import Desk
+from csp_engine.printable import encodable
 from csp_engine.views.images.separation import doubt
 from csp_engine.views.places import concept_names, places, scoring_methods
 
@@ -126,7 +127,7 @@ def bundle_answer(bundle: Bundle, name: str) -> shapes.BundleAnswer:
         ],
         concept_columns=list(concept_names(bundle)),
         doubt=doubt(bundle) or None,
-        notices=list(filter(None, notices)),
+        notices=[encodable(notice) for notice in notices if notice],
         inputs=_hashes(manifest.inputs),
     )
 
@@ -137,12 +138,18 @@ def _hashes(inputs: Mapping[str, Any]) -> dict[str, Any]:
     words = inputs.get("vocabulary", {})
     return {
         "images": {
-            key: probe.get(key) for key in ("name", "n_images", "n_skipped", "content_sha256")
+            key: _sound(probe.get(key))
+            for key in ("name", "n_images", "n_skipped", "content_sha256")
         },
         "encoder": {key: encoder.get(key) for key in ("fingerprint",)},
-        "vocabulary": {key: words.get(key) for key in ("name", "n_labels", "sha256")},
+        "vocabulary": {key: _sound(words.get(key)) for key in ("name", "n_labels", "sha256")},
         "models": {
             name: {key: model.get(key) for key in ("fingerprint",)}
             for name, model in inputs.get("models", {}).items()
         },
     }
+
+
+def _sound(value: Any) -> Any:
+    """A text as JSON can have it; folders may have names that are no UTF-8."""
+    return encodable(value) if isinstance(value, str) else value

@@ -19,7 +19,7 @@ from csp_engine.views.neuron.card import NeuronCard
 
 HERE = Path(__file__).resolve().parent
 PER_PACK = 48
-_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f]")
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000b-\u001f\ud800-\udfff]")
 
 
 def one_way(text: object) -> str:

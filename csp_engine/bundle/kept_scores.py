@@ -11,6 +11,7 @@ from jaxtyping import Float32
 
 from csp_engine.bundle import kinds
 from csp_engine.bundle.reader import Bundle
+from csp_engine.errors import BundleError
 from csp_engine.methods import METHODS, Method, NullComponents
 from csp_engine.methods.method import HALVES
 
@@ -66,8 +67,19 @@ class KeptScores:
         return float(self.params["gamma"]) if self.has_halves else None
 
     def array(self, name: str) -> np.ndarray:
-        """An array of the stage."""
-        return self.bundle.array(self.stage, name)
+        """An array of the stage.
+
+        Raises:
+            BundleError: if a signal is no number for each unit.
+        """
+        values, method = self.bundle.array(self.stage, name), self.method
+        is_signal = method is not None and name in method.stores.signals
+        if is_signal and (values.ndim != 1 or values.dtype.kind not in "biuf"):
+            raise BundleError(
+                f"Bundle {self.bundle.name} is damaged: {name}.npy of stage {self.stage} is no "
+                "number for each unit; run 'csp build' with the same inputs to repair it."
+            )
+        return values
 
     def has_array(self, name: str) -> bool:
         """Whether the stage has an array; older bundles may lack some."""

@@ -9,16 +9,21 @@ import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle, BundleWriter, verify
+from csp_engine.bundle.kept_scores import KeptScores
 from csp_engine.bundle.verifying.scored import why_not
+from csp_engine.errors import BundleError
 from csp_engine.evidence.contrast import ContrastRule
 from csp_engine.methods import METHODS, label_units, noise_evidence
 from csp_engine.methods.depths.relying import Meanings
 from csp_engine.pipeline import build
 from csp_engine.pipeline.recipe import changed
 from csp_engine.types import NeuronRef
+from csp_engine.views.confidence import features
+from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import stored
 from csp_engine.views.neuron.label import heading_of
 from tests.worlds import small_layers, toys
+from tests.worlds.damage import place, redo
 
 T, SAME = 14, 0.5
 JOINED = (3, 8)
@@ -104,6 +109,22 @@ def test_that_another_meaning_is_near_is_said_with_how_near(refused):
                 assert "CSP+ asks for 0 % at most" in text
             n_said += 1
     assert n_said
+
+
+@pytest.mark.parametrize("name", METHODS["csp_plus"].stores.signals)
+def test_a_signal_that_is_no_number_for_each_unit_is_refused(refused, tmp_path, name):
+    """With the right number of rows, so that nothing is wrong before it is used."""
+    path = shutil.copytree(refused.path, tmp_path / "a.csp")
+    stage = "scores:small/second@mean/csp_plus"
+    file = place(path, stage, f"{name}.npy")
+    np.save(file, np.stack([np.load(file)] * 3, axis=1))
+    redo(path)
+    bundle = Bundle.open(path)
+    said = f"{name}.npy of stage {stage} is no number for each unit"
+    with pytest.raises(BundleError, match=said):
+        KeptScores(bundle, "small", "second@mean", "csp_plus").numbers_of(0)
+    with pytest.raises(BundleError, match=said):
+        features(bundle, Memo(), "small", "second@mean", "csp_plus")
 
 
 def of_first_version(bundle, path):

@@ -444,7 +444,7 @@ _DECLARED = (
     BuildOption(
         name="workers",
         kind=int,
-        help="Share the images among this many processes, each of which loads the networks.",
+        help="Share the images among this many processes.",
         panel=RUN,
         least=1,
         most=1024,

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,8 +214,21 @@ def measure_all(
             end()
 
 
+Start = Callable[[list[str], int], AbstractContextManager[Callable[[], Ended | None]]]
+"""What starts a worker with some arguments, on a number of threads; see ``worker``."""
+
+
+def worker_here(arguments: list[str], n_threads: int) -> Any:
+    """A ``worker`` in the folder of this process."""
+    return worker(arguments, n_threads, str(Path.cwd()))
+
+
 def measure_here(
-    given: Mapping[str, Any], of: int, watch: Watch, told: Callable[[str], None]
+    given: Mapping[str, Any],
+    of: int,
+    watch: Watch,
+    told: Callable[[str], None],
+    begin: Start = worker_here,
 ) -> None:
     """Measure all shards by one process of this machine each; see ``measure_all``.
 
@@ -224,12 +237,13 @@ def measure_here(
         of: how many shards and processes.
         watch: shows how far they are.
         told: called with a sentence when a process was killed.
+        begin: starts a process.
     """
-    n_threads, folder = threads_each(of), str(Path.cwd())
+    n_threads = threads_each(of)
 
     def start(number: int) -> Started:
         stack = contextlib.ExitStack()
         arguments = shard_arguments(given, number, of)
-        return stack.enter_context(worker(arguments, n_threads, folder)), stack.close
+        return stack.enter_context(begin(arguments, n_threads)), stack.close
 
     measure_all(of, watch, told, start)

@@ -13,16 +13,30 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from csp_engine.bundle import parts_folder
+from csp_engine.bundle.checks import later
 from csp_engine.cli import main
+from csp_engine.cli.building.build import _copy
+from csp_engine.encoders.threads import threads
 from csp_engine.errors import InputError
+from csp_engine.jobs.copies import copy
 from csp_engine.jobs.options import OPTIONS
-from csp_engine.jobs.workers import Watch, measure_here, shard_arguments, threads_each
+from csp_engine.jobs.workers import (
+    THREADS,
+    Ended,
+    Watch,
+    measure_here,
+    shard_arguments,
+    threads_each,
+    worker_here,
+)
 from tests.worlds import launched, toys
 from tests.worlds.launched import N_IMAGES, arguments, options
 
 ROOT = Path(__file__).resolve().parents[2]
+both_ways = pytest.mark.parametrize("begin", [worker_here, _copy], ids=["anew", "copied"])
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +81,10 @@ def children() -> list[int]:
     return found
 
 
+@both_ways
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 @pytest.mark.slow
-def test_one_that_is_killed_is_started_again(world, tmp_path, monkeypatch):
+def test_one_that_is_killed_is_started_again(world, tmp_path, monkeypatch, begin):
     monkeypatch.setenv("CSP_TEST_PAUSE", "0.4")
     out, before = tmp_path / "a.csp", set(children())
     seen: list[int] = []
@@ -83,7 +98,7 @@ def test_one_that_is_killed_is_started_again(world, tmp_path, monkeypatch):
                 os.kill(victim, signal.SIGKILL)
 
     told: list[str] = []
-    measure_here(options(world, out), 2, Watch(out, 2, N_IMAGES, kill), told.append)
+    measure_here(options(world, out), 2, Watch(out, 2, N_IMAGES, kill), told.append, begin)
     assert victims
     assert sorted(told)[0].startswith("The process of shard 1 of 2 was killed")
     assert seen == sorted(seen)  # what was measured before stays
@@ -104,8 +119,9 @@ def test_the_command_makes_the_bundle_that_one_process_makes(world, tmp_path, ca
     ended(2, "--shard measures one share of the images and --workers all", capsys, ["build", *both])
 
 
+@both_ways
 @pytest.mark.slow
-def test_what_stops_one_stops_all(world, tmp_path):
+def test_what_stops_one_stops_all(world, tmp_path, begin):
     images = tmp_path / "images"
     toys.draw_images(images, N_IMAGES)
     (images / "red" / "0024.png").write_bytes(b"no picture")
@@ -113,11 +129,12 @@ def test_what_stops_one_stops_all(world, tmp_path):
     given |= {"images": str(images), "on_unreadable": "stop"}
     watch = Watch(tmp_path / "a.csp", 2, N_IMAGES, lambda *_: None)
     with pytest.raises(InputError, match=r"Shard 2 of 2 stopped: red/0024\.png cannot be read"):
-        measure_here(given, 2, watch, lambda _: None)
+        measure_here(given, 2, watch, lambda _: None, begin)
 
 
+@both_ways
 @pytest.mark.slow
-def test_one_that_is_killed_at_every_start_is_given_up(world, tmp_path):
+def test_one_that_is_killed_at_every_start_is_given_up(world, tmp_path, begin):
     before, is_over = set(children()), threading.Event()
 
     def kill() -> None:
@@ -131,11 +148,60 @@ def test_one_that_is_killed_at_every_start_is_given_up(world, tmp_path):
     watch, said = Watch(tmp_path / "a.csp", 1, N_IMAGES, lambda *_: None), list[str]()
     try:
         with pytest.raises(InputError, match="Shard 1 of 1 was killed 3 times without finishing"):
-            measure_here(options(world, tmp_path / "a.csp"), 1, watch, said.append)
+            measure_here(options(world, tmp_path / "a.csp"), 1, watch, said.append, begin)
     finally:
         is_over.set()
         killer.join()
     assert len(said) == 2
+
+
+def test_a_copy_of_who_ran_on_several_threads_does_not_wait_for_them():
+    layer, pixels = torch.nn.Conv2d(3, 64, 7), torch.randn(4, 3, 128, 128)
+
+    def run(arguments: list[str]) -> None:
+        with threads(2), torch.inference_mode():
+            layer(pixels)
+        raise SystemExit(7 if [os.environ[THREADS], *arguments] == ["5", "x"] else 8)
+
+    with threads(2), torch.inference_mode():
+        layer(pixels)
+    with copy(run, ["x"], 5) as ended, copy(lambda _: 1 / 0, [], 1) as fails:
+        deadline = time.monotonic() + 60
+        while (how := [ended(), fails()]).count(None):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert [each.code for each in how if each is not None] == [7, 1]
+
+
+def test_a_copy_does_not_wait_for_hashes_that_are_made_elsewhere():
+    with later._lock, copy(lambda _: later.require_unaltered(), [], 1) as ended:
+        deadline = time.monotonic() + 60
+        while ended() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert ended() == Ended(0, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody is copied elsewhere")
+@pytest.mark.parametrize(
+    ("opened", "is_copied"),
+    [("None", True), ("os.pipe()", True), ("open(os.devnull)", True), ("open(__file__)", False),
+     ("socket.socket()", False), ("os.memfd_create('kept')", False),
+     ("tempfile.TemporaryFile()", False)],
+)  # fmt: skip
+def test_who_has_files_or_connections_open_is_not_copied(tmp_path, opened, is_copied):
+    """Two who have a tar open would each read what the other leaves."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, socket, tempfile\n"
+        "from csp_engine.jobs.copies import can_copy\n"
+        f"held = {opened}\n"
+        "assert not can_copy('cuda:0')\n"
+        "raise SystemExit(5 if can_copy('cpu') else 6)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], env=environment, check=False)
+    assert done.returncode == (5 if is_copied else 6)
 
 
 @pytest.mark.slow

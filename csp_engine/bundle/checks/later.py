@@ -78,6 +78,17 @@ def require_unaltered() -> None:
         raise BundleError(found[0])
 
 
+def _begin_anew() -> None:
+    """In a copy of this process, which has none of its threads: who asked before is told there."""
+    global _waiting, _lock, _idle, _n_open, _worker
+    _waiting, _lock = queue.SimpleQueue(), threading.Lock()
+    _idle, _n_open, _worker = threading.Condition(_lock), 0, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 def _work() -> None:
     global _n_open
     while True:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,14 @@ from csp_engine.cli.declared import takes
 from csp_engine.cli.shown import progress_bars, write_json, write_lines
 from csp_engine.errors import InputError
 from csp_engine.jobs import on_ray
+from csp_engine.jobs.copies import can_copy, copy
 from csp_engine.jobs.options import OPTIONS
-from csp_engine.jobs.workers import OF_LAUNCHERS, Watch, end_with_input, measure_here
+from csp_engine.jobs.workers import (
+    OF_LAUNCHERS,
+    Watch,
+    end_with_input,
+    measure_here,
+)
 
 if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
@@ -77,10 +85,38 @@ def _built(request: BuildRequest, given: Any, progress: Progress) -> Bundle:
             watch = Watch(given.out, given.workers, len(request.probe), progress)
             if given.engine == "ray":
                 on_ray.measure(vars(given), given.workers, watch, log.warning)
+            elif can_copy(given.device):
+                with _at_hand(request):
+                    measure_here(vars(given), given.workers, watch, log.warning, _copy)
             else:
                 measure_here(vars(given), given.workers, watch, log.warning)
         bundle = merging.merge(request, progress)
     return _judged(bundle, request, given, progress)
+
+
+_AT_HAND: list[BuildRequest] = []
+"""What this process has loaded, for the copies of it that measure its shards."""
+
+
+@contextmanager
+def _at_hand(request: BuildRequest) -> Generator[None]:
+    _AT_HAND.append(request)
+    try:
+        yield
+    finally:
+        _AT_HAND.clear()
+
+
+def _copy(arguments: list[str], n_threads: int) -> Any:
+    """A worker that is a copy of this process."""
+    from csp_engine.cli import main
+    from csp_engine.encoders.threads import threads
+
+    def run(arguments: list[str]) -> None:
+        with threads(n_threads):
+            main(arguments)
+
+    return copy(run, arguments, n_threads)
 
 
 def _build_at(given: Any, as_json: bool) -> None:
@@ -131,6 +167,8 @@ def merge(given: Any, as_json: bool) -> None:
 
 def _request(given: Any, progress: Progress, *, is_shard: bool = False) -> BuildRequest:
     """What the options of a build ask for, with everything loaded that it takes."""
+    if _AT_HAND:
+        return _AT_HAND[0]
     from csp_engine import pipeline
     from csp_engine.bundle import refuse_strangers
     from csp_engine.captioners import load_captioner

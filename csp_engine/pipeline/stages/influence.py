@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds, parts_folder
-from csp_engine.errors import CspError, InputError, naming
+from csp_engine.errors import InputError, naming
 from csp_engine.evidence.balanced import balanced_sample, composed
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.driving.circuits import Circuits, circuits
@@ -146,7 +146,7 @@ def keep_influences(request: BuildRequest, number: int, of: int, progress: Progr
                     pixels = sample.pixels(contents)
                     outputs = request.outputs or None
                     keep(place, batch_influence(target.model, taps, pixels, known, outputs))
-            except (CspError, OSError) as error:
+            except Exception as error:  # whatever it is, the merge meets it again
                 log.info("influence is left to the merge: %s", error)
                 break
             progress(f"influence in {target.model.name}", done, len(share))

@@ -1,39 +1,30 @@
 """What it costs to take a build in shards, and how long the merge of many takes.
 
-Overhead: processor time of all shards and their merge against that of one build of the same images,
-in one process with the networks loaded, alternating; medians count. Digests of the two bundles are
-compared. Merge: 100 shards of random rows of a given size are checked and put into one journal, the
-step that a merge has and a build without shards does not.
+Overhead: processor time of the commands that people type, on one thread each, with all processes
+that they start, in turns: a build; the same by ``--workers``; the same as ``--shard I/N`` each and
+a merge. Digests of the bundles are compared. Merge: 100 shards of random rows of a given size are
+checked and put into one journal, the step that a merge has and a build without shards does not.
 
-    python -m benchmarks.shards [--images N] [--shards N] [--repeats R] [--rows N]
+    python -m benchmarks.shards [--each K,K,...] [--shards N] [--repeats R] [--rows N]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.build import PREPROCESSING, write_inputs
 from csp_engine.bundle import Bundle, PassJournal, parts_in, seal
-from csp_engine.encoders import load_encoder
-from csp_engine.networks.layers import select_layers
-from csp_engine.networks.models import load_model
-from csp_engine.pipeline import BuildRequest, Target, build
-from csp_engine.pipeline.recipe import Recipe
-from csp_engine.pipeline.sharding.measuring import measure_shard
-from csp_engine.pipeline.sharding.merging import merge
-from csp_engine.pipeline.sharding.shards import Shard
-from csp_engine.probe.listing import read_probe_set
-from csp_engine.words.templates import TEMPLATES
-from csp_engine.words.vocabularies import read_vocabulary
+from csp_engine.jobs.workers import THREADS
 
 RESULTS = Path(__file__).parent / "results"
 WIDTHS = {"layer-0-0": 2048, "embeddings": 512}
@@ -46,44 +37,58 @@ def digests(path: Path) -> dict[str, list[str]]:
     return {name: [f.sha256 for f in record.files.values()] for name, record in stages.items()}
 
 
-def overhead(args: argparse.Namespace) -> dict[str, float | bool | int]:
-    """Processor seconds of a build, and of the same in shards."""
+def processor_seconds(arguments: list[str]) -> float:
+    """Processor time of ``csp`` with some arguments, and of the processes that it waits for."""
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "csp_engine", *arguments],
+            env={**os.environ, THREADS: "1"},
+            stdout=log,
+            stderr=log,
+        )
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            log.seek(0)
+            sys.exit(log.read().decode())
+    return used.ru_utime + used.ru_stime
+
+
+def overhead(n_each: int, args: argparse.Namespace) -> dict[str, float | bool | int]:
+    """Processor seconds of a build, of the same by workers, and of the same in shards.
+
+    Args:
+        n_each: photographs of each shard.
+        args: how many shards, and how many turns.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        write_inputs(folder, args.images, 100)
-        model = load_model(
-            "python:benchmarks.build:mobilenet", preprocessing=PREPROCESSING, name="mobilenet_v2"
-        )
-        request = BuildRequest(
-            out=folder / "a.csp",
-            probe=read_probe_set(folder / "images"),
-            targets=(Target(model, tuple(select_layers(model, ["features.18"]))),),
-            encoder=load_encoder(f"open_clip/{folder / 'encoder'}"),
-            vocabulary=read_vocabulary([str(folder / "words.txt")]),
-            recipe=Recipe(templates=TEMPLATES["paper"]),
-            batch_size=32,
-        )
+        folder, of = Path(scratch), args.shards
+        write_inputs(folder, n_each * of, 100)
+        (folder / "preprocessing.json").write_text(json.dumps(PREPROCESSING))
+        given = [
+            *(str(folder / "images"), "-l", "features.18"),
+            *("-m", "python:benchmarks.build:mobilenet", "--name", "mobilenet_v2"),
+            *("--preprocessing", str(folder / "preprocessing.json")),
+            *("-e", f"open_clip/{folder / 'encoder'}", "-v", str(folder / "words.txt")),
+        ]
         rows = []
-        for repeat in range(args.repeats + 1):
-            whole = replace(request, out=folder / f"whole-{repeat}.csp")
-            sharded = replace(request, out=folder / f"sharded-{repeat}.csp")
-            start = time.process_time()
-            build(whole)
-            middle = time.process_time()
-            for number in range(1, args.shards + 1):
-                measure_shard(sharded, Shard(number, args.shards))
-            measured = time.process_time()
-            merge(sharded)
-            end = time.process_time()
-            row = {"build": middle - start, "measuring": measured - middle, "merge": end - measured}
-            row["ratio"] = (end - middle) / row["build"]
-            row["is_same"] = digests(whole.out) == digests(sharded.out)
+        for turn in range(args.repeats):
+            whole, worked, sharded = (folder / f"{name}-{turn}.csp" for name in "abc")
+            row = {"build": processor_seconds(["build", *given, "-o", str(whole)])}
+            workers = ["--workers", str(of), "-o", str(worked)]
+            row["workers"] = processor_seconds(["build", *given, *workers])
+            shard = ["build", *given, "-o", str(sharded), "--shard"]
+            each = [processor_seconds([*shard, f"{number + 1}/{of}"]) for number in range(of)]
+            row |= {"first_shard": each[0], "other_shard": statistics.median(each[1:])}
+            row["merge"] = processor_seconds(["merge", *given, "-o", str(sharded)])
+            row["workers_ratio"] = row["workers"] / row["build"]
+            row["shards_ratio"] = (sum(each) + row["merge"]) / row["build"]
+            row["is_same"] = digests(whole) == digests(worked) == digests(sharded)
             rows.append(row)
-        rows = rows[1:]  # the first warmed caches and allocators
+            print(f"  {n_each} each: {row}", flush=True)
         return {
-            "images": args.images,
-            "shards": args.shards,
-            "threads": torch.get_num_threads(),
+            "each": n_each,
+            "shards": of,
             **{k: statistics.median(r[k] for r in rows) for k in rows[0] if k != "is_same"},
             "is_same": all(row["is_same"] for row in rows),
         }
@@ -118,15 +123,19 @@ def merging(args: argparse.Namespace) -> dict[str, float | int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=320)
+    parser.add_argument("--each", default="32,96,256", help="photographs of a shard")
     parser.add_argument("--shards", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--rows", type=int, default=50_000)
     args = parser.parse_args()
-    found = {"overhead": overhead(args), "merge": merging(args)}
-    for name, row in found.items():
-        shown = (f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
-        print(f"{name}: {', '.join(shown)}", flush=True)
+    rows = [overhead(int(n_each), args) for n_each in args.each.split(",")]
+    found = {"overhead": rows, "merge": merging(args)}
+    for row in [*rows, found["merge"]]:
+        print(
+            ", ".join(
+                f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
+            )
+        )
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "shards.json").write_text(json.dumps(found, indent=1) + "\n")
 

@@ -6,7 +6,11 @@ nobody disturbed. Processes are forked from one that has imported everything, so
 and not twenty; apart from that they run the commands that a person types. Victims and moments are
 those of the seed, but not what happens then.
 
-    python -m tests.worlds.kills [--seed N] [--kills N] [--minutes M] [--launcher local|array]
+    python -m tests.worlds.kills [--seed N] [--kills N] [--minutes M] [--launcher local|array|ray]
+        [--counts FILE]
+
+Ray has a part in it where it is named: a cluster of this machine is started for it, and its tasks
+start Python anew. Counts of several runs are added up in a file, if one is named.
 """
 
 from __future__ import annotations
@@ -14,35 +18,31 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle import Bundle, verify
-from csp_engine.jobs.workers import (
-    ENDS_WITH_INPUT,
-    Ended,
-    Started,
-    Watch,
-    measure_all,
-    shard_arguments,
-)
 from tests.worlds import launched, toys
 
 N_SHARDS = 3
-LAUNCHERS = ("local", "array")
+LAUNCHERS = ("local", "array", "ray")
+USUAL = LAUNCHERS[:2]
 SHARE_OF_DRIVER = 0.4
 REFUSED = 2
 """How a command ends that says why it cannot go on, as when a worker was killed thrice."""
 _NAMES = "KILLS_MODULES"
 """Environment variable: where a command writes which modules it has imported at its end."""
+_SUMS = ("bundles", "kills")
 AT_ONCE = 2
 """Tasks of an array that run at the same time."""
 
@@ -50,12 +50,10 @@ AT_ONCE = 2
 def command(arguments: list[str]) -> None:
     """Run ``csp`` in this process, which ends with it, silently."""
     from csp_engine.cli import main
-    from csp_engine.cli.building import build
 
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    build.measure_here = _measure_by_forks
     try:
         main(arguments)
     except SystemExit as stop:
@@ -75,40 +73,6 @@ def started(arguments: list[str]) -> int:
     return pid
 
 
-def _measure_by_forks(given: Mapping[str, Any], of: int, watch: Watch, told: Any) -> None:
-    """``measure_here`` with workers that need not import anything."""
-    held: list[int] = []
-
-    def start(number: int) -> Started:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            for each in [*held, write]:
-                with contextlib.suppress(OSError):
-                    os.close(each)
-            os.dup2(read, 0)
-            os.environ[ENDS_WITH_INPUT] = "1"
-            command(shard_arguments(given, number, of))
-        os.close(read)
-        held.append(write)
-        how: list[Ended] = []
-
-        def ended() -> Ended | None:
-            if not how and (status := os.waitpid(pid, os.WNOHANG))[0]:
-                how.append(Ended(os.waitstatus_to_exitcode(status[1]), "refused"))
-            return how[0] if how else None
-
-        def end() -> None:
-            held.remove(write)
-            os.close(write)
-            if ended() is None:
-                how.append(Ended(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), ""))
-
-        return ended, end
-
-    measure_all(of, watch, told, start)
-
-
 def children_of(parent: int) -> list[int]:
     """Living processes that a process started."""
     found = []
@@ -122,6 +86,49 @@ def children_of(parent: int) -> list[int]:
     return sorted(found)
 
 
+def tasks_on(out: str) -> dict[int, str]:
+    """Processes that measure a shard of a bundle and those that started them, and what they are."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().decode(errors="replace").split("\0")
+            parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if "--shard" in command and out in command:
+            found[int(path.parent.name)] = "process of a task"
+            if _is_of_ray(int(parent)):
+                found[int(parent)] = "task"
+    return found
+
+
+def _is_of_ray(pid: int) -> bool:
+    """Whether a process is one of Ray's; that of a task that was lost has another parent."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except OSError:
+        return False
+
+
+_CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": int(sys.argv[1])})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@contextlib.contextmanager
+def ray_cluster(n_tasks: int) -> Generator[str]:
+    """The address of a Ray cluster of this machine, on which some tasks run at the same time."""
+    command = [sys.executable, "-c", _CLUSTER, str(n_tasks)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        yield child.stdout.readline().decode().strip()
+
+
 class Round:
     """One bundle, and the kills that it takes to make it."""
 
@@ -133,18 +140,29 @@ class Round:
 
     def local(self, lasts: float) -> None:
         """``csp build --workers``: the command, or one of its workers, is killed."""
-        whole = ["build", *self.arguments, "--workers", str(N_SHARDS)]
+        self._driven([], lasts, lambda driver: dict.fromkeys(children_of(driver), "worker"))
+
+    def ray(self, lasts: float, address: str) -> None:
+        """The same on a Ray cluster: the command, a task, or the process that a task started."""
+        out = self.arguments[-1]
+        self._driven(["--engine", "ray", "--address", address], lasts, lambda _: tasks_on(out))
+
+    def _driven(
+        self, more: list[str], lasts: float, victims: Callable[[int], Mapping[int, str]]
+    ) -> None:
+        whole = ["build", *self.arguments, "--workers", str(N_SHARDS), *more]
         while True:
             driver = started(whole)
             while self.left:
                 time.sleep(self.rng.uniform(0, lasts))
-                workers = children_of(driver)
+                workers = victims(driver)
                 is_driver = not workers or self.rng.random() < SHARE_OF_DRIVER
                 if _has_ended(driver):
                     break
+                victim = driver if is_driver else self.rng.choice(sorted(workers))
                 with contextlib.suppress(ProcessLookupError):  # a worker that just ended
-                    os.kill(driver if is_driver else self.rng.choice(workers), signal.SIGKILL)
-                    self._count("command" if is_driver else "worker")
+                    os.kill(victim, signal.SIGKILL)
+                    self._count("command" if is_driver else workers[victim])
                 if is_driver:
                     break
             code = _wait(driver)
@@ -238,6 +256,20 @@ def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
+def _added(counts: Path | None, found: dict[str, Any]) -> dict[str, Any]:
+    """Counts of this run, and of those before it that the file holds."""
+    if counts is None:
+        return found
+    total = json.loads(counts.read_text()) if counts.exists() else {"seeds": [], "launchers": {}}
+    total["seeds"] += found["seeds"]
+    for name, row in found["launchers"].items():
+        held = Counter(total["launchers"].get(name, {}))
+        total["launchers"][name] = dict(held + Counter(row))
+    total["wrong"] = total.get("wrong", []) + found["wrong"]
+    counts.write_text(json.dumps(total, indent=1) + "\n")
+    return total
+
+
 def main() -> None:
     """Run rounds until there are as many kills as asked for, or time is up; print what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -246,35 +278,49 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=20, help="kills of a bundle at most")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--launcher", choices=LAUNCHERS, default=None)
+    parser.add_argument("--counts", type=Path, default=None, help="file that runs are added up in")
     args = parser.parse_args()
     rng, end = random.Random(args.seed), time.monotonic() + 60 * args.minutes
-    killed: dict[str, Counter[str]] = {name: Counter() for name in LAUNCHERS}
-    rounds, wrong = Counter[str](), list[str]()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    names = [args.launcher] if args.launcher else USUAL
+    found: dict[str, Counter[str]] = {name: Counter() for name in names}
+    wrong = list[str]()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         world, clean = launched.world(folder / "world"), folder / "clean" / "a.csp"
         import_all(["build", *launched.arguments(world, clean)], folder)
         timed = ["build", *launched.arguments(world, folder / "timed" / "a.csp")]
         task_lasts = lasting([*timed, "--shard", f"1/{N_SHARDS}"])
         lasts = lasting(timed)
-        while sum(each.total() for each in killed.values()) < args.kills:
+        if "ray" in names:
+            address = stack.enter_context(ray_cluster(AT_ONCE))
+            by_ray = ["build", *launched.arguments(world, folder / "ray" / "a.csp")]
+            by_ray += ["--workers", str(N_SHARDS), "--engine", "ray", "--address", address]
+            lasts = lasting(by_ray)
+        n_rounds = 0
+        while sum(each["kills"] for each in found.values()) < args.kills:
             if time.monotonic() > end:
                 break
-            name = args.launcher or LAUNCHERS[sum(rounds.values()) % len(LAUNCHERS)]
-            out = folder / f"{name}-{rounds[name]}" / "a.csp"
+            name = names[n_rounds % len(names)]
+            out = folder / f"{name}-{n_rounds}" / "a.csp"
             each = Round(world, out, rng, args.each)
             if name == "local":
                 each.local(lasts)
-            else:
+            elif name == "array":
                 each.array(lasts, task_lasts)
-            killed[name] += each.killed
-            rounds[name] += 1
+            else:
+                each.ray(lasts, address)
+            found[name] += each.killed
+            found[name].update(bundles=1, kills=each.killed.total())
+            n_rounds += 1
             wrong += [f"{out.parent.name}: {what}" for what in wrong_with(out, clean)]
-    for name in rounds:
-        parts = ", ".join(f"{n} of a {whom}" for whom, n in sorted(killed[name].items()))
-        _say(f"{name}: {rounds[name]} bundles, {killed[name].total()} kills ({parts})")
-    _say(f"undisturbed: {lasts:.1f} s, a task {task_lasts:.1f} s; seed {args.seed}")
-    _say("\n".join(wrong) or "0 images lost, 0 doubled, the same digests every time")
+    counts = {name: dict(each) for name, each in found.items()}
+    total = _added(args.counts, {"seeds": [args.seed], "launchers": counts, "wrong": wrong})
+    for name, row in total["launchers"].items():
+        parts = [f"{n} of a {whom}" for whom, n in sorted(row.items()) if whom not in _SUMS]
+        n_bundles, n_kills = (row.get(each, 0) for each in _SUMS)
+        _say(f"{name}: {n_bundles} bundles, {n_kills} kills ({', '.join(parts)})")
+    _say(f"undisturbed: {lasts:.1f} s, a task {task_lasts:.1f} s; seeds {total['seeds']}")
+    _say("\n".join(total["wrong"]) or "0 images lost, 0 doubled, the same digests every time")
     sys.exit(bool(wrong))
 
 

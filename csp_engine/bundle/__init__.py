@@ -12,6 +12,7 @@ from csp_engine.bundle.passing.journal import PassJournal
 from csp_engine.bundle.passing.parts import (
     Part,
     aside,
+    discard,
     parts_folder,
     parts_in,
     remove_parts,
@@ -72,6 +73,7 @@ __all__ = [
     "StoredTruth",
     "aside",
     "copy_slim",
+    "discard",
     "is_being_written",
     "parts_folder",
     "parts_in",

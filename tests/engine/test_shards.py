@@ -161,6 +161,25 @@ def test_a_merge_takes_up_where_it_stopped(world, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_merge_that_is_killed_while_it_deletes_its_shards_goes_on(world, tmp_path, monkeypatch):
+    out = tmp_path / "a.csp"
+    in_shards(world, out, 3)
+
+    def stop(folder: Path, **_: Any) -> None:
+        if (folder / "part.json").exists():
+            (folder / "part.json").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", stop)
+    with pytest.raises(KeyboardInterrupt):
+        merge(request(world, out))
+    monkeypatch.undo()
+    merge(request(world, out))
+    assert toys.content(out) == toys.content(world / "whole.csp")
+    assert not parts(out).exists()
+
+
+@pytest.mark.slow
 def test_a_layer_joins_a_bundle_in_shards(world, tmp_path):
     out = tmp_path / "a.csp"
     pipeline.build(request(world, out, targets=(toys.target(["first"]),)))

@@ -30,6 +30,7 @@ FORMAT = 1
 LARGEST_ABOUT = 1 << 24
 _NAME = re.compile(r"([1-9]\d{0,8})-of-([1-9]\d{0,8})-([0-9a-f]{12})")
 _UNFINISHED = re.compile(r"\.([1-9]\d{0,8})-of-([1-9]\d{0,8})")
+_GONE = ".gone-"
 _ASIDE = re.compile(r"(\.tmp-)?\.(decided|gradients)-[0-9a-f]{12}(\.lock)?")
 
 
@@ -185,6 +186,17 @@ def _read(path: Path) -> Part:
     return part
 
 
+def discard(part: Path) -> None:
+    """Delete the folder of a part, which is none from the first moment on.
+
+    Whoever is killed at it would leave what is not as it was written, and is refused.
+    """
+    gone = part.with_name(f"{_GONE}{part.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):  # another process was first
+        shutil.rmtree(part.rename(gone), ignore_errors=True)
+
+
 def remove_parts(folder: Path, header: Mapping[str, Any]) -> None:
     """Delete the parts of a bundle that has taken them over, and what else shards left there.
 
@@ -195,8 +207,10 @@ def remove_parts(folder: Path, header: Mapping[str, Any]) -> None:
         header: of the pass that was taken over.
     """
     for path in list(folder.iterdir()) if folder.is_dir() else ():
-        if _NAME.fullmatch(path.name) and _is_of(path, header):
+        if path.name.startswith(_GONE):
             shutil.rmtree(path, ignore_errors=True)
+        elif _NAME.fullmatch(path.name) and _is_of(path, header):
+            discard(path)
         elif _UNFINISHED.fullmatch(path.name.removesuffix(".lock")):
             _remove_unfinished(path.with_name(path.name.removesuffix(".lock")), header)
         elif _ASIDE.fullmatch(path.name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from csp_engine.bundle import (
     PassJournal,
+    discard,
     parts_folder,
     parts_in,
     seal,
@@ -96,7 +96,7 @@ def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = sile
                 progress("images", len(images), len(images))
                 return part.path
             if part.number == shard.number:
-                shutil.rmtree(part.path)
+                discard(part.path)
         of_pass = {"header": header, "conditions": dict(conditions)}
         passes, made = trials_of(work, folder, of_pass) if request.is_quick else ({}, {})
         conditions["passes"] = passes

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds, parts_folder
+from csp_engine.bundle.passing.gradients import keep, kept, place_of
 from csp_engine.errors import InputError, naming
 from csp_engine.evidence.balanced import balanced_sample, composed
 from csp_engine.hashing import sha256_json
@@ -21,7 +22,6 @@ from csp_engine.networks.models import TargetModel
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
-from csp_engine.pipeline.stages.gradients import keep, kept, place_of
 from csp_engine.pipeline.stages.measured import describe_notices
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import ProbeSet

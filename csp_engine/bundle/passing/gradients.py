@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from csp_engine.bundle import aside
 from csp_engine.bundle.checks.inside import open_plain
+from csp_engine.bundle.passing.parts import aside
 from csp_engine.files import replacing
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.conditions import code_conditions, place_conditions

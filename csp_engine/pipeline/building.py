@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
-from csp_engine.bundle.verifying.crosscheck import contradictions
 from csp_engine.captioners import Captioner, require_encoder
 from csp_engine.captioners.generators import Generator
 from csp_engine.encoders.threads import threads
@@ -33,6 +32,7 @@ from csp_engine.pipeline.stages.influence import (
 )
 from csp_engine.pipeline.stages.measured import measure
 from csp_engine.pipeline.stages.vocabulary import is_vocabulary_held
+from csp_engine.search.projection import MapLayout, lay_out
 from csp_engine.types import Encoder, Progress, silent
 from csp_engine.words.vocabularies import Vocabulary
 
@@ -85,6 +85,8 @@ def require_possible(request: BuildRequest) -> None:
 
 def _drop_damaged(writer: BundleWriter) -> None:
     """Forget stages that ``verify`` would find fault with, so that they are made again."""
+    from csp_engine.bundle.verifying.crosscheck import contradictions  # loads scipy.stats
+
     held = Bundle(writer.path, writer.manifest, "")
     damaged = sorted({stage for stage, _ in contradictions(held, whole=False)})
     if damaged:
@@ -101,6 +103,7 @@ def relabel(
     captioner: Captioner | Generator | None = None,
     told: Callable[[str], None] | None = None,
     targets: Sequence[Target] = (),
+    lay_out: Callable[..., MapLayout] = lay_out,
 ) -> Bundle:
     """Derive labels again in a finished bundle, without images or target models.
 
@@ -115,6 +118,7 @@ def relabel(
         told: called with a sentence for each label method that is left out because it needs what
             this copy of the bundle leaves out; without it such a method is refused.
         targets: the networks, where a captioner is shown what excites their neurons.
+        lay_out: lays out the map, as ``search.projection.lay_out``.
 
     Raises:
         BundleError: if something is needed that this copy leaves out.
@@ -126,6 +130,7 @@ def relabel(
     with BundleWriter(path) as writer:
         run = Run(writer, recipe, progress)
         run.targets = {target.model.name: target for target in targets}
+        run.lay_out = lay_out
         run.adopt()
         if captioner is not None:
             run.described["captioner"] = describe_captioner(captioner, path)

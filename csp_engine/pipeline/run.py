@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from csp_engine.captioners import Captioner, generators
 from csp_engine.errors import BundleError, InputError
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
+from csp_engine.search.projection import MapLayout, lay_out
 from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import Vocabulary, label_table
 
@@ -83,6 +84,7 @@ class Run(Keys):
         self.captioner: Captioner | generators.Generator | None = None
         self.targets: dict[str, Target] = {}  # networks at hand, by name
         self.dense_at = 0.99
+        self.lay_out: Callable[..., MapLayout] = lay_out  # where the map of neurons is laid out
         self.common: dict[str, dict[Any, Any]] = {}  # by method, what all layers share
 
     def is_fresh(self, name: str) -> bool:

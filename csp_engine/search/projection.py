@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
@@ -94,11 +95,7 @@ def nearest(
 def _umap(
     vector_md: Float32[np.ndarray, "m d"], n_neighbors: int, min_dist: float, seed: int
 ) -> Float32[np.ndarray, "m 2"]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an absent TensorFlow; one thread because of the seed
-        from umap import UMAP
-
-        _keep_compiled()
+    umap_class = load_umap()
     start_m2 = principal_components(vector_md)
     knn = (None, None, None)
     if len(vector_md) <= EXACT_UP_TO:
@@ -106,8 +103,8 @@ def _umap(
     # Numba sets how many threads OpenMP has and leaves it so; torch, which shares it, would compute
     # on more than its caller asked for.
     with warnings.catch_warnings(), threadpool_limits(limits=1):
-        warnings.simplefilter("ignore")
-        return UMAP(
+        warnings.simplefilter("ignore")  # one thread because of the seed
+        return umap_class(
             n_neighbors=n_neighbors,
             min_dist=min_dist,
             metric="cosine",
@@ -117,6 +114,16 @@ def _umap(
             precomputed_knn=knn,
             force_approximation_algorithm=True,
         ).fit_transform(vector_md)
+
+
+def load_umap() -> Any:
+    """The class ``UMAP``; the first time takes a second or two."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an absent TensorFlow
+        from umap import UMAP
+
+        _keep_compiled()
+    return UMAP
 
 
 def _keep_compiled() -> None:

@@ -9,7 +9,6 @@ the bytes of an image there, a line of JSON and the bytes of a vector back.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import subprocess
@@ -25,6 +24,7 @@ from jaxtyping import Float32
 
 from csp_engine import errors
 from csp_engine.bundle import Bundle
+from csp_engine.garbage import left_lying
 from csp_engine.printable import shown_spec
 from csp_engine.serving.turns import Turns
 from csp_engine.trust import TRUST
@@ -217,15 +217,10 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     bundle = loaded[place] = loaded.get(place) or Bundle.open(question["bundle"])
     fingerprint = bundle.manifest.inputs["encoder"]["fingerprint"]
     if fingerprint not in loaded:
-        # Collecting garbage while torch loads walks all of it again and again: a fifth of the time.
-        gc.disable()
-        try:
+        with left_lying():
             encoder = search.bundle_encoder(bundle)
             encode = partial(search.query_vector, bundle, encoder=encoder)
             loaded[fingerprint] = encoder, threads_for_texts(encode)
-        finally:
-            gc.freeze()
-            gc.enable()
     encoder, n_for_texts = loaded[fingerprint]
     vector_d = np.zeros(0, np.float32)
     if "text" in question:

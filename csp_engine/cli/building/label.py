@@ -64,63 +64,72 @@ def label(
         csp label resnet50.csp --gamma 0.5
     """
     from csp_engine.bundle import Bundle
-    from csp_engine.captioners import load_captioner
-    from csp_engine.captioners.generators import Generator
-    from csp_engine.cli.auditing.intervening import loaded_target
-    from csp_engine.networks.devices import read_devices, require_devices
-    from csp_engine.pipeline import (
-        bundle_captioner,
-        bundle_speaker,
-        lacks_answers,
-        needs_captions,
-        needs_texts,
-        relabel,
-    )
-    from csp_engine.pipeline.recipe import Recipe, named_recipe
-    from csp_engine.words.vocabularies import read_vocabulary
+    from csp_engine.garbage import left_lying
+    from csp_engine.search.map_process import MapProcess
 
     opened = Bundle.open(bundle)
-    devices = read_devices(device)
-    if devices != ("cpu",):  # the usual one needs no torch to be there
-        require_devices(devices)
-    overrides = assignments(set_)
-    if gamma is not None:
-        overrides["gamma"] = gamma
-    if method:
-        overrides["methods"] = tuple(method)
-    if preset is not None:
-        recipe = named_recipe(preset, None, overrides)
-    else:
-        recipe = Recipe.restated(opened.manifest.recipe, overrides)
-    words = read_vocabulary(vocabulary) if vocabulary else None
-    asked = None
-    if captioner is not None:
-        asked = load_captioner(captioner, device=devices[0])
-        held = opened.manifest.inputs.get("captioner", {}).get("fingerprint")
-        is_recaptioned = (
-            asked.fingerprint != held or needs_captions(opened, recipe) or lacks_answers(opened)
-        )
-    else:
-        is_recaptioned = needs_captions(opened, recipe)
-        asked = (
-            bundle_captioner(opened, device=devices[0])
-            if is_recaptioned
-            else bundle_speaker(opened, recipe.methods, device=devices[0])
-        )
-    loaded, left_out = None, list[str]()
-    if is_recaptioned or needs_texts(opened, recipe, words):
-        from csp_engine.search import bundle_encoder
+    with MapProcess() as apart:  # before all else, so that both load at the same time
+        with left_lying():
+            from csp_engine.captioners import load_captioner
+            from csp_engine.captioners.generators import Generator
+            from csp_engine.cli.auditing.intervening import loaded_target
+            from csp_engine.networks.devices import read_devices, require_devices
+            from csp_engine.pipeline import (
+                bundle_captioner,
+                bundle_speaker,
+                lacks_answers,
+                needs_captions,
+                needs_texts,
+                relabel,
+            )
+            from csp_engine.pipeline.recipe import Recipe, named_recipe
+            from csp_engine.words.vocabularies import read_vocabulary
 
-        loaded = bundle_encoder(opened, encoder, device=devices[0])
-    targets = []
-    if recipe.caption_crops and isinstance(asked, Generator):
-        targets = [
-            loaded_target(opened, name, None, None, None, devices[0])
-            for name in opened.model_names
-            if any("+" not in layer for layer in opened.layers(name))
-        ]
-    with progress_bars() as progress:
-        # Who names a method wants it or a refusal; one that merely came along may be left out.
-        told = None if "methods" in overrides else left_out.append
-        done = relabel(bundle, recipe, words, loaded, progress, asked, told, targets)
-    report(done, as_json, left_out)
+            devices = read_devices(device)
+            if devices != ("cpu",):  # the usual one needs no torch to be there
+                require_devices(devices)
+            overrides = assignments(set_)
+            if gamma is not None:
+                overrides["gamma"] = gamma
+            if method:
+                overrides["methods"] = tuple(method)
+            if preset is not None:
+                recipe = named_recipe(preset, None, overrides)
+            else:
+                recipe = Recipe.restated(opened.manifest.recipe, overrides)
+            words = read_vocabulary(vocabulary) if vocabulary else None
+            asked = None
+            if captioner is not None:
+                asked = load_captioner(captioner, device=devices[0])
+                held = opened.manifest.inputs.get("captioner", {}).get("fingerprint")
+                is_recaptioned = (
+                    asked.fingerprint != held
+                    or needs_captions(opened, recipe)
+                    or lacks_answers(opened)
+                )
+            else:
+                is_recaptioned = needs_captions(opened, recipe)
+                asked = (
+                    bundle_captioner(opened, device=devices[0])
+                    if is_recaptioned
+                    else bundle_speaker(opened, recipe.methods, device=devices[0])
+                )
+            loaded, left_out = None, list[str]()
+            if is_recaptioned or needs_texts(opened, recipe, words):
+                from csp_engine.search import bundle_encoder
+
+                loaded = bundle_encoder(opened, encoder, device=devices[0])
+            targets = []
+            if recipe.caption_crops and isinstance(asked, Generator):
+                targets = [
+                    loaded_target(opened, name, None, None, None, devices[0])
+                    for name in opened.model_names
+                    if any("+" not in layer for layer in opened.layers(name))
+                ]
+        with progress_bars() as progress:
+            # Who names a method wants it or a refusal; one that merely came along may be left out.
+            told = None if "methods" in overrides else left_out.append
+            done = relabel(
+                bundle, recipe, words, loaded, progress, asked, told, targets, apart.lay_out
+            )
+        report(done, as_json, left_out)

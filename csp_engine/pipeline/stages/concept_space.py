@@ -41,7 +41,7 @@ def _map_params(run: Run, method: str) -> dict[str, Any]:
 def _make_map(run: Run, method: str) -> Made:
     rows, vector_ud = concept_rows(run, method)
     run.progress("map", 0, len(rows))
-    laid = projection.lay_out(vector_ud, **_settings(run))
+    laid = run.lay_out(vector_ud, **_settings(run))
     run.progress("map", len(rows), len(rows))
     facts: dict[str, Any] = {"kind": laid.kind, "n_distinct": laid.n_distinct}
     if np.isfinite(laid.neighbour_recall):

@@ -28,6 +28,7 @@ STUDIES = {
     "masked_exemplars": "whether MILAN names neurons better by what they look at, on the demo",
     "other_layers": "labels of the demo's networks on layers that chose nothing, by truth",
     "fourth_condition": "whether the fourth condition of a reliable label holds on new ground",
+    "fifth_condition": "whether a reliable label should also score enough, on new ground",
     "planted_confidence": "whether a confidence learnt from planted units keeps its word",
     "vocabulary_gap": "how often it is noticed that a word is missing, on the demo",
     "real_labels": "labels of real neurons from real CLIP vectors, for a person to judge",

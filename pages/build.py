@@ -27,11 +27,11 @@ def main() -> None:
         if name:
             build_job.draw(name)
             return
-        st.title("Build a bundle")
         show(
-            "<p class='csp-lead'>A build takes your images and a model and shows what excites each "
-            "neuron, which look-alikes do not, and which labels fit. It keeps running when this "
-            "page is closed, and a stopped build can continue where it left off.</p>"
+            "<h1 class='csp-title'>Build a bundle</h1><p class='csp-lead'>A build takes your "
+            "images and a model and shows what excites each neuron, which look-alikes do not, and "
+            "which labels fit. It keeps running when this page is closed, and a stopped build can "
+            "continue where it left off.</p>"
         )
         earlier()
         if has_networks():

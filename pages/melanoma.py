@@ -39,15 +39,15 @@ def main() -> None:
 
 
 def walk(bundle: Bundle, view: View) -> None:
-    """The six steps; what the bundle lacks is said where it would have stood."""
+    """The steps; what the bundle lacks is said where it would have stood."""
     heading, boxes = st.columns([1.3, 1], gap="large", vertical_alignment="bottom")
     with heading:
         show(
             "<h1 class='csp-title'>What does a melanoma classifier look at?</h1>"
             "<p class='csp-lead'>A network can be right about a melanoma and still rely on "
-            "the ruler beside it. These steps lead from its decisions to the neurons behind them. "
-            "Every number comes from this bundle, and its evidence is one click away. <b>For "
-            "research; not a medical device.</b></p>"
+            "what lies beside it: a patch, a ruler, ink. These steps lead from its decisions to "
+            "the neurons behind them. Every number comes from this bundle, and its evidence is "
+            "one click away. <b>For research; not a medical device.</b></p>"
         )
     methods = methods_of(bundle, store.MEMO, view.model) or [view.method]
     if view.method not in methods:

@@ -55,14 +55,13 @@ def page(bundle: Bundle, view: View, drawn: ahead.Pieces, *, is_blind: bool) -> 
     with right, problems.caught():
         with st.container(key="judging"):
             verdict.section(bundle, view)
-        if is_blind:
-            return
-        show(drawn.parts["methods"])
-        with st.container(key="ranked"):
-            candidates.section(bundle, view)
-        with st.container(key="facts"):
-            show(drawn.parts["facts"])
-            sharing.embed_code(view)
+        if not is_blind:
+            show(drawn.parts["methods"])
+            with st.container(key="ranked"):
+                candidates.section(bundle, view)
+    if not is_blind:
+        show(drawn.parts["facts"])
+        sharing.embed_code(view)
     # Last, for the network may have to be loaded; it stands below the images.
     with below, problems.caught():
         changing.section(bundle, view)

@@ -17,7 +17,7 @@ from tests.worlds.hostile_world import HOSTILE
 PLACE = {"model": "small", "layer": "second@mean", "v": "1"}
 TAGS = {
     *("div", "p", "span", "h1", "h2", "h3", "bdi", "b", "i", "a", "dl", "dt", "dd"),
-    *("table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary"),
+    *("section", "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary"),
     *("svg", "g", "rect", "line", "path", "text", "title"),
 }
 

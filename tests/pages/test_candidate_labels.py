@@ -148,6 +148,19 @@ def test_the_glossary_shows_the_word_asked_for(serve, tmp_path, asked, note):
     assert shown.count("<dt>") == 1 + len(glossary.meanings())
 
 
+def test_text_that_no_term_is_finds_those_that_hold_it(serve, tmp_path):
+    serve(tmp_path)
+    at = open_page("glossary")
+    at.text_input(key="_word").set_value("Cosine").run()
+    shown = html(at)
+    held = [t for t, said in glossary.meanings().items() if "cosine" in f"{t} {said}".casefold()]
+    assert 1 < len(held) < 20
+    assert re.findall(r"<dt>([^<]+)</dt>", shown) == held
+    assert at.query_params["word"] == "Cosine"
+    at.text_input(key="_word").set_value("").run()
+    assert html(at).count("<dt>") == len(glossary.meanings())
+
+
 @pytest.mark.slow
 def test_labels_that_only_a_captioner_proposed_say_so(serve, tmp_path):
     fingerprint = toys.ColourEncoder().fingerprint

@@ -84,7 +84,7 @@ def test_a_page_that_needs_no_bundle_opens_whatever_lies_there(serve, tmp_path, 
     if (page, harm) == ("build", "nonsense"):
         assert "There is no build at" in html(at)
     else:
-        assert at.title
+        assert "<h1 class='csp-title'>" in html(at)
         assert "csp-problem" not in html(at)
 
 

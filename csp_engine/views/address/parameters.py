@@ -281,7 +281,7 @@ OF_PAGES = (
         "order of the report's sections: `audit` (its own), `annex-iv` or `model-card`",
         "audit",
     ),
-    Parameter("word", ("glossary",), "the term to show first"),
+    Parameter("word", ("glossary",), "the term to show first, or text that terms hold"),
     Parameter("job", ("build",), "the build to watch, named by its bundle"),
     Parameter("v", ALL, "version of this table", VERSION),
 )

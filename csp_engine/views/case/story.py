@@ -180,9 +180,10 @@ class FoundLess(Fall):
         fall = f"{100 * self.gap:.0f} points less (95 % interval: {100 * self.least:.0f} to "
         fall = f"{fall}{100 * self.most:.0f})".replace("-", "−")
         return (
-            f"{self.model} finds {numbers.share(self.high.share)} of the melanomas in {self.best} "
-            f"({self.high.n_hits} of {self.high.n}) and {numbers.share(self.low.share)} in "
-            f"{self.worst} ({self.low.n_hits} of {self.low.n}), {fall}."
+            f"“{self.model}” finds {numbers.share(self.high.share)} of the melanomas on "
+            f"{self.best} images ({self.high.n_hits} of {self.high.n}) and "
+            f"{numbers.share(self.low.share)} on {self.worst} images ({self.low.n_hits} of "
+            f"{self.low.n}), {fall}."
         )
 
 

@@ -96,8 +96,8 @@ def _images(bundle: Bundle, memo: Memo, neuron: NeuronRef, known: Shared) -> lis
     row = fires_on(known)
     if row is None:
         text = (
-            f"Its {numbers.count(known.n_chosen)} exemplars share nothing known of them more often "
-            "than all images do."
+            f"Nothing that is known about its {numbers.count(known.n_chosen)} exemplars is more "
+            "frequent among them than among all images."
         )
         return [Claim("images", ((text, False),))]
     told = (

@@ -87,12 +87,12 @@ class Story:
     def tried(self) -> str:
         """What was done to find it."""
         effect = self.found.effect
-        also = " and without"
+        other = "without"
         if effect.has_neutral:
-            also = " and with a neutral paste of the same shape in its place"
+            other = "with a neutral paste of the same shape in its place"
         return (
-            f"The network {self.model} saw {numbers.count(effect.n_pairs)} photographs with "
-            f"{self.artefact}{also}. Nothing else differed."
+            f"The network “{self.model}” saw {numbers.count(effect.n_pairs)} photographs twice, "
+            f"once with {self.artefact} and once {other}. Nothing else differed."
         )
 
     @property
@@ -125,8 +125,9 @@ class Story:
             turned = effect.n_lost if self.found.effect.effect.value < 0 else effect.n_gained
             of = effect.n_called if self.found.effect.effect.value < 0 else _n_others(effect)
             told.append(
-                f"In {name} the same turns {numbers.count(turned)} of {numbers.count(of)} "
-                f"(effect {effect.effect.signed}; here {self.found.effect.effect.signed})."
+                f"In “{name}” the same turns {numbers.count(turned)} of "
+                f"{numbers.count(of)}: an effect of {effect.effect.signed}, against "
+                f"{self.found.effect.effect.signed}."
             )
         return " ".join(told)
 

@@ -21,14 +21,13 @@ from pages.ui.shell import store
 
 def activations(bundle: Bundle, view: View) -> str:
     """Statistics, their spread, classes and driven outputs, as HTML: one element draws fast."""
-    parts = ["<h2 class='csp-h'>Activations</h2>"]
     drawn = histogram_of(bundle, view.neuron)
-    if drawn is not None:
-        parts.append(charts.activation_histogram(drawn))
+    chart = "" if drawn is None else charts.activation_histogram(drawn)
     found = statistics(bundle, view.neuron)
     terms = {each.name: each.term for each in found}
     rows = [(each.name, each.text) for each in found]
-    parts += [facts(rows, lambda name: named(name, terms[name])), common(bundle, view)]
+    told = facts(rows, lambda name: named(name, terms[name]))
+    parts = [f"<h2 class='csp-h'>Activations</h2>{chart}{told}", common(bundle, view)]
     columns = column_fits(bundle, view.neuron)
     if columns:
         caption = (
@@ -38,8 +37,9 @@ def activations(bundle: Bundle, view: View) -> str:
         )
         headings = ("column", term("AUROC"), term("Pearson correlation", "Pearson"), term("AUPRC"))
         bars = [(each.name, each.share, each.cells) for each in columns[:N_COLUMNS]]
-        parts.append(f"<h2 class='csp-h'>{term('concept column', 'Concept columns')}</h2>")
-        parts.append(bar_table(f"{caption}.", (*headings, "images"), bars, is_markup=True))
+        table = bar_table(f"{caption}.", (*headings, "images"), bars, is_markup=True)
+        name = term("concept column", "Concept columns")
+        parts.append(f"<h2 class='csp-h'>{name}</h2>{table}")
     driven = driven_outputs(bundle, view.neuron)
     if driven:
         effect = term("gradient × activation", "effect")
@@ -51,10 +51,11 @@ def activations(bundle: Bundle, view: View) -> str:
         for each in driven:
             cells = (each.effect_text, each.weight_text, numbers.count(each.n_images))
             bars.append((each.name, each.share, cells))
-        parts.append("<h2 class='csp-h'>Outputs it drives</h2>")
-        parts.append(bar_table(f"{caption} directly.", columns, bars, is_markup=True))
-        parts.append(circuits(bundle, view, [each.name for each in driven]))
-    return f"<div class='csp-stack'>{''.join(parts)}</div>"
+        table = bar_table(f"{caption} directly.", columns, bars, is_markup=True)
+        ways = circuits(bundle, view, [each.name for each in driven])
+        parts.append(f"<h2 class='csp-h'>Outputs it drives</h2>{table}{ways}")
+    sections = "".join(f"<section class='csp-stack'>{part}</section>" for part in parts if part)
+    return f"<div class='csp-beside'>{sections}</div>"
 
 
 def circuits(bundle: Bundle, view: View, outputs: list[str]) -> str:

@@ -34,9 +34,9 @@ LAYERS = (
 )  # fmt: skip
 RESULT = Path(__file__).parent / "results" / "fourth_condition.json"
 CASES: dict[str, dict[str, Any]] = {
-    "three conditions": {"apart": 1.0},
-    "as it is": {},
-    "three, least correlation .5": {"apart": 1.0, "least_fit": 0.5},
+    "three conditions": {"apart": 1.0, "enough": 0},
+    "four conditions": {"enough": 0},
+    "three, least correlation .5": {"apart": 1.0, "least_fit": 0.5, "enough": 0},
 }
 
 
@@ -72,8 +72,8 @@ def figures(table: pd.DataFrame, nothing_u: pd.Series) -> dict[str, Any]:
             "wrong": asdict(share_of(int((said_u & ~right_u).sum()), len(own))),
             "none refused": 1 - float(table.loc[nothing_u, case].mean()),
         }
-    taken_u = own[first].astype(bool) & ~own["as it is"].astype(bool)
-    stays_u = own["as it is"].astype(bool)
+    taken_u = own[first].astype(bool) & ~own["four conditions"].astype(bool)
+    stays_u = own["four conditions"].astype(bool)
     counts = [[int((u & is_u).sum()) for is_u in (~right_u, right_u)] for u in (taken_u, stays_u)]
     found["taken away"] = {"wrong": counts[0][0], "right": counts[0][1]}
     found["p, as often wrong as what stays"] = float(fisher_exact(counts).pvalue)

@@ -148,7 +148,7 @@ def further(bundle: Bundle) -> dict[str, Any]:
         for model in bundle.model_names
         for layer in bundle.layers(model)
     }
-    three_u = claimed(table, {"apart": 1.0})
+    three_u = claimed(table, {"apart": 1.0, "enough": 0})
     cases: dict[str, pd.Series] = {
         "three conditions": three_u,
         f"no other meaning ahead by {AHEAD:g}": three_u & ~(outdone(bundle, table, made) >= AHEAD),

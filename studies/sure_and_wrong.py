@@ -50,6 +50,8 @@ def known(bundle: Bundle) -> pd.DataFrame:
             for name in ("fit", "reach", "halves_agree", "next", "best_percentile_u")
         }
         stored["percentile"] = stored.pop("best_percentile_u")
+        score_uk = np.asarray(bundle.scores(model, layer, METHOD).score_uk)
+        stored["score"] = score_uk[unit_u, 0]
         parts.append(own.assign(label=texts[label_uk[unit_u, 0]], **stored))
     return pd.concat(parts)
 
@@ -90,6 +92,7 @@ def claimed(table: pd.DataFrame, bars: Mapping[str, float]) -> pd.Series:
     bar = {**CSP_PLUS.params, **bars}
     said_u = table["halves_agree"].astype(bool) & (table["percentile"] >= np.float32(RELIABLE_AT))
     said_u &= (table["fit"] >= bar["least_fit"]) & (table["next"] <= np.float32(bar["apart"]))
+    said_u &= table["score"] >= np.float32(bar["enough"]) * table["reach"]
     return said_u & (table["fit"] >= bar["explained"] * table["reach"])
 
 
@@ -118,13 +121,15 @@ def main() -> None:
     bundle = Bundle.open(DEMO)
     table = known(bundle)
     assert (table["claims"].astype(bool) == claimed(table, {})).all()
-    claims_u = claimed(table, {"apart": 1.0})
+    claims_u = claimed(table, {"apart": 1.0, "enough": 0})
     wrong = table[claims_u & ~table["best"].astype(bool) & (table["concepts"].map(len) > 0)]
     pairs = wrong.assign(true=wrong["concepts"].map(" + ".join)).groupby(["true", "label"]).size()
     result: dict[str, Any] = {
         "wrong": {f"{true} -> {said}": int(n) for (true, said), n in pairs.items()},
         "bars": {
-            f"{bar:g}": figures(table, claimed(table, {"apart": 1.0, "explained": bar}))
+            f"{bar:g}": figures(
+                table, claimed(table, {"apart": 1.0, "explained": bar, "enough": 0})
+            )
             for bar in BARS
         },
     }
@@ -133,7 +138,7 @@ def main() -> None:
         f"{ahead:g}": figures(table, claims_u & ~(gap_u >= ahead)) for ahead in AHEAD
     }
     result["next meaning"] = {
-        f"{most:g}": figures(table, claimed(table, {"apart": most})) for most in NEXT
+        f"{most:g}": figures(table, claimed(table, {"apart": most, "enough": 0})) for most in NEXT
     }
     for name, value in result.items():
         print(name, *(f"  {key}: {each}" for key, each in value.items()), sep="\n")

@@ -220,6 +220,7 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
     reliable_u = extra["halves_agree"] & (extra["fit"] >= params["least_fit"])
     reliable_u &= extra["fit"] >= params["explained"] * extra["reach"]
     reliable_u &= extra["next"] <= np.float32(params["apart"])
+    reliable_u &= out_ut.max(axis=1) >= np.float32(params["enough"]) * extra["reach"]
     return Scored(
         score_ut=out_ut,
         has_label_u=out_ut.max(axis=1) > _SILENT,
@@ -332,7 +333,7 @@ CSP_PLUS = Method(
     title="CSP+",
     summary="Names a neuron by what sets its images apart from quiet look-alikes, at the depth of "
     "its ranking where that shows most, measured by what chance would give.",
-    version=2,
+    version=3,
     order=5,
     parameters=(
         Parameter("depths", "0.75,2.5,5,10,20,30", "strongest per cent of the images, rising"),
@@ -373,6 +374,9 @@ CSP_PLUS = Method(
         Parameter("explained", 0.675, "least share of what can be read at all", low=0, high=1),
         Parameter(
             "apart", 0.96, "most that another meaning may score, of the best score", low=0, high=1
+        ),
+        Parameter(
+            "enough", 0.65, "least score of a reliable label, of what can be read", low=0, high=10
         ),
     ),
     needs=("exemplars", "activations", "texts"),

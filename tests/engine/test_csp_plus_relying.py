@@ -1,4 +1,4 @@
-"""The fourth condition of a reliable CSP+ label: no other meaning scores nearly as much."""
+"""Two conditions of a reliable CSP+ label: no other meaning is near, and its score is enough."""
 
 from __future__ import annotations
 
@@ -81,15 +81,61 @@ def test_a_label_is_reliable_only_if_the_next_meaning_scores_no_more_than_apart(
     assert 0 < (free.reliable_u & (extra["next"] > 0.8)).sum() < free.reliable_u.sum()
 
 
+def test_a_label_is_reliable_only_if_it_scores_enough_of_what_can_be_read():
+    rng = np.random.default_rng(5)
+    image_nd = small_layers.unit_rows(rng, 300, 12)
+    label_td = small_layers.unit_rows(rng, 24, 12)
+    null = noise_evidence(image_nd, n_draws=40, n_exemplars=20, rule=ContrastRule(), seed=1)
+    null.given.sources["texts"] = lambda _: small_layers.WORDS
+    # Each follows a direction that no label has, less and less, and a label beside it.
+    weight_u1 = np.linspace(2, 0, 20)[:, None]
+    lacking_ud = small_layers.unit_rows(rng, 20, 12)
+    activation_un = (label_td[:20] + weight_u1 * lacking_ud) @ image_nd.T
+    evidence = small_layers.mined(activation_un, image_nd, 20)
+    bars = {"apart": 1, "explained": 0, "least_fit": -1}
+    free, extra = label_units("csp_plus", evidence, null, label_td, {**bars, "enough": 0})
+    share_u = free.score_uk[:, 0] / extra["reach"]
+    n_before = int(free.reliable_u.sum())
+    for enough in (0.5, 0.65, 0.8):
+        told, again = label_units("csp_plus", evidence, null, label_td, {**bars, "enough": enough})
+        is_enough_u = free.score_uk[:, 0] >= np.float32(enough) * extra["reach"]
+        assert (told.reliable_u == (free.reliable_u & is_enough_u)).all()
+        assert told.reliable_u.sum() <= n_before
+        n_before = int(told.reliable_u.sum())
+        np.testing.assert_array_equal(told.score_uk, free.score_uk)
+    assert 0 < (free.reliable_u & (share_u < 0.8)).sum() < free.reliable_u.sum()
+
+
+def built_with(folder, **bars):
+    settings = {f"csp_plus.{name}": bar for name, bar in bars.items()}
+    recipe = changed(toys.SMALL, {"methods": "csp_plus", **settings})
+    return build(toys.request(folder, folder / "a.csp", recipe=recipe))
+
+
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory):
     folder = tmp_path_factory.mktemp("relying")
-    bars = {"apart": 0, "explained": 0, "least_fit": -1}
-    recipe = changed(
-        toys.SMALL,
-        {"methods": "csp_plus", **{f"csp_plus.{name}": bar for name, bar in bars.items()}},
-    )
-    return build(toys.request(folder, folder / "a.csp", recipe=recipe))
+    return built_with(folder, apart=0, explained=0, least_fit=-1, enough=0)
+
+
+def test_that_a_score_is_too_small_is_said_with_how_small(tmp_path):
+    bundle = built_with(tmp_path, apart=1, explained=0, least_fit=-1, enough=2.9)
+    n_said = 0
+    for layer in bundle.layers("small"):
+        scores = bundle.scores("small", layer, "csp_plus")
+        reach_u = bundle.score_array("small", layer, "csp_plus", "reach")
+        agree_u = bundle.score_array("small", layer, "csp_plus", "halves_agree")
+        is_less_u = np.asarray(scores.score_uk)[:, 0] < np.float32(2.9) * reach_u
+        is_high_u = np.asarray(scores.best_percentile_u) >= np.float32(0.95)
+        assert (scores.reliable_u == (is_high_u & agree_u & ~is_less_u)).all()
+        for unit in np.flatnonzero(is_high_u & agree_u & is_less_u).tolist():
+            score, reach = float(scores.score_uk[unit, 0]), float(reach_u[unit])
+            neuron = NeuronRef("small", layer, unit)
+            why = f"its score is {score:.2f} of {reach:.2f} that the images explain, and CSP+ asks"
+            assert why in str(heading_of(bundle, neuron, "csp_plus").reasons[-1])
+            assert f"{why} for 290 %" in str(stored(bundle, neuron, "csp_plus").verdict)
+            n_said += 1
+    assert n_said
 
 
 def test_that_another_meaning_is_near_is_said_with_how_near(refused):
@@ -133,7 +179,7 @@ def of_first_version(bundle, path):
     with BundleWriter(path) as writer:
         for name in [name for name in bundle.manifest.stages if name.startswith("scores:")]:
             record = bundle.stage(name)
-            params = {k: v for k, v in record.params.items() if k != "apart"}
+            params = {k: v for k, v in record.params.items() if k not in ("apart", "enough")}
             params["method_version"] = 1
             made = {"version": record.version, "needs": record.needs, "inputs": record.inputs}
             with writer.stage(name, params=params, **made) as files:

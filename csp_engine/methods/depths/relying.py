@@ -72,7 +72,8 @@ def unsaid(stored: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " u"]:
 def lacks(stored: Mapping[str, float], params: Params) -> str:
     """The first condition of a reliable label that does not hold.
 
-    There are four; scores of the first version of CSP+ lack the last, and what it needs.
+    There are five. Scores of the first version of CSP+ lack the fourth, and what it needs, those of
+    the second the fifth; a label that they call reliable stays so.
     """
     fit, reach = stored["fit"], stored["reach"]
     if not stored["halves_agree"]:
@@ -92,5 +93,10 @@ def lacks(stored: Mapping[str, float], params: Params) -> str:
         return (
             f"a label of another meaning scores {percent:g} % as much, and CSP+ asks for "
             f"{100 * params['apart']:g} % at most"
+        )
+    if stored["score"] < np.float32(params["enough"]) * np.float32(reach):
+        return (
+            f"its score is {stored['score']:.2f} of {reach:.2f} that the images explain, and CSP+ "
+            f"asks for {100 * params['enough']:g} %"
         )
     return ""

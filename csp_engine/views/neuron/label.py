@@ -119,6 +119,8 @@ def lacking(bundle: Bundle, neuron: NeuronRef, method: str) -> str:
     told = ""
     stored = kept.numbers_of(neuron.unit)
     if kept.method is not None and stored is not None:
+        score_uk = bundle.scores(neuron.model, neuron.layer, method).score_uk
+        stored["score"] = float(score_uk[neuron.unit, 0])
         told = kept.method.lacks(stored, {**kept.method.params, **kept.method_params})
     return told or f"{method_title(method)} asks for more (docs/methods.md)"
 

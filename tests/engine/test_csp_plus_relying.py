@@ -97,7 +97,7 @@ def test_a_label_is_reliable_only_if_it_scores_enough_of_what_can_be_read():
     share_u = free.score_uk[:, 0] / extra["reach"]
     n_before = int(free.reliable_u.sum())
     for enough in (0.5, 0.65, 0.8):
-        told, again = label_units("csp_plus", evidence, null, label_td, {**bars, "enough": enough})
+        told, _ = label_units("csp_plus", evidence, null, label_td, {**bars, "enough": enough})
         is_enough_u = free.score_uk[:, 0] >= np.float32(enough) * extra["reach"]
         assert (told.reliable_u == (free.reliable_u & is_enough_u)).all()
         assert told.reliable_u.sum() <= n_before

@@ -59,9 +59,10 @@ def page(bundle: Bundle, view: View, drawn: ahead.Pieces, *, is_blind: bool) -> 
             show(drawn.parts["methods"])
             with st.container(key="ranked"):
                 candidates.section(bundle, view)
-    if not is_blind:
-        show(drawn.parts["facts"])
-        sharing.embed_code(view)
+    if is_blind:  # what is decided without it, too, says what a network sees in it
+        return
+    show(drawn.parts["facts"])
+    sharing.embed_code(view)
     # Last, for the network may have to be loaded; it stands below the images.
     with below, problems.caught():
         changing.section(bundle, view)

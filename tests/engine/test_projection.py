@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from csp_engine.search import map_process
-from csp_engine.search.map_process import MapProcess
+from csp_engine.search import layout_process
+from csp_engine.search.layout_process import LayoutProcess
 from csp_engine.search.projection import lay_out, nearest
 from csp_engine.stats.planes import neighbour_recall, principal_components
 
@@ -154,12 +154,12 @@ def test_recall_is_one_for_a_faithful_map_and_low_for_a_shuffled_one():
 
 @pytest.mark.slow
 def test_a_process_of_its_own_lays_out_the_same_map(monkeypatch):
-    monkeypatch.setattr(map_process, "n_cores", lambda: 2)
+    monkeypatch.setattr(layout_process, "n_cores", lambda: 2)
     vector_ud, _ = clusters()
     vector_ud[5] = 0  # a neuron without evidence
     here = lay_out(vector_ud, seed=3)
-    monkeypatch.setattr(map_process, "lay_out", None)  # nothing is laid out here
-    with MapProcess() as apart:
+    monkeypatch.setattr(layout_process, "lay_out", None)  # nothing is laid out here
+    with LayoutProcess() as apart:
         there = apart.lay_out(vector_ud, seed=3)
     np.testing.assert_array_equal(there.xy_u2, here.xy_u2)
     assert there.xy_u2.dtype == here.xy_u2.dtype
@@ -169,18 +169,18 @@ def test_a_process_of_its_own_lays_out_the_same_map(monkeypatch):
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_without_that_process_the_map_is_laid_out_here(monkeypatch, cores):
-    monkeypatch.setattr(map_process, "n_cores", lambda: cores)
-    monkeypatch.setattr(map_process, "__name__", "csp_engine.no_such_module")
+    monkeypatch.setattr(layout_process, "n_cores", lambda: cores)
+    monkeypatch.setattr(layout_process, "__name__", "csp_engine.no_such_module")
     vector_ud = clusters()[0][:20]  # principal components: no UMAP needed
-    with MapProcess() as apart:
+    with LayoutProcess() as apart:
         assert (apart._process is None) == (cores == 1)
         laid = apart.lay_out(vector_ud)
     np.testing.assert_array_equal(laid.xy_u2, lay_out(vector_ud).xy_u2)
 
 
 def test_the_process_ends_with_the_block_though_nobody_asked_it(monkeypatch):
-    monkeypatch.setattr(map_process, "n_cores", lambda: 2)
-    with MapProcess() as apart:
+    monkeypatch.setattr(layout_process, "n_cores", lambda: 2)
+    with LayoutProcess() as apart:
         process = apart._process
         assert process.poll() is None
     assert process.returncode is not None

@@ -65,10 +65,10 @@ def label(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.garbage import left_lying
-    from csp_engine.search.map_process import MapProcess
+    from csp_engine.search.layout_process import LayoutProcess
 
     opened = Bundle.open(bundle)
-    with MapProcess() as apart:  # before all else, so that both load at the same time
+    with LayoutProcess() as apart:  # before all else, so that both load at the same time
         with left_lying():
             from csp_engine.captioners import load_captioner
             from csp_engine.captioners.generators import Generator

@@ -24,7 +24,7 @@ from csp_engine.search.projection import MapLayout, lay_out, load_umap
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 
-class MapProcess:
+class LayoutProcess:
     """Lays out one map in a process that is started at once; it ends with the block.
 
     Where there is one core, or the process comes to nothing, the map is laid out here. Both give
@@ -45,7 +45,7 @@ class MapProcess:
                 env={**os.environ, "PYTHONPATH": path},
             )
 
-    def __enter__(self) -> MapProcess:
+    def __enter__(self) -> LayoutProcess:
         return self
 
     def __exit__(

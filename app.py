@@ -15,15 +15,19 @@ ROOT = Path(__file__).resolve().parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from csp_engine.garbage import left_lying  # noqa: E402
+
 # Read once, when libraries of arithmetic load. A page asks for products so small that a second
 # thread would only wait for them, in a loop that keeps a core busy: half of what a click cost. What
 # this process starts (encoders, builds) decides for itself.
 CHOSEN = os.environ.get("OMP_NUM_THREADS")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-import faiss  # noqa: E402, F401
+with left_lying():
+    import faiss  # noqa: F401
+    import pyarrow.parquet  # noqa: F401  else whoever comes first waits for it
 
-from pages.ui.neuron import ahead, ranked  # noqa: E402
-from pages.ui.shell import access, server  # noqa: E402
+    from pages.ui.neuron import ahead, ranked
+    from pages.ui.shell import access, server
 
 if CHOSEN is None:
     del os.environ["OMP_NUM_THREADS"]

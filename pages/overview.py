@@ -92,7 +92,7 @@ def search_box(view: View, bundle: Bundle, method: str) -> None:
 
 def one_neuron(bundle: Bundle, view: View, method: str) -> None:
     """How to read a neuron, on the clearest one."""
-    neuron = showcase(bundle, method)
+    neuron = showcase(bundle, store.MEMO, method)
     if neuron is None:
         return
     here = View(view.bundle, neuron.model, neuron.layer, neuron.unit, method)

@@ -182,6 +182,17 @@ class Bundle(StageFiles):
             return self.table(stage, "labels")
         return self.labels()
 
+    def best_texts(self, model: str, layer: str, method: str) -> np.ndarray:
+        """The best label of every unit by a method, ``(u,)``; empty where it has none."""
+        if method not in self.methods(model, layer):
+            return np.full(self.n_units(model, layer), "", object)
+        scores = self.scores(model, layer, method)
+        texts = self.method_labels(model, layer, method)["text"].to_numpy(object)
+        has_u = np.asarray(scores.count_u) > 0
+        best_u = np.full(len(has_u), "", object)
+        best_u[has_u] = texts[np.asarray(scores.label_uk[:, 0])[has_u]]
+        return best_u
+
     def imported_weights(self, model: str, layer: str, method: str) -> np.ndarray | None:
         """The weights of labels that are concepts of an imported sum, ``(u, l)``; else None."""
         stage = kinds.SCORES.name(model, layer, method)

@@ -7,7 +7,7 @@ them, and the same label always gets the same kind.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 LabelKind = Literal["category", "attribute", "relation"]
@@ -52,7 +52,7 @@ def kind_of_label(text: str) -> LabelKind:
     return "category"
 
 
-def units_by_label(texts: Sequence[str], words: Sequence[str] = ()) -> dict[str, list[int]]:
+def units_by_label(texts: Iterable[str], words: Sequence[str] = ()) -> dict[str, list[int]]:
     """Units by the kind of their label, and under ``words`` those whose label has one of these.
 
     Args:

@@ -16,7 +16,6 @@ from csp_engine import pipeline
 from csp_engine.bundle import Bundle, verify
 from csp_engine.bundle.checks import held
 from csp_engine.bundle.checks.held import RANDOM
-from csp_engine.bundle.verifying.intervened import best_texts
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import mean_effect
 from csp_engine.pipeline.added.curves import Left, add_curves, leave_curves, read_curves
@@ -196,7 +195,7 @@ def built(tmp_path_factory, tried):
 def of_labels(built, tried):
     """Curves of the neurons that labels of the bundle name."""
     _, _, trials = tried
-    texts = best_texts(built, "small", "last@mean", "csp")
+    texts = built.best_texts("small", "last@mean", "csp")
     words = [next(filter(None, texts)).casefold().split()[0]]
     orders = {
         RANDOM: random_orders(range(12), 3, 4),

@@ -40,7 +40,6 @@ import numpy as np
 
 from csp_engine.bundle import Bundle, verify
 from csp_engine.bundle.verifying import crosscheck
-from csp_engine.bundle.verifying.intervened import best_texts
 from csp_engine.captioners.generators.asking import Question
 from csp_engine.captioners.generators.kept import Answer
 from csp_engine.errors import CspError
@@ -235,7 +234,7 @@ def make_world(folder: Path) -> World:
     shots = listed_photographs(toys.photographs(folder / "decided", 200))
     trials = Trials(toys.target(["second"]), shots, "red")
     units = range(Bundle.open(whole).n_units("small", "second@mean"))
-    texts = best_texts(Bundle.open(whole), "small", "second@mean", "csp")
+    texts = Bundle.open(whole).best_texts("small", "second@mean", "csp")
     named = units_by_label(texts, [texts[0].casefold()])["words"]
     orders = {
         "random": random_orders(units, 2),

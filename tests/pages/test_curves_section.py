@@ -10,7 +10,6 @@ import pytest
 
 from csp_engine import numbers, pipeline
 from csp_engine.bundle import Bundle, verify
-from csp_engine.bundle.verifying.intervened import best_texts
 from csp_engine.pipeline.added.deleting import random_orders, try_orders
 from csp_engine.pipeline.added.fixing import Trials
 from csp_engine.pipeline.added.photographs import listed_photographs
@@ -32,7 +31,7 @@ def curved(tmp_path_factory):
     ).path
     trials = Trials(target, listed_photographs(toys.photographs(folder)), "red")
     for layer, n_units in zip(LAYERS, (8, 12), strict=True):
-        texts = best_texts(Bundle.open(path), "small", layer, "csp")
+        texts = Bundle.open(path).best_texts("small", layer, "csp")
         words = ["<b>red", next(filter(None, texts)).casefold().split()[0]]
         orders = {
             "random": random_orders(range(n_units), 2),

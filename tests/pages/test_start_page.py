@@ -10,12 +10,15 @@ import pytest
 
 from csp_engine import pipeline
 from csp_engine.bundle import Bundle
+from csp_engine.types import NeuronRef
 from csp_engine.views.audit import interventions
-from csp_engine.views.finding.examples import starting_points
+from csp_engine.views.finding.examples import showcase, starting_points
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.label import best_label
 from csp_engine.views.overview.story import story_of
 from csp_engine.views.overview.summary import summary_of
-from pages.ui.shell import store
+from csp_engine.views.places import places
+from pages.ui.shell import server, store
 from tests.pages.conftest import component, html, open_page
 from tests.worlds import toys
 
@@ -173,3 +176,48 @@ def test_a_damaged_story_leaves_the_rest_of_the_page(serve, copied, monkeypatch)
     assert "damaged" in html(at)
     assert "<h1" in html(at)
     assert "How to read a neuron" in html(at)
+
+
+def test_what_was_rehearsed_is_not_worked_out_again(serve, shipped_bundle, monkeypatch):
+    """Every memo that the page asks for is there, so the first visitor waits for none."""
+    serve(shipped_bundle)
+    monkeypatch.setattr(store, "MEMO", Memo())
+    server.rehearse_first()
+    asked, made = set(), set()
+    once = store.MEMO.once
+
+    def watched(key, make):
+        asked.add(key)
+        return once(key, lambda: (made.add(key), make())[1])
+
+    monkeypatch.setattr(store.MEMO, "once", watched)
+    html(open_page())
+    names = {key[0] for key in asked}
+    assert {"story", "showcase", "starting"} <= names
+    assert made <= {key for key in asked if key[0] == "has case"}  # of the navigation, not the page
+
+
+def test_a_damaged_bundle_is_left_to_the_page(serve, copied):
+    (copied / "manifest.json").write_text("{")
+    serve(copied)
+    server.rehearse_first()
+
+
+def test_the_neuron_shown_first_is_the_one_that_a_slow_search_finds(shipped_bundle):
+    bundle, method = Bundle.open(shipped_bundle), "csp_plus"
+    best, chosen = None, None
+    for place in places(bundle):
+        scores = bundle.scores(*place, method)
+        good = [u for u in range(bundle.n_units(*place)) if scores.reliable_u[u]]
+        for unit in sorted(good, key=lambda u: -scores.score_uk[u, 0])[:40]:
+            neuron = NeuronRef(*place, unit)
+            said = [best_label(bundle, neuron, each).text for each in bundle.methods(*place)]
+            n_agreeing = said.count(best_label(bundle, neuron, method).text)
+            rank = (
+                n_agreeing,
+                bundle.units(*place)["clarity"].iloc[unit],
+                scores.score_uk[unit, 0],
+            )
+            if best is None or rank > best:
+                best, chosen = rank, neuron
+    assert showcase(bundle, Memo(), method) == chosen

@@ -205,25 +205,13 @@ def curves(bundle: Bundle, model: str, layer: str) -> Found:
             return
 
 
-def best_texts(bundle: Bundle, model: str, layer: str, method: str) -> list[str]:
-    """The best label of every unit by a method, empty where it has none."""
-    if method not in bundle.methods(model, layer):
-        return [""] * bundle.n_units(model, layer)
-    held = bundle.scores(model, layer, method)
-    texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
-    return [
-        str(texts[label]) if count else ""
-        for label, count in zip(held.label_uk[:, 0], held.count_u, strict=True)
-    ]
-
-
 def fault_of_named(bundle: Bundle, model: str, layer: str, held: StoredCurves) -> str:
     """Which order of curves is not of the neurons that their labels name, after "curves:…"."""
     first = held.orders[held.orders["repeat"] == 0]
     own = {str(name): set(rows["unit"]) for name, rows in first.groupby("order")}
     if not own.keys() - {RANDOM, "influence"}:
         return ""
-    named = units_by_label(best_texts(bundle, model, layer, held.method), held.words)
+    named = units_by_label(bundle.best_texts(model, layer, held.method), held.words)
     for name, units in own.items():
         if name in named and units != set(named[name]):
             return f"has an order {name!r} of other neurons than labels by {held.method!r:.80} say"

@@ -101,7 +101,6 @@ def ablate(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.bundle.checks.held import RANDOM
-    from csp_engine.bundle.verifying.intervened import best_texts
     from csp_engine.pipeline.added.curves import Left, add_curves, leave_curves
     from csp_engine.pipeline.added.deleting import (
         random_orders,
@@ -133,7 +132,7 @@ def ablate(
     asked = named_output(target, output or (None if tried is None else tried.output))
     method = _method(opened, name, layer, method)
     n_units = opened.n_units(name, layer)
-    by_kind = units_by_label(best_texts(opened, name, layer, method), _words(words))
+    by_kind = units_by_label(opened.best_texts(name, layer, method), _words(words))
     by_words = by_kind.pop("words")
     if words is not None and not by_words:
         raise InputError(

@@ -11,7 +11,6 @@ from csp_engine.views.audit.interventions import tried_artefacts
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.finding.index import index_of
 from csp_engine.views.memo import Memo
-from csp_engine.views.neuron.label import best_label
 from csp_engine.views.places import places
 
 
@@ -103,31 +102,31 @@ def labels_in_use(bundle: Bundle, method: str) -> list[str]:
     for model in bundle.model_names:
         for layer in bundle.layers(model):
             if method in bundle.methods(model, layer):
-                scores = bundle.scores(model, layer, method)
-                texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
-                has_u = np.asarray(scores.count_u) > 0
-                found.update(texts[np.asarray(scores.label_uk[:, 0])[has_u]].tolist())
-    return sorted(found, key=lambda text: (text.casefold(), text))
+                found.update(bundle.best_texts(model, layer, method).tolist())
+    return sorted(found - {""}, key=lambda text: (text.casefold(), text))
 
 
-def showcase(bundle: Bundle, method: str, n_best: int = 40) -> NeuronRef | None:
+def showcase(bundle: Bundle, memo: Memo, method: str, n_best: int = 40) -> NeuronRef | None:
     """A neuron worth showing first: reliably labelled, methods agreeing, exemplars alike."""
+    key = ("showcase", bundle.digest, method, n_best)
+    return memo.once(key, lambda: _showcase(bundle, method, n_best))
+
+
+def _showcase(bundle: Bundle, method: str, n_best: int) -> NeuronRef | None:
     found: list[tuple[int, float, float, NeuronRef]] = []
-    for model in bundle.model_names:
-        for layer in bundle.layers(model):
-            if method not in bundle.methods(model, layer):
-                continue
-            scores = bundle.scores(model, layer, method)
-            units = bundle.units(model, layer)
-            good = np.flatnonzero(np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0))
-            best = np.asarray(scores.score_uk)[good, 0]
-            for unit in good[np.argsort(-best, kind="stable")[:n_best]].tolist():
-                n_agreeing = sum(
-                    best_label(bundle, NeuronRef(model, layer, unit), other).text
-                    == best_label(bundle, NeuronRef(model, layer, unit), method).text
-                    for other in bundle.methods(model, layer)
-                )
-                clarity = float(units["clarity"].iloc[unit]) if "clarity" in units else 0.0
-                strength = float(scores.score_uk[unit, 0])
-                found.append((n_agreeing, clarity, strength, NeuronRef(model, layer, unit)))
+    for model, layer in places(bundle):
+        methods = bundle.methods(model, layer)
+        if method not in methods:
+            continue
+        scores = bundle.scores(model, layer, method)
+        units = bundle.units(model, layer)
+        good = np.flatnonzero(np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0))
+        best = np.asarray(scores.score_uk)[good, 0]
+        first = good[np.argsort(-best, kind="stable")[:n_best]]
+        own = bundle.best_texts(model, layer, method)
+        agreeing = sum(bundle.best_texts(model, layer, each) == own for each in methods)
+        for unit in first.tolist():
+            clarity = float(units["clarity"].iloc[unit]) if "clarity" in units else 0.0
+            strength = float(scores.score_uk[unit, 0])
+            found.append((int(agreeing[unit]), clarity, strength, NeuronRef(model, layer, unit)))
     return max(found, key=lambda each: each[:3])[3] if found else None

@@ -42,10 +42,10 @@ class Summary:
 
 def summary_of(bundle: Bundle, memo: Memo, method: str) -> Summary:
     """What the labels of a method amount to, and what this bundle does not say."""
-    return memo.once(("summary", bundle.digest, method), lambda: _summary(bundle, method))
+    return memo.once(("summary", bundle.digest, method), lambda: _summary(bundle, memo, method))
 
 
-def _summary(bundle: Bundle, method: str) -> Summary:
+def _summary(bundle: Bundle, memo: Memo, method: str) -> Summary:
     reliable: dict[tuple[str, str], int] = {}
     n_judged = n_labelled = n_units = n_silent = 0
     common: Counter[str] = Counter()
@@ -77,7 +77,7 @@ def _summary(bundle: Bundle, method: str) -> Summary:
         tuple(found),
         tuple(common.most_common(N_COMMON)),
         tuple(_doubts(bundle, method, reliable, n_judged, n_labelled, n_silent)),
-        tuple(_steps(bundle, method, n_labelled - n_reliable)),
+        tuple(_steps(bundle, memo, method, n_labelled - n_reliable)),
     )
 
 
@@ -120,11 +120,11 @@ def _doubts(
     return told
 
 
-def _steps(bundle: Bundle, method: str, n_unclear: int) -> list[Step]:
+def _steps(bundle: Bundle, memo: Memo, method: str, n_unclear: int) -> list[Step]:
     steps = []
     if not any(bundle.methods(*place) for place in places(bundle)):
         return [Step("Label the neurons.", command=f"csp label {bundle.path.name}")]
-    clearest = showcase(bundle, method)
+    clearest = showcase(bundle, memo, method)
     if clearest is not None:
         steps.append(Step("Look at the clearest neuron", "neuron", _address(clearest)))
     if n_unclear > 0:

@@ -80,7 +80,7 @@ def _layer_rows(
         "unsaid": False,
     }
     methods = bundle.methods(model, layer)
-    said = {name: _best_texts(bundle, model, layer, name) for name in methods}
+    said = {name: bundle.best_texts(model, layer, name) for name in methods}
     if method in methods:
         scores = bundle.scores(model, layer, method)
         count_u = np.asarray(scores.count_u)
@@ -126,17 +126,6 @@ def _layer_rows(
         columns[name] = truth.units[name].to_numpy(np.float32) if has_it else nothing
     columns |= best_of_layer(bundle, model, layer)
     return pd.DataFrame(columns, index=range(n_units))
-
-
-def _best_texts(bundle: Bundle, model: str, layer: str, method: str) -> np.ndarray:
-    """The best label of every unit, empty where there is none."""
-    scores = bundle.scores(model, layer, method)
-    texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
-    has_u = np.asarray(scores.count_u) > 0
-    if not len(texts):
-        return np.full(len(has_u), "", object)
-    first_u = np.where(has_u, np.asarray(scores.label_uk[:, 0]), 0)
-    return np.where(has_u, texts[first_u], "")
 
 
 def other_methods(

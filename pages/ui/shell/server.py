@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import gc
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import re
+import threading
 import uuid
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import runtime
+from streamlit import env_util, runtime
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError, NotAllowedError
@@ -45,6 +46,7 @@ from csp_engine.reviews import Reviews
 from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.finding.query import TextEncoder
+from csp_engine.views.overview.rehearsal import rehearse
 from pages.ui.parts.cards import base_url, page_url
 from pages.ui.shell import access, accounts, originals, problems, reviewer, store
 from pages.ui.shell.metrics import METRICS, may_watch, metrics
@@ -372,10 +374,7 @@ def tell_address() -> None:
 
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncGenerator[None]:
-    """Import what the first visitor would wait for, then freeze it out of garbage collection."""
-    import pandas  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-
+    """Open the bundles; what the first page shows is worked out while its visitor comes."""
     guard_logs()
     end_what_cannot_be_answered()
     if not follow_parent():  # else ``csp serve`` has told
@@ -385,9 +384,18 @@ async def lifespan(_: Any) -> AsyncGenerator[None]:
             store.open_bundle(name)
         except CspError as error:
             log.warning("%s", error)
-    gc.collect()
-    gc.freeze()
+    threading.Thread(target=rehearse_first, name="rehearsal", daemon=True).start()
     yield
+
+
+def rehearse_first() -> None:
+    """Work out the start page of the first bundle."""
+    env_util.is_repl()  # Streamlit asks at the first element, and walks all modules to tell
+    name = next(iter(store.known_bundles()), None)
+    if name is None:
+        return
+    with contextlib.suppress(CspError):  # the page itself says what is wrong
+        rehearse(store.open_bundle(name), store.MEMO)
 
 
 def on_script_error(error: BaseException) -> bool:

@@ -75,7 +75,10 @@ def _nearly(values: pd.Series) -> str:
         if len(texts) > MOST_VALUES:
             return "fractions from 0 to 1" if _are_probabilities(known) else ""
     else:
-        each_once = known if known.dtype == object else known.unique()  # lists have no hash
+        try:
+            each_once = known.unique()
+        except TypeError:  # lists have no hash
+            each_once = known
         texts = {known_text(each, NOT_KNOWN) for each in each_once} - {None}
     held = sorted(text for text in texts if text is not None)
     looked_at = known.iloc[:_LOOKED_AT]

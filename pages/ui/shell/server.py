@@ -26,7 +26,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import env_util, runtime
+from streamlit import delta_generator, runtime
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError, NotAllowedError
@@ -384,13 +384,14 @@ async def lifespan(_: Any) -> AsyncGenerator[None]:
             store.open_bundle(name)
         except CspError as error:
             log.warning("%s", error)
+    # Else Streamlit asks at the first element whether this is a console, and walks all modules.
+    delta_generator._use_warning_has_been_displayed = True
     threading.Thread(target=rehearse_first, name="rehearsal", daemon=True).start()
     yield
 
 
 def rehearse_first() -> None:
     """Work out the start page of the first bundle."""
-    env_util.is_repl()  # Streamlit asks at the first element, and walks all modules to tell
     name = next(iter(store.known_bundles()), None)
     if name is None:
         return

@@ -16,6 +16,7 @@ from csp_engine.views.images.pairs import pair_tiles
 from csp_engine.views.neuron import candidates
 from csp_engine.views.neuron.statistics import statistics
 from pages.ui.neuron import sections  # noqa: F401  what the pages bring in counts too
+from pages.ui.routes import ours  # noqa: F401
 from pages.ui.search import results  # noqa: F401
 from pages.ui.shell import server, store  # noqa: F401
 

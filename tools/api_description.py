@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from csp_engine.http.api.app import api_of
-from pages.ui.shell import server
+from pages.ui.routes import ours
 
 DESCRIPTION_PATH = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
 
 
 def description() -> dict[str, Any]:
     """The description, for a server that runs under no path."""
-    return {**api_of(server.desk()).openapi(), "servers": [{"url": "/csp/api/v1"}]}
+    return {**api_of(ours.desk()).openapi(), "servers": [{"url": "/csp/api/v1"}]}
 
 
 def render() -> str:

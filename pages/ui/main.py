@@ -9,6 +9,9 @@ import streamlit as st
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+from pages.ui.shell import loading  # noqa: E402
+
+loading.wait()
 from pages.ui.page_table import every_page  # noqa: E402
 from pages.ui.shell import access, jumping, problems, sharing  # noqa: E402
 from pages.ui.shell.page import keep_up, one_step_links  # noqa: E402

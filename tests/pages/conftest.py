@@ -12,13 +12,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Router
 from starlette.testclient import TestClient
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from csp_engine.hashing import sha256_json
 from csp_engine.pipeline import build
-from pages.ui.shell import server
+from pages.ui.routes import ours
+from pages.ui.shell import loading, server
 from tests.worlds import hostile_world, toys
 from tests.worlds.hostile_world import HOSTILE
 
@@ -71,7 +73,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def visiting(**headers: str) -> TestClient:
     """A browser that asks our own routes, behind the gate that a server has around them."""
-    app = Starlette(routes=server.routes(), middleware=server.middleware())
+    late = loading.Late(lambda: Router(ours.routes()))
+    app = Starlette(routes=server.routes(late), middleware=server.middleware())
     return TestClient(app, base_url=HERE, headers=headers, follow_redirects=False)
 
 

@@ -30,7 +30,7 @@ from csp_engine.views.table.columns import COLUMNS
 from csp_engine.views.table.rows import csv_bytes
 from csp_engine.words.concepts import SHIPPED
 from csp_engine.words.own_concepts import as_link, written
-from pages.ui.shell import access, server
+from pages.ui.shell import access, server, store
 from tests.pages.conftest import ROOT, visiting
 from tests.worlds import toys
 from tools import api_description
@@ -325,7 +325,7 @@ def test_the_encoder_is_asked_only_for_those_who_may(token, monkeypatch, bundle)
         asked.append(text)
         return np.asarray(held.image_vectors()[0], np.float32)
 
-    monkeypatch.setattr(server.store.ENCODERS, "text_vector", text_vector)
+    monkeypatch.setattr(store.ENCODERS, "text_vector", text_vector)
     odd = "zzz no label of this bundle"
     assert "Bearer" in read(f"{AT}/neurons?q={quote(odd)}", 401)["error"]
     assert asked == []

@@ -15,6 +15,7 @@ from csp_engine.views import lists, random_sets
 from csp_engine.views.address import View
 from csp_engine.views.finding.standing import judged
 from csp_engine.views.table import rows
+from pages.ui.routes import ours
 from pages.ui.shell import server, store
 from tests.pages.conftest import rewrite_manifest, visiting
 
@@ -64,7 +65,7 @@ def test_only_known_names_open_bundles(client, root, small_bundle):
 
 
 def test_ready_tells_which_bundle_cannot_be_opened(serve, small_bundle, copied):
-    client = TestClient(Starlette(routes=server.routes()))
+    client = TestClient(Starlette(routes=ours.routes()))
     serve(small_bundle)
     assert client.get("/csp/ready").json() == {"ready": True, "problems": {}}
     rewrite_manifest(copied, schema=99)

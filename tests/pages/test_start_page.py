@@ -18,7 +18,7 @@ from csp_engine.views.neuron.label import best_label
 from csp_engine.views.overview.story import story_of
 from csp_engine.views.overview.summary import summary_of
 from csp_engine.views.places import places
-from pages.ui.shell import server, store
+from pages.ui.shell import loading, store
 from tests.pages.conftest import component, html, open_page
 from tests.worlds import toys
 
@@ -182,7 +182,7 @@ def test_what_was_rehearsed_is_not_worked_out_again(serve, shipped_bundle, monke
     """Every memo that the page asks for is there, so the first visitor waits for none."""
     serve(shipped_bundle)
     monkeypatch.setattr(store, "MEMO", Memo())
-    server.rehearse_first()
+    loading.rehearse_first()
     asked, made = set(), set()
     once = store.MEMO.once
 
@@ -200,7 +200,7 @@ def test_what_was_rehearsed_is_not_worked_out_again(serve, shipped_bundle, monke
 def test_a_damaged_bundle_is_left_to_the_page(serve, copied):
     (copied / "manifest.json").write_text("{")
     serve(copied)
-    server.rehearse_first()
+    loading.rehearse_first()
 
 
 def test_the_neuron_shown_first_is_the_one_that_a_slow_search_finds(shipped_bundle):

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBE = """
 import os, threading
 import app
+app.late.made()
 from threadpoolctl import threadpool_info
 seen = []
 visitor = threading.Thread(  # an OpenMP limit set by a call holds for the calling thread alone

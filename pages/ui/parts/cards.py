@@ -8,14 +8,15 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import streamlit as st
 
-from csp_engine.bundle import Bundle
-from csp_engine.views.images.tiles import Tile
-from csp_engine.views.neuron.card import NeuronCard
+if TYPE_CHECKING:  # the server writes addresses before it has loaded pandas
+    from csp_engine.bundle import Bundle
+    from csp_engine.views.images.tiles import Tile
+    from csp_engine.views.neuron.card import NeuronCard
 
 HERE = Path(__file__).resolve().parent
 PER_PACK = 48

@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from csp_engine import jobs
 from csp_engine.errors import CspError
 from csp_engine.http import tokens
 from csp_engine.http.guard import parts_of
 from csp_engine.http.metrics import Asked, Metrics, Sources
-from csp_engine.serving.encoder_process import Apart
-from pages.ui.shell import store
 from pages.ui.shell.access import is_read_only
+
+if TYPE_CHECKING:
+    from csp_engine.serving.encoder_process import Apart
 
 
 def bundles() -> dict[str, str]:
     """The digest of each bundle by its name; empty for one that does not open."""
+    from pages.ui.shell import store
+
     found = {}
     for name in store.known_bundles():
         try:
@@ -33,6 +36,9 @@ def bundles() -> dict[str, str]:
 
 def builds() -> Mapping[str, int]:
     """Builds that were started from here, by state; none on a server that only shows."""
+    from csp_engine import jobs
+    from pages.ui.shell import store
+
     if is_read_only():
         return {}
     return Counter(job.state for job in jobs.jobs_in(store.build_folder()))
@@ -40,6 +46,8 @@ def builds() -> Mapping[str, int]:
 
 def processes() -> dict[str, Asked]:
     """What holds torch."""
+    from pages.ui.shell import store
+
     held: dict[str, Apart] = {"encoder": store.ENCODERS, "maps": store.MAPS}
     return {
         name: Asked(each.turns.n_waiting, each.turns.n_refused, each.pid)

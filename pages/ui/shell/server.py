@@ -1,104 +1,47 @@
-"""Streamlit's server with our routes and headers: readiness, documents, and pages that start."""
+"""Streamlit's server with our routes and headers around it: what answers before anything is loaded.
+
+Nothing that this module imports may take long; what takes long is imported by
+``pages.ui.shell.loading``, while the first visitor's browser loads Streamlit's scripts.
+"""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import re
-import threading
 import uuid
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-import numpy as np
 import streamlit as st
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import delta_generator, runtime
 
-from csp_engine.bundle import Bundle
-from csp_engine.errors import CspError, NotAllowedError
 from csp_engine.files import ROOT
 from csp_engine.http import hosts, sockets, tokens
-from csp_engine.http.answers import Answers, said_of
-from csp_engine.http.api.desk import Desk
-from csp_engine.http.api.late import LateApi
 from csp_engine.http.compressed import Compressed
 from csp_engine.http.guard import Guard, Rules
 from csp_engine.http.metrics import Measured
 from csp_engine.http.patience import end_what_cannot_be_answered
 from csp_engine.http.permissions import LOOKING, Permission
-from csp_engine.http.routes import routes as routes_of
 from csp_engine.printable import guard_logs
-from csp_engine.reviews import Reviews
-from csp_engine.views import lists
-from csp_engine.views.finding.index import searchable_methods
-from csp_engine.views.finding.query import TextEncoder
-from csp_engine.views.overview.rehearsal import rehearse
-from pages.ui.parts.cards import base_url, page_url
-from pages.ui.shell import access, accounts, originals, problems, reviewer, store
-from pages.ui.shell.metrics import METRICS, may_watch, metrics
+from pages.ui.parts.cards import base_url
+from pages.ui.shell import access, accounts, loading
+from pages.ui.shell.metrics import METRICS, may_watch
 from pages.ui.shell.parent import follow_parent
 
 log = logging.getLogger(__name__)
-
-
-async def ready(_: Request) -> Response:
-    """``/csp/ready``: 200 when every known bundle opens, else 503 with the sentences."""
-    found: dict[str, str] = {}
-    for name, path in store.known_bundles().items():
-        try:
-            store.open_bundle(name)
-        except CspError as error:
-            found[name] = problems.without_folders(str(error), [path])
-    return JSONResponse({"ready": not found, "problems": found}, 503 if found else 200)
-
-
-def warm(bundle_name: str, method: str, visitor: str = "") -> Response:
-    """Begin to load the encoder of a bundle, and do meanwhile what a first search would wait for.
-
-    The answer does not wait for the encoder.
-    """
-    try:
-        bundle = store.open_bundle(bundle_name)
-        store.ENCODERS.warm(bundle)
-        if method in searchable_methods(bundle):
-            encode = partial(store.ENCODERS.text_vector, visitor=visitor)
-            lists.rehearse(bundle, store.MEMO, bundle_name, method, encode)
-    except CspError as error:
-        return Response(said_of(error), 404, media_type="text/plain")
-    return Response(status_code=204)
-
-
-async def warm_route(request: Request) -> Response:
-    """``POST /csp/warm/{bundle}/{method}``."""
-    parts, visitor = request.path_params, visitor_of(request)
-    return await anyio.to_thread.run_sync(warm, parts["bundle"], parts["method"], visitor)
-
-
-def document(name: str) -> Response:
-    """A page of the project's documents, as text."""
-    path = ROOT / "docs" / name
-    if not re.fullmatch(r"[a-z_]{1,40}\.md", name) or not path.is_file():
-        return Response("no such document", 404, media_type="text/plain")
-    return Response(path.read_text("utf-8"), media_type="text/plain")
-
-
-async def documents(request: Request) -> Response:
-    """``/csp/docs/{name}``."""
-    return await anyio.to_thread.run_sync(document, request.path_params["name"])
 
 
 STYLE = Path(__file__).with_name("style.css")
@@ -167,33 +110,13 @@ async def deep_link(request: Request) -> Response:
     return HTMLResponse(start_page(base_url(""), page), headers={"Cache-Control": "no-cache"})
 
 
-def routes() -> list[BaseRoute]:
-    """Our own routes, below the prefix the server may run under."""
-    start = base_url("csp")
-    answers = Answers(
-        store.open_bundle,
-        store.MEMO,
-        partial(page_url, "neuron"),
-        store.MAPS.overlays,
-        lambda sentence: problems.without_folders(sentence, store.known_bundles().values()),
-    )
-
-    async def maps(request: Request) -> Response:
-        """``/csp/maps/{bundle}/{digest}/{name}/{neuron}/{images}``."""
-        asked = request.path_params.values()
-        return await anyio.to_thread.run_sync(answers.maps, *asked, visitor_of(request))
-
+def routes(late: loading.Late) -> list[BaseRoute]:
+    """The pages' addresses, and those below which ``late`` answers: all our own routes."""
     pages = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
     return [
         *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
-        Route(f"{start}/ready", ready),
-        Route(base_url("metrics"), metrics),
-        Route(f"{start}/maps/{{bundle}}/{{digest}}/{{name}}/{{neuron}}/{{images}}", maps),
-        Route(f"{start}/warm/{{bundle}}/{{method}}", warm_route, methods=["POST"]),
-        Route(f"{start}/docs/{{name}}", documents),
-        Mount(f"{start}/api/v1", LateApi(desk)),
-        originals.route(granted_to),
-        *routes_of(start, answers),
+        Route(base_url("csp/{rest:path}"), late),
+        Route(base_url("metrics"), late),
     ]
 
 
@@ -309,42 +232,6 @@ def granted_to(asking: HTTPConnection) -> frozenset[Permission]:
     return found | LOOKING if may_watch(asking, base_url("").strip("/")) else found
 
 
-def desk() -> Desk:
-    """What the API is given: what pages use, for whoever asks."""
-
-    def require(asking: HTTPConnection, permission: Permission) -> None:
-        if permission not in granted_to(asking):
-            said = access.refusal(permission)
-            if access.token() is not None:
-                said += " A program sends the token itself: 'Authorization: Bearer TOKEN'."
-            raise NotAllowedError(said)
-
-    def encoder(asking: HTTPConnection) -> TextEncoder:
-        def encode(bundle: Bundle, text: str) -> np.ndarray:
-            require(asking, Permission.ENCODE)
-            return store.ENCODERS.text_vector(bundle, text, visitor_of(asking))
-
-        return encode
-
-    def reviews(is_to_write: bool) -> Reviews | None:
-        place = reviewer.place()
-        return reviewer.database(place) if is_to_write or place.is_there else None
-
-    return Desk(
-        known_bundles=store.known_bundles,
-        open_bundle=store.open_bundle,
-        memo=store.MEMO,
-        page_url=partial(page_url, "neuron"),
-        encoder=encoder,
-        verdicts=reviewer.column,
-        reviews=reviews,
-        require=require,
-        reviewer=lambda asking: access.known_reviewer(accounts.user_of(asking.cookies)),
-        visitor=visitor_of,
-        told=problems.without_folders,
-    )
-
-
 def visitor_of(asking: HTTPConnection) -> str:
     """Whom a request counts for: the account that is signed in, else the address."""
     user = accounts.user_of(asking.cookies)
@@ -373,30 +260,16 @@ def tell_address() -> None:
 
 
 @asynccontextmanager
-async def lifespan(_: Any) -> AsyncGenerator[None]:
-    """Open the bundles; what the first page shows is worked out while its visitor comes."""
+async def lifespan(_: Any, late: loading.Late) -> AsyncGenerator[None]:
+    """Answer at once, and load meanwhile what the first visitor will ask for."""
     guard_logs()
     end_what_cannot_be_answered()
     if not follow_parent():  # else ``csp serve`` has told
         tell_address()
-    for name in store.known_bundles():
-        try:
-            store.open_bundle(name)
-        except CspError as error:
-            log.warning("%s", error)
     # Else Streamlit asks at the first element whether this is a console, and walks all modules.
     delta_generator._use_warning_has_been_displayed = True
-    threading.Thread(target=rehearse_first, name="rehearsal", daemon=True).start()
+    loading.begin(late)
     yield
-
-
-def rehearse_first() -> None:
-    """Work out the start page of the first bundle."""
-    name = next(iter(store.known_bundles()), None)
-    if name is None:
-        return
-    with contextlib.suppress(CspError):  # the page itself says what is wrong
-        rehearse(store.open_bundle(name), store.MEMO)
 
 
 def on_script_error(error: BaseException) -> bool:

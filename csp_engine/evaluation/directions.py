@@ -180,7 +180,7 @@ def _ridge(own_nu: np.ndarray, has_n: np.ndarray, name: str) -> Float32[np.ndarr
     from sklearn.linear_model import RidgeCV
 
     spread_u = own_nu.std(axis=0)
-    varies_u = spread_u > 1e-12 * max(1.0, float(np.abs(own_nu).max(initial=0)))
+    varies_u = spread_u > 1e-12 * float(np.abs(own_nu).max(initial=0))
     if not varies_u.any():
         raise InputError(f"No unit of the layer varies over the images of {name!r}.")
     scale_u = np.where(varies_u, spread_u, 1.0)

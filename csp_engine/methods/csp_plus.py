@@ -209,7 +209,9 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
             q_g = _depth_of(layer, each, label_td[best], best)
             extra["depth"][u] = np.mean([layer.share_q[q] for q in q_g])
             extra["fit"][u] = correlation(activation_un[u], layer.columns.similarity(best))
-            extra["halves_agree"][u] = bool(layer.meanings.are_one(said_h, best).all())
+            is_said_h = each.share_hq[1:].any(axis=1)  # a half without an exemplar says nothing
+            agrees_h = is_said_h & layer.meanings.are_one(said_h, best)
+            extra["halves_agree"][u] = bool(agrees_h.all())
             anchor_gd, shared_gd = each.anchor_hqd[0, q_g], each.shared_hqd[0, q_g]
             gamma_g1 = np.asarray(layer.gamma_g, np.float32)[:, None]
             vector_ud[u] = directions((anchor_gd - gamma_g1 * shared_gd).mean(axis=0)[None])[0]
@@ -279,6 +281,7 @@ def _standardised(
         d_uhqt[share_uhq == 0] = -np.inf
         total_uht += d_uhqt.max(axis=2)
     total_uht /= len(layer.gamma_g)
+    total_uht[share_uhq.max(axis=2) == 0] = 0  # a half may hold no exemplar
     if not layer.is_shown_t.all():  # what no image shows comes after all that some do
         best_uh1 = total_uht[..., ~layer.is_shown_t].max(axis=2, keepdims=True)
         least_uh1 = total_uht[..., layer.is_shown_t].min(axis=2, keepdims=True)

@@ -127,7 +127,7 @@ def foremost(text: str) -> tuple[str, ...]:
 def ranked(net: ElasticNet, fit: Moments, u: int) -> list[int]:
     """Concepts with a weight in the elastic net, the largest first."""
     spread = np.sqrt(fit.variance_u[u])
-    if spread <= 1e-9:
+    if not spread:
         return []
     weight_q = net.weights(fit.cross_ud[u] / spread)
     order = np.argsort(-np.abs(weight_q), kind="stable")

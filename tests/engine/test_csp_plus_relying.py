@@ -81,6 +81,21 @@ def test_a_label_is_reliable_only_if_the_next_meaning_scores_no_more_than_apart(
     assert 0 < (free.reliable_u & (extra["next"] > 0.8)).sum() < free.reliable_u.sum()
 
 
+def test_a_half_without_an_exemplar_agrees_with_no_label():
+    """Units that fire on one image each, which is the first label: so one half says nothing."""
+    rng = np.random.default_rng(0)
+    image_nd, label_td = small_layers.unit_rows(rng, 60, 8), small_layers.unit_rows(rng, 20, 8)
+    label_td[0] = image_nd[7]
+    evidence = small_layers.mined(np.eye(60), image_nd, 20)
+    null = small_layers.noise(rng, image_nd, 30, 20)
+    for kinds in ({}, {3: (4,)}):
+        evidence.given.sources["kinds"] = lambda _, kinds=kinds: kinds
+        scores, extra = label_units("csp_plus", evidence, null, label_td, {})
+        assert scores.label_uk[7, 0] == 0
+        assert not extra["halves_agree"].any()
+        assert not scores.reliable_u.any()
+
+
 def test_a_label_is_reliable_only_if_it_scores_enough_of_what_can_be_read():
     rng = np.random.default_rng(5)
     image_nd = small_layers.unit_rows(rng, 300, 12)

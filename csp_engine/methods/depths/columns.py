@@ -20,11 +20,11 @@ def correlation(
 ) -> float:
     """Pearson's r, in float64; 0 where either is constant or fewer than three rows are left."""
     x_n, y_n = (np.asarray(a if rows is None else a[rows], np.float64) for a in (x_n, y_n))
-    if len(x_n) < 3:
+    if len(x_n) < 3 or any(a_n.min() == a_n.max() for a_n in (x_n, y_n)):
         return 0.0
     x_n, y_n = x_n - x_n.mean(), y_n - y_n.mean()
     scale = np.sqrt(np.dot(x_n, x_n) * np.dot(y_n, y_n))
-    return float(np.dot(x_n, y_n) / scale) if scale > 1e-12 * max(len(x_n), 1) else 0.0
+    return float(np.dot(x_n, y_n) / scale)
 
 
 class LabelColumns:

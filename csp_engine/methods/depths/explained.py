@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+LEAST = 1e-9
+"""A prediction, or a half, that varies less than this beside the activation is constant."""
+
 
 class Readout:
     """Ridge regression of activations on image embeddings, each half predicted from the other.
@@ -56,7 +59,7 @@ class Readout:
             weight_ud = moments[fit] @ self.inverse[fit].T
             variance_u = np.einsum("ud,ud->u", weight_ud @ self.gram[test], weight_ud)
             scale_u = np.sqrt(np.maximum(variance_u, 0) * squares[test])
-            is_there_u = scale_u > 1e-12 * len(self.half_nd[test])
+            is_there_u = scale_u > LEAST * (squares[0] + squares[1])
             covariance_u = np.einsum("ud,ud->u", weight_ud, moments[test])
             found_u += np.where(is_there_u, covariance_u / np.where(is_there_u, scale_u, 1), 0) / 2
         return np.maximum(found_u, 0.0)

@@ -39,7 +39,10 @@ class Rows:
         """The same with the activations of some units."""
         activation_us = activation_un[:, self.image_s].astype(np.float64)
         n_images = activation_us.shape[1]
-        activation_us -= activation_us.mean(axis=1, keepdims=True) if n_images else 0.0
+        if n_images:
+            is_constant_u = activation_us.max(axis=1) == activation_us.min(axis=1)
+            activation_us -= activation_us.mean(axis=1, keepdims=True)
+            activation_us[is_constant_u] = 0
         divisor = max(n_images, 1)
         return Moments(
             n_images,
@@ -79,6 +82,6 @@ def correlation_of(
     """Pearson's r of a weighted sum of concepts with a unit's activation; 0 if one is constant."""
     sum_d = weight_k @ chosen_kd
     spread = np.sqrt(max(sum_d @ moments.row_dd @ sum_d, 0.0) * moments.variance_u[u])
-    if spread <= 1e-12 * max(1.0, moments.variance_u[u]):
+    if spread <= 1e-12 * np.sqrt(moments.variance_u[u]):
         return 0.0
     return float(np.clip(sum_d @ moments.cross_ud[u] / spread, -1, 1))

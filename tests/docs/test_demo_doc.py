@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import pytest
+
+from csp_engine.bundle import Bundle
 from csp_engine.demo.simulator.cases import CLINICAL, PATCH_COLOURS, SCENARIOS
 from csp_engine.demo.training.planted import KINDS
+from csp_engine.numbers import plain_json
+from csp_engine.views.accuracy import label_accuracy
 from tools import demo_tables
 from tools.tables import MISSING
 
@@ -16,6 +22,23 @@ PAGE = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
 
 def test_tables_are_those_of_the_measured_figures():
     assert demo_tables.filled(PAGE) == PAGE, "run: python -m tools.demo_tables --write"
+
+
+def test_recorded_figures_of_labels_are_those_of_the_bundle():
+    """The record is written when the demo is built; labels may have been made again since."""
+    found = plain_json(label_accuracy(Bundle.open(demo_tables.DEMO.parent / "dermoscopy.csp")))
+    kept = json.loads(demo_tables.DEMO.read_text("utf-8"))["quality"]["labels"]
+    assert dict(numbers(kept)) == pytest.approx(dict(numbers(found)))
+
+
+def numbers(value, path=""):
+    """Every number in nested tables and lists, with the way to it."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in items:
+            yield from numbers(each, f"{path}/{key}")
+    elif isinstance(value, int | float):
+        yield path, value
 
 
 def test_every_table_stands_in_the_page():

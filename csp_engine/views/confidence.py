@@ -33,7 +33,6 @@ from csp_engine.views.accuracy import kept_judged_labels
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import CandidateLabels
-from csp_engine.views.neuron.label import NO_LABEL
 from csp_engine.views.places import places
 
 LARGEST_ERROR = 0.1
@@ -145,8 +144,10 @@ def in_words(p: float | None, otherwise: str = NOT_CALIBRATED) -> str:
     """A probability as a person would say it; ``otherwise`` where it is not known."""
     if p is None:
         return otherwise
-    word = "likely right" if p >= LIKELY else "plausible" if p >= PLAUSIBLE else NO_LABEL.lower()
-    return f"{word} ({_odds(p)})"
+    odds = _odds(p)
+    if p >= PLAUSIBLE:
+        return f"{'likely right' if p >= LIKELY else 'plausible'} ({odds})"
+    return f"{'as likely wrong as right' if odds == '5 in 10' else 'probably wrong'} ({odds})"
 
 
 def doubt(p: float | None, is_reliable: bool) -> str:

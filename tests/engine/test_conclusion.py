@@ -15,6 +15,7 @@ from csp_engine.pipeline import build
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit import interventions
 from csp_engine.views.conclusion.claims import conclusion_of, fires_on
+from csp_engine.views.images.facts import properties
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import best_label, flags_of, states_of
 from csp_engine.views.neuron.shared import shared
@@ -52,7 +53,7 @@ def test_exemplars_and_look_alikes_are_counted_from_the_table_of_images(demo, me
     (text,) = said(demo, memo, str(neuron), "images")
     name, n_here, n_chosen, n_quiet, n_known = re.fullmatch(
         r"Fires on (?:images of the class )?(.+): (\d+) of (\d+) exemplars show it, .* of all "
-        r"images; of the look-alikes that leave it quiet, (\d+) of (\d+)(?:, as often, .*)?\.",
+        r"images; of the look-alikes that leave it quiet, (\d+) of (\d+)(?:, .*)?\.(?: What .*)?",
         text,
     ).groups()
     images = demo.images()
@@ -74,6 +75,52 @@ def test_exemplars_and_look_alikes_are_counted_from_the_table_of_images(demo, me
     }
     assert int(n_known) == len(quiet)
     assert int(n_quiet) == int(has_n.iloc[sorted(quiet)].sum())
+
+
+def shares(demo, memo, neuron, name):
+    """How many exemplars and how many nearest look-alikes show a property, and of how many."""
+    known = properties(demo, memo)
+    at = known.names.index(name)
+    code_n = known.property_cn[known.column_p[at]]
+    contrast = demo.contrast(neuron.model, neuron.layer)
+    has_k = contrast.n_partner_uk[neuron.unit] > 0
+    quiet = np.unique(contrast.image_ukj[neuron.unit, has_k, 0])
+    row = next(each for each in shared(demo, memo, neuron).rows if each.name == name)
+    return row.n_here, row.n_chosen, int((code_n[quiet] == at).sum()), len(quiet)
+
+
+def test_what_sets_pairs_apart_is_told_where_the_commonest_property_does_not(demo, memo):
+    n_told = n_alike = 0
+    for unit in range(0, 256, 2):
+        neuron = NeuronRef("biased", "layer2@max", unit)
+        (text,) = said(demo, memo, str(neuron), "images")
+        row = fires_on(shared(demo, memo, neuron))
+        if row is None:
+            continue
+        here, n, quiet, m = shares(demo, memo, neuron, row.name)
+        p = stats.fisher_exact([[here, n - here], [quiet, m - quiet]], "greater").pvalue
+        is_alike = p > 0.05
+        n_alike += is_alike
+        assert ("as often" in text) == is_alike
+        told = re.search(
+            r"tells them apart most is (?:the class )?(.+): (\d+) of (\d+) exemplars, "
+            r"(\d+) of (\d+) look-alikes\.$",
+            text,
+        )
+        assert (", so something else tells them apart." in text) == (is_alike and told is None)
+        if told is None:
+            continue
+        n_told += 1
+        name = told[1] if told[1] in properties(demo, memo).names else f"class: {told[1]}"
+        found = shares(demo, memo, neuron, name)
+        assert found == tuple(map(int, told.groups()[1:]))
+        assert found[0] / found[1] - found[2] / found[3] > here / n - quiet / m
+        assert quiet / m >= here / n / 2
+        table = [[found[0], found[1] - found[0]], [found[2], found[3] - found[2]]]
+        n_looked_at = len(shared(demo, memo, neuron).striking)
+        assert stats.fisher_exact(table, "greater").pvalue <= 0.05 / n_looked_at + 1e-9
+    assert n_told > 5
+    assert n_alike > 5
 
 
 def test_what_chance_explains_is_not_what_a_neuron_fires_on(demo, memo):
@@ -115,7 +162,7 @@ def test_a_label_that_misses_the_measured_truth_is_said_to(demo, memo, method):
         claims = conclusion_of(demo, memo, neuron, method)
         (text,) = [str(each) for each in claims if each.kind == "truth"]
         concept = truth.units["true_concept"].iloc[unit]
-        assert text.startswith(f"Measured: it follows {concept} (AUROC ")
+        assert text.startswith(f"Measured on 1,200 labelled images: it follows {concept} (AUROC ")
         label = best_label(demo, neuron, method).text
         if label in wordings[concept]:
             assert "as its best label says" in text
@@ -134,7 +181,8 @@ def test_a_neuron_without_a_true_concept_is_said_to_follow_none(demo, memo):
     truth = demo.truth("biased", "layer2@max")
     unit = int(np.flatnonzero(truth.units["true_concept"].isna())[0])
     (text,) = said(demo, memo, f"biased/layer2@max/{unit}", "truth")
-    assert text == f"Measured: it follows none of {len(truth.concepts)} known concepts closely."
+    measured = "Measured on 1,200 labelled images"
+    assert text == f"{measured}: it follows none of {len(truth.concepts)} known concepts closely."
 
 
 def test_the_output_named_is_the_one_it_ranks_highest_on(demo, memo):
@@ -144,9 +192,13 @@ def test_the_output_named_is_the_one_it_ranks_highest_on(demo, memo):
         (text,) = said(demo, memo, f"biased/layer4@mean/{unit}", "outputs")
         ranks = [1 + int((np.abs(row) > abs(row[unit])).sum()) for row in effect_cu]
         best = min(ranks)
-        output = re.search(r"(?:raises|lowers|most of all) (.+) \(rank (\d+) of 768", text)
-        assert int(output[2]) == best
-        c = held.output_names.index(output[1])
+        output = re.search(
+            r"(?:raises|lowers) (?P<a>.+) \(rank (?P<n>\d+) of 768"
+            r"|at best, rank (?P<m>\d+) of 768 in its layer on (?P<b>.+)\.",
+            text,
+        )
+        assert int(output["n"] or output["m"]) == best
+        c = held.output_names.index(output["a"] or output["b"])
         assert ranks[c] == best
         if "no output much" in text:
             assert best > 76.8

@@ -115,8 +115,9 @@ def test_the_error_is_what_a_loop_over_bins_finds(rows):
         (0.96, "likely right (19 in 20)"),
         (0.9, "likely right (9 in 10)"),
         (0.7, "plausible (7 in 10)"),
-        (0.3, "no reliable label (3 in 10)"),
-        (0.001, "no reliable label (less than 1 in 20)"),
+        (0.3, "probably wrong (3 in 10)"),
+        (0.49, "as likely wrong as right (5 in 10)"),
+        (0.001, "probably wrong (less than 1 in 20)"),
         (None, "not calibrated for these images"),
     ],
 )

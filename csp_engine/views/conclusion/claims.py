@@ -14,7 +14,7 @@ import numpy as np
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredTruth
-from csp_engine.stats.enrichment import NONE, Enrichment
+from csp_engine.stats.enrichment import NONE, Enrichment, tail_chance
 from csp_engine.types import NeuronRef
 from csp_engine.views.conclusion.carriers import carriers
 from csp_engine.views.conclusion.meaning import Same, property_of, same_meaning
@@ -24,7 +24,7 @@ from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import stored
 from csp_engine.views.neuron.influence import moved_most
 from csp_engine.views.neuron.label import best_label
-from csp_engine.views.neuron.shared import Shared, shared
+from csp_engine.views.neuron.shared import CHANCE, Shared, shared
 from csp_engine.views.sentence import listed
 
 MUCH = 0.1
@@ -104,29 +104,79 @@ def _images(bundle: Bundle, memo: Memo, neuron: NeuronRef, known: Shared) -> lis
         f": {numbers.count(row.n_here)} of {numbers.count(row.n_chosen)} exemplars show it, "
         f"{numbers.share(row.base)} of all images"
     )
-    n_here, n_known = _among_contrast(bundle, memo, neuron, row.name)
-    if n_known:
+    apart = [_beside(bundle, memo, neuron, each) for each in known.striking]
+    own = next(each for each in apart if each.row is row)
+    clear = [each for each in apart if each.p * len(apart) <= CHANCE]
+    best = max(clear, key=lambda each: each.gap, default=None)
+    if own.n_quiet:
         told += (
             "; of the look-alikes that leave it quiet, "
-            f"{numbers.count(n_here)} of {numbers.count(n_known)}"
+            f"{numbers.count(own.n_showing)} of {numbers.count(own.n_quiet)}"
         )
-        if n_here * row.n_chosen >= row.n_here * n_known:
-            told += ", as often, so something else tells them apart"
-    of_class = row.name.startswith(CLASS)
-    words = (
-        ("Fires on images of the class " if of_class else "Fires on ", False),
+        if own.gap <= 0:
+            told += ", as often"
+        elif own.p > CHANCE:
+            told += ", nearly as often"
+    words = [
+        ("Fires on images of the class " if _is_class(row) else "Fires on ", False),
         (row.name.removeprefix(CLASS), True),
-        (f"{told}.", False),
-    )
-    return [Claim("images", words)]
+    ]
+    if best is not None and best.gap > own.gap and own.is_common:
+        words += [
+            (f"{told}. What tells them apart most is ", False),
+            (f"{'the class ' if _is_class(best.row) else ''}", False),
+            (best.row.name.removeprefix(CLASS), True),
+            (
+                f": {numbers.count(best.row.n_here)} of {numbers.count(best.row.n_chosen)} "
+                f"exemplars, {numbers.count(best.n_showing)} of {numbers.count(best.n_quiet)} "
+                "look-alikes.",
+                False,
+            ),
+        ]
+    else:
+        unknown = own.n_quiet and own.p > CHANCE
+        words.append((f"{told}{', so something else tells them apart' if unknown else ''}.", False))
+    return [Claim("images", tuple(words))]
 
 
-def _among_contrast(bundle: Bundle, memo: Memo, neuron: NeuronRef, name: str) -> tuple[int, int]:
-    """How many nearest contrast images show a property, of those where that is known."""
+def _is_class(row: Enrichment) -> bool:
+    return row.name.startswith(CLASS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A property of the exemplars among the nearest contrast images.
+
+    ``n_showing`` of ``n_quiet`` show it, of those where that is known. ``p`` is the chance that so
+    many of those that show it, or more, are exemplars (Fisher's exact test, one-sided).
+    """
+
+    row: Enrichment
+    n_showing: int
+    n_quiet: int
+
+    @property
+    def gap(self) -> float:
+        """Its share among the exemplars less that among the contrast images."""
+        return self.row.share - self.n_showing / self.n_quiet if self.n_quiet else 0.0
+
+    @property
+    def is_common(self) -> bool:
+        """Whether contrast images show it at least half as often as exemplars do."""
+        return self.gap <= self.row.share / 2
+
+    @property
+    def p(self) -> float:
+        n_both = self.row.n_here + self.n_showing
+        n_images = self.row.n_chosen + self.n_quiet
+        return tail_chance(self.row.n_here, self.row.n_chosen, n_both, n_images)
+
+
+def _beside(bundle: Bundle, memo: Memo, neuron: NeuronRef, row: Enrichment) -> _Beside:
     contrast = bundle.contrast(neuron.model, neuron.layer)
     has_k = np.asarray(contrast.n_partner_uk[neuron.unit]) > 0
     images = np.unique(np.asarray(contrast.image_ukj[neuron.unit])[has_k, 0])
-    return _showing(bundle, memo, name, images)
+    return _Beside(row, *_showing(bundle, memo, row.name, images))
 
 
 def _showing(bundle: Bundle, memo: Memo, name: str, images: np.ndarray) -> tuple[int, int]:
@@ -153,10 +203,6 @@ def _label(
 
 
 def _worth(trust: Trust) -> str:
-    if trust.doubts and trust.words.endswith("(5 in 10)"):
-        return "is as likely wrong as right (5 in 10)"
-    if trust.doubts:
-        return f"is probably wrong {trust.words[trust.words.index('(') :]}"
     if trust.is_learnt:
         return f"is {trust.words}"
     if trust.words == "not judged":
@@ -189,10 +235,10 @@ def _truth(
     concept = row["true_concept"]
     if not isinstance(concept, str):
         n_concepts = numbers.count(len(truth.concepts))
-        text = f"Measured: it follows none of {n_concepts} known concepts closely."
+        text = f"{_measured(truth)}it follows none of {n_concepts} known concepts closely."
         return [Claim("truth", ((text, False),))]
     end = f" (AUROC {numbers.score(float(row['auroc']))})"
-    words = [("Measured: it follows ", False), (concept, True), (end, False)]
+    words = [(f"{_measured(truth)}it follows ", False), (concept, True), (end, False)]
     if not label:
         pass
     elif _means(truth, concept, label, same):
@@ -202,6 +248,11 @@ def _truth(
         words.append((" and " if near else ", which its best label does not say", False))
         words += [(near, True), (says, False)] if near else []
     return [Claim("truth", (*words, (".", False)))]
+
+
+def _measured(truth: StoredTruth) -> str:
+    """On what it was measured, which need not be the probe set."""
+    return f"Measured on {numbers.count(truth.n_image)} labelled images: "
 
 
 def _related(truth: StoredTruth, unit: int) -> list[str]:
@@ -248,13 +299,13 @@ def _outputs(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> list[Claim]:
     if found is None or not found.rank_u[neuron.unit]:
         return []
     rank, n_units = int(found.rank_u[neuron.unit]), len(found.rank_u)
-    place = f"rank {numbers.count(rank)} of {numbers.count(n_units)} in its layer"
-    if rank > n_units * MUCH:
-        start = "By gradient it moves no output much; most of all "
-    else:
-        start = f"By gradient it {'raises' if found.effect_u[neuron.unit] > 0 else 'lowers'} "
+    place = f"{numbers.count(rank)} of {numbers.count(n_units)} in its layer"
     output = found.output_names[found.output_u[neuron.unit]]
-    return [Claim("outputs", ((start, False), (output, True), (f" ({place}).", False)))]
+    if rank > n_units * MUCH:
+        start = "By gradient it moves no output much beside its fellows: at best, rank "
+        return [Claim("outputs", ((f"{start}{place} on ", False), (output, True), (".", False)))]
+    start = f"By gradient it {'raises' if found.effect_u[neuron.unit] > 0 else 'lowers'} "
+    return [Claim("outputs", ((start, False), (output, True), (f" (rank {place}).", False)))]
 
 
 def _contradiction(

@@ -7,7 +7,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.views.address import View
 from csp_engine.views.conclusion.claims import conclusion_of
 from csp_engine.views.confidence import Trust
-from csp_engine.views.neuron.label import heading_of
+from csp_engine.views.neuron.label import Heading, heading_of
 from pages.ui.parts.cards import badge, plain
 from pages.ui.shell import store
 
@@ -35,10 +35,8 @@ def heading(bundle: Bundle, view: View, trust: Trust | None, *, is_blind: bool) 
     held = heading_of(bundle, view.neuron, view.method)
     label = held.label
     badges = "".join(badge(state.word, "warn") for state in held.states)
-    if label.is_reliable:
-        badges += badge(f"{held.method} {numbers.score(label.score)}", "good")
-    if trust is not None and trust.is_learnt:
-        badges += badge(trust.words, "good" if trust.is_good else "")
+    if label.is_named:
+        badges += worth(held, trust)
     kind = " dir='auto'" if label.is_named else ""
     css = "csp-title" if label.is_named else "csp-title none"
     return label.heading, (
@@ -46,6 +44,13 @@ def heading(bundle: Bundle, view: View, trust: Trust | None, *, is_blind: bool) 
         f"<div>{badges}</div></div>{concluded(bundle, view, trust)}"
         f"{reasons([*map(str, held.reasons), trust.doubt if trust else ''])}"
     )
+
+
+def worth(held: Heading, trust: Trust | None) -> str:
+    """Beside a name: how likely it is right, or else which method has tested it; as HTML."""
+    if trust is None or not trust.is_learnt:
+        return badge(f"reliable by {held.method}", "good") if held.label.is_reliable else ""
+    return badge(trust.words, "good" if trust.is_good else "warn" if trust.doubts else "")
 
 
 def concluded(bundle: Bundle, view: View, trust: Trust | None) -> str:

@@ -63,6 +63,11 @@ def test_a_layer_leads_to_its_table():
     assert "unit" not in layer.params
 
 
+@pytest.mark.parametrize("typed", ["retrained layer3", "layer3 retrained", "retrained / layer3"])
+def test_a_layer_is_found_by_parts_of_its_name_in_any_order(typed):
+    assert [j.title for j in to(typed) if j.kind == "Layer"] == ["retrained / layer3@mean"]
+
+
 @given(st.text(max_size=300))
 def test_whatever_is_typed_leads_only_to_what_is_there(typed):
     found = to(typed)

@@ -53,7 +53,15 @@ def test_words_that_say_what_nonsense_says_are_unread(few):
     assert query.unread == ("fire", "truck")
     assert found.best != "clear"
     assert found.best == "none" or "does not know “fire” and “truck”" in said
+    assert not query.is_unread
     assert ask(few, "green red", FewWords())[0].unread == ()
+
+
+def test_where_no_word_is_read_nothing_is_said_to_be_searched_for(few):
+    query, _, said = ask(few, "fire truck", FewWords())
+    assert query.is_unread
+    assert "the rest" not in said
+    assert "does not know “fire” and “truck”: every word that it does not know finds" in said
 
 
 def test_an_encoder_that_reads_every_word_has_no_unread_ones(tmp_path):

@@ -34,7 +34,8 @@ def jumps(bundle: Bundle, memo: Memo, bundle_name: str, method: str, typed: str)
     """Where the typed text may lead, the surest first.
 
     A neuron by its address or the end of it (``layer2@max/12``, ``12``), neurons by their label,
-    words of the vocabulary and layers by any part of them, those that begin with it first.
+    words of the vocabulary by any part of them, those that begin with it first, and layers by
+    parts of the names of model and layer.
     """
     asked = " ".join(typed[:MOST_TYPED].split()).casefold()
     if not asked:
@@ -64,9 +65,7 @@ def jumps(bundle: Bundle, memo: Memo, bundle_name: str, method: str, typed: str)
             "layer",
             View(bundle_name, *named[name], 0, method, is_all_layers=False).params(unit=""),
         )
-        for name in _like(
-            list(named), asked.replace("/", " / ") if "/" in asked else asked, N_LAYERS
-        )
+        for name in _like(_holding(list(named), asked), "", N_LAYERS)
     ]
     return [*by_address, *layers, *words, *by_label] if by_address else [*words, *by_label, *layers]
 
@@ -104,6 +103,12 @@ def _by_label(bundle: Bundle, memo: Memo, method: str, asked: str) -> list[Neuro
     every = memo.once(("labelled", bundle.digest, method), make)
     holding = [(text.startswith(asked), ref) for _, text, ref in every if asked in text]
     return [ref for _, ref in sorted(holding, key=lambda row: not row[0])[:N_NEURONS]]
+
+
+def _holding(names: list[str], asked: str) -> list[str]:
+    """Names that hold each of the words of a text, however they are parted."""
+    parts = asked.replace("/", " ").split()
+    return [name for name in names if all(part in name.casefold() for part in parts)]
 
 
 def _like(names: list[str], asked: str, n: int) -> list[str]:

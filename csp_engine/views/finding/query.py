@@ -13,7 +13,7 @@ from csp_engine.errors import InputError
 from csp_engine.search import combine, prompts, query_vector, stored_label
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, split_texts, vectors
-from csp_engine.views.finding.unread import unread_words
+from csp_engine.views.finding.unread import unread_words, words_of
 from csp_engine.views.memo import Memo
 
 TextEncoder = Callable[[Bundle, str], np.ndarray]
@@ -30,7 +30,7 @@ class Query:
     ``kind`` is ``text``, ``neuron`` or ``image``. The prompts are exactly what the encoder saw.
     ``neuron`` is the one that others are to be like, which is no match of itself. A difference
     ("this but not that") shares nothing with all labels any more. ``unread`` are words that the
-    encoder cannot read.
+    encoder cannot read; the query ``is_unread`` where it has no others.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class Query:
     neuron: NeuronRef | None = None
     is_difference: bool = False
     unread: tuple[str, ...] = ()
+    is_unread: bool = False
 
 
 def text_vector(bundle: Bundle, memo: Memo, text: str, encode: TextEncoder) -> np.ndarray:
@@ -159,6 +160,10 @@ def text_query(
         tuple(p for text in but_not for p in prompts(bundle, text)),
         is_difference=bool(but_not),
         unread=tuple(dict.fromkeys(unread)),
+        is_unread=all(
+            text in odd and set(words_of(text)) and set(words_of(text)) <= set(unread)
+            for text in texts
+        ),
     )
 
 

@@ -192,11 +192,16 @@ def _told(query: Query, method: str, found: Judged | None) -> Judgement:
             f"for {query.title}: {whose} exemplars show more of it than chance gives, and it "
             f"scores higher than the best {best}s of 95 % {sets}.",
         )
-    if found.best == "unsure" and query.unread:
-        words = " and ".join(f"“{word}”" for word in query.unread)
+    if query.unread:
+        words = listed([f"“{word}”" for word in query.unread])
+        rest = (
+            ": every word that it does not know finds these neurons. Try other words, or an image."
+            if query.is_unread
+            else ", so only the rest was searched for."
+        )
         return Judgement(
             f"Cannot tell whether any neuron responds to {query.title}.",
-            f"The encoder does not know {words}, so only the rest was searched for.",
+            f"The encoder does not know {words}{rest}",
         )
     if found.best == "unsure":
         lead = f"Cannot tell whether any neuron responds to {query.title}."

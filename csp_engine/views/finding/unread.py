@@ -20,6 +20,11 @@ Embed = Callable[[str], np.ndarray]
 """Gives the query vector of a text."""
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text that are looked at, each once."""
+    return list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text.casefold())))
+
+
 def unread_words(bundle: Bundle, memo: Memo, text: str, embed: Embed) -> tuple[str, ...]:
     """The words of a text that mean no more to the encoder than nonsense does."""
     shared_d, _ = shared_part(bundle, memo, "text")
@@ -33,7 +38,7 @@ def unread_words(bundle: Bundle, memo: Memo, text: str, embed: Embed) -> tuple[s
     )
     if not unread(nonsense_wd, nonsense_wd).any():
         return ()  # it reads every word, so none has to be embedded
-    words = list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text.casefold())))
+    words = words_of(text)
     if not words:
         return ()
     is_unread_w = unread(np.stack([own(word) for word in words]), nonsense_wd)

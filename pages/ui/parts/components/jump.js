@@ -28,7 +28,7 @@ export default function (component) {
 
   function pages(typed) {
     return data.pages
-      .filter((page) => page.title.toLowerCase().includes(typed))
+      .filter((page) => `${page.title} ${page.name}`.toLowerCase().includes(typed))
       .map((page) => ({ kind: "Page", title: page.title, note: "", href: page.path }))
   }
 

@@ -72,12 +72,22 @@ def walk(bundle: Bundle, view: View) -> None:
             lambda: case_steps.limits(bundle, view, story is not None),
         ),
     ]
+    show(contents([title for title, _ in steps]))
     for number, (title, draw) in enumerate(steps, 1):
         if story is not None and number == len(steps) - 4:
             show(f"<p class='csp-lead'>{WEAKER}</p>")
-        show(f"<h2 class='csp-step'><span>{number}</span>{plain(title)}</h2>")
+        show(f"<h2 class='csp-step' id='step-{number}'><span>{number}</span> {plain(title)}</h2>")
         with problems.caught():
             draw()
+
+
+def contents(titles: list[str]) -> str:
+    """The steps in a line or two, each a way to it."""
+    ways = "".join(
+        f"<li><a href='#step-{number}'>{plain(title)}</a></li>"
+        for number, title in enumerate(titles, 1)
+    )
+    return f"<nav aria-label='Steps'><ol class='csp-contents'>{ways}</ol></nav>"
 
 
 def chapters(bundle: Bundle, view: View, story: Story) -> list[tuple[str, Callable[[], None]]]:

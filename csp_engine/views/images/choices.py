@@ -21,12 +21,12 @@ TITLES = {
     "contrast": "Pairs",
     "exemplars": "Exemplars",
     "groups": "Groups",
-    "stratified": "All bands",
+    "stratified": "Strong to weak",
     "random": "Random",
 }
 ABOUT = {
     "exemplars": "The images that excite it most, strongest first.",
-    "stratified": "Images from every band of activation, strongest first.",
+    "stratified": "Images drawn evenly over the whole range of its activations, strongest first.",
     "random": "Images drawn at random from the probe set.",
 }
 NO_EXEMPLARS = "No image excites this neuron more than another, so it has no exemplars."

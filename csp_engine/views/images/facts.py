@@ -160,7 +160,7 @@ def known_facts(bundle: Bundle, memo: Memo, images: Iterable[int]) -> dict[int, 
 def brief(facts: Facts) -> Facts:
     """The facts about an image that matter most, for a line of text."""
     first = [each for each in facts if each[0] in BRIEF]
-    others = [each for each in facts if each[0] not in (*BRIEF, "size", "image")]
+    others = [each for each in facts if each[0] not in (*BRIEF, "pixels", "image")]
     return (*first, *others[:N_BRIEF_OTHERS])
 
 
@@ -184,7 +184,7 @@ def _facts_of(row: Mapping[str, Any], flags: frozenset[str], image: int) -> Fact
         first.append(("shows", ", ".join(present) or "none of the concepts in the table"))
     done = OWN_COLUMNS | flags | {"class", "group", "split"}
     others = [_told(name, row[name]) for name in row if name not in done and _has(row, name)]
-    size = [("size", f"{row['width']} × {row['height']}")] if _has(row, "width") else []
+    size = [("pixels", f"{row['width']} × {row['height']}")] if _has(row, "width") else []
     file = [("file", str(row["file"]))] if _has(row, "file") else []
     return (*first, *others[:8], *file, *size, ("image", str(image)))
 

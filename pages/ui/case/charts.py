@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from csp_engine import numbers
+from csp_engine.stats.wilson import wilson
 from csp_engine.views.address import shorten
 from csp_engine.views.case.audit import Case, signed_share
 from pages.ui.parts.cards import one_way, show
@@ -49,15 +51,30 @@ def figure_text(text: object, limit: int = 60) -> str:
 
 
 def accuracy_plot(tables: Mapping[str, pd.DataFrame], theme: str) -> tuple[Any, str]:
-    """How often each model is right on each slice, with intervals."""
+    """How many melanomas each model finds on each slice, or else how often it is right.
+
+    With intervals; the axis begins where they do.
+    """
     import plotly.graph_objects as go  # half a second: only where a chart is drawn
 
     theme = "dark" if theme == "dark" else "light"
     colours = [TOWARDS[theme], ACCENT[theme], QUIET[theme]]
     figure = go.Figure()
     said = []
+    is_found = all(
+        "n_melanoma" in rows and "melanoma_found" in rows and (rows["n_melanoma"] > 0).all()
+        for rows in tables.values()
+    )
+    least = 100.0
     for at, (model, rows) in enumerate(tables.items()):
-        x = 100 * rows["accuracy"].to_numpy(float)
+        share = rows["melanoma_found" if is_found else "accuracy"].to_numpy(float)
+        low, high = (
+            wilson(share, rows["n_melanoma"].to_numpy(float))
+            if is_found
+            else (rows["low"].to_numpy(float), rows["high"].to_numpy(float))
+        )
+        x = 100 * share
+        least = min(least, 100 * float(low.min()))
         figure.add_scatter(
             x=x,
             y=[figure_text(name) for name in rows["slice"]],
@@ -67,27 +84,32 @@ def accuracy_plot(tables: Mapping[str, pd.DataFrame], theme: str) -> tuple[Any, 
             offsetgroup=str(at),
             marker={"size": 10, "color": colours[at % 3], "symbol": ("circle", "square")[at % 2]},
             error_x={
-                "array": 100 * rows["high"].to_numpy(float) - x,
-                "arrayminus": x - 100 * rows["low"].to_numpy(float),
+                "array": 100 * high - x,
+                "arrayminus": x - 100 * low,
                 "thickness": 2,
                 "width": 5,
             },
             hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
         )
-        each = (f"{n} {numbers.share(a)}" for n, a in rows[["slice", "accuracy"]].to_numpy())
+        each = (f"{n} {numbers.share(a)}" for n, a in zip(rows["slice"], share, strict=True))
         said.append(f"{model}: {', '.join(each)}")
     n_slices = max(len(rows) for rows in tables.values())
     figure.update_layout(
         height=92 + 42 * n_slices,
         margin={"l": 8, "r": 12, "t": 6, "b": 40},
         scattermode="group",
-        xaxis={"title": {"text": "right, %"}, "range": [0, 101], "fixedrange": True},
+        xaxis={
+            "title": {"text": f"{'melanomas found' if is_found else 'right'}, %"},
+            "range": [10 * math.floor(least / 10), 101],
+            "fixedrange": True,
+        },
         yaxis={"autorange": "reversed", "fixedrange": True, "automargin": True},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
     )
     return (
         figure,
-        f"Share of test images classified correctly, with 95 % intervals. {'; '.join(said)}.",
+        f"Share of {'melanomas found' if is_found else 'test images classified correctly'}, with "
+        f"95 % intervals. {'; '.join(said)}.",
     )
 
 

@@ -1,12 +1,13 @@
 """Neuron: what excites it, what looks the same and does not, and what to call it."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
+from csp_engine.views.finding.examples import showcase
 from csp_engine.views.images import choices
 from csp_engine.views.images.groups import split_of
 from pages.ui.neuron import ahead, candidates, changing, looking, sections, verdict, walking
@@ -25,6 +26,8 @@ def main() -> None:
     if found is None:
         return
     bundle, view = found
+    if not any(map(st.query_params.get, ("model", "layer", "unit"))):
+        view = clearest(bundle, view)
     if view.card == "yes":
         with problems.caught():
             sharing.card(bundle, view)
@@ -38,6 +41,12 @@ def main() -> None:
         drawn = ahead.pieces(bundle, view, is_blind=is_blind)
         show(drawn.parts["head"])
         page(bundle, view, drawn, is_blind=is_blind)
+
+
+def clearest(bundle: Bundle, view: View) -> View:
+    """Where the address names no neuron: the one worth showing first, where there is one."""
+    first = showcase(bundle, store.MEMO, view.method)
+    return view if first is None else replace(view, **asdict(first))
 
 
 def page(bundle: Bundle, view: View, drawn: ahead.Pieces, *, is_blind: bool) -> None:
@@ -94,10 +103,11 @@ def images(bundle: Bundle, view: View, drawn: ahead.Pieces) -> None:
     n_exemplars = int(bundle.exemplars(view.model, view.layer).count_u[view.unit])
     more = [k for k in RESULT_COUNTS if k > view.k]
     if view.show == "contrast" and n_exemplars > view.k and more:
+        k = next((k for k in more if k >= n_exemplars), more[-1])
         st.button(
-            f"Show {min(more[0], n_exemplars)} pairs",
+            f"Show all {n_exemplars} pairs" if k >= n_exemplars else f"Show {k} pairs",
             key="more",
-            on_click=uncut(lambda: set_params(k=more[0])),
+            on_click=uncut(lambda: set_params(k=k)),
         )
 
 

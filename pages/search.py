@@ -12,6 +12,7 @@ from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.finding.query import title_of
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import markdown_text, plain, show
+from pages.ui.parts.words import term
 from pages.ui.search import asking, by_column
 from pages.ui.search import results as outcome
 from pages.ui.shell import problems, reviewer, store
@@ -41,7 +42,10 @@ def main() -> None:
         return
     view = with_method(view, methods)
     asked = view.q or (title_of(view) if view.has_query else view.column)
-    show(f"<h1 class='csp-unseen'>Search{f': {plain(asked)}' if asked else ''}</h1>")
+    if view.is_asking:
+        show(f"<h1 class='csp-unseen'>Search: {plain(asked)}</h1>")
+    else:
+        show("<h1 class='csp-title'>Find neurons by what they respond to</h1>")
     asking.boxes(bundle, view)
     asking.warm_up(view)
     if not view.is_asking:
@@ -57,9 +61,11 @@ def main() -> None:
 def start(bundle: Bundle, view: View) -> None:
     """Before the first search."""
     show(
-        "<p class='csp-lead'>Neurons are ranked by the cosine between your words, or "
-        "your image, and their concept vectors. Words of the vocabulary give results at "
-        "once; for other words and for images, the encoder is loaded first.</p>"
+        "<p class='csp-lead csp-left'>Type a word or a few, or give an image. The neurons "
+        "that respond to it most come first, beside the images that excite them, and it is said "
+        "whether any responds to it more than chance would give. "
+        f"{term('vocabulary', 'Words of the vocabulary')} are answered at once; for others, and "
+        "for images, the encoder is loaded first.</p>"
     )
     examples = starting_points(bundle, store.MEMO, view.method, 12)
     if examples:

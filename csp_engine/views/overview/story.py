@@ -20,8 +20,9 @@ from csp_engine.views.audit.interventions import (
 )
 from csp_engine.views.memo import Memo
 
-N_CARRIERS = 6
-"""Neurons that the start page shows: the strongest carriers."""
+N_CARRIERS = 3
+"""Neurons that the start page shows: the strongest carriers, in one row, so that it also has room
+for a search."""
 
 
 @dataclass(frozen=True, slots=True)

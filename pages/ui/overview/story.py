@@ -34,9 +34,11 @@ def section(bundle: Bundle, view: View, story: Story) -> None:
         cards = [card(bundle, view, story, at) for at in range(len(story.carriers))]
         scope = story.found.scope
         assert scope is not None
+        more = f", <a target='_self' href='{plain(address)}'>all {scope.n_carriers}</a>"
         show(
             f"<h2 class='csp-h'>The neurons that carry it <span class='csp-quiet'>strongest of "
-            f"{plain(scope.layer)}, with their part of the {term('effect')}</span></h2>"
+            f"{plain(scope.layer)}, with their part of the {term('effect')}"
+            f"{more if (scope.n_carriers or 0) > len(cards) else ''}</span></h2>"
         )
         card_list(cards, Packs(view.bundle, bundle), label="Strongest carriers", key="carriers")
 
@@ -47,11 +49,11 @@ def pair(bundle: Bundle, story: Story) -> str:
     before, after = story.pair
     n = story.n_pairs_shown
     which = "The pair of median effect of" if n > 2 else "One of"
-    kept = f"{which} {numbers.count(n)} pairs that are" if n > 1 else "The only pair that is"
+    kept = f"{which} {numbers.count(n)} pictured pairs" if n > 1 else "The only pictured pair"
     return (
         f"<div class='pair'><div>{shot(bundle, story, before)}<span aria-hidden='true'>→</span>"
-        f"{shot(bundle, story, after)}</div><p class='csp-quiet'>{kept} kept as pictures "
-        f"and whose decision turns. {plain(story.images)}.</p></div>"
+        f"{shot(bundle, story, after)}</div><p class='csp-quiet'>{kept} whose decision turns, of "
+        f"{plain(story.images)}.</p></div>"
     )
 
 

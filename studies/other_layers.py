@@ -29,12 +29,15 @@ from csp_engine.demo.simulator import captions, render
 from csp_engine.demo.simulator.cases import CONCEPTS, concept_table
 from csp_engine.demo.training import classifiers
 from csp_engine.demo.training.pictures import Pictures, pictures
+from csp_engine.evaluation.faithfulness.granularity import Utility, utility
+from csp_engine.evaluation.label_accuracy import wording_key
 from csp_engine.networks.layers import select_layers
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.types import Progress, silent
 from csp_engine.views.accuracy import judged_labels, label_accuracy
 from csp_engine.views.memo import Memo
+from csp_engine.views.places import places
 from csp_engine.views.table.granularity import granularity
 from csp_engine.words.vocabularies import Vocabulary, label_table
 from studies.real_dermoscopy import ROOT, rounded
@@ -118,6 +121,29 @@ def other_layers(
     )
 
 
+def useful_where_true(bundle: Bundle, method: str) -> Utility:
+    """Utility of the labels of those neurons that have a measured true concept."""
+    pearson: list[np.ndarray] = []
+    said: list[int | None] = []
+    for model, layer in places(bundle):
+        truth = bundle.truth(model, layer)
+        assert truth is not None, "truth was measured on every layer"
+        wordings = truth.wordings()
+        column_of = {
+            wording_key(text): c
+            for c, name in enumerate(truth.concepts["name"])
+            for text in (name, *wordings[name])
+        }
+        texts = bundle.method_labels(model, layer, method)["text"].tolist()
+        scores = bundle.scores(model, layer, method)
+        for unit in np.flatnonzero(truth.units["true_concept"].notna()):
+            pearson.append(np.asarray(truth.pearson_uc[unit], np.float64))
+            has_label = int(scores.count_u[unit]) > 0
+            text = texts[int(scores.label_uk[unit, 0])] if has_label else ""
+            said.append(column_of.get(wording_key(text)))
+    return utility(np.stack(pearson), said)
+
+
 def acceptance(bundle: Bundle) -> dict[str, Any]:
     """What every method says rightly, claims and refuses, as ``csp evaluate`` counts it."""
     found = label_accuracy(bundle, judged_labels(bundle))
@@ -130,7 +156,11 @@ def acceptance(bundle: Bundle) -> dict[str, Any]:
     for method, own in found["methods"].items():
         utility = useful.get(method)
         shares = None if utility is None else [utility.share, utility.low, utility.high]
-        methods[method] = {name: own[name] for name in picked} | {"utility": shares}
+        of_true = useful_where_true(bundle, method)
+        methods[method] = {name: own[name] for name in picked} | {
+            "utility": shares,
+            "utility where a concept is true": [of_true.share, of_true.low, of_true.high],
+        }
     return {
         "neurons": found["n_neurons"],
         "with truth": found["n_with_truth"],

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from csp_engine.errors import InputError
+from csp_engine.evaluation.ground_truth import true_concepts
 
 NOISE = 0.25
 """Standard deviation of the noise on an activation that is about 1 where the concept shows."""
@@ -23,6 +24,8 @@ FAINT = 0.4
 """What a unit that prefers a companion gives the other images of its concept."""
 MOST_CONTAINED = 0.8
 """Of two concepts joined or set beside each other, neither shows on more of the other's images."""
+MOST_ROUNDS = 20
+"""So often directions that answer to a concept are drawn anew; those that still do are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def plant(
         units.append(Unit("conjunction", (a, b), _noisy(both_n, rng)))
         either_n = is_shown_nc[:, a] | is_shown_nc[:, b]
         units.append(Unit("either", (a, b), _noisy(either_n, rng)))
-    return [*units, *_nothing(units, image_nd, plan, rng)]
+    return [*units, *_nothing(units, is_shown_nc, image_nd, plan, rng)]
 
 
 def _single(
@@ -127,18 +130,46 @@ def _noisy(level_n: np.ndarray, rng: np.random.Generator) -> Float32[np.ndarray,
 
 
 def _nothing(
-    units: list[Unit], image_nd: np.ndarray, plan: Plan, rng: np.random.Generator
+    units: list[Unit],
+    is_shown_nc: np.ndarray,
+    image_nd: np.ndarray,
+    plan: Plan,
+    rng: np.random.Generator,
 ) -> Iterator[Unit]:
     """Three kinds of units that no label is right for.
 
     Independent noise; activations of other units, shuffled over the images; and directions of
     the embeddings at random, which images share and no word names.
     """
-    centred_nd = image_nd - image_nd.mean(axis=0)
-    for _ in range(plan.n_units):
+    direction_ud = np.empty((plan.n_units, image_nd.shape[1]))
+    for u in range(plan.n_units):
         noise_n = rng.standard_normal(len(image_nd)).astype(np.float32)
         yield Unit("noise: independent", (), noise_n)
         other = units[int(rng.integers(len(units)))]
         yield Unit("noise: permuted", (), rng.permutation(other.activation_n))
-        direction_d = rng.standard_normal(image_nd.shape[1])
-        yield Unit("noise: off the vocabulary", (), (centred_nd @ direction_d).astype(np.float32))
+        direction_ud[u] = rng.standard_normal(image_nd.shape[1])
+    for activation_n in _unnamed(direction_ud, image_nd, is_shown_nc, rng):
+        yield Unit("noise: off the vocabulary", (), activation_n)
+
+
+def _unnamed(
+    direction_ud: np.ndarray,
+    image_nd: np.ndarray,
+    is_shown_nc: np.ndarray,
+    rng: np.random.Generator,
+) -> Float32[np.ndarray, "u n"]:
+    """What images have along directions, drawn anew where a concept is a direction's true one.
+
+    Images differ most along few directions, and concepts are what they differ in: by the rule of
+    ``true_concepts`` about one direction in five answers to a concept, whose name is then right.
+    """
+    centred_nd = image_nd - image_nd.mean(axis=0)
+    activation_un = (direction_ud @ centred_nd.T).astype(np.float32)
+    named = np.arange(len(activation_un))
+    for _ in range(MOST_ROUNDS):
+        named = named[true_concepts(activation_un[named], is_shown_nc).is_true_u]
+        if not len(named):
+            break
+        anew_ud = rng.standard_normal((len(named), image_nd.shape[1]))
+        activation_un[named] = (anew_ud @ centred_nd.T).astype(np.float32)
+    return np.delete(activation_un, named, axis=0)

@@ -27,6 +27,7 @@ STUDIES = {
     "combined_methods": "whether the likeliest of several methods' labels beats CSP+ alone",
     "masked_exemplars": "whether MILAN names neurons better by what they look at, on the demo",
     "regions": "whether label methods name neurons better by what they look at, on the demo",
+    "random_network": "what is claimed of the demo's network before any training, by truth",
     "other_layers": "labels of the demo's networks on layers that chose nothing, by truth",
     "fourth_condition": "whether the fourth condition of a reliable label holds on new ground",
     "fifth_condition": "whether a reliable label should also score enough, on new ground",

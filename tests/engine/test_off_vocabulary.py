@@ -1,4 +1,4 @@
-"""Studies of directions at random and of regions: their own figures, against numpy."""
+"""Studies of directions at random, of regions and of a random network: their own figures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studies import random_network
 from studies.off_vocabulary import CONDITIONS, Words, figures
 from studies.regions import KINDS, WAYS, labelled, without
 from tests.worlds import small_layers
@@ -49,6 +50,24 @@ def test_claims_are_counted_by_whether_something_is_true():
     assert {name: (own["n_hits"], own["n"]) for name, own in found.items()} == {
         "right": (1, 3), "wrong": (1, 3), "none refused": (1, 2),
     }  # fmt: skip
+
+
+def test_claims_of_a_random_network_are_wrong_where_something_else_is_true():
+    table = pd.DataFrame(
+        {
+            "claimed": [True, True, False, True, False],
+            "answers": [True, True, True, False, False],
+            "right": [True, False, True, False, False],
+        }
+    )
+    found = random_network.figures(table)
+    assert {name: (own["n_hits"], own["n"]) for name, own in found.items()} == {
+        "claimed": (3, 5),
+        "answer to a concept": (3, 5),
+        "right, where one is true": (2, 3),
+        "claims wrong, where one is true": (1, 2),
+        "refused, where none is": (1, 2),
+    }
 
 
 def test_regions_are_labelled_as_whole_images_are():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import address, settled
 
@@ -138,3 +138,24 @@ def test_two_tabs_do_not_move_each_other_and_survive_a_reload(server, open_page)
         page.reload()
         expect(settled(page).locator(".csp-id")).to_contain_text(shown)
     expect(second.locator(".tiles li.single").first).to_be_visible()
+
+
+def test_a_second_visit_connects_before_the_server_has_said_that_it_is_well(server, open_page):
+    """A first one waits for it: the answer brings the cookie that shows who is signed in."""
+    page = open_page(f"{server.url}/glossary")
+    settled(page)
+    held: list[Route] = []
+    page.route("**/_stcore/health", lambda route: held.append(route))
+    page.goto(f"{server.url}/neuron?layer=second@mean&unit=5")
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 5")
+    assert held  # asked all the same, and not answered yet
+    held.pop().continue_()
+    settled(page)
+    page.context.clear_cookies(name="_streamlit_xsrf")
+    page.goto(f"{server.url}/neuron?layer=second@mean&unit=6")
+    while not held:
+        page.wait_for_timeout(20)
+    page.wait_for_timeout(300)
+    assert page.locator(".csp-id").count() == 0
+    held.pop().continue_()
+    expect(page.locator(".csp-id")).to_contain_text("second@mean / 6")

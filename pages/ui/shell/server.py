@@ -27,6 +27,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import delta_generator, runtime
+from streamlit.web.server.starlette.starlette_server_config import XSRF_COOKIE_NAME
 
 from csp_engine.files import ROOT
 from csp_engine.http import hosts, sockets, tokens
@@ -62,6 +63,10 @@ LATER = ("neuron", "search")
 """Where most people go first: what these pages need is fetched once there is nothing else to do."""
 
 
+HOST_CONFIG = {"useExternalAuthToken": False, "enableCustomParentMessages": False}
+"""What Streamlit's page asks of its server before it connects, and is always told here."""
+
+
 @cache
 def start_page(prefix: str, page: str = "") -> str:
     """Streamlit's page, told where its server is, how our elements look and which it will need.
@@ -71,12 +76,18 @@ def start_page(prefix: str, page: str = "") -> str:
     each kind of element is fetched when the first of it is drawn, with a grey bar in its place, and
     looks come after content: everything below jumps.
 
+    Whoever holds the cookie against forged requests, which the answer to a first visit brings,
+    connects without asking anything first. Without it the connection could not show who is signed
+    in.
+
     Args:
         prefix: the path below which the server runs.
         page: the page that is asked for, as its address names it.
     """
     index = (STATIC / "index.html").read_text("utf-8")
     known = f"window.__streamlit={{BACKEND_BASE_URL:location.origin+{json.dumps(prefix)}}}"
+    held = json.dumps({"allowedOrigins": st.get_option("client.allowedOrigins"), **HOST_CONFIG})
+    known += f";document.cookie.includes('{XSRF_COOKIE_NAME}=')&&(__streamlit.HOST_CONFIG={held})"
     now = parts((*ELEMENTS, *ELEMENTS_OF.get(page, ())))
     later = parts(kind for each in LATER for kind in ELEMENTS_OF[each])
     early = "".join(

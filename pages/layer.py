@@ -45,7 +45,9 @@ def main() -> None:
         narrowing.controls(bundle, view, rows, keep, sortable, ranged)
         kept = lists.ordered(rows, view, keep)
         with heading:
-            head(view, len(kept), len(rows), listing_note(bundle, view.method) if query else "")
+            note = listing_note(bundle, view.method) if query else ""
+            by = f"Labels by {words.method(view.method)}" if scoring_methods(bundle) else NO_LABELS
+            head(view, len(kept), len(rows), by, note)
         if kept.empty:
             st.text("No neuron passes these filters; widen or clear one of them.")
             return
@@ -55,8 +57,11 @@ def main() -> None:
             link("labels", "How the label methods compare", view.params(unit=""))
 
 
-def head(view: View, n_kept: int, n_all: int, note: str) -> None:
-    """What is in the table."""
+NO_LABELS = "No labels yet (add some with 'csp label')"
+
+
+def head(view: View, n_kept: int, n_all: int, by: str, note: str) -> None:
+    """What is in the table; ``by`` says whose the labels are, as HTML."""
     where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
     count = numbers.count(n_all)
     if n_kept < n_all:
@@ -67,7 +72,7 @@ def head(view: View, n_kept: int, n_all: int, note: str) -> None:
     show(
         f"<p class='csp-id'>{plain(view.bundle)} / {plain(where)}</p>"
         f"<h1 class='csp-title'>{count} neurons{asked}</h1>"
-        f"<p class='csp-quiet csp-left'>Labels by {words.method(view.method)}, beside the "
+        f"<p class='csp-quiet csp-left'>{by}, beside the "
         "strongest exemplars; click a label to open its neuron, tick rows to test what the network "
         "decides without them."
         f"{f' {plain(note)}' if note else ''}</p>"

@@ -1,11 +1,13 @@
 """Neuron: what excites it, what looks the same and does not, and what to call it."""
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 
 import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
 from csp_engine.views.address import RESULT_COUNTS, SHOWS, View
 from csp_engine.views.finding.examples import showcase
 from csp_engine.views.images import choices
@@ -45,7 +47,9 @@ def main() -> None:
 
 def clearest(bundle: Bundle, view: View) -> View:
     """Where the address names no neuron: the one worth showing first, where there is one."""
-    first = showcase(bundle, store.MEMO, view.method)
+    first = None
+    with suppress(CspError):  # of what is damaged, the page says so where it would have stood
+        first = showcase(bundle, store.MEMO, view.method)
     return view if first is None else replace(view, **asdict(first))
 
 

@@ -65,7 +65,7 @@ def size(bundle: Bundle) -> str:
     return (
         f"<p class='csp-lead'>{numbers.count(n_neurons)} neurons of "
         f"{plain(listed(bundle.model_names))}, described by what excites them in "
-        f"{numbers.count(bundle.n_images)} images.</p>"
+        f"{numbers.count(bundle.n_images)} image{'' if bundle.n_images == 1 else 's'}.</p>"
     )
 
 

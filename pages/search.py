@@ -10,6 +10,7 @@ from csp_engine.views.finding import standing
 from csp_engine.views.finding.examples import starting_points
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.finding.query import title_of
+from csp_engine.views.places import scoring_methods
 from pages.ui.parts import exporting
 from pages.ui.parts.cards import markdown_text, plain, show
 from pages.ui.parts.words import term
@@ -35,10 +36,11 @@ def main() -> None:
     bundle, view = found
     methods = searchable_methods(bundle)
     if not methods:
-        st.title("Search")
-        st.text(
-            f"Bundle {view.bundle} has no search index yet; run 'csp build' again to finish it."
-        )
+        show("<h1 class='csp-title'>Find neurons by what they respond to</h1>")
+        missing = "no labels yet; add some with 'csp label'"
+        if scoring_methods(bundle):
+            missing = "no search index yet; run 'csp build' again to finish it"
+        st.text(f"Bundle {view.bundle} has {missing}.")
         return
     view = with_method(view, methods)
     asked = view.q or (title_of(view) if view.has_query else view.column)
@@ -112,7 +114,8 @@ def results(bundle: Bundle, view: View) -> None:
         st.text(
             "No neuron passes these filters; widen or clear one of them."
             if len(whole)
-            else "No neuron of this layer has evidence; choose another layer."
+            else "No neuron here has evidence: no image excites one more than another. Choose "
+            "another layer, or build again with more images, which differ from each other."
         )
         return
     judged = standing.judged(bundle, store.MEMO, query, view.method, whole)

@@ -200,6 +200,11 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
     require_same_space(a.bundle, b.bundle)
     for side in (a, b):
         if method not in side.bundle.methods(side.model, side.layer):
+            if not side.bundle.methods(side.model, side.layer):
+                raise InputError(
+                    f"{side.title} has no labels, so there are no concept vectors to compare; run "
+                    f"'csp label {side.bundle.path.name}'."
+                )
             raise InputError(
                 f"{method_title(method)} has no concept vectors of {side.title}; choose another "
                 "method."

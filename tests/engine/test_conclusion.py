@@ -99,7 +99,7 @@ def test_what_sets_pairs_apart_is_told_where_the_commonest_property_does_not(dem
             continue
         here, n, quiet, m = shares(demo, memo, neuron, row.name)
         p = stats.fisher_exact([[here, n - here], [quiet, m - quiet]], "greater").pvalue
-        is_alike = p > 0.05
+        is_alike = p > 0.05 and 4 * quiet * n >= 3 * here * m
         n_alike += is_alike
         assert ("as often" in text) == is_alike
         told = re.search(
@@ -121,6 +121,19 @@ def test_what_sets_pairs_apart_is_told_where_the_commonest_property_does_not(dem
         assert stats.fisher_exact(table, "greater").pvalue <= 0.05 / n_looked_at + 1e-9
     assert n_told > 5
     assert n_alike > 5
+
+
+def test_few_look_alikes_are_no_reason_to_call_shares_alike(small, memo):
+    """Six of six exemplars and none of one look-alike: nothing is as often, by whatever test."""
+    n_few = 0
+    for layer in small.layers("small"):
+        for unit in range(small.n_units("small", layer)):
+            claims = conclusion_of(small, memo, NeuronRef("small", layer, unit), "csp")
+            for text in map(str, claims):
+                found = re.search(r"leave it quiet, 0 of \d", text)
+                n_few += found is not None
+                assert not (found and "as often" in text)
+    assert n_few > 0
 
 
 def test_what_chance_explains_is_not_what_a_neuron_fires_on(demo, memo):

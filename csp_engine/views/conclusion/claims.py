@@ -115,7 +115,7 @@ def _images(bundle: Bundle, memo: Memo, neuron: NeuronRef, known: Shared) -> lis
         )
         if own.gap <= 0:
             told += ", as often"
-        elif own.p > CHANCE:
+        elif own.is_alike:
             told += ", nearly as often"
     words = [
         ("Fires on images of the class " if _is_class(row) else "Fires on ", False),
@@ -134,7 +134,7 @@ def _images(bundle: Bundle, memo: Memo, neuron: NeuronRef, known: Shared) -> lis
             ),
         ]
     else:
-        unknown = own.n_quiet and own.p > CHANCE
+        unknown = own.n_quiet and own.is_alike
         words.append((f"{told}{', so something else tells them apart' if unknown else ''}.", False))
     return [Claim("images", tuple(words))]
 
@@ -159,6 +159,15 @@ class _Beside:
     def gap(self) -> float:
         """Its share among the exemplars less that among the contrast images."""
         return self.row.share - self.n_showing / self.n_quiet if self.n_quiet else 0.0
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether contrast images show it at least three quarters as often, as far as one can tell.
+
+        Few images tell nothing: none of one look-alike is no share that is nearly as large.
+        """
+        here, quiet = self.row.n_here * self.n_quiet, self.n_showing * self.row.n_chosen
+        return 4 * quiet >= 3 * here and self.p > CHANCE
 
     @property
     def is_common(self) -> bool:

@@ -73,11 +73,13 @@ def _summary(bundle: Bundle, memo: Memo, method: str) -> Summary:
         ]
     else:
         found = ["No method has labelled these neurons."]
+        if reliable:
+            found = ["No neuron has a label: no image excites one more than another."]
     return Summary(
         tuple(found),
         tuple(common.most_common(N_COMMON)),
         tuple(_doubts(bundle, method, reliable, n_judged, n_labelled, n_silent)),
-        tuple(_steps(bundle, memo, method, n_labelled - n_reliable)),
+        tuple(_steps(bundle, memo, method, n_labelled, n_labelled - n_reliable)),
     )
 
 
@@ -101,7 +103,7 @@ def _doubts(
             f"The labels of {_neurons(n_labelled - n_judged)} were compared with no random image "
             "sets, so nothing says how reliable they are."
         )
-    if len(reliable) > 1:
+    if len(reliable) > 1 and n_labelled:
         share = {place: n / max(1, bundle.n_units(*place)) for place, n in reliable.items()}
         (model, layer), least = min(share.items(), key=lambda each: each[1])
         where = layer if len(bundle.model_names) == 1 else f"{model} / {layer}"
@@ -120,10 +122,12 @@ def _doubts(
     return told
 
 
-def _steps(bundle: Bundle, memo: Memo, method: str, n_unclear: int) -> list[Step]:
+def _steps(bundle: Bundle, memo: Memo, method: str, n_labelled: int, n_unclear: int) -> list[Step]:
     steps = []
     if not any(bundle.methods(*place) for place in places(bundle)):
         return [Step("Label the neurons.", command=f"csp label {bundle.path.name}")]
+    if n_labelled == 0:
+        steps.append(Step("Build again with more images, which differ from each other."))
     clearest = showcase(bundle, memo, method)
     if clearest is not None:
         steps.append(Step("Look at the clearest neuron", "neuron", _address(clearest)))

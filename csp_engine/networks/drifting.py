@@ -6,11 +6,14 @@ noise may, many show which it is: noise stays as large as it is, and what creeps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+
+from csp_engine.errors import InputError
 
 N_PASSES = 30
 """Passes, twice, after which what creeps has moved on."""
@@ -58,6 +61,39 @@ def kept_between(network: nn.Module, run: Callable[[], Any]) -> list[str]:
     run()
     after = _held(network)
     return [path for path, value in after.items() if not _is_same(before.get(path), value)]
+
+
+@contextmanager
+def gradients_through(network: nn.Module, name: str) -> Generator[None]:
+    """Passes inside take gradients, also by what earlier passes without gradients left behind.
+
+    Torch refuses to go by tensors that were made while no gradients were kept. Weights that the
+    network casts and tensors among the attributes of its modules are replaced by copies.
+
+    Raises:
+        InputError: if the network keeps such a tensor elsewhere.
+    """
+    for module in network.modules():
+        places: list[dict[str, Any]] = [module._parameters, module._buffers, vars(module)]
+        for held in places:
+            for key, value in list(held.items()):
+                if not isinstance(value, torch.Tensor) or not value.is_inference():
+                    continue
+                with torch.inference_mode(False):
+                    copy = value.detach().clone()
+                is_weight = isinstance(value, nn.Parameter)
+                held[key] = nn.Parameter(copy, value.requires_grad) if is_weight else copy
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    except RuntimeError as error:
+        if "nference tensor" not in str(error):
+            raise
+        raise InputError(
+            f"{name} goes on with a tensor that it kept from an earlier pass, so no gradient can "
+            "be taken; let it make the tensor anew in each pass, or build with --influence-images "
+            "0."
+        ) from error
 
 
 def _held(network: nn.Module) -> dict[str, Any]:

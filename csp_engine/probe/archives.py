@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import posixpath
 import tarfile
 import threading
@@ -96,6 +97,7 @@ class _Tar:
         self.name = shard.name
         self._lock = threading.Lock()
         self._handle = shard.open()
+        self._stamp = _stamp(self._handle)
 
     def members(
         self, others: list[str], links: list[str]
@@ -139,13 +141,31 @@ class _Tar:
         return images, words
 
     def read(self, offset: int, size: int) -> bytes:
-        """A part of the file; its position stays."""
+        """A part of the file; its position stays.
+
+        Raises:
+            InputError: if the file was written over since it was opened.
+        """
+        if _stamp(self._handle) != self._stamp:
+            raise InputError(
+                f"{self.name!r} was written over while it was read; run the same command again, "
+                "and replace it only when that is done."
+            )
         with self._lock:
             before = self._handle.tell()
             self._handle.seek(offset)
             content = self._handle.read(size)
             self._handle.seek(before)
         return content
+
+
+def _stamp(handle: Any) -> tuple[int, int] | None:
+    """When a file of this machine was last written, and its size; None of one at an address."""
+    try:
+        told = os.fstat(handle.fileno())
+    except OSError:
+        return None  # who reads addresses looks by itself
+    return told.st_mtime_ns, told.st_size
 
 
 def _inside(name: str) -> str:

@@ -145,6 +145,45 @@ def test_several_taps_in_one_pass_each_get_their_own_finite_differences(pixels):
         )
 
 
+class Keeping(Net):
+    """Keeps a tensor that its first pass made: as an attribute, as a weight, or in a list."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.kept, self.more = how, None, []
+
+    def forward(self, x):
+        if self.how == "cast" and not self.more:
+            self.more.append(True)
+            self.fc.weight = nn.Parameter(self.fc.weight.double().float())
+        if self.how == "attribute" and self.kept is None:
+            self.kept = self.left.weight * 1.0
+        if self.how == "list" and not self.more:
+            self.more.append(self.left.weight * 1.0)
+        weight = self.more[0] if self.how == "list" else self.kept
+        weight = self.left.weight if weight is None else weight
+        left = nn.functional.conv2d(self.relu(self.conv(x)), weight, self.left.bias)
+        return self.tail(left + self.right(x))
+
+
+@pytest.mark.parametrize("how", ["cast", "attribute"])
+def test_what_a_network_kept_of_a_pass_before_bars_no_gradient(pixels, how):
+    taps = ["conv@mean", "act@mean"]
+    plain, keeping = wrapped(Net()), wrapped(Keeping(how))
+    want = influence(plain, select_layers(plain, taps), [(pixels, CLASSES)])
+    found = influence(keeping, select_layers(keeping, taps), [(pixels, CLASSES)])
+    for layer in taps:
+        np.testing.assert_allclose(
+            found[layer].gradient_activation_cu, want[layer].gradient_activation_cu, atol=1e-7
+        )
+
+
+def test_a_tensor_kept_where_none_looks_is_one_sentence(pixels):
+    model = wrapped(Keeping("list"))
+    with pytest.raises(InputError, match="net goes on with a tensor that it kept from an earlier"):
+        influence(model, select_layers(model, ["conv@mean"]), [(pixels, CLASSES)])
+
+
 def test_parameters_hooks_and_batches_leave_no_trace(pixels):
     model = wrapped(Net())
     taps = select_layers(model, ["conv", "act"])

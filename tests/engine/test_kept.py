@@ -8,6 +8,8 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.probe.remote import kept
-from csp_engine.probe.remote.kept import KEPT_GB, Blocks
+from csp_engine.probe.remote.kept import BLOCK, KEPT_GB, Blocks
 from tests.worlds import toys
 
 SMALL = 1 << 12
@@ -152,3 +154,33 @@ def test_an_answer_that_is_too_short_is_refused(memory, images, monkeypatch, kin
     monkeypatch.setattr(type(memory), "cat_file", lambda *a, **k: cat(*a, **k)[:-1])
     with pytest.raises(InputError, match=r"gave [\d,]+ bytes of '/lab/all/a\.\w+' instead of"):
         read_probe_set("memory://lab/all")
+
+
+def test_a_file_that_another_of_its_size_replaces_is_told():
+    """By its tag or its time; a part of one and a part of the other would make no image."""
+    memory = fsspec.filesystem("memory")
+    rng = np.random.default_rng(1)
+    first, second = (rng.integers(0, 256, 2 * BLOCK + 7, np.uint8).tobytes() for _ in range(2))
+    memory.pipe("/lab/replaced.tar", first)
+    opened = Blocks("memory://lab", memory).open("/lab/replaced.tar")
+    assert opened.read(10) == first[:10]
+    memory.rm("/lab/replaced.tar")
+    memory.pipe("/lab/replaced.tar", second)
+    opened.seek(BLOCK + 5)
+    with pytest.raises(InputError, match=r"replaced.tar' at 'memory://lab' was replaced while"):
+        opened.read(10)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_other"),
+    [
+        ({"ETag": '"a"', "LastModified": "10:00:00.5"}, {"ETag": '"a"', "LastModified": "10"}, 0),
+        ({"ETag": '"a"', "LastModified": "10"}, {"ETag": '"b"', "LastModified": "10"}, 1),
+        ({"mtime": 1.0, "size": 4}, {"mtime": 2.0, "size": 4}, 1),
+        ({"VersionId": None, "name": "x"}, {"VersionId": "7", "name": "y"}, 0),
+        ({"generation": "5"}, {"generation": "6"}, 1),
+        ({}, {"ETag": "a"}, 0),
+    ],
+)
+def test_what_file_systems_say_of_another_content(before, now, is_other):
+    assert kept._is_other(kept._mark(before), kept._mark(now)) == bool(is_other)

@@ -399,6 +399,62 @@ def test_one_number_for_each_image_is_one_output(varied, flat):
     same_as_bare(ending(flat, 1), ending(lambda y: y, 1), varied)
 
 
+PLACES = {
+    "bare": lambda f, y: y[:, :, None, None],
+    "called logits": lambda f, y: {"features": f[:, :, None, None], "logits": y[:, :, None, None]},
+    "among features": lambda f, y: (f[:, :, None, None], y[:, :, None, None]),
+}
+
+
+@pytest.mark.parametrize("form", PLACES)
+def test_maps_of_one_place_are_outputs(form, x):
+    """As a convolution for a head gives them, with the same influence as rows have."""
+    network = Net(FORMS["logits"], 6)
+    plain = target_model(network, RECIPE, name="net", class_names=["a", "b", "c", "d"])
+    with torch.no_grad():
+        want = plain.logits(plain.run(torch.from_numpy(x)))
+    classes = np.arange(6) % 4
+    influenced = influence(plain, select_layers(plain, ["conv"]), [(x, classes)])["conv@mean"]
+    other = target_model(Net(PLACES[form], 6), RECIPE, name="net", class_names=["a", "b", "c", "d"])
+    with torch.no_grad():
+        assert torch.equal(other.logits(other.run(torch.from_numpy(x))), want)
+    found = influence(other, select_layers(other, ["conv"]), [(x, classes)])["conv@mean"]
+    np.testing.assert_allclose(
+        found.gradient_activation_cu, influenced.gradient_activation_cu, atol=1e-7
+    )
+    assert any("maps of one place, (" in each for each in other.steadiness.notices)
+
+
+@pytest.mark.parametrize(
+    ("form", "is_named"),
+    [
+        (lambda f, y: {"logits": y[:, 0]}, False),
+        (lambda f, y: {"loss": y[:, 1], "pred": y[:, 0]}, False),
+        (lambda f, y: (f[:, :, None], y[:, 0]), True),
+    ],
+)
+def test_one_number_for_each_image_is_one_output_among_others(form, is_named, x):
+    names = ["melanoma"] if is_named else None
+    model = target_model(Net(form, 6), RECIPE, name="net", class_names=names)
+    plain = target_model(Net(FORMS["logits"], 6), RECIPE, name="net")
+    with torch.no_grad():
+        want = plain.logits(plain.run(torch.from_numpy(x)))[:, :1]
+        assert torch.equal(model.logits(model.run(torch.from_numpy(x))), want)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda f, y: (f[:, :, None, None], f.tanh()[:, :, None, None]),  # features of two stages
+        lambda f, y: (f[:, :, None], y.square().mean(1)),  # and a loss of each image
+        lambda f, y: y[:, :, None, None].expand(-1, -1, 2, 2),  # a map of two places
+    ],
+)
+def test_what_may_be_features_or_losses_is_no_output(form, x):
+    model = target_model(Net(form, 4), RECIPE, name="net")
+    assert model.logits(model.run(torch.from_numpy(x))) is None
+
+
 def test_without_a_layer_that_gives_them_logits_are_taken_back(varied):
     """Platt's scaling adds a number, so that no layer gives what goes into the sigmoid."""
     ended = ending(lambda y: (0.8 * y + 0.3).sigmoid(), 4)

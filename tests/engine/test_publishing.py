@@ -19,8 +19,9 @@ from filelock import FileLock
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, BundleWriter
 from csp_engine.cli import main
-from csp_engine.errors import BusyError, InputError
+from csp_engine.errors import BundleError, BusyError, InputError
 from csp_engine.exchange.label_tables import label_rows
+from csp_engine.exports.folders import RECORD
 from csp_engine.exports.html import of_layers, of_neurons, write_folder
 from csp_engine.exports.html.site import POLICY, one_way
 from csp_engine.exports.html.tables import labels_in, table_of
@@ -29,7 +30,7 @@ from csp_engine.exports.publishing.finding import words_of
 from csp_engine.exports.publishing.parts import PublishedSite, pager_of
 from csp_engine.pipeline import build
 from csp_engine.types import NeuronRef
-from tests.worlds import toys
+from tests.worlds import damage, toys
 from tests.worlds.killing import die_at_write, in_child
 from tests.worlds.static_pages import HOSTILE, OURS, Page, files_of, hostile_bundle
 
@@ -373,6 +374,28 @@ def test_parts_of_another_selection_are_not_mixed_in(in_threes, bundle, tmp_path
     neuron = NeuronRef(bundle.model_names[0], bundle.layers(bundle.model_names[0])[1], 2)
     publish(bundle, of_neurons(bundle, [neuron], title="One", about="One."), out)
     assert len(list(out.glob("neurons/*/*.html"))) == 1
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_bundle_that_is_replaced_meanwhile_gives_no_site(in_threes, bundle, tmp_path, n_workers):
+    """Neither pages of two bundles, nor a site that says it is of one that is gone."""
+    own = Path(shutil.copytree(bundle.path, tmp_path / "own.csp"))
+    other = Path(shutil.copytree(bundle.path, tmp_path / "other.csp"))
+    damage.edit(other, lambda body: body.update(updated="2031-01-01T00:00:00+00:00"))
+    opened, out = Bundle.open(own), tmp_path / "site"
+
+    def replace(stage: str, done: int, total: int) -> None:
+        if done and other.exists():
+            shutil.rmtree(own)
+            other.rename(own)
+
+    with pytest.raises(BundleError):
+        publish(opened, of_layers(opened), out, n_workers=n_workers, progress=replace)
+    assert not out.exists()
+    now = Bundle.open(own)
+    publish(now, of_layers(now), out, n_workers=n_workers)
+    record = json.loads((out / RECORD).read_text("utf-8"))
+    assert record["bundle"]["sha256"] == now.digest != opened.digest
 
 
 def test_two_at_once_are_refused(bundle, tmp_path):

@@ -54,6 +54,7 @@ HEADER = "publishing.json"
 OF_CODE = ("exports", "views")
 """Rooms whose code and templates decide what the pages say."""
 MOST_ROUNDS = 3
+CHANGED = "The bundle changed while it was being published; run it again."
 
 Held = dict[str, dict[str, Any]]
 """By path: ``bytes`` and ``sha256`` of each file."""
@@ -129,6 +130,7 @@ def publish(
         text = json.dumps(record, indent=1) + "\n"
         (begun / "site" / RECORD).write_text(text, "utf-8")
         require_replaceable(out)  # somebody may have put a file there meanwhile
+        _require_same(bundle)
         put_in_place(begun / "site", out)
     n_bytes = sum(each["bytes"] for each in held.values()) + len(text)
     return Published(selection.n_neurons, len(held) + 1, n_bytes, len(parts), n_written)
@@ -377,17 +379,23 @@ def _start(bundle: Path, digest: str, selection: Selection, begun: Path) -> None
         os._exit(1)  # what it has written counts part by part
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    opened = Bundle.open(bundle)
     with suppress(IndexError):
         _worker.pop()
-    _worker.append((PublishedSite(opened, selection), begun))
-    if opened.digest != digest:
-        _worker.clear()
+    with suppress(BundleError):  # gone by now, or half of another
+        opened = Bundle.open(bundle)
+        if opened.digest == digest:
+            _worker.append((PublishedSite(opened, selection), begun))
+
+
+def _require_same(bundle: Bundle) -> None:
+    """Refuse a site of a bundle that another has replaced while its pages were written."""
+    if Bundle.open(bundle.path).digest != bundle.digest:
+        raise BundleError(CHANGED)
 
 
 def _work(part: Part) -> Part:
     if not _worker:
-        raise BundleError("The bundle changed while it was being published; run it again.")
+        raise BundleError(CHANGED)
     site, begun = _worker[0]
     _write_part(site, part, begun)
     return part

@@ -11,6 +11,7 @@ from torch import nn
 
 from csp_engine.errors import InputError, UnansweredError
 from csp_engine.networks.activations import positions_last, require_rows, to_device
+from csp_engine.networks.drifting import gradients_through
 from csp_engine.networks.layers import LayerTap, hooks_on
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.observing import first_tensor
@@ -91,7 +92,10 @@ class GradientPass:
         if len(x) == 1 and self._model.steadiness.needs_company:
             x = torch.cat([x, x])
         self._n_rows = len(x)
-        with torch.inference_mode(False), torch.enable_grad(), hooks_on(self._model, self._hooks):
+        with (
+            gradients_through(self._model.network, self._model.name),
+            hooks_on(self._model, self._hooks),
+        ):
             logits = self._model.logits(self._model.run(x))
         if logits is not None and len(logits) != len(x):
             raise InputError(

@@ -6,6 +6,7 @@ before it, or back from these (``endings``).
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from csp_engine.errors import InputError
+from csp_engine.networks.drifting import gradients_through
 from csp_engine.networks.outputs.endings import (
     SIGMOID,
     SOFTMAX,
@@ -53,6 +55,23 @@ def tensors_in(output: Any) -> dict[Path, torch.Tensor]:
 
 def _rows(tensors: Mapping[Path, torch.Tensor]) -> dict[Path, torch.Tensor]:
     return {path: t for path, t in tensors.items() if t.ndim == 2 and t.is_floating_point()}
+
+
+def _as_rows(tensors: Mapping[Path, torch.Tensor], n_names: int | None) -> dict[Path, torch.Tensor]:
+    """Tensors of one number for each image, ``(n,)``, or of maps of one place, ``(n, c, 1, 1)``.
+
+    As rows; from among several only those that are called as logits are, or of as many columns as
+    there are class names, for such are features and losses too.
+    """
+    found = {}
+    for path, t in tensors.items():
+        if not t.is_floating_point() or t.ndim == 0 or math.prod(t.shape[2:]) != 1:
+            continue
+        rows = t[:, None] if t.ndim == 1 else t.flatten(1)
+        is_named = bool(path) and path[-1] in (*LOGIT_NAMES, *OUTPUT_NAMES)
+        if not path or is_named or rows.shape[1] == n_names:
+            found[path] = rows
+    return found
 
 
 class OutputReader:
@@ -175,14 +194,20 @@ class OutputReader:
         self._tell(f"{self._name} ends in a {ending.name}; {told}")
 
     def _tensor(self, output: Any) -> torch.Tensor | None:
-        if isinstance(output, torch.Tensor):
-            if output.ndim == 1:  # one number for each image
-                output = output[:, None]
-            return next(iter(_rows({(): output}).values()), None)
-        rows = _rows(tensors_in(output))
+        tensors = tensors_in(output)
+        rows = _rows(tensors) or _as_rows(tensors, self._n_names)
         if self._path not in rows:
-            self._path = self._find(output, rows)
-        return None if self._path is None else rows[self._path]
+            is_one = isinstance(output, torch.Tensor)
+            self._path = next(iter(rows), None) if is_one else self._find(output, rows)
+        if self._path is None:
+            return None
+        shape = tuple(tensors[self._path].shape)
+        if len(shape) > 2 and not self._is_known:
+            self._tell(
+                f"{self._name} gives its outputs as maps of one place, {shape}; they are taken for "
+                "its logits."
+            )
+        return rows[self._path]
 
     def _find(self, output: Any, rows: Mapping[Path, torch.Tensor]) -> Path | None:
         for names in (LOGIT_NAMES, OUTPUT_NAMES):
@@ -264,8 +289,7 @@ class OutputReader:
         with (
             undisturbed(self._network),
             _unheard(self._network),
-            torch.inference_mode(False),
-            torch.enable_grad(),
+            gradients_through(self._network, self._name),
         ):
             handles = listening()
             try:

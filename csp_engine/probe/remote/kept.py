@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, BinaryIO
 
 from csp_engine.errors import InputError
@@ -68,6 +68,7 @@ class Blocks:
         self._spool = Spool()
         self._lock = threading.Lock()
         self._recent: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._mark_of: dict[str, dict[str, str]] = {}
 
     def open(self, path: str) -> io.BufferedReader:
         """A file as those who read archives and tables want it.
@@ -76,9 +77,11 @@ class Blocks:
             InputError: if there is no answer.
         """
         try:
-            size = int(self._system.info(path)["size"])
+            told = self._system.info(path)
+            size = int(told["size"])
         except Exception as error:  # each file system raises its own kinds
             raise unanswered(self._address, path, error) from error
+        self._mark_of[path] = _mark(told)
         return io.BufferedReader(BlockFile(self, path, size))
 
     def read(self, path: str, size: int, start: int, end: int) -> bytes:
@@ -103,12 +106,19 @@ class Blocks:
     def _fetch(self, path: str, start: int, end: int) -> bytes:
         try:
             content = self._system.cat_file(path, start=start, end=end)
+            self._system.invalidate_cache(path)  # of listings, which would answer for what was
+            now = _mark(self._system.info(path))
         except Exception as error:  # each file system raises its own kinds
             raise unanswered(self._address, path, error) from error
         if len(content) != end - start:
             raise InputError(
                 f"{self._address!r} gave {len(content):,} bytes of {path!r} instead of "
                 f"{end - start:,}; if it is being replaced, run the same command when it is whole."
+            )
+        if _is_other(self._mark_of.get(path, now), now):
+            raise InputError(
+                f"{path!r} at {self._address!r} was replaced while it was read; run the same "
+                "command again, and replace it only when that is done."
             )
         return content
 
@@ -122,6 +132,30 @@ class Blocks:
             self._recent[path, number] = block
             while len(self._recent) > _N_RECENT:
                 self._recent.popitem(last=False)
+
+
+_TAGS = ("etag", "md5", "crc32c", "generation")
+_TIMES = ("modified", "created", "mtime", "updated")
+"""In small letters, how file systems call what changes with a file's bytes."""
+
+
+def _mark(told: Mapping[Any, Any]) -> dict[str, str]:
+    """Of what a file system says of a file, that which changes with its bytes."""
+    return {
+        str(key): str(value)
+        for key, value in told.items()
+        if value is not None and any(part in str(key).lower() for part in (*_TAGS, *_TIMES))
+    }
+
+
+def _is_other(before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether marks are of two contents: by tags if there are any, else by times.
+
+    A listing may round its times otherwise than an answer about one file.
+    """
+    both = before.keys() & now.keys()
+    tags = {key for key in both if any(part in key.lower() for part in _TAGS)}
+    return any(before[key] != now[key] for key in tags or both)
 
 
 class BlockFile(io.RawIOBase):

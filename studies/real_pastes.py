@@ -51,6 +51,7 @@ from csp_engine.probe.isic2017 import ARTEFACTS
 from csp_engine.probe.listing import ProbeSet, read_probe_set
 from csp_engine.reading.groups import group_numbers, names_of_groups, numbers_over
 from csp_engine.views.audit import interventions
+from csp_engine.views.audit.figures import figure
 from studies import dermoscopy_models
 from studies.real_browser import probe_table
 from studies.real_dermoscopy import ROOT, area, rounded
@@ -292,7 +293,11 @@ def effect_of(
     )  # fmt: skip
     (found,) = interventions.effects(stored)
     general = {name: asdict(getattr(one.gates["general"], name)) for name in GATED}
-    return interventions.effect_json(found) | {"general": general}, rows
+    measured = {
+        **{name: figure(effect, name).as_json() for name in ("effect", "change", "neutral")},
+        **{name: effect[name] for name in ("n_called", "n_lost", "n_gained")},
+    }  # of what is withheld too, for gates are what is studied
+    return interventions.effect_json(found) | measured | {"general": general}, rows
 
 
 def measure(out: Path, tables: tuple[Path, Path], labels: pd.DataFrame, to: Path) -> None:

@@ -462,6 +462,7 @@ PERFORMANCE = StageKind(
 INTERVENTION = StageKind(
     "intervention",
     "What adding one thing to photographs does to an output, and which units carry it.",
+    version=2,
     of=("model",),
     files=(
         StageFile("effects.parquet", "table", "", "for each `artefact` its `foil` (`neutral` or "
@@ -477,7 +478,10 @@ INTERVENTION = StageKind(
                   "(`is_called_without`, `is_called_neutral`, `is_called_with`)"),
         StageFile("units.parquet", "table", "", "for each `artefact`, `layer` and `unit` its mean "
                   "`attribution` of the effect, and the `change` of its mean activation, on the "
-                  "choosing half"),
+                  "choosing half; on the other half, which ranked nothing, the same as `confirmed` "
+                  "and `moved`, with how far to either side their 95 % intervals reach "
+                  "(`confirmed_within`, `moved_within`; NaN of too few groups). Bundles of before "
+                  "lack these four"),
         StageFile("sets.parquet", "table", "", "for each `artefact` and `layer`, on the other "
                   "half: `what` was swapped (`strongest` carriers, the `direction` of the mean "
                   "change, `random` units), of how many units (`n_units`), and the share of the "

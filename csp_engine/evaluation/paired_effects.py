@@ -75,6 +75,31 @@ def mean_effects(
     return [enough(Bounded(*map(float, each)), n_groups) for each in found]
 
 
+def mean_within(
+    value_nu: Float[np.ndarray, "n u"], group_n: Int[np.ndarray, " n"]
+) -> tuple[Float64[np.ndarray, " u"], Float64[np.ndarray, " u"]]:
+    """Means over pairs, and how far to either side their 95 % intervals reach; of many units.
+
+    With S the sum and m the number of pairs of each of G groups, ``x = Σ S / Σ m`` and
+    ``t(G − 1) · √(G / (G − 1) · Σ (S − x m)²) / Σ m``: the paired t of group means where all groups
+    are of one size. NaN where groups are fewer than ``LEAST_GROUPS``.
+    """
+    from scipy.special import stdtrit
+
+    value_nu = np.asarray(value_nu, np.float64)
+    _, place_n = np.unique(group_n, return_inverse=True)
+    size_g = np.bincount(place_n).astype(np.float64)
+    n_groups, n = len(size_g), len(value_nu)
+    mean_u = value_nu.mean(axis=0)
+    if n_groups < LEAST_GROUPS:
+        return mean_u, np.full_like(mean_u, np.nan)
+    sum_gu = np.zeros((n_groups, value_nu.shape[1]))
+    np.add.at(sum_gu, place_n, value_nu)
+    left_gu = sum_gu - size_g[:, None] * mean_u
+    error_u = np.sqrt(n_groups / (n_groups - 1) * np.square(left_gu).sum(axis=0)) / n
+    return mean_u, stdtrit(n_groups - 1, 50 * (1 + LEVEL) / 100) * error_u
+
+
 def mean_gap(
     value_n: Float[np.ndarray, " n"],
     is_first_n: Bool[np.ndarray, " n"],

@@ -26,7 +26,7 @@ from csp_engine.probe.decoding import decode
 from csp_engine.views.audit import interventions as view
 from csp_engine.views.audit.figures import Figure
 from csp_engine.views.audit.gate import judge, read_condition
-from csp_engine.views.audit.gates import Gate
+from csp_engine.views.audit.gates import Gate, same_sign
 from csp_engine.views.memo import Memo
 from csp_engine.views.overview.story import story_of
 from csp_engine.words.concepts import find_concept_set
@@ -162,6 +162,38 @@ def test_photographs_of_what_is_withheld_tell_no_effect_and_no_decision(made):
         assert "class='other'" not in shown
 
 
+@pytest.mark.slow
+def test_what_is_withheld_gives_no_figure_to_programs(made, capsys):
+    """Reason and gate, but neither effect nor decisions: in Python, JSON and the API."""
+    bundle = made[0]
+    stored = bundle.intervention("small")
+    measured = stored.effects.set_index("artefact")
+    by_name = {each.artefact: each for each in view.effects(stored)}
+    _, shown, _ = run(capsys, "intervene", bundle.path, "--json")
+    for row in [
+        *view.as_json(bundle, "small", "csp")["artefacts"],  # what the API gives
+        *json.loads(shown)["artefacts"],
+    ]:
+        own = measured.loc[row["artefact"]]
+        if row["artefact"] == "dark corners":
+            assert row["effect"]["value"] == own["effect"]
+            assert (row["n_called"], row["withheld"]) == (own["n_called"], None)
+            continue
+        assert row["withheld"]
+        told = ("effect", "change", "neutral", "n_called", "n_lost", "n_gained", "scope")
+        assert {row[name] for name in told} == {None}
+        assert row["layers"] == row["suspects"] == row["given"] == []
+        text = json.dumps(row)
+        figures = own[["effect", "effect_low", "effect_high", "change", "neutral"]]
+        assert not [value for value in figures if repr(float(value)) in text]
+    for name in ("hair", "colour patch"):
+        effect = by_name[name]
+        assert not any(each.is_known for each in (effect.effect, effect.change, effect.neutral))
+        assert (effect.n_called, effect.n_lost, effect.n_gained) == (0, 0, 0)
+        for picture in view.pictures(stored, effect):
+            assert picture.keys() == {"file", "picture"}
+
+
 def test_what_is_withheld_is_no_headline_and_no_condition(made):
     bundle = made[0]
     told = story_of(bundle, Memo(), "csp")
@@ -220,25 +252,26 @@ def test_an_encoder_of_stored_vectors_cannot_judge(made):
         pipeline.gate_pastes(bundle, target, "red", probe, pairs, Stored())
 
 
-def a_gate(**changes):
+def a_gate(effect, **changes):
     known = Figure(0.9, 0.85, 0.95)
     given = {"artefact": "ruler", "real": known, "pasted": known, "neutral": Figure(0.5, 0.4, 0.6),
              "least": 0.8, "why": "", "observed": Figure(-0.4, -0.6, -0.2), "n_with": 40,
              "n_without": 80}  # fmt: skip
-    return Gate(**given | changes)
+    given |= changes
+    return Gate(**given, agrees=same_sign(given["observed"], effect))
 
 
 def test_another_sign_than_real_ones_withholds():
     lower, higher, nothing = (Figure(v, v - 0.2, v + 0.2) for v in (-0.5, 0.5, 0.0))
-    assert a_gate().withheld(lower) == ""
-    assert "differ the other way" in a_gate().withheld(higher)
-    assert a_gate().withheld(nothing) == ""
-    assert a_gate(observed=nothing).withheld(higher) == ""
-    assert "could not be told" in a_gate(observed=nothing).sentence(higher)
-    told = a_gate().sentence(nothing)  # no effect to compare with, but real ones do differ
+    assert a_gate(lower).why_withheld == ""
+    assert "differ the other way" in a_gate(higher).why_withheld
+    assert a_gate(nothing).why_withheld == ""
+    assert a_gate(higher, observed=nothing).why_withheld == ""
+    assert "could not be told" in a_gate(higher, observed=nothing).sentence()
+    told = a_gate(nothing).sentence()  # no effect to compare with, but real ones do differ
     assert told.endswith("Real ones differ by −0.40 (−0.60 to −0.20) within classes.")
-    assert "0.80 is asked" in a_gate(pasted=Figure(0.79, 0.7, 0.85)).withheld(lower)
-    assert a_gate(pasted=Figure(math.nan, math.nan, math.nan)).withheld(lower)
+    assert "0.80 is asked" in a_gate(lower, pasted=Figure(0.79, 0.7, 0.85)).why_withheld
+    assert a_gate(lower, pasted=Figure(math.nan, math.nan, math.nan)).why_withheld
 
 
 @pytest.mark.parametrize(

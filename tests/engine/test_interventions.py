@@ -23,6 +23,7 @@ from csp_engine.evaluation.paired_effects import (
     halves,
     matched_sets,
     mean_effect,
+    mean_within,
     ratio,
     strongest,
 )
@@ -30,9 +31,11 @@ from csp_engine.networks.autoencoders.directions import write_directions
 from csp_engine.networks.intervening.pairs import PairRuns, log_odds
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
+from csp_engine.pipeline.intervening.rows import ON_THE_REST
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.trust import TRUST
 from csp_engine.views.audit import interventions as view
+from csp_engine.views.audit.driving import every_neuron
 from csp_engine.views.audit.gate import judge, read_condition
 from csp_engine.words.concepts import find_concept_set
 from tests.engine.test_cli import run
@@ -229,6 +232,33 @@ def test_halves_keep_groups_whole_and_differ_by_seed():
     assert (halves(group_n, 2) != chosen).any()
 
 
+def test_intervals_of_neurons_are_paired_ts_of_groups():
+    """Of groups of one size scipy's t of their means, else that of the ratio, group by group."""
+    rng = np.random.default_rng(3)
+    shared_gu = rng.normal(size=(30, 4))
+    value_nu = np.repeat(shared_gu, 5, axis=0) + rng.normal(size=(150, 4)) + 0.3
+    group_n = np.repeat(np.arange(30), 5)
+    mean_u, within_u = mean_within(value_nu, group_n)
+    of_group = scipy_stats.ttest_1samp(value_nu.reshape(30, 5, 4).mean(1), 0)
+    bounds = of_group.confidence_interval(0.95)
+    np.testing.assert_allclose(mean_u - within_u, bounds.low, rtol=1e-9)
+    np.testing.assert_allclose(mean_u + within_u, bounds.high, rtol=1e-9)
+    uneven_n = rng.integers(0, 30, 150)
+    mean_u, within_u = mean_within(value_nu, uneven_n)
+    groups = np.unique(uneven_n)
+    for u in range(4):
+        off = 0.0
+        for group in groups:
+            own = value_nu[uneven_n == group, u]
+            off += (own - value_nu[:, u].mean()).sum() ** 2
+        error = np.sqrt(off * len(groups) / (len(groups) - 1)) / 150
+        t = scipy_stats.t.ppf(0.975, len(groups) - 1)
+        assert mean_u[u] == pytest.approx(value_nu[:, u].mean())
+        assert within_u[u] == pytest.approx(t * error)
+    _, few_u = mean_within(value_nu[:45], np.repeat(np.arange(9), 5))
+    assert np.isnan(few_u).all()
+
+
 def test_random_sets_are_others_and_alike():
     rng = np.random.default_rng(0)
     activation_u, influence_u = rng.gamma(1, size=(2, 200)).astype(np.float32)
@@ -317,6 +347,59 @@ def test_the_stage_holds_what_a_loop_finds(made):
     units = stored.units
     assert set(units["layer"]) == set(bundle.layers("small"))
     assert verify(bundle) == []
+
+
+def test_every_neuron_has_its_change_and_interval_of_the_half_that_ranked_nothing(made):
+    bundle, target, pairs, _ = made
+    stored = bundle.intervention("small")
+    rest = np.flatnonzero(~stored.pairs["is_choosing"].to_numpy())
+    images = [pairs.images(int(i)) for i in rest]
+    layer = bundle.layers("small")[-1]
+    seen = {}
+    for at, name in ((1, "with"), (2, "neutral")):
+        pixels = np.stack([target.model.preprocess(each[at]) for each in images])
+        kept = []
+        module = target.model.network.get_submodule(layer.partition("@")[0])
+        hook = module.register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
+        with torch.no_grad():
+            target.model.run(torch.tensor(pixels))
+        hook.remove()
+        seen[name] = kept[0].flatten(2).mean(-1).numpy() if kept[0].ndim > 2 else kept[0].numpy()
+    own = stored.units[stored.units["layer"] == layer]
+    change_nu = (seen["with"] - seen["neutral"]).astype(np.float64)
+    group_n = stored.pairs["group"].to_numpy()[rest]
+    means = pd.DataFrame(change_nu).groupby(group_n).mean().to_numpy()  # two pairs in each group
+    bounds = scipy_stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(own["moved"], change_nu.mean(0), atol=1e-5)
+    np.testing.assert_allclose(own["moved"] - own["moved_within"], bounds.low, atol=1e-5)
+    (effect,) = view.effects(stored)
+    table = every_neuron(stored, effect)
+    assert len(table) == len(stored.units)
+    np.testing.assert_allclose(table["moved_high"][table["layer"] == layer], bounds.high, atol=1e-5)
+    audited = view.audited(bundle, "small", "red corner", "csp")
+    for suspect in audited.suspects:
+        (row,) = table[
+            (table["layer"] == suspect.neuron.layer) & (table["unit"] == suspect.neuron.unit)
+        ].to_dict("records")
+        assert suspect.confirmed.low == pytest.approx(row["confirmed_low"])
+        assert suspect.moved.value == pytest.approx(row["moved"])
+
+
+def test_a_bundle_of_before_has_neurons_without_intervals(made, tmp_path):
+    bundle = made[0]
+    path = shutil.copytree(bundle.path, tmp_path / "old.csp")
+    file = damage.place(path, "intervention:small", "units.parquet")
+    rows = pd.read_parquet(file)
+    rows.drop(columns=[*ON_THE_REST]).to_parquet(file, index=False)
+    damage.redo(path)
+    old = Bundle.open(path)
+    (effect,) = view.effects(old.intervention("small"))
+    assert "moved" not in every_neuron(old.intervention("small"), effect)
+    audited = view.audited(old, "small", "red corner", "csp")
+    assert not any(each.confirmed.is_known or each.moved.is_known for each in audited.suspects)
+    rows.assign(moved_within=-1.0).to_parquet(file, index=False)
+    damage.redo(path)
+    assert any("has a moved_within below 0" in each for each in verify(Bundle.open(path)))
 
 
 def test_it_is_kept_while_the_network_is_and_measured_once(made):

@@ -32,6 +32,7 @@ from csp_engine.hashing import sha256_file
 from csp_engine.reviews import Place, lasting_id, open_reviews
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit import associations, factors, fixes, interventions
+from csp_engine.views.audit.figures import figure
 from csp_engine.views.case.audit import melanoma
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron import looking
@@ -120,7 +121,7 @@ def test_every_figure_of_the_demo_is_that_of_the_page():
     assert told == [each.sentence("melanoma") for each in effects.values()]
     shown = [block for block in rest if block["type"] == "pictures"]
     assert [strip["figure"]["value"] for strip in shown[0]["strips"]] == [
-        row["effect"] for row in interventions.pictures(stored, next(iter(effects)))
+        row["effect"] for row in interventions.pictures(stored, next(iter(effects.values())))
     ]
     patch = interventions.audited(bundle, "biased", "colour patch", "csp_plus")
     carriers = found["carriers"]
@@ -267,8 +268,11 @@ def test_an_effect_that_is_withheld_is_in_no_form(bundle, tmp_path):
     pipeline.add_interventions(home, target, toys.CornerPairs(), "red", gates=gates, n_random=2)
     document = made(Bundle.open(home))
     found = sections(document)
-    (effect,) = interventions.effects(Bundle.open(home).intervention("small"))
+    stored = Bundle.open(home).intervention("small")
+    (effect,) = interventions.effects(stored)
     assert effect.is_withheld
+    measured = figure(stored.effects.iloc[0].to_dict(), "effect")
+    assert measured.is_away_from_zero
     (row,) = found["effects"][0]["rows"]
     assert row[1] == {"text": "withheld"}
     assert "carriers" not in found
@@ -280,8 +284,8 @@ def test_an_effect_that_is_withheld_is_in_no_form(bundle, tmp_path):
     for file_format in ("json", "csv", "html"):
         content = report.as_bytes(document, file_format).decode()
         assert "nobody has seen a real one" in content
-        assert effect.effect.signed not in content
-        assert repr(effect.effect.value) not in content
+        assert measured.signed not in content
+        assert repr(measured.value) not in content
 
 
 def test_the_same_figures_are_in_json_csv_and_html(bundle, verdicts):

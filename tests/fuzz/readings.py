@@ -167,9 +167,9 @@ def _audit(bundle: Path) -> str:
     for model in interventions.models_with(opened):
         parts.append(interventions.as_json(opened, model, "csp"))
         stored = opened.intervention(model)
-        for artefact in [] if stored is None else stored.effects["artefact"]:
-            parts.append(interventions.pictures(stored, artefact))
-            parts.append(interventions.audited(opened, model, artefact, "csp"))
+        for effect in () if stored is None else interventions.effects(stored):
+            parts.append(interventions.pictures(stored, effect))
+            parts.append(interventions.audited(opened, model, effect.artefact, "csp"))
     settle()
     return json.dumps([repr(part) for part in parts])
 

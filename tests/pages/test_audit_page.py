@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import streamlit
@@ -164,6 +168,85 @@ def test_suspects_stand_with_what_is_known_of_them(serve, shipped_bundle):
     assert not ruler.suspects
     assert ruler.sentence() in shown
     assert "would have been found" in ruler.sentence()
+
+
+VALID = {"milia-like cysts", "blue-white veil", "large lesion", "small lesion"}
+"""What the case of melanoma calls valid, of columns with suspects in the retrained network."""
+
+
+@pytest.mark.slow
+def test_what_a_network_sees_is_told_apart_from_what_it_leans_on(serve, shipped_bundle):
+    """The retrained network has suspects, which is said in a sentence of its own."""
+    serve(shipped_bundle)
+    bundle = Bundle.open(shipped_bundle)
+    units, counts = set(), Counter()
+    for layer in bundle.layers("retrained"):
+        stored = bundle.association("retrained", layer)
+        rows = stored.found[stored.found["is_suspect"]]
+        for unit, column in zip(rows["unit"], rows["column"], strict=True):
+            row = stored.columns.iloc[column]
+            if row["kind"] == "concept" and row["name"] not in VALID:
+                units.add((layer, unit))
+                counts[row["name"]] += 1
+    assert counts["dark corners"] > 2
+    told = associations.all_suspects(bundle, "retrained", melanoma(Memo()))
+    assert f"In all layers of retrained, {len(units)} neurons are suspects of what is not" in told
+    for name, n in counts.items():
+        assert f"{name} ({n})" in told
+    shown = html(open_page("audit", model="retrained", column="dark corners", layer="layer2@max"))
+    stored = bundle.intervention("retrained")
+    effect = next(e for e in interventions.effects(stored) if e.artefact == "dark corners")
+    assert plain(f"{told} {effect.sentence('melanoma')}") in shown
+    assert "tries it on pairs of images" in associations.rests_on(bundle, "retrained", "dots")
+
+
+@pytest.mark.slow
+def test_one_output_is_followed_and_the_page_says_how_to_follow_another(serve, shipped_bundle):
+    serve(shipped_bundle)
+    bundle = Bundle.open(shipped_bundle)
+    told = interventions.one_output(bundle, "biased", "melanoma")
+    assert plain(told) in html(open_page("audit"))
+    names = bundle.manifest.inputs["models"]["biased"]["class_names"]
+    assert all(name in told for name in names[:4])
+
+
+def test_of_one_output_nothing_is_said_and_of_two_that_they_are_opposite(small_bundle):
+    def told(names):
+        inputs = {"models": {"m": {"class_names": names}}}
+        held = SimpleNamespace(manifest=SimpleNamespace(inputs=inputs))
+        return interventions.one_output(held, "m", "a")
+
+    assert told(None) == told(["a"]) == ""
+    assert "raises the log-odds of a lowers those of b by as much" in told(["a", "b"])
+    assert "Of the 3 outputs of m, a alone is followed here." in told(["a", "b", "c"])
+    assert "(b, c)" in told(["a", "b", "c"])
+
+
+@pytest.mark.slow
+def test_every_suspect_has_its_intervals_and_every_neuron_a_row(serve, shipped_bundle, monkeypatch):
+    serve(shipped_bundle)
+    offered = {}
+    real = streamlit.download_button
+
+    def remembered(label, data, **looks):
+        offered[label] = data
+        return real(label, data, **looks)
+
+    monkeypatch.setattr(streamlit, "download_button", remembered)
+    shown = html(open_page("audit"))
+    bundle = Bundle.open(shipped_bundle)
+    audited = interventions.audited(bundle, "biased", "colour patch", "csp_plus")
+    for each in audited.suspects:
+        assert each.confirmed.fine in shown
+        assert each.moved.fine in shown
+    content = offered["Download what it does to every neuron (CSV)"]().decode()
+    rows = list(csv.DictReader(io.StringIO(content)))
+    assert len(rows) == sum(bundle.n_units("biased", each) for each in bundle.layers("biased"))
+    first = audited.suspects[0]
+    (own,) = (r for r in rows if (r["layer"], int(r["unit"])) == (
+        first.neuron.layer, first.neuron.unit))  # fmt: skip
+    assert float(own["confirmed_low"]) == pytest.approx(first.confirmed.low)
+    assert float(own["moved_high"]) == pytest.approx(first.moved.high)
 
 
 @pytest.mark.slow

@@ -197,6 +197,10 @@ COLUMNS: dict[tuple[str, str], dict[str, str]] = {
 }
 IF_THERE: dict[tuple[str, str], dict[str, str]] = {
     ("candidates", "sets"): {"n_exemplar": COUNT, "n_contrast": COUNT},
+    ("intervention", "units"): {
+        **dict.fromkeys(("confirmed", "moved"), KNOWN_NUMBER),
+        **dict.fromkeys(("confirmed_within", "moved_within"), NUMBER),
+    },
     ("vocabulary", "labels"): {"parents": TEXT},
     ("words", "words"): {"parents": TEXT},
 }

@@ -32,6 +32,14 @@ def fault_of_artefacts(rows: pd.DataFrame, effects: pd.DataFrame) -> str:
     return ""
 
 
+def fault_of_reach(rows: pd.DataFrame) -> str:
+    """What is wrong with the intervals of a table of units, likewise."""
+    for name in ("confirmed_within", "moved_within"):
+        if name in rows and (rows[name] < 0).any():
+            return f"has a {name} below 0"
+    return ""
+
+
 def fault_of_gates(rows: pd.DataFrame, effects: pd.DataFrame) -> str:
     """What is wrong with a table of gates, likewise: one for each, areas in 0 to 1."""
     if list(rows["artefact"]) != list(effects["artefact"]):

@@ -16,6 +16,7 @@ from csp_engine.bundle.checks.effects import (
     fault_of_artefacts,
     fault_of_effects,
     fault_of_gates,
+    fault_of_reach,
 )
 from csp_engine.bundle.checks.factored import fault_of_factors
 from csp_engine.bundle.checks.held import (
@@ -138,7 +139,7 @@ def _fault_of_units(files: Files, stage: str, rows: pd.DataFrame) -> str:
         fault = _fault_of_rows(files, group.assign(model=model))
         if fault:
             return fault
-    return fault_of_artefacts(rows, effects)
+    return fault_of_artefacts(rows, effects) or fault_of_reach(rows)
 
 
 def _fault_of_shown(files: Files, stage: str, rows: pd.DataFrame) -> str:

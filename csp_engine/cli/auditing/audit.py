@@ -142,8 +142,10 @@ def _write_associations(
     bundle: Bundle, model: str, layers: tuple[str, ...], concepts: ConceptSet
 ) -> None:
     """By layer, what was looked for, how many neurons respond to it, and what would be found."""
-    from csp_engine.views.audit.associations import area, sought_in
+    from csp_engine.views.audit.associations import all_suspects, area, sought_in
 
+    if told := all_suspects(bundle, model, concepts):
+        write_lines(["", told])
     for layer in layers:
         shown = [each for each in sought_in(bundle, model, layer, concepts) if each.is_in_question]
         write_lines(["", f"Association in {layer}: neurons that respond to what images show."])

@@ -149,7 +149,7 @@ def intervene(
             if as_json:
                 write_json([interventions.effect_json(e) for e in interventions.effects(found)])
             else:
-                _show_effects(found, target.model.name)
+                _show_effects(opened, found, target.model.name)
             return
         opened = Bundle.open(bundle)
         shown = named_model(opened, model)
@@ -373,12 +373,14 @@ def loaded_target(
     return Target(model, tuple(select_layers(model, plain)))
 
 
-def _show_effects(stored: StoredIntervention, model: str) -> tuple[Effect, ...]:
+def _show_effects(bundle: Bundle, stored: StoredIntervention, model: str) -> tuple[Effect, ...]:
     """The table of effects, without what carries them."""
     from csp_engine.views.audit import interventions
 
     found = interventions.effects(stored)
-    write_lines([f"{stored.output} of {model}, in log-odds, over {stored.images}.", ""])
+    other = interventions.one_output(bundle, model, stored.output)
+    write_lines([f"{stored.output} of {model}, in log-odds, over {stored.images}.",
+                 *filter(None, [other]), ""])  # fmt: skip
     write_table(
         ("artefact", "pairs", "effect (95 % interval)", "neutral", "called", "lost", "gained"),
         [
@@ -397,12 +399,12 @@ def _show(bundle: Bundle, model: str, method: str) -> None:
 
     stored = bundle.intervention(model)
     assert stored is not None
-    for effect in _show_effects(stored, model):
+    for effect in _show_effects(bundle, stored, model):
         audited = interventions.audited(bundle, model, effect.artefact, method)
         assert audited is not None
         write_lines(["", effect.sentence(stored.output)])
         if effect.gate is not None and not effect.is_withheld:
-            write_lines([effect.gate.sentence(effect.effect)])
+            write_lines([effect.gate.sentence()])
         if effect.is_withheld:
             continue
         if effect.effect.is_away_from_zero:
@@ -417,10 +419,12 @@ def _show(bundle: Bundle, model: str, method: str) -> None:
             )
         if audited.suspects:
             write_table(
-                ("neuron", "attribution", "share", "label", "truth"),
+                ("neuron", "attribution", "share", "on the other half (95 % interval)",
+                 "change of its activation", "label", "truth"),
                 [
                     (f"{s.neuron.layer}/{s.neuron.unit}", f"{s.attribution:+.3f}",
-                     f"{s.share:.2f}", s.label.title, s.truth or "–")
+                     f"{s.share:.2f}", s.confirmed.fine, s.moved.fine, s.label.title,
+                     s.truth or "–")
                     for s in audited.suspects[:5]
                 ],
             )  # fmt: skip

@@ -103,7 +103,7 @@ def read_interventions(folder: Path) -> Measured:
 
 def _write(folder: StageFolder, measured: Measured) -> None:
     for name, table in measured.tables.items():
-        folder.table(name, table)
+        folder.table(name, table, is_coded=name != "units")
     folder.array("thumb_offset", np.cumsum([0, *map(len, measured.thumbs)]).astype(np.int64))
     folder.path.joinpath("thumbs.bin").write_bytes(b"".join(measured.thumbs))
     folder.facts.update(measured.facts)

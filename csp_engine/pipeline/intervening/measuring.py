@@ -324,14 +324,17 @@ def _measure(
     group_n = shot.group_n[confirm_n]
     whole_n = net_n[confirm_n]
     confirmed = mean_effect(whole_n, group_n, seed)
-    with naming(files[is_choosing_n].tolist()):
-        found = runs.attributed(choose["with"], choose[shot.foil])
+    found, again = (
+        _attributed(runs, half, shot.foil, files[own_n].tolist())
+        for half, own_n in ((choose, is_choosing_n), (confirm, confirm_n))
+    )
     swapped = _naming_swaps(runs, files[confirm_n].tolist())
     for at, (module, attributed) in enumerate(found.items()):
         progress(f"what carries {shot.artefact}", at, len(found))
         tap = runs.tap_of[module]
         mean_u = attributed.effect_nu.mean(0)
-        told.units.append(unit_rows(shot.artefact, str(tap.id), attributed, mean_u))
+        rows = unit_rows(shot.artefact, str(tap.id), attributed, again[module], group_n)
+        told.units.append(rows)
         if not (effect.is_away_from_zero and confirmed.is_away_from_zero):
             continue  # a share of what may be nothing means nothing
         parts, names = _parts(attributed, strongest(mean_u, effect.value), n_random, seed)
@@ -379,6 +382,13 @@ def _measure(
                 }
             )
     progress(f"what carries {shot.artefact}", len(found), len(found))
+
+
+def _attributed(
+    runs: PairRuns, pixels: dict[str, np.ndarray], foil: str, files: list[str]
+) -> dict[str, Attributed]:
+    with naming(files):
+        return runs.attributed(pixels["with"], pixels[foil])
 
 
 def _naming_swaps(runs: PairRuns, files: list[str]) -> Callable[..., np.ndarray]:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from csp_engine.evaluation.paired_effects import Bounded
+from csp_engine.evaluation.paired_effects import Bounded, mean_within
 from csp_engine.networks.intervening.pairs import Attributed
 from csp_engine.pasting.pairs import VERSIONS, ImagePairs
+
+ON_THE_REST = ("confirmed", "confirmed_within", "moved", "moved_within")
+"""What is known of every unit on the half that ranked nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,17 +56,29 @@ def pair_rows(
 
 
 def unit_rows(
-    artefact: str, layer: str, attributed: Attributed, mean_u: np.ndarray
+    artefact: str, layer: str, chosen: Attributed, confirming: Attributed, group_n: np.ndarray
 ) -> pd.DataFrame:
-    """The attribution of the effect to every unit of a layer."""
-    n_units = len(mean_u)
+    """The attribution of the effect to every unit of a layer, and its change, on either half.
+
+    ``group_n`` are the groups of the confirming half, which alone has intervals: it ranked nothing.
+    """
+    n_units = chosen.effect_nu.shape[1]
+    confirmed_u, confirmed_within_u = mean_within(confirming.effect_nu, group_n)
+    moved_u, moved_within_u = mean_within(confirming.change_nu, group_n)
+    figures = {
+        "attribution": chosen.effect_nu.mean(0),
+        "change": chosen.change_nu.mean(0),
+        "confirmed": confirmed_u,
+        "confirmed_within": confirmed_within_u,
+        "moved": moved_u,
+        "moved_within": moved_within_u,
+    }
     return pd.DataFrame(
         {
             "artefact": pd.array([artefact] * n_units, "string"),
             "layer": pd.array([layer] * n_units, "string"),
             "unit": np.arange(n_units, dtype=np.int32),
-            "attribution": mean_u.astype(np.float32),
-            "change": attributed.change_nu.mean(0).astype(np.float32),
+            **{name: value_u.astype(np.float32) for name, value_u in figures.items()},
         }
     )
 
@@ -75,8 +90,7 @@ def no_units() -> pd.DataFrame:
             "artefact": pd.array([], "string"),
             "layer": pd.array([], "string"),
             "unit": np.zeros(0, np.int32),
-            "attribution": np.zeros(0, np.float32),
-            "change": np.zeros(0, np.float32),
+            **{name: np.zeros(0, np.float32) for name in ("attribution", "change", *ON_THE_REST)},
         }
     )
 

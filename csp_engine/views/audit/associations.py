@@ -34,9 +34,10 @@ from csp_engine.stats.intervals import auroc_interval
 from csp_engine.stats.rank_sum import clustered_error, midranks
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.figures import Figure
-from csp_engine.views.audit.interventions import audited, models_with
+from csp_engine.views.audit.interventions import audited, effects, models_with
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import BestLabel, best_label
+from csp_engine.views.sentence import listed
 from csp_engine.words.concepts import ConceptSet
 
 NOTHING = float("nan")
@@ -395,6 +396,46 @@ def suspect_units(
     wanted = np.flatnonzero(is_wanted.to_numpy())
     own = stored.found[stored.found["is_suspect"] & stored.found["column"].isin(wanted)]
     return tuple(sorted({int(unit) for unit in own["unit"]}))
+
+
+def all_suspects(bundle: Bundle, model: str, concepts: ConceptSet) -> str:
+    """How many neurons of a network are suspects of what is not known to matter, in words.
+
+    Beside it what chance would give, and that seeing is not yet leaning; empty without suspects.
+    """
+    layers = layers_with(bundle, model)
+    counts: dict[str, int] = {}
+    for layer in layers:
+        for each in sought_in(bundle, model, layer, concepts):
+            if each.is_in_question and each.n_suspects:
+                counts[each.name] = counts.get(each.name, 0) + each.n_suspects
+    if not counts:
+        return ""
+    n = sum(len(suspect_units(bundle, model, layer, counts.keys())) for layer in layers)
+    rules = [stored.rule for layer in layers if (stored := bundle.association(model, layer))]
+    q = max(float(rule["q"]) for rule in rules)
+    named = sorted(counts.items(), key=lambda each: -each[1])
+    told = listed([f"{name} ({numbers.count(found)})" for name, found in named])
+    neurons = "1 neuron is a suspect" if n == 1 else f"{numbers.count(n)} neurons are suspects"
+    return (
+        f"In all layers of {model}, {neurons} of what is not known to matter: {told}. Labels "
+        f"shuffled among the images would leave hardly any, and at most {100 * q:.0f} % of these "
+        "are expected to be false: they see it. But a network may see what its decision does not "
+        "rest on."
+    )
+
+
+def rests_on(bundle: Bundle, model: str, column: str) -> str:
+    """Whether the decision rests on a column, as pairs of images say; how to learn it otherwise."""
+    stored = bundle.intervention(model)
+    tried = () if stored is None else effects(stored)
+    found = next((each for each in tried if each.artefact == column), None)
+    if stored is None or found is None:
+        return (
+            f"Whether a decision of {model} rests on {column} was not tried; 'csp intervene' tries "
+            "it on pairs of images."
+        )
+    return found.sentence(stored.output)
 
 
 def as_json(

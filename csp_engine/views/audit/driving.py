@@ -1,4 +1,4 @@
-"""The images that drive suspects, as a table to clean or relabel by."""
+"""Tables to take along: images that drive suspects, and what an artefact does to every neuron."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from csp_engine.bundle import Bundle
+from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.cells import csv_text
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.associations import in_question, look, sought_in
-from csp_engine.views.audit.interventions import Audited, audited, effects
+from csp_engine.views.audit.interventions import Audited, Effect, audited, effects
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import BestLabel
 from csp_engine.words.concepts import ConceptSet
@@ -98,6 +98,27 @@ def images_of_carriers(bundle: Bundle, found: Audited) -> pd.DataFrame:
 def images_csv(rows: pd.DataFrame) -> bytes:
     """The table as CSV that a spreadsheet only shows."""
     return csv_text(rows).encode()
+
+
+def every_neuron_csv(stored: StoredIntervention, effect: Effect) -> bytes:
+    """``every_neuron`` as CSV that a spreadsheet only shows."""
+    return csv_text(every_neuron(stored, effect)).encode()
+
+
+def every_neuron(stored: StoredIntervention, effect: Effect) -> pd.DataFrame:
+    """What an artefact does to every neuron: its part of the effect, its change, with intervals.
+
+    Columns are those of a bundle's table of units, with bounds; none where the effect is withheld.
+    """
+    own = stored.units[stored.units["artefact"] == effect.artefact]
+    rows = own.iloc[:0] if effect.is_withheld else own
+    found = rows[["artefact", "layer", "unit", "attribution", "change"]].copy()
+    for name in ("confirmed", "moved"):
+        if name in rows:
+            value, within = (rows[each].astype(np.float64) for each in (name, f"{name}_within"))
+            found[name], found[f"{name}_low"] = value, value - within
+            found[f"{name}_high"] = value + within
+    return found.reset_index(drop=True)
 
 
 def _images(

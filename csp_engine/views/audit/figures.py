@@ -10,6 +10,8 @@ from typing import Any
 from csp_engine import numbers
 from csp_engine.evaluation.paired_effects import Bounded
 
+MOST_DECIMALS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Figure(Bounded):
@@ -35,7 +37,19 @@ class Figure(Bounded):
         """As an effect: ``−2.70 (−2.94 to −2.48)``."""
         if not self.is_known:
             return numbers.UNKNOWN
-        value, low, high = (_signed(each) for each in (self.value, self.low, self.high))
+        return self._with_ends(2)
+
+    @property
+    def fine(self) -> str:
+        """As an effect of one neuron, which may be small: ``−0.0312 (−0.0401 to −0.0223)``."""
+        if not self.is_known:
+            return numbers.UNKNOWN
+        size = max(abs(each) for each in (self.value, *self.bounds) if each is not None)
+        first = math.floor(math.log10(size)) if size > 0 else 0
+        return self._with_ends(min(max(2 - first, 0), MOST_DECIMALS))
+
+    def _with_ends(self, decimals: int) -> str:
+        value, low, high = (_signed(each, decimals) for each in (self.value, self.low, self.high))
         return f"{value} ({f'{low} to {high}' if self.has_interval else numbers.BARE})"
 
     @property
@@ -54,10 +68,14 @@ class Figure(Bounded):
         return {"value": self.value, "low": low, "high": high}
 
 
+NONE = Figure(math.nan, math.nan, math.nan)
+"""No figure at all."""
+
+
 def figure(row: Mapping[Any, Any], name: str) -> Figure:
     """A figure of a table's row: the columns ``name``, ``name_low`` and ``name_high``."""
     return Figure(*(float(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def _signed(value: float, decimals: int) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "−")

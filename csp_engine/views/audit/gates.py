@@ -19,7 +19,8 @@ class Gate:
     without, ``pasted`` the one by which it tells pasted ones from the neutral paste, ``least`` what
     is asked of that; NaN where ``why`` says why the probe was not asked. ``observed`` is the
     difference of the output's log-odds between ``n_with`` real photographs with it and
-    ``n_without`` without it, within classes.
+    ``n_without`` without it, within classes; ``agrees`` says whether it goes the way of the paste's
+    effect, None if that cannot be told: both intervals must leave 0 out.
     """
 
     artefact: str
@@ -31,8 +32,10 @@ class Gate:
     observed: Figure
     n_with: int
     n_without: int
+    agrees: bool | None
 
-    def withheld(self, effect: Figure) -> str:
+    @property
+    def why_withheld(self) -> str:
         """Why the effect of the paste is not shown, as a clause; empty if it may be."""
         if self.why:
             return self.why
@@ -41,39 +44,29 @@ class Gate:
                 f"a probe that tells real ones with an AUROC of {self.real.value:.2f} tells pasted "
                 f"ones with {self.pasted.value:.2f}, and {self.least:.2f} is asked"
             )
-        if self.sign_agrees(effect) is False:
+        if self.agrees is False:
             return (
                 "photographs that have it differ the other way: "
                 f"{self.observed.signed} within classes"
             )
         return ""
 
-    def sign_agrees(self, effect: Figure) -> bool | None:
-        """Whether real photographs differ the same way as the pairs; None if that cannot be told.
-
-        Both intervals must leave 0 out.
-        """
-        if not (self.observed.is_away_from_zero and effect.is_away_from_zero):
-            return None
-        return (self.observed.value > 0) == (effect.value > 0)
-
-    def sentence(self, effect: Figure) -> str:
+    def sentence(self) -> str:
         """What was asked and what came of it."""
-        withheld = self.withheld(effect)
-        if withheld:
-            return f"The effect of pasted {self.artefact} is withheld: {withheld}."
+        if self.why_withheld:
+            return f"The effect of pasted {self.artefact} is withheld: {self.why_withheld}."
         told = (
             f"Pasted {self.artefact} passes for real: a probe of {numbers.count(self.n_with)} "
             f"photographs with it and {numbers.count(self.n_without)} without tells pasted from "
             f"neutral with an AUROC of {self.pasted.share}; {self.least:.2f} is asked."
         )
-        if self.sign_agrees(effect):
+        if self.agrees:
             return f"{told} Real ones differ the same way: {self.observed.signed} within classes."
         if self.observed.is_away_from_zero:
             return f"{told} Real ones differ by {self.observed.signed} within classes."
         return f"{told} Which way real ones differ could not be told."
 
-    def as_json(self, effect: Figure) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """All of it, as plain data."""
         return {
             "real": self.real.as_json(),
@@ -83,7 +76,7 @@ class Gate:
             "least": None if self.why else self.least,
             "n_with": self.n_with,
             "n_without": self.n_without,
-            "withheld": self.withheld(effect) or None,
+            "withheld": self.why_withheld or None,
         }
 
 
@@ -91,10 +84,22 @@ def gates(stored: StoredIntervention) -> dict[str, Gate]:
     """The gate of every pasted artefact; empty where nothing was pasted."""
     if stored.gates is None:
         return {}
-    return {str(row["artefact"]): _gate(row) for row in stored.gates.to_dict("records")}
+    of = {str(row["artefact"]): row for row in stored.effects.to_dict("records")}
+    return {
+        str(row["artefact"]): _gate(row, figure(of[str(row["artefact"])], "effect"))
+        for row in stored.gates.to_dict("records")
+    }
 
 
-def _gate(row: Mapping[Any, Any]) -> Gate:
+def same_sign(observed: Figure, effect: Figure) -> bool | None:
+    """Whether two figures lie on one side of 0; None unless both intervals leave it out."""
+    if not (observed.is_away_from_zero and effect.is_away_from_zero):
+        return None
+    return (observed.value > 0) == (effect.value > 0)
+
+
+def _gate(row: Mapping[Any, Any], effect: Figure) -> Gate:
+    observed = figure(row, "observed")
     return Gate(
         str(row["artefact"]),
         figure(row, "real"),
@@ -102,7 +107,8 @@ def _gate(row: Mapping[Any, Any]) -> Gate:
         figure(row, "neutral"),
         float(row["least"]),
         str(row["why"]),
-        figure(row, "observed"),
+        observed,
         int(row["n_with"]),
         int(row["n_without"]),
+        same_sign(observed, effect),
     )

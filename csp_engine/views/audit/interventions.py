@@ -13,7 +13,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention, kinds
 from csp_engine.evaluation.paired_effects import IN_HALVES
 from csp_engine.types import NeuronRef
-from csp_engine.views.audit.figures import Figure, figure
+from csp_engine.views.audit.figures import NONE, Figure, figure
 from csp_engine.views.audit.gates import Gate, gates
 from csp_engine.views.neuron.label import BestLabel, best_label
 from csp_engine.views.sentence import listed
@@ -21,6 +21,8 @@ from csp_engine.views.sentence import listed
 HALF = 0.5
 """A set carries an effect if this share leaves with it and comes with it, by lower bounds."""
 N_SUSPECTS = 20
+MOST_NAMED = 8
+"""Outputs that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,9 @@ class Effect:
     ``change`` is with less without, ``neutral`` the same for a paste of neutral texture, ``effect``
     with less what it is compared with: the neutral version where there is one. ``gate`` says
     whether a pasted artefact may stand for the real one; None where nothing was pasted.
+    ``why_withheld`` says as a clause why no effect is claimed, empty if one may be: the pairs are
+    of too few groups, or pasted ones cannot stand for the real artefact. Then figures are unknown
+    and decisions are not counted, so that nothing can show them.
     """
 
     artefact: str
@@ -43,21 +48,7 @@ class Effect:
     n_lost: int
     n_gained: int
     gate: Gate | None = None
-
-    @property
-    def why_withheld(self) -> str:
-        """Why no effect is claimed, as a clause; empty if one may be.
-
-        The pairs are of too few groups, or pasted ones cannot stand for the real artefact.
-        """
-        if self.n_groups < IN_HALVES:
-            return (
-                f"its {numbers.count(self.n_pairs)} pairs are of "
-                f"{numbers.count(self.n_groups)} group{'s' * (self.n_groups != 1)} (lesions, "
-                f"patients or photographs), and {IN_HALVES} are needed; give more with 'csp "
-                "intervene --pairs'"
-            )
-        return "" if self.gate is None else self.gate.withheld(self.effect)
+    why_withheld: str = ""
 
     @property
     def is_withheld(self) -> bool:
@@ -168,13 +159,17 @@ class Suspect:
     """A neuron by how much of the effect the first-order estimate gives it.
 
     ``share`` is its part of all that is estimated for its layer and has the sign of the effect;
-    ``truth`` the concept that it was measured to respond to, ``none``, or empty where unknown.
+    ``confirmed`` the same estimate and ``moved`` the change of its mean activation, on the half of
+    the pairs that ranked nothing, unknown in older bundles; ``truth`` the concept that it was
+    measured to respond to, ``none``, or empty where unknown.
     """
 
     neuron: NeuronRef
     label: BestLabel
     attribution: float
     share: float
+    confirmed: Figure
+    moved: Figure
     truth: str
 
 
@@ -203,7 +198,9 @@ def effects(stored: StoredIntervention) -> tuple[Effect, ...]:
     rows = [
         _effect(row, held.get(str(row["artefact"]))) for row in stored.effects.to_dict("records")
     ]
-    return tuple(sorted(rows, key=lambda each: (each.is_withheld, -abs(each.effect.value))))
+    return tuple(
+        sorted(rows, key=lambda each: (each.is_withheld, -abs(np.nan_to_num(each.effect.value))))
+    )
 
 
 def tried_artefacts(bundle: Bundle) -> list[str]:
@@ -213,8 +210,8 @@ def tried_artefacts(bundle: Bundle) -> list[str]:
         stored = bundle.intervention(model)
         assert stored is not None
         for effect in effects(stored):
-            held = largest.get(effect.artefact, 0.0)
-            largest[effect.artefact] = max(held, abs(effect.effect.value))
+            size = 0.0 if effect.is_withheld else abs(effect.effect.value)
+            largest[effect.artefact] = max(largest.get(effect.artefact, 0.0), size)
     return sorted(largest, key=lambda name: -largest[name])
 
 
@@ -327,26 +324,51 @@ def conclusion(output: str, found: tuple[Effect, ...]) -> str:
     return text.strip()
 
 
-def pictures(stored: StoredIntervention, artefact: str) -> list[dict[str, Any]]:
-    """Pairs of an artefact that have pictures, by effect: scores, decisions, ``picture``s."""
-    own = np.flatnonzero((stored.pairs["artefact"] == artefact).to_numpy())
+def one_output(bundle: Bundle, model: str, output: str) -> str:
+    """That one output of a network is followed, and how to follow another; empty of one alone."""
+    names = bundle.manifest.inputs.get("models", {}).get(model, {}).get("class_names") or ()
+    others = [str(name) for name in names if name != output]
+    if not others:
+        return ""
+    if len(others) == 1:
+        return (
+            f"{model} has two outputs: what raises the log-odds of {output} lowers those of "
+            f"{others[0]} by as much."
+        )
+    few = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
+    return (
+        f"Of the {numbers.count(len(names))} outputs of {model}, {output} alone is followed here. "
+        f"The same pairs with another one, 'csp intervene … --output NAME' ({few}), take the place "
+        "of these; a copy of the bundle keeps both."
+    )
+
+
+def pictures(stored: StoredIntervention, effect: Effect) -> list[dict[str, Any]]:
+    """Pairs of an artefact that have pictures, by effect: scores, decisions, ``picture``s.
+
+    Where the effect is withheld they have neither ``effect`` nor scores nor decisions.
+    """
+    own = np.flatnonzero((stored.pairs["artefact"] == effect.artefact).to_numpy())
     shown = stored.shown[stored.shown["pair"].isin(own)]
-    foil = str(stored.effects.set_index("artefact").loc[artefact, "foil"])
+    foil = "neutral" if effect.has_neutral else "without"
     rows = []
     for pair, group in shown.groupby("pair", sort=False):
         row = stored.pairs.iloc[int(str(pair))]
+        told = {} if effect.is_withheld else {
+            "effect": float(row["score_with"] - row[f"score_{foil}"]),
+            "called": {v: bool(row[f"is_called_{v}"]) for v in group["version"]},
+            "score": {v: float(row[f"score_{v}"]) for v in group["version"]},
+        }  # fmt: skip
         rows.append(
             {
                 "file": str(row["file"]),
-                "effect": float(row["score_with"] - row[f"score_{foil}"]),
-                "called": {v: bool(row[f"is_called_{v}"]) for v in group["version"]},
-                "score": {v: float(row[f"score_{v}"]) for v in group["version"]},
                 "picture": {
                     str(v): int(at) for at, v in zip(group.index, group["version"], strict=True)
                 },
+                **told,
             }
         )
-    return sorted(rows, key=lambda each: each["effect"])
+    return sorted(rows, key=lambda each: each.get("effect", 0.0))
 
 
 def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
@@ -376,6 +398,8 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
                         "neuron": f"{s.neuron.model}/{s.neuron.layer}/{s.neuron.unit}",
                         "attribution": s.attribution,
                         "share": s.share,
+                        "confirmed": s.confirmed.as_json(),
+                        "moved": s.moved.as_json(),
                         "label": s.label.text if s.label.is_named else None,
                         "truth": s.truth or None,
                     }
@@ -387,7 +411,10 @@ def as_json(bundle: Bundle, model: str, method: str) -> dict[str, Any]:
 
 
 def effect_json(effect: Effect) -> dict[str, Any]:
-    """What one artefact does, without what carries it, as plain data."""
+    """What one artefact does, without what carries it, as plain data.
+
+    Of a withheld effect, the reason: figures and decisions are None.
+    """
     return {
         "artefact": effect.artefact,
         "n_pairs": effect.n_pairs,
@@ -395,10 +422,11 @@ def effect_json(effect: Effect) -> dict[str, Any]:
         "withheld": effect.why_withheld or None,
         "compared_with": "neutral" if effect.has_neutral else "without",
         **{name: getattr(effect, name).as_json() for name in ("effect", "change", "neutral")},
-        "gate": None if effect.gate is None else effect.gate.as_json(effect.effect),
-        "n_called": effect.n_called,
-        "n_lost": effect.n_lost,
-        "n_gained": effect.n_gained,
+        "gate": None if effect.gate is None else effect.gate.as_json(),
+        **{
+            name: None if effect.is_withheld else getattr(effect, name)
+            for name in ("n_called", "n_lost", "n_gained")
+        },
     }
 
 
@@ -422,18 +450,28 @@ def _carried_json(carried: Carried) -> dict[str, Any]:
 
 
 def _effect(row: Mapping[Any, Any], gate: Gate | None) -> Effect:
+    n_pairs, n_groups = int(row["n_pairs"]), int(row["n_groups"])
+    why = "" if gate is None else gate.why_withheld
+    if n_groups < IN_HALVES:
+        why = (
+            f"its {numbers.count(n_pairs)} pairs are of {numbers.count(n_groups)} "
+            f"group{'s' * (n_groups != 1)} (lesions, patients or photographs), and {IN_HALVES} are "
+            "needed; give more with 'csp intervene --pairs'"
+        )
+    figures = (NONE, NONE, NONE)
+    counts = (0, 0, 0)
+    if not why:
+        figures = figure(row, "effect"), figure(row, "change"), figure(row, "neutral")
+        counts = int(row["n_called"]), int(row["n_lost"]), int(row["n_gained"])
     return Effect(
         str(row["artefact"]),
-        int(row["n_pairs"]),
-        int(row["n_groups"]),
+        n_pairs,
+        n_groups,
         row["foil"] == "neutral",
-        figure(row, "effect"),
-        figure(row, "change"),
-        figure(row, "neutral"),
-        int(row["n_called"]),
-        int(row["n_lost"]),
-        int(row["n_gained"]),
+        *figures,
+        *counts,
         gate,
+        why,
     )
 
 
@@ -493,19 +531,30 @@ def _suspects(
     named_u = None if truth is None else truth.units["true_concept"].to_numpy(object)
     found = []
     for at in order[along_u[order] > 0]:
-        unit = int(rows["unit"].iloc[at])
+        row = rows.iloc[at]
+        unit = int(row["unit"])
         neuron = NeuronRef(model, layer, unit)
         said = "" if named_u is None else named_u[unit]
         found.append(
             Suspect(
                 neuron,
                 best_label(bundle, neuron, method),
-                float(rows["attribution"].iloc[at]),
+                float(row["attribution"]),
                 float(along_u[at]) / total,
+                _within(row.to_dict(), "confirmed"),
+                _within(row.to_dict(), "moved"),
                 "none" if named_u is not None and pd.isna(said) else str(said),
             )
         )
     return tuple(found)
+
+
+def _within(row: Mapping[Any, Any], name: str) -> Figure:
+    """A figure of a neuron; unknown where the bundle is of before they were kept."""
+    if name not in row:
+        return NONE
+    value, within = float(row[name]), float(row[f"{name}_within"])
+    return Figure(value, value - within, value + within)
 
 
 def _size(found: Figure) -> str:

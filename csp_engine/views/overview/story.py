@@ -191,7 +191,7 @@ def _turning(stored: StoredIntervention, effect: Effect) -> list[dict[str, Any]]
     is_lost = effect.effect.value < 0
     return [
         row
-        for row in pictures(stored, effect.artefact)
+        for row in pictures(stored, effect)
         if {"without", "with"} <= row["called"].keys()
         and row["called"]["with"] != is_lost
         and all(called == is_lost for version, called in row["called"].items() if version != "with")

@@ -15,10 +15,12 @@ from csp_engine.views.audit.associations import (
     Linked,
     Looked,
     Sought,
+    all_suspects,
     area,
     columns_with,
     layers_with,
     look,
+    rests_on,
     sought_in,
     usual_column,
     usual_layer,
@@ -63,6 +65,9 @@ def section(bundle: Bundle, view: View, model: str, artefact: str = "") -> None:
     show(f"<p class='csp-lead csp-left'>{plain(found.sentence())}</p>")
     if found.truth is not None:
         show(f"<p>{plain(found.truth.sentence())}</p>")
+    if found.suspects:
+        seen = all_suspects(bundle, model, concepts)
+        show(f"<p>{plain(f'{seen} {rests_on(bundle, model, column)}'.strip())}</p>")
     if found.sought.is_tried:
         show(f"<p class='csp-quiet'>{plain(found.confounding())}</p>")
     if found.suspects:

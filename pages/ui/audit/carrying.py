@@ -12,7 +12,7 @@ from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.errors import InputError, LeftOutError
 from csp_engine.exports.html.site import slug
 from csp_engine.views.address import View
-from csp_engine.views.audit.driving import images_csv, images_of_carriers
+from csp_engine.views.audit.driving import every_neuron_csv, images_csv, images_of_carriers
 from csp_engine.views.audit.groups import Firing, FiringGroup, firing, layer_beside
 from csp_engine.views.audit.interventions import (
     Audited,
@@ -28,6 +28,8 @@ from pages.ui.shell import store
 N_GROUPS = 8
 """Groups of what fires together that are shown at once; the rest fold."""
 
+CONFIRMED, MOVED = "on the other half (95 %)", "change of its activation"
+
 
 def section(
     bundle: Bundle, view: View, model: str, stored: StoredIntervention, found: Audited
@@ -37,7 +39,7 @@ def section(
     show(f"<p class='csp-lead csp-left'>{plain(found.effect.sentence(output))}</p>")
     gate = found.effect.gate
     if gate is not None and not found.effect.is_withheld:
-        told = gate.sentence(found.effect.effect)
+        told = gate.sentence()
         show(f"<p class='csp-quiet'>{plain(told)}</p>")
     show(intervened.pairs(bundle, model, stored, found.effect))
     show(
@@ -55,6 +57,13 @@ def section(
             lambda: images_csv(images_of_carriers(bundle, found)),
             file_name=f"{slug(bundle.name)}-{slug(found.effect.artefact)}-carrier-images.csv",
             key="carrier-images",
+        )
+    if found.layers:
+        csv_button(
+            "what it does to every neuron",
+            lambda: every_neuron_csv(stored, found.effect),
+            file_name=f"{slug(bundle.name)}-{slug(found.effect.artefact)}-neurons.csv",
+            key="every-neuron",
         )
     together(bundle, view, model, found)
 
@@ -132,12 +141,16 @@ def suspects(found: Audited, view: View) -> str:
     """The strongest carriers of the layer in which fewest carry the effect, each with its page."""
     assert found.scope is not None
     has_truth = any(each.truth for each in found.suspects)
-    head = ["neuron", "part of the effect", "label"]
+    is_confirmed = any(each.confirmed.is_known for each in found.suspects)
+    head = ["neuron", "part of the effect"]
+    head += [CONFIRMED, MOVED] if is_confirmed else []
+    head += ["label"]
     head += ["truly responds to"] if has_truth else []
-    rows = "".join(suspect(each, view, has_truth) for each in found.suspects)
+    rows = "".join(suspect(each, view, has_truth, is_confirmed) for each in found.suspects)
     columns = "".join(
-        f"<th scope='col'{' class=text' if at > 1 else ''}>{name}</th>"
-        for at, name in enumerate(head)
+        f"<th scope='col'{' class=text' if name in ('label', 'truly responds to') else ''}>"
+        f"{name}</th>"
+        for name in head
     )
     caption = (
         f"{plain(found.scope.layer)}: the {len(found.suspects)} strongest carriers, named by "
@@ -148,24 +161,37 @@ def suspects(found: Audited, view: View) -> str:
         f"{'nothing that is known' if name == 'none' else plain(name)} ({n})"
         for name, n in counted.most_common()
     )
-    note = f"<p class='csp-quiet'>They truly respond to {told}.</p>" if told else ""
+    notes = [f"They truly respond to {told}."] if told else []
+    if is_confirmed:
+        notes.append(
+            "One half of the photographs ranks them; on the other half are measured, each with its "
+            f"own 95 % interval, the {term('attribution')} in log-odds and by how much the "
+            "neuron's mean activation changes."
+        )
+    note = f"<p class='csp-quiet'>{' '.join(notes)}</p>" if notes else ""
     return (
         f"<table class='csp-table wide units' style='--cells: {len(head) - 1}'>"
         f"<caption>{caption}</caption><thead><tr>{columns}</tr></thead><tbody>{rows}</tbody></table>{note}"
     )
 
 
-def suspect(each: Suspect, view: View, has_truth: bool) -> str:
+def suspect(each: Suspect, view: View, has_truth: bool, is_confirmed: bool) -> str:
     """One row."""
     address = page_url("neuron", view.params(**asdict(each.neuron)))
     truth = ""
     if has_truth:
         truth = f"<td class='text' data-heading='truly responds to'>{plain(each.truth)}</td>"
     quiet = "" if each.label.is_named else " csp-quiet"
+    confirmed = ""
+    if is_confirmed:
+        confirmed = (
+            f"<td data-heading='{CONFIRMED}'>{plain(each.confirmed.fine)}</td>"
+            f"<td data-heading='{MOVED}'>{plain(each.moved.fine)}</td>"
+        )
     return (
         f"<tr><th scope='row' data-heading='neuron'><a target='_self' href='{plain(address)}'>"
         f"{each.neuron.unit}</a></th>"
-        f"<td data-heading='part of the effect'>{100 * each.share:.0f} %</td>"
+        f"<td data-heading='part of the effect'>{100 * each.share:.0f} %</td>{confirmed}"
         f"<td class='text{quiet}' data-heading='label' dir='auto'>{plain(each.label.title)}</td>"
         f"{truth}</tr>"
     )

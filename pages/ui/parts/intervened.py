@@ -22,7 +22,7 @@ def pairs(bundle: Bundle, model: str, stored: StoredIntervention, effect: Effect
 
     Of an effect that is withheld, the photographs alone: neither effects nor decisions.
     """
-    found = pictures(stored, effect.artefact)
+    found = pictures(stored, effect)
     if not found:
         return ""
     output = "" if effect.is_withheld else stored.output
@@ -43,7 +43,7 @@ def pair(bundle: Bundle, model: str, row: Mapping[str, Any], output: str) -> str
         if version not in row["picture"]:
             continue
         content = base64.b64encode(bundle.shown_pair(model, row["picture"][version])).decode()
-        is_called = row["called"][version] or not output
+        is_called = not output or row["called"][version]
         told = ABOVE[version]
         if output:
             told += f": {'' if is_called else 'not '}called {output}"

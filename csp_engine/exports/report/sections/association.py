@@ -13,6 +13,7 @@ from csp_engine.views.audit.associations import (
     Linked,
     Looked,
     Sought,
+    all_suspects,
     area,
     layers_with,
     look,
@@ -35,7 +36,11 @@ def make(asked: Asked) -> tuple[Block, ...]:
     """What was looked for in every layer, and the suspects of what should not matter."""
     concepts = asked.concepts
     blocks: list[Block] = []
-    for layer in layers_with(asked.bundle, asked.model):
+    layers = layers_with(asked.bundle, asked.model)
+    if told := all_suspects(asked.bundle, asked.model, concepts):
+        held = [asked.source(kinds.ASSOCIATION.name(asked.model, each)) for each in layers]
+        blocks.append(Text(told, tuple(one for each in held for one in each)))
+    for layer in layers:
         blocks.append(_sought(asked, layer, sought_in(asked.bundle, asked.model, layer, concepts)))
     for name in _columns(asked):
         layer = usual_layer(asked.bundle, asked.model, name, asked.method)

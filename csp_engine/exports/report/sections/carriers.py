@@ -149,11 +149,20 @@ def _groups(asked: Asked, found: Firing, sources: tuple[Source, ...]) -> Table:
     )  # fmt: skip
 
 
+def _told(figure: Figure) -> Cell:
+    if not figure.is_known:
+        return words(numbers.UNKNOWN)
+    return Cell(figure.fine, figure.value, *figure.bounds)
+
+
 def _suspects(asked: Asked, found: Audited) -> Table:
     assert found.scope is not None
     layer = found.scope.layer
     has_truth = any(each.truth for each in found.suspects)
-    columns = ("neuron", "attribution", "part of the effect", "label")
+    columns = (
+        "neuron", "attribution", "part of the effect", "on the other half (95 % interval)",
+        "change of its activation", "label",
+    )  # fmt: skip
     sources = asked.source(kinds.INTERVENTION.name(asked.model), "units.parquet")
     if asked.method in asked.bundle.methods(asked.model, layer):
         scores = kinds.SCORES.name(asked.model, layer, asked.method)
@@ -168,13 +177,17 @@ def _suspects(asked: Asked, found: Audited) -> Table:
                 words(each.neuron),
                 Cell(f"{each.attribution:+.3f}".replace("-", "−"), each.attribution),
                 Cell(numbers.share(each.share), each.share),
+                _told(each.confirmed),
+                _told(each.moved),
                 words(each.label.title),
                 *([words(each.truth)] if has_truth else []),
             )
             for each in found.suspects
         ),
         sources,
-        "The layer in which fewest neurons carry half of the effect. Labels by "
+        "The layer in which fewest neurons carry half of the effect. Attribution ranks them on "
+        "one half of the photographs; what the other half says of each stands beside it, with an "
+        "interval of its own. Labels by "
         f"{asked.method or 'no method'} are resemblance: they name a neuron and prove nothing.",
     )
 

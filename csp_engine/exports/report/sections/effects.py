@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from csp_engine import numbers
 from csp_engine.bundle import kinds
 from csp_engine.exports.report.asked import IMAGE, Asked, Chapter, number_of, words
@@ -74,7 +77,7 @@ def make(asked: Asked) -> tuple[Block, ...]:
     for each in found:
         told = [each.sentence(stored.output)]
         if each.gate is not None and not each.is_withheld:
-            told.append(each.gate.sentence(each.effect))
+            told.append(each.gate.sentence())
         blocks.append(Text(" ".join(told), told_by))
         strips = tuple(
             Strip(
@@ -83,14 +86,14 @@ def make(asked: Asked) -> tuple[Block, ...]:
                     Picture(
                         asked.bundle.shown_pair(asked.model, row["picture"][version]),
                         ABOVE[version],
-                        not (each.is_withheld or row["called"][version]),
+                        "called" in row and not row["called"][version],
                     )
                     for version in VERSIONS
                     if version in row["picture"]
                 ),
-                _of_pair(each, row["effect"]),
+                _of_pair(row),
             )
-            for row in pictures(stored, each.artefact)
+            for row in pictures(stored, each)
         )
         if strips:
             held = asked.source(stage, "pairs.parquet", "shown.parquet", "thumbs.bin")
@@ -99,9 +102,10 @@ def make(asked: Asked) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _of_pair(each: Effect, effect: float) -> Cell:
-    if each.is_withheld:
+def _of_pair(row: Mapping[str, Any]) -> Cell:
+    if "effect" not in row:
         return words("withheld")
+    effect = row["effect"]
     return Cell(f"{effect:+.2f}".replace("-", "−"), effect)
 
 

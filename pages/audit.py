@@ -6,7 +6,13 @@ from csp_engine.bundle import Bundle, StoredIntervention
 from csp_engine.views.address import View, pick
 from csp_engine.views.audit.associations import in_question, models_associated
 from csp_engine.views.audit.factors import models_factored
-from csp_engine.views.audit.interventions import audited, conclusion, effects, models_with
+from csp_engine.views.audit.interventions import (
+    audited,
+    conclusion,
+    effects,
+    models_with,
+    one_output,
+)
 from pages.ui.audit import (
     association,
     carrying,
@@ -15,6 +21,7 @@ from pages.ui.audit import (
     factoring,
     fixing,
     judging,
+    marking,
     pairing,
     reporting,
     trying,
@@ -53,6 +60,7 @@ def main() -> None:
         pairs_alone(bundle, view)
         factors_alone(bundle, view)
         association_alone(bundle, view)
+        direction_alone(bundle, view)
         if not trying.asked_for():
             fix_alone(bundle, view)
         if not is_blind():
@@ -91,6 +99,8 @@ def draw(
         with problems.caught():
             fixing.section(bundle, model)
     effect.section(bundle, model, stored)
+    if other_outputs := one_output(bundle, model, stored.output):
+        show(f"<p class='csp-quiet'>{plain(other_outputs)}</p>")
     if is_blind():
         show(f"<p class='csp-quiet'>{BLIND}</p>")
         with problems.caught():
@@ -106,6 +116,8 @@ def draw(
         factoring.section(bundle, view, model)
     with problems.caught():
         association.section(bundle, view, model, artefact)
+    with problems.caught():
+        marking.section(bundle, view, model)
     if not trying.asked_for():
         with problems.caught():
             fixing.section(bundle, model)
@@ -157,6 +169,14 @@ def association_alone(bundle: Bundle, view: View) -> None:
     with problems.caught():
         box("Network", "model", model, models)
         association.section(bundle, view, model)
+
+
+def direction_alone(bundle: Bundle, view: View) -> None:
+    """A direction from a few images, where no pairs were tried."""
+    if bundle.model_names and not is_blind():
+        model, _ = pick("model", view.model, bundle.model_names)
+        with problems.caught():
+            marking.section(bundle, view, model)
 
 
 def is_blind() -> bool:

@@ -14,8 +14,9 @@ from csp_engine.cli.declared import (
     AsJson,
     BundlePath,
     ModelName,
+    new_folder,
 )
-from csp_engine.cli.shown import write_json, write_lines, write_table
+from csp_engine.cli.shown import progress_bars, write_json, write_lines, write_table
 from csp_engine.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from csp_engine.bundle import Bundle
     from csp_engine.evaluation.directions import Direction
     from csp_engine.evaluation.paired_effects import Bounded
-
-N_RANKED = 20
 
 
 def directions(
@@ -57,6 +56,12 @@ def directions(
         Path | None,
         typer.Option(help="Write the directions here (.safetensors), for 'csp build --sae'."),
     ] = None,
+    leave: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --like, leave the result in this folder, for the next round on the page."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of halves and factors.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +74,7 @@ def directions(
     """
     from csp_engine.bundle import Bundle
     from csp_engine.evaluation.associations.asking import groups_of
-    from csp_engine.evaluation.directions import concept_direction, marked_direction
+    from csp_engine.evaluation.directions import concept_direction
     from csp_engine.evaluation.directions import factors as factored
     from csp_engine.networks.autoencoders.directions import write_directions
 
@@ -78,6 +83,10 @@ def directions(
         raise InputError("Name columns with --column, or images with --like, or --factors.")
     if output is not None and output.suffix != ".safetensors":
         raise InputError(f"{output.name!r} is no file of directions; end it with .safetensors.")
+    if leave is not None:
+        if not like:
+            raise InputError("--leave is for a direction from images; mark some with --like.")
+        new_folder(leave, "--leave")
     opened = Bundle.open(bundle)
     model = _place(opened, model, layer)
     activation_un = np.asarray(opened.activations(model, layer))
@@ -90,30 +99,24 @@ def directions(
             write_table(("factor", "share of the layer"), [(r["name"], r["share"]) for r in rows])
         told: dict[str, Any] = {"factors": rows}
         mean_u = None
+    elif like:
+        told, weight_uk, mean_u = _of_marks(
+            opened, model, layer, (like, unlike or []), name, leave, is_shown=not as_json
+        )
+        names = [name]
     else:
-        if like:
-            found = [
-                marked_direction(
-                    activation_un, _rows(table, like), _rows(table, unlike or []), name
-                )
-            ]
-        else:
-            together_n = groups_of(opened.images())
-            group_n = np.arange(len(table)) if together_n is None else together_n
-            found = [
-                concept_direction(activation_un, _flags(opened, table, each), group_n, each, seed)
-                for each in column or []
-            ]
+        together_n = groups_of(opened.images())
+        group_n = np.arange(len(table)) if together_n is None else together_n
+        found = [
+            concept_direction(activation_un, _flags(opened, table, each), group_n, each, seed)
+            for each in column or []
+        ]
         mean_u = activation_un.mean(axis=1, dtype=np.float64).astype(np.float32)
         weight_uk = np.stack([each.weight_u for each in found], axis=1)
         names = [each.name for each in found]
-        score_nk = (activation_un - mean_u[:, None]).T @ weight_uk
         told = {"directions": [_as_json(each) for each in found]}
-        if like:
-            marked = {*_rows(table, like).tolist(), *_rows(table, unlike or []).tolist()}
-            told["ranked"] = _ranked(table, score_nk[:, 0], marked)
         if not as_json:
-            _show(found, told.get("ranked"))
+            _show(found)
     if output is not None:
         write_directions(output, weight_uk, mean_u, names)
     if as_json:
@@ -123,6 +126,39 @@ def directions(
         module = layer.partition("@")[0]
         write_lines(["", f"As neurons: csp build … --layer {quote(layer)} --sae "
                      f"{quote(module)}={quote(str(output))}"])  # fmt: skip
+
+
+def _of_marks(
+    bundle: Bundle,
+    model: str,
+    layer: str,
+    marks: tuple[list[str], list[str]],
+    name: str,
+    leave: Path | None,
+    *,
+    is_shown: bool,
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """The direction of marked images as plain data, its weights, and the layer's mean."""
+    from csp_engine.pipeline.factoring.marking import find_marked, leave_marked
+
+    table = bundle.table("probe", "probe")
+    like, unlike = (_rows(table, each).tolist() for each in marks)
+    with progress_bars() as progress:
+        progress(f"a direction of {layer}", 0, 1)
+        ranking, found, mean_u = find_marked(bundle, model, layer, like, unlike, name)
+        if leave is not None:
+            leave_marked(leave, ranking, found, mean_u)
+        progress(f"a direction of {layer}", 1, 1)
+    ranked = [
+        {"file": str(table["file"].iloc[image]), "score": score}
+        for image, score in zip(ranking.ranked, ranking.score, strict=True)
+    ]
+    if is_shown:
+        _show([found])
+        write_lines(["", ranking.note])
+        write_table(("image", "score"), [(row["file"], row["score"]) for row in ranked])
+    told = {"directions": [_as_json(found)], "note": ranking.note, "ranked": ranked}
+    return told, found.weight_u[:, None], mean_u
 
 
 def _place(bundle: Bundle, model: str | None, layer: str) -> str:
@@ -143,12 +179,12 @@ def _flags(bundle: Bundle, table: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _rows(table: pd.DataFrame, files: list[str]) -> np.ndarray:
-    place: dict[str, list[int]] = {}
+    """The images of some names: whole names, or the last part of one where that is enough."""
+    place: dict[str, list[int]] = {str(file): [row] for row, file in enumerate(table["file"])}
+    short: dict[str, list[int]] = {}
     for row, file in enumerate(table["file"]):
-        place.setdefault(str(file), []).append(row)
-        short = str(file).rsplit("/", 1)[-1]
-        if short != file:
-            place.setdefault(short, []).append(row)
+        short.setdefault(str(file).rsplit("/", 1)[-1], []).append(row)
+    place = short | place
     found = []
     for file in files:
         rows = place.get(file, [])
@@ -157,17 +193,6 @@ def _rows(table: pd.DataFrame, files: list[str]) -> np.ndarray:
             raise InputError(f"{file!r} {why}; give the name as the neuron page shows it.")
         found += rows
     return np.array(found, np.int64)
-
-
-def _ranked(table: pd.DataFrame, score_n: np.ndarray, marked: set[int]) -> list[dict[str, Any]]:
-    order = np.argsort(-score_n, kind="stable")
-    rows = []
-    for row in order:
-        if int(row) not in marked:
-            rows.append({"file": str(table["file"].iloc[row]), "score": float(score_n[row])})
-        if len(rows) == N_RANKED:
-            break
-    return rows
 
 
 def _as_json(found: Direction) -> dict[str, Any]:
@@ -186,7 +211,7 @@ def _as_json(found: Direction) -> dict[str, Any]:
     }
 
 
-def _show(found: list[Direction], ranked: list[dict[str, Any]] | None) -> None:
+def _show(found: list[Direction]) -> None:
     def told(held: Any) -> str:
         if np.isnan(held.value):
             return "too few images to hold some out"
@@ -204,6 +229,3 @@ def _show(found: list[Direction], ranked: list[dict[str, Any]] | None) -> None:
             for each in found
         ],
     )
-    if ranked is not None:
-        write_lines(["", "Ranked first among images that are not marked:"])
-        write_table(("image", "score"), [(row["file"], row["score"]) for row in ranked])

@@ -1,1 +1,1 @@
-"""Factors of a layer that push wrong decisions."""
+"""Factors of a layer that push wrong decisions, and directions of images that somebody marked."""

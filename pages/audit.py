@@ -21,12 +21,12 @@ from pages.ui.audit import (
     factoring,
     fixing,
     judging,
-    marking,
     pairing,
     reporting,
     trying,
 )
 from pages.ui.audit.curves import section as curves
+from pages.ui.audit.marks import section as marks
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params, uncut
@@ -117,7 +117,7 @@ def draw(
     with problems.caught():
         association.section(bundle, view, model, artefact)
     with problems.caught():
-        marking.section(bundle, view, model)
+        marks.section(bundle, view, model)
     if not trying.asked_for():
         with problems.caught():
             fixing.section(bundle, model)
@@ -176,7 +176,7 @@ def direction_alone(bundle: Bundle, view: View) -> None:
     if bundle.model_names and not is_blind():
         model, _ = pick("model", view.model, bundle.model_names)
         with problems.caught():
-            marking.section(bundle, view, model)
+            marks.section(bundle, view, model)
 
 
 def is_blind() -> bool:

@@ -127,10 +127,14 @@ def test_every_figure_of_the_demo_is_that_of_the_page():
     carriers = found["carriers"]
     assert interventions.carrier_sentence(patch, "melanoma") in carriers[0]["text"]
     suspects = next(b for b in carriers if "strongest carriers of" in b.get("caption", ""))
-    assert [(row[0]["text"], row[1]["value"], row[3]["text"], row[4]["text"])
+    assert [(row[0]["text"], row[1]["value"], row[5]["text"], row[6]["text"])
             for row in suspects["rows"]] == [
         (str(s.neuron), s.attribution, s.label.title, s.truth) for s in patch.suspects
     ]  # fmt: skip
+    for row, each in zip(suspects["rows"], patch.suspects, strict=True):
+        assert row[3] == {"text": each.confirmed.fine, "value": each.confirmed.value,
+                          "low": each.confirmed.low, "high": each.confirmed.high}  # fmt: skip
+        assert (row[4]["text"], row[4]["value"]) == (each.moved.fine, each.moved.value)
     accuracy = bundle.performance("biased")
     right = next(b for b in found["model"] if "How often" in b["caption"])
     assert [row[1]["value"] for row in right["rows"][: len(accuracy)]] == pytest.approx(

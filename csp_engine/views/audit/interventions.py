@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -327,6 +327,11 @@ def conclusion(output: str, found: tuple[Effect, ...]) -> str:
 def one_output(bundle: Bundle, model: str, output: str) -> str:
     """That one output of a network is followed, and how to follow another; empty of one alone."""
     names = bundle.manifest.inputs.get("models", {}).get(model, {}).get("class_names") or ()
+    return one_of(names, model, output)
+
+
+def one_of(names: Sequence[str], model: str, output: str) -> str:
+    """The same of outputs that are named."""
     others = [str(name) for name in names if name != output]
     if not others:
         return ""

@@ -1,0 +1,1 @@
+"""A direction from a few images, on the page Audit."""

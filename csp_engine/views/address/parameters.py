@@ -77,8 +77,9 @@ OF_VIEW = (
     ),
     Parameter(
         "unit",
-        ("neuron", "map", "compare"),
-        "unit of the layer; map: ringed; compare: shown large beside its match",
+        ("neuron", "map", "compare", "audit"),
+        "unit of the layer; map: ringed; compare: shown large beside its match; audit: whose "
+        "images are there to be marked first",
         otherwise="neuron: 0",
     ),
     Parameter("method", ("overview", *LAYERED), "label method", otherwise="the first"),

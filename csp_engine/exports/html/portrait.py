@@ -8,6 +8,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views.benchmark.faithfulness import about
 from csp_engine.views.conclusion.claims import Claim, conclusion_of
+from csp_engine.views.conclusion.echoes import beside_one_another
 from csp_engine.views.confidence import Trust, trust_of, uncalibrated
 from csp_engine.views.finding.examples import nearest
 from csp_engine.views.images.facts import brief, known_facts
@@ -75,7 +76,7 @@ def portrait_of(bundle: Bundle, memo: Memo, neuron: NeuronRef, method: str) -> P
         pairs=pairs_in_brief(bundle, memo, neuron),
         n_exemplars=len(exemplar_images(bundle, neuron)),
         methods=found,
-        trusted=trusted,
+        trusted=tuple(beside_one_another(bundle, memo, found, trusted)),
         uncalibrated=uncalibrated(trusted),
         trust=dict(zip(methods, trusted, strict=True)).get(method),
         proposals=proposals(bundle, memo, neuron),

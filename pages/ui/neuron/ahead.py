@@ -20,6 +20,7 @@ from starlette.routing import Route
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.views.address import LOOKS, View, read_view
+from csp_engine.views.conclusion.echoes import beside_one_another
 from csp_engine.views.confidence import trust_of
 from csp_engine.views.images import choices
 from csp_engine.views.memo import Memo
@@ -87,7 +88,9 @@ def _make(bundle: Bundle, view: View, is_blind: bool) -> Pieces:
     said, head = heading.heading(bundle, view, trust, is_blind=is_blind)
     parts = {"head": head}
     if not is_blind:
-        parts["methods"] = candidates.every_method(bundle, labels, trusted)
+        parts["methods"] = candidates.every_method(
+            bundle, labels, beside_one_another(bundle, store.MEMO, labels, trusted)
+        )
         parts["facts"] = sections.activations(bundle, view)
     return Pieces(
         of,

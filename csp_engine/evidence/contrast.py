@@ -83,10 +83,9 @@ def thresholds(acts_un: Float32[Any, "u n"], rule: str) -> Float32[np.ndarray, "
     Raises:
         InputError: if the rule does not exist.
     """
-    kind, amount = _parse_threshold(rule)
 
     def of(unit: int) -> np.float32:
-        return _threshold(np.asarray(acts_un[unit]), kind, amount)
+        return _threshold_of(acts_un[unit], rule)
 
     return np.array(on_all_cores(of, range(len(acts_un))), np.float32)
 
@@ -102,6 +101,7 @@ def mine_contrast(
     copy_of_n: Int32[np.ndarray, " n"] | None = None,
     unit_block: int = 256,
     list_length: int | None = None,
+    lists: NeighbourLists | None = None,
     progress: Progress = silent,
 ) -> ContrastSet:
     """For each exemplar, the nearest images in encoder space that leave the unit quiet.
@@ -131,6 +131,7 @@ def mine_contrast(
         unit_block: units handled at once; changes no result.
         list_length: neighbours looked at per exemplar before all images are; chosen from a sample
             of exemplars if not given; changes no result.
+        lists: of all exemplars of these units, and perhaps of others; made if not given.
         progress: told about images compared, then about units done.
 
     Raises:
@@ -149,13 +150,11 @@ def mine_contrast(
         pool_u=np.zeros(n_units, np.int32),
         threshold_u=thresholds(acts_un, rule.threshold),
     )
-    groups = _barring_groups(rule, duplicate_group_n, group_n)
-    space = ImageSpace(np.ascontiguousarray(image_nd), groups)
-    is_rank_uk = np.arange(n_ranks) < exemplars.count_u[:, None]
-    query_e = np.unique(exemplars.image_uk[is_rank_uk]).astype(np.int64)
-    if list_length is None:
-        list_length = _list_length(space, acts_un, exemplars, out.threshold_u, rule, len(query_e))
-    lists = neighbour_lists(space, query_e, list_length, progress)
+    space = contrast_space(image_nd, rule, duplicate_group_n, group_n)
+    if lists is None:
+        if list_length is None:
+            list_length = best_list_length(space, acts_un, exemplars, rule, out.threshold_u)
+        lists = neighbour_lists(space, queries_of(exemplars), list_length, progress)
 
     step = max(1, min(unit_block, _MASK_VALUES // max(1, n_images)))
     for start in range(0, n_units, step):
@@ -297,28 +296,41 @@ def _allowed_similarity(
     return similarity_kc
 
 
-def _list_length(
+def queries_of(exemplars: Exemplars) -> Int64[np.ndarray, " e"]:
+    """The distinct images among some exemplars, sorted: those that have a list."""
+    is_rank_uk = np.arange(exemplars.image_uk.shape[1]) < exemplars.count_u[:, None]
+    return np.unique(exemplars.image_uk[is_rank_uk]).astype(np.int64)
+
+
+def best_list_length(
     space: ImageSpace,
     acts_un: Float32[Any, "u n"],
     exemplars: Exemplars,
-    threshold_u: Float32[np.ndarray, " u"],
     rule: ContrastRule,
-    n_queries: int,
+    threshold_u: Float32[np.ndarray, " u"] | None = None,
 ) -> int:
-    """The cheapest list length, judged by how deep a sample of exemplars has to look."""
+    """The cheapest length of lists, judged by how deep a sample of exemplars has to look.
+
+    ``threshold_u`` are those of the rule, where they are known already.
+    """
     unit_p, rank_p = np.nonzero(np.arange(exemplars.image_uk.shape[1]) < exemplars.count_u[:, None])
     if len(unit_p) == 0:
         return _LIST_LENGTHS[0]
-    n_images = len(space.image_nd)
+    n_images, n_queries = len(space.image_nd), len(queries_of(exemplars))
     n_wanted = min(rule.n_partners if rule.reuse else rule.n_partners + 8, n_images)
     place = n_images - n_wanted
     sample_s = np.unique(np.linspace(0, len(unit_p) - 1, _N_SAMPLED).astype(np.int64))
-    query_s = exemplars.image_uk[unit_p[sample_s], rank_p[sample_s]].astype(np.int64)
+    unit_s = unit_p[sample_s]
+    query_s = exemplars.image_uk[unit_s, rank_p[sample_s]].astype(np.int64)
+    if threshold_u is None:
+        threshold_u = np.zeros(len(acts_un), np.float32)
+        for unit in np.unique(unit_s):
+            threshold_u[unit] = _threshold_of(acts_un[unit], rule.threshold)
     depth_s = np.empty(len(sample_s))
     step = max(1, _PRODUCT_VALUES // n_images)
     for start in range(0, len(sample_s), step):
         for s, product_n in enumerate(space.products(query_s[start : start + step]), start):
-            unit = unit_p[sample_s[s]]
+            unit = unit_s[s]
             masked_n = np.where(acts_un[unit] < threshold_u[unit], product_n, -np.inf)
             last = np.partition(masked_n, place)[place]
             # The queried image itself heads its list.
@@ -329,6 +341,17 @@ def _list_length(
         for length in _LIST_LENGTHS
     }
     return min(cost, key=lambda length: cost[length])
+
+
+def contrast_space(
+    image_nd: Float32[np.ndarray, "n d"],
+    rule: ContrastRule,
+    duplicate_group_n: Int32[np.ndarray, " n"] | None = None,
+    group_n: Int32[np.ndarray, " n"] | None = None,
+) -> ImageSpace:
+    """The images among which a rule looks; see ``mine_contrast`` for the arguments."""
+    groups = _barring_groups(rule, duplicate_group_n, group_n)
+    return ImageSpace(np.ascontiguousarray(image_nd), groups)
 
 
 def _barring_groups(
@@ -370,9 +393,11 @@ def _parse_threshold(rule: str) -> tuple[str, float]:
     )
 
 
-def _threshold(acts_n: Float32[np.ndarray, " n"], kind: str, amount: float) -> np.float32:
+def _threshold_of(acts_n: Float32[Any, " n"], rule: str) -> np.float32:
+    """Of one unit; see ``thresholds``."""
+    kind, amount = _parse_threshold(rule)
     # Sorted, so that sums do not depend on the order of the images.
-    sorted_n = ascending(acts_n).astype(np.float64)
+    sorted_n = ascending(np.asarray(acts_n)).astype(np.float64)
     lowest, highest = sorted_n[0], sorted_n[-1]
     if lowest == highest or (kind == "max" and highest <= 0):
         return np.float32(lowest)

@@ -169,6 +169,10 @@ class Evidence:
             self.given.kept[key] = make()
         return self.given.kept[key]
 
+    def found_elsewhere(self, key: Any) -> Any:
+        """What is ``once_for_all`` and was made before; None where nobody did."""
+        return self.given.common.get(key)
+
     def once_for_all(self, key: Any, make: Callable[[], Any]) -> Any:
         """What depends on images, labels and parameters alone, made once for all layers.
 

@@ -97,19 +97,30 @@ class NeighbourLists:
     is_open_el: Bool[np.ndarray, "e l"]
     is_whole: bool
 
+    @classmethod
+    def of(
+        cls,
+        space: ImageSpace,
+        query_e: Int64[np.ndarray, " e"],
+        image_el: Int32[np.ndarray, "e l"],
+        product_el: Float32[np.ndarray, "e l"],
+    ) -> NeighbourLists:
+        """What ``nearest_images`` found, whoever called it for which of the queries."""
+        is_open_el = np.empty(image_el.shape, bool)
+        for start in range(0, len(query_e), _BARRED_ROWS):
+            part = slice(start, start + _BARRED_ROWS)
+            is_open_el[part] = ~space.is_barred(query_e[part, None], image_el[part])
+        is_whole = image_el.shape[1] == len(space.image_nd)
+        return cls(query_e, image_el, product_el, is_open_el, is_whole)
+
 
 def neighbour_lists(
     space: ImageSpace, query_e: Int64[np.ndarray, " e"], length: int, progress: Progress
 ) -> NeighbourLists:
     """Compare each queried image (sorted, distinct) with all images once."""
-    n_images = len(space.image_nd)
-    length = min(length, n_images)
-    image_el, product_el = nearest_images(space.image_nd, query_e, length, progress)
-    is_open_el = np.empty(image_el.shape, bool)
-    for start in range(0, len(query_e), _BARRED_ROWS):
-        part = slice(start, start + _BARRED_ROWS)
-        is_open_el[part] = ~space.is_barred(query_e[part, None], image_el[part])
-    return NeighbourLists(query_e, image_el, product_el, is_open_el, length == n_images)
+    length = min(length, len(space.image_nd))
+    found = nearest_images(space.image_nd, query_e, length, progress)
+    return NeighbourLists.of(space, query_e, *found)
 
 
 def candidates_in_lists(

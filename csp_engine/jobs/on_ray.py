@@ -11,8 +11,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from csp_engine.jobs.workers import (
     Started,
     Watch,
     measure_all,
+    merge_arguments,
     shard_arguments,
     threads_said,
     worker,
@@ -80,6 +81,39 @@ def measure(given: Mapping[str, Any], of: int, watch: Watch, told: Callable[[str
             return ended, end
 
         measure_all(of, watch, told, start)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def helpers(given: Mapping[str, Any], of: int, told: Callable[[str], None]) -> Generator[None]:
+    """Tasks that compute for the merge of this process while the block runs.
+
+    One that is lost is not started again: what it had not finished, this process makes.
+
+    Args:
+        given: the options of the build by their names, the cluster's address among them.
+        of: how many compute, this process among them.
+        told: called with a sentence at the end when one could not go on.
+    """
+    ray, n_threads = _ray(), threads_said() or 1
+    _join(ray, given["address"])
+    try:
+        task = ray.remote(max_retries=0, num_cpus=n_threads)(run_shard)
+        folder = str(Path.cwd())
+        started = [
+            task.remote(merge_arguments(given, number, of), n_threads, folder)
+            for number in range(2, of + 1)
+        ]
+        yield
+        for reference in ray.wait(started, num_returns=len(started), timeout=0)[0]:
+            with suppress(ray.exceptions.RayError):
+                how = Ended(*ray.get(reference))
+                if how.code > 0:
+                    told(f"A task that was to help the merge stopped: {how.sentence}")
+        for reference in started:
+            with suppress(ray.exceptions.RayError, ValueError):
+                ray.cancel(reference, force=True)
     finally:
         ray.shutdown()
 

@@ -437,8 +437,8 @@ _DECLARED = (
     ),
     BuildOption(
         name="shard",
-        help="I/N: measure only the I-th of N shares of the images, for 'csp merge' to make the "
-        "bundle of (docs/scale.md).",
+        help="I/N: be the I-th of N processes that measure a share of the images each, for 'csp "
+        "merge' to make the bundle of, or that merge together (docs/scale.md).",
         panel=RUN,
     ),
     BuildOption(

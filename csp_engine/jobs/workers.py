@@ -39,15 +39,24 @@ def shard_arguments(given: Mapping[str, Any], number: int, of: int) -> list[str]
         number: which shard, from 1.
         of: of how many.
     """
+    return ["build", *_arguments(given), "--shard", f"{number}/{of}"]
+
+
+def merge_arguments(given: Mapping[str, Any], number: int, of: int) -> list[str]:
+    """What ``csp`` is told to help the merge of a build; the arguments are as above."""
+    return ["merge", *_arguments(given), "--shard", f"{number}/{of}"]
+
+
+def _arguments(given: Mapping[str, Any]) -> list[str]:
     images = str(given["images"])
-    arguments = ["build", f"./{images}" if images.startswith("-") else images]
+    arguments = [f"./{images}" if images.startswith("-") else images]
     for name, option in OPTIONS.items():
         if name != "images" and name not in OF_LAUNCHERS and not option.parameter:
             value = given[name]
             value = str(value) if isinstance(value, Path) else value
             is_usual = option.is_many and value == list(option.default or ())
             arguments += [] if is_usual else option.written(value)
-    return [*arguments, "--shard", f"{number}/{of}"]
+    return arguments
 
 
 def threads_each(n_workers: int) -> int:
@@ -247,3 +256,26 @@ def measure_here(
         return stack.enter_context(begin(arguments, n_threads)), stack.close
 
     measure_all(of, watch, told, start)
+
+
+@contextlib.contextmanager
+def helpers_here(given: Mapping[str, Any], of: int, told: Callable[[str], None]) -> Generator[None]:
+    """Processes of this machine that compute for the merge of this one while the block runs.
+
+    One that is killed is not started again: what it had not finished, this process makes.
+
+    Args:
+        given: the options of the build by their names.
+        of: how many compute, this process among them.
+        told: called with a sentence at the end when one could not go on.
+    """
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(worker_here(merge_arguments(given, number, of), threads_each(of)))
+            for number in range(2, of + 1)
+        ]
+        yield
+        for ended in started:
+            how = ended()
+            if how is not None and how.code > 0:
+                told(f"A process that was to help the merge stopped: {how.sentence}")

@@ -23,8 +23,9 @@ from csp_engine.methods.depths.explained import Readout
 from csp_engine.methods.depths.joined import Joined, parts_of
 from csp_engine.methods.depths.kinds import KindColumns, most_general, shown_by
 from csp_engine.methods.depths.relying import Meanings, lacks, unsaid
-from csp_engine.methods.depths.rings import Depths, Partners, depths_of
+from csp_engine.methods.depths.rings import LIST_LENGTH, Depths, Partners, depths_of
 from csp_engine.methods.method import (
+    NEIGHBOURS,
     Method,
     Parameter,
     Params,
@@ -97,7 +98,7 @@ def _shares(params: Params) -> tuple[float, ...]:
 def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Params) -> Layer:
     """Everything about images and labels that no unit changes."""
     image_nd = directions(np.asarray(evidence.image_nd))
-    partners = Partners(image_nd)
+    partners = Partners(image_nd, evidence.found_elsewhere(NEIGHBOURS))
     has_kinds = params["kinds"] and evidence.has("kinds")
     kinds = KindColumns(image_nd, label_td, evidence.kinds if has_kinds else {})
     is_shown_t = np.ones(len(label_td), bool)
@@ -403,4 +404,5 @@ CSP_PLUS = Method(
     unsaid=unsaid,
     depth="",
     unit_block=64,
+    lists=LIST_LENGTH,
 )

@@ -201,6 +201,9 @@ class Kept(Protocol):
         ...
 
 
+NEIGHBOURS = "neighbours"
+"""Key of the lists of ``Method.lists`` among what is made ``once_for_all``."""
+
 NULL_VECTOR = "null_vector"
 """Array of the concept vectors of the random image sets (``Stores.keeps_null_vectors``)."""
 
@@ -336,6 +339,8 @@ class Method:
             right: all that a formula does not deny, the foremost of a sum; none where even that is
             denied. By default the label itself.
         unit_block: how many units are worth scoring at once.
+        lists: how many nearest images of every image it looks at, which are found once for all
+            layers, as directions compare, by all processes that merge; 0 where it does not.
         coarse: how far its scores may lie apart on two machines, because it parts images at
             thresholds of similarities, whose last digits differ; 0 where it does not.
         section: heading of its section in docs/methods.md; by default its name.
@@ -363,6 +368,7 @@ class Method:
     unsaid: Callable[[Mapping[str, np.ndarray]], Bool[np.ndarray, " u"]] | None = None
     says: Callable[[str], tuple[str, ...]] = itself
     unit_block: int = 256
+    lists: int = 0
     coarse: float = 0.0
     section: str = ""
 

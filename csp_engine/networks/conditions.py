@@ -6,8 +6,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 from csp_engine.hashing import sha256_file, sha256_json
 from csp_engine.networks.devices import usable
 
@@ -37,6 +35,8 @@ def place_conditions(device: str) -> dict[str, str]:
     With other instructions, or with its work spread over more threads, a processor takes sums in
     another order.
     """
+    import torch  # who compares code alone does without
+
     place = usable(device)
     if place.type == "cuda":
         return {"device": torch.cuda.get_device_name(place)}

@@ -22,6 +22,7 @@ from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.request import BuildRequest, require_columns, require_enough_images
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.seeing import see
+from csp_engine.pipeline.sharing.dividing import Sharing
 from csp_engine.pipeline.stages.candidates import (
     describe_captioner,
 )
@@ -37,11 +38,18 @@ from csp_engine.types import Encoder, Progress, silent
 from csp_engine.words.vocabularies import Vocabulary
 
 
-def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
+def build(
+    request: BuildRequest, progress: Progress = silent, sharing: Sharing | None = None
+) -> Bundle:
     """Build, complete or refresh a bundle.
 
     Interrupted at any moment, the next call with the same request continues and ends with the
     same content as an undisturbed one.
+
+    Args:
+        request: what to build.
+        progress: called with stage, done and total.
+        sharing: has other processes compute what takes long; without it this one does all.
 
     Raises:
         InputError: for requests that cannot work, before anything is written where possible.
@@ -53,6 +61,7 @@ def build(request: BuildRequest, progress: Progress = silent) -> Bundle:
     with BundleWriter(request.out) as writer:
         _drop_damaged(writer)
         run = Run(writer, request.recipe, progress)
+        run.sharing = sharing
         run.targets = {target.model.name: target for target in request.targets}
         run.described["captioner"] = (
             None if captioner is None else describe_captioner(captioner, request.out)

@@ -8,6 +8,7 @@ import numpy as np
 
 from csp_engine.bundle import kinds
 from csp_engine.errors import InputError, UnreadableImageError
+from csp_engine.pipeline.mining import first_copies
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
 from csp_engine.probe.decoding import decode
@@ -32,12 +33,12 @@ def partner_copies_params(run: Run) -> dict[str, Any]:
 
 def copy_of(run: Run) -> np.ndarray | None:
     """The first copy of each image, where copies count once among exemplars."""
-    return _first_copies(run) if copies_params(run) else None
+    return first_copies(run.bundle) if copies_params(run) else None
 
 
 def partner_copy_of(run: Run) -> np.ndarray | None:
     """The first copy of each image, where copies count once among contrast images."""
-    return _first_copies(run) if partner_copies_params(run) else None
+    return first_copies(run.bundle) if partner_copies_params(run) else None
 
 
 def _count_once(run: Run, kind: str, name: str) -> bool:
@@ -45,10 +46,6 @@ def _count_once(run: Run, kind: str, name: str) -> bool:
         return run.held_params(kind).get(name) == "once"
     facts = run.writer.manifest.stages[kinds.IMAGES.name()].facts
     return run.recipe.exclude_near_duplicates and bool(facts.get("n_exact_duplicates"))
-
-
-def _first_copies(run: Run) -> np.ndarray:
-    return run.bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
 
 
 def require_different_images(probe: ProbeSet, recipe: Recipe) -> None:

@@ -7,17 +7,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from csp_engine.bundle import Bundle, BundleWriter, StageFolder, StageRecord, kinds, stage_key
 from csp_engine.bundle.kinds import stage_kind
 from csp_engine.captioners import Captioner, generators
 from csp_engine.errors import BundleError, InputError
-from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.search.projection import MapLayout, lay_out
 from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import Vocabulary, label_table
+
+if TYPE_CHECKING:
+    from csp_engine.pipeline.image_pass import Target
+    from csp_engine.pipeline.sharing.dividing import Sharing
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ class Run(Keys):
         self.targets: dict[str, Target] = {}  # networks at hand, by name
         self.dense_at = 0.99
         self.lay_out: Callable[..., MapLayout] = lay_out  # where the map of neurons is laid out
+        self.sharing: Sharing | None = None  # with others who compute for this run
         self.common: dict[str, dict[Any, Any]] = {}  # by method, what all layers share
 
     def is_fresh(self, name: str) -> bool:

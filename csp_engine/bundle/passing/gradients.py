@@ -6,19 +6,14 @@ damaged is measured by the merge itself, so the sums are the same, whoever measu
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from csp_engine.bundle.checks.inside import open_plain
 from csp_engine.bundle.passing.parts import aside
-from csp_engine.files import replacing
+from csp_engine.bundle.passing.pieces import keep_arrays, kept_arrays
 from csp_engine.hashing import sha256_json
 from csp_engine.networks.conditions import code_conditions, place_conditions
 from csp_engine.networks.driving.influence import BatchInfluence
@@ -67,27 +62,16 @@ def keep(path: Path, found: BatchInfluence) -> None:
         "modules": names,
         **{name: getattr(found, name) for name in _LISTS},
     }
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {
-        f"product_{i}": found.product_nu[name] for i, name in enumerate(names)
-    }
-    np.savez(content, about=np.array(json.dumps(about)), row_n=found.row_n, **arrays)
-    body = content.getvalue()
-    with suppress(OSError), replacing(path, path.with_name(f".tmp-{path.name}")) as temporary:
-        temporary.write_bytes(hashlib.sha256(body).digest() + body)
+    arrays = {f"product_{i}": found.product_nu[name] for i, name in enumerate(names)}
+    with suppress(OSError):
+        keep_arrays(path, {"row_n": found.row_n, **arrays}, about)
 
 
 def kept(path: Path) -> BatchInfluence | None:
     """What one batch gave, or None if that is not there as it was written."""
-    try:
-        with open_plain(path) as handle:
-            content = handle.read()
-    except OSError:
+    held = kept_arrays(path)
+    if held is None:
         return None
-    body = content[32:]
-    if hashlib.sha256(body).digest() != content[:32]:
-        return None
-    with np.load(io.BytesIO(body), allow_pickle=False) as held:
-        about = json.loads(str(held["about"]))
-        products = {name: held[f"product_{i}"] for i, name in enumerate(about.pop("modules"))}
-        return BatchInfluence(row_n=held["row_n"], product_nu=products, **about)
+    arrays, about = held
+    products = {name: arrays[f"product_{i}"] for i, name in enumerate(about.pop("modules"))}
+    return BatchInfluence(row_n=arrays["row_n"], product_nu=products, **about)

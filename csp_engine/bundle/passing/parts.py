@@ -31,7 +31,9 @@ LARGEST_ABOUT = 1 << 24
 _NAME = re.compile(r"([1-9]\d{0,8})-of-([1-9]\d{0,8})-([0-9a-f]{12})")
 _UNFINISHED = re.compile(r"\.([1-9]\d{0,8})-of-([1-9]\d{0,8})")
 _GONE = ".gone-"
-_ASIDE = re.compile(r"(\.tmp-)?\.(decided|gradients)-[0-9a-f]{12}(\.lock)?")
+_ASIDE = re.compile(r"(\.tmp-)?\.(decided|gradients|order|piece)-[0-9a-f]{12}(\.lock)?")
+_ORDER = re.compile(r"\.order-[0-9a-f]{12}")
+_MERGING = ".merging.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,41 @@ def aside(folder: Path, kind: str, sha256: str) -> Path:
     It is no part: without it, whoever needs it finds it out again.
     """
     return folder / f".{kind}-{sha256[:12]}"
+
+
+def merging_lock(folder: Path) -> Path:
+    """The lock of whoever merges the parts of a folder."""
+    return folder / _MERGING
+
+
+def is_merged(folder: Path) -> bool:
+    """Whether nothing but locks of a merge is left of a folder."""
+    try:
+        return all(_is_lock_of_merge(path.name) for path in folder.iterdir())
+    except FileNotFoundError:
+        return True
+
+
+def remove_merged(folder: Path) -> None:
+    """Delete a folder that ``is_merged``; whoever comes to it late deletes what is left then."""
+    with contextlib.suppress(OSError):  # another is at it
+        for path in list(folder.iterdir()) if is_merged(folder) else ():
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _is_lock_of_merge(name: str) -> bool:
+    return name == _MERGING or (name.endswith(".lock") and _ASIDE.fullmatch(name) is not None)
+
+
+def orders_in(folder: Path) -> list[Path]:
+    """What a merge has shared out, the oldest first; see ``aside``."""
+    found = []
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # it is done
+            if _ORDER.fullmatch(path.name):
+                found.append((path.lstat().st_mtime_ns, path.name, path))
+    return [path for *_, path in sorted(found)]
 
 
 def parts_in(folder: Path) -> list[Part]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from csp_engine.jobs.workers import (
     OF_LAUNCHERS,
     Watch,
     end_with_input,
+    helpers_here,
     measure_here,
 )
 
@@ -77,6 +78,7 @@ def _built(request: BuildRequest, given: Any, progress: Progress) -> Bundle:
     """The bundle of a build, by this process or by workers."""
     from csp_engine import pipeline
     from csp_engine.pipeline.sharding import merging
+    from csp_engine.pipeline.sharing.helping import merging_alone
 
     if given.workers is None:
         bundle = pipeline.build(request, progress)
@@ -90,8 +92,15 @@ def _built(request: BuildRequest, given: Any, progress: Progress) -> Bundle:
                     measure_here(vars(given), given.workers, watch, log.warning, _copy)
             else:
                 measure_here(vars(given), given.workers, watch, log.warning)
-        bundle = merging.merge(request, progress)
+        with merging_alone(given.out, helps=False):
+            bundle = merging.merge(request, progress, given.workers, _helpers(given))
     return _judged(bundle, request, given, progress)
+
+
+def _helpers(given: Any) -> Callable[[], AbstractContextManager[None]]:
+    """What has the other workers of a build compute for its merge."""
+    helpers = on_ray.helpers if given.engine == "ray" else helpers_here
+    return lambda: helpers(vars(given), given.workers, log.warning)
 
 
 _AT_HAND: list[BuildRequest] = []
@@ -147,21 +156,37 @@ def _require_folder(given: Any) -> None:
         )
 
 
-@takes(option for option in OPTIONS.values() if option.name not in OF_LAUNCHERS)
+@takes(option for option in OPTIONS.values() if option.name not in OF_LAUNCHERS[1:])
 def merge(given: Any, as_json: bool) -> None:
     """Make a bundle of all its shards, with the options that 'csp build --shard' was given.
+
+    With --shard I/N it is one of N processes that share what takes long: the first that is there
+    merges, the others compute for it.
 
     Example:
         csp merge photos/ --model torchvision/resnet50 --layer layer4 --encoder
         open_clip/ViT-B-32/laion2b_s34b_b79k --out resnet50.csp
     """
-    from csp_engine.pipeline.sharding import merging
+    from csp_engine.bundle import Bundle
+    from csp_engine.pipeline.sharding.shards import Shard
+    from csp_engine.pipeline.sharing.helping import merging_alone
 
+    shard = None if given.shard is None else Shard.parse(given.shard)
     _require_folder(given)
     given.out = Path(given.out)
-    with progress_bars() as progress:
-        request = _request(given, progress)
-        bundle = _judged(merging.merge(request, progress), request, given, progress)
+    end_with_input()
+    with (
+        progress_bars() as progress,
+        merging_alone(given.out, progress, helps=shard is not None) as is_mine,
+    ):
+        if is_mine:
+            from csp_engine.pipeline.sharding.merging import merge as merged
+
+            request = _request(given, progress)
+            made = merged(request, progress, 1 if shard is None else shard.of)
+            bundle = _judged(made, request, given, progress)
+        else:
+            bundle = Bundle.open(given.out)
     report(bundle, as_json)
 
 

@@ -65,12 +65,16 @@ class Partners:
 
     Args:
         image_nd: unit rows (or zero).
+        lists: of all images, ``LIST_LENGTH`` long or as long as there are images; made if not
+            given.
     """
 
-    def __init__(self, image_nd: Float32[np.ndarray, "n d"]) -> None:
+    def __init__(
+        self, image_nd: Float32[np.ndarray, "n d"], lists: NeighbourLists | None = None
+    ) -> None:
         self.space = ImageSpace(np.ascontiguousarray(image_nd))
         everything = np.arange(len(image_nd), dtype=np.int64)
-        self.lists: NeighbourLists = neighbour_lists(self.space, everything, LIST_LENGTH, silent)
+        self.lists = lists or neighbour_lists(self.space, everything, LIST_LENGTH, silent)
         n_listed = self.lists.image_el.shape[1]
         self._product_p = np.ascontiguousarray(self.lists.product_el).ravel()
         self._lengths = [*(length for length in HEADS if length < n_listed), n_listed]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from csp_engine.bundle import (
@@ -29,16 +31,29 @@ from csp_engine.pipeline.sharding.agreeing import (
 )
 from csp_engine.pipeline.sharding.measuring import header_of, header_of_parts
 from csp_engine.pipeline.sharding.shards import Shard
+from csp_engine.pipeline.sharing.dividing import Sharing
 from csp_engine.pipeline.stages.measured import pass_of
 from csp_engine.types import Progress, silent
 
 
-def merge(request: BuildRequest, progress: Progress = silent) -> Bundle:
+def merge(
+    request: BuildRequest,
+    progress: Progress = silent,
+    n_processes: int = 1,
+    call: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Bundle:
     """Make the bundle of a build all of whose shards are measured.
 
     The rows of the shards, one after the other, are those of a pass that is not in shards, and are
     handed to the build as such: the rest of it is the same. Interrupted at any moment, the next
     call continues. The parts are deleted once the bundle is whole; those of another pass stay.
+
+    Args:
+        request: of the build.
+        progress: called with stage, done and total.
+        n_processes: how many compute contrast images and scores, this one among them; the others
+            ``help_merge``.
+        call: has the others come, until its block ends; without it they come by themselves.
 
     Raises:
         InputError: for requests that cannot work.
@@ -55,7 +70,8 @@ def merge(request: BuildRequest, progress: Progress = silent) -> Bundle:
         if not _is_measured(request, writer):
             _require_whole(parts, request)
             _take(parts, request, writer, progress)
-    bundle = build(replace(request, gradient_threads=_threads(parts)), progress)
+    with Sharing(request.out, n_processes, call, progress) as sharing:
+        bundle = build(replace(request, gradient_threads=_threads(parts)), progress, sharing)
     remove_parts(folder, header_of_parts(request))
     return bundle
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import kinds
-from csp_engine.methods import METHODS, label_layer
+from csp_engine.methods import METHODS, Method, label_layer
+from csp_engine.methods.method import NEIGHBOURS
 from csp_engine.pipeline.given import (
     MEASURED_NEEDS,
     layer_evidence,
@@ -72,6 +73,8 @@ def methods_without_evidence(run: Run) -> dict[str, str]:
 def _make(run: Run, model: str, layer: str, method: str) -> Made:
     there = [use for use in METHODS[method].uses if not what_lacks(run, (use,), model, layer)]
     needs = METHODS[method].needs_here(there)
+    common = run.common.setdefault(method, {})
+    _share_lists(run, METHODS[method], common)
     done = label_layer(
         METHODS[method],
         layer_evidence(run, model, layer, f"Method {method!r}", needs),
@@ -79,7 +82,7 @@ def _make(run: Run, model: str, layer: str, method: str) -> Made:
         np.asarray(run.bundle.label_vectors()),
         run.recipe.method_params(method),
         n_labels=run.recipe.n_labels,
-        common=run.common.setdefault(method, {}),
+        common=common,
         progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
     )
     scores = done.scores
@@ -97,6 +100,15 @@ def _make(run: Run, model: str, layer: str, method: str) -> Made:
             "n_without_evidence": int((scores.count_u == 0).sum()),
         },
     )
+
+
+def _share_lists(run: Run, method: Method, common: dict[Any, Any]) -> None:
+    """Have other processes find the lists that a method looks at, where there are some."""
+    n_products = run.bundle.n_images**2
+    if run.sharing is None or not method.lists or not run.sharing.pays(n_products):
+        return
+    if NEIGHBOURS not in common:
+        common[NEIGHBOURS] = run.sharing.lists(run.bundle, method.lists)
 
 
 STAGE = Stage(kind=kinds.SCORES, params=_params, needs=_needs, make=_make, require=_require_methods)

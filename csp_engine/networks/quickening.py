@@ -85,21 +85,27 @@ def gains(model: TargetModel) -> Seen | None:
 
 
 def quickened(
-    model: TargetModel, taps: Sequence[LayerTap], seen: Seen | None = None
+    model: TargetModel,
+    taps: Sequence[LayerTap],
+    seen: Seen | None = None,
+    n_folded: int | None = None,
 ) -> tuple[TargetModel, int] | None:
     """A copy that gives the tapped layers faster, and how many normalisations are folded in it.
 
-    None where nothing is gained. What was ``seen`` before need not be looked for.
+    None where nothing is gained. What was ``seen`` before need not be looked for, nor what can be
+    folded where somebody has tried this very network (``Trial.n_folded``).
     """
     seen = seen or gains(model)
     if seen is None:
         return None
     pairs = seen.pairs
-    if pairs:
+    if pairs and n_folded is None:
         throwaway = replace(model, network=own_copy(model.network))
         if needs_numbers(throwaway.run, noise_images(model, 2)):
             pairs = ()
-    twin, n_folded = folded(model.network, pairs, {tap.id.module for tap in taps})
+    twin, n_folded = folded(
+        model.network, () if n_folded == 0 else pairs, {tap.id.module for tap in taps}
+    )
     arranged: Any = twin  # the stubs of torch know no memory format
     arranged.to(memory_format=torch.channels_last)
     return replace(model, network=twin, is_channels_last=True), n_folded

@@ -11,26 +11,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from csp_engine.bundle import Bundle, BundleWriter
-from csp_engine.captioners import Captioner, require_encoder
+from csp_engine.captioners import Captioner
 from csp_engine.captioners.generators import Generator
 from csp_engine.encoders.threads import threads
 from csp_engine.networks.devices import n_threads
-from csp_engine.pipeline.copies import require_different_images
 from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.possible import require_possible
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.pipeline.request import BuildRequest, require_columns, require_enough_images
+from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.seeing import see
 from csp_engine.pipeline.sharing.dividing import Sharing
 from csp_engine.pipeline.stages.candidates import (
     describe_captioner,
 )
-from csp_engine.pipeline.stages.influence import (
-    circuits_of_outputs,
-    influences,
-    require_telling_names,
-)
+from csp_engine.pipeline.stages.influence import circuits_of_outputs, influences
 from csp_engine.pipeline.stages.measured import measure
 from csp_engine.pipeline.stages.vocabulary import is_vocabulary_held
 from csp_engine.search.projection import MapLayout, lay_out
@@ -74,22 +70,6 @@ def build(
         see(run, request)
         run.finish()
     return Bundle.open(request.out)
-
-
-def require_possible(request: BuildRequest) -> None:
-    """Refuse what a build could not do, before any image is looked at.
-
-    Raises:
-        InputError: as said.
-        StaleError: if the captioner was made for another encoder.
-    """
-    require_enough_images(len(request.probe.table), request.recipe, "lists")
-    require_columns(request.recipe, request.probe)
-    require_different_images(request.probe, request.recipe)
-    require_telling_names(request)
-    if isinstance(request.captioner, Captioner):
-        encoder = request.encoder
-        require_encoder(request.captioner, encoder.spec, encoder.fingerprint)
 
 
 def _drop_damaged(writer: BundleWriter) -> None:

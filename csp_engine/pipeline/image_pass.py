@@ -226,14 +226,14 @@ def run_as_tried(
         trial = trials.get(target.model.name)
         if trial is not None and "reason" not in trial:
             own = made.get(target.model.name)
-            quick = (own and own.twin) or _quick_copy(target)
+            quick = (own and own.twin) or _quick_copy(target, trial)
             target = target if quick is None else replace(target, model=quick)
         targets.append(target)
     return replace(work, targets=tuple(targets))
 
 
-def _quick_copy(target: Target) -> TargetModel | None:
-    quick = quickened(target.model, target.taps)
+def _quick_copy(target: Target, trial: Mapping[str, Any]) -> TargetModel | None:
+    quick = quickened(target.model, target.taps, n_folded=trial.get("n_folded"))
     return None if quick is None else quick[0]
 
 

@@ -173,6 +173,22 @@ def test_what_is_said_of_a_trial_is_what_is_found(model):
         assert not np.array_equal(given[layer], found[layer])
 
 
+@pytest.mark.slow
+def test_what_another_process_found_is_not_looked_for_again(model, monkeypatch):
+    """It takes a shard a second, as nothing runs for the first time as slowly as such a pass."""
+    taps = select_layers(model, ["layer2@max"])
+
+    def refuse(*_: Any) -> bool:
+        raise AssertionError("it is known")
+
+    monkeypatch.setattr(quickening, "needs_numbers", refuse)
+    for known, expected in ((20, 20), (0, 0)):
+        _, n_folded = quickening.quickened(model, taps, n_folded=known)
+        assert n_folded == expected
+    with pytest.raises(AssertionError, match="it is known"):
+        quickening.quickened(model, taps)
+
+
 def test_nothing_is_gained_on_small_networks_without_convolutions_or_in_halves(model):
     assert quickening.quickened(toys.target(["last"]).model, ()) is None
     halves = target_model(torchvision.models.resnet18(), PIXELS, name="h", precision="bfloat16")

@@ -278,3 +278,28 @@ def test_the_limits_are_those_of_the_files():
     assert "rate=40r/s" in NGINX
     assert "limit_conn open 200;" in NGINX
     assert told["requests of one address"] == "40 a second, 200 at once"
+
+
+def test_compose_itself_reads_the_file(tmp_path):
+    """Where it is installed; it asks no daemon. Version 1 does not know ``name`` yet."""
+    program = shutil.which("docker-compose")
+    if program is None:
+        pytest.skip("docker-compose is not installed")
+    folder = tmp_path / "deploy"
+    shutil.copytree(DEPLOY, folder)
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in FILLED.items()))
+    file = folder / "compose.yaml"
+    file.write_text(COMPOSE_TEXT.replace(f"name: {COMPOSE['name']}\n", ""))
+    done = subprocess.run(
+        [program, "-f", file.name, "config"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    read = yaml.safe_load(done.stdout)["services"]
+    assert read.keys() == SERVICES.keys()
+    for name, service in SERVICES.items():
+        expected = {key: str(value) for key, value in service.get("environment", {}).items()}
+        assert read[name].get("environment", {}) == expected

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from csp_engine.bundle.checks.inside import open_plain
+from csp_engine.bundle.writer import translated_os_errors
 from csp_engine.hashing import canonical_json
 
 _TAIL_BYTES = 1 << 16
@@ -32,6 +33,9 @@ class PassJournal:
         header: what the pass is (stage names and keys, batch size). A folder whose header differs
             is emptied first.
         streams: names of the part files.
+
+    Raises:
+        InputError: the disk is full, or may not be written to.
     """
 
     def __init__(self, folder: Path, header: Mapping[str, Any], streams: list[str]) -> None:
@@ -40,16 +44,17 @@ class PassJournal:
         self.n_rows = 0
         self.sizes = dict.fromkeys(streams, 0)
         self._journal_path = folder / "journal.jsonl"
-        if not self._recover(header):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            self._write_line({"header": dict(header), "streams": streams})
         self._open: dict[str, IO[bytes]] = {}
-        for stream in self.sizes:
-            handle = (folder / f"{stream}.part").open("ab")
-            if handle.tell() != self.sizes[stream]:
-                handle.truncate(self.sizes[stream])
-            self._open[stream] = handle
+        with translated_os_errors(folder.parent):
+            if not self._recover(header):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                self._write_line({"header": dict(header), "streams": streams})
+            for stream in self.sizes:
+                handle = (folder / f"{stream}.part").open("ab")
+                if handle.tell() != self.sizes[stream]:
+                    handle.truncate(self.sizes[stream])
+                self._open[stream] = handle
 
     @staticmethod
     def header_of(folder: Path) -> dict[str, Any] | None:

@@ -81,12 +81,12 @@ def measure_shard(request: BuildRequest, shard: Shard, progress: Progress = sile
     name = f".{shard.number}-of-{shard.of}"
     with translated_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / f"{name}.lock").acquire(timeout=PATIENCE_S)
-    except Timeout:
-        raise BundleError(
-            f"Another process measures shard {shard} of {request.out.name}; wait for it."
-        ) from None
+        try:
+            lock = FileLock(folder / f"{name}.lock").acquire(timeout=PATIENCE_S)
+        except Timeout:
+            raise BundleError(
+                f"Another process measures shard {shard} of {request.out.name}; wait for it."
+            ) from None
     with lock:
         parts = parts_in(folder)
         require_same_pass(parts, header, shard.of)

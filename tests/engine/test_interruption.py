@@ -145,7 +145,7 @@ def test_a_really_full_disk(tmp_path):
         pipeline.build(toys.request(tmp_path, tmp_path / "b.csp"))
         assert toys.content(small / "a.csp") == toys.content(tmp_path / "b.csp")
     finally:
-        subprocess.run(["umount", str(small)], check=False)
+        subprocess.run(["umount", "--lazy", str(small)], check=False)
 
 
 def test_unwritable_output(tmp_path):

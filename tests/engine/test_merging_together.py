@@ -25,7 +25,7 @@ from csp_engine.pipeline import BuildRequest
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
 from csp_engine.pipeline.sharding.shards import Shard
-from csp_engine.pipeline.sharing import dividing, helping, tasks
+from csp_engine.pipeline.sharing import dividing, helping, orders, tasks
 from csp_engine.pipeline.sharing.helping import merging_alone
 from csp_engine.pipeline.sharing.orders import Order, Shared, work_on
 from csp_engine.types import silent
@@ -84,8 +84,17 @@ def helpers(path: Path, n: int, made: list[str], ran: list[threading.Thread]) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_the_bundle_is_that_of_one_process(world, out, n):
+def test_the_bundle_is_that_of_one_process(world, out, n, monkeypatch):
     made, ran = list[str](), list[threading.Thread]()
+
+    def after_the_others(*given: Any) -> Iterator[Any]:
+        """The one that merges begins when others have made something, if there are others."""
+        until = time.monotonic() + 60
+        while n > 1 and not made and time.monotonic() < until:
+            time.sleep(0.02)
+        yield from work_on(*given)
+
+    monkeypatch.setattr(orders, "work_on", after_the_others)
     with merging_alone(out, helps=False) as is_mine:
         assert is_mine
         merge(request(world, out), silent, n, lambda: helpers(out, n - 1, made, ran))

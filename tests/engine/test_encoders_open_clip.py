@@ -189,6 +189,25 @@ def test_custom_text_tower_with_causal_mask_is_cut_correctly(tmp_path: Path) -> 
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("more", [{}, {"custom_text": True, "init_logit_bias": -10.0}])
+def test_every_number_comes_from_the_file(tmp_path: Path, more: dict[str, Any]) -> None:
+    """Networks are made without numbers; here memory that nobody wrote to holds none."""
+    config = json.loads(json.dumps(CONFIG))
+    config["model_cfg"] |= more
+    folder = save_encoder(tmp_path / "a", config)
+    held = load_file(folder / "open_clip_model.safetensors")
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.isnan(torch.empty(9)).all()
+        network = load_encoder(f"open_clip/{folder}").network
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, held.pop(name), rtol=0, atol=0)
+    assert not held
+    assert not any(torch.isnan(each).any() for each in network.buffers())
+
+
 def test_fingerprint_follows_weights_and_preprocessing_not_place(
     folder: Path, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

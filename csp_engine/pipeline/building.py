@@ -17,7 +17,6 @@ from csp_engine.encoders.threads import threads
 from csp_engine.networks.devices import n_threads
 from csp_engine.pipeline.deriving import derive
 from csp_engine.pipeline.image_pass import Target
-from csp_engine.pipeline.possible import require_possible
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
@@ -29,6 +28,7 @@ from csp_engine.pipeline.stages.candidates import (
 from csp_engine.pipeline.stages.influence import circuits_of_outputs, influences
 from csp_engine.pipeline.stages.measured import measure
 from csp_engine.pipeline.stages.vocabulary import is_vocabulary_held
+from csp_engine.pipeline.trying.possible import require_possible
 from csp_engine.search.projection import MapLayout, lay_out
 from csp_engine.types import Encoder, Progress, silent
 from csp_engine.words.vocabularies import Vocabulary

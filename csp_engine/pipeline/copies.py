@@ -8,9 +8,9 @@ import numpy as np
 
 from csp_engine.bundle import kinds
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.pipeline.mining import first_copies
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.sharing.mining import first_copies
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import ProbeSet
 

@@ -18,7 +18,6 @@ from csp_engine.bundle import (
 from csp_engine.errors import BundleError
 from csp_engine.networks.conditions import code_conditions, place_conditions
 from csp_engine.pipeline.image_pass import run_as_tried, run_pass
-from csp_engine.pipeline.possible import require_possible
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Keys
 from csp_engine.pipeline.sharding.agreeing import require_same_conditions, require_same_pass
@@ -26,6 +25,7 @@ from csp_engine.pipeline.sharding.deciding import trials_of
 from csp_engine.pipeline.sharding.shards import Shard
 from csp_engine.pipeline.stages.influence import keep_influences
 from csp_engine.pipeline.stages.measured import by_pass, identities_of, pass_header, pass_of
+from csp_engine.pipeline.trying.possible import require_possible
 from csp_engine.types import Progress, silent
 
 PATIENCE_S = 2.0

@@ -22,7 +22,6 @@ from csp_engine.hashing import sha256_file
 from csp_engine.networks.conditions import code_conditions
 from csp_engine.pipeline.building import build
 from csp_engine.pipeline.image_pass import Pass, first_changed, is_sparse, read_rows
-from csp_engine.pipeline.possible import require_possible
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.sharding.agreeing import (
     damaged,
@@ -34,6 +33,7 @@ from csp_engine.pipeline.sharding.measuring import header_of, header_of_parts
 from csp_engine.pipeline.sharding.shards import Shard
 from csp_engine.pipeline.sharing.dividing import Sharing
 from csp_engine.pipeline.stages.measured import pass_of
+from csp_engine.pipeline.trying.possible import require_possible
 from csp_engine.types import Progress, silent
 
 

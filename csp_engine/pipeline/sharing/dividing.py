@@ -14,7 +14,7 @@ from csp_engine.bundle import Bundle, kinds, parts_folder
 from csp_engine.evidence.contrast import ContrastRule, best_list_length, contrast_space, queries_of
 from csp_engine.evidence.neighbours import NeighbourLists
 from csp_engine.networks.conditions import code_conditions
-from csp_engine.pipeline.mining import mining_among
+from csp_engine.pipeline.sharing.mining import mining_among
 from csp_engine.pipeline.sharing.orders import Order, Shared, dismissing
 from csp_engine.pipeline.sharing.tasks import Bench, lists_of, maker
 from csp_engine.types import Progress

@@ -22,7 +22,7 @@ from csp_engine.evidence.contrast import (
 )
 from csp_engine.evidence.nearest import nearest_images
 from csp_engine.evidence.neighbours import ImageSpace, NeighbourLists
-from csp_engine.pipeline.mining import contrast_arrays, first_copies, mining_among
+from csp_engine.pipeline.sharing.mining import contrast_arrays, first_copies, mining_among
 from csp_engine.pipeline.sharing.orders import Arrays, Make, Order
 from csp_engine.types import silent
 from csp_engine.vectors import directions

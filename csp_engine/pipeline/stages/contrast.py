@@ -7,8 +7,8 @@ from typing import Any
 from csp_engine.bundle import kinds
 from csp_engine.evidence.contrast import mine_contrast, queries_of
 from csp_engine.pipeline.copies import partner_copies_params, partner_copy_of
-from csp_engine.pipeline.mining import contrast_arrays, mining_among
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.sharing.mining import contrast_arrays, mining_among
 from csp_engine.pipeline.stage import Made, Stage
 
 

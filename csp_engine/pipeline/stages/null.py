@@ -7,8 +7,8 @@ from typing import Any
 from csp_engine.bundle import kinds
 from csp_engine.methods import noise_evidence
 from csp_engine.pipeline.copies import copies_params, copy_of, partner_copy_of
-from csp_engine.pipeline.mining import contrast_arrays
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.sharing.mining import contrast_arrays
 from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.pipeline.stages.contrast import mining, mining_needs, mining_params
 

@@ -215,7 +215,7 @@ def test_of_one_output_nothing_is_said_and_of_two_that_they_are_opposite():
 
     assert told([]) == told(["a"]) == ""
     assert "raises the log-odds of a lowers those of b by as much" in told(["a", "b"])
-    assert "Of the 3 outputs of m, a alone is followed here." in told(["a", "b", "c"])
+    assert "This is about a, one of the 3 outputs of m." in told(["a", "b", "c"])
     assert "(b, c)" in told(["a", "b", "c"])
 
 

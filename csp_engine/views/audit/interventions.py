@@ -342,9 +342,9 @@ def one_of(names: Sequence[str], model: str, output: str) -> str:
         )
     few = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
     return (
-        f"Of the {numbers.count(len(names))} outputs of {model}, {output} alone is followed here. "
-        f"The same pairs with another one, 'csp intervene … --output NAME' ({few}), take the place "
-        "of these; a copy of the bundle keeps both."
+        f"This is about {output}, one of the {numbers.count(len(names))} outputs of {model}. For "
+        f"another ({few}), run 'csp intervene … --output NAME' on a copy of the bundle; on this "
+        "bundle it would replace what is shown here."
     )
 
 

@@ -13,6 +13,10 @@ from csp_engine.demo.simulator.cases import CLINICAL, PATCH_COLOURS, SCENARIOS
 from csp_engine.demo.training.planted import KINDS
 from csp_engine.numbers import plain_json
 from csp_engine.views.accuracy import label_accuracy
+from csp_engine.views.audit.associations import all_suspects, look
+from csp_engine.views.audit.interventions import effects
+from csp_engine.views.case.audit import melanoma
+from csp_engine.views.memo import Memo
 from tools import demo_tables
 from tools.tables import MISSING
 
@@ -29,6 +33,20 @@ def test_recorded_figures_of_labels_are_those_of_the_bundle():
     found = plain_json(label_accuracy(Bundle.open(demo_tables.DEMO.parent / "dermoscopy.csp")))
     kept = json.loads(demo_tables.DEMO.read_text("utf-8"))["quality"]["labels"]
     assert dict(numbers(kept)) == pytest.approx(dict(numbers(found)))
+
+
+def test_what_the_retrained_classifier_still_sees_is_what_the_bundle_says():
+    bundle, concepts = Bundle.open(demo_tables.DEMO.parent / "dermoscopy.csp"), melanoma(Memo())
+    page = " ".join(PAGE.split())
+    told = all_suspects(bundle, "retrained", concepts)
+    assert told[: told.index(". Labels")] in page
+    n = re.search(r"biased, ([\d,]+) neurons", all_suspects(bundle, "biased", concepts))
+    assert f"the biased one has {n[1]}" in page
+    found = look(bundle, Memo(), "retrained", "layer2@max", "dark corners", "csp_plus", concepts)
+    assert f"Of the {found.truth.n} for dark corners, {found.truth.n_right} are right" in page
+    for model, text in (("retrained", "its score by {}"), ("biased", "of `biased` by {}")):
+        by_name = {each.artefact: each.effect for each in effects(bundle.intervention(model))}
+        assert text.format(by_name["colour patch"].signed.partition(" ")[0]) in page
 
 
 def numbers(value, path=""):

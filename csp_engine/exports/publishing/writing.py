@@ -99,6 +99,7 @@ def publish(
     """
     require_replaceable(out)
     out = out.resolve()
+    digest = Bundle.open(bundle.path).digest  # what lies there may be newer than what was opened
     with translated_os_errors(out.parent), _begun(out, _header(bundle, selection)) as begun:
         site = PublishedSite(bundle, selection)
         parts = site.parts()
@@ -130,7 +131,7 @@ def publish(
         text = json.dumps(record, indent=1) + "\n"
         (begun / "site" / RECORD).write_text(text, "utf-8")
         require_replaceable(out)  # somebody may have put a file there meanwhile
-        _require_same(bundle)
+        _require_same(bundle, digest)
         put_in_place(begun / "site", out)
     n_bytes = sum(each["bytes"] for each in held.values()) + len(text)
     return Published(selection.n_neurons, len(held) + 1, n_bytes, len(parts), n_written)
@@ -387,9 +388,9 @@ def _start(bundle: Path, digest: str, selection: Selection, begun: Path) -> None
             _worker.append((PublishedSite(opened, selection), begun))
 
 
-def _require_same(bundle: Bundle) -> None:
-    """Refuse a site of a bundle that another has replaced while its pages were written."""
-    if Bundle.open(bundle.path).digest != bundle.digest:
+def _require_same(bundle: Bundle, digest: str) -> None:
+    """Refuse a site whose bundle another has replaced while the pages were written."""
+    if Bundle.open(bundle.path).digest != digest:
         raise BundleError(CHANGED)
 
 

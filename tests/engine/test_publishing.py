@@ -377,7 +377,7 @@ def test_parts_of_another_selection_are_not_mixed_in(in_threes, bundle, tmp_path
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-def test_a_bundle_that_is_replaced_meanwhile_gives_no_site(in_threes, bundle, tmp_path, n_workers):
+def test_a_bundle_that_is_replaced_meanwhile_gives_no_site(bundle, tmp_path, n_workers):
     """Neither pages of two bundles, nor a site that says it is of one that is gone."""
     own = Path(shutil.copytree(bundle.path, tmp_path / "own.csp"))
     other = Path(shutil.copytree(bundle.path, tmp_path / "other.csp"))

@@ -29,6 +29,20 @@ from tests.pages.conftest import html, open_page
 from tests.worlds import misled, toys
 
 
+@pytest.fixture
+def offered(monkeypatch):
+    """What a page offers for download, by the label of its button."""
+    found = {}
+    real = streamlit.download_button
+
+    def remembered(label, data, **looks):
+        found[label] = data
+        return real(label, data, **looks)
+
+    monkeypatch.setattr(streamlit, "download_button", remembered)
+    return found
+
+
 def test_a_bundle_without_pairs_says_how_to_get_some(serve, small_bundle):
     serve(small_bundle)
     at = open_page("audit")
@@ -96,16 +110,8 @@ def test_the_address_chooses_network_and_artefact(serve, shipped_bundle):
 
 
 @pytest.mark.slow
-def test_the_report_is_that_of_the_page_made_when_asked(serve, shipped_bundle, monkeypatch):
+def test_the_report_is_that_of_the_page_made_when_asked(serve, shipped_bundle, offered):
     serve(shipped_bundle)
-    offered = {}
-    real = streamlit.download_button
-
-    def remembered(label, data, **looks):
-        offered[label] = data
-        return real(label, data, **looks)
-
-    monkeypatch.setattr(streamlit, "download_button", remembered)
     own = as_link(written("own list", ["melanoma"], {"valid": ["ruler"], "spurious": ["dots"]}))
     at = open_page("audit", model="retrained", headings="model-card", concepts=own)
     assert not at.exception
@@ -220,16 +226,8 @@ def test_of_one_output_nothing_is_said_and_of_two_that_they_are_opposite():
 
 
 @pytest.mark.slow
-def test_every_suspect_has_its_intervals_and_every_neuron_a_row(serve, shipped_bundle, monkeypatch):
+def test_every_suspect_has_its_intervals_and_every_neuron_a_row(serve, shipped_bundle, offered):
     serve(shipped_bundle)
-    offered = {}
-    real = streamlit.download_button
-
-    def remembered(label, data, **looks):
-        offered[label] = data
-        return real(label, data, **looks)
-
-    monkeypatch.setattr(streamlit, "download_button", remembered)
     shown = html(open_page("audit"))
     bundle = Bundle.open(shipped_bundle)
     audited = interventions.audited(bundle, "biased", "colour patch", "csp_plus")

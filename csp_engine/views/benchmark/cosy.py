@@ -123,11 +123,8 @@ def _neurons(
     has_all_u = np.ones(bundle.n_units(model, layer), bool)
     for method in bundle.methods(model, layer):
         scores = bundle.scores(model, layer, method)
-        texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
-        has_u = np.asarray(scores.count_u) > 0
-        first_u = np.where(has_u, np.asarray(scores.label_uk)[:, 0], 0)
-        best[method] = list(texts[first_u]) if len(texts) else [""] * len(has_u)
-        has_all_u &= has_u
+        best[method] = bundle.best_texts(model, layer, method).tolist()
+        has_all_u &= np.asarray(scores.count_u) > 0
     units = np.flatnonzero(has_all_u)
     picked = np.sort(rng.permutation(units)[:n]).tolist() if best else []
     return [(unit, {method: best[method][unit] for method in best}) for unit in picked]

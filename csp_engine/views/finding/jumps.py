@@ -92,10 +92,10 @@ def _by_label(bundle: Bundle, memo: Memo, method: str, asked: str) -> list[Neuro
             if method not in bundle.methods(model, layer):
                 continue
             scores = bundle.scores(model, layer, method)
-            texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
+            text_u = bundle.best_texts(model, layer, method)
             good_u = np.asarray(scores.reliable_u) & (np.asarray(scores.count_u) > 0)
             for unit in np.flatnonzero(good_u).tolist():
-                text = str(texts[int(scores.label_uk[unit, 0])]).casefold()
+                text = str(text_u[unit]).casefold()
                 score = float(scores.score_uk[unit, 0])
                 found.append((score, text, NeuronRef(model, layer, unit)))
         return sorted(found, key=lambda row: -row[0])

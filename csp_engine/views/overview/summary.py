@@ -62,9 +62,7 @@ def _summary(bundle: Bundle, memo: Memo, method: str) -> Summary:
         n_labelled += int(has_u.sum())
         n_judged += int((~np.isnan(np.asarray(scores.best_percentile_u)) & has_u).sum())
         reliable[model, layer] = int(good_u.sum())
-        texts = bundle.method_labels(model, layer, method)["text"].to_numpy(object)
-        if good_u.any():
-            common.update(map(str, texts[np.asarray(scores.label_uk[:, 0])[good_u]]))
+        common.update(map(str, bundle.best_texts(model, layer, method)[good_u]))
     n_reliable = sum(reliable.values())
     title = method_title(method)
     if n_labelled:

@@ -104,11 +104,7 @@ def _start(
 
 def fresh(bundle: Bundle, model: str) -> Measured | None:
     """What came of the trial of this session, if one has ended."""
-    folder = running.result(KIND, bundle, model)
-    try:
-        return None if folder is None else read_interventions(folder)
-    except (OSError, ValueError, KeyError):
-        return None
+    return running.read(KIND, bundle, model, read_interventions)
 
 
 def _keep(bundle: Bundle, model: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 
@@ -20,6 +21,9 @@ from csp_engine.trust import OWN_MODELS, may_run
 from pages.ui.parts.cards import markdown_text, show
 from pages.ui.shell import access, problems, store
 from pages.ui.shell.page import set_params, uncut, uncut_once
+
+Left = TypeVar("Left")
+"""What a trial leaves."""
 
 
 def is_possible(bundle: Bundle, model: str) -> bool:
@@ -200,6 +204,15 @@ def result(kind: str, bundle: Bundle, model: str) -> Path | None:
     """The folder that a trial of this session left, if it has ended with a result."""
     trial = held(kind, bundle, model)
     return trial.result if trial is not None and trial.is_done else None
+
+
+def read(kind: str, bundle: Bundle, model: str, reader: Callable[[Path], Left]) -> Left | None:
+    """What a reader makes of that folder; None where there is none, or it cannot be read."""
+    folder = result(kind, bundle, model)
+    try:
+        return None if folder is None else reader(folder)
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def forget(kind: str, bundle: Bundle, model: str) -> None:

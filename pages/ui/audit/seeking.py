@@ -62,11 +62,7 @@ def _start(bundle: Bundle, model: str, layer: str, images: str) -> None:
 
 def fresh(bundle: Bundle, model: str) -> Left | None:
     """What came of the search of this session, if one has ended."""
-    folder = running.result(KIND, bundle, model)
-    try:
-        return None if folder is None else read_factors(folder)
-    except (OSError, ValueError, KeyError):
-        return None
+    return running.read(KIND, bundle, model, read_factors)
 
 
 def keep(bundle: Bundle, model: str) -> None:

@@ -192,11 +192,7 @@ def _alike(bundle: Bundle, model: str) -> list[str]:
 
 def fresh(bundle: Bundle, model: str) -> StoredFix | None:
     """What came of the trial of this session, if one has ended."""
-    folder = running.result(KIND, bundle, model)
-    try:
-        return None if folder is None else read_fix(folder)
-    except (OSError, ValueError, KeyError):
-        return None
+    return running.read(KIND, bundle, model, read_fix)
 
 
 def keep_or_drop(bundle: Bundle, model: str) -> None:

@@ -148,11 +148,7 @@ def _start(
 
 def fresh(bundle: Bundle, model: str) -> Left | None:
     """What came of the trial of this session, if one has ended."""
-    folder = running.result(KIND, bundle, model)
-    try:
-        return None if folder is None else read_curves(folder)
-    except (OSError, ValueError, KeyError):
-        return None
+    return running.read(KIND, bundle, model, read_curves)
 
 
 def _figures(bundle: Bundle, model: str, left: Left) -> Curved:

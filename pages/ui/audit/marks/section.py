@@ -193,11 +193,7 @@ def _next_round() -> None:
 
 def _fresh(bundle: Bundle, model: str) -> Ranking | None:
     """What came of the last round of this session, if it has ended."""
-    folder = running.result(KIND, bundle, model)
-    try:
-        return None if folder is None else read_marked(folder)
-    except (OSError, ValueError, KeyError):
-        return None
+    return running.read(KIND, bundle, model, read_marked)
 
 
 def _forget(bundle: Bundle, model: str) -> None:

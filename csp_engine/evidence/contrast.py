@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.ascending import ascending
-from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.neighbours import (
     ImageSpace,
     NeighbourLists,
@@ -83,11 +82,8 @@ def thresholds(acts_un: Float32[Any, "u n"], rule: str) -> Float32[np.ndarray, "
     Raises:
         InputError: if the rule does not exist.
     """
-
-    def of(unit: int) -> np.float32:
-        return _threshold_of(acts_un[unit], rule)
-
-    return np.array(on_all_cores(of, range(len(acts_un))), np.float32)
+    threshold_u = [_threshold_of(acts_un[unit], rule) for unit in range(len(acts_un))]
+    return np.array(threshold_u, np.float32)
 
 
 def mine_contrast(

@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
 from csp_engine.errors import InputError
-from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.evidence import Evidence
 from csp_engine.methods.depths.columns import LabelColumns, correlation, whole_of
 from csp_engine.methods.depths.explained import Readout
@@ -241,11 +240,13 @@ def _depths(
     params: Params,
 ) -> tuple[Int64[np.ndarray, " live"], list[Depths]]:
     """The units that have loud and quiet images, and their means at every depth."""
-
-    def quiet(u: int) -> Bool[np.ndarray, " n"]:
-        return activation_un[u] <= np.quantile(activation_un[u], params["quiet"])
-
-    quiet_un = np.stack(on_all_cores(quiet, range(len(count_u))))
+    # Unit by unit: sorting many rows at once would hold a copy of them all.
+    quiet_un = np.stack(
+        [
+            activation_n <= np.quantile(activation_n, params["quiet"])
+            for activation_n in activation_un
+        ]
+    )
     live = np.flatnonzero((count_u > 0) & ~quiet_un.all(axis=1))
     return live, depths_of(
         layer.partners, activation_un[live], quiet_un[live], layer.half_n, layer.share_q,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
-from csp_engine.evidence.cores import on_all_cores
 from csp_engine.evidence.neighbours import (
     ImageSpace,
     NeighbourLists,
@@ -93,11 +92,8 @@ class Partners:
         rounding decides nothing; only the others are compared exactly. Where lists end too early,
         all units meet all images at once.
         """
-
-        def in_lists(row: int) -> tuple[Near, Int64[np.ndarray, " left"]]:
-            return self._in_lists(images[row], quiet_bn[row])
-
-        searched = on_all_cores(in_lists, range(len(images)))
+        # One after the other, as all that is small here: threads would wait for Python's lock.
+        searched = [self._in_lists(*each) for each in zip(images, quiet_bn, strict=True)]
         found = [near for near, _ in searched]
         query_p = np.concatenate([images[b][left] for b, (_, left) in enumerate(searched)])
         row_p = np.repeat(np.arange(len(images)), [len(left) for _, left in searched])
@@ -276,11 +272,10 @@ def depths_of(
 
     ``value_nw`` are further values of the images, of which the same means are taken.
     """
-
-    def rings_of(row: int) -> tuple[list[np.ndarray], list[int]]:
-        return ring_images(activation_bn[row], quiet_bn[row], shares, most)
-
-    rings = on_all_cores(rings_of, range(len(quiet_bn)))
+    rings = [
+        ring_images(activation_n, quiet_n, shares, most)
+        for activation_n, quiet_n in zip(activation_bn, quiet_bn, strict=True)
+    ]
     images = [np.concatenate(each) for each, _ in rings]
     found = partners.near(images, quiet_bn) if images else []
 
@@ -292,7 +287,7 @@ def depths_of(
         )
         return _means(weight_hqk, *sums, half_n, partners.space.image_nd.shape[1])
 
-    return on_all_cores(means, range(len(quiet_bn)))
+    return [means(row) for row in range(len(quiet_bn))]
 
 
 def _weights(

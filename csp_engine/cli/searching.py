@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -245,8 +246,8 @@ def _query(
     picture = None if image is None else _read_image(image)
     loaded = _query_encoder(bundle, [*texts, *but_not], image, encoder)
 
-    def encode(_: Bundle, text: str) -> np.ndarray:
-        return searching.query_vector(bundle, text, loaded)
+    def encode(_: Bundle, asked: Sequence[str]) -> np.ndarray:
+        return np.stack([searching.query_vector(bundle, text, loaded) for text in asked])
 
     wanted, unlike = typed
     if texts:

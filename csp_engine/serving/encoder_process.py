@@ -3,7 +3,7 @@
 Importing torch takes seconds during which a process answers nobody, and keeps hundreds of megabytes
 for ever. Here a second process does that when the first text needs it (or ``warm`` says that one
 soon will); it ends with the process that started it. The two speak over pipes: a line of JSON and
-the bytes of an image there, a line of JSON and the bytes of a vector back.
+the bytes of an image there, a line of JSON and the bytes of vectors back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +34,8 @@ MOST_PIXELS = 32_000_000
 """Of an image to search by. Decoding takes up to 24 bytes for each: 0.8 GB beside the encoder."""
 MOST_TIMES_LONGER = 50
 """How much longer its longer side may be; encoders bring the shorter one to 224 pixels or so."""
+TEXTS_AT_ONCE = 16
+"""Of one question: whoever asks for more lets others ask in between."""
 ANSWERS_WITHIN_S, LOADS_WITHIN_S = 120.0, 900.0
 """A process that takes longer is ended: what it does would keep all others waiting."""
 
@@ -146,27 +148,34 @@ class EncoderProcess(Apart):
         """Whether the encoder of a bundle answers at once."""
         return bundle.manifest.inputs["encoder"]["fingerprint"] in self._loaded
 
-    def warm(self, bundle: Bundle) -> None:
-        """Begin to load the encoder of a bundle in the background; asking says what failed."""
+    def warm(self, bundle: Bundle, ask: Callable[[], object]) -> None:
+        """Begin to load the encoder of a bundle in the background; asking says what failed.
+
+        Args:
+            bundle: whose encoder.
+            ask: asks it something, for which it has to be loaded.
+        """
         if self.has_loaded(bundle) or self._lock.locked():
             return
 
         def load() -> None:
             with contextlib.suppress(errors.CspError):
-                self._vector(bundle, {})
+                ask()
 
         threading.Thread(target=load, name="encoder warm-up", daemon=True).start()
 
-    def text_vector(
-        self, bundle: Bundle, text: str, visitor: str = ""
-    ) -> Float32[np.ndarray, " d"]:
-        """As ``search.query_vector``.
+    def text_vectors(
+        self, bundle: Bundle, texts: Sequence[str], visitor: str = ""
+    ) -> Float32[np.ndarray, "t d"]:
+        """``search.query_vector`` of each text.
 
         Raises:
             BusyError: if too many ask, or this visitor has asked for too much.
             CspError: what that raises, and what loading the encoder does.
         """
-        return self._vector(bundle, {"text": text}, visitor=visitor)
+        parts = [list(texts[at : at + TEXTS_AT_ONCE]) for at in range(0, len(texts), TEXTS_AT_ONCE)]
+        found = [self._vector(bundle, {"texts": part}, visitor=visitor) for part in parts]
+        return np.concatenate(found).reshape(len(texts), -1)
 
     def image_vector(
         self, bundle: Bundle, content: bytes, visitor: str = ""
@@ -201,7 +210,7 @@ def _ended_after(process: subprocess.Popen[bytes], seconds: float) -> Generator[
 
 
 def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> tuple[str, bytes]:
-    """The fingerprint of a bundle's encoder, and the vector asked for if any.
+    """The fingerprint of a bundle's encoder, and the vectors of texts or of an image.
 
     ``loaded`` holds encoders by fingerprint and bundles by path and digest; what is new is added.
 
@@ -222,19 +231,18 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
             encode = partial(search.query_vector, bundle, encoder=encoder)
             loaded[fingerprint] = encoder, threads_for_texts(encode)
     encoder, n_for_texts = loaded[fingerprint]
-    vector_d = np.zeros(0, np.float32)
-    if "text" in question:
+    if "texts" in question:
         with threads(n_for_texts):
-            vector_d = search.query_vector(bundle, question["text"], encoder)
-    elif "image" in question:
+            found = [search.query_vector(bundle, text, encoder) for text in question["texts"]]
+    else:
         image = decode(content)
         if max(image.size) > MOST_TIMES_LONGER * min(image.size):
             raise errors.InputError(
                 f"The image has {image.width:,} x {image.height:,} pixels; crop it until the "
                 f"longer side is at most {MOST_TIMES_LONGER} times the shorter."
             )
-        vector_d = search.image_query_vector(bundle, image, encoder)
-    return fingerprint, np.ascontiguousarray(vector_d, np.float32).tobytes()
+        found = [search.image_query_vector(bundle, image, encoder)]
+    return fingerprint, np.stack(found).astype(np.float32, copy=False).tobytes()
 
 
 Answer = Callable[[dict[str, Any], bytes, dict[Any, Any]], tuple[str, bytes]]

@@ -471,7 +471,11 @@ def test_search_answers_as_the_page_does(bundle, folder, capsys, monkeypatch, ar
         params = {"image": str(at)}
     view = read_view(params, "small", opened)
     encoder = toys.ColourEncoder()
-    query = query_of(opened, memo, view, lambda b, text: query_vector(b, text, encoder))
+
+    def encode(bundle, texts):
+        return [query_vector(bundle, text, encoder) for text in texts]
+
+    query = query_of(opened, memo, view, encode)
     rows = searched(opened, memo, view, query)
     shown = ordered(rows, view, Narrowing()).iloc[:20]
     assert [each["neuron"] for each in said["found"]] == neuron_ids(shown)

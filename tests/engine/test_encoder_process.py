@@ -53,9 +53,11 @@ def trusted(monkeypatch):
 def test_texts_and_images_give_the_vectors_that_this_process_gives(bundle, encoders):
     here = search.bundle_encoder(bundle)
     assert not encoders.has_loaded(bundle)
-    for text in ("a bright thing", "τ — “x”\nsecond line", "red"):
-        expected = search.query_vector(bundle, text, here)
-        np.testing.assert_array_equal(encoders.text_vector(bundle, text), expected)
+    texts = ["a bright thing", "τ — “x”\nsecond line", "red"] * 6
+    assert len(texts) > encoder_process.TEXTS_AT_ONCE
+    expected = [search.query_vector(bundle, text, here) for text in texts]
+    np.testing.assert_array_equal(encoders.text_vectors(bundle, texts), expected)
+    np.testing.assert_array_equal(encoders.text_vectors(bundle, texts[:1]), expected[:1])
     assert encoders.has_loaded(bundle)
     file = io.BytesIO()
     Image.fromarray(np.arange(3072, dtype=np.uint8).reshape(32, 32, 3)).save(file, "PNG")
@@ -65,10 +67,10 @@ def test_texts_and_images_give_the_vectors_that_this_process_gives(bundle, encod
 
 def test_errors_arrive_as_they_are_and_the_next_question_is_answered(bundle, encoders, monkeypatch):
     with pytest.raises(InputError, match="query is empty"):
-        encoders.text_vector(bundle, " _ ")
+        encoders.text_vectors(bundle, [" _ "])
     with pytest.raises(InputError):
         encoders.image_vector(bundle, b"no image, but two lines\n{}\n")
-    assert encoders.text_vector(bundle, "a bright thing").shape == (16,)
+    assert encoders.text_vectors(bundle, ["a bright thing"]).shape == (1, 16)
 
 
 def png(width: int, height: int) -> bytes:
@@ -124,7 +126,7 @@ def test_what_a_pixel_takes_is_what_the_limit_was_made_for(tmp_path, mode, kind)
 def test_questions_go_in_turns_and_each_visitor_has_a_share(bundle):
     apart = EncoderProcess(Turns(Limits(n_of_one=0)))
     for ask in (
-        lambda: apart.text_vector(bundle, "red", "a"),
+        lambda: apart.text_vectors(bundle, ["red"], "a"),
         lambda: apart.image_vector(bundle, b""),
     ):
         with pytest.raises(BusyError):
@@ -135,14 +137,14 @@ def test_questions_go_in_turns_and_each_visitor_has_a_share(bundle):
 
 @pytest.mark.slow
 def test_a_question_that_never_ends_is_ended(bundle, encoders, monkeypatch):
-    encoders.text_vector(bundle, "a bright thing")
+    encoders.text_vectors(bundle, ["a bright thing"])
     monkeypatch.setattr(encoder_process, "ANSWERS_WITHIN_S", 0.05)
     encoders._process.send_signal(signal.SIGSTOP)
     with pytest.raises(MissingModelError, match="try again"):
-        encoders.text_vector(bundle, "a bright thing")
+        encoders.text_vectors(bundle, ["a bright thing"])
     monkeypatch.undo()
     monkeypatch.setenv(TRUST, "1")
-    assert encoders.text_vector(bundle, "a bright thing").shape == (16,)
+    assert encoders.text_vectors(bundle, ["a bright thing"]).shape == (1, 16)
 
 
 @pytest.mark.slow
@@ -150,19 +152,19 @@ def test_what_is_not_trusted_here_is_not_trusted_there(bundle, monkeypatch):
     monkeypatch.setenv(TRUST, "0")
     apart = EncoderProcess()
     with pytest.raises(MissingModelError, match="Python code"):
-        apart.text_vector(bundle, "a bright thing")
+        apart.text_vectors(bundle, ["a bright thing"])
     apart.close()
 
 
 @pytest.mark.slow
 def test_a_process_that_was_killed_is_reported_and_started_again(bundle, encoders):
-    encoders.text_vector(bundle, "a bright thing")
+    encoders.text_vectors(bundle, ["a bright thing"])
     encoders._process.kill()
     encoders._process.wait()
-    assert encoders.text_vector(bundle, "a bright thing").shape == (16,)
+    assert encoders.text_vectors(bundle, ["a bright thing"]).shape == (1, 16)
     encoders._process.stdin.close()
     with pytest.raises(MissingModelError, match="try again"):
-        encoders.text_vector(bundle, "a bright thing")
+        encoders.text_vectors(bundle, ["a bright thing"])
     assert not encoders.has_loaded(bundle)
 
 
@@ -225,7 +227,7 @@ def test_images_have_all_threads_after_a_text_had_one(bundle, monkeypatch):
     )
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    question = {"bundle": str(bundle.path), "digest": bundle.digest, TRUST: "1", "text": "x"}
+    question = {"bundle": str(bundle.path), "digest": bundle.digest, TRUST: "1", "texts": ["x"]}
     loaded = {}
     try:
         for _ in range(2):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.pipeline import build
-from csp_engine.search import bundle_encoder, query_vector
+from csp_engine.search import bundle_encoder, combine, query_vector
 from csp_engine.views.finding import query as asking
 from csp_engine.views.finding.standing import judged, judgement
-from csp_engine.views.finding.unread import unread_words
+from csp_engine.views.finding.unread import reads_every_word
 from csp_engine.views.lists import found_neurons
 from csp_engine.views.memo import Memo
+from csp_engine.words.unread import NONSENSE
 from tests.worlds import toys
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo" / "dermoscopy.csp"
@@ -33,11 +35,13 @@ class FewWords(toys.ColourEncoder):
         return super().embed_texts(known)
 
 
+def encoding(encoder):
+    return lambda bundle, texts: [query_vector(bundle, text, encoder) for text in texts]
+
+
 def ask(bundle, text, encoder):
     memo = Memo()
-    query = asking.text_query(
-        bundle, memo, [text], [], lambda _, one: query_vector(bundle, one, encoder), title=text
-    )
+    query = asking.text_query(bundle, memo, [text], [], encoding(encoder), title=text)
     found = judged(bundle, memo, query, "csp", found_neurons(bundle, memo, "csp", query))
     return query, found, str(judgement(query, "csp", found))
 
@@ -66,11 +70,41 @@ def test_where_no_word_is_read_nothing_is_said_to_be_searched_for(few):
 
 def test_an_encoder_that_reads_every_word_has_no_unread_ones(tmp_path):
     bundle = build(toys.request(tmp_path, tmp_path / "a.csp"))
-    encoder = toys.ColourEncoder()
-    found = unread_words(
-        bundle, Memo(), "red fire truck", lambda text: query_vector(bundle, text, encoder)
+    encode = encoding(toys.ColourEncoder())
+    assert reads_every_word(bundle, Memo(), lambda words: np.stack(encode(bundle, words)))
+    asked = []
+
+    def counted(bundle, texts):
+        asked.append(list(texts))
+        return encode(bundle, texts)
+
+    query = asking.text_query(bundle, Memo(), ["red fire"], [], counted, title="red fire")
+    assert query.unread == ()
+    assert asked == [list(NONSENSE), ["red fire"]]
+
+
+def test_the_encoder_is_asked_once_for_texts_and_words_together(few):
+    """A question waits for another process longer than that one works."""
+    asked, memo = [], Memo()
+
+    def encode(bundle, texts):
+        asked.append(list(texts))
+        return encoding(FewWords())(bundle, texts)
+
+    asking.rehearse_texts(few, memo, encode)
+    assert asked == [list(NONSENSE)]
+    texts, but_not = ["red fire truck", "red", "blue bus"], ["green fire"]
+    query = asking.text_query(few, memo, texts, but_not, encode, title="x")
+    words = ["red", "fire", "truck", "blue", "bus", "green"]
+    new = [word for word in words if asking.stored_label(few, word) is None]
+    assert asked[1:] == [["red fire truck", "blue bus", "green fire", *new]]
+    assert query.unread == ("fire", "truck", "bus")
+    positive_qd, negative_rd = (
+        np.stack(encoding(FewWords())(few, each)) for each in (texts, but_not)
     )
-    assert found == ()
+    np.testing.assert_array_equal(query.vector_d, combine(positive_qd, negative_rd))
+    asking.text_query(few, memo, texts, but_not, encode, title="x")
+    assert len(asked) == 2
 
 
 def test_labels_of_the_vocabulary_need_no_encoder(few):

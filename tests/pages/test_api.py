@@ -321,11 +321,11 @@ def test_a_server_that_only_shows_takes_no_verdicts(bundle, monkeypatch):
 def test_the_encoder_is_asked_only_for_those_who_may(token, monkeypatch, bundle):
     asked = []
 
-    def text_vector(held, text, visitor):
-        asked.append(text)
-        return np.asarray(held.image_vectors()[0], np.float32)
+    def text_vectors(held, texts, visitor):
+        asked.extend(texts)
+        return np.asarray(held.image_vectors()[[0] * len(texts)], np.float32)
 
-    monkeypatch.setattr(store.ENCODERS, "text_vector", text_vector)
+    monkeypatch.setattr(store.ENCODERS, "text_vectors", text_vectors)
     odd = "zzz no label of this bundle"
     assert "Bearer" in read(f"{AT}/neurons?q={quote(odd)}", 401)["error"]
     assert asked == []

@@ -85,7 +85,7 @@ def routes(bundle: Bundle) -> list[tuple[str, str]]:
 def asked(small_bundle, monkeypatch):
     """The status of every route of ours for a browser with some headers."""
     warmed: list[object] = []
-    monkeypatch.setattr(store.ENCODERS, "warm", warmed.append)
+    monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle, _: warmed.append(bundle))
 
     def ask(**headers: str) -> list[int]:
         client = visiting(**headers)
@@ -222,11 +222,11 @@ def test_verdicts_are_read_without_the_token_and_given_with_it(token, monkeypatc
 def test_words_that_the_encoder_has_to_read_need_the_token(without, small_bundle, monkeypatch):
     questions: list[str] = []
 
-    def answer(bundle, text, visitor=""):
-        questions.append(text)
+    def answer(bundle, texts, visitor=""):
+        questions.extend(texts)
         raise NotAllowedError("asked")
 
-    monkeypatch.setattr(store.ENCODERS, "text_vector", answer)
+    monkeypatch.setattr(store.ENCODERS, "text_vectors", answer)
     known = Bundle.open(small_bundle).labels()["text"][0]
     at = open_page("search", q=known)
     assert "csp-problem" not in html(at)

@@ -88,7 +88,7 @@ def test_an_encoder_is_warmed_by_those_who_will_ask_and_only_for_known_bundles(
     client, small_bundle, monkeypatch
 ):
     warmed = []
-    monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle: warmed.append(bundle.name))
+    monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle, _: warmed.append(bundle.name))
     assert client.post("/csp/warm/small/csp").status_code == 204
     assert client.post("/csp/warm/small/no-such-method").status_code == 204
     assert client.post("/csp/warm/other/csp").status_code == 404
@@ -99,7 +99,7 @@ def test_an_encoder_is_warmed_by_those_who_will_ask_and_only_for_known_bundles(
 def test_what_a_first_search_reads_is_at_hand_once_a_box_was_entered(
     client, small_bundle, monkeypatch
 ):
-    monkeypatch.setattr(store.ENCODERS, "warm", lambda bundle: None)
+    monkeypatch.setattr(store.ENCODERS, "warm", lambda *_: None)
     client.post("/csp/warm/small/csp")
     bundle = store.open_bundle("small")
     monkeypatch.setattr(random_sets, "null_vectors", None)  # reading any of these again would fail

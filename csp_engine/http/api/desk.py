@@ -25,7 +25,7 @@ class Desk:
         open_bundle: a bundle by its name, or the CspError that fits.
         memo: keeps what is asked for again.
         page_url: the address of a neuron's page from its parameters.
-        encoder: for who asks, the vector of a text that is no label; may raise NotAllowedError.
+        encoder: for who asks, the vectors of texts that are no labels; may raise NotAllowedError.
         verdicts: what each neuron of a bundle is said to be; None where nobody has said anything.
         reviews: the database of verdicts; None where there is none yet and ``is_to_write`` is not
             asked for.

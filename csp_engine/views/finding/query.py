@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from jaxtyping import Float32
 from rapidfuzz import fuzz, process
 
 from csp_engine.bundle import Bundle
@@ -13,11 +15,11 @@ from csp_engine.errors import InputError
 from csp_engine.search import combine, prompts, query_vector, stored_label
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, split_texts, vectors
-from csp_engine.views.finding.unread import unread_words, words_of
+from csp_engine.views.finding.unread import reads_every_word, unread_words, words_of
 from csp_engine.views.memo import Memo
 
-TextEncoder = Callable[[Bundle, str], np.ndarray]
-"""Gives the vector of a text that is no label of the bundle; may take seconds, or raise."""
+TextEncoder = Callable[[Bundle, Sequence[str]], np.ndarray]
+"""Gives the vectors, one a row, of texts that are no labels; may take seconds, or raise."""
 
 CLOSE_AT = 75
 """How alike two spellings are, of 100, for one to be offered in place of the other."""
@@ -44,22 +46,39 @@ class Query:
     is_unread: bool = False
 
 
-def text_vector(bundle: Bundle, memo: Memo, text: str, encode: TextEncoder) -> np.ndarray:
-    """The query vector of a text; the encoder is asked only if the text is no label."""
+def text_vectors(
+    bundle: Bundle, memo: Memo, texts: Sequence[str], encode: TextEncoder
+) -> Float32[np.ndarray, "t d"]:
+    """The query vectors of texts; the encoder is asked at most once, for those that are no labels.
 
-    def make() -> np.ndarray:
+    Each question to it waits for another process, longer than that one works.
+    """
+    new = [text for text in dict.fromkeys(texts) if not is_at_hand(bundle, memo, [text])]
+    found = dict(zip(new, encode(bundle, new), strict=True)) if new else {}
+
+    def make(text: str) -> np.ndarray:
+        if text in found:
+            return np.array(found[text], np.float32)
         if stored_label(bundle, text) is not None:
             return query_vector(bundle, text)
-        return encode(bundle, text)
+        return encode(bundle, [text])[0]  # it was kept a moment ago
 
-    return memo.once(("query", bundle.digest, text), make)
+    return np.stack([memo.once(_key(bundle, text), partial(make, text)) for text in texts])
+
+
+def _key(bundle: Bundle, text: str) -> tuple[str, ...]:
+    return "query", bundle.digest, text
+
+
+def rehearse_texts(bundle: Bundle, memo: Memo, encode: TextEncoder) -> None:
+    """Ask the encoder what every query of words has to know of it."""
+    reads_every_word(bundle, memo, lambda words: text_vectors(bundle, memo, words, encode))
 
 
 def is_at_hand(bundle: Bundle, memo: Memo, texts: Sequence[str]) -> bool:
     """Whether the vectors of these texts need no encoder now."""
     return all(
-        ("query", bundle.digest, text) in memo or stored_label(bundle, text) is not None
-        for text in texts
+        _key(bundle, text) in memo or stored_label(bundle, text) is not None for text in texts
     )
 
 
@@ -145,17 +164,21 @@ def text_query(
     Raises:
         CspError: what loading an encoder can raise.
     """
-    positive_qd = np.stack([text_vector(bundle, memo, text, encode) for text in texts])
     odd = [text for text in (*texts, *but_not) if stored_label(bundle, text) is None]
 
-    def embed(word: str) -> np.ndarray:
-        return text_vector(bundle, memo, word, encode)
+    def embed(words: Sequence[str]) -> np.ndarray:
+        return text_vectors(bundle, memo, words, encode)
 
-    unread = [word for text in odd for word in unread_words(bundle, memo, text, embed)]
+    words: list[str] = []
+    if odd and not reads_every_word(bundle, memo, embed):
+        words = [word for text in odd for word in words_of(text)]
+    every_td = embed([*texts, *but_not, *words])
+    n, n_all = len(texts), len(texts) + len(but_not)
+    unread = unread_words(bundle, memo, words, every_td[n_all:], embed)
     return Query(
         "text",
         title,
-        combine(positive_qd, _negative(bundle, memo, but_not, encode)),
+        combine(every_td[:n], every_td[n:n_all] if but_not else None),
         tuple(p for text in texts for p in prompts(bundle, text)),
         tuple(p for text in but_not for p in prompts(bundle, text)),
         is_difference=bool(but_not),
@@ -212,4 +235,4 @@ def neuron_vector(bundle: Bundle, neuron: NeuronRef, method: str) -> np.ndarray:
 def _negative(
     bundle: Bundle, memo: Memo, texts: Sequence[str], encode: TextEncoder
 ) -> np.ndarray | None:
-    return np.stack([text_vector(bundle, memo, t, encode) for t in texts]) if texts else None
+    return text_vectors(bundle, memo, texts, encode) if texts else None

@@ -7,17 +7,18 @@ truck" says "red". What then stands out stands out for the rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from jaxtyping import Float32
 
 from csp_engine.bundle import Bundle
 from csp_engine.views.controls import shared_part
 from csp_engine.views.memo import Memo
 from csp_engine.words.unread import NONSENSE, unread
 
-Embed = Callable[[str], np.ndarray]
-"""Gives the query vector of a text."""
+Embed = Callable[[Sequence[str]], np.ndarray]
+"""Gives the query vectors of texts, one a row."""
 
 
 def words_of(text: str) -> list[str]:
@@ -25,21 +26,35 @@ def words_of(text: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text.casefold())))
 
 
-def unread_words(bundle: Bundle, memo: Memo, text: str, embed: Embed) -> tuple[str, ...]:
-    """The words of a text that mean no more to the encoder than nonsense does."""
-    shared_d, _ = shared_part(bundle, memo, "text")
+def reads_every_word(bundle: Bundle, memo: Memo, embed: Embed) -> bool:
+    """Whether even nonsense words have vectors of their own, so that no word has to be looked at.
 
-    def own(word: str) -> np.ndarray:
-        vector_d = embed(word) - shared_d
-        return vector_d / max(float(np.linalg.norm(vector_d)), 1e-9)
+    What it takes is kept; ``embed`` may have to load the encoder.
+    """
+    nonsense_wd = _nonsense(bundle, memo, embed)
+    return not unread(nonsense_wd, nonsense_wd).any()
 
-    nonsense_wd = memo.once(
-        ("nonsense", bundle.digest), lambda: np.stack([own(word) for word in NONSENSE])
-    )
-    if not unread(nonsense_wd, nonsense_wd).any():
-        return ()  # it reads every word, so none has to be embedded
-    words = words_of(text)
+
+def unread_words(
+    bundle: Bundle,
+    memo: Memo,
+    words: Sequence[str],
+    vector_wd: Float32[np.ndarray, "w d"],
+    embed: Embed,
+) -> tuple[str, ...]:
+    """Those of some words, with their query vectors, that say no more than nonsense does."""
     if not words:
         return ()
-    is_unread_w = unread(np.stack([own(word) for word in words]), nonsense_wd)
+    is_unread_w = unread(_own(bundle, memo, vector_wd), _nonsense(bundle, memo, embed))
     return tuple(word for word, is_unread in zip(words, is_unread_w, strict=True) if is_unread)
+
+
+def _nonsense(bundle: Bundle, memo: Memo, embed: Embed) -> np.ndarray:
+    return memo.once(("nonsense", bundle.digest), lambda: _own(bundle, memo, embed(NONSENSE)))
+
+
+def _own(bundle: Bundle, memo: Memo, vector_td: np.ndarray) -> np.ndarray:
+    """Unit vectors of texts, less what all texts share."""
+    shared_d, _ = shared_part(bundle, memo, "text")
+    own_td = vector_td - shared_d
+    return own_td / np.maximum(np.linalg.norm(own_td, axis=1, keepdims=True), np.float32(1e-9))

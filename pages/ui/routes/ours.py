@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 
 import anyio.to_thread
@@ -22,7 +23,7 @@ from csp_engine.http.routes import routes as routes_of
 from csp_engine.reviews import Reviews
 from csp_engine.views import lists
 from csp_engine.views.finding.index import searchable_methods
-from csp_engine.views.finding.query import TextEncoder
+from csp_engine.views.finding.query import TextEncoder, rehearse_texts
 from pages.ui.neuron import ahead, ranked
 from pages.ui.parts.cards import base_url, page_url
 from pages.ui.routes import originals
@@ -49,9 +50,9 @@ def warm(bundle_name: str, method: str, visitor: str = "") -> Response:
     """
     try:
         bundle = store.open_bundle(bundle_name)
-        store.ENCODERS.warm(bundle)
+        encode = partial(store.ENCODERS.text_vectors, visitor=visitor)
+        store.ENCODERS.warm(bundle, lambda: rehearse_texts(bundle, store.MEMO, encode))
         if method in searchable_methods(bundle):
-            encode = partial(store.ENCODERS.text_vector, visitor=visitor)
             lists.rehearse(bundle, store.MEMO, bundle_name, method, encode)
     except CspError as error:
         return Response(said_of(error), 404, media_type="text/plain")
@@ -88,9 +89,9 @@ def desk() -> Desk:
             raise NotAllowedError(said)
 
     def encoder(asking: HTTPConnection) -> TextEncoder:
-        def encode(bundle: Bundle, text: str) -> np.ndarray:
+        def encode(bundle: Bundle, texts: Sequence[str]) -> np.ndarray:
             require(asking, Permission.ENCODE)
-            return store.ENCODERS.text_vector(bundle, text, visitor_of(asking))
+            return store.ENCODERS.text_vectors(bundle, texts, visitor_of(asking))
 
         return encode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,18 +74,18 @@ def query_of(bundle: Bundle, view: View) -> Query | None:
     Raises:
         CspError: as ``views.finding.query.query_of``.
     """
-    return query.query_of(bundle, MEMO, view, text_vector) if view.has_query else None
+    return query.query_of(bundle, MEMO, view, text_vectors) if view.has_query else None
 
 
-def text_vector(bundle: Bundle, text: str) -> Float32[np.ndarray, " d"]:
-    """The encoder's vector of a text, for the visitor of this page.
+def text_vectors(bundle: Bundle, texts: Sequence[str]) -> Float32[np.ndarray, "t d"]:
+    """The encoder's vectors of texts, for the visitor of this page.
 
     Raises:
         NotAllowedError: if the visitor may not ask the encoder.
-        CspError: as ``EncoderProcess.text_vector``.
+        CspError: as ``EncoderProcess.text_vectors``.
     """
     access.require(Permission.ENCODE)
-    return ENCODERS.text_vector(bundle, text, access.visitor())
+    return ENCODERS.text_vectors(bundle, texts, access.visitor())
 
 
 def image_vector(bundle: Bundle, content: bytes) -> Float32[np.ndarray, " d"]:

@@ -19,6 +19,7 @@ from csp_engine.search.null import (
 from csp_engine.search.query import (
     bundle_encoder,
     combine,
+    encoder_description,
     image_query_vector,
     prompts,
     query_vector,
@@ -36,6 +37,7 @@ __all__ = [
     "build_index",
     "bundle_encoder",
     "combine",
+    "encoder_description",
     "image_query_vector",
     "is_coded",
     "null_vectors",

@@ -149,7 +149,7 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None, *, device: str = "cp
             encoder = load_encoder(
                 each,
                 device=device,
-                expected=_wanted(bundle),
+                expected=encoder_description(bundle),
                 files=bundle.manifest.inputs["encoder"].get("files"),
             )
             require_same_encoder(bundle, encoder)
@@ -161,7 +161,7 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None, *, device: str = "cp
     raise first
 
 
-def _wanted(bundle: Bundle) -> dict[str, Any] | None:
+def encoder_description(bundle: Bundle) -> dict[str, Any] | None:
     """The description behind the fingerprint of a bundle's encoder, or None where it has none.
 
     Encoders of Python code and of other tools are described in ways of their own.

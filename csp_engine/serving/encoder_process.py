@@ -218,6 +218,7 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
         CspError: as the functions of ``search`` do.
     """
     import csp_engine.search as search
+    from csp_engine.encoders import open_clip_alone
     from csp_engine.encoders.threads import threads, threads_for_texts
     from csp_engine.probe.decoding import decode
 
@@ -227,6 +228,7 @@ def answer(question: dict[str, Any], content: bytes, loaded: dict[Any, Any]) -> 
     fingerprint = bundle.manifest.inputs["encoder"]["fingerprint"]
     if fingerprint not in loaded:
         with left_lying():
+            open_clip_alone.prepare(search.encoder_description(bundle))
             encoder = search.bundle_encoder(bundle)
             encode = partial(search.query_vector, bundle, encoder=encoder)
             loaded[fingerprint] = encoder, threads_for_texts(encode)

@@ -27,8 +27,9 @@ def ours() -> Router:
     """All our own routes, and with them what the pages import."""
     with left_lying(), loading.one_thread():
         import faiss  # noqa: F401
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow.parquet
 
+        pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # its own keeps what is free
         from pages.ui.routes import ours
     return Router(ours.routes())
 

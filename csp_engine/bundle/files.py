@@ -40,10 +40,18 @@ class StreamedArray(np.memmap):
 
     def __getitem__(self, key: Any) -> Any:
         values = np.array(super().__getitem__(key))
-        pages = getattr(self, "_mmap", None)
-        if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
-            pages.madvise(mmap.MADV_DONTNEED)
+        let_go(self)
         return values
+
+
+def let_go(values: np.ndarray) -> None:
+    """Leave the pages of a memory-mapped array to the system, after more was read than is needed.
+
+    To read one value maps sixteen pages around it, so a sample may map all there is.
+    """
+    pages = getattr(values, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 class StageFiles:
@@ -248,6 +256,7 @@ class StageFiles:
             if (str(values.dtype), values.shape) != (entry.dtype, entry.shape):
                 raise self._no_array(stage, file)
             fault = fault_of_array(self, stage, name, values)
+            let_go(values)
             if fault:
                 raise self._damaged(f"{self._where(stage, file)} {fault}")
             self._cache[key] = values

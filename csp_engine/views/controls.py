@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from csp_engine.bundle import Bundle
+from csp_engine.bundle.files import let_go
 from csp_engine.vectors import normalise_rows
 from csp_engine.views.memo import Memo
 
 N_CONTROL_IMAGES = 2000
+BLOCK = 1024
+"""Controls that are compared with their mean at a time."""
 SAME_AT = 0.7
 """Two labels say the same if their vectors, less what all labels share, are this much alike."""
 
@@ -32,7 +35,11 @@ def shared_part(bundle: Bundle, memo: Memo, kind: str) -> tuple[np.ndarray, floa
     def make() -> tuple[np.ndarray, float]:
         controls_cd = controls(bundle, memo, kind)
         mean_d = np.asarray(controls_cd.mean(axis=0), np.float32)
-        return mean_d, float(np.linalg.norm(controls_cd - mean_d, axis=1).mean())
+        starts = range(0, len(controls_cd), BLOCK)
+        blocks = (controls_cd[start : start + BLOCK] for start in starts)
+        length_c = np.concatenate([np.linalg.norm(block - mean_d, axis=1) for block in blocks])
+        let_go(controls_cd)
+        return mean_d, float(length_c.mean())
 
     return memo.once(("shared part", bundle.digest, kind), make)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -217,6 +218,36 @@ def test_streamed_reads_are_copies_with_the_same_values(tmp_path):
         assert not np.shares_memory(read, plain)
         assert type(read) is np.ndarray
     np.testing.assert_array_equal(np.stack(list(streamed)), plain)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="memory is read from /proc")
+def test_a_sample_of_a_large_array_leaves_no_pages_of_it_in_memory(tmp_path):
+    """Sixteen pages are mapped around each that is read, so a sample of rows maps them all."""
+    rows_nd = np.tile(np.eye(64, dtype=np.float32), (1 << 10, 8))[:, :512] / np.sqrt(np.float32(8))
+    with BundleWriter(tmp_path / "a.csp") as writer:
+        with writer.stage("images", version=1, params={}, needs={}, inputs={}) as folder:
+            folder.facts["n_images"] = len(rows_nd)
+        with writer.stage("embeddings", version=1, params={}, needs={}, inputs={}) as folder:
+            folder.array("image", rows_nd)
+    found = Bundle.open(tmp_path / "a.csp").image_vectors()
+    assert isinstance(found, np.memmap)
+    assert found.nbytes > 100_000_000
+    resident = resident_kb(tmp_path)
+    assert resident < 200
+    np.testing.assert_array_equal(found[::9], rows_nd[::9])
+    assert resident_kb(tmp_path) > 50_000
+
+
+def resident_kb(folder: Path) -> int:
+    """How much of the files of a folder this process has mapped and read."""
+    here, total = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *rest = line.split()
+        if "-" in name and not name.endswith(":"):
+            here = str(folder) in line
+        elif here and name == "Rss:":
+            total += int(rest[0])
+    return total
 
 
 # ---------------------------------------------------------------- the pass journal

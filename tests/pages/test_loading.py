@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -93,3 +95,26 @@ def test_little_is_imported_before_the_server_answers():
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_tables_are_read_into_memory_that_goes_back_to_the_system():
+    """The pool that pyarrow has of its own keeps what is free: a tenth of all that is resident."""
+    program = (
+        "import app; app.late.made(); import pyarrow; "
+        "print(pyarrow.default_memory_pool().backend_name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == "system", done.stderr
+
+
+def test_what_loading_needed_is_given_back_at_its_end(monkeypatch):
+    done = []
+    for name in ("open_bundles", "rehearse_first", "give_back"):
+        monkeypatch.setattr(loading, name, partial(done.append, name))
+    loading._load(loading.Late(Router))
+    assert done == ["open_bundles", "rehearse_first", "give_back"]
+    monkeypatch.undo()
+    loading.give_back()

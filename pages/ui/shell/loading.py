@@ -67,6 +67,7 @@ def _load(late: Late) -> None:
         late.made()
         open_bundles()
         rehearse_first()
+        give_back()
     except Exception:  # without its routes it would answer, and be good for nothing
         log.critical("The server cannot load its pages.", exc_info=True)
         os._exit(1)
@@ -94,6 +95,13 @@ def rehearse_first() -> None:
     if name is not None:
         with contextlib.suppress(CspError):  # the page itself says what is wrong
             rehearse(store.open_bundle(name), store.MEMO)
+
+
+def give_back() -> None:
+    """Return to the system what loading needed and pages do not."""
+    import pyarrow
+
+    pyarrow.default_memory_pool().release_unused()  # of its own, or of all that was allocated
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.views.address import REVIEWS, Narrowing, View, read_narrowing
+from csp_engine.views.address import FIRST, REVIEWS, Narrowing, View, read_narrowing
 from csp_engine.views.audit.queue import QUEUES, positions, queue
 from csp_engine.views.finding.index import listed
 from csp_engine.views.finding.matches import matches
@@ -114,7 +114,10 @@ def title_of(view: View, keep: Narrowing) -> str:
     where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
     what = title_of_query(view) if view.has_query else f"the column “{view.column}”"
     asked = [f"best for {what} first"] if view.is_asking and not keep.sort else []
-    held = [TITLES[name].format(value) for name, value in keep.params().items() if value]
+    params = keep.params()
+    if keep.sort == FIRST:
+        params["sort"], asked = "", ["those with likely labels first"]
+    held = [TITLES[name].format(value) for name, value in params.items() if value]
     return ", ".join([f"Neurons of {where}", *asked, *held])
 
 
@@ -156,6 +159,13 @@ class Queue:
         return {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}
 
 
+def layer_queue(bundle: Bundle, view: View) -> Queue:
+    """The neurons of the layer in their own order, whatever else of the bundle is damaged."""
+    n_units = bundle.n_units(view.model, view.layer)
+    rows = pd.DataFrame({"model": view.model, "layer": view.layer, "unit": range(n_units)})
+    return Queue(rows, view.unit, is_layer=True)
+
+
 def queue_of(
     bundle: Bundle,
     memo: Memo,
@@ -182,8 +192,7 @@ def queue_of(
         return _judging(bundle, memo, view, params["queue"], review, concepts)
     is_listed = view.is_asking or any(params.get(key) for key in Narrowing().params())
     if not is_listed:
-        rows = searched(bundle, memo, replace(view, is_all_layers=False), None, review)
-        return Queue(rows, view.unit, is_layer=True)
+        return layer_queue(bundle, view)
     whole = searched(
         bundle, memo, replace(view, is_all_layers=view.scope != "layer"), query, review
     )

@@ -14,7 +14,7 @@ from pages.ui.shell import loading  # noqa: E402
 loading.wait()
 from pages.ui.page_table import every_page  # noqa: E402
 from pages.ui.shell import access, jumping, problems, sharing  # noqa: E402
-from pages.ui.shell.page import keep_up, one_step_links  # noqa: E402
+from pages.ui.shell.page import ask_for_none, keep_up, one_step_links, page_asked  # noqa: E402
 
 # As data: every run would have it fetched again from an address.
 ICON = "data:image/png;base64," + b64encode((ROOT / "assets" / "icon.png").read_bytes()).decode()
@@ -46,10 +46,17 @@ pages = {
 }
 st.session_state["pages"] = pages
 is_let_in = access.let_in()
+asked = page_asked()
+is_lost = asked not in {"", *rows}
+if is_lost:
+    ask_for_none()
 page = st.navigation(list(pages.values()), position="top" if is_let_in else "hidden")
 settings(f"{page.title} · Neuron Browser")
 if is_let_in:
     one_step_links()
+    if is_lost:
+        others = {each.name: each for each in rows.values() if not each.is_default}
+        problems.no_page(asked, {n: each.title for n, each in others.items() if each.is_listed()})
     with problems.caught():  # what no section of the page has caught, such as a missing file
         page.run()
     if st.query_params.get("card") != "yes":  # a neuron in somebody's frame leads nowhere else

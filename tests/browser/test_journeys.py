@@ -129,6 +129,17 @@ def test_a_deep_link_is_the_first_request_and_one_to_nothing_explains_itself(
     expect(page.locator(".csp-note")).to_contain_text("no unit 500")
 
 
+def test_an_address_of_no_page_is_told_and_leads_on(server, open_page):
+    page = open_page(f"{server.url}/serch?bundle=small")
+    note = page.locator(".csp-note")
+    expect(note).to_contain_text("There is no page “serch”; did you mean Search?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page).to_have_title(re.compile("Overview"))
+    note.get_by_role("link", name="Search").click()
+    expect(page.get_by_label("Respond to")).to_be_visible()
+    expect(page.locator(".csp-note")).to_have_count(0)
+
+
 def test_images_have_words_and_are_enlarged_and_stepped_through_by_keys(server, open_page):
     page = open_page(f"{server.url}/neuron?layer=second@mean&unit=5")
     expect(page.locator(f".tiles {LOADED}").first).to_be_visible()

@@ -38,7 +38,7 @@ def shown(at) -> pd.DataFrame:
 
 def test_every_neuron_of_a_layer_has_a_row_with_its_best_label(serve, small_bundle):
     serve(small_bundle)
-    rows = shown(open_page("layer", layer=LAYER, method="semanticlens"))
+    rows = shown(open_page("layer", layer=LAYER, method="semanticlens", sort="layer"))
     bundle = Bundle.open(small_bundle)
     scores = bundle.scores("small", LAYER, "semanticlens")
     texts = bundle.labels()["text"]
@@ -56,14 +56,14 @@ def test_every_neuron_of_a_layer_has_a_row_with_its_best_label(serve, small_bund
 
 def test_without_a_layer_all_are_shown_and_the_column_says_which(serve, small_bundle):
     serve(small_bundle)
-    rows = shown(open_page("layer"))
+    rows = shown(open_page("layer", sort="layer"))
     assert len(rows) == 20
     assert rows["layer"].tolist() == ["first@mean"] * 8 + [LAYER] * 12
 
 
 def test_the_url_filters_and_orders(serve, small_bundle):
     serve(small_bundle)
-    whole = shown(open_page("layer"))
+    whole = shown(open_page("layer", sort="layer"))
     middle = float(whole["score"].median())
     kept = shown(open_page("layer", where=f"score:{middle:.6f}..", sort="-score"))
     expected = whole[whole["score"] >= np.float32(f"{middle:.6f}")].sort_values(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from csp_engine.views.address.parameters import OF_NARROWING, ONLY, PARAMETERS, REVIEWS
+from csp_engine.views.address.parameters import FIRST, OF_NARROWING, ONLY, PARAMETERS, REVIEWS
 from csp_engine.views.address.picking import pick, shorten
 from csp_engine.views.address.view import MAX_QUERY
 
@@ -22,7 +22,8 @@ class Narrowing:
     any; ``of`` the class that the exemplars show, or
     empty for any; ``review`` one of ``REVIEWS``.
     ``where`` holds ``column:low..high`` parts, either end open; ``sort`` is a column, after ``-``
-    if the largest come first, or empty for the neurons' own order.
+    if the largest come first, ``FIRST`` for the order in which a table opens, or empty for the
+    neurons' own order.
     """
 
     has: str = ""
@@ -82,8 +83,8 @@ def read_narrowing(
     )  # fmt: skip
     asked = params.get("sort", "")
     sign = "-" if asked.startswith("-") else ""
-    sort = ""
-    if asked:
+    sort = FIRST if asked == FIRST else ""
+    if asked and not sort:
         sort, note = pick("column to sort by", asked.removeprefix("-"), sortable)
         sort = sign + sort
         notes.append(note)

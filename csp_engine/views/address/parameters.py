@@ -16,6 +16,8 @@ LOOKS = ("none", "activation", "gradient")
 CARDS = ("no", "yes")
 SCOPES = ("all", "layer")
 ONLY = ("all", "reliable", "unclear", "unsaid", "disagree", "live", "dead", "dense", "flagged")
+FIRST = "first"
+"""The order in which a table opens: what one came for first."""
 REVIEWS = ("all", "reviewed", "unreviewed", *VERDICTS, DISAGREE)
 
 
@@ -190,22 +192,34 @@ OF_NARROWING = (
         LISTS,
         "ranges, `column:low..high`, separated by commas; either bound may be left out",
     ),
-    Parameter("sort", LISTS, "column to sort by; `-` before it puts the largest first"),
+    Parameter(
+        "sort",
+        LISTS,
+        "column to sort by; `-` before it puts the largest first. `layer` is the order of the "
+        "bundle; `first` puts likely labels first, and of these the neurons that move an output "
+        "most",
+        otherwise="the best for what is asked, else table: `first`, neuron: `layer`",
+    ),
 )
 """What a ``Narrowing`` holds."""
 
 OF_PAGES = (
-    Parameter(
+    _choice(
         "queue",
         ("neuron",),
+        ("none", "suspects", "disputed"),
+        "queue",
         "list that *previous* and *next* step through: `suspects` that you have not judged, those "
-        "that matter most first, or `disputed` neurons, on which reviewers differ",
+        "that matter most first, or `disputed` neurons, on which reviewers differ; `none`: the "
+        "list that the rest of the address names",
     ),
-    Parameter(
+    _choice(
         "blind",
         ("neuron", "audit"),
+        ("no", "yes"),
+        "answer to “blind”",
         "`yes`: labels, scores and what others said are not shown, so that a verdict rests on the "
-        "images alone",
+        "images alone; `no`: they are",
     ),
     Parameter(
         "changed",
@@ -290,3 +304,4 @@ OF_PAGES = (
 
 PARAMETERS = {p.name: p for p in (*OF_VIEW, *OF_NARROWING, *OF_PAGES)}
 CHOSEN_OF_VIEW = tuple(p for p in OF_VIEW if p.choices)
+CHOSEN_OF_PAGES = tuple(p for p in OF_PAGES if p.choices)

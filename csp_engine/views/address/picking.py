@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 Default = TypeVar("Default", float, None)
+MOST_NAMED, MOST_LETTERS = 6, 120
+"""Options that a note names, if they are so few and so short."""
 
 
 def pick(kind: str, asked: str | None, options: Sequence[str]) -> tuple[str, str | None]:
@@ -17,7 +19,11 @@ def pick(kind: str, asked: str | None, options: Sequence[str]) -> tuple[str, str
     if asked in options:
         return asked, None
     near = difflib.get_close_matches(asked[:200], options, 1, cutoff=0.3) or [options[0]]
-    return near[0], f"There is no {kind} “{shorten(asked)}” here; showing {near[0]} instead."
+    note = f"There is no {kind} “{shorten(asked)}” here; showing {near[0]} instead."
+    names = ", ".join(options)
+    if 1 < len(options) <= MOST_NAMED and len(names) <= MOST_LETTERS:
+        note += f" Known here: {names}."
+    return near[0], note
 
 
 def pick_number(kind: str, asked: str | None, lowest: int, highest: int) -> tuple[int, str | None]:

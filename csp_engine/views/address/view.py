@@ -6,6 +6,7 @@ replaced. docs/urls.md lists the parameters.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from csp_engine.views.address import vectors
 from csp_engine.views.address.parameters import (
     ALL_LAYERS,
     CARDS,
+    CHOSEN_OF_PAGES,
     CHOSEN_OF_VIEW,
     COPIES,
     FINDS,
@@ -214,6 +216,8 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         like, vec = like if first == "like" else "", vec if first == "vec" else ""
         image = image if first == "image" else None
         notes.append(f"This link asks for several things at once; only its “{first}” is searched.")
+    notes += [left_out(each, params.get(each.name, "")) for each in CHOSEN_OF_PAGES]
+    notes += [misspelt(name) for name in params if name not in PARAMETERS]
     return View(
         bundle_name,
         model,
@@ -232,6 +236,22 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         notes=tuple(note for note in notes if note),
         **chosen,
     )
+
+
+def left_out(parameter: Parameter, asked: str) -> str | None:
+    """A note where a page does nothing for a value that is none of the choices."""
+    if not asked or asked in parameter.choices:
+        return None
+    known = ", ".join(parameter.choices)
+    return f"There is no {parameter.noun} “{shorten(asked)}”; it is left out. Known here: {known}."
+
+
+def misspelt(name: str) -> str | None:
+    """A note where a parameter that nobody knows is nearly spelt like one that is known."""
+    near = difflib.get_close_matches(name[:40].casefold(), PARAMETERS, 1, cutoff=0.75)
+    if not near:
+        return None
+    return f"“{shorten(name)}” in this address is left out; did you mean “{near[0]}”?"
 
 
 def split_texts(query: str) -> list[str]:

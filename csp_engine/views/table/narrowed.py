@@ -19,6 +19,8 @@ def passes(table: pd.DataFrame, review: str) -> np.ndarray:
     return (table["review"] == review).to_numpy(bool)
 
 
+_BY = {"layer": "place"}
+"""Columns that another one orders: layers come as in the bundle, not by their names."""
 _FLAGS = ("disagree", "unsaid")
 """Choices that are columns of the table."""
 
@@ -58,6 +60,7 @@ def narrowed(table: pd.DataFrame, keep: Narrowing) -> pd.DataFrame:
             kept &= values <= np.float32(high)
     rows = table[kept]
     name = keep.sort.removeprefix("-")
+    name = _BY.get(name, name)
     if name:
         is_up = not keep.sort.startswith("-")
         is_text = name in ("label", "family", "others", "truth", "column", "moves")

@@ -12,6 +12,7 @@ from csp_engine.cells import csv_text
 from csp_engine.methods import method_title
 from csp_engine.stats.enrichment import main_class
 from csp_engine.types import NeuronRef
+from csp_engine.views.address import FIRST
 from csp_engine.views.benchmark.faithfulness import of_layer
 from csp_engine.views.confidence import leads, probabilities
 from csp_engine.views.memo import Memo
@@ -23,6 +24,7 @@ from csp_engine.views.table.agreement import disagreement, label_distance
 from csp_engine.views.table.columns import TRUTH_METRICS, UNIT_STATISTICS
 from csp_engine.views.table.concept_columns import best_of_layer
 from csp_engine.views.table.families import family_of
+from csp_engine.views.table.first import places_of
 
 _STATES = (
     ("is_constant", "constant"),
@@ -39,7 +41,7 @@ def neuron_table(bundle: Bundle, memo: Memo, method: str) -> pd.DataFrame:
     ``percentile`` are NaN and ``label`` is empty where the method had nothing to go by. ``others``
     names the labels of the other methods; ``disagreement`` and ``disagree`` say how far apart
     reliable ones lie.
-    ``family`` is that of ``families.family_of``.
+    ``family`` is that of ``families.family_of``, and ``first`` that of ``first.places_of``.
     """
 
     def make() -> pd.DataFrame:
@@ -51,6 +53,7 @@ def neuron_table(bundle: Bundle, memo: Memo, method: str) -> pd.DataFrame:
             ignore_index=True,
         )
         whole["family"] = family_of(bundle, memo, whole["label"], whole["reliable"])
+        whole[FIRST] = places_of(whole)
         for name in ("model", "layer", "state", "class"):
             if name in whole:
                 whole[name] = whole[name].astype("category")

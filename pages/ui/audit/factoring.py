@@ -20,6 +20,7 @@ from csp_engine.views.audit.factors import (
 from pages.ui.audit import running, seeking
 from pages.ui.parts.cards import page_url, plain, show
 from pages.ui.parts.words import method, term
+from pages.ui.shell import problems
 from pages.ui.shell.page import hold, set_params, uncut
 
 NONE = (
@@ -51,7 +52,8 @@ def section(bundle: Bundle, view: View, model: str) -> None:
 
 def _kept(bundle: Bundle, view: View, model: str, layers: tuple[str, ...]) -> None:
     """What the bundle holds of one layer."""
-    layer, _ = pick("layer", st.query_params.get("factors"), layers)
+    layer, note = pick("layer", st.query_params.get("factors"), layers)
+    problems.notes((note,) if note else ())
     if len(layers) > 1:
         hold("_factors", layer)
         st.segmented_control(

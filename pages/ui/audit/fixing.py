@@ -8,6 +8,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredFix
+from csp_engine.views.address import pick
 from csp_engine.views.audit.fixes import (
     Tested,
     Turned,
@@ -19,7 +20,7 @@ from pages.ui.audit import running, trying
 from pages.ui.parts import intervened
 from pages.ui.parts.cards import plain, show
 from pages.ui.parts.words import term
-from pages.ui.shell import store
+from pages.ui.shell import problems, store
 from pages.ui.shell.page import hold, set_params, uncut
 
 MOST_SHOWN = 6
@@ -41,8 +42,8 @@ def section(bundle: Bundle, model: str) -> None:
             draw(figures(fresh), fresh)
             trying.keep_or_drop(bundle, model)
     elif names:
-        asked = st.query_params.get("fix")
-        name = asked if asked in names else names[0]
+        name, note = pick("test of a fix", st.query_params.get("fix"), names)
+        problems.notes((note,) if note else ())
         if len(names) > 1:
             hold("_fix", name)
             st.segmented_control(

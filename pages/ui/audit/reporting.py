@@ -14,7 +14,7 @@ from csp_engine.reviews import VARIABLE
 from csp_engine.views.address import View, pick
 from pages.ui.audit import concept_set
 from pages.ui.parts.cards import plain, show
-from pages.ui.shell import reviewer
+from pages.ui.shell import problems, reviewer
 from pages.ui.shell.page import hold, set_params, uncut
 
 FORMATS = {
@@ -42,7 +42,8 @@ def section(bundle: Bundle, view: View, model: str) -> None:
         "that it comes from, and its sha256.</p>"
     )
     concepts = concept_set.chosen().content
-    headings, _ = pick("headings", st.query_params.get("headings"), tuple(ORDERS))
+    headings, note = pick("order of headings", st.query_params.get("headings"), tuple(ORDERS))
+    problems.notes((note,) if note else ())
     with st.container(horizontal=True, vertical_alignment="bottom", key="report"):
         hold("_headings", headings)
         st.selectbox(

@@ -54,10 +54,17 @@ class Pieces:
 
 
 def pieces(bundle: Bundle, view: View, *, is_blind: bool) -> Pieces:
-    """The pieces of a view of a neuron, made once while they are among those seen last."""
+    """The pieces of a view of a neuron, made once while they are among those seen last.
+
+    Where a file is damaged that none of its images needs (of another method, say), they are its
+    images and that sentence, and are not kept.
+    """
     seen = replace(view, gamma=None, page=1, notes=())
     key = ("pieces", bundle.digest, base_url(""), seen, is_blind)
-    return KEPT.once(key, lambda: _make(bundle, seen, is_blind))
+    try:
+        return KEPT.once(key, lambda: _make(bundle, seen, is_blind))
+    except CspError as error:
+        return _images_alone(bundle, seen, error, is_blind)
 
 
 def can_walk(view: View) -> bool:
@@ -65,8 +72,8 @@ def can_walk(view: View) -> bool:
     return view.show == "contrast" and view.look == LOOKS[0]
 
 
-def _make(bundle: Bundle, view: View, is_blind: bool) -> Pieces:
-    of = str(view.neuron)
+def _tiles(bundle: Bundle, view: View) -> tuple[dict[str, Any] | None, int]:
+    """The pairs, and how many near-duplicates were left out."""
     found = choices.chosen_images(
         bundle,
         store.MEMO,
@@ -80,7 +87,27 @@ def _make(bundle: Bundle, view: View, is_blind: bool) -> Pieces:
         label = f"{choices.TITLES['contrast']} of {view.neuron}"
         shown = found.parts[0].tiles
         packs = Packs(view.bundle, bundle)
-        tiles = packed_tiles(shown, packs, label=label, tile_px=PAIR_PX, of=of)
+        tiles = packed_tiles(shown, packs, label=label, tile_px=PAIR_PX, of=str(view.neuron))
+    return tiles, found.n_hidden
+
+
+def _images_alone(bundle: Bundle, view: View, error: CspError, is_blind: bool) -> Pieces:
+    """The images of a neuron of which something else cannot be read, and the sentence of that.
+
+    Raises:
+        CspError: if its images cannot be read either.
+    """
+    of = str(view.neuron)
+    tiles, n_hidden = _tiles(bundle, view)
+    said, head = heading.without_conclusion(bundle, view, error, is_blind=is_blind)
+    parts = {"head": head, "methods": "", "facts": ""}
+    parts = {name: heading.part(name, of, body) for name, body in parts.items()}
+    return Pieces(of, f"{of}: {said}", parts, tiles, n_hidden)
+
+
+def _make(bundle: Bundle, view: View, is_blind: bool) -> Pieces:
+    of = str(view.neuron)
+    tiles, n_hidden = _tiles(bundle, view)
     methods = bundle.methods(view.model, view.layer)
     labels = [stored(bundle, view.neuron, name) for name in methods]
     trusted = [trust_of(bundle, store.MEMO, view.neuron, each) for each in labels]
@@ -97,7 +124,7 @@ def _make(bundle: Bundle, view: View, is_blind: bool) -> Pieces:
         f"{of}: {said}",
         {name: heading.part(name, of, body) for name, body in parts.items()},
         tiles,
-        found.n_hidden,
+        n_hidden,
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
 from csp_engine.views.address import View
 from csp_engine.views.conclusion.claims import conclusion_of
 from csp_engine.views.confidence import Trust
-from csp_engine.views.neuron.label import Heading, heading_of
+from csp_engine.views.neuron.label import Heading, best_label, heading_of
 from pages.ui.parts.cards import badge, plain
-from pages.ui.shell import store
+from pages.ui.shell import problems, store
 
 
 def part(name: str, of: str, body: str) -> str:
@@ -22,16 +25,8 @@ def heading(bundle: Bundle, view: View, trust: Trust | None, *, is_blind: bool) 
 
     ``trust`` is that of the best label by the view's method, None where it has no labels.
     """
-    n_units = numbers.count(bundle.n_units(view.model, view.layer))
-    place = (
-        f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit} "
-        f"<span>(of {n_units})</span></p>"
-    )
     if is_blind:
-        return "judged by its images", (
-            f"{place}<h1 class='csp-title none'>Judged by its images</h1><p class='csp-lead'>"
-            "Blind: labels, scores and what others said are not shown.</p>"
-        )
+        return blind(bundle, view)
     held = heading_of(bundle, view.neuron, view.method)
     label = held.label
     badges = "".join(badge(state.word, "warn") for state in held.states)
@@ -40,9 +35,42 @@ def heading(bundle: Bundle, view: View, trust: Trust | None, *, is_blind: bool) 
     kind = " dir='auto'" if label.is_named else ""
     css = "csp-title" if label.is_named else "csp-title none"
     return label.heading, (
-        f"{place}<div class='csp-head'><h1 class='{css}'{kind}>{plain(label.heading)}</h1>"
-        f"<div>{badges}</div></div>{concluded(bundle, view, trust)}"
+        f"{place(bundle, view)}<div class='csp-head'><h1 class='{css}'{kind}>"
+        f"{plain(label.heading)}</h1><div>{badges}</div></div>{concluded(bundle, view, trust)}"
         f"{reasons([*map(str, held.reasons), trust.doubt if trust else ''])}"
+    )
+
+
+def place(bundle: Bundle, view: View) -> str:
+    """Where the neuron is, as HTML."""
+    n_units = numbers.count(bundle.n_units(view.model, view.layer))
+    return (
+        f"<p class='csp-id'>{plain(view.model)} / {plain(view.layer)} / {view.unit} "
+        f"<span>(of {n_units})</span></p>"
+    )
+
+
+def blind(bundle: Bundle, view: View) -> tuple[str, str]:
+    """The heading that names nothing."""
+    return "judged by its images", (
+        f"{place(bundle, view)}<h1 class='csp-title none'>Judged by its images</h1>"
+        "<p class='csp-lead'>Blind: labels, scores and what others said are not shown.</p>"
+    )
+
+
+def without_conclusion(
+    bundle: Bundle, view: View, error: CspError, *, is_blind: bool
+) -> tuple[str, str]:
+    """The heading where something that a conclusion rests on cannot be read, and what that is."""
+    told = f"<p class='csp-problem' role='alert'>{plain(problems.without_bundles(error))}</p>"
+    if is_blind:
+        said, head = blind(bundle, view)
+        return said, head + told
+    title = f"Unit {view.unit}"
+    with suppress(CspError):
+        title = best_label(bundle, view.neuron, view.method).heading
+    return title, (
+        f"{place(bundle, view)}<h1 class='csp-title' dir='auto'>{plain(title)}</h1>{told}"
     )
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.errors import CspError
 from csp_engine.reviews import VERDICTS
 from csp_engine.views import lists
 from csp_engine.views.address import VERSION, Narrowing, View
@@ -17,7 +18,7 @@ from csp_engine.views.lists import Queue
 from csp_engine.views.places import places
 from pages.ui.neuron import ahead, verdict
 from pages.ui.parts.cards import asset, plain, show
-from pages.ui.shell import access, reviewer, store
+from pages.ui.shell import access, problems, reviewer, store
 from pages.ui.shell.page import hold, link, set_params, uncut
 
 LETTERS = (("j", "next", "next"), ("k", "previous", "previous"), ("r", "random", "random"))
@@ -37,14 +38,7 @@ _KEYS = st.components.v2.component(
 
 def steps(bundle: Bundle, view: View) -> None:
     """Layer, unit, and steps through the list that the URL names."""
-    queue = lists.queue_of(
-        bundle,
-        store.MEMO,
-        view,
-        st.query_params,
-        store.query_of(bundle, view),
-        reviewer.column(bundle, access.reviewer() if of_suspects() else ""),
-    )
+    queue, trouble = listed(bundle, view)
     every = places(bundle)
     n_units = bundle.n_units(view.model, view.layer)
     # Of this neuron alone, and asking for another: what a browser still holds of the last one, or
@@ -115,10 +109,23 @@ def steps(bundle: Bundle, view: View) -> None:
     with st.container(key="keys"):  # a line of its own, whose height is known before it is drawn
         walk = walked(bundle, view, queue)
         _KEYS(key="letters", data={"keys": keys, "words": words, "walk": walk})
-    if st.query_params.get("queue") in TITLES:
+    if trouble is not None:
+        problems.failure(trouble)
+        show("<p class='csp-quiet'>Previous and next go through the layer meanwhile.</p>")
+    elif st.query_params.get("queue") in TITLES:
         in_queue(view, queue)
     elif not queue.is_layer:
         where(view, queue)
+
+
+def listed(bundle: Bundle, view: View) -> tuple[Queue, CspError | None]:
+    """The list that the URL names; where it cannot be made, the layer, and why."""
+    try:
+        query = store.query_of(bundle, view)
+        review = reviewer.column(bundle, access.reviewer() if of_suspects() else "")
+        return lists.queue_of(bundle, store.MEMO, view, st.query_params, query, review), None
+    except CspError as error:
+        return lists.layer_queue(bundle, view), error
 
 
 N_KNOWN = 40

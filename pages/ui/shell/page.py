@@ -214,6 +214,22 @@ def keep_up() -> None:
         st.query_params.from_dict({**named, **last.after})
 
 
+def page_asked() -> str:
+    """The end of the address that a browser came by, where that may be no page; else empty."""
+    run = get_script_run_ctx()
+    pages = None if run is None else run.pages_manager
+    if pages is None or pages.intended_page_script_hash:
+        return ""
+    return pages.intended_page_name or ""
+
+
+def ask_for_none() -> None:
+    """Have the first page drawn for an address of no page, without Streamlit's own dialog."""
+    run = get_script_run_ctx()
+    if run is not None:
+        run.pages_manager.set_script_intent("", "")
+
+
 def _page() -> str:
     run = get_script_run_ctx()
     return "" if run is None else run.page_script_hash

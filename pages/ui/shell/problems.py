@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from csp_engine.errors import CspError, brief
 from csp_engine.files import ROOT
 from csp_engine.http.permissions import Permission
 from csp_engine.registry import blamed
-from pages.ui.parts.cards import plain, show
+from csp_engine.views.address import shorten
+from pages.ui.parts.cards import base_url, plain, show
 from pages.ui.shell import access, store
 
 DEMO_EXAMPLE = "python -m csp_engine demo"
@@ -71,6 +73,11 @@ def told(sentence: object) -> str:
     """What the visitor is told; where things lie is for those who may read paths."""
     if access.may(Permission.BUILD):
         return brief(str(sentence))
+    return without_bundles(sentence)
+
+
+def without_bundles(sentence: object) -> str:
+    """What anybody may be told: no folder of a bundle stands in it."""
     # Whole: the end of a folder cannot be told from what was shortened.
     text = Exception.__str__(sentence) if isinstance(sentence, CspError) else str(sentence)
     return brief(without_folders(text, store.known_bundles().values()))
@@ -92,6 +99,26 @@ def without_folders(sentence: str, bundles: Iterable[Path]) -> str:
         if ends:
             sentence = sentence[:start] + rest[ends[-1] + 1 :]
     return re.sub(r"(?<![\w.:/-])/(?:[^\s/'\"“”,;()]+/)+", "", sentence)
+
+
+def no_page(asked: str, titles: Mapping[str, str]) -> None:
+    """An address of no page: what it was, what is shown instead, and what may have been meant.
+
+    Args:
+        asked: the end of the address.
+        titles: of every page that the navigation shows, by the end of its address.
+    """
+    named = {title.casefold(): name for name, title in titles.items()} | {n: n for n in titles}
+    near = difflib.get_close_matches(asked[:60].casefold(), named, 1, cutoff=0.6)
+    meant = ", so this is the overview; the menu names all pages."
+    if near:
+        name = named[near[0]]
+        to = f"<a target='_self' href='{base_url(name)}'>{plain(titles[name])}</a>"
+        meant = f"; did you mean {to}? This is the overview."
+    show(
+        f"<div class='csp-note' role='status'>There is no page “{plain(shorten(asked))}”{meant}"
+        "</div>"
+    )
 
 
 def notes(sentences: tuple[str, ...]) -> None:

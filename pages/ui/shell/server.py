@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
@@ -37,7 +38,7 @@ from csp_engine.http.metrics import Measured
 from csp_engine.http.patience import end_what_cannot_be_answered
 from csp_engine.http.permissions import LOOKING, Permission
 from csp_engine.printable import guard_logs
-from pages.ui.parts.cards import base_url
+from pages.ui.parts.cards import base_url, plain
 from pages.ui.shell import access, accounts, loading
 from pages.ui.shell.metrics import METRICS, may_watch
 from pages.ui.shell.parent import follow_parent
@@ -121,6 +122,40 @@ async def deep_link(request: Request) -> Response:
     return HTMLResponse(start_page(base_url(""), page), headers={"Cache-Control": "no-cache"})
 
 
+SERVED = ("_stcore", "app", "auth", "component", "csp", "media", "static")
+"""The first parts of addresses below which Streamlit, or we, answer."""
+
+
+class Below(Convertor[str]):
+    """A path of several parts that nobody serves: Streamlit would send a page that stays empty."""
+
+    regex = rf"(?!(?:{'|'.join(SERVED)})/)[^/]+/.+"
+
+    def convert(self, value: str) -> str:
+        """The path as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The path as it is."""
+        return value
+
+
+register_url_convertor("below", Below())
+
+
+async def nowhere(request: Request) -> Response:
+    """What is said at an address below a page."""
+    path = plain(request.url.path[:200])
+    return HTMLResponse(
+        "<!doctype html><html lang='en'><head><title>No such page · Neuron Browser</title>"
+        f"<style>{STYLE.read_text('utf-8')} body {{font: 1rem sans-serif; margin: 3rem}}</style>"
+        f"</head><body><main><h1>There is no page {path}</h1><p>Pages have one name, such as "
+        f"{base_url('neuron')}; what they show follows after a question mark. "
+        f"<a href='{base_url('')}'>Go to the overview</a></p></main></body></html>",
+        404,
+    )
+
+
 def routes(late: loading.Late) -> list[BaseRoute]:
     """The pages' addresses, and those below which ``late`` answers: all our own routes."""
     pages = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
@@ -128,6 +163,7 @@ def routes(late: loading.Late) -> list[BaseRoute]:
         *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
         Route(base_url("csp/{rest:path}"), late),
         Route(base_url("metrics"), late),
+        Route(base_url("{path:below}"), nowhere),
     ]
 
 

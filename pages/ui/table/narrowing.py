@@ -14,6 +14,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.methods import method_title
 from csp_engine.views.address import (
     ALL_LAYERS,
+    FIRST,
     MAX_QUERY,
     ONLY,
     REVIEWS,
@@ -23,6 +24,7 @@ from csp_engine.views.address import (
     where_text,
 )
 from csp_engine.views.places import concept_names, places, scoring_methods
+from csp_engine.views.table import first
 from csp_engine.views.table.columns import COLUMNS, RANGED
 from csp_engine.views.table.families import families_of
 from csp_engine.views.table.rows import classes_of, models_of
@@ -118,15 +120,16 @@ def controls(
         if not is_asked_elsewhere:
             column_box(bundle, view)
         family_box(rows, keep)
-        orders = ["", *(sign + name for name in sortable for sign in ("-", ""))]
+        orders = [sign + name for name in sortable for sign in ("-", "")]
+        orders = [*([""] if view.is_asking else []), FIRST, *orders]
         _box(
             st.selectbox,
             "Order",
             "sort",
             keep.sort,
-            width=150,
+            width=175,
             options=orders,
-            format_func=lambda order: order_title(order, first_of(view)),
+            format_func=lambda order: order_title(order, best_match(view), rows),
         )
         n_set = len(keep.where) + bool(keep.of) + (keep.review != REVIEWS[0])
         title = f"More ({n_set})" if n_set else "More"
@@ -182,17 +185,19 @@ def family_box(rows: pd.DataFrame, keep: Narrowing) -> None:
     )
 
 
-def first_of(view: View) -> str:
-    """What comes first where nobody chose an order."""
-    if view.has_query:
-        return "Best match first"
-    return "Column AUROC, high to low" if view.column else "Layer and unit"
+def best_match(view: View) -> str:
+    """What comes first where something is asked for and nobody chose an order."""
+    return "Best match first" if view.has_query else "Column AUROC, high to low"
 
 
-def order_title(order: str, usual: str) -> str:
-    """An order in words."""
+def order_title(order: str, usual: str, rows: pd.DataFrame) -> str:
+    """An order in words; ``usual`` for none."""
     if not order:
         return usual
+    if order == FIRST:
+        return first.title(rows)
+    if order.removeprefix("-") == "layer":
+        return "Layer and unit" if order == "layer" else "Layer, last first"
     column = COLUMNS[order.removeprefix("-")]
     if column.kind == "text":
         return f"{column.title}, {'Z to A' if order.startswith('-') else 'A to Z'}"

@@ -27,12 +27,12 @@ FIRST = (
     *("match", "score", "reliable"),
 )
 """Columns after the label, where they are shown."""
-WIDTH_PX = {"others": 330, "family": 128, "truth": 88, "moves": 176}
-WIDTH_PX |= {"confidence": 84, "moves_rank": 54, "unit": 50, "score": 60, "reliable": 74}
+WIDTH_PX = {"others": 330, "family": 126, "truth": 98, "moves": 170}
+WIDTH_PX |= {"confidence": 84, "moves_rank": 56, "unit": 50, "score": 60, "reliable": 74}
 """Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
 MOST_HELD = 200
 """Neurons that a link to the audit names."""
-ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 205, 640
+ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 188, 640
 
 
 def shown_columns(
@@ -171,6 +171,8 @@ def config(name: str) -> Any:
         return label_column(column.title, "opened", about["help"])
     if column.kind == "flag":
         return kinds.CheckboxColumn(**about)
+    if name == "confidence":  # the one share to compare rows by at a glance
+        return kinds.ProgressColumn(**about, format="%.0f %%", min_value=0, max_value=100)
     if column.kind == "share":
         return kinds.NumberColumn(**about, format="%.1f %%")
     if column.kind == "figure":

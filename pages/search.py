@@ -7,12 +7,13 @@ from csp_engine.printable import shown_spec
 from csp_engine.views import lists
 from csp_engine.views.address import FINDS, View, with_method
 from csp_engine.views.finding import standing
-from csp_engine.views.finding.examples import starting_points
+from csp_engine.views.finding.examples import pictured
 from csp_engine.views.finding.index import searchable_methods
 from csp_engine.views.finding.query import title_of
-from csp_engine.views.places import scoring_methods
+from csp_engine.views.neuron.card import NeuronCard, first_exemplars, where_of
+from csp_engine.views.places import concept_names, scoring_methods
 from pages.ui.parts import exporting
-from pages.ui.parts.cards import markdown_text, plain, show
+from pages.ui.parts.cards import Packs, card_list, markdown_text, plain, show
 from pages.ui.parts.words import term
 from pages.ui.search import asking, by_column
 from pages.ui.search import results as outcome
@@ -64,18 +65,58 @@ def start(bundle: Bundle, view: View) -> None:
     """Before the first search."""
     show(
         "<p class='csp-lead csp-left'>Type a word or a few, or give an image. The neurons "
-        "that respond to it most come first, beside the images that excite them, and it is said "
-        "whether any responds to it more than chance would give. "
-        f"{term('vocabulary', 'Words of the vocabulary')} are answered at once; for others, and "
-        "for images, the encoder is loaded first.</p>"
+        "that respond to it most come first, beside the images that excite them, and you are told "
+        "whether that is more than chance would give.</p>"
     )
-    examples = starting_points(bundle, store.MEMO, view.method, 12)
-    if examples:
-        st.caption("For example")
-        with st.container(horizontal=True, gap="xsmall", key="examples"):
-            for text in examples:
-                link("search", text, view.search_params(text))
+    with problems.caught():
+        examples(bundle, view)
+    ways(bundle)
     asking.vocabulary(bundle, view)
+
+
+N_EXAMPLES = 9
+
+
+def examples(bundle: Bundle, view: View) -> None:
+    """A few searches to follow, each with what excites a neuron of its first answers."""
+    cards = [
+        NeuronCard(
+            title=text,
+            score="",
+            id=where_of(bundle, neuron),
+            note="",
+            is_reliable=True,
+            params=view.search_params(text),
+            images=first_exemplars(bundle, neuron, 6),
+        )
+        for text, neuron in pictured(bundle, store.MEMO, view.method, N_EXAMPLES)
+    ]
+    if cards:
+        show(
+            "<h2 class='csp-h'>For example <span class='csp-quiet'>each with one of the first "
+            "answers</span></h2>"
+        )
+        packs = Packs(view.bundle, bundle)
+        card_list(cards, packs, label="Example searches", key="pictured", page="search")
+
+
+def ways(bundle: Bundle) -> None:
+    """All that a search can start from."""
+    told = [
+        f"<b>Words.</b> {term('vocabulary', 'Words of the vocabulary')} are answered at once; for "
+        "others the encoder is loaded first. With commas between them, several are looked for "
+        "together.",
+        "<b>But not.</b> Words that the answer is to stay away from: a patch, but not a blue one.",
+        "<b>By image.</b> Choose or paste one: which neurons respond to what it shows?",
+    ]
+    if concept_names(bundle):
+        told.append(
+            f"<b>By {term('concept column')}.</b> Which neurons tell images with something from "
+            "images without it? Neither words nor an encoder decide."
+        )
+    told.append("<b>From a neuron.</b> On its page, <i>Find neurons like it</i> looks for its kin.")
+    items = "".join(f"<li>{each}</li>" for each in told)
+    show(f"<h2 class='csp-h'>What can be asked</h2><ul class='csp-limits csp-left'>{items}</ul>")
 
 
 def results(bundle: Bundle, view: View) -> None:

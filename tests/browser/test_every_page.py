@@ -23,7 +23,10 @@ HOSTILE_NEURON = "bundle=hostile&layer=second@mean&unit=5"
 WHOLE_MAP = "area=0-0-65535-0-65535-65535-0-65535"
 PAGES = {
     "overview": ("?bundle=hostile", ".tiles img[src^='data:image/webp']"),
-    "search-start": ("search?bundle=hostile", ".st-key-examples a"),
+    "search-start": (
+        "search?bundle=hostile",
+        ".st-key-pictured .cards img[src^='data:image/webp']",
+    ),
     "search": (
         f"search?bundle=hostile&q={quote(HOSTILE[0])}&sort=unit",  # an order opens the filters
         ".cards img[src^='data:image/webp']",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from html import unescape
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,10 @@ from csp_engine.demo.shipping import opening as shipped
 from csp_engine.views import address as state
 from csp_engine.views import lists
 from csp_engine.views.address import vectors
+from csp_engine.views.conclusion.meaning import same_meaning
 from csp_engine.views.finding import standing as standing_of
+from csp_engine.views.finding.examples import starting_points
+from csp_engine.views.memo import Memo
 from csp_engine.views.table.narrowed import narrowed
 from csp_engine.views.table.rows import neuron_table
 from pages.ui.shell import store
@@ -518,3 +522,23 @@ def test_neurons_that_mean_the_same_stand_together(serve, shipped_bundle):
     kept = set(rows.loc[rows["family"] == "coloured plaster", "label"])
     assert {card["title"] for card in cards(of_one)} <= kept
     assert all("family=coloured%20plaster" in card["href"] for card in cards(of_one))
+
+
+def test_with_nothing_asked_examples_are_searches_whose_first_answer_is_shown(serve, small_bundle):
+    serve(small_bundle)
+    at = open_page("search")
+    shown = component(at, "csp_cards")["cards"]
+    bundle = Bundle.open(small_bundle)
+    same = same_meaning(bundle, Memo())
+    assert [card["title"] for card in shown] == starting_points(bundle, Memo(), "csp", 9)
+    for card in shown:
+        assert card["href"].startswith("/search?")
+        asked = dict(parse_qsl(card["href"].partition("?")[2]))
+        answers = component(open_page("search", **asked), "csp_cards")["cards"][:12]
+        named = [a for a in answers if a["isReliable"] and same(a["title"], card["title"])]
+        answer = (named or answers)[0]
+        assert card["id"] == answer["id"]
+        assert [i["alt"] for i in card["images"]] == [i["alt"] for i in answer["images"]]
+    assert "What can be asked" in html(at)
+    assert "From a neuron." in html(at)
+    assert "concept column" not in html(at).partition("What can be asked")[2]  # it has none

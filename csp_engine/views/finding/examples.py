@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from csp_engine.bundle import Bundle, kinds
-from csp_engine.search import rank_like, row_of, stored_label
+from csp_engine.search import query_vector, rank, rank_like, row_of, stored_label
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.interventions import tried_artefacts
+from csp_engine.views.conclusion.meaning import same_meaning
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.finding.index import index_of
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.card import is_planted
+from csp_engine.views.neuron.label import best_label
 from csp_engine.views.places import places
 
 
@@ -64,6 +67,40 @@ def starting_points(bundle: Bundle, memo: Memo, method: str, n: int = 8) -> list
         return _different(bundle, memo, list(dict.fromkeys(texts)), n)
 
     return memo.once(("starting", bundle.digest, method, n), make)
+
+
+ANSWERS = 12
+"""Answers to a search that fill its first screen."""
+
+
+def pictured(bundle: Bundle, memo: Memo, method: str, n: int = 8) -> list[tuple[str, NeuronRef]]:
+    """``starting_points``, each with a neuron of the first answers to a search for it.
+
+    The first of a network whose label means the same, else the first of all: planted units answer
+    best, and are not what one looks for.
+    """
+
+    def make() -> list[tuple[str, NeuronRef]]:
+        same = same_meaning(bundle, memo)
+
+        def named(neuron: NeuronRef, text: str) -> bool:
+            label = best_label(bundle, neuron, method)
+            is_own = label.is_named and not is_planted(bundle, neuron)
+            return is_own and same(label.text, text)
+
+        index, rows = index_of(bundle, memo, method)
+        names = [rows[name].array for name in ("model", "layer", "unit")]
+        found = []
+        for text in starting_points(bundle, memo, method, n):
+            best = rank(index, query_vector(bundle, text), ANSWERS).row_m
+            answers = zip(*(array.take(best) for array in names), strict=True)
+            neurons = [NeuronRef(str(m), str(layer), int(unit)) for m, layer, unit in answers]
+            own = (each for each in neurons if named(each, text))
+            shown = next(own, next(iter(neurons), None))
+            found += [] if shown is None else [(text, shown)]
+        return found
+
+    return memo.once(("pictured", bundle.digest, method, n), make)
 
 
 def _followed(bundle: Bundle) -> list[str]:

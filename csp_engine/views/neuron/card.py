@@ -46,12 +46,10 @@ def neuron_card(
 ) -> NeuronCard:
     """A neuron with its best label and its first ``n`` exemplars; the rest as in ``NeuronCard``."""
     label = best_label(bundle, neuron, method)
-    where = f"{neuron.layer} / {neuron.unit}"
-    where += " · planted" if is_planted(bundle, neuron) else ""
     return NeuronCard(
         label.title,
         score,
-        where if len(bundle.model_names) == 1 else f"{neuron.model} / {where}",
+        where_of(bundle, neuron),
         note,
         label.is_named,
         params,
@@ -59,6 +57,13 @@ def neuron_card(
         mark,
         is_marked,
     )
+
+
+def where_of(bundle: Bundle, neuron: NeuronRef) -> str:
+    """Layer and unit, with the model where there are several, and whether it is planted."""
+    where = f"{neuron.layer} / {neuron.unit}"
+    where += " · planted" if is_planted(bundle, neuron) else ""
+    return where if len(bundle.model_names) == 1 else f"{neuron.model} / {where}"
 
 
 def is_planted(bundle: Bundle, neuron: NeuronRef) -> bool:

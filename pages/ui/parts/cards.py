@@ -162,9 +162,15 @@ def tile_grid(
 
 
 def card_list(
-    cards: Sequence[NeuronCard], packs: Packs, *, label: str, key: str, compact: bool = False
+    cards: Sequence[NeuronCard],
+    packs: Packs,
+    *,
+    label: str,
+    key: str,
+    compact: bool = False,
+    page: str = "neuron",
 ) -> None:
-    """A list of neurons, each a link to its page."""
+    """A list of neurons, each a link to its page, or to another about it."""
     content = [
         {
             "title": card.title,
@@ -174,7 +180,7 @@ def card_list(
             "isReliable": card.is_reliable,
             "mark": card.mark,
             "isMarked": card.is_marked,
-            "href": page_url("neuron", card.params),
+            "href": page_url(page, card.params),
             "images": [{"at": packs.at(shown.image), "alt": shown.alt} for shown in card.images],
         }
         for card in cards

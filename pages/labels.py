@@ -1,5 +1,7 @@
 """Labels: which method to believe in this bundle, how sure one can be, and what the layers know."""
 
+from typing import Any
+
 import streamlit as st
 
 from csp_engine import numbers
@@ -8,11 +10,14 @@ from csp_engine.methods import method_title
 from csp_engine.views.accuracy import kept_accuracy
 from csp_engine.views.address import View
 from csp_engine.views.places import scoring_methods
+from csp_engine.views.sentence import listed
+from csp_engine.views.table import summary
 from pages.ui.labels import (
     circuits,
     confidence,
     control,
     differing,
+    example,
     figures,
     granularity,
     knowing,
@@ -36,7 +41,10 @@ def main() -> None:
         return
     with problems.caught():
         head(bundle, view)
-        figures.section(bundle)
+    with problems.caught():
+        first(bundle, view)
+    with problems.caught():
+        figures.more(bundle)
     with problems.caught():
         predicting.section(bundle, view)
     with problems.caught():
@@ -54,6 +62,22 @@ def main() -> None:
         circuits.section(bundle, view)
     with problems.caught():
         differing.section(bundle, view)
+
+
+def first(bundle: Bundle, view: View) -> None:
+    """Which method is right, beside one neuron that shows it."""
+    method = best_method(bundle) or view.method
+    shown = summary.telling(bundle, store.MEMO, method)
+    if shown is None:
+        figures.section(bundle)
+        return
+    left, right = st.columns([1.15, 1], gap="large")
+    with left, problems.caught():
+        figures.section(bundle)
+        if to_see := confidence.to_see(bundle, view, method):
+            show(to_see)
+    with right, problems.caught():
+        example.section(bundle, view, shown)
 
 
 def head(bundle: Bundle, view: View) -> None:
@@ -74,25 +98,37 @@ def conclusion(bundle: Bundle) -> str:
             "called right or wrong here. Trust the images first; where methods that work in "
             "different ways agree, trust the label more."
         )
+    right = shares_right(accuracy)
+    if not right:
+        return f"No neuron with a known true concept has a label by {', '.join(titles)}."
+    best, *others = right
+    sure = accuracy["methods"][best]["best"]
+    than = listed([f"{method_title(each)} for {numbers.share(right[each])}" for each in others])
+    wrong = accuracy["methods"][best].get("claimed_and_wrong")
+    also = "" if wrong is None else (
+        f" {method_title(best)} relies on a wrong label for {numbers.share(wrong['share'])}."
+    )  # fmt: skip
+    return (
+        f"Where it can be checked, on {numbers.count(sure['n'])} neurons whose true concept is "
+        f"known, {method_title(best)} names it for {numbers.share(sure['share'])}"
+        f"{f'; {than}' if others else ''}.{also}"
+    )
+
+
+def shares_right(accuracy: dict[str, Any]) -> dict[str, float]:
+    """For each method the share of known neurons that its best labels name, the best first."""
     right = {
         method: each["best"]["share"]
         for method, each in accuracy["methods"].items()
         if each["best"]["n"]
     }
-    if not right:
-        return f"No neuron with a known true concept has a label by {', '.join(titles)}."
-    best = max(right, key=right.__getitem__)
-    sure = accuracy["methods"][best]["best"]
-    others = ", ".join(
-        f"{method_title(method)} for {numbers.share(share)}"
-        for method, share in sorted(right.items(), key=lambda item: -item[1])
-        if method != best
-    )
-    than = f" ({others})" if others else ""
-    return (
-        f"Where the true concept of a neuron is known, {method_title(best)} names it for "
-        f"{numbers.share(sure['share'])}{than}, of {numbers.count(sure['n'])} neurons."
-    )
+    return dict(sorted(right.items(), key=lambda item: -item[1]))
+
+
+def best_method(bundle: Bundle) -> str:
+    """The method that is right most often; empty where nobody knows."""
+    accuracy = kept_accuracy(bundle, store.MEMO)
+    return next(iter(shares_right(accuracy)), "") if accuracy else ""
 
 
 main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from csp_engine.views.table.granularity import granularity
 from csp_engine.views.table.rows import neuron_table
 from csp_engine.words.vocabularies import read_vocabulary
 from pages.ui.labels import figures
-from tests.pages.conftest import html, open_page
+from tests.pages.conftest import component, html, open_page
 from tests.worlds import toys
 
 
@@ -257,3 +258,50 @@ def test_the_circuit_of_an_output_leads_to_its_neurons_and_back(serve, tmp_path)
     at = open_page("labels", output="purple")
     assert "There is no output “purple” here" in html(at)
     assert "class='edge" in html(at)
+
+
+def test_one_neuron_shows_what_being_right_means(serve, shipped_bundle):
+    bundle, memo = Bundle.open(shipped_bundle), Memo()
+    found = summary.telling(bundle, memo, "csp_plus")
+    assert found is not None
+    neuron = found.neuron
+    assert [each.method for each in found.answers] == list(bundle.methods(*astuple(neuron)[:2]))
+    truth = bundle.truth(neuron.model, neuron.layer)
+    assert truth is not None
+    assert truth.units["true_concept"].iloc[neuron.unit] == found.truth
+    wordings = {text.casefold() for text in truth.wordings()[found.truth]} | {found.truth}
+    for each in found.answers:
+        text = bundle.best_texts(neuron.model, neuron.layer, each.method)[neuron.unit]
+        assert each.text == text
+        assert each.is_right == (text.casefold() in wordings)
+    assert next(each for each in found.answers if each.method == "csp_plus").is_right
+    assert not all(each.is_right for each in found.answers)
+    serve(shipped_bundle)
+    at = open_page("labels")
+    shown = html(at)
+    assert "One neuron, four answers" in shown
+    assert shown.count(">wrong</span>") == sum(not each.is_right for each in found.answers)
+    assert len(component(at, "csp_tiles")["tiles"]) == 10
+    # The other methods' own neurons tell against the others in their turn, or there is none.
+    for method in bundle.methods("biased", "layer4@mean"):
+        other = summary.telling(bundle, memo, method)
+        assert other is None or {e.method: e.is_right for e in other.answers}[method]
+
+
+def test_without_truth_no_answer_is_called_right_or_wrong(serve, small_bundle):
+    found = summary.telling(Bundle.open(small_bundle), Memo(), "csp")
+    assert found is None or all(each.is_right is None for each in found.answers)
+    serve(small_bundle)
+    shown = html(open_page("labels"))
+    assert ">right</span>" not in shown
+    assert ">wrong</span>" not in shown
+
+
+def test_the_first_table_puts_the_best_method_first(serve, shipped_bundle):
+    bundle = Bundle.open(shipped_bundle)
+    found = label_accuracy(bundle)["methods"]
+    rows = re.findall(r"class='name' dir='auto'>([^<]+)<.*?</th><td>([^<]+)</td>",
+                      figures.first_table(label_accuracy(bundle)))  # fmt: skip
+    right = sorted((each["best"]["share"] for each in found.values()), reverse=True)
+    assert [share for _, share in rows] == [numbers.share(each) for each in right]
+    assert rows[0][0] == "CSP+"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
 from csp_engine.methods.depths.columns import grouped
 from csp_engine.types import NeuronRef
+from csp_engine.views.accuracy import has_truth, kept_judged_labels
 from csp_engine.views.confidence import LIKELY, PLAUSIBLE, probabilities
 from csp_engine.views.controls import SAME_AT, own_labels
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
+from csp_engine.views.table.agreement import label_distance
 from csp_engine.views.table.rows import neuron_table
 
 
@@ -102,3 +105,85 @@ def disagreements(
         neuron = NeuronRef(row.model, row.layer, int(row.unit))
         found.append(Disagreement(neuron, said, float(row.disagreement)))
     return found, len(apart)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one method calls a neuron; ``is_right`` is None where nobody knows."""
+
+    method: str
+    text: str
+    is_right: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A neuron that tells methods apart: what each calls it, and the true concept, or nothing."""
+
+    neuron: NeuronRef
+    answers: tuple[Answer, ...]
+    truth: str
+
+
+def telling(bundle: Bundle, memo: Memo, method: str) -> Telling | None:
+    """A neuron that a method is right about and most others are not.
+
+    Where no truth is known, one on which reliable labels differ most; None where there is none.
+    """
+
+    def make() -> Telling | None:
+        if has_truth(bundle):
+            return _telling(bundle, memo, method)
+        found, _ = disagreements(bundle, memo, method, 1)
+        if not found:
+            return None
+        said = found[0].said.items()
+        answers = tuple(Answer(name, text, None) for name, text in said)
+        return Telling(found[0].neuron, answers, "")
+
+    return memo.once(("telling", bundle.digest, method), make)
+
+
+def _telling(bundle: Bundle, memo: Memo, method: str) -> Telling | None:
+    judged = {name: _by_neuron(own) for name, own in kept_judged_labels(bundle, memo).items()}
+    if method not in judged or len(judged) < 2:
+        return None
+    own = judged[method]
+    own = own[own["best"].to_numpy(bool) & (own["claims"] == True).to_numpy(bool)]  # noqa: E712
+    own = own[(own["kind"] == "measured").to_numpy(bool)]
+    if own.empty:
+        return None
+    said_u = _texts(bundle, own.index, method)
+    distance = label_distance(bundle, memo)
+    n_wrong_u, apart_u = np.zeros(len(own), int), np.zeros(len(own))
+    every: list[list[str]] = [[text] for text in said_u]
+    for name, each in judged.items():
+        if name != method:
+            # A label that names something else that goes with the neuron is not told to be wrong.
+            off_u = (each["is_related"].reindex(own.index) == False).to_numpy()  # noqa: E712
+            n_wrong_u += off_u
+            wrong = _texts(bundle, own.index[off_u], name)
+            apart_u[off_u] += np.nan_to_num(distance(said_u[off_u], wrong))
+            for at, text in zip(np.flatnonzero(off_u), wrong, strict=True):
+                every[at].append(text)
+    if not n_wrong_u.max():
+        return None
+    n_said_u = np.array([len(set(texts)) for texts in every])
+    at = own.index[np.lexsort((-apart_u, -n_said_u, -n_wrong_u))[0]]
+    neuron = NeuronRef(str(at[0]), str(at[1]), int(at[2]))
+    answers = [
+        Answer(name, str(bundle.best_texts(*at[:2], name)[at[2]]), bool(each["best"].loc[at]))
+        for name, each in judged.items()
+        if at in each.index
+    ]
+    return Telling(neuron, tuple(answers), str(own["concepts"].loc[at][0]))
+
+
+def _by_neuron(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.set_index(["model", "layer", "unit"])
+
+
+def _texts(bundle: Bundle, neurons: pd.MultiIndex, method: str) -> np.ndarray:
+    """What a method calls some neurons."""
+    texts = {place: bundle.best_texts(*place, method) for place in {at[:2] for at in neurons}}
+    return np.array([texts[at[:2]][at[2]] for at in neurons], object)

@@ -42,29 +42,67 @@ def fill(order: jobs.BuildOrder) -> None:
     st.session_state["build_listed"] = {"model": order.model, "layers": list(order.layers)}
 
 
+PARTS = {
+    "images": ("Your images", "Each neuron is described by those that excite it."),
+    "network": ("The network", "What to look into, and at which depth."),
+    "words": ("The words", "What neurons may be called; the encoder judges what fits."),
+}
+"""The parts of the form, in order: a heading, and what is asked there in one line."""
+
+
 def draw() -> None:
-    """Draw the form, with a trial of the encoder beside it; starting leaves for the job's page."""
-    left, right = st.columns([1.15, 1], gap="large")
-    with left:
-        order = fields()
-    with right:
-        trying.draw(order)
-    finish(order)
-
-
-def fields() -> jobs.BuildOrder:
-    """Draw the fields; the order that they make."""
+    """Draw the form, below it a trial of the encoder; starting leaves for the job's page."""
+    images, network, vocabulary = st.columns(len(PARTS), gap="small")
     models, encoders = builds.known_specs()
+    with images, st.container(border=True, height="stretch", key="build_step_images"):
+        heading("images")
+        source = of_images()
+    with network, st.container(border=True, height="stretch", key="build_step_network"):
+        heading("network")
+        model = choice("model", models)
+        with st.container(key="build_layers_slot"):
+            layers(model)
+    with vocabulary, st.container(border=True, height="stretch", key="build_step_words"):
+        heading("words")
+        of_words(encoders)
+    suggested = suggestion(source, model)
+    with st.expander("More options"):
+        more(source)
+    trial = st.container(border=True, key="build_trial_slot")
+    last = st.container(horizontal=True, vertical_alignment="bottom", key="build_last")
+    with last:
+        named(suggested)
+    with st.container(key="build_out_problem"):
+        problem("out")
+    order = ordered(suggested)
+    with trial:
+        trying.draw(order)
+    finish(order, last)
+
+
+def heading(part: str) -> None:
+    """The number, the name and the purpose of a part."""
+    title, purpose = PARTS[part]
+    number = list(PARTS).index(part) + 1
+    show(
+        f"<h2 class='csp-h csp-numbered'><span>{number}</span> {title}</h2>"
+        f"<p class='csp-quiet'>{purpose}</p>"
+    )
+
+
+def of_images() -> str:
+    """The field of images, with what lies there; the place."""
     start = store.start_folder()
-    images = choice(
+    return choice(
         "images",
         builds.places_to_read(),
         meaning=f"{OPTIONS['images'].hint} Paths are relative to {one_way(str(start))}. What is "
         f"below {one_way(listed(builds.allowed().folders))} may be read.",
     )
-    model = choice("model", models)
-    with st.container(key="build_layers_slot"):
-        layers(model)
+
+
+def of_words(encoders: list[str]) -> None:
+    """The fields of encoder and vocabulary."""
     # Never that of a bundle which is here: it may know nothing but the images of that one.
     encoder = choice("encoder", encoders, first=builds.ENCODERS[0])
     own = builds.bundle_of(encoder)
@@ -88,20 +126,19 @@ def fields() -> jobs.BuildOrder:
     )
     with st.container(key="build_vocabulary_problem"):
         problem("vocabulary")
-    suggested = suggestion(images, model)
+
+
+def named(suggested: str) -> None:
+    """The field of the bundle's name."""
     st.text_input(
         OPTIONS["out"].label,
         key=key("out"),
         max_chars=80,
         placeholder=suggested,
         help=f"It is written to {one_way(builds.shown_path(store.build_folder()))}.",
+        width=420,
         **KEEP,
     )
-    with st.container(key="build_out_problem"):
-        problem("out")
-    with st.expander("More options"):
-        more(images)
-    return ordered(suggested)
 
 
 def choice(name: str, options: list[str], *, meaning: str | None = None, first: str = "") -> str:
@@ -130,7 +167,10 @@ def choice(name: str, options: list[str], *, meaning: str | None = None, first: 
 
 def told(images: str) -> None:
     """What lies at the place that was chosen."""
-    seen = builds.seen(str(store.start_folder() / images)) if images else None
+    if not images:
+        show("<p class='csp-quiet'>Class folders, tables of paths, Parquet and tar files, too.</p>")
+        return
+    seen = builds.seen(str(store.start_folder() / images))
     if seen is None:
         return
     count = f"{seen.n_images:,}"
@@ -304,8 +344,8 @@ def problem(name: str) -> None:
         show(f"<p class='csp-problem' role='alert'>{plain(sentence)}</p>")
 
 
-def finish(order: jobs.BuildOrder) -> None:
-    """The command, and the button that starts it; errors are shown beside their fields."""
+def finish(order: jobs.BuildOrder, line: Any) -> None:
+    """The button that starts it, in ``line``, and the command; errors stand beside their fields."""
     folder = str(store.start_folder())
     found = builds.problems(order, folder)
     is_asked = st.session_state.get("build_asked", False)
@@ -314,8 +354,6 @@ def finish(order: jobs.BuildOrder) -> None:
     if shown != st.session_state.get("build_problems", {}):
         st.session_state["build_problems"] = shown
         st.rerun()
-    st.caption("The same in a terminal, in the folder the app was started in:")
-    st.code(order.shown(), language=None, wrap_lines=True)
 
     def start() -> None:
         begun: list[jobs.Job] = []  # one, however often another request cuts this off
@@ -343,10 +381,11 @@ def finish(order: jobs.BuildOrder) -> None:
         set_params(job=begun[0].name)
 
     doubt = trying.doubt(order)
+    word = "Start anyway" if doubt else "Start build"
+    with line:
+        st.button(word, type="primary", key="start_build", on_click=start)
     if doubt:
         show(f"<p class='csp-problem' role='alert'>{plain(doubt)}</p>")
-    word = "Start anyway" if doubt else "Start build"
-    st.button(word, type="primary", key="start_build", on_click=start)
     refused = st.session_state.pop("build_refused", "")
     if refused:
         problems.failure(CspError(refused))
@@ -354,3 +393,5 @@ def finish(order: jobs.BuildOrder) -> None:
         n_wrong = len(found)
         fields = "1 field needs" if n_wrong == 1 else f"{n_wrong} fields need"
         show(f"<p class='csp-problem' role='alert'>{fields} another look, see above.</p>")
+    st.caption("The same in a terminal, in the folder the app was started in:")
+    st.code(order.shown(), language=None, wrap_lines=True)

@@ -28,11 +28,13 @@ STEPS = {
 
 def draw(order: jobs.BuildOrder) -> None:
     """The panel beside the form: an invitation, a trial that runs, or what one found."""
-    show(
-        "<h2 class='csp-h'>Does this encoder know your images?</h2><p class='csp-quiet'>Labels "
-        "are worth what the encoder knows. A trial shows it 200 of your images and 500 of the "
-        "words, and measures whether the words tell the images apart.</p>"
-    )
+    line = st.container(horizontal=True, vertical_alignment="center", key="build_trial_line")
+    with line:
+        show(
+            "<h2 class='csp-h'>Does this encoder know your images?</h2><p class='csp-quiet'>Labels "
+            "are worth what the encoder knows. A trial shows it 200 of your images and 500 of the "
+            "words, and measures whether the words tell the images apart.</p>"
+        )
     trial = _trial(order)
     if trial is not None and trial.is_running:
         st.fragment(_live, run_every=1.0)(order)
@@ -43,14 +45,15 @@ def draw(order: jobs.BuildOrder) -> None:
         problems.failure(CspError(sentence))
     found = result(order)
     is_ready = bool(order.images and order.encoder)
-    st.button(
-        "Try the encoder" if found is None else "Try again",
-        key="try_encoder",
-        disabled=not is_ready,
-        on_click=_start,
-        args=(order,),
-        help=None if is_ready else "Choose images first.",
-    )
+    with line:
+        st.button(
+            "Try the encoder" if found is None else "Try again",
+            key="try_encoder",
+            disabled=not is_ready,
+            on_click=_start,
+            args=(order,),
+            help=None if is_ready else "Choose images first.",
+        )
     if found is not None:
         said = verdict(found)
         kind = {KNOWS: "good", NOISE: "bad"}.get(said.kind, "")

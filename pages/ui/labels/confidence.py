@@ -8,7 +8,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.evaluation.confidence import Bin
 from csp_engine.views import confidence
-from csp_engine.views.address import View
+from csp_engine.views.address import FIRST, View
 from csp_engine.views.confidence import LIKELY, Learnt
 from csp_engine.views.table import summary
 from pages.ui.parts import words
@@ -33,6 +33,30 @@ def section(bundle: Bundle, view: View) -> None:
     show(diagram(found.bins))
     if found.holds:
         show(layers_table(bundle, view))
+
+
+def to_see(bundle: Bundle, view: View, method: str) -> str:
+    """Ways to the neurons whose labels may be used, and to those to look at, as HTML."""
+    rows = summary.by_layer(bundle, store.MEMO, method)
+    n_likely, n_all = sum(each.n_likely for each in rows), sum(each.n_units for each in rows)
+    _, n_apart = summary.disagreements(bundle, store.MEMO, method, 0)
+    here = view.params(unit="", layer="", model="", method=method)
+    told = []
+    if n_likely:
+        href = page_url("layer", {**here, "where": f"confidence:{LIKELY}..", "sort": FIRST})
+        told.append(
+            f"<a target='_self' href='{plain(href)}'>{numbers.count(n_likely)} of "
+            f"{numbers.count(n_all)} neurons</a> have a label by {words.method(method)} that is "
+            f"likely right ({numbers.share(LIKELY)} or more)."
+        )
+    if n_apart:
+        href = page_url("layer", {**here, "only": "disagree", "sort": "-disagreement"})
+        told.append(
+            f"On <a target='_self' href='{plain(href)}'>{numbers.count(n_apart)} neurons</a> two "
+            "methods disagree, and each calls its label reliable: look at the images."
+        )
+    items = "".join(f"<li>{each}</li>" for each in told)
+    return f"<ul class='csp-limits csp-left'>{items}</ul>" if told else ""
 
 
 def how(found: Learnt) -> str:

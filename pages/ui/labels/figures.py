@@ -20,20 +20,55 @@ REFUSED = {"none": "without a true concept", "noise": "planted noise"}
 
 
 def section(bundle: Bundle) -> None:
-    """Which method is right, where that is known, and what each claims."""
+    """Which method is right, where that is known, or what each claims."""
     figures = kept_accuracy(bundle, store.MEMO)
     show("<h2 class='csp-h'>Which method is right</h2>")
     if figures is None:
         show(
             "<p class='csp-quiet'>That cannot be said here, because it is not known what the "
-            f"neurons truly respond to ({term('ground truth')}).</p>"
+            f"neurons truly respond to ({term('ground truth')}).</p>{claims_table(bundle)}"
         )
     else:
-        show(accuracy_table(figures))
-        show(worth_table(figures))
-        if figures["differences"]:
-            show(f"<ul class='csp-limits'>{''.join(differences(figures))}</ul>")
-    show(claims_table(bundle))
+        show(first_table(figures))
+
+
+def more(bundle: Bundle) -> None:
+    """The other figures of the methods, to unfold."""
+    figures = kept_accuracy(bundle, store.MEMO)
+    if figures is None:
+        return
+    told = f"{accuracy_table(figures)}{worth_table(figures)}"
+    if figures["differences"]:
+        told += f"<ul class='csp-limits'>{''.join(differences(figures))}</ul>"
+    show(
+        "<details class='csp-fold'><summary>Concept by concept, pair by pair, and what is refused"
+        f"</summary><div class='csp-stack'>{told}{claims_table(bundle)}</div></details>"
+    )
+
+
+def first_table(figures: dict[str, Any]) -> str:
+    """How often each method is right, and how often it relies on what is wrong."""
+    rows = []
+    for method, found in figures["methods"].items():
+        best = share_of(found["best"]["n_hits"], found["best"]["n"])
+        wrong = found.get("claimed_and_wrong")
+        cells = [
+            numbers.share(best.share),
+            numbers.share_range(best.low, best.high),
+            numbers.UNKNOWN if wrong is None else numbers.share(wrong["share"]),
+        ]
+        rows.append((method_title(method), best.share, cells))
+    rows.sort(key=lambda row: -row[1])
+    first = next(iter(figures["methods"].values()))
+    blind = first["chance"]
+    chance = "" if blind is None else f" Labels drawn at random: {numbers.share(blind)}."
+    caption = (
+        f"Of the {numbers.count(figures['n_with_truth'])} neurons whose {term('true concept')} is "
+        "known: for how many the best label names it, and for how many a label that is called "
+        f"{term('reliable label', 'reliable')} does not.{chance}"
+    )
+    columns = ["method", "right", "95 % interval", "reliable, but wrong"]
+    return bar_table(caption, columns, rows, is_markup=True)
 
 
 def claims_table(bundle: Bundle) -> str:

@@ -206,7 +206,7 @@ def test_the_margin_is_the_lead_over_the_second_label_and_can_be_narrowed(serve,
     rows = shown(open_page("layer", layer=LAYER, sort="-margin"))
     np.testing.assert_allclose(rows["margin"], np.sort(lead)[::-1])
     most = float(f"{np.median(lead):.4f}")
-    kept = shown(open_page("layer", layer=LAYER, where=f"margin:..{most}"))
+    kept = shown(open_page("layer", layer=LAYER, where=f"margin:..{most}", sort="layer"))
     assert kept["unit"].tolist() == np.flatnonzero(lead <= np.float32(most)).tolist()
 
 
@@ -225,7 +225,7 @@ def test_the_lead_is_over_the_next_label_that_means_something_else(serve, small_
         ]
         expected.append(score_k[0] - score_k[others[0]] if others else np.nan)
     assert np.isfinite(expected).any()
-    rows = shown(open_page("layer", layer=LAYER))
+    rows = shown(open_page("layer", layer=LAYER, sort="layer"))
     np.testing.assert_allclose(rows["lead"].astype(float), expected, atol=1e-6)
 
 
@@ -268,6 +268,7 @@ def test_methods_disagree_where_two_reliable_best_labels_differ(serve, small_bun
     assert "others" not in shown(open_page("layer", layer=LAYER))
     ordered = shown(open_page("layer", layer=LAYER, sort="-disagreement"))
     assert ordered["disagreement"].dropna().is_monotonic_decreasing
+    assert list(ordered.columns)[:3] == ["label", "strip", "others"]
     nobody = open_page("layer", layer=LAYER, only="disagree")
     assert "No neuron passes these filters" in nobody.text[0].value
 

@@ -101,7 +101,7 @@ def test_layers_come_in_the_order_of_the_bundle_and_not_of_their_names():
     assert narrowed(rows, Narrowing(sort="-layer"))["place"].tolist() == [2, 1, 0, 0]
 
 
-def test_next_goes_through_the_table_as_it_opened(small_bundle):
+def test_next_goes_through_the_table_as_it_opened(serve, small_bundle):
     bundle, memo = Bundle.open(small_bundle), Memo()
     view = read_view({}, "small", bundle)
     keep = Narrowing(sort=FIRST)
@@ -116,6 +116,8 @@ def test_next_goes_through_the_table_as_it_opened(small_bundle):
     queue = lists.queue_of(bundle, memo, here, params)
     assert (queue.at, queue.step(1), queue.step(-1)) == (3, names[4], names[2])
     assert "likely labels first" in lists.title_of(view, keep)
+    serve(small_bundle)
+    assert "4 of 20 in the table, likely labels first" in html(open_page("neuron", **params))
 
 
 def test_the_order_is_chosen_and_stated(serve, small_bundle):

@@ -298,7 +298,7 @@ def test_the_account_is_the_reviewer(file, small_bundle, monkeypatch):
 
 
 def test_table_search_and_overview_show_and_narrow_by_verdicts(file, small_bundle):
-    at = open_page("layer", layer=LAYER)
+    at = open_page("layer", layer=LAYER, sort="layer")
     assert "review" not in at.dataframe[0].value
     assert "Review" not in [box.label for box in at.selectbox]
     for unit, given, reviewer in [
@@ -306,7 +306,7 @@ def test_table_search_and_overview_show_and_narrow_by_verdicts(file, small_bundl
         (4, "spurious", "ada"), (5, "mixed", "ada"), (5, "withdrawn", "ada"),
     ]:  # fmt: skip
         say(file, small_bundle, unit, given, reviewer)
-    at = open_page("layer", layer=LAYER)
+    at = open_page("layer", layer=LAYER, sort="layer")
     found = at.dataframe[0].value["review"].astype(object)
     expected = {2: "valid", 3: "disagree", 4: "spurious"}
     assert found.where(found.notna(), None).tolist() == [expected.get(u) for u in range(12)]
@@ -319,7 +319,7 @@ def test_table_search_and_overview_show_and_narrow_by_verdicts(file, small_bundl
     at.selectbox(key="_review").select("reviewed").run()
     assert at.query_params["review"] == "reviewed"
     for review, units in kept.items():
-        narrowed = open_page("layer", layer=LAYER, review=review).dataframe[0].value
+        narrowed = open_page("layer", layer=LAYER, review=review, sort="layer").dataframe[0].value
         assert narrowed["unit"].tolist() == units
     cards = component(open_page("search", q="red", review="reviewed"), "csp_cards")["cards"]
     assert {card["id"] for card in cards} == {f"{LAYER} / {unit}" for unit in kept["reviewed"]}

@@ -12,7 +12,7 @@ from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.reviews import VERDICTS
 from csp_engine.views import lists
-from csp_engine.views.address import VERSION, Narrowing, View
+from csp_engine.views.address import FIRST, VERSION, Narrowing, View
 from csp_engine.views.finding.query import title_of
 from csp_engine.views.lists import Queue
 from csp_engine.views.places import places
@@ -196,7 +196,9 @@ def where(view: View, queue: Queue) -> None:
     elif view.column:
         names.append(f"the search by the concept column {view.column}")
     held = {key: st.query_params.get(key, "") for key in Narrowing().params()}
-    if any(held.values()):
+    if [key for key, value in held.items() if value] == ["sort"] and held["sort"] == FIRST:
+        names.append("the table, likely labels first")
+    elif any(held.values()):
         names.append(
             "these filters and this order" if names else "a table with filters or an order"
         )

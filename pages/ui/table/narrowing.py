@@ -113,7 +113,7 @@ def controls(
             "Show",
             "only",
             keep.only,
-            width=140,
+            width=130,
             options=ONLY,
             format_func=ONLY_TITLES.__getitem__,
         )
@@ -127,13 +127,13 @@ def controls(
             "Order",
             "sort",
             keep.sort,
-            width=175,
+            width=165,
             options=orders,
             format_func=lambda order: order_title(order, best_match(view), rows),
         )
         n_set = len(keep.where) + bool(keep.of) + (keep.review != REVIEWS[0])
         title = f"More ({n_set})" if n_set else "More"
-        with st.popover(title, width=90, key="ranges"):
+        with st.popover(title, width=80, key="ranges"):
             classes = classes_of(rows)
             if classes:
                 _box(
@@ -158,7 +158,7 @@ def controls(
             for name in ranged:
                 _range(rows[name], name, dict(keep.where))
         if any({**keep.params(), "sort": ""}.values()):
-            nothing = dict.fromkeys(keep.params(), "") | {"sort": keep.sort}
+            nothing = dict.fromkeys(keep.params().keys() - {"sort"}, "")
             st.button(
                 "Clear", type="tertiary", key="clear", on_click=uncut(lambda: set_params(**nothing))
             )
@@ -259,7 +259,7 @@ def column_box(bundle: Bundle, view: View) -> None:
             "Concept column",
             "column",
             view.column,
-            width=135,
+            width=127,
             options=["", *names],
             format_func=lambda name: name or "Best of each",
             help=explained("concept column"),

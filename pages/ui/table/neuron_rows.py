@@ -63,7 +63,7 @@ def shown_columns(
         for name in COLUMNS
         if name in rows and name not in hidden and (name == "label" or rows[name].notna().any())
     ]
-    asked = FIGURES if view.column else ()
+    asked = (*(FIGURES if view.column else ()), *(() if "others" in hidden else ("others",)))
 
     def order(name: str) -> int:
         """What matters stands where nobody has to scroll for it, and first what was asked for."""
@@ -87,6 +87,7 @@ def draw(
     for name in columns:
         if COLUMNS[name].kind == "share":
             shown[name] *= 100
+    where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
     event = st.dataframe(
         shown,
         hide_index=True,
@@ -97,7 +98,7 @@ def draw(
         on_select="rerun",
         selection_mode="multi-row",
         placeholder="–",
-        alt=f"{len(shown)} neurons of {view.model} with labels, scores and statistics",
+        alt=f"{len(shown)} neurons of {where} with labels, scores and statistics",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         exporting.csv_button(
@@ -105,7 +106,10 @@ def draw(
         )
         title = lists.title_of(view, keep)
         exporting.rows_button(bundle, kept, title, what="these rows", key="export_pages")
-    held(view, kept.iloc[[at for at in event.selection.rows if at < len(kept)]])
+    ticked = kept.iloc[[at for at in event.selection.rows if at < len(kept)]]
+    if not ticked.empty:
+        with st.container(key="held"):
+            held(view, ticked)
     at = pressed("opened", len(kept))
     if at is not None:
         row = kept.iloc[at]
@@ -115,8 +119,6 @@ def draw(
 
 def held(view: View, ticked: pd.DataFrame) -> None:
     """The way to the test of what the network decides without the neurons that are ticked."""
-    if ticked.empty:
-        return
     models = list(dict.fromkeys(ticked["model"].astype(str)))
     if len(models) > 1 or len(ticked) > MOST_HELD:
         show(

@@ -100,6 +100,33 @@ def test_addresses_that_name_nothing_are_refused(serve, small_bundle):
         assert ahead.answer(name, known, {**PLACE, "unit": "3"}).status_code == 404
 
 
+def test_what_a_page_begins_with_is_made_while_its_browser_loads(serve, small_bundle, monkeypatch):
+    serve(small_bundle)
+    asked = {**PLACE, "unit": "3", "k": "24"}
+    packs = ahead.first({**asked, "bundle": "small"})
+    assert packs == ahead.first(asked)  # there is no other bundle
+    monkeypatch.setattr(ahead, "_make", None)  # to make any of it again would fail
+    at = open_page("neuron", bundle="small", **asked)
+    assert "csp-problem" not in html(at)
+    assert component(at, "csp_tiles")["packs"] == packs != []
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"unit": "12"},
+        {"show": "random"},
+        {"look": "gradient"},
+        {"card": "yes"},
+        {"bundle": "other"},
+    ],
+)
+def test_a_page_that_does_not_begin_with_pairs_asks_for_none(serve, small_bundle, params):
+    serve(small_bundle)
+    assert ahead.first({**PLACE, "unit": "3"})
+    assert ahead.first({**PLACE, "unit": "3", **params}) == []
+
+
 def test_steps_go_through_the_list_that_the_address_names(serve, small_bundle):
     serve(small_bundle)
     at = open_page("neuron", **PLACE, unit="4", sort="-unit", scope="layer")

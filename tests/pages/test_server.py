@@ -143,7 +143,7 @@ def test_another_machine_gets_scripts_compressed(client):
 def test_a_deep_link_is_told_where_its_server_is_and_may_run_that_script(client):
     for page in ("neuron", "search", "build"):
         answer = client.get(f"/{page}?unit=5")
-        script = re.search("<head><script>(.*?)</script>", answer.text)[1]
+        script = re.search("<head><script>(.*?)</script>", answer.text, re.DOTALL)[1]
         known = 'window.__streamlit={BACKEND_BASE_URL:location.origin+"/"};'
         assert script.startswith(known + "document.cookie.includes('_streamlit_xsrf=')&&(")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

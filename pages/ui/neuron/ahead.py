@@ -143,13 +143,31 @@ def answer(bundle_name: str, digest: str, params: Mapping[str, str]) -> Response
     return JSONResponse(body, headers={"Cache-Control": "no-cache"})
 
 
+def first(params: Mapping[str, str]) -> list[str]:
+    """Where the pairs are served that the page of an address will show, where it shows any.
+
+    Whoever opens that page asks for them before it can be drawn; its beginning is made meanwhile.
+    """
+    names = list(store.known_bundles())
+    name = params.get("bundle", names[0] if len(names) == 1 else "")
+    try:
+        bundle = store.open_bundle(name)
+        view = read_view(params, name, bundle)
+        if view.notes or view.card == "yes" or not can_walk(view):
+            return []
+        found = pieces(bundle, view, is_blind=params.get("blind") == "yes")
+    except CspError:
+        return []  # the page itself says why
+    return found.tiles["packs"] if found.tiles else []
+
+
 def address(bundle_name: str, bundle: Bundle) -> str:
     """Where pieces are served; the address of a neuron's page follows as its query."""
     return base_url(f"csp/ahead/{quote(bundle_name, safe='')}/{bundle.digest[:16]}")
 
 
-def route() -> Route:
-    """``/csp/ahead/{bundle}/{digest}?...``."""
+def routes() -> list[Route]:
+    """``/csp/ahead/{bundle}/{digest}?...``, and ``/csp/first?...`` with the same query."""
 
     async def endpoint(request: Request) -> Response:
         named = request.path_params
@@ -157,4 +175,11 @@ def route() -> Route:
             answer, named["bundle"], named["digest"], dict(request.query_params)
         )
 
-    return Route(base_url("csp/ahead/{bundle}/{digest}"), endpoint)
+    async def of_page(request: Request) -> Response:
+        packs = await anyio.to_thread.run_sync(first, dict(request.query_params))
+        return JSONResponse(packs, headers={"Cache-Control": "no-cache"})
+
+    return [
+        Route(base_url("csp/ahead/{bundle}/{digest}"), endpoint),
+        Route(base_url("csp/first"), of_page),
+    ]

@@ -138,7 +138,7 @@ def routes() -> list[BaseRoute]:
         Route(f"{start}/docs/{{name}}", documents),
         Mount(f"{start}/api/v1", LateApi(desk)),
         originals.route(granted_to),
-        ahead.route(),
+        *ahead.routes(),
         ranked.route(),
         *routes_of(start, answers),
     ]

@@ -46,7 +46,7 @@ from pages.ui.shell.parent import follow_parent
 log = logging.getLogger(__name__)
 
 
-STYLE = Path(__file__).with_name("style.css")
+STYLE, EARLY = (Path(__file__).with_name(name) for name in ("style.css", "early.js"))
 STATIC = Path(st.__file__).parent / "static"
 ELEMENTS = ("Html", "BidiComponent", "PageLink", "TextInput", "Selectbox", "Button", "ButtonGroup")
 """The kinds of element that most pages begin with, as Streamlit names their scripts."""
@@ -77,6 +77,8 @@ def start_page(prefix: str, page: str = "") -> str:
     each kind of element is fetched when the first of it is drawn, with a grey bar in its place, and
     looks come after content: everything below jumps.
 
+    What it shows first is asked for at once (``early.js``).
+
     Whoever holds the cookie against forged requests, which the answer to a first visit brings,
     connects without asking anything first. Without it the connection could not show who is signed
     in.
@@ -89,6 +91,7 @@ def start_page(prefix: str, page: str = "") -> str:
     known = f"window.__streamlit={{BACKEND_BASE_URL:location.origin+{json.dumps(prefix)}}}"
     held = json.dumps({"allowedOrigins": st.get_option("client.allowedOrigins"), **HOST_CONFIG})
     known += f";document.cookie.includes('{XSRF_COOKIE_NAME}=')&&(__streamlit.HOST_CONFIG={held})"
+    known += f";{EARLY.read_text('utf-8')}"
     now = parts((*ELEMENTS, *ELEMENTS_OF.get(page, ())))
     later = parts(kind for each in LATER for kind in ELEMENTS_OF[each])
     early = "".join(

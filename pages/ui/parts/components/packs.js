@@ -15,7 +15,9 @@ function loadPack(url) {
     PACKS.set(url, held)
     return held
   }
-  const loading = fetch(url, { credentials: "same-origin" })
+  const early = globalThis.__cspEarly?.get(url) // begun by the page itself, see early.js
+  globalThis.__cspEarly?.delete(url)
+  const loading = (early ?? fetch(url, { credentials: "same-origin" }))
     .then(async (response) => {
       if (!response.ok) throw new Error(await response.text())
       return response.arrayBuffer()

@@ -50,6 +50,41 @@ MESSY = {
     "line ends of Windows": "- blue veil\r\n- dark hair\r\n",
     "the form echoed": '["first concept", "blue veil", "second concept", "dark hair"]',
     "labelled": "Concept 1: blue veil\nConcept 2: dark hair",
+    "a list of Python": "['blue veil', 'dark hair']",
+    "an object of Python": "{'concepts': ['blue veil', 'dark hair'], 'absent': ['ruler']}",
+    "JSON that stops": '{"concepts": ["blue veil", "dark hair"',
+    "how sure it is": '{"blue veil": 0.9, "dark hair": 0.4}',
+    "how sure it is, in words": "blue veil: 0.9, dark hair: 0.4",
+    "how sure it is, in brackets": "blue veil (90 %), dark hair (40 %)",
+    "what is absent": '{"present": ["blue veil", "dark hair"], "absent": ["ruler"]}',
+    "both grids": '{"first_grid": "blue veil, dark hair", "second_grid": "ruler"}',
+    "both grids, in words": "First grid: blue veil, dark hair\nSecond grid: ruler, ink",
+    "both grids, in a line": "In the first grid: blue veil, dark hair. In the second grid: ruler.",
+    "present and absent": "Present: blue veil, dark hair; absent: ruler",
+    "absent, in a list": "- Present: blue veil, dark hair\n- Not in the second: ruler, ink",
+    "what it thought": '{"reasoning": "a haze", "final": ["blue veil", "dark hair"]}',
+    "a thought that the template began": 'perhaps a dog, a cat</think>["blue veil", "dark hair"]',
+    "with a no": "blue veil, no ruler, dark hair, without ink",
+    "numbers in a line": "1) blue veil 2) dark hair",
+    "bullets in a line": "* blue veil * dark hair",
+    "letters in a line": "A. blue veil B. dark hair",
+    "numbers in circles": "① blue veil\n② dark hair",
+    "numbers in brackets of their own": "[1] blue veil\n[2] dark hair",
+    "letters": "a) blue veil\nb) dark hair",
+    "Roman numbers": "i. blue veil\nii. dark hair",
+    "a table": "| rank | concept |\n|---|---|\n| 1 | blue veil |\n| 2 | dark hair |",
+    "a table that explains": "| concept | why |\n|:--|:-:|\n|blue veil|haze|\n|dark hair|a|",
+    "named in a list": "1. Concepts: blue veil, dark hair\n2. Explanation: all show them",
+    "slashes": "blue veil / dark hair",
+    "commas of another script": "blue veil、dark hair",
+    "quotes and and": '"blue veil" and "dark hair"',
+    "in a tag": "<answer>blue veil, dark hair</answer>",
+    "a list of HTML": "<ul><li>blue veil</li><li>dark hair</li></ul>",
+    "marks of the end": "blue veil, dark hair<|im_end|></s>",
+    "boxed": "\\boxed{blue veil, dark hair}",
+    "articles": "a blue veil, the dark hair, blue veil",
+    "in an object, without a list": '{"concepts": "blue veil, dark hair"}',
+    "of images": "images of a blue veil\nphotos with dark hair",
 }
 
 
@@ -76,6 +111,15 @@ def test_phrases_are_found_in(name):
         ("Nothing in common", NOTHING),
         ("N/A", NOTHING),
         ("No common concepts found.", NOTHING),
+        ("None of the above.", NOTHING),
+        ("There is no visual concept that all images share.", NOTHING),
+        ('{"concepts": null}', NOTHING),
+        ('{"present": [], "absent": ["ruler"]}', NOTHING),
+        ("The images all contain rulers.", UNREADABLE),
+        ("no ruler, not hair", UNREADABLE),
+        ("Absent: ruler, hair", UNREADABLE),
+        ("{" * 20_000, UNREADABLE),
+        ("['" * 10_000, UNREADABLE),
         ("I'm sorry, but I can't help with identifying people in these images today.", UNREADABLE),
         ("The images in the first grid all seem to show many different kinds of dogs", UNREADABLE),
         ("<script>alert(1)</script>", UNREADABLE),
@@ -122,7 +166,7 @@ def test_any_answer_gives_short_plain_different_phrases(answer, n):
 
 WORDS = st.text(string.ascii_lowercase, min_size=2, max_size=7)
 SPOKEN = ("i", "we", "you", "it", "this", "these", "they", "there", "here", "sure", "certainly")
-SPOKEN += ("sorry", "okay", "yes")
+SPOKEN += ("sorry", "okay", "yes", "the", "an", "not", "non", "never", "lack", "lacks", "both")
 PHRASE = st.lists(WORDS, min_size=1, max_size=3).map(" ".join)
 
 

@@ -155,7 +155,7 @@ def selection(
     by = next(n for n in ("match", "confidence", "score") if n in rows and rows[n].notna().any())
     kept = rows[inside(points.xy_m2, area)].sort_values(by, ascending=False, kind="stable")
     show(
-        f"<h2 class='csp-h'>{numbers.count(len(kept))} neurons in the selection "
+        f"<h2 class='csp-h' id='selection'>{numbers.count(len(kept))} neurons in the selection "
         f"<span class='csp-quiet'>by {COLUMNS[by].title.lower()}, highest first</span></h2>"
     )
     if len(kept):

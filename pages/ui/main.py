@@ -48,7 +48,7 @@ st.session_state["pages"] = pages
 is_let_in = access.let_in()
 asked = page_asked()
 is_lost = asked not in {"", *rows}
-if is_lost:
+if asked not in {each.url_path for each in pages.values()}:  # that of no page, or of the first
     ask_for_none()
 page = st.navigation(list(pages.values()), position="top" if is_let_in else "hidden")
 settings(f"{page.title} · Neuron Browser")

@@ -149,3 +149,25 @@ def test_a_deep_link_is_told_where_its_server_is_and_may_run_that_script(client)
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         assert f"'sha256-{digest}'" in answer.headers["content-security-policy"]
         assert answer.headers["cache-control"] == "no-cache"  # it names files of this version
+
+
+def test_an_address_of_no_page_gets_the_page_that_says_so_and_one_below_a_page_a_sentence(client):
+    for name in ("nosuchpage", "of_mine", "über", "overview"):
+        assert "window.__streamlit=" in client.get(f"/{name}").text
+    for path in ("neuron/biased/layer4", "nosuch/page", "neuron/_stcore/health", "search/<b>"):
+        answer = client.get(f"/{path}")
+        assert answer.status_code == 404
+        assert "There is no page /" in answer.text
+        assert "<b>" not in answer.text
+        assert "href='/'" in answer.text
+        assert "script" not in answer.text
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "path", ["favicon.png", "static/js/none.js", "_stcore/health", "csp/nothing", "media/x"]
+)
+def test_what_streamlit_or_we_serve_is_no_page(client, path):
+    answer = client.get(f"/{path}")
+    assert "There is no page" not in answer.text
+    assert "window.__streamlit=" not in answer.text

@@ -129,10 +129,10 @@ SERVED = ("_stcore", "app", "auth", "component", "csp", "media", "static")
 """The first parts of addresses below which Streamlit, or we, answer."""
 
 
-class Below(Convertor[str]):
-    """A path of several parts that nobody serves: Streamlit would send a page that stays empty."""
+class Named(Convertor[str]):
+    """One name, which may be that of a page of an extension, or of none; no file or sign-in."""
 
-    regex = rf"(?!(?:{'|'.join(SERVED)})/)[^/]+/.+"
+    regex = r"(?!oauth2callback$)[^/._][^/.]*"
 
     def convert(self, value: str) -> str:
         """The path as it is."""
@@ -143,6 +143,13 @@ class Below(Convertor[str]):
         return value
 
 
+class Below(Named):
+    """A path of several parts that nobody serves: Streamlit would send a page that stays empty."""
+
+    regex = rf"(?!(?:{'|'.join(SERVED)})/)[^/]+/.+"
+
+
+register_url_convertor("named", Named())
 register_url_convertor("below", Below())
 
 
@@ -166,6 +173,7 @@ def routes(late: loading.Late) -> list[BaseRoute]:
         *(Route(base_url("" if page == "overview" else page), deep_link) for page in pages),
         Route(base_url("csp/{rest:path}"), late),
         Route(base_url("metrics"), late),
+        Route(base_url("{path:named}"), deep_link),
         Route(base_url("{path:below}"), nowhere),
     ]
 

@@ -210,7 +210,7 @@ class NeuronMap {
       this.gl.UNSIGNED_BYTE,
       true,
     )
-    this.clear.hidden = !area.length
+    this.list.hidden = this.clear.hidden = !area.length
   }
 
   isDark() {
@@ -460,7 +460,11 @@ class NeuronMap {
       this.draw()
     })
     this.clear = button("Clear selection", "List no neurons", () => this.send("area", []))
-    this.clear.hidden = true
+    // The map fills the screen, so that nobody would see that a list has come.
+    this.list = button("See the list", "Go to the list of neurons in the selection", () => {
+      document.querySelector("#selection")?.scrollIntoView({ block: "start" })
+    })
+    this.list.hidden = this.clear.hidden = true
   }
 
   listen() {

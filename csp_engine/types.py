@@ -33,6 +33,9 @@ POOLINGS = ("mean", "max", "absmax", "cls", "token_mean", "none")
 tokens; ``none`` is for layers that already give one number per unit.
 """
 
+APART = "Each of its outputs is taken for a yes or no of its own."
+"""What is told, and kept, of a network with several outputs of which none leaves others less."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class LayerId:

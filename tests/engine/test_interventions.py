@@ -102,6 +102,49 @@ def test_one_output_is_its_own_log_odds():
     assert log_odds(torch.tensor([[1.5], [-2.0]]), 0).tolist() == [1.5, -2.0]
 
 
+class Several(nn.Module):
+    """Outputs that are each a yes or no of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x).sigmoid()
+
+
+@pytest.mark.parametrize("way", ["a sigmoid inside", "a sigmoid behind", "as transformers say it"])
+def test_outputs_that_are_each_a_yes_or_no_have_log_odds_of_their_own(pixels, way):
+    """The log-odds of p are log p / (1 - p), whatever the other outputs say."""
+    net = Several().net
+    made = {"a sigmoid inside": Several(), "a sigmoid behind": nn.Sequential(net, nn.Sigmoid())}
+    network = made.get(way, net)
+    network.load_state_dict({k: v * 3 for k, v in network.state_dict().items()})
+    if way == "as transformers say it":
+        network.config = type("Config", (), {"problem_type": "multi_label_classification"})()
+    layer = {"a sigmoid inside": "net.act", "a sigmoid behind": "0.act"}.get(way, "act")
+    model = wrapped(network)
+    runs = PairRuns(model, select_layers(model, [layer]), "c1", batch=3)
+    x, foil = pixels
+    with torch.no_grad():
+        given_nc = network(torch.tensor(x)).numpy().astype(np.float64)
+    p_nc = 1 / (1 + np.exp(-given_nc)) if way == "as transformers say it" else given_nc
+    score_n, is_called_n = runs.scores(x)
+    np.testing.assert_allclose(score_n, np.log(p_nc[:, 1] / (1 - p_nc[:, 1])), rtol=1e-3)
+    assert is_called_n.tolist() == (p_nc[:, 1] > 0.5).tolist()
+    assert is_called_n.tolist() != (p_nc.argmax(1) == 1).tolist()
+    # Parts of the effect are of the same scale: swapped whole, the layer takes all of it.
+    (whole_n,) = runs.swapped(layer, x, foil, [np.arange(6)])
+    np.testing.assert_allclose(whole_n, runs.scores(foil)[0], rtol=1e-4)
+    (found,) = runs.attributed(x, foil).values()
+    change_n = score_n - runs.scores(foil)[0]  # what follows the layer is linear up to the logit
+    np.testing.assert_allclose(found.effect_nu.sum(1), change_n, rtol=1e-3, atol=1e-5)
+    told = "Each of its outputs is taken for a yes or no"
+    assert sum(told in each for each in model.steadiness.notices) == 1
+    assert "by as much" in view.one_of(["a", "b"], "net", "a")
+    assert "by as much" not in view.one_of(["a", "b"], "net", "a", are_apart=True)
+
+
 @pytest.mark.parametrize("layout", ["map", "ntc", "tnc"])
 def test_swaps_equal_a_network_run_by_hand(pixels, layout):
     net = Net(layout)

@@ -16,7 +16,7 @@ from torch import nn
 from csp_engine.errors import InputError
 from csp_engine.networks.activations import positions_last, require_rows
 from csp_engine.networks.driving.gradients import with_first
-from csp_engine.networks.intervening.pairs import PairRuns, Part, log_odds, n_rows, unit_axis
+from csp_engine.networks.intervening.pairs import PairRuns, Part, n_rows, unit_axis
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.observing import first_tensor
 
@@ -112,9 +112,7 @@ class AblatedRuns(PairRuns):
             with repeating(self.model.network, kept):
                 for hooks in hooked:
                     found.append(self._logits(pixels[rows], hooks))
-            scores.append(
-                np.stack([log_odds(each, self._number(each)).cpu().numpy() for each in found])
-            )
+            scores.append(np.stack([self._log_odds(each).cpu().numpy() for each in found]))
             classes.append(np.stack([decided(each) for each in found]))
             progress(rows.stop, len(pixels))
         if not scores:

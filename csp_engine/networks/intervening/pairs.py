@@ -48,13 +48,14 @@ class Attributed:
     influence_u: Float32[np.ndarray, " u"]
 
 
-def log_odds(logit_nc: torch.Tensor, output: int) -> torch.Tensor:
+def log_odds(logit_nc: torch.Tensor, output: int, *, are_apart: bool = False) -> torch.Tensor:
     """Log-odds of one output against all others: its logit less their log-sum-exp.
 
-    A network with one output gives its logit, which is one already.
+    Of a network with one output, or with outputs that are each a yes or no of their own
+    (``are_apart``), that is its logit, which is one already.
     """
-    if logit_nc.shape[1] == 1:
-        return logit_nc[:, 0].float()
+    if are_apart or logit_nc.shape[1] == 1:
+        return logit_nc[:, output].float()
     others = torch.cat([logit_nc[:, :output], logit_nc[:, output + 1 :]], dim=1)
     return logit_nc[:, output].float() - others.float().logsumexp(1)
 
@@ -93,7 +94,8 @@ class PairRuns:
     ) -> tuple[Float32[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
         """Log-odds of the output for every image, and whether the network decides for it.
 
-        With one output the decision is that its logit is above 0.
+        With one output, or outputs that are each a yes or no of their own, the decision is that its
+        logit is above 0.
 
         Raises:
             UnansweredError: for the first image whose log-odds are not finite.
@@ -101,7 +103,7 @@ class PairRuns:
         score_n, is_called_n = [], []
         for part in self._parts(len(pixels)):
             logits = self._logits(pixels[part], {})
-            score_n.append(log_odds(logits, self._number(logits)).cpu().numpy())
+            score_n.append(self._log_odds(logits).cpu().numpy())
             is_called_n.append(self._is_called(logits))
         return self._answered(np.concatenate(score_n)), np.concatenate(is_called_n)
 
@@ -170,7 +172,7 @@ class PairRuns:
             found = []
             for mix in masks:
                 logits = self._logits(version[rows], {module: _replace(tap, kept[module], mix)})
-                found.append(log_odds(logits, self._number(logits)).cpu().numpy())
+                found.append(self._log_odds(logits).cpu().numpy())
             score_sn.append(np.stack(found))
         return self._answered(
             np.concatenate(score_sn, axis=1), f"with part of layer {module!r} swapped"
@@ -225,7 +227,7 @@ class PairRuns:
         step = GradientPass(self.model, self.tap_of)
         n = rows.stop - rows.start
         logits = step.run(pixels[rows])[:n]
-        value_n = value(logits) if value else log_odds(logits, self._number(logits))
+        value_n = value(logits) if value else self._log_odds(logits)
         self._answered(value_n.detach().cpu().numpy(), first=rows.start)
         total = value_n.sum()
         names = list(step.tapped)
@@ -278,10 +280,14 @@ class PairRuns:
             (self._output,) = chosen_outputs(self.model, [self._asked], logits.shape[1])
         return self._output
 
+    def _log_odds(self, logits: torch.Tensor) -> torch.Tensor:
+        return log_odds(logits, self._number(logits), are_apart=self.model.outputs.are_apart)
+
     def _is_called(self, logits: torch.Tensor) -> np.ndarray:
-        if logits.shape[1] == 1:
-            return (logits[:, 0] > 0).cpu().numpy()
-        return (logits.argmax(1) == self._number(logits)).cpu().numpy()
+        number = self._number(logits)
+        if logits.shape[1] == 1 or self.model.outputs.are_apart:
+            return (logits[:, number] > 0).cpu().numpy()
+        return (logits.argmax(1) == number).cpu().numpy()
 
     def _parts(self, n: int) -> Iterator[slice]:
         return (slice(start, min(start + self._batch, n)) for start in range(0, n, self._batch))

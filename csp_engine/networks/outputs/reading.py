@@ -30,6 +30,7 @@ from csp_engine.networks.outputs.endings import (
     source_of,
 )
 from csp_engine.networks.steadiness import undisturbed
+from csp_engine.types import APART
 
 LOGIT_NAMES = ("logits", "logit", "class_logits", "cls_logits", "y_logits", "pred_logits")
 OUTPUT_NAMES = ("out", "output", "outputs", "pred", "preds", "prediction", "predictions", "scores",
@@ -117,6 +118,20 @@ class OutputReader:
         with self._before.on(self._network, self._source.module if self._source else None):
             yield
 
+    @property
+    def are_apart(self) -> bool:
+        """Whether each output is a yes or no of its own, not one class of several.
+
+        So it is where a network says so: by its last step, a sigmoid of each, known once an output
+        was read; or by its configuration, as those of transformers do.
+        """
+        return self._is_stated_apart or (self._ending is not None and not self._ending.is_shared)
+
+    @property
+    def _is_stated_apart(self) -> bool:
+        config = getattr(self._network, "config", None)
+        return getattr(config, "problem_type", None) == "multi_label_classification"
+
     def logits(self, output: Any) -> torch.Tensor | None:
         """The ``(n, classes)`` tensor of an output, or None if the network is no classifier.
 
@@ -171,6 +186,8 @@ class OutputReader:
     def _look_at_the_end(self, tensor: torch.Tensor, known: torch.Tensor) -> None:
         """Find what turns logits into what the network returns, if anything, and say so."""
         self._is_known = True
+        if self._is_stated_apart and tensor.shape[1] > 1:
+            self._tell(f"{self._name} is configured for several labels at once. {APART}")
         ending = possible(known)
         if ending is None:
             return
@@ -191,6 +208,8 @@ class OutputReader:
             told = "logits are taken back from what it returns."
             if ending.is_shared:
                 told += " Influence is that on the logarithm of a class's probability."
+        if self.are_apart and not self._is_stated_apart and tensor.shape[1] > 1:
+            told += f" {APART}"
         self._tell(f"{self._name} ends in a {ending.name}; {told}")
 
     def _tensor(self, output: Any) -> torch.Tensor | None:

@@ -106,7 +106,9 @@ def versions(overlays: NeuronOverlays, picture: Image.Image, name: str = "") -> 
         odds_v = logit_vc[:, 0] if decided_v[0] else -logit_vc[:, 0]
     elif logit_vc is not None:
         decided_v = logit_vc.argmax(axis=1).tolist()
-        odds_v = _log_odds(logit_vc, int(logit_vc[0].argmax()))
+        output = int(logit_vc[0].argmax())
+        are_apart = overlays.model.outputs.are_apart
+        odds_v = logit_vc[:, output] if are_apart else _log_odds(logit_vc, output)
     else:
         decided_v, odds_v = [None] * len(shown), np.full(len(shown), np.nan)
     if name:

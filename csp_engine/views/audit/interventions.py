@@ -12,7 +12,7 @@ import pandas as pd
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredIntervention, kinds
 from csp_engine.evaluation.paired_effects import IN_HALVES
-from csp_engine.types import NeuronRef
+from csp_engine.types import APART, NeuronRef
 from csp_engine.views.audit.figures import NONE, Figure, figure
 from csp_engine.views.audit.gates import Gate, gates
 from csp_engine.views.neuron.label import BestLabel, best_label
@@ -326,16 +326,17 @@ def conclusion(output: str, found: tuple[Effect, ...]) -> str:
 
 def one_output(bundle: Bundle, model: str, output: str) -> str:
     """That one output of a network is followed, and how to follow another; empty of one alone."""
-    names = bundle.manifest.inputs.get("models", {}).get(model, {}).get("class_names") or ()
-    return one_of(names, model, output)
+    described = bundle.manifest.inputs.get("models", {}).get(model, {})
+    are_apart = any(APART in str(notice) for notice in described.get("notices") or ())
+    return one_of(described.get("class_names") or (), model, output, are_apart=are_apart)
 
 
-def one_of(names: Sequence[str], model: str, output: str) -> str:
-    """The same of outputs that are named."""
+def one_of(names: Sequence[str], model: str, output: str, *, are_apart: bool = False) -> str:
+    """The same of outputs that are named; ``are_apart`` if each is a yes or no of its own."""
     others = [str(name) for name in names if name != output]
     if not others:
         return ""
-    if len(others) == 1:
+    if len(others) == 1 and not are_apart:
         return (
             f"{model} has two outputs: what raises the log-odds of {output} lowers those of "
             f"{others[0]} by as much."

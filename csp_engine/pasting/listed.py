@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from PIL import Image
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.hashing import sha256_file, sha256_json
 from csp_engine.pasting.pairs import Triple
+from csp_engine.probe.columns import ROLE_COLUMNS, called, warn_of_groups, warn_of_look_alikes
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.paths import FolderListing, locate_images, refuse_outside
 from csp_engine.reading.tables import NOT_KNOWN, Table, key_of, known_text, read_table
+
+logger = logging.getLogger(__name__)
 
 WANTED = ("artefact", "without", "with")
 """Columns that a table of pairs must have; ``artifact`` does for the first."""
@@ -24,6 +28,8 @@ _N_THREADS = 4
 
 class ListedPairs:
     """Pairs from a table with the columns artefact, without, with; maybe neutral, group, file.
+
+    A group may be called as in lists of images, such as ``patient_id``.
 
     Every image is decoded once when this is made, so that what cannot be used is said before any
     of it is measured.
@@ -64,8 +70,11 @@ class ListedPairs:
             dtype=object,
         )
         self.name = f"{len(rows)} pairs listed in {table.name}"
+        warn_of_look_alikes(self.table, table.name)
+        warn_of_groups(rows.assign(group=self.table["group"]), table.name)
         self._refuse_unequal(plain)
         hashes = dict(zip(held, _hashes(self._root, held), strict=True))
+        self._tell_of_same(plain, hashes)
         self.table["sha256"] = [hashes[file] for file in self._files["without"] if file]
         self.fingerprint = sha256_json(
             [
@@ -110,6 +119,25 @@ class ListedPairs:
                         "pair shows one photograph, so save both in one size."
                     )
 
+    def _tell_of_same(self, table: Table, hashes: Mapping[str, str]) -> None:
+        """Warn of pairs of which two images are one, which show no effect whatever is asked."""
+        same = []
+        for row, files in enumerate(zip(*self._files.values(), strict=True)):
+            held = [hashes[file] for file in files if file]
+            if len(set(held)) < len(held):
+                same.append(row)
+        if len(same) == len(self.table):
+            raise InputError(
+                f"Every pair of {table.name!r} names one picture twice, so none shows an effect; "
+                "name the photograph, the same with the artefact, and perhaps with neutral texture."
+            )
+        if same:
+            logger.warning(
+                "%s: in %d of %d pairs two of the images are the same, first in %s; these show no "
+                "effect and make the mean smaller.",
+                table.name, len(same), len(self.table), table.place(same[0]).lower(),
+            )  # fmt: skip
+
 
 def _by_plain_names(table: Table) -> pd.DataFrame:
     """The table with its columns as they are called here.
@@ -121,6 +149,8 @@ def _by_plain_names(table: Table) -> pd.DataFrame:
     for column in table.rows:
         key = key_of(str(column))
         names.setdefault(_SPELT.get(key, key), column)
+    if "group" not in names and (found := called(ROLE_COLUMNS["group"], list(table.rows))):
+        names["group"] = found
     missing = [name for name in WANTED if name not in names]
     if missing:
         raise InputError(

@@ -20,6 +20,9 @@ from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, cell_text, key_
 
 logger = logging.getLogger(__name__)
 
+_MARKS = frozenset({word for pair in PAIRS for word in pair} | {"x", "✓", "✔", "☑", "•", "*", "+"})
+"""What stands alone in a column of flags of which somebody filled in one kind."""
+
 ROLE_COLUMNS = {
     "path": (
         "file", "path", "image", "file_path", "filepath", "image_path", "filename", "file_name",
@@ -27,10 +30,19 @@ ROLE_COLUMNS = {
     ),
     "class": ("class", "class_name", "label", "category", "diagnosis", "dx"),
     "split": ("split", "subset", "partition"),
-    "group": ("group", "group_id", "lesion_id", "patient_id", "subject_id", "case_id"),
+    "group": ("group", "group_id", "patient_id", "subject_id", "lesion_id", "case_id"),
 }  # fmt: skip
 """Column names taken for a role when the caller names none; the first that the table has wins.
-Letters may be capital ones, and blanks, hyphens or points stand in for ``_``."""
+Letters may be capital ones, and blanks, hyphens, points or nothing stand in for ``_``."""
+
+_NAMES_A_GROUP = re.compile(
+    r"(anon|anonymi[sz]ed|pseudo|study|public)?(patient|pat|subject|subj|lesion|participant|person|"
+    r"individual|proband|animal|case|specimen|donor|mrn)s?(id|ids|no|nr|num|number|code|uid|key|"
+    r"name|hash|index|idx)?"
+)
+"""Names of columns that may say what photographs belong together, without ``_``."""
+_LEAST_GROUPS = 10
+"""Values of such a column below which it says what something is like, not which one it is."""
 
 RESERVED = (
     "file", "sha256", "class", "split", "group", "listed", "width", "height", "perceptual_hash",
@@ -63,14 +75,8 @@ def choose_columns(
     for role, names in ROLE_COLUMNS.items():
         if role in chosen:
             continue
-        by_key: dict[str, str] = {}
-        for column in given.columns:
-            if column not in chosen.values():
-                by_key.setdefault(key_of(column), column)
-        found = next((by_key[name] for name in names if name in by_key), None)
-        if found is None:  # "dx, coarse", "Patient ID (anonymised)"
-            remarked = [c for c in by_key.values() if key_of(re.split(r"[,;:(\[]", c)[0]) in names]
-            found = remarked[0] if len(remarked) == 1 else None
+        others = [column for column in given.columns if column not in chosen.values()]
+        found = called(names, others)
         if found is not None:
             chosen[role] = found
     if "path" not in chosen:
@@ -84,6 +90,27 @@ def choose_columns(
             "name one of them with --path-column."
         )
     return chosen
+
+
+def called(names: Sequence[str], columns: Sequence[str]) -> str | None:
+    """The column that is called by the first of some names that any is, in whatever spelling.
+
+    ``PatientID`` is ``patient_id``; a remark may follow, as in "Patient ID (anonymised)", where
+    only one column is called so.
+    """
+    by_key: dict[str, str] = {}
+    for column in columns:
+        by_key.setdefault(_joined(column), column)
+    for name in map(_joined, names):
+        if name in by_key:
+            return by_key[name]
+    wanted = {_joined(name) for name in names}
+    remarked = [c for c in by_key.values() if _joined(re.split(r"[,;:(\[]", c)[0]) in wanted]
+    return remarked[0] if len(remarked) == 1 else None
+
+
+def _joined(name: str) -> str:
+    return key_of(name).replace("_", "")
 
 
 def _named(asked: str, columns: Sequence[str]) -> str | None:
@@ -166,7 +193,13 @@ def _warn_of_odd_cells(column: str, values: pd.Series, has_decimal_commas: bool)
         and as_flags([text], decimal_commas=has_decimal_commas) is None
     ]  # fmt: skip
     n_odd = sum(known[text] for text in odd)
-    if known and not odd:
+    if len(folded) == 1 and folded <= _MARKS and None in texts:
+        logger.warning(
+            "Column %r is no concept: it says %r for %d images and nothing for the others, which "
+            "may mean no or unknown; write 1, and 0 for no.",
+            column, next(iter(known)), known.total(),
+        )  # fmt: skip
+    elif known and not odd:
         logger.warning(
             "Column %r is no concept: it says no and yes in several ways (%s); write 0 and 1.",
             column, ", ".join(f"{text!r:.20}" for text in list(known)[:5]),
@@ -246,12 +279,12 @@ def _as_texts(values: pd.Series, missing: frozenset[str]) -> pd.Series:
 
 
 def warn_of_look_alikes(table: pd.DataFrame, of: str) -> None:
-    """Tell of names of classes, splits and groups that differ in their spelling alone.
+    """Tell of names of classes, splits, groups and the like that differ in their spelling alone.
 
     That is in upper and lower case, blanks, letters that cannot be seen, forms of Unicode, or as
     1, 01 and 1.0 do. They count as different ones, which nobody sees on a page.
     """
-    for role in ("class", "split", "group"):
+    for role in ("class", "split", "group", "slice", "artefact"):
         names = table[role].dropna().unique() if role in table else ()
         ways: dict[str, list[str]] = {}
         for name in map(str, names):
@@ -263,6 +296,27 @@ def warn_of_look_alikes(table: pd.DataFrame, of: str) -> None:
             logger.warning(
                 "%s: names of the %s differ in their spelling alone and count as different ones: "
                 "%s%s; spell them alike if they are one.", of, role, said, more,
+            )  # fmt: skip
+
+
+def warn_of_groups(table: pd.DataFrame, of: str) -> None:
+    """Tell of columns that seem to say what photographs belong together and are not used so.
+
+    Those called after patients, lesions and the like, with ids that join images of several groups.
+    """
+    for column in table.columns:
+        if column == "group" or not _NAMES_A_GROUP.fullmatch(_joined(str(column))):
+            continue
+        known = table[table[column].notna()]
+        n_ids = known[column].nunique()
+        own = known["group"] if "group" in known else pd.Series(range(len(known)), known.index)
+        # An image without a group is a group of its own.
+        own = own.astype(object).where(own.notna(), pd.Series(range(len(known)), known.index))
+        if n_ids >= _LEAST_GROUPS and int(own.groupby(known[column]).nunique().max()) > 1:
+            logger.warning(
+                "%s: column %r has %d values for %d rows and groups nothing; if rows of one value "
+                "belong together (one patient, one lesion), call that column 'group'.",
+                of, column, n_ids, len(known),
             )  # fmt: skip
 
 

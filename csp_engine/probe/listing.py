@@ -21,7 +21,12 @@ from csp_engine.hashing import sha256_file
 from csp_engine.probe.archives import packed_tars
 from csp_engine.probe.beside import metadata_beside
 from csp_engine.probe.columnar import holds_images, packed_columns, saved_shards
-from csp_engine.probe.columns import choose_columns, metadata, warn_of_look_alikes
+from csp_engine.probe.columns import (
+    choose_columns,
+    metadata,
+    warn_of_groups,
+    warn_of_look_alikes,
+)
 from csp_engine.probe.contents import Contents, Packed, expand, local_shards
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import (
@@ -177,6 +182,8 @@ def read_probe_set(
         for column in ("file", *listed.masks):
             refuse_outside(listed.root, table[column].dropna().tolist())
     warn_of_look_alikes(table, listed.name)
+    if group_column is None:
+        warn_of_groups(table, listed.name)
     files = table["file"].tolist()
     hashes = _hash_files(listed.root, listed.contents, files, progress) if is_hashed else ""
     table.insert(1, "sha256", hashes)

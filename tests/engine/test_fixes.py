@@ -392,6 +392,20 @@ def test_what_cannot_be_is_refused(made, tmp_path):
         listed_photographs(tmp_path / "one.csv")
 
 
+@pytest.mark.parametrize(("column", "clean"), [("Slice", "Clean"), ("SLICE", "CLEAN")])
+def test_slices_count_however_the_column_and_the_clean_one_are_spelt(tmp_path, column, clean):
+    rows = pd.read_csv(toys.photographs(tmp_path))
+    rows = rows.drop(columns="slice", errors="ignore")
+    rows[column] = np.where(np.arange(len(rows)) % 4 < 2, "Marked", clean)
+    rows.to_csv(tmp_path / "spelt.csv", index=False)
+    shots = listed_photographs(tmp_path / "spelt.csv")
+    assert set(shots.table["slice"]) == {"Marked", clean}
+    trials = Trials(toys.target(["last"], factory="lively"), shots, "red")
+    assert trials.clean == clean
+    with pytest.raises(InputError, match="No photograph is of the slice 'spotless'"):
+        Trials(toys.target(["last"], factory="lively"), shots, "red", clean="spotless")
+
+
 def one_output(tmp_path, classes, names=("red",)):
     """A network with one output, high for red photographs, and a table of two classes."""
     of = toys.target(["last"], factory="lively")

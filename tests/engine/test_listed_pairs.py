@@ -119,3 +119,43 @@ def test_links_out_of_the_folders_that_may_be_read(
     ListedPairs(_table(folder, _row()))
     with pytest.raises(InputError, match=r"link\.png"):
         ListedPairs(_table(folder, _row(**{"with": "link.png"})))
+
+
+@pytest.mark.parametrize("column", ["group", "patient_id", "PatientID", "Lesion ID", "subject-id"])
+def test_pairs_of_one_patient_are_one_case_whatever_the_column_is_called(
+    folder: Path, column: str
+) -> None:
+    table = _table(
+        folder,
+        _row(**{column: "p1"}),
+        _row(**{"without": "b", "with": "b_ruler", column: "p1"}),
+    )
+    assert ListedPairs(table).table["group"].tolist() == ["p1", "p1"]
+
+
+def test_patients_go_before_lesions_and_a_column_that_may_group_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [_row(lesion_id=f"l{i}", patient_id="p", Patient=str(i // 2)) for i in range(24)]
+    pairs = ListedPairs(_table(folder, *rows))
+    assert set(pairs.table["group"]) == {"p"}
+    assert not caplog.records
+    rows = [_row(group="", PatNr=str(i // 2)) for i in range(24)]
+    ListedPairs(_table(folder, *rows))
+    assert "'patnr' has 12 values for 24 rows and groups nothing" in caplog.text
+
+
+def test_artefacts_that_differ_in_their_spelling_alone_are_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ListedPairs(_table(folder, _row(), _row(artefact="Ruler")))
+    assert "names of the artefact differ in their spelling alone" in caplog.text
+
+
+def test_pairs_of_one_picture_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    for same in ({"with": "copy.png"}, {"neutral": "copy.png"}, {"neutral": "a_ruler.png"}):
+        with pytest.raises(InputError, match="names one picture twice"):
+            ListedPairs(_table(folder, {"neutral": "", **_row(**same)}))
+    ListedPairs(_table(folder, _row(), _row(**{"with": "copy.png"})))
+    assert "in 1 of 2 pairs two of the images are the same, first in line 3" in caplog.text

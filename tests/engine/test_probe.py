@@ -521,6 +521,50 @@ class TestTablesOfOtherComputers:
         row = read_probe_set(source, group_column=asked).table.iloc[0]
         assert (row["file"], row["group"], row["class"]) == ("a.png", "7", "nv")
 
+    @pytest.mark.parametrize(
+        ("header", "expected"),
+        [
+            ("ImageID,PatientID,ClassName", ["0", "0", "1"]),
+            ("image id,lesion_id,patient_id", ["p", "p", "q"]),  # patients hold lesions
+            ("image_name,Lesion ID,SubjectId", ["p", "p", "q"]),
+        ],
+    )
+    def test_groups_are_found_in_any_spelling_and_patients_before_lesions(
+        self, tmp_path, header, expected
+    ):
+        draw(tmp_path, "a.png", "b.png", "c.png")
+        rows = "".join(
+            f"{name},{at // 2},{(at // 2 and 'q') or 'p'}\n" for at, name in enumerate("abc")
+        )
+        probe = read_probe_set(write_table(tmp_path / "t.csv", f"{header}\n{rows}"))
+        assert probe.table["group"].tolist() == expected
+
+    def test_a_column_that_may_say_what_belongs_together_is_told(self, tmp_path, caplog):
+        names = [f"{at}.png" for at in range(24)]
+        draw(tmp_path, *names)
+
+        def told(header, of):
+            caplog.clear()
+            rows = "".join(f"{name},{of(at)}\n" for at, name in enumerate(names))
+            read_probe_set(write_table(tmp_path / "t.csv", f"{header}\n{rows}"))
+            return "groups nothing" in caplog.text
+
+        assert told("file,patient", lambda at: at // 2)
+        assert told("file,group,Pat.Nr.", lambda at: f"{at},{at // 2}")
+        assert not told("file,patient", lambda at: at)  # one image each
+        assert not told("file,patient", lambda at: at % 2)  # a kind of patient
+        assert not told("file,patient_age", lambda at: at // 2)
+        assert not told("file,patient_id,lesion_id", lambda at: f"{at // 4},{at // 2}")
+
+    @pytest.mark.parametrize("mark", ["yes", "X", "✓", "Ja", "present"])
+    def test_marks_without_a_word_for_no_are_told(self, tmp_path, caplog, mark):
+        draw(tmp_path, "a.png", "b.png", "c.png")
+        table = f"file,ruler,site\na.png,{mark},back\nb.png,,back\nc.png,{mark},\n"
+        probe = read_probe_set(write_table(tmp_path / "t.csv", table))
+        assert probe.concepts == ()
+        (said,) = [each.getMessage() for each in caplog.records]
+        assert said.startswith(f"Column 'ruler' is no concept: it says {mark!r} for 2 images")
+
 
 class TestMetadataBesideImages:
     def test_it_is_joined_by_file(self, tmp_path):

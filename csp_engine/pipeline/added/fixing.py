@@ -65,7 +65,9 @@ class Trials:
         self._progress = progress
         table = photographs.table
         slices = list(dict.fromkeys(table["slice"]))
-        self.clean = clean or (CLEAN if CLEAN in slices else slices[0])
+        alike = [name for name in slices if name.casefold() == (clean or CLEAN).casefold()]
+        found = clean if clean in slices else next(iter(alike), clean)
+        self.clean = found or slices[0]
         if self.clean not in slices:
             raise InputError(
                 f"No photograph is of the slice {self.clean!r}; they are of {', '.join(slices)}."

@@ -14,6 +14,7 @@ from csp_engine.cells import csv_text
 from csp_engine.errors import InputError
 from csp_engine.evaluation.paired_effects import halves
 from csp_engine.hashing import sha256_json
+from csp_engine.probe.columns import called, warn_of_look_alikes
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import read_probe_set
 from csp_engine.reading.groups import group_numbers, names_of_groups
@@ -67,7 +68,8 @@ def listed_photographs(
             f"{probe.name!r} does not say the class of every photograph; give a table with the "
             "columns path, class, and slice and group if known."
         )
-    named = rows["slice"].astype("string") if "slice" in rows else pd.Series(ALL, rows.index)
+    slices = called(("slice",), list(rows.columns))
+    named = pd.Series(ALL, rows.index) if slices is None else rows[slices].astype("string")
     kept = _evenly(named, limit)
     group_n = group_numbers(names_of_groups(rows).iloc[kept].reset_index(drop=True))
     table = pd.DataFrame(
@@ -81,6 +83,7 @@ def listed_photographs(
     ).astype({"file": "string", "class": "string", "slice": "string"})
     if table["is_choosing"].all() or not table["is_choosing"].any():
         raise InputError(f"{probe.name!r} has one photograph or group; it needs two at least.")
+    warn_of_look_alikes(table[["slice"]], probe.name)
     print_ = sha256_json([rows["sha256"].iloc[kept].tolist(), csv_text(table)])
     return Photographs(
         f"{len(table)} photographs listed in {probe.name}",

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats as scipy_stats
 
 from csp_engine.bundle import Bundle, copy_slim, kinds, verify
 from csp_engine.errors import InputError
@@ -359,6 +360,42 @@ def test_what_goes_with_a_column_is_named_and_compared_within():
     alone = columns_asked(images.drop(columns=["class", "group"]), ["ruler"], ["site"])
     assert alone.asked.group_n is None
     assert alone.names == ("ruler",)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_codes_of_sites_are_kinds_and_no_sizes(as_text):
+    """Site 3 of 7 alone has the ruler: in thirds of the numbers it shares one with two others."""
+    rng = np.random.default_rng(0)
+    site = rng.integers(1, 8, 700)
+    images = pd.DataFrame(
+        {
+            "file": [f"{i}.png" for i in range(700)],
+            "ruler": ((site == 3) & (rng.random(700) < 0.6)).astype(float),
+            "site": [f"site {each}" for each in site] if as_text else site,
+        }
+    )
+    found = columns_asked(images, ["ruler"])
+    table = pd.crosstab(images["ruler"], site)
+    expected = scipy_stats.contingency.association(table, method="cramer")
+    assert found.beside[0].name == "site"
+    assert found.beside[0].v == pytest.approx(expected, abs=0.02)
+    # A unit that answers to the site answers to no ruler among images of one site.
+    unit_n = ((site == 3) + 0.1 * rng.normal(size=700)).astype(np.float32)
+    label_n = found.asked.value_nc[:, 0] == 1
+    area, low, high = within_strata(unit_n, label_n, found.asked.stratum_nc[:, 0])
+    assert low < 0.5 < high
+    assert area < 0.65
+
+
+@pytest.mark.parametrize("usual", [0.0, 9.5])
+def test_a_count_that_is_mostly_one_value_still_parts_images(usual):
+    """Nine tenths of one value leave one third only."""
+    rng = np.random.default_rng(0)
+    count = np.where(np.arange(400) % 10 == 0, rng.uniform(1, 9, 400), usual)
+    images = pd.DataFrame({"file": range(400), "count": count})
+    found = confounding.levels_of(images, [], ["file"])
+    assert len(np.unique(found["count"])) == 2
+    assert len(set(zip(found["count"], count == usual, strict=True))) == 2
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ def association(bundle: Bundle, model: str, layer: str) -> Found:
     described = bundle.manifest.inputs["probe"]
     masks = tuple(described.get("masks") or ())
     asked = columns_asked(bundle.images(), described["concepts"], masks)
+    if columns["beside"].tolist() != _beside(asked):
+        before = columns_asked(bundle.images(), described["concepts"], masks, as_before=True)
+        asked = before if columns["beside"].tolist() == _beside(before) else asked
     if list(zip(columns["name"], columns["kind"], strict=True)) != list(
         zip(asked.names, asked.kinds, strict=True)
     ):
@@ -127,8 +130,11 @@ def _counts(stage: str, columns: pd.DataFrame, asked: ColumnsAsked, rule: Rule) 
     for name, counted_c in fresh.items():
         if not np.array_equal(columns[name], counted_c):
             yield stage, f"{name} of {stage} is not what the probe set says."
-    beside = ["" if each is None else each.name for each in asked.beside]
     v_c = np.array([np.nan if each is None else each.v for each in asked.beside], float)
     is_off = not np.allclose(columns["beside_v"].to_numpy(float), v_c, atol=LOSS, equal_nan=True)
-    if columns["beside"].tolist() != beside or is_off:
+    if columns["beside"].tolist() != _beside(asked) or is_off:
         yield stage, f"What goes with the columns of {stage} is not what the probe set says."
+
+
+def _beside(asked: ColumnsAsked) -> list[str]:
+    return ["" if each is None else each.name for each in asked.beside]

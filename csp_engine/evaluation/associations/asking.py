@@ -43,7 +43,11 @@ class ColumnsAsked:
 
 
 def columns_asked(
-    images: pd.DataFrame, concepts: Sequence[str], left_out: Sequence[str] = ()
+    images: pd.DataFrame,
+    concepts: Sequence[str],
+    left_out: Sequence[str] = (),
+    *,
+    as_before: bool = False,
 ) -> ColumnsAsked:
     """What a probe set asks of units.
 
@@ -52,6 +56,7 @@ def columns_asked(
             metadata, each where there is any.
         concepts: names of the concept columns.
         left_out: columns that say nothing of what images show, such as names of masks.
+        as_before: as ``levels_of``.
     """
     value_nc = images[list(concepts)].to_numpy(np.float32).reshape(len(images), len(concepts))
     classes: list[str] = []
@@ -65,7 +70,7 @@ def columns_asked(
     is_kin_cc = np.eye(len(names), dtype=bool)
     n = len(concepts)
     is_kin_cc[:n, :n] = kin(value_nc[:, :n])
-    levels = levels_of(images, concepts, (*_OWN, *left_out))
+    levels = levels_of(images, concepts, (*_OWN, *left_out), as_before=as_before)
     stratum_nc = np.zeros(value_nc.shape, np.int64)
     beside = []
     for c in range(len(names)):

@@ -38,12 +38,18 @@ class Together:
 
 
 def levels_of(
-    images: pd.DataFrame, concepts: Sequence[str], left_out: Sequence[str]
+    images: pd.DataFrame,
+    concepts: Sequence[str],
+    left_out: Sequence[str],
+    *,
+    as_before: bool = False,
 ) -> dict[str, Int[np.ndarray, " n"]]:
     """What is known of images, as small numbers by column; negative where not known.
 
-    Flags are 0 and 1, texts of 2 to ``MOST_LEVELS`` kinds their place, numbers the third of the
-    images that they lie in. Columns that part nothing are left out.
+    Flags are 0 and 1; texts of 2 to ``MOST_LEVELS`` kinds their place, and so are whole numbers of
+    as many, which may be codes of sites or devices; other numbers the third of the images that they
+    lie in, or the side of the median. Columns that part nothing are left out. ``as_before`` takes
+    whole numbers for sizes, and leaves out what is mostly one number, as earlier versions did.
     """
     found = {}
     for column in images.columns:
@@ -55,11 +61,7 @@ def levels_of(
         elif pd.api.types.is_bool_dtype(values):
             code = values.astype("float64").fillna(-1).to_numpy(np.float64).astype(int)
         elif pd.api.types.is_numeric_dtype(values):
-            if values.nunique() <= _FEWEST:
-                code, _ = pd.factorize(values, sort=True)
-            else:
-                code = pd.qcut(values, 3, labels=False, duplicates="drop")
-                code = code.fillna(-1).to_numpy(int)
+            code = _of_numbers(values, as_before=as_before)
         else:
             code, texts = pd.factorize(values.astype(object), sort=False)
             if len(texts) > MOST_LEVELS:
@@ -67,6 +69,21 @@ def levels_of(
         if len(np.unique(code[code >= 0])) > 1:
             found[str(column)] = np.asarray(code, np.int64)
     return found
+
+
+def _of_numbers(values: pd.Series, *, as_before: bool) -> np.ndarray:
+    known = values.dropna().to_numpy(np.float64)
+    n_kinds = len(np.unique(known))
+    may_be_codes = not as_before and bool((known == np.round(known)).all())
+    if n_kinds <= (MOST_LEVELS if may_be_codes else _FEWEST):
+        return pd.factorize(values, sort=True)[0]
+    code = pd.qcut(values, 3, labels=False, duplicates="drop").fillna(-1).to_numpy(int)
+    if as_before or len(np.unique(code[code >= 0])) > 1:
+        return code
+    # Two thirds or more have one value, as counts of something rare have.
+    middle = np.median(known)
+    is_apart = values > middle if (known > middle).any() else values >= middle
+    return np.where(values.isna(), -1, is_apart.fillna(False).astype(int))
 
 
 def cramers_v(first_n: Int[np.ndarray, " n"], second_n: Int[np.ndarray, " n"]) -> float:

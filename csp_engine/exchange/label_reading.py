@@ -11,7 +11,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import pandas as pd
 from csp_engine.errors import InputError
 from csp_engine.exchange.thousands import ungrouped
 from csp_engine.reading.lengths import MOST_OF_LABEL, MOST_OF_NAME, require_short
+from csp_engine.reading.numbers import as_ids
 from csp_engine.reading.tables import NOT_KNOWN, Table, cell_text, key_of, known_text, read_table
 
 UNIT = (
@@ -38,9 +39,13 @@ SCORE = ("score", "similarity", "sim_correlation", "metric", "auroc", "auc", "io
          "cosine_similarity", "clip_score")  # fmt: skip
 """Names of columns, in the spelling of ``tables.key_of``; the first that a table has is taken."""
 
+_KNOWN = frozenset({*UNIT, *UNITS, *TEXT, *SCORE, "layer", "rank", "weight"})
+
 _NUMBERED = re.compile(r"(label|description|concept|explanation)_?(\d+)")
 _WORDS = re.compile(r"\b(AND|OR|NOT)\b")
-_SIGNS = re.compile(r"[~¬∧∨|]|&&|\(.*\s&\s.*\)|&\s*not\b", re.IGNORECASE)
+_SIGNS = re.compile(
+    r"[~¬∧∨|]|&&|\(.*\s&\s.*\)|(&\s*|\b(and|or)\s+)\(*not\b|^\(*not\s*\(", re.IGNORECASE
+)
 _MOST_LITERAL = 1_000_000
 _MOST = float(np.finfo(np.float32).max)
 
@@ -105,7 +110,8 @@ def _keys(table: Table) -> pd.Index:
     names = [str(column) for column in table.rows.columns]
     by_key: dict[str, str] = {}
     for name in names:
-        other = by_key.setdefault(key_of(name), name)
+        bare = key_of(re.split(r"[(\[]", name)[0])  # "Similarity (CLIP)"
+        other = by_key.setdefault(bare if bare in _KNOWN else key_of(name), name)
         if other != name:
             raise InputError(
                 f"{table.name} has the columns {other!r} and {name!r}, which are one name here; "
@@ -119,7 +125,12 @@ def _of_units(table: Table) -> Table:
     raw = table.rows
     if len(raw) != 1 or not all(re.fullmatch(r"\d{1,9}", str(each)) for each in raw.columns):
         return table
-    rows = pd.DataFrame({"unit": list(raw.columns), "description": raw.iloc[0].tolist()})
+    cells = raw.iloc[0].tolist()
+    rows = pd.DataFrame({"unit": list(raw.columns), "description": cells})
+    if all(isinstance(cell, Mapping) for cell in cells):
+        own = Table(table.name, pd.DataFrame(cells))
+        own.rows.columns = _keys(own)
+        rows = own.rows if _first(own.rows, UNIT) else rows  # numbers only count the records
     return replace(table, rows=rows)
 
 
@@ -153,15 +164,16 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
     cells = {column: raw[column].tolist() for column in raw.columns}
     scores = [None] * len(raw) if score is None else cells[score]
     extras = [c for c in ("rank", "model", "pooling", "method") if c in raw.columns]
-    numbered = len(texts) > 1 and _NUMBERED.fullmatch(texts[0]) is not None
+    numbered = len(texts) > 1 and _NUMBERED.fullmatch(texts[-1]) is not None
     found = []
+    units = _units(unit, cells[unit], name)
     for row in range(len(raw)):
         said = _said(cells, row, name, texts, scores[row], score or "score")
         if not said and not numbered:
             raise InputError(
                 f"Row {row + 1} of {name} has no description; fill it in or remove it."
             )
-        members = _units(cells[unit][row], row, name, several=unit in UNITS)
+        members = units[row]
         group = groups[row] if len(members) == 1 else ", ".join(map(str, members))
         for place, each in enumerate(said):
             require_short(each.text, MOST_OF_LABEL, f"A label in row {row + 1} of {name}")
@@ -229,9 +241,12 @@ def _text_columns(raw: pd.DataFrame) -> list[str]:
     Where one holds nothing but numbers (of classes, of concepts), the next has their words.
     """
     called = [name for name in TEXT if name in raw.columns]
-    if called:
-        return [next((name for name in called if _has_words(raw[name])), called[0])]
     numbered = [(m[1], int(m[2]), c) for c in raw.columns if (m := _NUMBERED.fullmatch(c))]
+    if called:
+        first = next((name for name in called if _has_words(raw[name])), called[0])
+        # Columns of one name are label, label.1, label.2 once pandas has written them.
+        more = sorted((number, column) for stem, number, column in numbered if stem == first)
+        return [first, *(column for _, column in more)]
     stems = {stem for stem, _, _ in numbered}
     if len(stems) == 1:
         return [column for _, _, column in sorted(numbered, key=lambda each: each[1])]
@@ -319,7 +334,7 @@ def _said(
             continue
         own = score
         for stem in ("score", "similarity", "sim"):
-            for spelling in (f"{stem}{number}", f"{stem}_{number}"):
+            for spelling in (f"{stem}{number}", f"{stem}_{number}", f"{column}_{stem}"):
                 if number and spelling in cells:
                     own = cells[spelling][row]
         found.append(_Said(text, _number(own, row + 1, name, score_column), weight))
@@ -380,33 +395,42 @@ def _text(value: Any) -> str:
     return unicodedata.normalize("NFC", cell_text(value) or "")
 
 
-def _units(value: Any, row: int, name: str, *, several: bool) -> list[int]:
-    texts: Iterable[str] = [_text(value)]
-    if several:
-        inside = _listed(value)
-        texts = (
-            [text for text, _ in inside]
-            if inside is not None
-            else [part for part in re.split(r"[\s,;+_]+", _text(value).strip("()[]")) if part]
-        )
+def _units(column: str, cells: Sequence[Any], name: str) -> list[list[int]]:
+    """The units that each row is about: one, or several where a column may name a group."""
+    texts = [[_text(value)] for value in cells]
+    if column in UNITS:
+        texts = [_members(value) for value in cells]
+        ids = [as_ids([text]) for own in texts for text in own]
+        numbers = iter([number for (number,) in ids])
+    else:
+        numbers = iter(as_ids([text for (text,) in texts]))
     units = []
-    for text in texts or [""]:
-        if not re.fullmatch(r"\d{1,9}([.,]0+)?", text):
+    for row, own in enumerate(texts, start=1):
+        found = [next(numbers) for _ in own]
+        if None in found:
             raise InputError(
-                f"Row {row + 1} of {name} has the unit {text!r}; "
-                "a unit is a whole number from 0 up."
+                f"Row {row} of {name} has the unit {own[found.index(None)]!r}; a unit is a whole "
+                "number from 0 up, without marks between thousands."
             )
-        units.append(int(re.split("[.,]", text)[0]))
-    if not units:
-        raise InputError(f"Row {row + 1} of {name} names no unit; fill it in or remove it.")
-    return list(dict.fromkeys(units))
+        if not found:
+            raise InputError(f"Row {row} of {name} names no unit; fill it in or remove it.")
+        units.append(list(dict.fromkeys(number for number in found if number is not None)))
+    return units
+
+
+def _members(value: Any) -> list[str]:
+    """The units that a cell of a group names."""
+    inside = _listed(value)
+    if inside is not None:
+        return [text for text, _ in inside]
+    return [part for part in re.split(r"[\s,;+_]+", _text(value).strip("()[]")) if part]
 
 
 def _number(value: Any, row: int, name: str, what: str) -> float:
     text = known_text(value, NOT_KNOWN)
     if text is None:
         return math.nan
-    if re.fullmatch(r"[-−]?\d*,\d+", text):
+    if re.fullmatch(r"[-−]?\d*,\d+(e[-+]?\d+)?", text, re.IGNORECASE):
         text = text.replace(",", ".")
     try:
         number = float(text.replace("−", "-"))

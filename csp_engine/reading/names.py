@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.errors import InputError
+from csp_engine.reading.numbers import as_ids
 from csp_engine.reading.tables import cell_text, key_of, parse_delimited, read_table, read_text
 
 NAME_COLUMNS = (
@@ -349,10 +350,8 @@ def _order(rows: pd.DataFrame, column: Any) -> list[int]:
     n_rows = len(rows)
     numbers_of: dict[str, list[int]] = {}
     for other in rows.columns:
-        found = [
-            re.fullmatch(r"(\d{1,9})([.,]0+)?", cell_text(value) or "") for value in rows[other]
-        ]
-        numbers = [int(match[1]) for match in found if match]
+        found = as_ids([cell_text(value) for value in rows[other]])
+        numbers = [number for number in found if number is not None]
         if other != column and len(numbers) == n_rows == len(set(numbers)):
             numbers_of.setdefault(key_of(str(other)), numbers)
     named = [key for key in ID_COLUMNS if key in numbers_of]

@@ -33,6 +33,34 @@ _GROUPED_POINTS = re.compile(r"-?[1-9]\d{0,2}(\.\d{3})+(,\d+)?")
 _WITH_POINT = re.compile(r"-?\d*\.\d+")
 
 
+_WHOLE = re.compile(r"(\d{1,9})([.,]0+)?")
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}([.,]\d{3})+")
+
+
+def as_ids(texts: Sequence[str | None]) -> list[int | None]:
+    """The whole numbers from 0 up of a column of ids; None where a cell is none for certain.
+
+    ``12.0`` is 12, as programs write ids that were floats. ``1,000`` is a thousand in a column
+    where others have neither mark nor decimals, and 1 in one of decimals; elsewhere it may be
+    either.
+    """
+    known = [text for text in texts if text]
+    is_plain = any(map(str.isdecimal, known))
+    is_decimal = any(
+        match[2] and not _THOUSANDS.fullmatch(match[0]) for match in map(_WHOLE.fullmatch, known)
+        if match
+    )  # fmt: skip
+    found: list[int | None] = []
+    for text in texts:
+        match = _WHOLE.fullmatch(text or "")
+        if text and _THOUSANDS.fullmatch(text) and (is_plain or not is_decimal):
+            is_thousand = is_plain and not is_decimal
+            found.append(int(re.sub("[.,]", "", text)) if is_thousand else None)
+        else:
+            found.append(int(match[1]) if match else None)
+    return found
+
+
 def has_decimal_commas(cells: Iterable[str], separator: str) -> bool:
     """Whether a table writes 0,5 for a half: always where semicolons separate its cells.
 

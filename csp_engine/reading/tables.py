@@ -353,7 +353,12 @@ def _read_json(path: Path) -> Table:
         if {"columns", "data"} <= set(held):  # as pandas writes with orient="split"
             return Table(path.name, pd.DataFrame(held["data"], columns=held["columns"]))
         parts = list(held.values())
-        if parts and all(isinstance(p, Mapping) and p.keys() == parts[0].keys() for p in parts):
+        is_table = all(isinstance(p, Mapping) and p.keys() == parts[0].keys() for p in parts)
+        # Numbers in front of names count records; they are no columns.
+        of_records = is_table and all(map(str.isdecimal, held)) and any(
+            not str(key).isdecimal() for part in parts for key in part
+        )  # fmt: skip
+        if parts and is_table and not of_records:
             return Table(path.name, pd.DataFrame(held).reset_index(drop=True))  # and without it
     return _of_objects(path, held if isinstance(held, list) else [held], ())
 

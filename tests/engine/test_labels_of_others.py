@@ -285,6 +285,8 @@ def test_a_layer_that_is_asked_for_stands_for_the_tables_only_one(tmp_path):
         ("a AND NOT b", True), ("(a | b) & ~c", True), ("black & white", False),
         ("AND", False), ("BLACK AND WHITE", False), ("black and white", False),
         ("dog (or cat)", False), ("¬red", True), ("red | blue", True), ("dog|cat", True),
+        ("CAT AND NOT DOG", True), ("NOT (dog OR cat)", True), ("(cat or (not dog))", True),
+        ("red &not blue", True), ("not a dog", False), ("KNOT AND NOTCH", False),
         ("red & not blue", True), ("a && b", True), ("salt & pepper", False), ("R&D", False),
     ],
 )  # fmt: skip
@@ -293,6 +295,65 @@ def test_what_counts_as_a_formula(text, is_one):
 
 
 # --- tables that nobody published ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        (["0", "999", "1,000"], [0, 999, 1000]),  # as spreadsheets write thousands
+        (["7", "1.000", "12.345"], [7, 1000, 12345]),
+        (["0.0", "1.0", "12.0"], [0, 1, 12]),
+        (["0.000", "1.000", "12.000"], [0, 1, 12]),
+        (["3,0", "2,0", "1,000"], [3, 2, 1]),
+        (["1,000", "2,000", "3,000"], None),  # 1 or 1000
+        (["1.000", "2.000", "3.000"], None),
+        (["3", "12.0", "1,000"], None),
+        (["3", "4", "1.5"], None),
+    ],
+)
+def test_a_unit_of_thousands_is_that_unit_or_refused(tmp_path, units, expected):
+    path = tmp_path / "t.csv"
+    path.write_text("unit;label\n" + "".join(f"{unit};dog\n" for unit in units), "utf-8")
+    if expected is None:
+        with pytest.raises(InputError, match=r"Row \d of t.csv has the unit .*whole number"):
+            read_label_table(path, layer="first")
+    else:
+        assert sorted(read_label_table(path, layer="first")["unit"]) == sorted(expected)
+
+
+def test_more_forms_in_json(tmp_path):
+    """Records by unit, with the same names or not; a record may say its own unit."""
+    by_unit = {"3": {"label": "dog", "score": 0.5}, "7": {"label": "cat", "score": 0.25}}
+    wanted = [(3, 1, "dog", 0.5), (7, 1, "cat", 0.25)]
+    assert rows_of(tmp_path / "t.json", by_unit) == wanted
+    assert rows_of(tmp_path / "t.json", {"3": {"dog": 0.5}, "7": {"cat": 0.25}}) == wanted
+    both = {"3": {"dog": 0.5, "cat": 0.25}, "4": {"dog": 0.1, "cat": 0.2}}
+    assert rows_of(tmp_path / "t.json", both) == [
+        (3, 1, "dog", 0.5), (3, 2, "cat", 0.25), (4, 1, "cat", 0.2), (4, 2, "dog", 0.1),
+    ]  # fmt: skip
+    own = {"0": {"unit": 3, "label": "dog", "score": 0.5}, "1": {"unit": 7, "label": "cat"}}
+    assert rows_of(tmp_path / "t.json", own) == [(3, 1, "dog", 0.5), (7, 1, "cat", None)]
+    columns = {"unit": {"0": 3, "1": 7}, "label": {"0": "dog", "1": "cat"}}
+    assert rows_of(tmp_path / "t.json", columns) == [(3, 1, "dog", None), (7, 1, "cat", None)]
+
+
+def test_scores_are_found_behind_a_remark_a_number_or_an_exponent(tmp_path):
+    path = tmp_path / "t.csv"
+    assert rows_of(path, "Unit (0-based),Label,Similarity (CLIP)\n0,dog,0.5\n0,cat,0.25\n") == BOTH
+    head = "unit,label_1,label_1_score,label_2,label_2_score\n"
+    assert rows_of(path, f"{head}0,dog,0.5,cat,0.25\n") == BOTH
+    assert rows_of(path, "unit;label;score\n0;dog;5,0e-1\n0;cat;2,5E-01\n") == BOTH
+    with pytest.raises(InputError, match="one name here"):
+        rows_of(path, "unit,label,score (a),score (b)\n0,dog,1,2\n")
+
+
+def test_columns_of_one_name_as_pandas_numbers_them_are_several_labels(tmp_path):
+    """``label, label.1`` is what ``to_csv`` gives of a file with two columns ``label``."""
+    head = "unit,label,score,label.1,score.1,label.2\n"
+    text = head + "0,dog,0.5,cat,0.25,\n1,sky,0.1,,,\n2,,,,,\n"
+    assert rows_of(tmp_path / "t.csv", text) == [*BOTH, (1, 1, "sky", 0.1)]
+    text = "unit,concept,concept_2\n0,dog,cat\n"
+    assert rows_of(tmp_path / "t.csv", text) == [(0, 1, "dog", None), (0, 2, "cat", None)]
 
 
 def rows_of(path: Path, text: str | list) -> list[tuple]:

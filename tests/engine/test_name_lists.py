@@ -225,3 +225,11 @@ def test_numbers_with_gaps_are_no_part_of_the_names(tmp_path, text, names):
     path.write_text(text)
     wanted = names if isinstance(names, list) else names.split(",")
     assert [each.text for each in read_names(path, what="Vocabulary")] == wanted
+
+
+def test_ids_with_marks_between_thousands_keep_the_order_of_ids(tmp_path):
+    """As a spreadsheet saves 1,002 classes by name: the ids say which comes first."""
+    names = {number: f"class {number}" for number in range(1002)}
+    rows = [f'"{number:,}",{name}' for number, name in names.items()]
+    (tmp_path / "c.csv").write_text("id,name\n" + "\n".join(sorted(rows)) + "\n", "utf-8")
+    assert read_class_names(tmp_path / "c.csv", 1002) == tuple(names.values())

@@ -15,6 +15,7 @@ from csp_engine.files import ALLOWED, allowed_folders, given_bytes, is_inside
 from csp_engine.hashing import sha256_array
 from csp_engine.pasting.artefacts import Picture, paint
 from csp_engine.pasting.canvas import Field, Frame, blurred
+from csp_engine.probe.decoding.picture import with_alpha
 
 ENDINGS = (".png", ".webp")
 _FORMATS = ("PNG", "WEBP")
@@ -89,18 +90,18 @@ def read_cutout(path: Path, name: str) -> CutOut:
         given_bytes(path)
         with Image.open(path, formats=_FORMATS) as image:
             is_transparent = image.has_transparency_data
-            rgba_hwc = np.asarray(image.convert("RGBA"))
+            rgba_hwc = np.asarray(with_alpha(image))
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
         raise InputError(
             f"The cut-out {name!r} cannot be read; save it as PNG with transparency."
         ) from None
     alpha_hw = rgba_hwc[..., 3]
-    if not is_transparent or alpha_hw.min() == 255:
+    there_hw = alpha_hw >= 255 * _COVERED
+    if not is_transparent or there_hw.all():
         raise InputError(
             f"The cut-out {name!r} has no transparency, so that it would cover a rectangle; erase "
             "what is around the artefact and save it as PNG."
         )
-    there_hw = alpha_hw >= 255 * _COVERED
     if not there_hw.any():
         raise InputError(f"The cut-out {name!r} is empty: all of it is transparent; save it again.")
     rows, columns = (np.flatnonzero(there_hw.any(axis=axis)) for axis in (1, 0))

@@ -29,6 +29,7 @@ from csp_engine.pasting.paste import (
 )
 from csp_engine.probe import ProbeSet
 from csp_engine.probe.decoding import decode
+from csp_engine.probe.decoding.mask import decode_mask
 from csp_engine.reading.groups import names_of_groups
 from csp_engine.reading.tables import singular_key
 from csp_engine.types import Progress, silent
@@ -188,12 +189,14 @@ class PastedPairs:
         if not isinstance(file, str):
             return find_lesion(image)
         try:
-            mask = decode((self.photos.root / file).read_bytes()).convert("L")
-        except (OSError, UnreadableImageError):
+            mask_hw = decode_mask((self.photos.root / file).read_bytes())
+        except (OSError, UnreadableImageError) as error:
+            logger.warning("The lesion is looked for, as %s cannot be used: %s", file, error)
             return find_lesion(image)
+        mask = Image.fromarray(mask_hw)
         if mask.size != image.size:
             mask = mask.resize(image.size, Image.Resampling.NEAREST)
-        return np.asarray(mask) > 127
+        return np.asarray(mask, bool)
 
     def _order(self) -> list[int]:
         return np.random.default_rng(self._seed).permutation(len(self.photos)).tolist()

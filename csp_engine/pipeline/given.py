@@ -15,7 +15,7 @@ from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Masks,
 from csp_engine.evidence.speaker import Speaker
 from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.pipeline.run import Run
-from csp_engine.probe.decoding import decode
+from csp_engine.probe.decoding.mask import decode_mask
 from csp_engine.words.hierarchy import kinds_of
 from csp_engine.words.vocabularies import parents_in
 
@@ -174,7 +174,7 @@ def _masks(bundle: Bundle, root: Path | None) -> Masks:
         file = files[name][image]
         if not isinstance(file, str):
             return None
-        return np.asarray(decode((root / file).read_bytes()).convert("L")) > 127
+        return decode_mask((root / file).read_bytes())
 
     return Masks(names, read)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 from csp_engine.demo.simulator.cases import draw_cases
 from csp_engine.demo.simulator.render import Photograph, render
-from csp_engine.errors import CspError, InputError
+from csp_engine.errors import CspError, InputError, UnreadableImageError
 from csp_engine.pasting import artefacts
 from csp_engine.pasting.canvas import SIDE, Frame
 from csp_engine.pasting.cutouts import read_cutouts
@@ -22,6 +24,7 @@ from csp_engine.pasting.pairs import ImagePairs
 from csp_engine.pasting.paste import ARTEFACTS, NoPlaceError, Pasted, paste
 from csp_engine.pasting.pasted import PastedPairs
 from csp_engine.probe import read_probe_set
+from csp_engine.probe.decoding.mask import decode_mask
 
 SIZES = [(256, 256), (320, 200), (90, 260)]
 
@@ -215,6 +218,7 @@ def test_cutouts_by_folder_and_by_name(tmp_path: Path) -> None:
     [
         (Image.new("RGB", (20, 20), "red"), "no transparency"),
         (Image.new("RGBA", (20, 20), (255, 0, 0, 255)), "no transparency"),
+        (Image.new("RGBA", (20, 20), (255, 0, 0, 250)), "no transparency"),
         (Image.new("RGBA", (20, 20), (255, 0, 0, 0)), "is empty"),
         (None, "cannot be read"),
     ],
@@ -229,6 +233,63 @@ def test_cutouts_that_cannot_be_used(
     with pytest.raises(InputError, match=said) as caught:
         read_cutouts(tmp_path)
     assert "tape.png" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["rgba", "grey of 16 bits", "colours of 16 bits", "palette"])
+def test_a_cutout_is_what_it_looks_like_however_it_is_saved(tmp_path: Path, kind: str) -> None:
+    """A disc of (180, 180, 180); what is transparent is said in the way of each kind of PNG."""
+    y_hw, x_hw = np.mgrid[:21, :31]
+    disc_hw = np.hypot(y_hw - 10, x_hw - 15) < 9
+    rgba = np.zeros((21, 31, 4), np.uint8)
+    rgba[disc_hw] = (180, 180, 180, 255)
+    path = tmp_path / "disc.png"
+    if kind == "rgba":
+        Image.fromarray(rgba).save(path)
+    elif kind == "palette":
+        picture = Image.fromarray(disc_hw.astype(np.uint8), "P")
+        picture.putpalette([0, 0, 0, 180, 180, 180])
+        picture.save(path, transparency=0)
+    else:
+        grey_hw = np.where(disc_hw, 180 * 257, 300).astype(">u2")
+        path.write_bytes(png_16(grey_hw, is_grey=kind.startswith("grey"), key=300))
+    own = read_cutouts(tmp_path)["disc"][0].rgba_hwc
+    rows, columns = np.flatnonzero(disc_hw.any(1)), np.flatnonzero(disc_hw.any(0))
+    box_hw = disc_hw[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (own[..., 3] == np.where(box_hw, 255, 0)).all()
+    assert (own[box_hw][:, :3] == 180).all()
+
+
+def png_16(grey_hw: np.ndarray, *, is_grey: bool, key: int) -> bytes:
+    """A PNG of 16 bits of which one value is transparent, written by hand."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(
+            ">I", zlib.crc32(name + body)
+        )  # fmt: skip
+
+    n = 1 if is_grey else 3
+    rows = np.repeat(grey_hw[:, :, None], n, axis=2)
+    raw = b"".join(b"\0" + row.tobytes() for row in rows)
+    head = struct.pack(
+        ">IIBBBBB", grey_hw.shape[1], grey_hw.shape[0], 16, 0 if n == 1 else 2, 0, 0, 0
+    )
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"tRNS", struct.pack(">H", key) * n)
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_a_cutout_turned_by_its_exif_is_upright(tmp_path: Path) -> None:
+    rgba = np.zeros((10, 30, 4), np.uint8)
+    rgba[2:8, 2:28] = (200, 10, 10, 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(rgba).save(tmp_path / "rod.png", exif=exif)
+    (cutout,) = read_cutouts(tmp_path)["rod"]
+    assert (cutout.width, cutout.height) == (6, 26)
 
 
 def test_a_folder_without_cutouts(tmp_path: Path) -> None:
@@ -289,6 +350,59 @@ def test_pairs_are_the_same_again_and_others_with_another_seed(photographs: Path
     assert first.table["file"][:3].tolist() == first.table["file"][3:].tolist()
 
 
+def _mask_of(kind: str, mask_hw: np.ndarray, path: Path) -> None:
+    """A mask as programs write it."""
+    one = mask_hw.astype(np.uint8)
+    if kind == "0 and 255":
+        Image.fromarray(one * 255).save(path)
+    elif kind == "0 and 1":
+        Image.fromarray(one).save(path)
+    elif kind == "0 and 1 of 16 bits":
+        Image.fromarray(one.astype(np.uint16)).save(path)
+    elif kind == "0 and 255 of 16 bits":
+        Image.fromarray(one.astype(np.uint16) * 255).save(path)
+    elif kind == "one bit":
+        Image.fromarray(mask_hw).save(path)
+    elif kind == "dark red of a palette":
+        picture = Image.fromarray(one, "P")
+        picture.putpalette([0, 0, 0, 128, 0, 0])
+        picture.save(path)
+    else:
+        Image.fromarray(np.where(mask_hw, 255, 0).astype(np.uint8)).filter(
+            ImageFilter.GaussianBlur(1)
+        ).save(path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["0 and 255", "0 and 1", "0 and 1 of 16 bits", "0 and 255 of 16 bits", "one bit",
+     "dark red of a palette", "soft edges"],
+)  # fmt: skip
+def test_a_mask_is_what_it_says_however_it_is_saved(tmp_path: Path, kind: str) -> None:
+    y_hw, x_hw = np.mgrid[:30, :40]
+    mask_hw = np.hypot(y_hw - 12, x_hw - 25) < 8
+    _mask_of(kind, mask_hw, tmp_path / "m.png")
+    found_hw = decode_mask((tmp_path / "m.png").read_bytes())
+    assert (found_hw != mask_hw).mean() < (0.02 if kind == "soft edges" else 1e-9)
+    for whole in (np.zeros_like(mask_hw), np.ones_like(mask_hw)):
+        if kind in ("0 and 255", "0 and 1", "one bit"):
+            _mask_of(kind, whole, tmp_path / "m.png")
+            assert (decode_mask((tmp_path / "m.png").read_bytes()) == whole).all()
+
+
+def test_a_mask_that_numbers_several_things_is_refused_and_told(
+    photographs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbered = np.zeros((90, 132), np.uint8)
+    numbered[:30], numbered[30:60] = 1, 2
+    Image.fromarray(numbered).save(photographs / "mask9.png")
+    with pytest.raises(UnreadableImageError, match="3 values"):
+        decode_mask((photographs / "mask9.png").read_bytes())
+    (photographs / "one.csv").write_text("file,lesion_mask\n9.png,mask9.png\n")
+    PastedPairs(read_probe_set(photographs / "one.csv"), ["colour patch"], 1, seed=0)
+    assert "mask9.png cannot be used: The mask holds 3 values" in caplog.text
+
+
 def test_masks_of_lesions_in_the_table_are_kept_free(photographs: Path) -> None:
     mask = np.zeros((90, 132), np.uint8)
     mask[:, :80] = 255
@@ -302,7 +416,9 @@ def test_cutouts_change_the_fingerprint(photographs: Path, tmp_path: Path) -> No
     probe = read_probe_set(photographs / "table.csv")
     own = cutout_folder(tmp_path / "own")
     first = PastedPairs(probe, ["plaster"], 2, 0, own).fingerprint
-    Image.new("RGBA", (9, 9), (1, 2, 3, 128)).save(own / "plaster" / "round.png")
+    other = Image.new("RGBA", (11, 9))
+    other.paste((1, 2, 3, 128), (0, 0, 9, 9))
+    other.save(own / "plaster" / "round.png")
     assert PastedPairs(probe, ["plaster"], 2, 0, own).fingerprint != first
 
 

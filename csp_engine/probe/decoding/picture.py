@@ -142,17 +142,29 @@ def _scale_16_bit(grey: np.ndarray, transparent: object) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    key = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        # A 16-bit PNG: Pillow keeps the upper byte of each pixel but all 16 bits of the key colour.
-        image.info["transparency"] = tuple(part >> 8 for part in key)
-    rgba = image.convert("RGBA")
+    rgba = with_alpha(image)
     alpha = rgba.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return rgba.convert("RGB")
     white = Image.new("RGB", rgba.size, "white")
     white.paste(rgba, mask=alpha)
     return white
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    """An opened image upright and as RGBA, with what it says is transparent."""
+    _set_upright(image)
+    key = image.info.get("transparency")
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image)
+        rgba = _scale_16_bit(grey, None).convert("RGBA")
+        if isinstance(key, int):
+            rgba.putalpha(Image.fromarray(np.where(grey == key, 0, 255).astype(np.uint8)))
+        return rgba
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        # A 16-bit PNG: Pillow keeps the upper byte of each pixel but all 16 bits of the key colour.
+        image.info["transparency"] = tuple(part >> 8 for part in key)
+    return image.convert("RGBA")
 
 
 # --- what other packages read ------------------------------------------------------------------

@@ -7,8 +7,10 @@ cannot, so the sign of this difference says which way real artefacts push, as fa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from csp_engine.evaluation.paired_effects import (
@@ -27,7 +29,7 @@ LEAST_OF_EACH = 5
 def difference_within_classes(
     score_n: Float[np.ndarray, " n"],
     has_n: Bool[np.ndarray, " n"],
-    class_n: Sequence[object],
+    class_n: Sequence[Any],
     group_n: Int[np.ndarray, " n"],
     seed: int = 0,
 ) -> Bounded:
@@ -40,7 +42,8 @@ def difference_within_classes(
     Args:
         score_n: of every image.
         has_n: whether it has the thing.
-        class_n: its class; equal values are one class.
+        class_n: its class; equal values are one class. Images of which it is None or NaN may be of
+            any, so they are left out.
         group_n: what images are drawn together by.
         seed: of the draws.
 
@@ -48,7 +51,12 @@ def difference_within_classes(
         The difference, NaN where no class has ``LEAST_OF_EACH`` images of both kinds; without an
         interval where images of either kind are of fewer groups than one needs.
     """
-    _, class_n_ = np.unique(np.asarray(list(map(str, class_n)), object), return_inverse=True)
+    is_known_n = ~np.array([pd.isna(each) for each in class_n], bool)
+    score_n, has_n, group_n = (np.asarray(each)[is_known_n] for each in (score_n, has_n, group_n))
+    known = [str(each) for each, is_known in zip(class_n, is_known_n, strict=True) if is_known]
+    if not known:
+        return UNKNOWN
+    _, class_n_ = np.unique(np.asarray(known, object), return_inverse=True)
     counts = np.stack(
         [np.bincount(class_n_[each], minlength=class_n_.max(initial=0) + 1)
          for each in (has_n, ~has_n)]

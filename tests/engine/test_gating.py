@@ -80,6 +80,21 @@ def test_the_interval_covers_and_groups_are_drawn_together():
     assert (four.low, four.high) == pytest.approx((one.low, one.high))
 
 
+@pytest.mark.parametrize("unknown", [None, float("nan"), pd.NA])
+def test_images_of_unknown_class_are_of_no_class(unknown):
+    """Among them the thing goes with the class, as it does in all of them together."""
+    rng = np.random.default_rng(0)
+    is_second = rng.random(4000) < 0.5
+    has = rng.random(4000) < np.where(is_second, 0.9, 0.1)
+    score = 3.0 * is_second + rng.normal(size=4000)
+    classes = [unknown if i % 2 else str(second) for i, second in enumerate(is_second)]
+    found = difference_within_classes(score, has, classes, np.arange(4000))
+    assert found.low < 0 < found.high
+    assert math.isnan(
+        difference_within_classes(score, has, [unknown] * 4000, np.arange(4000)).value
+    )
+
+
 def test_no_class_with_both_is_unknown():
     has = np.arange(20) < 10
     assert math.isnan(difference_within_classes(np.ones(20), has, list(has), np.arange(20)).value)

@@ -109,7 +109,8 @@ def gate_pastes(
         at = [real.place[int(row)] for row in rows]
         has_n = flag_n[rows] == 1
         counts = int(has_n.sum()), int((~has_n).sum())
-        classes = photos.table["class"].iloc[rows] if "class" in photos.table else [""] * len(rows)
+        has_classes = "class" in photos.table and photos.table["class"].notna().any()
+        classes = photos.table["class"].iloc[rows] if has_classes else [""] * len(rows)
         observed = difference_within_classes(
             real.score_n[at], has_n, list(classes), group_n[rows], seed
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from csp_engine.bundle import Bundle
@@ -90,3 +91,13 @@ def require_neuron(bundle: Bundle, neuron: NeuronRef) -> None:
 def layer_path(layer: str) -> str:
     """A layer id without its pooling: ``layer4`` of ``layer4@mean``."""
     return layer.rpartition("@")[0]
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of outputs in their order, those that several have counted: ``crane (1 of 2)``."""
+    total, seen = Counter(names), Counter[str]()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(f"{name} ({seen[name]} of {total[name]})" if total[name] > 1 else name)
+    return tuple(found)

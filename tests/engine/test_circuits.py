@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from csp_engine.networks.driving.circuits import circuits
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
 from csp_engine.pipeline.image_pass import Target
-from csp_engine.views.neuron.circuit import circuit
+from csp_engine.types import NeuronRef
+from csp_engine.views.neuron.circuit import circuit, outputs_of
+from csp_engine.views.neuron.influence import driven_outputs
 from tests.engine.test_cli import run
 from tests.worlds import damage, toys
 
@@ -228,6 +231,35 @@ class Branched(nn.Module):
 
 
 @pytest.mark.slow
+def test_outputs_of_one_name_are_told_apart(tmp_path, capsys):
+    """ImageNet has two cranes, the bird and the machine."""
+    of = toys.target(("first", "second"), factory="lively")
+    model = replace(of.model, class_names=("crane", "green", "crane", "red"))
+    target = Target(model, tuple(select_layers(model, ["first", "second"])))
+    request = toys.request(tmp_path, tmp_path / "b.csp", targets=(target,), n_circuit_images=28)
+    bundle = pipeline.build(replace(request, n_influence_images=28))
+    stored = bundle.circuit("small")
+    shown = outputs_of(bundle, "small")
+    names = {0: "crane (1 of 2)", 1: "green", 2: "crane (2 of 2)", 3: "red"}
+    assert {0, 2} <= set(stored.nodes["output"])
+    assert set(shown) == {names[c] for c in set(stored.nodes["output"])}
+    for at in (0, 2):
+        own = stored.nodes[stored.nodes["output"] == at]
+        found = circuit(bundle, "small", names[at], "csp")
+        wanted = sorted(zip(own["unit"], own["effect"], strict=True))
+        assert sorted((each.neuron.unit, each.effect) for each in found.nodes) == wanted
+    assert circuit(bundle, "small", "crane", "csp") is None
+    for unit in range(8):
+        driven = driven_outputs(bundle, NeuronRef("small", "first@mean", unit))
+        held = np.asarray(bundle.influence("small", "first@mean").gradient_activation_cu)[:, unit]
+        assert {each.name: each.effect for each in driven}.items() <= {
+            names[c]: float(held[c]) for c in names
+        }.items()
+    code, said, _ = run(["circuit", str(bundle.path), "--output", "crane (2 of 2)"], capsys)
+    assert code == 0
+    assert said.startswith("crane (2 of 2) of small")
+
+
 def test_branches_at_the_end_all_go_on_to_the_output(tmp_path, capsys):
     names = sorted(toys.COLOURS)
     model = target_model(Branched().eval(), toys.PREPROCESSING, name="branched", class_names=names)

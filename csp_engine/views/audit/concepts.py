@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.bundle.names import told_apart
 from csp_engine.reading.tables import singular_key
 from csp_engine.search import stored_label
 from csp_engine.views.audit.associations import layers_with
@@ -104,6 +105,6 @@ def outputs_of(bundle: Bundle, model: str) -> tuple[str, ...]:
     for layer in bundle.layers(model):
         held = bundle.influence(model, layer)
         if held is not None:
-            found += [str(name) for name in held.output_names]
+            found += told_apart(held.output_names)
             break
     return tuple(dict.fromkeys(name for name in found if name.strip()))

@@ -11,6 +11,7 @@ import pandas as pd
 from csp_engine import numbers
 from csp_engine.audits.alignment import KINDS, best_alignment, chance_bar, influential, kinds
 from csp_engine.bundle import Bundle
+from csp_engine.bundle.names import told_apart
 from csp_engine.reading.tables import singular_key
 from csp_engine.search import stored_label
 from csp_engine.stats.intervals import Share, share_of
@@ -121,7 +122,7 @@ def layers_of(bundle: Bundle, concepts: ConceptSet, model: str) -> tuple[str, ..
         layer
         for layer in bundle.layers(model)
         if (found := bundle.influence(model, layer)) is not None
-        and (at := concepts.output_of(found.output_names)) is not None
+        and (at := concepts.output_of(told_apart(found.output_names))) is not None
         and int(found.n_image_c[at])
     )
 
@@ -198,7 +199,7 @@ def _examine(
         parts.append(_with_truth(bundle, model, layer, part))
     stored = bundle.influence(model, layers[0])
     assert stored is not None
-    at = concepts.output_of(stored.output_names)
+    at = concepts.output_of(told_apart(stored.output_names))
     assert at is not None
     return Case(
         concepts,
@@ -236,13 +237,13 @@ def _bars(
 def _effect(bundle: Bundle, concepts: ConceptSet, model: str, layer: str) -> np.ndarray:
     stored = bundle.influence(model, layer)
     assert stored is not None
-    at = concepts.output_of(stored.output_names)
+    at = concepts.output_of(told_apart(stored.output_names))
     return np.asarray(stored.gradient_activation_cu[at], np.float64)
 
 
 def _no_output(bundle: Bundle, concepts: ConceptSet, model: str) -> str:
     stored = [bundle.influence(model, layer) for layer in bundle.layers(model)]
-    outputs = next((found.output_names for found in stored if found is not None), None)
+    outputs = next((told_apart(each.output_names) for each in stored if each is not None), None)
     if outputs is None:
         return f"Bundle {bundle.name} does not say which outputs the neurons of {model} drive."
     called = next(iter(concepts.outputs), concepts.title)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle, StoredCircuit
+from csp_engine.bundle.names import told_apart
 from csp_engine.types import NeuronRef
 from csp_engine.views.neuron.label import BestLabel, best_label
 
@@ -75,7 +76,8 @@ def outputs_of(bundle: Bundle, model: str) -> tuple[str, ...]:
     if stored is None:
         return ()
     shown = set(stored.nodes["output"].tolist())
-    return tuple(name for c, name in enumerate(stored.outputs["name"]) if c in shown)
+    names = told_apart(stored.outputs["name"].tolist())
+    return tuple(name for c, name in enumerate(names) if c in shown)
 
 
 def circuit(bundle: Bundle, model: str, output: str, method: str) -> Circuit | None:
@@ -86,7 +88,7 @@ def circuit(bundle: Bundle, model: str, output: str, method: str) -> Circuit | N
     stored = bundle.circuit(model)
     if stored is None or output not in outputs_of(bundle, model):
         return None
-    row = list(stored.outputs["name"]).index(output)
+    row = told_apart(stored.outputs["name"].tolist()).index(output)
     own = stored.nodes[stored.nodes["output"] == row]
     place = {int(node): at for at, node in enumerate(own.index)}
     effect_m = own["effect"].to_numpy(float)

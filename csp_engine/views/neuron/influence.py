@@ -9,6 +9,7 @@ from jaxtyping import Float64, Int64
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
+from csp_engine.bundle.names import told_apart
 from csp_engine.types import NeuronRef
 
 N_SHOWN = 6
@@ -46,9 +47,10 @@ def driven_outputs(
     direct = stored.direct_weight_cu
     weight_o = None if direct is None else np.asarray(direct[order, neuron.unit], dtype=float)
     weights = ["–"] * len(order) if weight_o is None else numbers.signed_alike(weight_o)
+    names = told_apart(stored.output_names)
     return tuple(
         DrivenOutput(
-            name=stored.output_names[output],
+            name=names[output],
             effect=float(effect_c[output]),
             share=float(effect_c[output]) / largest,
             weight=None if weight_o is None else float(weight_o[at]),
@@ -102,4 +104,4 @@ def moved_most(bundle: Bundle, model: str, layer: str) -> Moved | None:
     best_u = np.lexsort((-size_cu, rank_cu), axis=0)[0]
     at = np.arange(n_units)
     rank_u = np.where(size_cu[best_u, at] > 0, rank_cu[best_u, at], 0)
-    return Moved(tuple(stored.output_names), best_u, rank_u, effect_cu[best_u, at])
+    return Moved(told_apart(stored.output_names), best_u, rank_u, effect_cu[best_u, at])

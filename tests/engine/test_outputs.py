@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -280,9 +281,15 @@ def told(model):
 
 
 def same_as_bare(ended, bare, x, rtol=1e-4):
-    """The same log-odds, decisions, attributions, influence and direct weights."""
+    """The same log-odds, decisions, attributions, influence and direct weights.
+
+    Of a sigmoid for each of several outputs, as of logits that are said to be of several labels.
+    """
     found = {}
     n_outputs = bare.network.fc.out_features
+    ended.logits(ended.run(torch.from_numpy(x)))
+    if ended.outputs.are_apart:
+        bare.network.config = SimpleNamespace(problem_type="multi_label_classification")
     for model in (bare, ended):
         runs = PairRuns(model, select_layers(model, ["conv"]), 0)
         scores, is_called = runs.scores(x)

@@ -312,7 +312,8 @@ def warn_of_groups(table: pd.DataFrame, of: str) -> None:
         own = known["group"] if "group" in known else pd.Series(range(len(known)), known.index)
         # An image without a group is a group of its own.
         own = own.astype(object).where(own.notna(), pd.Series(range(len(known)), known.index))
-        if n_ids >= _LEAST_GROUPS and int(own.groupby(known[column]).nunique().max()) > 1:
+        is_joining = bool((own.groupby(known[column]).nunique() > 1).any())
+        if n_ids >= _LEAST_GROUPS and is_joining:
             logger.warning(
                 "%s: column %r has %d values for %d rows and groups nothing; if rows of one value "
                 "belong together (one patient, one lesion), call that column 'group'.",

@@ -20,9 +20,6 @@ from csp_engine.reading.tables import MISSING, NOT_KNOWN, Table, cell_text, key_
 
 logger = logging.getLogger(__name__)
 
-_MARKS = frozenset({word for pair in PAIRS for word in pair} | {"x", "✓", "✔", "☑", "•", "*", "+"})
-"""What stands alone in a column of flags of which somebody filled in one kind."""
-
 ROLE_COLUMNS = {
     "path": (
         "file", "path", "image", "file_path", "filepath", "image_path", "filename", "file_name",
@@ -193,13 +190,7 @@ def _warn_of_odd_cells(column: str, values: pd.Series, has_decimal_commas: bool)
         and as_flags([text], decimal_commas=has_decimal_commas) is None
     ]  # fmt: skip
     n_odd = sum(known[text] for text in odd)
-    if len(folded) == 1 and folded <= _MARKS and None in texts:
-        logger.warning(
-            "Column %r is no concept: it says %r for %d images and nothing for the others, which "
-            "may mean no or unknown; write 1, and 0 for no.",
-            column, next(iter(known)), known.total(),
-        )  # fmt: skip
-    elif known and not odd:
+    if known and not odd:
         logger.warning(
             "Column %r is no concept: it says no and yes in several ways (%s); write 0 and 1.",
             column, ", ".join(f"{text!r:.20}" for text in list(known)[:5]),

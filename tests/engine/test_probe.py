@@ -556,15 +556,6 @@ class TestTablesOfOtherComputers:
         assert not told("file,patient_age", lambda at: at // 2)
         assert not told("file,patient_id,lesion_id", lambda at: f"{at // 4},{at // 2}")
 
-    @pytest.mark.parametrize("mark", ["yes", "X", "✓", "Ja", "present"])
-    def test_marks_without_a_word_for_no_are_told(self, tmp_path, caplog, mark):
-        draw(tmp_path, "a.png", "b.png", "c.png")
-        table = f"file,ruler,site\na.png,{mark},back\nb.png,,back\nc.png,{mark},\n"
-        probe = read_probe_set(write_table(tmp_path / "t.csv", table))
-        assert probe.concepts == ()
-        (said,) = [each.getMessage() for each in caplog.records]
-        assert said.startswith(f"Column 'ruler' is no concept: it says {mark!r} for 2 images")
-
 
 class TestMetadataBesideImages:
     def test_it_is_joined_by_file(self, tmp_path):

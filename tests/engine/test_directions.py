@@ -21,6 +21,7 @@ from csp_engine.evaluation.paired_effects import halves
 from csp_engine.networks.autoencoders.directions import write_directions
 from csp_engine.networks.autoencoders.sae import load_sae
 from csp_engine.networks.layers import select_layers
+from csp_engine.pipeline.factoring.marking import find_marked
 from csp_engine.probe import read_probe_set
 from tests.engine.test_cli import run
 from tests.worlds import toys
@@ -231,3 +232,25 @@ def test_marked_images_and_what_is_refused(built, capsys, tmp_path):
         assert "left out" in said or "slim" in said, said
     shutil.rmtree(slim, ignore_errors=True)
     assert Bundle.open(bundle.path).layers("small")
+
+
+def test_copies_of_what_shows_it_are_not_taken_to_lack_it(tmp_path):
+    images = toys.draw_images(tmp_path / "images")
+    first, *others = sorted((images / "red").iterdir())
+    for at in range(6):
+        shutil.copy(first, images / "red" / f"copy {at}.png")
+    target = toys.target(["second"])
+    asked = toys.request(tmp_path, tmp_path / "a.csp", targets=(target,), n_influence_images=0)
+    bundle = pipeline.build(asked)
+    file_n = bundle.table("probe", "probe")["file"].str.rpartition("/")[2].to_numpy(object)
+    like = [int(np.flatnonzero(file_n == each.name)[0]) for each in (first, *others[:2])]
+    is_copy_n = np.array([name.startswith("copy") for name in file_n])
+    rest = np.setdiff1d(np.flatnonzero(~is_copy_n), like)
+    ranking, found, _ = find_marked(bundle, "small", "second@mean", like, [], "red")
+    activation_un = np.asarray(bundle.activations("small", "second@mean"))
+    by_hand = marked_direction(activation_un, np.array(like), rest, "red")
+    np.testing.assert_allclose(found.weight_u, by_hand.weight_u, atol=1e-6)
+    assert (found.n_with, found.n_without) == (3, len(rest))
+    assert f"all {len(rest)} others" in ranking.note
+    with_copies = marked_direction(activation_un, np.array(like), np.array([], int), "red")
+    assert not np.allclose(with_copies.weight_u, by_hand.weight_u, atol=0.01)

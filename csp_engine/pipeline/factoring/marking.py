@@ -24,8 +24,9 @@ FACTS, DIRECTION = "facts.json", "direction.safetensors"
 class Ranking:
     """What a direction from marked images ranks first, by numbers of images.
 
-    ``unlike`` is empty where all images that are not marked count as without it. ``ranked`` leaves
-    out what is marked, and copies and near copies of it and of one another; ``score`` belongs to it
+    ``unlike`` is empty where all images that are not marked count as without it, but for copies and
+    near copies of those that are; ``n_images`` are those that count. ``ranked`` leaves out what is
+    marked, and copies and near copies of it and of one another; ``score`` belongs to it
     image by image.
     """
 
@@ -70,7 +71,7 @@ def find_marked(
         model: of the layer.
         layer: where to look.
         like: numbers of images that show what is meant.
-        unlike: of images that do not; all others without them.
+        unlike: of images that do not; all others without them, but for copies of the first.
         name: of what is meant.
 
     Raises:
@@ -79,13 +80,16 @@ def find_marked(
     """
     activation_un = np.asarray(bundle.activations(model, layer))
     like, unlike = (tuple(dict.fromkeys(map(int, each))) for each in (like, unlike))
-    found = marked_direction(activation_un, np.array(like, int), np.array(unlike, int), name)
-    mean_u = activation_un.mean(axis=1, dtype=np.float64).astype(np.float32)
-    score_n = (activation_un - mean_u[:, None]).T @ found.weight_u
     images = bundle.images()
     group_n = images["duplicate_group"].to_numpy() if "duplicate_group" in images else (
         np.arange(len(images))
     )  # fmt: skip
+    against = np.array(unlike, int)
+    if not unlike:  # copies of what shows it show it too
+        against = np.flatnonzero(~np.isin(group_n, group_n[list(like)]))
+    found = marked_direction(activation_un, np.array(like, int), against, name)
+    mean_u = activation_un.mean(axis=1, dtype=np.float64).astype(np.float32)
+    score_n = (activation_un - mean_u[:, None]).T @ found.weight_u
     seen = {int(group_n[each]) for each in (*like, *unlike)}
     ranked: list[int] = []
     for image in np.argsort(-score_n, kind="stable"):
@@ -95,7 +99,9 @@ def find_marked(
             seen.add(int(group_n[image]))
             ranked.append(int(image))
     score = tuple(float(score_n[each]) for each in ranked)
-    ranking = Ranking(layer, name, like, unlike, activation_un.shape[1], tuple(ranked), score)
+    ranking = Ranking(
+        layer, name, like, unlike, found.n_with + found.n_without, tuple(ranked), score
+    )
     return ranking, found, mean_u
 
 

@@ -255,7 +255,7 @@ def test_outputs_of_one_name_are_told_apart(tmp_path, capsys):
         assert {each.name: each.effect for each in driven}.items() <= {
             names[c]: float(held[c]) for c in names
         }.items()
-    code, said, _ = run(["circuit", str(bundle.path), "--output", "crane (2 of 2)"], capsys)
+    code, said, _ = run(capsys, "circuit", bundle.path, "--output", "crane (2 of 2)")
     assert code == 0
     assert said.startswith("crane (2 of 2) of small")
 

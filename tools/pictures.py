@@ -135,11 +135,7 @@ PICTURES = {
         "The scored exemplars, split in two",
         lambda b: neuron_view(split_neuron(b), show="groups"),
     ),
-    "table": Picture(
-        "layer",
-        "Download these rows",
-        lambda b: {"model": "biased", "layer": b.layers("biased")[-1], "sort": "-score"},
-    ),
+    "table": Picture("layer", "Download these rows"),
     "families": Picture(
         "search", "also called", lambda b: {"q": "colour patch", "find": "families"}
     ),

@@ -400,3 +400,11 @@ def test_a_family_is_filtered_by_name_and_another_name_is_told(serve, small_bund
     assert set(kept["family"]) == {name}
     at = open_page("layer", family=f"{name}x")
     assert f"There is no family “{name}x” here; showing {name} instead." in html(at)
+
+
+def test_where_there_is_one_layer_its_name_is_in_no_row(small_bundle):
+    bundle = Bundle.open(small_bundle)
+    rows = rows_of.neuron_table(bundle, Memo(), "csp")
+    view = state.read_view({}, "small", bundle)
+    assert "layer" in neuron_rows.shown_columns(rows, view)
+    assert "layer" not in neuron_rows.shown_columns(rows[rows["layer"] == LAYER], view)

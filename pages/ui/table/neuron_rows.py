@@ -56,7 +56,7 @@ def shown_columns(
         hidden.add("column")
     if rows["model"].nunique() < 2:
         hidden.add("model")
-    if not view.is_all_layers:
+    if not view.is_all_layers or rows["place"].nunique() < 2:
         hidden.add("layer")
     shown = [
         name

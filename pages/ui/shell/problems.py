@@ -116,8 +116,8 @@ def no_page(asked: str, titles: Mapping[str, str]) -> None:
         to = f"<a target='_self' href='{base_url(name)}'>{plain(titles[name])}</a>"
         meant = f"; did you mean {to}? This is the overview."
     show(
-        f"<div class='csp-note' role='status'>There is no page “{plain(shorten(asked))}”{meant}"
-        "</div>"
+        "<div class='csp-note csp-left' role='status'>"
+        f"There is no page “{plain(shorten(asked))}”{meant}</div>"
     )
 
 

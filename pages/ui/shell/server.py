@@ -158,8 +158,9 @@ async def nowhere(request: Request) -> Response:
     path = plain(request.url.path[:200])
     return HTMLResponse(
         "<!doctype html><html lang='en'><head><title>No such page · Neuron Browser</title>"
-        f"<style>{STYLE.read_text('utf-8')} body {{font: 1rem sans-serif; margin: 3rem}}</style>"
-        f"</head><body><main><h1>There is no page {path}</h1><p>Pages have one name, such as "
+        "<meta name='viewport' content='width=device-width'><style>:root {color-scheme: light dark}"
+        " body {font: 1rem sans-serif; margin: 2rem; overflow-wrap: anywhere}</style></head>"
+        f"<body><main><h1>There is no page {path}</h1><p>Pages have one name, such as "
         f"{base_url('neuron')}; what they show follows after a question mark. "
         f"<a href='{base_url('')}'>Go to the overview</a></p></main></body></html>",
         404,

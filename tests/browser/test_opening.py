@@ -1,4 +1,4 @@
-"""A page by its address: what it shows first is fetched while Streamlit's scripts still load."""
+"""What a page shows first is fetched before it is there: by its address, or while one types."""
 
 from __future__ import annotations
 
@@ -39,3 +39,15 @@ def test_pairs_are_fetched_once_and_before_the_page_can_be_drawn(
     if is_early:
         assert asked.index("/csp/first") < asked.index("websocket")
     assert page.evaluate("globalThis.__cspEarly?.size ?? 0") == 0  # all that was fetched is used
+
+
+def test_who_begins_to_type_gets_the_letters_of_unreliable_labels(server, open_page):
+    page = open_page(f"{server.url}/?bundle=small")
+    box = page.get_by_label("Find neurons by what they respond to")
+    expect(box).to_be_visible()
+    slanted = """[...document.fonts].filter(font => font.style === "italic"
+      && getComputedStyle(document.body).fontFamily.includes(font.family.replaceAll('"', ""))
+      && font.status === "loaded").length"""
+    assert page.evaluate(slanted) == 0
+    box.click()
+    page.wait_for_function(f"() => {slanted} === 1")

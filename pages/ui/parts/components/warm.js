@@ -1,5 +1,6 @@
 // Who puts the cursor into a box for words will soon ask something: the encoder loads meanwhile, the
-// server gets ready what a first search reads, and the browser the scripts that its page needs.
+// server gets ready what a first search reads, and the browser the scripts that its page needs and
+// the slanted letters of labels that are not reliable.
 const BOX = "[data-testid=stTextInput] input"
 const LATER = "link[rel=prefetch][as=script]"
 
@@ -15,6 +16,8 @@ export default function (component) {
       link.crossOrigin = "anonymous"
       document.head.append(link)
     }
+    const { fontFamily } = getComputedStyle(document.body)
+    document.fonts.load(`italic 1em ${fontFamily}`).catch(() => {})
   }
   // Where the answer has a page of its own, the words go into its address at once: Streamlit would
   // have this page drawn first, only to be told by it where to go.

@@ -7,7 +7,6 @@ nobody does who only encodes. All this takes longer than the encoder of the demo
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -85,7 +84,9 @@ class _Later(ModuleType):
 
     def _real(self) -> ModuleType:
         self.leave()
-        return importlib.import_module(self.__name__)
+        from torch._dynamo import utils
+
+        return utils
 
     def leave(self) -> None:
         """Stand in the way no longer."""

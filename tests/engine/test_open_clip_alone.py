@@ -52,7 +52,8 @@ def test_the_encoder_of_the_demo_comes_alone_and_says_the_same():
     encoder = bundle_encoder(bundle)
     expected = [query_vector(bundle, text, encoder) for text in TEXTS]
     vector_td = np.frombuffer(bytes.fromhex(found["body"]), np.float32).reshape(len(TEXTS), -1)
-    np.testing.assert_array_equal(vector_td, expected)
+    # There one thread encodes a text, here as many as there are: the last digits differ.
+    np.testing.assert_allclose(vector_td, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 
 from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import Evidence
-from csp_engine.methods.depths.columns import LabelColumns, correlation, whole_of
+from csp_engine.methods.depths.columns import LabelColumns, correlation, near_best, whole_of
 from csp_engine.methods.depths.explained import Readout
 from csp_engine.methods.depths.joined import Joined, parts_of
 from csp_engine.methods.depths.kinds import KindColumns, most_general, shown_by
@@ -322,10 +322,12 @@ def _give_way(
     params: Params,
 ) -> None:
     """Let the whole take the place of its frequent part, in place."""
+    may_be_t, near = layer.is_single_t, params["near"]
+    layer.columns.load(t for score_t in score_ut for t in near_best(score_t, may_be_t, near))
     for score_t, activation_n in zip(score_ut, activation_un, strict=True):
         whole = whole_of(
-            layer.columns, score_t, activation_n, layer.is_single_t,
-            near=params["near"], holds=params["holds"], larger=params["larger"],
+            layer.columns, score_t, activation_n, may_be_t,
+            near=near, holds=params["holds"], larger=params["larger"],
         )  # fmt: skip
         if whole is not None:
             best = int(score_t.argmax())

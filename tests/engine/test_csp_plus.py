@@ -300,6 +300,24 @@ def test_a_frequent_part_gives_way_to_the_whole_only_where_the_unit_answers_to_t
     )
 
 
+@pytest.mark.parametrize(("n", "d", "t"), [(40, 8, 5), (700, 48, 61), (2500, 512, 90)])
+def test_a_column_does_not_depend_on_what_it_was_asked_for_with(n, d, t):
+    """Products of other shapes have other last digits: of one label, of some, of all."""
+    rng = np.random.default_rng(n)
+    image_nd, label_td = small_layers.unit_rows(rng, n, d), small_layers.unit_rows(rng, t, d)
+    alone = [LabelColumns(image_nd, label_td).similarity(label) for label in range(t)]
+    np.testing.assert_allclose(alone, label_td.astype(float) @ image_nd.T, atol=1e-6)
+    for n_asked in (1, 2, 3, 17, t):
+        columns = LabelColumns(image_nd, label_td)
+        for _ in range(4):
+            columns.load(rng.permutation(t)[:n_asked].tolist())
+        for label in range(t):
+            assert columns.similarity(label).tobytes() == alone[label].tobytes(), label
+            assert columns.bits(label).tobytes() == (
+                np.packbits(alone[label] > otsu(alone[label])).tobytes()
+            )
+
+
 def test_noise_is_refused_and_evenly_spread_units_are_not():
     rng = np.random.default_rng(0)
     image_nd = small_layers.unit_rows(rng, 400, 16)

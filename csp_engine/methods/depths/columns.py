@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import compress
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
@@ -12,7 +13,7 @@ from csp_engine.stats.otsu import otsu
 from csp_engine.vectors import normalise_rows
 
 _MOST_BYTES = 256 << 20
-_AT_ONCE = 64
+_AT_ONCE = 16
 
 
 def correlation(
@@ -33,6 +34,10 @@ class LabelColumns:
     Columns are made when asked for, many at a time, and the latest are kept: similarities within
     256 MB, and within as much which images show a label, a bit for each. ``given`` gives the
     similarities of labels that have other ones than the product of the vectors.
+
+    The last digits of a product depend on how many rows it has, and may depend on which row is
+    which. So each is of ``_AT_ONCE`` labels, and a label has its own row: what a label gets does
+    not depend on what was asked for with it or before.
     """
 
     def __init__(
@@ -51,19 +56,29 @@ class LabelColumns:
 
     def load(self, labels: Iterable[int]) -> None:
         """Make what is missing of some columns, by few matrix products."""
-        missing = [t for t in dict.fromkeys(labels) if t not in self._shown]
-        for start in range(0, len(missing), _AT_ONCE):
-            some = missing[start : start + _AT_ONCE]
-            for t, similarity_n in zip(some, self._similarities(some), strict=True):
-                self._keep(t, similarity_n)
+        for label, similarity_n in self._similarities(
+            t for t in dict.fromkeys(labels) if t not in self._shown
+        ):
+            self._keep(label, similarity_n)
 
-    def _similarities(self, labels: Sequence[int]) -> Float32[np.ndarray, "t n"]:
-        similarity_tn = self.label_td[labels] @ self.image_nd.T
-        for row_n, label in zip(similarity_tn, labels, strict=True):
-            own_n = self.given(label)
-            if own_n is not None:
-                row_n[:] = own_n
-        return similarity_tn
+    def _similarities(
+        self, labels: Iterable[int]
+    ) -> Iterator[tuple[int, Float32[np.ndarray, " n"]]]:
+        """Distinct labels with the similarities of all images."""
+        batches: list[dict[int, int]] = []
+        n_at_row: Counter[int] = Counter()
+        for label in labels:
+            row = label % _AT_ONCE
+            if n_at_row[row] == len(batches):
+                batches.append({})
+            batches[n_at_row[row]][row] = label
+            n_at_row[row] += 1
+        for batch in batches:
+            rows = [batch.get(row, 0) for row in range(_AT_ONCE)]
+            similarity_bn = self.label_td[rows] @ self.image_nd.T
+            for row, label in batch.items():
+                own_n = self.given(label)
+                yield label, similarity_bn[row].copy() if own_n is None else own_n
 
     def _keep(self, label: int, similarity_n: Float32[np.ndarray, " n"]) -> None:
         self._similarity[label] = similarity_n
@@ -76,14 +91,14 @@ class LabelColumns:
     def similarity(self, label: int) -> Float32[np.ndarray, " n"]:
         """How near every image is to a label."""
         if label not in self._similarity:
-            self._keep(label, self._similarities([label])[0])
+            self._keep(*next(self._similarities([label])))
         self._similarity.move_to_end(label)
         return self._similarity[label]
 
     def bits(self, label: int) -> UInt8[np.ndarray, " b"]:
         """Which images show a label, eight to a byte."""
         if label not in self._shown:
-            self._keep(label, self._similarities([label])[0])
+            self._keep(*next(self._similarities([label])))
         self._shown.move_to_end(label)
         return self._shown[label]
 
@@ -92,16 +107,20 @@ class LabelColumns:
         return np.unpackbits(self.bits(label), count=len(self.image_nd)).astype(bool)
 
 
-def _rivals(
+def near_best(
     score_t: Float32[np.ndarray, " t"], may_be_t: Bool[np.ndarray, " t"], near: float
-) -> Int64[np.ndarray, " r"]:
-    """Labels that score at least ``near`` times as much as the best one, the next best first."""
+) -> list[int]:
+    """The best label, and those that score at least ``near`` times as much, the next best first.
+
+    None where there are no others, or the best scores nothing.
+    """
     best = int(score_t.argmax())
     if score_t[best] <= 0:
-        return np.empty(0, np.int64)
+        return []
     rival_r = np.flatnonzero(may_be_t & (score_t >= near * score_t[best]))
     rival_r = rival_r[rival_r != best]
-    return rival_r[np.argsort(-score_t[rival_r], kind="stable")]
+    rivals = rival_r[np.argsort(-score_t[rival_r], kind="stable")].tolist()
+    return [best, *rivals] if rivals else []
 
 
 def whole_of(
@@ -122,15 +141,16 @@ def whole_of(
     it follows A within B. Looked for among labels that score at least ``near`` times as much as A;
     of several, the one that scores most; only labels of ``may_be_t``.
     """
-    best, rival_r = int(score_t.argmax()), _rivals(score_t, may_be_t, near)
-    if not len(rival_r):
+    best, *rivals = near_best(score_t, may_be_t, near) or [-1]
+    if not rivals:
         return None
-    columns.load([best, *rival_r.tolist()])
+    columns.load([best, *rivals])
     part_b = columns.bits(best)
-    whole_rb = np.stack([columns.bits(rival) for rival in rival_r.tolist()])
+    whole_rb = np.stack([columns.bits(rival) for rival in rivals])
     n_part = int(_n_shown(part_b[None])[0])
     n_whole_r, n_both_r = _n_shown(whole_rb), _n_shown(whole_rb & part_b)
-    for rival in rival_r[(n_both_r >= holds * n_part) & (n_whole_r > larger * n_part)].tolist():
+    is_whole_r = (n_both_r >= holds * n_part) & (n_whole_r > larger * n_part)
+    for rival in compress(rivals, is_whole_r):
         if correlation(activation_n, columns.similarity(best), columns.shown(rival)) < correlation(
             activation_n, columns.similarity(rival), ~columns.shown(best)
         ):

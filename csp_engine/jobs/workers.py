@@ -29,6 +29,8 @@ MOST_DEATHS = 3
 """How often a shard may be killed without a batch in between."""
 OF_LAUNCHERS = ("shard", "workers", "engine", "address")
 """Options that say who measures the shards, not what they measure."""
+OF_PLACE = ("images", "out", "image_root", "device")
+"""Options that may be others on another machine."""
 
 
 def shard_arguments(given: Mapping[str, Any], number: int, of: int) -> list[str]:
@@ -47,13 +49,29 @@ def merge_arguments(given: Mapping[str, Any], number: int, of: int) -> list[str]
     return ["merge", *_arguments(given), "--shard", f"{number}/{of}"]
 
 
+def asked(given: Mapping[str, Any]) -> dict[str, str]:
+    """What decides what a merge makes, option by option, as text.
+
+    Where images and bundle lie, and on what networks run, may differ from process to process.
+    """
+    return {
+        option.spelled[0]: " ".join(option.written(_as_text(given[name]))[1::2])
+        for name, option in OPTIONS.items()
+        if name not in (*OF_LAUNCHERS, *OF_PLACE) and not option.parameter
+    }
+
+
+def _as_text(value: Any) -> Any:
+    """A path as it is written."""
+    return str(value) if isinstance(value, Path) else value
+
+
 def _arguments(given: Mapping[str, Any]) -> list[str]:
     images = str(given["images"])
     arguments = [f"./{images}" if images.startswith("-") else images]
     for name, option in OPTIONS.items():
         if name != "images" and name not in OF_LAUNCHERS and not option.parameter:
-            value = given[name]
-            value = str(value) if isinstance(value, Path) else value
+            value = _as_text(given[name])
             is_usual = option.is_many and value == list(option.default or ())
             arguments += [] if is_usual else option.written(value)
     return arguments

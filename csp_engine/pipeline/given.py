@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from csp_engine.bundle import Bundle, kinds, read_contrast
+from csp_engine.bundle import Bundle, kinds
 from csp_engine.captioners.speaking import Likely, Speaking
 from csp_engine.errors import BundleError, CspError, InputError
-from csp_engine.evidence.evidence import NEEDS, ConceptColumns, Evidence, Masks, Source, Units
+from csp_engine.evidence.evidence import NEEDS, Evidence, Masks, Source
 from csp_engine.evidence.speaker import Speaker
-from csp_engine.methods.scoring.random_sets import noise_activations
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.sharing.held import held_evidence, held_null, kinds_among
 from csp_engine.probe.decoding.mask import decode_mask
-from csp_engine.words.hierarchy import kinds_of
-from csp_engine.words.vocabularies import parents_in
 
 MEASURED_NEEDS = ("activations", "layer")
 """What only a pass over the images brings, and small copies of a bundle leave out."""
@@ -103,17 +100,13 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
 def layer_evidence(run: Run, model: str, layer: str, asker: str, needs: Sequence[str]) -> Evidence:
     """A layer's units with what an asker needs, each loaded when it is first read."""
     bundle = run.bundle
-    sources = _sources(run, bundle)
-    sources["activations"] = lambda units: _rows(bundle.activations(model, layer), units)
-    sources["layer"] = lambda _: np.asanyarray(bundle.activations(model, layer))
-    sources["speaker"] = lambda _: speaker_of(run)
-    sources["candidates"] = lambda units: _candidates(bundle, model, layer, units)
+    more: dict[str, Source] = {
+        "masks": lambda _: _masks(bundle, run.probe_root),
+        "speaker": lambda _: speaker_of(run),
+    }
     if "null" in needs:
-        sources["null"] = lambda _: null_evidence(run, asker, needs)
-    evidence = Evidence(
-        bundle.exemplars(model, layer), bundle.contrast(model, layer), bundle.image_vectors()
-    )
-    return evidence.asked_by(asker, needs, sources)
+        more["null"] = lambda _: null_evidence(run, asker, needs)
+    return held_evidence(bundle, model, layer, asker, needs, more)
 
 
 def speaker_of(run: Run) -> Speaker:
@@ -125,44 +118,7 @@ def speaker_of(run: Run) -> Speaker:
 def null_evidence(run: Run, asker: str, needs: Sequence[str]) -> Evidence:
     """Random image sets with what an asker needs; their activations are the noise itself."""
     bundle = run.bundle
-    drawn = bundle.random_sets()
-    image_nd = bundle.image_vectors()
-    seed = int(bundle.stage("null").params["seed"])
-    sources = _sources(run, bundle)
-    sources["activations"] = lambda units: np.concatenate(
-        [noise_activations(len(image_nd), int(unit), 1, seed) for unit in units]
-    )
-    return Evidence(drawn, read_contrast(bundle, "null"), image_nd).asked_by(asker, needs, sources)
-
-
-def _sources(run: Run, bundle: Bundle) -> dict[str, Source]:
-    """Where to find what is the same for all units."""
-    return {
-        "columns": lambda _: concept_columns(bundle),
-        "masks": lambda _: _masks(bundle, run.probe_root),
-        "texts": lambda _: bundle.labels()["text"].tolist(),
-        "kinds": lambda _: kinds_among(bundle),
-    }
-
-
-def kinds_among(bundle: Bundle) -> dict[int, tuple[int, ...]]:
-    """Which labels of a bundle's vocabulary are kinds of which."""
-    labels = bundle.labels()
-    return kinds_of(labels["text"].tolist(), parents_in(labels))
-
-
-def _rows(array_un: Any, units: Units) -> np.ndarray:
-    """Some rows; of a run of units a view, which copies nothing from the disk."""
-    if len(units) and len(units) == units[-1] - units[0] + 1 and (np.diff(units) == 1).all():
-        return array_un[units[0] : units[-1] + 1]
-    return array_un[units]
-
-
-def concept_columns(bundle: Bundle) -> ConceptColumns:
-    """The concept columns of a bundle's probe set."""
-    names = tuple(bundle.manifest.inputs["probe"]["concepts"])
-    table = bundle.table("probe", "probe")
-    return ConceptColumns(names, table[list(names)].to_numpy(np.float32))
+    return held_null(bundle, asker, needs, {"masks": lambda _: _masks(bundle, run.probe_root)})
 
 
 def _masks(bundle: Bundle, root: Path | None) -> Masks:
@@ -177,17 +133,3 @@ def _masks(bundle: Bundle, root: Path | None) -> Masks:
         return decode_mask((root / file).read_bytes())
 
     return Masks(names, read)
-
-
-def _candidates(
-    bundle: Bundle, model: str, layer: str, units: Units
-) -> tuple[tuple[dict[str, Any], ...], ...]:
-    table = bundle.candidates(model, layer)
-    assert table is not None, "require_given came first"
-    own = table[table["unit"].isin(units)]
-    rows: dict[int, list[dict[str, Any]]] = {int(unit): [] for unit in units}
-    for row in own.sort_values(["unit", "pmi", "rank"], ascending=[True, False, True]).to_dict(
-        "records"
-    ):
-        rows[int(row["unit"])].append({str(key): value for key, value in row.items()})
-    return tuple(tuple(rows[int(unit)]) for unit in units)

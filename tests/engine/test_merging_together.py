@@ -17,7 +17,14 @@ import numpy as np
 import pytest
 
 from csp_engine import pipeline
-from csp_engine.bundle import Bundle, merging_lock, orders_in, parts_folder, verify
+from csp_engine.bundle import (
+    Bundle,
+    merging_lock,
+    orders_in,
+    parts_folder,
+    remove_parts,
+    verify,
+)
 from csp_engine.bundle.passing.pieces import keep_arrays, kept_arrays
 from csp_engine.cli import main
 from csp_engine.errors import BundleError, StaleError
@@ -25,7 +32,7 @@ from csp_engine.pipeline import BuildRequest
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
 from csp_engine.pipeline.sharding.shards import Shard
-from csp_engine.pipeline.sharing import dividing, helping, orders, tasks
+from csp_engine.pipeline.sharing import alike, dividing, helping, orders, tasks
 from csp_engine.pipeline.sharing.helping import merging_alone
 from csp_engine.pipeline.sharing.orders import Order, Shared, work_on
 from csp_engine.types import silent
@@ -143,6 +150,7 @@ def test_a_merge_that_is_stopped_uses_the_pieces_that_are_whole(world, out, monk
     merge(request(world, out), silent, 2)
     assert toys.content(out) == toys.content(world / "whole.csp")
     assert Counter(counted)["contrast"] <= 2 * 8 - 3 + 2  # eight runs of units in each layer
+    assert Counter(counted)["scores"] == 2 + 2  # random image sets in two blocks, units in one
     assert not parts_folder(out).exists()
 
 
@@ -179,6 +187,25 @@ def test_a_piece_is_made_once_and_not_after_its_order_is_done(tmp_path):
     assert list(tmp_path.iterdir()) == [] or all(p.suffix == ".lock" for p in tmp_path.iterdir())
 
 
+def test_orders_are_deleted_before_their_pieces_which_somebody_would_make_again(
+    tmp_path, monkeypatch
+):
+    order, gone, unlink = Order("some", {"needs": {}}, 20), list[str](), Path.unlink
+    for number in range(order.n_pieces):
+        keep_arrays(order.piece(tmp_path, number), {"n": np.arange(3)}, {})
+    order.write(tmp_path)
+
+    def unlinking(path: Path, **given: Any) -> None:
+        gone.append(path.name)
+        unlink(path, **given)
+
+    monkeypatch.setattr(Path, "unlink", unlinking)
+    remove_parts(tmp_path, {})
+    assert gone[0] == order.place(tmp_path).name
+    assert len(gone) == 21
+    assert not tmp_path.exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"task": "contrast"}', b"\xff" * 40])
 def test_what_is_no_order_or_no_piece_is_none(tmp_path, content):
     path = tmp_path / ".order-0123456789ab"
@@ -209,6 +236,43 @@ def test_who_runs_other_code_does_not_help(tmp_path, monkeypatch):
         ):
             pass
         order.place(parts_folder(out)).unlink()
+    assert not parts_folder(out).exists()
+
+
+def test_whose_last_digits_would_differ_leaves_scores_to_others(world, out, monkeypatch):
+    order = Order("scores", {"needs": {}, "instructions": "those of another processor"}, 2)
+    made = []
+    monkeypatch.setitem(tasks.TASKS, "scores", lambda *_: lambda n: made.append(n) or {})
+    with merging_alone(out, helps=False):
+        order.write(parts_folder(out))
+        bench = tasks.Bench(parts_folder(out))
+        assert not helping._make_pieces(world / "whole.csp", bench, silent)
+        order = replace(order, about={**order.about, "instructions": alike.instructions()})
+        order.write(parts_folder(out))
+        assert helping._make_pieces(world / "whole.csp", bench, silent)
+    assert made == [0, 1]
+
+
+def test_a_process_scores_on_as_many_threads_as_the_one_that_merges():
+    before = alike.n_threads()
+    for n in (1, 2):
+        with alike.on_threads(n):
+            assert alike.n_threads() == n
+    assert alike.n_threads() == before
+
+
+def test_who_was_asked_for_something_else_does_not_help(tmp_path):
+    out, theirs = tmp_path / "a.csp", {"--vocabulary": "a.txt", "--set": "gamma=1"}
+    with merging_alone(out, helps=False, asked=theirs):
+        for mine in ({**theirs, "--vocabulary": "b.txt"}, {"--set": "gamma=1"}):
+            with (
+                pytest.raises(StaleError, match=r"--vocabulary a\.txt and .* (b\.txt|none); start"),
+                merging_alone(out, helps=True, asked=mine),
+            ):
+                pass
+    assert not parts_folder(out).exists()
+    with merging_alone(out, helps=True, asked=mine) as is_mine:  # nobody merges any more
+        assert is_mine
     assert not parts_folder(out).exists()
 
 

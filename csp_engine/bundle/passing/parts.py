@@ -31,7 +31,7 @@ LARGEST_ABOUT = 1 << 24
 _NAME = re.compile(r"([1-9]\d{0,8})-of-([1-9]\d{0,8})-([0-9a-f]{12})")
 _UNFINISHED = re.compile(r"\.([1-9]\d{0,8})-of-([1-9]\d{0,8})")
 _GONE = ".gone-"
-_ASIDE = re.compile(r"(\.tmp-)?\.(decided|gradients|order|piece)-[0-9a-f]{12}(\.lock)?")
+_ASIDE = re.compile(r"(\.tmp-)?\.(asked|decided|gradients|order|piece)-[0-9a-f]{12}(\.lock)?")
 _ORDER = re.compile(r"\.order-[0-9a-f]{12}")
 _MERGING = ".merging.lock"
 
@@ -243,7 +243,9 @@ def remove_parts(folder: Path, header: Mapping[str, Any]) -> None:
         folder: of the parts.
         header: of the pass that was taken over.
     """
-    for path in list(folder.iterdir()) if folder.is_dir() else ():
+    there = list(folder.iterdir()) if folder.is_dir() else []
+    # Orders before their pieces, which somebody would make again.
+    for path in sorted(there, key=lambda path: _ORDER.fullmatch(path.name) is None):
         if path.name.startswith(_GONE):
             shutil.rmtree(path, ignore_errors=True)
         elif _NAME.fullmatch(path.name) and _is_of(path, header):

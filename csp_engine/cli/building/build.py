@@ -18,6 +18,7 @@ from csp_engine.jobs.options import OPTIONS
 from csp_engine.jobs.workers import (
     OF_LAUNCHERS,
     Watch,
+    asked,
     end_with_input,
     helpers_here,
     measure_here,
@@ -92,7 +93,7 @@ def _built(request: BuildRequest, given: Any, progress: Progress) -> Bundle:
                     measure_here(vars(given), given.workers, watch, log.warning, _copy)
             else:
                 measure_here(vars(given), given.workers, watch, log.warning)
-        with merging_alone(given.out, helps=False):
+        with merging_alone(given.out, helps=False, asked=asked(vars(given))):
             bundle = merging.merge(request, progress, given.workers, _helpers(given))
     return _judged(bundle, request, given, progress)
 
@@ -177,7 +178,9 @@ def merge(given: Any, as_json: bool) -> None:
     end_with_input()
     with (
         progress_bars() as progress,
-        merging_alone(given.out, progress, helps=shard is not None) as is_mine,
+        merging_alone(
+            given.out, progress, helps=shard is not None, asked=asked(vars(given))
+        ) as is_mine,
     ):
         if is_mine:
             from csp_engine.pipeline.sharding.merging import merge as merged

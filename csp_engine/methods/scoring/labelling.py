@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, Int32
+from jaxtyping import Float32, Float64, Int
 
 from csp_engine.errors import InputError, StaleError
-from csp_engine.evidence.evidence import OF_LAYER, SHARED, Evidence
+from csp_engine.evidence.evidence import OF_LAYER, Evidence
 from csp_engine.methods.method import (
     NULL_VECTOR,
     LabelPrior,
@@ -18,9 +18,9 @@ from csp_engine.methods.method import (
     Params,
     Scored,
     Written,
-    resolve_params,
 )
 from csp_engine.methods.registered import find_method
+from csp_engine.methods.scoring.asking import Elsewhere, Scoring
 from csp_engine.methods.scoring.exemplar_means import scored_mask
 from csp_engine.methods.scoring.log_mean import LogMean, leave_one_out
 from csp_engine.methods.scoring.random_sets import evidence_of_size
@@ -86,6 +86,7 @@ def label_layer(
     other_p: Float64[np.ndarray, " v"] | None = None,
     progress: Progress = silent,
     common: dict[Any, Any] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Labelled:
     """The best labels of every unit, by one method.
 
@@ -107,32 +108,22 @@ def label_layer(
         progress: called with the units done.
         common: kept from layer to layer, so that what is the same for all is made once. Images,
             label vectors, random image sets and parameters must be the same in all calls.
+        elsewhere: has others run the method, where it scores a vocabulary and looks at all images;
+            blocks must be those that are asked for.
 
     Raises:
         InputError: for bad parameters, no labels, or a null without draws.
         StaleError: if labels and images come from encoders of different width.
     """
     method = find_method(method) if isinstance(method, str) else method
-    params = resolve_params(method, params)
+    layer = Scoring.of(method, evidence, null_evidence, label_td, params, common)
     _check_inputs(evidence, null_evidence, label_td, n_labels)
-    asker = f"Method {method.name!r}"
-    needs = method.needs_here(evidence.given.sources)
-    common = {} if common is None else common
-    evidence = evidence.asked_by(asker, needs, common=common)
-    # What is the same for all units a null need not bring itself; activations it must.
-    shared = {name: evidence.given.sources[name] for name in SHARED & evidence.given.sources.keys()}
-    null_sources = {**shared, **null_evidence.given.sources}
-    null_evidence = null_evidence.asked_by(asker, needs, null_sources, common)
-    depth = params[method.depth] if method.depth else evidence.exemplars.image_uk.shape[1]
-    size_u = np.minimum(evidence.exemplars.count_u, depth).astype(np.int32)
-    layer = _Layer(
-        method, evidence, null_evidence, np.ascontiguousarray(label_td), params, size_u, depth
-    )
+    evidence, depth, size_u = layer.evidence, layer.depth, layer.size_u
     step = unit_block or method.unit_block
     if method.writes:
         ranking, arrays, texts = _written(layer, n_labels, step, other_p, progress)
     else:
-        ranking, arrays = _scored(layer, n_labels, step, progress)
+        ranking, arrays = _scored(layer, n_labels, step, progress, elsewhere)
         texts = None
     similarity_u, reuse_u = pair_statistics(evidence, depth)
     scores = LabelScores(
@@ -145,25 +136,12 @@ def label_layer(
     return Labelled(scores, arrays, texts)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layer:
-    """What is scored by what; ``size_u`` counts the exemplars looked at, at most ``depth``."""
-
-    method: Method
-    evidence: Evidence
-    null_evidence: Evidence
-    label_td: Float32[np.ndarray, "t d"]
-    params: Params
-    size_u: Int32[np.ndarray, " u"]
-    depth: int
-
-    def said(self, evidence: Evidence) -> Any:
-        """What the method says about some evidence."""
-        return self.method.said(evidence, self.label_td, self.params)
-
-
 def _scored(
-    layer: _Layer, n_labels: int, unit_block: int, progress: Progress
+    layer: Scoring,
+    n_labels: int,
+    unit_block: int,
+    progress: Progress,
+    elsewhere: Elsewhere | None,
 ) -> tuple[Ranking, dict[str, np.ndarray]]:
     """The best labels of a vocabulary, and the extra arrays."""
     method, evidence, label_td = layer.method, layer.evidence, layer.label_td
@@ -175,9 +153,12 @@ def _scored(
 
     def blocks(rows: Int[np.ndarray, " b"]) -> Iterator[tuple[Int[np.ndarray, " b"], Scored]]:
         nonlocal n_done
-        for start in range(0, len(rows), unit_block):
-            block = rows[start : start + unit_block]
-            yield block, layer.said(evidence.block(block))
+        runs = [rows[start : start + unit_block] for start in range(0, len(rows), unit_block)]
+        said = (layer.said(evidence.block(block)) for block in runs)
+        if elsewhere is not None and runs:
+            said = elsewhere(False, unit_block)
+        for block, scored in zip(runs, said, strict=True):
+            yield block, scored
             n_done += len(block)
             progress(method.name, n_done // passes, n_scored)
 
@@ -191,12 +172,12 @@ def _scored(
     extra: dict[str, np.ndarray] = {}
     null_extra: dict[str, list[np.ndarray]] = {}
     for size in _sizes(layer):
-        null = _null(layer, size, prior, over_layer)
+        null = _null(layer, size, prior, over_layer, elsewhere)
         for name, array in null.kept(method, size).items():
             null_extra.setdefault(name, []).append(array)
         for name, array in null.extra.items():
             extra.setdefault(name, np.zeros((evidence.n_units, *array.shape[1:]), array.dtype))
-        for rows, scored in blocks(_of_size(layer, size)):
+        for rows, scored in blocks(layer.rows_of(size)):
             _take_prior(scored, null.prior_t)
             ranks = rank_labels(scored.score_ut, scored.has_label_u, null.scores, n_labels)
             if not np.isfinite(ranks.score_uk).all():
@@ -238,14 +219,20 @@ class _Null:
         return found
 
 
-def _null(layer: _Layer, size: int, prior: LabelPrior | None, over_layer: LogMean) -> _Null:
+def _null(
+    layer: Scoring,
+    size: int,
+    prior: LabelPrior | None,
+    over_layer: LogMean,
+    elsewhere: Elsewhere | None,
+) -> _Null:
     """The random image sets of a size; of full size made once for all layers.
 
     That is not so where something of the layer enters it.
     """
 
     def make() -> _Null:
-        scored = _said_by_blocks(layer, evidence_of_size(layer.null_evidence, size))
+        scored = _said_by_blocks(layer, evidence_of_size(layer.null_evidence, size), elsewhere)
         prior_t, null_prior_rt = _priors(prior, scored, over_layer)
         _take_prior(scored, null_prior_rt)
         return _Null(NullScores.of(scored.score_ut), scored.extra, scored.vector_ud, prior_t)
@@ -257,15 +244,16 @@ def _null(layer: _Layer, size: int, prior: LabelPrior | None, over_layer: LogMea
     return layer.null_evidence.once_for_all("null", make)
 
 
-def _said_by_blocks(layer: _Layer, evidence: Evidence) -> Scored:
+def _said_by_blocks(layer: Scoring, evidence: Evidence, elsewhere: Elsewhere | None) -> Scored:
     """All that is used of random image sets, whose activations need not fit into memory at once."""
-    step = layer.method.unit_block
-    if evidence.n_units <= step:
+    step, n_units = layer.method.unit_block, evidence.n_units
+    if elsewhere is not None:
+        parts = list(elsewhere(True, step))
+    elif n_units <= step:
         return layer.said(evidence)
-    parts: list[Scored] = [
-        layer.said(evidence.block(slice(start, start + step)))
-        for start in range(0, evidence.n_units, step)
-    ]
+    else:
+        runs = [slice(start, start + step) for start in range(0, n_units, step)]
+        parts = [layer.said(evidence.block(units)) for units in runs]
     offsets = [part.offset_u for part in parts if part.offset_u is not None]
     vectors = [part.vector_ud for part in parts if part.vector_ud is not None]
     return Scored(
@@ -280,7 +268,7 @@ def _said_by_blocks(layer: _Layer, evidence: Evidence) -> Scored:
 
 
 def _written(
-    layer: _Layer,
+    layer: Scoring,
     n_labels: int,
     unit_block: int,
     other_p: Float64[np.ndarray, " v"] | None,
@@ -293,7 +281,7 @@ def _written(
     extra: dict[str, np.ndarray] = {}
     n_done = 0
     for size in _sizes(layer):
-        rows = _of_size(layer, size)
+        rows = layer.rows_of(size)
         null = None
         if layer.method.has_null and len(rows):
             null = layer.said(evidence_of_size(layer.null_evidence, size))
@@ -311,12 +299,7 @@ def _written(
     return ranking, extra, texts
 
 
-def _of_size(layer: _Layer, size: int) -> Int[np.ndarray, " b"]:
-    """Units that meet random image sets of this size."""
-    return np.flatnonzero(layer.size_u == size if layer.method.depth else layer.size_u > 0)
-
-
-def _sizes(layer: _Layer) -> list[int]:
+def _sizes(layer: Scoring) -> list[int]:
     """Numbers of exemplars that units have; one for methods that look at all images."""
     if not layer.method.depth:
         return [layer.depth]

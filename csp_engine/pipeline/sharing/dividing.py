@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +12,13 @@ import numpy as np
 
 from csp_engine.bundle import Bundle, kinds, parts_folder
 from csp_engine.evidence.contrast import ContrastRule, best_list_length, contrast_space, queries_of
-from csp_engine.evidence.neighbours import NeighbourLists
+from csp_engine.methods.method import Method, Params, Scored
+from csp_engine.methods.scoring.asking import Elsewhere
 from csp_engine.networks.conditions import code_conditions
+from csp_engine.pipeline.sharing.alike import instructions, n_threads
 from csp_engine.pipeline.sharing.mining import mining_among
 from csp_engine.pipeline.sharing.orders import Order, Shared, dismissing
-from csp_engine.pipeline.sharing.tasks import Bench, lists_of, maker
+from csp_engine.pipeline.sharing.tasks import Bench, maker, scored_of
 from csp_engine.types import Progress
 
 LEAST_PRODUCTS = 500_000_000
@@ -25,6 +27,8 @@ PIECES_EACH = 4
 """Runs of units for each process, so that nobody waits long for the slowest."""
 UNIT_VALUES = 200_000_000
 """Activations of a run of units at most."""
+SCORE_VALUES = 100_000_000
+"""Scores that lie among the parts at most, of four bytes each."""
 
 
 class Sharing:
@@ -86,17 +90,55 @@ class Sharing:
                 blocks = list(mined.pieces())
         return {name: np.concatenate([each[name] for each in blocks]) for name in blocks[0]}
 
-    def lists(self, bundle: Bundle, length: int) -> NeighbourLists:
-        """The nearest images of every image, as directions compare.
+    def scores(
+        self,
+        bundle: Bundle,
+        model: str,
+        layer: str,
+        method: Method,
+        params: Params,
+        uses: Sequence[str],
+    ) -> Elsewhere:
+        """What ``label_layer`` takes for a method that has ``lists``.
 
-        They stay among the parts until the bundle is whole.
+        The lists of all images are found once, and stay among the parts until the bundle is whole.
         """
-        name = kinds.EMBEDDINGS.name()
-        about = {"of": None, "length": length, "needs": {name: bundle.stage(name).key}}
-        order = self._order("neighbours", about, self._n_processes, bundle.n_images)
         self._bench.bundle = bundle
-        self._shared(order, "neighbours of all images").have_made()
-        return lists_of(self._bench, order)
+        of_all = (kinds.EMBEDDINGS, kinds.VOCABULARY, kinds.NULL)
+        same = {kind.name(): bundle.stage(kind.name()).key for kind in of_all}
+        embedded = kinds.EMBEDDINGS.name()
+        listed = {"of": None, "length": method.lists, "needs": {embedded: same[embedded]}}
+        lists = self._order("neighbours", listed, self._n_processes, bundle.n_images)
+        contrast = kinds.CONTRAST.name(model, layer)
+        about = {
+            "of": [model, layer],
+            "needs": _keys(bundle, model, layer) | {contrast: bundle.stage(contrast).key} | same,
+            "same": sorted(same),
+            "method": method.name,
+            "params": dict(params),
+            "uses": sorted(uses),
+            "lists": lists.said(),
+            "instructions": instructions(),
+            "threads": n_threads(),
+        }
+        n_of = {
+            True: len(bundle.random_sets().count_u),
+            False: int(np.count_nonzero(bundle.exemplars(model, layer).count_u)),
+        }
+        n_labels = len(bundle.label_vectors())
+
+        def elsewhere(is_null: bool, step: int) -> Iterator[Scored]:
+            self._shared(lists, "neighbours of all images").have_made()
+            what = f"{method.name} of {'random image sets' if is_null else layer}, in blocks"
+            n_blocks = -(-n_of[is_null] // step)
+            most = max(self._n_processes, SCORE_VALUES // (step * n_labels))
+            for first in range(0, n_blocks, most):
+                some = {**about, "is_null": is_null, "step": step, "first": first}
+                order = self._order("scores", some, most, n_blocks - first)
+                with dismissing(self._shared(order, what)) as said:
+                    yield from map(scored_of, said.pieces())
+
+        return elsewhere
 
     def _order(self, task: str, about: dict[str, Any], n_pieces: int, of: int) -> Order:
         about = {**about, "code": code_conditions()}

@@ -6,7 +6,7 @@ Nobody here needs images, networks or an encoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,13 @@ from csp_engine.evidence.contrast import (
 )
 from csp_engine.evidence.nearest import nearest_images
 from csp_engine.evidence.neighbours import ImageSpace, NeighbourLists
+from csp_engine.hashing import canonical_json
+from csp_engine.methods import find_method
+from csp_engine.methods.method import NEIGHBOURS, Scored
+from csp_engine.methods.scoring.asking import Scoring
+from csp_engine.methods.scoring.random_sets import evidence_of_size
+from csp_engine.pipeline.sharing.alike import on_threads
+from csp_engine.pipeline.sharing.held import held_evidence, held_null
 from csp_engine.pipeline.sharing.mining import contrast_arrays, first_copies, mining_among
 from csp_engine.pipeline.sharing.orders import Arrays, Make, Order
 from csp_engine.types import silent
@@ -30,10 +37,11 @@ from csp_engine.vectors import directions
 
 @dataclass
 class Bench:
-    """Where pieces are made: the folder of the parts, and the bundle as it is."""
+    """Where pieces are made: the folder of the parts, the bundle as it is, and what is kept."""
 
     folder: Path
     bundle: Bundle | None = None
+    kept: dict[str, dict[Any, Any]] = field(default_factory=dict)
 
     @property
     def held(self) -> Bundle:
@@ -93,10 +101,63 @@ def contrast(bench: Bench, order: Order) -> Make:
     return make
 
 
+def scores(bench: Bench, order: Order) -> Make:
+    """What a label method says of blocks of the units of a layer, or of random image sets.
+
+    Its last digits are those of the process that merges: products are as large, and on as many
+    threads.
+    """
+    bundle, about = bench.held, order.about
+    (model, layer), method = about["of"], find_method(about["method"])
+    lists, first, step = order_of(about["lists"]), about["first"], about["step"]
+    asker, needs = f"Method {method.name!r}", method.needs_here(about["uses"])
+    same = {name: about[name] for name in ("method", "params", "uses", "lists", "threads")}
+    stages = {name: about["needs"][name] for name in about["same"]}
+    key = canonical_json({**same, "needs": stages})
+    if key not in bench.kept:
+        bench.kept.clear()
+        bench.kept[key] = {NEIGHBOURS: lists_of(bench, lists)}
+    scoring = Scoring.of(
+        method,
+        held_evidence(bundle, model, layer, asker, needs, {}),
+        held_null(bundle, asker, needs, {}),
+        np.asarray(bundle.label_vectors()),
+        about["params"],
+        bench.kept[key],
+    )
+    evidence = scoring.evidence.block(scoring.rows_of(scoring.depth))
+    if about["is_null"]:
+        evidence = evidence_of_size(scoring.null_evidence, scoring.depth)
+
+    def make(number: int) -> Arrays:
+        start = (first + number) * step
+        with on_threads(about["threads"]):
+            return arrays_of(scoring.said(evidence.block(slice(start, start + step))))
+
+    return make
+
+
 TASKS: Mapping[str, Callable[[Bench, Order], Make]] = {
-    each.__name__: each for each in (neighbours, contrast)
+    each.__name__: each for each in (neighbours, contrast, scores)
 }
 """By the name that orders call them."""
+
+_FIELDS = [each.name for each in fields(Scored) if each.name != "extra"]
+_EXTRA = "extra."
+
+
+def arrays_of(scored: Scored) -> Arrays:
+    """Scores as a piece holds them."""
+    held = {name: getattr(scored, name) for name in _FIELDS}
+    own = {f"{_EXTRA}{name}": array for name, array in scored.extra.items()}
+    return {name: array for name, array in held.items() if array is not None} | own
+
+
+def scored_of(arrays: Arrays) -> Scored:
+    """Scores that a piece holds."""
+    held: dict[str, Any] = {name: arrays.get(name) for name in _FIELDS}
+    own = {n.removeprefix(_EXTRA): each for n, each in arrays.items() if n.startswith(_EXTRA)}
+    return Scored(**held, extra=own)
 
 
 def _compared(bundle: Bundle, order: Order) -> tuple[np.ndarray, np.ndarray]:

@@ -13,8 +13,9 @@ from csp_engine.bundle import Bundle, kinds
 from csp_engine.evaluation.associations.asking import ColumnsAsked, columns_asked
 from csp_engine.evaluation.associations.measuring import Associations, Rule, associate
 from csp_engine.evaluation.column_fit import column_fit
-from csp_engine.pipeline.given import concept_columns, what_lacks
+from csp_engine.pipeline.given import what_lacks
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.sharing.held import concept_columns
 from csp_engine.pipeline.stage import Made, Of, Stage
 from csp_engine.types import Progress, silent
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from csp_engine.bundle import kinds
 from csp_engine.methods import METHODS, Method, label_layer
-from csp_engine.methods.method import NEIGHBOURS
+from csp_engine.methods.scoring.asking import Elsewhere
 from csp_engine.pipeline.given import (
     MEASURED_NEEDS,
     layer_evidence,
@@ -19,6 +20,7 @@ from csp_engine.pipeline.given import (
     what_lacks,
 )
 from csp_engine.pipeline.run import Run
+from csp_engine.pipeline.sharing.held import HELD
 from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.types import LabelScores
 
@@ -73,8 +75,6 @@ def methods_without_evidence(run: Run) -> dict[str, str]:
 def _make(run: Run, model: str, layer: str, method: str) -> Made:
     there = [use for use in METHODS[method].uses if not what_lacks(run, (use,), model, layer)]
     needs = METHODS[method].needs_here(there)
-    common = run.common.setdefault(method, {})
-    _share_lists(run, METHODS[method], common)
     done = label_layer(
         METHODS[method],
         layer_evidence(run, model, layer, f"Method {method!r}", needs),
@@ -82,8 +82,9 @@ def _make(run: Run, model: str, layer: str, method: str) -> Made:
         np.asarray(run.bundle.label_vectors()),
         run.recipe.method_params(method),
         n_labels=run.recipe.n_labels,
-        common=common,
+        common=run.common.setdefault(method, {}),
         progress=lambda _, done, total: run.progress(f"{method} of {layer}", done, total),
+        elsewhere=_elsewhere(run, model, layer, METHODS[method], there),
     )
     scores = done.scores
     tables = {}
@@ -102,13 +103,16 @@ def _make(run: Run, model: str, layer: str, method: str) -> Made:
     )
 
 
-def _share_lists(run: Run, method: Method, common: dict[Any, Any]) -> None:
-    """Have other processes find the lists that a method looks at, where there are some."""
-    n_products = run.bundle.n_images**2
-    if run.sharing is None or not method.lists or not run.sharing.pays(n_products):
-        return
-    if NEIGHBOURS not in common:
-        common[NEIGHBOURS] = run.sharing.lists(run.bundle, method.lists)
+def _elsewhere(
+    run: Run, model: str, layer: str, method: Method, uses: Sequence[str]
+) -> Elsewhere | None:
+    """Other processes that run a method, where there are some, they can, and it pays."""
+    can_run = not (method.depth or method.writes) and HELD.issuperset(method.needs + method.uses)
+    is_long = method.lists and run.sharing is not None and run.sharing.pays(run.bundle.n_images**2)
+    if run.sharing is None or not can_run or not is_long:
+        return None
+    params = run.recipe.method_params(method.name)
+    return run.sharing.scores(run.bundle, model, layer, method, params, uses)
 
 
 STAGE = Stage(kind=kinds.SCORES, params=_params, needs=_needs, make=_make, require=_require_methods)

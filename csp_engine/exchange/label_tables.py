@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -73,28 +74,74 @@ def label_rows(
     Raises:
         InputError: if a name is not in the bundle, or ``n_labels`` is not positive.
     """
-    if n_labels < 1:
-        raise InputError(f"Cannot export {n_labels} labels per neuron; ask for 1 or more.")
-    chosen = chosen_layers(bundle, model, layers)
-    known = {m for name, layer in chosen for m in bundle.methods(name, layer)}
-    for method in methods or ():
-        if method not in known:
-            raise InputError(
-                f"There are no labels by method {method!r} in {bundle.name}; "
-                f"it has {', '.join(sorted(known)) or 'none yet'}."
-            )
-    parts = [
-        _method_rows(bundle, name, layer, method, n_labels)
-        for name, layer in chosen
-        for method in bundle.methods(name, layer)
-        if methods is None or method in methods
-    ]
-    if not parts:
-        raise InputError(
-            f"Bundle {bundle.name} has no labels to export; "
-            f"make some with: csp label {quote(str(bundle.path))}"
+    return LabelTable.of(bundle, methods, model, layers, n_labels).rows()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelTable:
+    """The table of ``label_rows``, of which only the rows that are asked for are made.
+
+    ``parts`` are model, layer and method with their numbers of rows.
+    """
+
+    bundle: Bundle
+    parts: tuple[tuple[str, str, str, int], ...]
+    n_labels: int
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        methods: Sequence[str] | None,
+        model: str | None,
+        layers: Sequence[str] | None,
+        n_labels: int,
+    ) -> LabelTable:
+        """The table as ``label_rows`` is asked for it; raises the same."""
+        if n_labels < 1:
+            raise InputError(f"Cannot export {n_labels} labels per neuron; ask for 1 or more.")
+        chosen = chosen_layers(bundle, model, layers)
+        known = {m for name, layer in chosen for m in bundle.methods(name, layer)}
+        for method in methods or ():
+            if method not in known:
+                raise InputError(
+                    f"There are no labels by method {method!r} in {bundle.name}; "
+                    f"it has {', '.join(sorted(known)) or 'none yet'}."
+                )
+        parts = tuple(
+            (name, layer, method, int(_n_rows(bundle, name, layer, method, n_labels).sum()))
+            for name, layer in chosen
+            for method in bundle.methods(name, layer)
+            if methods is None or method in methods
         )
-    return pd.concat(parts, ignore_index=True)
+        if not parts:
+            raise InputError(
+                f"Bundle {bundle.name} has no labels to export; "
+                f"make some with: csp label {quote(str(bundle.path))}"
+            )
+        return cls(bundle, parts, n_labels)
+
+    def __len__(self) -> int:
+        return sum(n for *_, n in self.parts)
+
+    def rows(self, start: int = 0, stop: int | None = None) -> pd.DataFrame:
+        """The rows from one up to another; by default all."""
+        found, first = [], 0
+        stop = len(self) if stop is None else stop
+        for model, layer, method, n in self.parts:
+            own = slice(max(0, start - first), min(n, stop - first))
+            if own.start < own.stop:
+                found.append(_method_rows(self.bundle, model, layer, method, self.n_labels, own))
+            first += n
+        if not found:
+            found = [_method_rows(self.bundle, *self.parts[0][:3], self.n_labels, slice(0, 0))]
+        return pd.concat(found, ignore_index=True)
+
+
+def _n_rows(bundle: Bundle, model: str, layer: str, method: str, n_labels: int) -> np.ndarray:
+    """How many of its labels each unit gives rows of."""
+    scores = bundle.scores(model, layer, method)
+    return np.minimum(np.asarray(scores.count_u), min(n_labels, scores.label_uk.shape[1]))
 
 
 def export_labels(
@@ -149,16 +196,19 @@ def write_rows(rows: pd.DataFrame, out_path: Path, file_format: str | None = Non
 
 
 def _method_rows(
-    bundle: Bundle, model: str, layer: str, method: str, n_labels: int
+    bundle: Bundle, model: str, layer: str, method: str, n_labels: int, own: slice
 ) -> pd.DataFrame:
+    """Some of the rows of a layer by a method."""
     scores = bundle.scores(model, layer, method)
     labels = bundle.method_labels(model, layer, method)
     texts = labels["text"].to_numpy()
     weight_uk = bundle.imported_weights(model, layer, method)
     facts = bundle.stage(kinds.SCORES.name(model, layer, method)).facts
-    width = min(n_labels, scores.label_uk.shape[1])
-    shown_uk = np.arange(width) < np.asarray(scores.count_u)[:, None]
-    unit_r, rank_r = np.nonzero(shown_uk)
+    n_u = _n_rows(bundle, model, layer, method, n_labels)
+    end_u = np.cumsum(n_u)
+    row_r = np.arange(own.start, own.stop)
+    unit_r = np.searchsorted(end_u, row_r, side="right")
+    rank_r = row_r - (end_u - n_u)[unit_r]
     here = (unit_r, rank_r)
     values: dict[str, Any] = {
         "layer": layer_path(layer),

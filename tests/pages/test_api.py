@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection, Request
 from csp_engine.bundle import Bundle
 from csp_engine.cli import main
 from csp_engine.errors import InputError
+from csp_engine.exchange import label_tables
 from csp_engine.exchange.label_tables import label_rows
 from csp_engine.http import tokens
 from csp_engine.http.api import asking, shapes
@@ -221,6 +222,18 @@ def test_labels_are_those_of_the_exported_table(bundle):
         (f"{AT}/neurons/small/second@mean/9999999", "has no unit"),
         (f"{AT}/images/999999", "There is no image 999,999"),
         (f"{AT}/images/x", "image cannot be 'x'"),
+        (f"{AT}/images/{'9' * 4000}", "image cannot be"),
+        (f"{AT}/images/-1", "image cannot be '-1'"),
+        (f"{AT}/neurons?limit=1e2", "limit cannot be '1e2'"),
+        (f"{AT}/neurons?offset={'9' * 40}", "offset cannot be"),
+        (f"{AT}/neurons?limit=", "limit cannot be ''"),
+        (f"{AT}/neurons/small/second@mean/%D9%A1", "is not a neuron"),
+        (f"{AT}/neurons/small/second@mean/-1", "is not a neuron"),
+        (f"{AT}/neurons/small%00/second@mean/1", "is not in the bundle"),
+        (f"{AT}/neurons/%FF/%FE/1", "is not in the bundle"),
+        (f"{AT}/neurons/..%2f..%2fetc/passwd/1", "is not in the bundle"),
+        (f"{AT}/neurons?%00=1", "There is no parameter"),
+        (f"{AT}/neurons?q=%ED%A0%80&like=%00", "Not answered"),
         (f"{AT}/audit/nope", "kind cannot be 'nope'"),
         (f"{AT}/audit/associations?concepts=eNqq", "was cut off or altered"),
         (f"{AT}/audit/fixes?concepts=melanoma", "concepts changes nothing of fixes"),
@@ -259,6 +272,110 @@ def test_an_answer_is_sent_again_only_when_it_has_changed(bundle):
     assert (again.status_code, again.content) == (304, b"")
     other = visitor.get(f"{AT}/neurons?limit=2", headers={"If-None-Match": first.headers["etag"]})
     assert other.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [
+        ([("If-None-Match", "*")], True),
+        ([("If-None-Match", 'W/"a", W/TAG , "b"')], True),
+        ([("If-None-Match", '"a"'), ("If-None-Match", "TAG")], True),
+        ([("If-None-Match", '"a", "b"')], False),
+        ([("If-None-Match", 'TAG"')], False),
+        ([("If-None-Match", "\xe9, , ,")], False),
+        ([("If-None-Match", "," * 5000)], False),
+    ],
+)
+def test_tags_as_http_has_them(given, is_kept):
+    visitor = visiting()
+    first = visitor.get(f"{START}/columns")
+    headers = [(name, value.replace("TAG", first.headers["etag"])) for name, value in given]
+    again = visitor.get(f"{START}/columns", headers=[(n, v.encode("latin-1")) for n, v in headers])
+    assert again.status_code == (304 if is_kept else 200)
+    assert again.headers["etag"] == first.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/columns", "/bundles/small/images/0", "/bundles/nope", "/nope", "/columns?x=1"]
+)
+def test_head_gives_the_head_of_what_get_gives(path):
+    get, head = (visiting().request(way, f"{START}{path}") for way in ("GET", "HEAD"))
+    assert head.content == b""
+    assert (head.status_code, dict(head.headers)) == (get.status_code, dict(get.headers))
+    assert int(head.headers["content-length"]) == len(get.content)
+
+
+@pytest.mark.parametrize(
+    ("way", "path", "ways"),
+    [
+        ("OPTIONS", f"{AT}/reviews", "GET, HEAD, POST"),
+        ("PUT", AT, "GET, HEAD"),
+        ("BREW", f"{AT}/neurons/a/b/1", "GET, HEAD"),
+        ("TRACE", f"{START}/columns", "GET, HEAD"),
+    ],
+)
+def test_another_way_to_ask_is_refused_with_those_that_there_are(way, path, ways):
+    answer = visiting().request(way, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, ways)
+    assert answer.json()["error"].startswith(f"{way} is not possible here")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "The body is missing"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"neuron": ' + b"1" * 5000 + b"}", "not JSON"),
+        (b"null", "The body"),
+        (b'"a"', "The body"),
+        (b"[]", "The body"),
+        (b'{"neuron": NaN, "verdict": "valid"}', "neuron cannot be nan"),
+        (b'{"neuron": "\\ud800", "verdict": "valid"}', "is not a neuron"),
+        (b'{"neuron": "a/b/1", "verdict": "valid", "note": {"a": 1}}', "note cannot be"),
+    ],
+)
+def test_a_body_that_is_no_verdict_is_one_sentence(token, body, said):
+    known = visiting(Authorization=f"Bearer {token}", **{"Content-Type": "application/json"})
+    answer = known.post(f"{AT}/reviews", content=body)
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["error"]
+    assert len(answer.json()["error"]) < 400
+
+
+def test_a_body_without_end_is_not_read_to_its_end():
+    sent = []
+
+    def body():
+        for _ in range(1000):
+            sent.append(1)
+            yield b" " * 65_536
+
+    answer = visiting(**{"Content-Type": "application/json"}).post(f"{AT}/reviews", content=body())
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "The body is longer than 1,048,576 bytes."
+
+
+def test_of_a_table_of_labels_only_the_page_is_made(bundle, monkeypatch):
+    """Labels of a hundred thousand neurons are ten million rows."""
+    whole, made = label_rows(bundle, n_labels=3), []
+    rows = label_tables._method_rows
+
+    def count(*given):
+        made.append(given[-1].stop - given[-1].start)
+        return rows(*given)
+
+    monkeypatch.setattr(label_tables, "_method_rows", count)
+    for offset in (0, 1, 7, len(whole) - 2, len(whole), len(whole) + 5):
+        made.clear()
+        told = read(f"{AT}/labels?n=3&limit=5&offset={offset}")
+        assert sum(made) == len(told["rows"]) == max(0, min(5, len(whole) - offset))
+        assert told["total"] == len(whole)
+        assert [row["description"] for row in told["rows"]] == (
+            whole["description"].tolist()[offset : offset + 5]
+        )
+        assert [row["rank"] for row in told["rows"]] == whole["rank"].tolist()[offset : offset + 5]
 
 
 def verdict(bundle: Bundle, **more) -> dict:

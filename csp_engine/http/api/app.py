@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from csp_engine.errors import (
@@ -34,6 +35,8 @@ ABOUT = (
     "the pages needs; POST needs the permission to give verdicts. Numbers are not rounded; one "
     "that is not known is null. An error is a sentence in `error`."
 )
+MOST_BYTES = 1 << 20
+"""Of the body of a request; the longest verdict takes less than a hundredth of it."""
 _STATUS: tuple[tuple[type[CspError], int], ...] = (
     (InputError, 422),
     (NotAllowedError, 401),
@@ -47,6 +50,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         401: "It needs a permission that the request does not have.",
         404: "There is no such bundle, or it cannot be read.",
         409: "It cannot be had from this bundle on this server.",
+        413: "What the request sends is too long.",
         422: "What was asked for does not exist.",
         429: "Too many requests.",
         503: "The server has too much to do.",
@@ -94,12 +98,29 @@ def api_of(desk: Desk) -> FastAPI:
     @api.exception_handler(HTTPException)
     def elsewhere(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        match error.status_code:
+            case 405:
+                said = f"{request.method[:20]} is not possible here; openapi.json lists what is."
+                return _problem(said, 405, Allow=", ".join(_possible(request)))
+            case 400:  # as where it is no UTF-8, or nested too deeply
+                return _problem("The body is not JSON.", 422)
+            case 413:
+                return _problem(f"The body is longer than {MOST_BYTES:,} bytes.", 413)
         said = f"There is nothing at {request.url.path[:200]!r}; openapi.json lists what there is."
-        if error.status_code == 405:
-            said = f"{request.method[:20]} is not possible here; openapi.json lists what is."
         return _problem(said, error.status_code)
 
     return api
+
+
+def _possible(request: Request) -> list[str]:
+    """What can be done at an address."""
+
+    def is_possible(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    found = [method for method in ("GET", "POST") if is_possible(method)]
+    return [found[0], "HEAD", *found[1:]] if found[:1] == ["GET"] else found
 
 
 def _problem(sentence: str, status: int, **headers: str) -> Response:
@@ -121,7 +142,10 @@ def _said(error: RequestValidationError) -> str:
 
 
 class _Tagged:
-    """Gives each answer a tag by its content, and 304 to those who have it already."""
+    """Gives each answer a tag by its content, and 304 to those who have it already.
+
+    To HEAD it gives the head of what GET would get.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -133,6 +157,7 @@ class _Tagged:
             return
         start: Message = {}
         body = bytearray()
+        asking = HTTPConnection(scope)
 
         async def hold(message: Message) -> None:
             nonlocal start
@@ -142,9 +167,9 @@ class _Tagged:
             body.extend(message.get("body", b""))
             if message.get("more_body"):
                 return
-            await self._end(start, bytes(body), HTTPConnection(scope), send)
+            await self._end(start, bytes(body), asking, send)
 
-        await self.app(scope, receive, hold)
+        await self.app({**scope, "method": "GET"}, receive, hold)
 
     async def _end(self, start: Message, body: bytes, asking: HTTPConnection, send: Send) -> None:
         if start["status"] == 200:
@@ -153,19 +178,20 @@ class _Tagged:
             if not any(name.lower() == b"cache-control" for name, _ in start["headers"]):
                 headers.append((b"cache-control", b"private, no-cache"))
             start = {**start, "headers": [*start["headers"], *headers]}
-            known = asking.headers.get("if-none-match", "")
-            if tag in (each.strip().removeprefix("W/") for each in known.split(",")):
+            known = ",".join(asking.headers.getlist("if-none-match")).split(",")
+            if {tag, "*"} & {each.strip().removeprefix("W/") for each in known}:
                 kept = [each for each in start["headers"] if each[0].lower() in _KEPT]
                 start, body = {**start, "status": 304, "headers": kept}, b""
         await send(start)
-        await send({"type": "http.response.body", "body": body})
+        is_head = asking.scope["method"] == "HEAD"
+        await send({"type": "http.response.body", "body": b"" if is_head else body})
 
 
 _KEPT = (b"etag", b"cache-control")
 
 
 class _Limited:
-    """Refuses the requests of a visitor who makes too many."""
+    """Refuses the requests of a visitor who makes too many, and bodies that are too long."""
 
     def __init__(
         self, app: ASGIApp, visitor: Callable[[HTTPConnection], str], buckets: Buckets
@@ -174,12 +200,21 @@ class _Limited:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the app does, where it may be asked now."""
-        seconds = 0
+        seconds = n_bytes = 0
         if scope["type"] == "http":
             seconds = self.buckets.wait(self.visitor(HTTPConnection(scope)))
+
+        async def bounded() -> Message:
+            nonlocal n_bytes
+            message = await receive()
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > MOST_BYTES:
+                raise HTTPException(413)
+            return message
+
         if seconds:
             said = f"Too many requests; ask again in {seconds} s, and at most "
             said += f"{self.buckets.per_second:g} times a second."
             await _problem(said, 429, **{"Retry-After": str(seconds)})(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        await self.app(scope, bounded, send)

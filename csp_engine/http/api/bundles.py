@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError, InputError
-from csp_engine.exchange.label_tables import label_rows
+from csp_engine.exchange.label_tables import LabelTable
 from csp_engine.http.api import asking, shapes
 from csp_engine.http.api.desk import Desk
 from csp_engine.printable import encodable
@@ -39,7 +39,7 @@ def router(desk: Desk) -> APIRouter:
     )
     def image(
         bundle: asking.BundleGiven,
-        image: Annotated[int, Path(ge=0, description="Number of a probe image, from 0.")],
+        image: Annotated[int, Path(ge=0, le=10**9, description="Number of a probe image, from 0.")],
     ) -> Response:
         """Give the thumbnail of a probe image."""
         found = desk.open_bundle(bundle)
@@ -64,26 +64,19 @@ def router(desk: Desk) -> APIRouter:
     ) -> shapes.Table:
         """List labels as 'csp export' writes them."""
         found = desk.open_bundle(bundle)
-        key = ("api labels", found.digest, method, model, layer, n)
-        rows = desk.memo.once(
-            key,
-            lambda: label_rows(
-                found,
-                methods=[method] if method else None,
-                model=model or None,
-                layers=[layer] if layer else None,
-                n_labels=n,
-            ),
-        )
+        names = [method] if method else None, model or None, [layer] if layer else None
+        key = ("api labels", found.digest, *map(str, names), n)
+        parts = desk.memo.once(key, lambda: LabelTable.of(found, *names, n).parts)
+        table = LabelTable(found, parts, n)
         page = asking.Page(offset, limit)
-        part = rows.iloc[offset : offset + limit]
+        part = table.rows(offset, offset + limit)
         return shapes.Table(
             bundle,
             found.digest,
-            len(rows),
+            len(table),
             offset,
             limit,
-            page.next(request, len(rows)),
+            page.next(request, len(table)),
             [
                 {name: shapes.cell(value) for name, value in zip(part.columns, row, strict=True)}
                 for row in zip(*(part[name].to_numpy() for name in part.columns), strict=True)

@@ -157,6 +157,31 @@ def test_images_that_are_listed_and_not_there_or_denied_are_unreadable(door):
             probe.read(row)
 
 
+def test_two_keys_that_differ_in_slashes_alone_are_not_one_image_twice(door):
+    import fsspec
+
+    system = fsspec.filesystem("s3")
+    for key, body in (("twice/a.png", b"one"), ("twice//a.png", b"other"), ("once//b.png", b"x")):
+        system.call_s3("put_object", Bucket=BUCKET, Key=key, Body=body)
+    with pytest.raises(InputError, match=r"holds both 'lab/twice/+a\.png' and .* rename one"):
+        read_probe_set(f"s3://{BUCKET}/twice")
+    assert read_probe_set(f"s3://{BUCKET}/once").table["file"].tolist() == ["b.png"]
+
+
+def test_a_list_that_repeats_itself_or_leads_elsewhere_adds_nothing(door, monkeypatch):
+    from s3fs import S3FileSystem
+
+    whole = read_probe_set(PHOTOS).table["file"].tolist()
+    find = S3FileSystem.find
+
+    def wrong(system: S3FileSystem, path: str, **more: object) -> list[str]:
+        found = list(find(system, path, **more))
+        return [*found, *found[:3], *(each.replace("images/", "images2/") for each in found[:2])]
+
+    monkeypatch.setattr(S3FileSystem, "find", wrong)
+    assert read_probe_set(PHOTOS).table["file"].tolist() == whole
+
+
 @pytest.mark.parametrize("fault", ["cut", "failing"])
 def test_a_connection_that_is_lost_stops_the_reading(door, fault):
     """Leaving out what was not answered would make a smaller bundle that looks whole."""

@@ -6,7 +6,7 @@ import posixpath
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -70,9 +70,9 @@ def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt
         raise InputError(
             f"{address!r} cannot be reached ({reason(error)}); check the address and your rights."
         ) from error
-    root = path.rstrip("/") if is_folder else posixpath.dirname(path)
-    names = [file[len(root) :].lstrip("/") for file in found]
-    by_name = dict(zip(names, found, strict=True))
+    root = (path if is_folder else posixpath.dirname(path)).rstrip("/")
+    by_name = _by_name(address, root, found)
+    names = list(by_name)
     names = [name for name in names if not _is_hidden(name)]
     images = [name for name in names if is_image_name(name)]
     if images:
@@ -99,6 +99,26 @@ def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt
     raise InputError(
         f"No image was found at {address!r}; give a folder of images, or of Parquet or tar files."
     )
+
+
+def _by_name(address: str, root: str, found: Sequence[str]) -> dict[str, str]:
+    """Paths below a root, by their names in it; others are listed too where a page has links.
+
+    Raises:
+        InputError: if two have one name, so that one image would be there twice.
+    """
+    start, by_name = f"{root}/" if root else "", dict[str, str]()
+    for path in dict.fromkeys(found):
+        if not path.startswith(start):
+            continue
+        name = path[len(start) :].lstrip("/")
+        if name in by_name:
+            raise InputError(
+                f"{address!r} holds both {by_name[name]!r:.120} and {path!r:.120}, which differ in "
+                "slashes alone; rename one, or move it elsewhere."
+            )
+        by_name[name] = path
+    return by_name
 
 
 def _said_beside(

@@ -6,11 +6,13 @@ nobody disturbed. Processes are forked from one that has imported everything, so
 and not twenty; apart from that they run the commands that a person types. Victims and moments are
 those of the seed, but not what happens then.
 
-    python -m tests.worlds.kills [--seed N] [--kills N] [--minutes M] [--launcher local|array|ray]
-        [--counts FILE]
+    python -m tests.worlds.kills [--seed N] [--kills N] [--minutes M]
+        [--launcher local|array|shared|ray] [--counts FILE]
 
-Ray has a part in it where it is named: a cluster of this machine is started for it, and its tasks
-start Python anew. Counts of several runs are added up in a file, if one is named.
+Of a shared merge, shards are measured undisturbed, and the processes that merge are killed; it has
+CSP+ too, and everything is shared, however small. Ray has a part in it where it is named: a cluster
+of this machine is started for it, and its tasks start Python anew. Counts of several runs are added
+up in a file, if one is named.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,21 +31,26 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from csp_engine.bundle import Bundle, verify
+from csp_engine.pipeline.sharing import dividing
 from tests.worlds import launched, toys
 
 N_SHARDS = 3
-LAUNCHERS = ("local", "array", "ray")
-USUAL = LAUNCHERS[:2]
+LAUNCHERS = ("local", "array", "shared", "ray")
+USUAL = LAUNCHERS[:3]
+WITH_CSP_PLUS = ("--set", "methods=csp_plus,csp", "--set", "n_null=150")
+"""So its scores are several pieces: one of units, three of random image sets."""
 SHARE_OF_DRIVER = 0.4
 REFUSED = 2
 """How a command ends that says why it cannot go on, as when a worker was killed thrice."""
 _NAMES = "KILLS_MODULES"
 """Environment variable: where a command writes which modules it has imported at its end."""
 _SUMS = ("bundles", "kills")
+_INTERVAL_S = 0.02
 AT_ONCE = 2
 """Tasks of an array that run at the same time."""
 
@@ -132,8 +140,8 @@ def ray_cluster(n_tasks: int) -> Generator[str]:
 class Round:
     """One bundle, and the kills that it takes to make it."""
 
-    def __init__(self, world: Path, out: Path, rng: random.Random, n_kills: int) -> None:
-        self.arguments = launched.arguments(world, out)
+    def __init__(self, arguments: list[str], rng: random.Random, n_kills: int) -> None:
+        self.arguments = arguments
         self.rng = rng
         self.left = n_kills
         self.killed: Counter[str] = Counter()
@@ -202,6 +210,27 @@ class Round:
             if code != -signal.SIGKILL:
                 raise AssertionError(f"the merge ended with {code}")
             self._count("merge")
+
+    def shared(self, lasts: float, parts: Path) -> None:
+        """A merge by several processes, after shards that nobody disturbed."""
+        shutil.copytree(parts, f"{self.arguments[-1]}.parts")
+
+        def begun(number: int) -> int:
+            return started(["merge", *self.arguments, "--shard", f"{number}/{N_SHARDS}"])
+
+        running = {number: begun(number) for number in range(1, N_SHARDS + 1)}
+        while running:
+            if self.left > 0:
+                time.sleep(self.rng.uniform(0, lasts))
+                os.kill(running[self.rng.choice(sorted(running))], signal.SIGKILL)
+            time.sleep(_INTERVAL_S)
+            for number in [each for each in running if _has_ended(running[each])]:
+                code = _wait(running.pop(number))
+                if code == -signal.SIGKILL:
+                    self._count("merging process")
+                    running[number] = begun(number)
+                elif code:
+                    raise AssertionError(f"a process that merges ended with {code}")
 
     def _count(self, whom: str) -> None:
         self.killed[whom] += 1
@@ -286,33 +315,46 @@ def main() -> None:
     wrong = list[str]()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        world, clean = launched.world(folder / "world"), folder / "clean" / "a.csp"
-        import_all(["build", *launched.arguments(world, clean)], folder)
-        timed = ["build", *launched.arguments(world, folder / "timed" / "a.csp")]
+        world = launched.world(folder / "world")
+
+        def arguments(place: str, name: str = "") -> list[str]:
+            given = launched.arguments(world, folder / place / "a.csp")
+            return [*given[:-2], *WITH_CSP_PLUS, *given[-2:]] if name == "shared" else given
+
+        import_all(["build", *arguments("shared", "shared")], folder)
+        dividing.LEAST_PRODUCTS = 0
+        clean = {name: folder / "clean" / "a.csp" for name in names}
+        clean["shared"] = folder / "shared" / "a.csp"
+        timed = ["build", *arguments("timed")]
+        lasting(["build", *arguments("clean")])
         task_lasts = lasting([*timed, "--shard", f"1/{N_SHARDS}"])
         lasts = lasting(timed)
+        for number in range(1, N_SHARDS + 1) if "shared" in names else ():
+            lasting(["build", *arguments("shards", "shared"), "--shard", f"{number}/{N_SHARDS}"])
+        address = ""
         if "ray" in names:
             address = stack.enter_context(ray_cluster(AT_ONCE))
-            by_ray = ["build", *launched.arguments(world, folder / "ray" / "a.csp")]
-            by_ray += ["--workers", str(N_SHARDS), "--engine", "ray", "--address", address]
-            lasts = lasting(by_ray)
+            by_ray = ["build", *arguments("ray"), "--workers", str(N_SHARDS)]
+            lasts = lasting([*by_ray, "--engine", "ray", "--address", address])
         n_rounds = 0
         while sum(each["kills"] for each in found.values()) < args.kills:
             if time.monotonic() > end:
                 break
             name = names[n_rounds % len(names)]
-            out = folder / f"{name}-{n_rounds}" / "a.csp"
-            each = Round(world, out, rng, args.each)
-            if name == "local":
-                each.local(lasts)
-            elif name == "array":
-                each.array(lasts, task_lasts)
-            else:
-                each.ray(lasts, address)
+            place = f"{name}-{n_rounds}"
+            out = folder / place / "a.csp"
+            each = Round(arguments(place, name), rng, args.each)
+            play = {
+                "local": partial(each.local, lasts),
+                "array": partial(each.array, lasts, task_lasts),
+                "shared": partial(each.shared, lasts, folder / "shards" / "a.csp.parts"),
+                "ray": partial(each.ray, lasts, address),
+            }
+            play[name]()
             found[name] += each.killed
             found[name].update(bundles=1, kills=each.killed.total())
             n_rounds += 1
-            wrong += [f"{out.parent.name}: {what}" for what in wrong_with(out, clean)]
+            wrong += [f"{place}: {what}" for what in wrong_with(out, clean[name])]
     counts = {name: dict(each) for name, each in found.items()}
     total = _added(args.counts, {"seeds": [args.seed], "launchers": counts, "wrong": wrong})
     for name, row in total["launchers"].items():

@@ -224,6 +224,10 @@ def test_labels_are_those_of_the_exported_table(bundle):
         (f"{AT}/images/x", "image cannot be 'x'"),
         (f"{AT}/images/{'9' * 4000}", "image cannot be"),
         (f"{AT}/images/-1", "image cannot be '-1'"),
+        (f"{AT}/images/1_0", "image cannot be '1_0': it should be a whole number in digits"),
+        (f"{AT}/images/1.0", "image cannot be '1.0'"),
+        (f"{AT}/neurons?limit=1_0", "limit cannot be '1_0'"),
+        (f"{AT}/neurons?limit=%205", "limit cannot be ' 5'"),
         (f"{AT}/neurons?limit=1e2", "limit cannot be '1e2'"),
         (f"{AT}/neurons?offset={'9' * 40}", "offset cannot be"),
         (f"{AT}/neurons?limit=", "limit cannot be ''"),
@@ -334,6 +338,7 @@ def test_another_way_to_ask_is_refused_with_those_that_there_are(way, path, ways
         (b'{"neuron": NaN, "verdict": "valid"}', "neuron cannot be nan"),
         (b'{"neuron": "\\ud800", "verdict": "valid"}', "is not a neuron"),
         (b'{"neuron": "a/b/1", "verdict": "valid", "note": {"a": 1}}', "note cannot be"),
+        (b'{"neuron": "a/b/1", "verdict": "valid", "confidance": ""}', "no 'confidance' in what"),
     ],
 )
 def test_a_body_that_is_no_verdict_is_one_sentence(token, body, said):

@@ -137,7 +137,11 @@ def _said(error: RequestValidationError) -> str:
         return f"{'.'.join(place) or 'The body'} is missing."
     if first["type"] == "json_invalid":
         return "The body is not JSON."
-    reason = str(first["msg"]).removeprefix("Input ")
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return (
+            f"There is no {'.'.join(place)!r} in what can be sent here; openapi.json says what is."
+        )
+    reason = str(first["msg"]).removeprefix("Input ").removeprefix("Value error, ")
     return f"{'.'.join(place) or 'The body'} cannot be {shown}: it {reason}."
 
 

@@ -6,12 +6,14 @@ that cannot be had as it was asked for is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import Path, Query, Request
+from pydantic import BeforeValidator
 
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.names import require_neuron
@@ -32,8 +34,20 @@ ConceptsGiven = Annotated[
         "it."
     ),
 ]
-Offset = Annotated[int, Query(ge=0, le=10**9, description="How many rows to leave out first.")]
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="How many rows to give.")]
+
+
+def _in_digits(given: Any) -> Any:
+    if isinstance(given, str) and not re.fullmatch(r"-?[0-9]{1,10}", given):
+        raise ValueError("should be a whole number in digits")
+    return given
+
+
+IN_DIGITS = BeforeValidator(_in_digits)
+"""Of whole numbers in an address: 1_0 would be read as ten and 1.0 as one, which nobody meant."""
+Offset = Annotated[
+    int, Query(ge=0, le=10**9, description="How many rows to leave out first."), IN_DIGITS
+]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="How many rows to give."), IN_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)

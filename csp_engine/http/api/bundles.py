@@ -39,7 +39,11 @@ def router(desk: Desk) -> APIRouter:
     )
     def image(
         bundle: asking.BundleGiven,
-        image: Annotated[int, Path(ge=0, le=10**9, description="Number of a probe image, from 0.")],
+        image: Annotated[
+            int,
+            Path(ge=0, le=10**9, description="Number of a probe image, from 0."),
+            asking.IN_DIGITS,
+        ],
     ) -> Response:
         """Give the thumbnail of a probe image."""
         found = desk.open_bundle(bundle)
@@ -58,7 +62,9 @@ def router(desk: Desk) -> APIRouter:
         method: Annotated[str, Query(description="A label method; all without it.")] = "",
         model: Annotated[str, Query(description="A target model; all without it.")] = "",
         layer: Annotated[str, Query(description="A layer; all without it.")] = "",
-        n: Annotated[int, Query(ge=1, le=100, description="Labels of each neuron.")] = 1,
+        n: Annotated[
+            int, Query(ge=1, le=100, description="Labels of each neuron."), asking.IN_DIGITS
+        ] = 1,
         offset: asking.Offset = 0,
         limit: asking.Limit = asking.FEW_ROWS,
     ) -> shapes.Table:

@@ -136,7 +136,7 @@ def router(desk: Desk) -> APIRouter:
         neuron: asking.NeuronGiven,
         method: asking.MethodGiven = "",
         pairs: Annotated[
-            int, Query(ge=0, le=100, description="How many pairs of images.")
+            int, Query(ge=0, le=100, description="How many pairs of images."), asking.IN_DIGITS
         ] = N_PAIRS,
     ) -> shapes.NeuronAnswer:
         """Say everything that is measured of one neuron."""

@@ -6,7 +6,7 @@ Numbers are those of the views, not rounded. One that is not known is null.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -262,6 +262,9 @@ class Verdict:
 
     ``reviewer`` is needed where nobody signs in and the server names nobody; else leave it out.
     """
+
+    # Else what is sent under a mistyped name would be left out silently.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     neuron: str
     verdict: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -274,6 +275,19 @@ def test_who_was_asked_for_something_else_does_not_help(tmp_path):
     with merging_alone(out, helps=True, asked=mine) as is_mine:  # nobody merges any more
         assert is_mine
     assert not parts_folder(out).exists()
+
+
+def test_the_folder_may_go_just_when_somebody_comes(tmp_path, monkeypatch):
+    out, take = tmp_path / "a.csp", helping._take
+
+    def taken(*given: Any) -> bool:
+        is_mine = take(*given)
+        shutil.rmtree(parts_folder(out))  # by another, who has found that all is merged
+        return is_mine
+
+    monkeypatch.setattr(helping, "_take", taken)
+    with merging_alone(out, helps=True, asked={"--set": "gamma=1"}) as is_mine:
+        assert is_mine
 
 
 MERGE = """

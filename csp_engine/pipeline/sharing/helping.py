@@ -73,7 +73,8 @@ def merging_alone(
                     f"Another process merges {bundle.name}; wait for it, or help it with --shard."
                 )
         if is_mine:
-            write_whole(_asked_in(folder), canonical_json(dict(asked)))
+            with suppress(FileNotFoundError):  # the folder may just be going: all is merged
+                write_whole(_asked_in(folder), canonical_json(dict(asked)))
     try:
         yield is_mine
     finally:

@@ -207,7 +207,10 @@ def _query_encoder(bundle: Bundle, texts: list[str], image: Path | None, spec: s
     stored = [searching.stored_label(bundle, text) is not None for text in texts]
     if image is None and all(stored):
         return None
+    from csp_engine.encoders import open_clip_alone
+
     try:
+        open_clip_alone.prepare(searching.encoder_description(bundle))
         return searching.bundle_encoder(bundle, spec)
     except MissingModelError as error:
         if spec is None and "--encoder" not in str(error):

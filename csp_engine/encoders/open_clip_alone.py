@@ -20,8 +20,8 @@ COMPILER = "torch._dynamo.utils"
 def prepare(described: Mapping[str, Any] | None) -> None:
     """Import open_clip as the encoder needs it that will be loaded next.
 
-    For a process that does nothing but encode: where open_clip was imported for another encoder,
-    without what this one needs, it will be imported a second time.
+    For a process that loads no network but encoders: where open_clip was imported for another
+    encoder, without what this one needs, it will be imported a second time.
 
     Args:
         described: the ``description`` of the encoder; None where nothing is known of it.

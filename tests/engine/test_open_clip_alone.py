@@ -86,3 +86,18 @@ def test_what_is_known_of_an_encoder_counts_only_where_its_fingerprint_says_so()
     assert is_alone(encoder_description(bundle))
     bundle.manifest.inputs["encoder"]["description"]["dim"] = 97
     assert encoder_description(bundle) is None
+
+
+@pytest.mark.slow
+def test_a_search_from_the_command_line_loads_it_alone():
+    asks = (
+        "import contextlib, sys\n"
+        "from csp_engine.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main(['search', sys.argv[1], 'an odd thing'])\n"
+        "held = [name for name in sys.argv[2:] if sys.modules.get(name) is not None]\n"
+        "print('held:', *held)\n"
+    )
+    command = [sys.executable, "-c", asks, str(DEMO), *LEFT_OUT, COMPILER, "open_clip"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[-1] == "held: open_clip"

@@ -116,8 +116,11 @@ def label(
                 )
             loaded, left_out = None, list[str]()
             if is_recaptioned or needs_texts(opened, recipe, words):
-                from csp_engine.search import bundle_encoder
+                from csp_engine.encoders import open_clip_alone
+                from csp_engine.search import bundle_encoder, encoder_description
 
+                if not recipe.caption_crops:  # else networks are loaded too
+                    open_clip_alone.prepare(encoder_description(opened))
                 loaded = bundle_encoder(opened, encoder, device=devices[0])
             targets = []
             if recipe.caption_crops and isinstance(asked, Generator):

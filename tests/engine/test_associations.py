@@ -387,6 +387,26 @@ def test_codes_of_sites_are_kinds_and_no_sizes(as_text):
     assert area < 0.65
 
 
+def test_how_much_of_a_concept_there_is_is_no_other_column():
+    """The share of a picture that rulers take says what the ruler column says; ages say more."""
+    rng = np.random.default_rng(0)
+    shown = rng.random(400) < 0.2
+    images = pd.DataFrame(
+        {
+            "file": range(400),
+            "ruler": shown.astype(float),
+            "share_ruler": np.where(shown, rng.uniform(0.01, 0.3, 400), 0),
+            "days": np.where(
+                rng.random(400) < np.where(shown, 0.8, 0.05), rng.uniform(1, 9, 400), 0
+            ),
+        }
+    )
+    assert list(confounding.levels_of(images, ["ruler"], ["file"])) == ["ruler", "days"]
+    # What shows a concept in nearly every image, as all images do, is not about it.
+    images["ruler"] = 1.0
+    assert list(confounding.levels_of(images, ["ruler"], ["file"])) == ["share_ruler", "days"]
+
+
 @pytest.mark.parametrize("usual", [0.0, 9.5])
 def test_a_count_that_is_mostly_one_value_still_parts_images(usual):
     """Nine tenths of one value leave one third only."""

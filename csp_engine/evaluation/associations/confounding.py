@@ -48,10 +48,12 @@ def levels_of(
 
     Flags are 0 and 1; texts of 2 to ``MOST_LEVELS`` kinds their place, and so are whole numbers of
     as many, which may be codes of sites or devices; other numbers the third of the images that they
-    lie in, or the side of the median. Columns that part nothing are left out. ``as_before`` takes
-    whole numbers for sizes, and leaves out what is mostly one number, as earlier versions did.
+    lie in, or the side of the median. Columns that part nothing are left out, and so is what says
+    how much of a concept there is, as its share of the picture does. ``as_before`` takes whole
+    numbers for sizes, and leaves out what is mostly one number, as earlier versions did.
     """
     found = {}
+    value_nc = images[list(concepts)].to_numpy(np.float64)
     for column in images.columns:
         if column in left_out:
             continue
@@ -61,7 +63,7 @@ def levels_of(
         elif pd.api.types.is_bool_dtype(values):
             code = values.astype("float64").fillna(-1).to_numpy(np.float64).astype(int)
         elif pd.api.types.is_numeric_dtype(values):
-            code = _of_numbers(values, as_before=as_before)
+            code = _of_numbers(values, value_nc, as_before=as_before)
         else:
             code, texts = pd.factorize(values.astype(object), sort=False)
             if len(texts) > MOST_LEVELS:
@@ -71,7 +73,9 @@ def levels_of(
     return found
 
 
-def _of_numbers(values: pd.Series, *, as_before: bool) -> np.ndarray:
+def _of_numbers(
+    values: pd.Series, value_nc: Float64[np.ndarray, "n c"], *, as_before: bool
+) -> Int[np.ndarray, " n"]:
     known = values.dropna().to_numpy(np.float64)
     n_kinds = len(np.unique(known))
     may_be_codes = not as_before and bool((known == np.round(known)).all())
@@ -83,7 +87,21 @@ def _of_numbers(values: pd.Series, *, as_before: bool) -> np.ndarray:
     # Two thirds or more have one value, as counts of something rare have.
     middle = np.median(known)
     is_apart = values > middle if (known > middle).any() else values >= middle
-    return np.where(values.isna(), -1, is_apart.fillna(False).astype(int))
+    code = np.where(values.isna(), -1, is_apart.fillna(False).astype(int))
+    return np.full(len(code), -1) if _is_amount(code, value_nc) else code
+
+
+def _is_amount(code_n: Int[np.ndarray, " n"], value_nc: Float64[np.ndarray, "n c"]) -> bool:
+    """Whether what is above 0 says that images show a concept, and what is not that they do not.
+
+    Such a column is no further one: it says of that concept how much of it there is.
+    """
+    for value_n in value_nc.T:
+        apart_n, others_n = (value_n[(code_n == side) & ~np.isnan(value_n)] for side in (1, 0))
+        is_both = len(apart_n) > 0 and len(others_n) > 0
+        if is_both and apart_n.mean() >= KIN and others_n.mean() < 1 / 2:
+            return True
+    return False
 
 
 def cramers_v(first_n: Int[np.ndarray, " n"], second_n: Int[np.ndarray, " n"]) -> float:

@@ -35,9 +35,10 @@ from csp_engine.methods import (
     Written,
     label_layer,
 )
-from csp_engine.pipeline import build, deriving, given, relabel
+from csp_engine.pipeline import build, deriving, relabel
 from csp_engine.pipeline.recipe import Recipe, changed, named_recipe
 from csp_engine.pipeline.registered import STAGES
+from csp_engine.pipeline.sharing import held
 from csp_engine.pipeline.stage import Made, Stage
 from csp_engine.pipeline.stages.statistics import require_own_columns
 from csp_engine.registry import blamed, discover
@@ -278,8 +279,8 @@ def test_a_slim_copy_refuses_methods_that_need_activations_and_keeps_all(
 
 def test_a_run_of_units_is_read_without_a_copy():
     array_un = np.arange(20.0).reshape(5, 4)
-    assert np.shares_memory(given._rows(array_un, np.array([1, 2, 3])), array_un)
-    np.testing.assert_array_equal(given._rows(array_un, np.array([3, 1])), array_un[[3, 1]])
+    assert np.shares_memory(held._rows(array_un, np.array([1, 2, 3])), array_un)
+    np.testing.assert_array_equal(held._rows(array_un, np.array([3, 1])), array_un[[3, 1]])
 
 
 # ---------------------------------------------------------------- parameters

@@ -15,7 +15,7 @@ from csp_engine.errors import InputError
 from csp_engine.search import combine, prompts, query_vector, stored_label
 from csp_engine.types import NeuronRef
 from csp_engine.views.address import View, split_texts, vectors
-from csp_engine.views.finding.unread import reads_every_word, unread_words, words_of
+from csp_engine.views.finding.unread import is_known, reads_every_word, unread_words, words_of
 from csp_engine.views.memo import Memo
 
 TextEncoder = Callable[[Bundle, Sequence[str]], np.ndarray]
@@ -170,6 +170,8 @@ def text_query(
         return text_vectors(bundle, memo, words, encode)
 
     words: list[str] = []
+    if odd and not is_known(bundle, memo):
+        embed([*texts, *but_not])  # first, so that a refusal names what was asked and no nonsense
     if odd and not reads_every_word(bundle, memo, embed):
         words = [word for text in odd for word in words_of(text)]
     every_td = embed([*texts, *but_not, *words])

@@ -26,6 +26,11 @@ def words_of(text: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"[^\W\d_]{3,}", text.casefold())))
 
 
+def is_known(bundle: Bundle, memo: Memo) -> bool:
+    """Whether ``reads_every_word`` needs no encoder now."""
+    return _key(bundle) in memo
+
+
 def reads_every_word(bundle: Bundle, memo: Memo, embed: Embed) -> bool:
     """Whether even nonsense words have vectors of their own, so that no word has to be looked at.
 
@@ -50,7 +55,11 @@ def unread_words(
 
 
 def _nonsense(bundle: Bundle, memo: Memo, embed: Embed) -> np.ndarray:
-    return memo.once(("nonsense", bundle.digest), lambda: _own(bundle, memo, embed(NONSENSE)))
+    return memo.once(_key(bundle), lambda: _own(bundle, memo, embed(NONSENSE)))
+
+
+def _key(bundle: Bundle) -> tuple[str, str]:
+    return "nonsense", bundle.digest
 
 
 def _own(bundle: Bundle, memo: Memo, vector_td: np.ndarray) -> np.ndarray:

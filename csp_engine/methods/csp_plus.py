@@ -322,13 +322,11 @@ def _give_way(
     params: Params,
 ) -> None:
     """Let the whole take the place of its frequent part, in place."""
-    may_be_t, near = layer.is_single_t, params["near"]
-    layer.columns.load(t for score_t in score_ut for t in near_best(score_t, may_be_t, near))
-    for score_t, activation_n in zip(score_ut, activation_un, strict=True):
-        whole = whole_of(
-            layer.columns, score_t, activation_n, may_be_t,
-            near=near, holds=params["holds"], larger=params["larger"],
-        )  # fmt: skip
+    near_u = [near_best(score_t, layer.is_single_t, params["near"]) for score_t in score_ut]
+    layer.columns.load(label for best_first in near_u for label in best_first)
+    rule = {"holds": params["holds"], "larger": params["larger"]}
+    for score_t, best_first, activation_n in zip(score_ut, near_u, activation_un, strict=True):
+        whole = whole_of(layer.columns, best_first, activation_n, **rule)
         if whole is not None:
             best = int(score_t.argmax())
             score_t[[best, whole]] = score_t[[whole, best]]

@@ -17,6 +17,7 @@ from csp_engine.methods.depths.columns import (
     LabelColumns,
     correlation,
     meanings,
+    near_best,
     whole_of,
 )
 from csp_engine.methods.depths.explained import Readout
@@ -285,19 +286,18 @@ def whole_world():
 def test_a_frequent_part_gives_way_to_the_whole_only_where_the_unit_answers_to_the_whole():
     image_nd, label_td, whole_n, part_n = whole_world()
     rng = np.random.default_rng(1)
-    rule = {"near": 0.7, "holds": 0.9, "larger": 1.1}
+    rule = {"holds": 0.9, "larger": 1.1}
     score_t = np.array([0.8, 1.0], np.float32)
     any_t = np.ones(2, bool)
     for activation_n, expected in ((whole_n, 0), (part_n, None)):
         noisy_n = (activation_n + 0.1 * rng.standard_normal(400)).astype(np.float32)
         columns = LabelColumns(image_nd, label_td)
-        assert whole_of(columns, score_t, noisy_n, any_t, **rule) == expected
-        assert whole_of(columns, score_t, noisy_n, ~any_t, **rule) is None
-    far_t = np.array([0.6, 1.0], np.float32)
-    assert (
-        whole_of(LabelColumns(image_nd, label_td), far_t, whole_n.astype(np.float32), any_t, **rule)
-        is None
-    )
+        near, none = (near_best(score_t, each, 0.7) for each in (any_t, ~any_t))
+        assert whole_of(columns, near, noisy_n, **rule) == expected
+        assert whole_of(columns, none, noisy_n, **rule) is None
+    far = near_best(np.array([0.6, 1.0], np.float32), any_t, 0.7)
+    columns = LabelColumns(image_nd, label_td)
+    assert whole_of(columns, far, whole_n.astype(np.float32), **rule) is None
 
 
 @pytest.mark.parametrize(("n", "d", "t"), [(40, 8, 5), (700, 48, 61), (2500, 512, 90)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 
 import numpy as np
@@ -112,7 +112,7 @@ def near_best(
 ) -> list[int]:
     """The best label, and those that score at least ``near`` times as much, the next best first.
 
-    None where there are no others, or the best scores nothing.
+    Only labels of ``may_be_t``; none where there are no others, or the best scores nothing.
     """
     best = int(score_t.argmax())
     if score_t[best] <= 0:
@@ -125,11 +125,9 @@ def near_best(
 
 def whole_of(
     columns: LabelColumns,
-    score_t: Float32[np.ndarray, " t"],
+    best_first: Sequence[int],
     activation_n: Float32[np.ndarray, " n"],
-    may_be_t: Bool[np.ndarray, " t"],
     *,
-    near: float,
     holds: float,
     larger: float,
 ) -> int | None:
@@ -138,13 +136,13 @@ def whole_of(
     The best label A is a *part* of B where nearly all images of A show B too (``P(B | A) >=
     holds``) and B is shown by ``larger`` times as many. Whichever explains the activation where the
     other is no help is what the unit answers to: B, if the activation follows B outside A more than
-    it follows A within B. Looked for among labels that score at least ``near`` times as much as A;
-    of several, the one that scores most; only labels of ``may_be_t``.
+    it follows A within B. Looked for among the labels of ``near_best``; of several, the one that
+    scores most.
     """
-    best, *rivals = near_best(score_t, may_be_t, near) or [-1]
-    if not rivals:
+    if not best_first:
         return None
-    columns.load([best, *rivals])
+    best, *rivals = best_first
+    columns.load(best_first)
     part_b = columns.bits(best)
     whole_rb = np.stack([columns.bits(rival) for rival in rivals])
     n_part = int(_n_shown(part_b[None])[0])

@@ -397,12 +397,11 @@ def _text(value: Any) -> str:
 
 def _units(column: str, cells: Sequence[Any], name: str) -> list[list[int]]:
     """The units that each row is about: one, or several where a column may name a group."""
-    texts = [[_text(value)] for value in cells]
-    if column in UNITS:
+    if column in UNITS:  # a comma may stand between units, so that each is read by itself
         texts = [_members(value) for value in cells]
-        ids = [as_ids([text]) for own in texts for text in own]
-        numbers = iter([number for (number,) in ids])
+        numbers = (as_ids([text])[0] for own in texts for text in own)
     else:
+        texts = [[_text(value)] for value in cells]
         numbers = iter(as_ids([text for (text,) in texts]))
     units = []
     for row, own in enumerate(texts, start=1):

@@ -92,9 +92,9 @@ def _of_numbers(
 
 
 def _is_amount(code_n: Int[np.ndarray, " n"], value_nc: Float64[np.ndarray, "n c"]) -> bool:
-    """Whether what is above 0 says that images show a concept, and what is not that they do not.
+    """Whether nearly all images that a number sets apart show one concept, and most others do not.
 
-    Such a column is no further one: it says of that concept how much of it there is.
+    Such a column is no further one: it says how much of that concept there is.
     """
     for value_n in value_nc.T:
         apart_n, others_n = (value_n[(code_n == side) & ~np.isnan(value_n)] for side in (1, 0))

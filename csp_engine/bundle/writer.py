@@ -31,10 +31,13 @@ from csp_engine.bundle.manifest import (
     stage_key,
 )
 from csp_engine.errors import BundleError, InputError
-from csp_engine.files import fsync_path
+from csp_engine.files import fsync_all, fsync_path
 from csp_engine.hashing import canonical_json, sha256_file
 
 ENGINE_VERSION = "0.1.0"
+
+TOGETHER_S = 1.0
+"""Seconds of work that a killed process loses at most where stages are committed together."""
 
 
 class StageFolder:
@@ -113,6 +116,8 @@ class BundleWriter:
             refuse_strangers(path)
             path.mkdir(parents=True, exist_ok=True)
         self._whole: set[str] = set()
+        self._uncommitted: list[Path] = []  # folders of stages, in the manifest but not on the disk
+        self._is_together, self._committed_s = False, time.monotonic()
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -127,6 +132,7 @@ class BundleWriter:
                 if (path / MANIFEST_NAME).exists()
                 else Manifest(SCHEMA, ENGINE_VERSION, now, now, {}, {}, {})
             )
+            self._on_disk = self.manifest
             self._sweep()
         except BaseException:
             self.close()
@@ -159,6 +165,30 @@ class BundleWriter:
     def end(self) -> None:
         """All that was asked for is in the bundle."""
         (self.path / UNFINISHED).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def together(self) -> Generator[None]:
+        """Within the block, stages that take less than ``TOGETHER_S`` are committed with others.
+
+        To force each to disk takes longer than to make a small one. ``manifest`` has them at once,
+        the file only from their commit on: nobody else may wait for one of them. However the block
+        ends, all that was made is committed, unless the process is killed.
+        """
+        self._is_together = True
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError, InputError):  # what went wrong first is told
+                self._commit_all()
+            raise
+        else:
+            self._commit_all()
+        finally:
+            self._is_together = False
+
+    def _commit_all(self) -> None:
+        if self._uncommitted:
+            self._commit(self.manifest)
 
     def is_fresh(self, name: str, key: str) -> bool:
         """Whether the stage is committed with this key and its files are what they were.
@@ -224,13 +254,9 @@ class BundleWriter:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
             files = {p.name: _record(p) for p in sorted(temporary.iterdir())}
-            for file in files:
-                fsync_path(temporary / file)
-            fsync_path(temporary)
             final = self.path / directory
             shutil.rmtree(final, ignore_errors=True)
             temporary.rename(final)
-            fsync_path(self.path)
             record = StageRecord(
                 key=key,
                 version=version,
@@ -243,13 +269,14 @@ class BundleWriter:
                 facts=folder.facts,
             )
             self._whole.add(key)
-            self._commit(
-                replace(
-                    self.manifest,
-                    stages=_consistent({**self.manifest.stages, name: record}),
-                    inputs={**self.manifest.inputs, **(describe or {})},
-                )
+            self._uncommitted.append(final)
+            self.manifest = replace(
+                self.manifest,
+                stages=_consistent({**self.manifest.stages, name: record}),
+                inputs={**self.manifest.inputs, **(describe or {})},
             )
+            if not self._is_together or time.monotonic() >= self._committed_s + TOGETHER_S:
+                self._commit_all()
 
     def describe(self, *, recipe: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
         """Set the recipe and merge entries into the inputs of the manifest, if they differ.
@@ -272,7 +299,12 @@ class BundleWriter:
 
     def _commit(self, manifest: Manifest) -> None:
         manifest = replace(manifest, updated=_now(), engine_version=ENGINE_VERSION)
+        folders = [folder for folder in self._uncommitted if folder.is_dir()]
+        # Should the disk refuse, only what is there counts: asked again, it may claim to have all.
+        self._uncommitted, self.manifest = [], self._on_disk
         with translated_os_errors(self.path):
+            fsync_all([*(file for folder in folders for file in folder.iterdir()), *folders])
+            fsync_path(self.path)
             temporary = self.path / f".tmp-{MANIFEST_NAME}"
             temporary.unlink(missing_ok=True)  # it may be a link that somebody left
             with temporary.open("x", encoding="utf-8") as handle:
@@ -280,7 +312,8 @@ class BundleWriter:
             fsync_path(temporary)
             temporary.replace(self.path / MANIFEST_NAME)
             fsync_path(self.path)
-        self.manifest = manifest
+        self.manifest = self._on_disk = manifest
+        self._committed_s = time.monotonic()
         self._sweep()
 
     def _share_nothing(self) -> None:

@@ -29,7 +29,7 @@ from csp_engine.pipeline.stages.influence import circuits_of_outputs, influences
 from csp_engine.pipeline.stages.measured import measure
 from csp_engine.pipeline.stages.vocabulary import is_vocabulary_held
 from csp_engine.pipeline.trying.possible import require_possible
-from csp_engine.search.projection import MapLayout, lay_out
+from csp_engine.search.projection import LayingOut, laid_out_later
 from csp_engine.types import Encoder, Progress, silent
 from csp_engine.words.vocabularies import Vocabulary
 
@@ -92,7 +92,7 @@ def relabel(
     captioner: Captioner | Generator | None = None,
     told: Callable[[str], None] | None = None,
     targets: Sequence[Target] = (),
-    lay_out: Callable[..., MapLayout] = lay_out,
+    lay_out: LayingOut = laid_out_later,
 ) -> Bundle:
     """Derive labels again in a finished bundle, without images or target models.
 
@@ -107,7 +107,7 @@ def relabel(
         told: called with a sentence for each label method that is left out because it needs what
             this copy of the bundle leaves out; without it such a method is refused.
         targets: the networks, where a captioner is shown what excites their neurons.
-        lay_out: lays out the map, as ``search.projection.lay_out``.
+        lay_out: begins to lay out the map, as ``search.projection.laid_out_later``.
 
     Raises:
         BundleError: if something is needed that this copy leaves out.
@@ -126,7 +126,8 @@ def relabel(
         elif "captioner" in writer.manifest.inputs:
             run.described["captioner"] = writer.manifest.inputs["captioner"]
         dense_at = run.held_params("neurons").get("dense_at", 0.99)
-        derive(run, vocabulary, encoder, dense_at, captioner, told)
+        with writer.together():
+            derive(run, vocabulary, encoder, dense_at, captioner, told)
         run.finish()
     return Bundle.open(path)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -15,7 +16,7 @@ from csp_engine.errors import InputError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.registered import STAGES
 from csp_engine.pipeline.run import Run
-from csp_engine.pipeline.stage import Stage
+from csp_engine.pipeline.stage import Of, Stage
 from csp_engine.pipeline.stages.candidates import unanswered
 from csp_engine.pipeline.stages.scores import methods_without_evidence
 from csp_engine.pipeline.stages.vocabulary import words_of
@@ -52,14 +53,52 @@ def derive(
     if missing := unanswered(run):
         run.writer.begin()
         run.writer.drop(missing)
-    # One layer after the other, so that its activations are read while they are in memory.
+    waiting = [
+        (partial(stage.begin, run, *of), set(stage.needs(run, *of)))
+        for stage in STAGES
+        if stage.begin is not None
+        for of in stage.of_build(run)
+        if not run.is_fresh(stage.kind.name(*of))
+    ]
+    for stage, of in _in_turn(run):
+        stage.ensure(run, of)
+        name = stage.kind.name(*of)
+        for begin, needs in waiting:
+            if name in needs:
+                needs.remove(name)
+                if not needs:
+                    begin()
+
+
+def _in_turn(run: Run) -> Iterator[tuple[Stage, Of]]:
+    """All stages, each after those that it is made from.
+
+    One layer after the other, so that its activations are read while they are in memory. Scores
+    that read none come after those of all layers, and with them what is made from them: what was
+    begun elsewhere goes on meanwhile.
+    """
     for is_of_layer, group in groupby(STAGES, key=_is_of_layer):
         together = list(group)
+        late: list[tuple[Stage, Of]] = []
+        late_kinds: set[str] = set()
         for layer in run.layers if is_of_layer else [()]:
             for stage in together:
+                is_late = not late_kinds.isdisjoint(stage.kind.needs)
                 for of in stage.of_build(run):
-                    if of[:2] == layer or not is_of_layer:
-                        stage.ensure(run, of)
+                    if is_of_layer and of[:2] != layer:
+                        continue
+                    if is_late or _reads_none(run, stage, of):
+                        late.append((stage, of))
+                        late_kinds.add(stage.name)
+                    else:
+                        yield stage, of
+        yield from late
+
+
+def _reads_none(run: Run, stage: Stage, of: Of) -> bool:
+    """Whether these are scores that come from exemplars alone."""
+    is_score = stage.kind is kinds.SCORES
+    return is_score and kinds.ACTIVATIONS.name(*of[:2]) not in stage.needs(run, *of)
 
 
 def _register_all(run: Run) -> None:

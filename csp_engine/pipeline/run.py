@@ -14,7 +14,7 @@ from csp_engine.bundle.kinds import stage_kind
 from csp_engine.captioners import Captioner, generators
 from csp_engine.errors import BundleError, InputError
 from csp_engine.pipeline.recipe import Recipe
-from csp_engine.search.projection import MapLayout, lay_out
+from csp_engine.search.projection import LayingOut, MapLayout, laid_out_later
 from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import Vocabulary, label_table
 
@@ -87,7 +87,8 @@ class Run(Keys):
         self.captioner: Captioner | generators.Generator | None = None
         self.targets: dict[str, Target] = {}  # networks at hand, by name
         self.dense_at = 0.99
-        self.lay_out: Callable[..., MapLayout] = lay_out  # where the map of neurons is laid out
+        self.lay_out: LayingOut = laid_out_later  # where the map of neurons is laid out
+        self.maps: dict[str, Callable[[], MapLayout]] = {}  # by method, what has been begun
         self.sharing: Sharing | None = None  # with others who compute for this run
         self.common: dict[str, dict[Any, Any]] = {}  # by method, what all layers share
 

@@ -73,6 +73,8 @@ class Stage:
         params: parameters that enter its key.
         needs: names of the stages it is made from.
         make: computes what it holds.
+        begin: called before it, as soon as all that the stage is made from is there: has another
+            process begin meanwhile.
         inputs: content hashes of outside inputs that enter its key.
         places: what the stages of a build are of; by default every layer, every method.
         require: refuses what could not be made later, before anything changes. All stages of the
@@ -84,6 +86,7 @@ class Stage:
     params: Callable[..., Mapping[str, Any]]
     needs: Callable[..., Sequence[str]]
     make: Callable[..., Made]
+    begin: Callable[..., None] | None = None
     inputs: Callable[..., Mapping[str, str]] | None = None
     places: Callable[[Run], Iterable[Of]] | None = None
     require: Callable[[Run], None] = nothing_to_refuse

@@ -1,7 +1,8 @@
 """The map in a process of its own, which loads UMAP while this one makes the labels.
 
-Loading takes a second or two and needs nothing of the labels, so a second core can do it meanwhile.
-Vectors go there as a line of JSON and a NumPy array; the map comes back as arrays.
+Loading takes a second or two and needs nothing of the labels, and the map nothing of the methods
+that it does not show, so a second core can do it meanwhile. Vectors go there as a line of JSON and
+a NumPy array; the map comes back as arrays.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +22,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from csp_engine.evidence.cores import n_cores
-from csp_engine.search.projection import MapLayout, lay_out, load_umap
+from csp_engine.search.projection import MapLayout, laid_out_later, lay_out, load_umap
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +36,7 @@ class LayoutProcess:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._talk: Thread | None = None
         if n_cores() > 1:
             path = os.pathsep.join(
                 filter(None, (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")))
@@ -56,17 +60,30 @@ class LayoutProcess:
     ) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
+            if self._talk is None:
+                self._process.communicate()
+            else:
+                self._talk.join()
 
-    def lay_out(self, vector_ud: Float32[np.ndarray, "u d"], **settings: Any) -> MapLayout:
-        """As ``projection.lay_out``; the process does it once and ends."""
-        process, self._process = self._process, None
-        if process is not None:
-            with process:
-                answer, _ = process.communicate(_question(vector_ud, settings))
-            if process.returncode == 0:
-                return _read(answer)
-        return lay_out(vector_ud, **settings)
+    def lay_out(
+        self, vector_ud: Float32[np.ndarray, "u d"], **settings: Any
+    ) -> Callable[[], MapLayout]:
+        """Begin a map, as ``projection.laid_out_later``; the process makes one and ends."""
+        process = self._process
+        if process is None or self._talk is not None:
+            return laid_out_later(vector_ud, **settings)
+        question, answers = _question(vector_ud, settings), list[bytes]()
+        talk = Thread(target=lambda: answers.append(process.communicate(question)[0]))
+        self._talk = talk
+        talk.start()
+
+        def wait() -> MapLayout:
+            talk.join()
+            if answers and process.returncode == 0:
+                return _read(answers[0])
+            return lay_out(vector_ud, **settings)
+
+        return wait
 
 
 def _question(vector_ud: np.ndarray, settings: dict[str, Any]) -> bytes:

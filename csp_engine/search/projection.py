@@ -9,6 +9,7 @@ there. Every map distorts, so the layout comes with a measure of how much.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,17 @@ def lay_out(
         xy_m2 = principal_components(distinct_md)
     xy_u2[row_m] = xy_m2[place_m.ravel()]
     return MapLayout(xy_u2, kind, len(distinct_md), neighbour_recall(distinct_md, xy_m2))
+
+
+LayingOut = Callable[..., Callable[[], MapLayout]]
+"""What begins a map, given what ``lay_out`` takes, and gives what waits for it."""
+
+
+def laid_out_later(
+    vector_ud: Float32[np.ndarray, "u d"], **settings: Any
+) -> Callable[[], MapLayout]:
+    """A map that is laid out in this process once it is asked for."""
+    return lambda: lay_out(vector_ud, **settings)
 
 
 def nearest(

@@ -160,7 +160,7 @@ def test_a_process_of_its_own_lays_out_the_same_map(monkeypatch):
     here = lay_out(vector_ud, seed=3)
     monkeypatch.setattr(layout_process, "lay_out", None)  # nothing is laid out here
     with LayoutProcess() as apart:
-        there = apart.lay_out(vector_ud, seed=3)
+        there = apart.lay_out(vector_ud, seed=3)()
     np.testing.assert_array_equal(there.xy_u2, here.xy_u2)
     assert there.xy_u2.dtype == here.xy_u2.dtype
     assert (there.kind, there.n_distinct) == (here.kind, here.n_distinct)
@@ -174,7 +174,7 @@ def test_without_that_process_the_map_is_laid_out_here(monkeypatch, cores):
     vector_ud = clusters()[0][:20]  # principal components: no UMAP needed
     with LayoutProcess() as apart:
         assert (apart._process is None) == (cores == 1)
-        laid = apart.lay_out(vector_ud)
+        laid = apart.lay_out(vector_ud)()
     np.testing.assert_array_equal(laid.xy_u2, lay_out(vector_ud).xy_u2)
 
 
@@ -184,3 +184,21 @@ def test_the_process_ends_with_the_block_though_nobody_asked_it(monkeypatch):
         process = apart._process
         assert process.poll() is None
     assert process.returncode is not None
+
+
+def test_a_map_that_nobody_waits_for_ends_with_the_block(monkeypatch):
+    monkeypatch.setattr(layout_process, "n_cores", lambda: 2)
+    with LayoutProcess() as apart:
+        process = apart._process
+        apart.lay_out(clusters()[0])
+    assert process.returncode is not None
+    assert not apart._talk.is_alive()
+
+
+def test_of_two_maps_the_second_is_laid_out_here(monkeypatch):
+    monkeypatch.setattr(layout_process, "n_cores", lambda: 2)
+    few = clusters()[0][:20]
+    with LayoutProcess() as apart:
+        waiting = [apart.lay_out(few), apart.lay_out(few[:10])]
+        for wait, rows in zip(waiting, (few, few[:10]), strict=True):
+            np.testing.assert_array_equal(wait().xy_u2, lay_out(rows).xy_u2)

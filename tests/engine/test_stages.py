@@ -12,9 +12,10 @@ import pytest
 
 from csp_engine.bundle import Bundle, kinds, verify
 from csp_engine.errors import InputError
-from csp_engine.pipeline import relabel
+from csp_engine.pipeline import build, relabel
 from csp_engine.pipeline.recipe import changed
 from csp_engine.pipeline.registered import STAGES, in_order
+from csp_engine.search.projection import laid_out_later
 from tests.worlds import toys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,3 +119,34 @@ def test_stages_that_need_one_another_are_refused():
     ]
     with pytest.raises(InputError, match="stages a, b need one another"):
         in_order(circle)
+
+
+def test_the_map_is_begun_before_methods_that_it_does_not_show(tmp_path):
+    """It is laid out elsewhere meanwhile; CSP+ comes first on all layers, as it reads activations.
+
+    A stage that is not asked for again is not begun either.
+    """
+    methods = ("csp_plus", "csp", "semanticlens")
+    recipe = changed(toys.SMALL, {"methods": methods})
+    bundle = build(toys.request(tmp_path, tmp_path / "a.csp", recipe=recipe))
+    order, begun = [], []
+
+    def lay_out(vector_ud, **settings):
+        begun.append((len(vector_ud), list(order)))
+        return laid_out_later(vector_ud, **settings)
+
+    def told(stage, *_):
+        if " of " in stage and stage not in order:
+            order.append(stage)
+
+    new = toys.words(tmp_path / "new", [*toys.WORDS[:-1], "edge"])
+    relabel(bundle.path, recipe, new, toys.ColourEncoder(), told, lay_out=lay_out)
+    layers = bundle.layers(*bundle.model_names)
+    (size, before), *others = begun
+    assert not others
+    assert size == len(Bundle.open(bundle.path).table("projection:csp_plus", "rows"))
+    assert before == [f"csp_plus of {layer}" for layer in layers]
+    assert {f"{method} of {layer}" for method in methods for layer in layers} <= set(order)
+    begun.clear()
+    relabel(bundle.path, changed(recipe, {"gamma": 0.5}), lay_out=lay_out)
+    assert not begun

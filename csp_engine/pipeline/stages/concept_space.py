@@ -38,10 +38,14 @@ def _map_params(run: Run, method: str) -> dict[str, Any]:
     return {"metric": "cosine", "fewest_for_umap": fewest, **_settings(run)}
 
 
+def _begin_map(run: Run, method: str) -> None:
+    run.maps[method] = run.lay_out(concept_rows(run, method)[1], **_settings(run))
+
+
 def _make_map(run: Run, method: str) -> Made:
-    rows, vector_ud = concept_rows(run, method)
+    rows, _ = concept_rows(run, method)
     run.progress("map", 0, len(rows))
-    laid = run.lay_out(vector_ud, **_settings(run))
+    laid = run.maps.pop(method)()
     run.progress("map", len(rows), len(rows))
     facts: dict[str, Any] = {"kind": laid.kind, "n_distinct": laid.n_distinct}
     if np.isfinite(laid.neighbour_recall):
@@ -79,5 +83,6 @@ PROJECTION = Stage(
     params=_map_params,
     needs=_needs,
     places=lambda run: _searched(run)[:1],
+    begin=_begin_map,
     make=_make_map,
 )

@@ -26,13 +26,14 @@ NEEDS = {
     "masks": "mask columns",
     "texts": "texts of the labels",
     "kinds": "labels that are kinds of others",
+    "copies": "images that are exact copies of others",
     "null": "random image sets",
     "candidates": "candidates of a captioner",
     "speaker": "a captioner that gives likelihoods",
 }
 """What can be needed, and its name in a sentence."""
 
-SHARED = frozenset({"columns", "kinds", "layer", "masks", "speaker", "texts"})
+SHARED = frozenset({"columns", "copies", "kinds", "layer", "masks", "speaker", "texts"})
 """Needs that are the same for all units of a layer, random image sets included."""
 
 OF_LAYER = frozenset({"layer", "candidates"})
@@ -220,6 +221,17 @@ class Evidence:
     def kinds(self) -> Mapping[int, Sequence[int]]:
         """For each label that has kinds below it, all of them, by their order in the vocabulary."""
         return self._shared("kinds")
+
+    @property
+    def copy_of_n(self) -> Int[np.ndarray, " n"]:
+        """For each probe image the lowest with the same content."""
+        return self._shared("copies")
+
+    @property
+    def different_images(self) -> Int[np.ndarray, " m"]:
+        """Probe images, of exact copies the first; all where nobody says which are copies."""
+        image_n = np.arange(len(self.image_nd))
+        return image_n[self.copy_of_n == image_n] if self.has("copies") else image_n
 
     @property
     def speaker(self) -> Speaker:

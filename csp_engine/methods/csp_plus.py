@@ -108,6 +108,8 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
         is_shown_t |= not is_shown_t.any()
     rng = np.random.default_rng(SEED)
     half_n = rng.permutation(len(image_nd)) % 2 == 1
+    if evidence.has("copies"):  # copies would have either half agree with itself
+        half_n = half_n[evidence.copy_of_n]
     gamma_g = numbers(params["gammas"], "gammas", low=0, high=1)
     centre_gt, spread_gt = _chance(partners, label_td, kinds, gamma_g, rng)
     parts = parts_of(evidence.texts)
@@ -385,7 +387,7 @@ CSP_PLUS = Method(
         ),
     ),
     needs=("exemplars", "activations", "texts"),
-    uses=("kinds",),
+    uses=("kinds", "copies"),
     stores=Stores(
         arrays={
             "depth": "share of the images at which the best label was found, mean over gammas",

@@ -46,9 +46,9 @@ def check(params: Params) -> None:
 
 def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Params) -> Layer:
     """Concepts, and the halves of the probe set: one chooses, the other tests."""
-    n_images = len(evidence.image_nd)
-    order = np.random.default_rng(SEED).permutation(n_images)
-    chosen_s, tested_s = np.sort(order[: n_images // 2]), np.sort(order[n_images // 2 :])
+    different_m = evidence.different_images  # a copy would test what it has chosen
+    order = np.random.default_rng(SEED).permutation(different_m)
+    chosen_s, tested_s = (np.sort(half) for half in np.split(order, [len(order) // 2]))
     from_columns = params["atoms"] == "columns" and evidence.has("columns")
     if from_columns:
         atoms = atoms_of_columns(evidence.columns)
@@ -135,7 +135,7 @@ INVERT = Method(
         Parameter("atoms", "columns", "what formulas are made of", choices=ATOMS),
     ),
     needs=("activations", "texts"),
-    uses=("columns",),
+    uses=("columns", "copies"),
     stores=Stores(
         arrays={
             "held_out": "AUC of the best formula on the half of the images that did not choose it",

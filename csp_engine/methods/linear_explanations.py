@@ -76,7 +76,7 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
         single = [t for t in range(len(label_td)) if t not in joined]
         names = tuple(texts[t] for t in single)
         row_nd, concept_qd = np.asarray(evidence.image_nd), label_td[single].astype(np.float64)
-    order = np.random.default_rng(SEED).permutation(len(row_nd))
+    order = np.random.default_rng(SEED).permutation(evidence.different_images)
     stops = np.rint(np.cumsum(SHARES[:2]) * len(order)).astype(int)
     fit, choose, test = (Rows(row_nd, np.sort(part)) for part in np.split(order, stops))
     concept_qd, kept = standardised(concept_qd, fit.row_dd)
@@ -196,7 +196,7 @@ LINEAR_EXPLANATIONS = Method(
         Parameter("atoms", "labels", "what sums are made of", choices=ATOMS),
     ),
     needs=("activations", "texts"),
-    uses=("columns",),
+    uses=("columns", "copies"),
     stores=Stores(
         arrays={
             "held_out": "correlation of the best sum on images that neither fitted nor chose it",

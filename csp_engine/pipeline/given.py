@@ -14,6 +14,7 @@ from csp_engine.evidence.evidence import NEEDS, Evidence, Masks, Source
 from csp_engine.evidence.speaker import Speaker
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.sharing.held import held_evidence, held_null, kinds_among
+from csp_engine.pipeline.sharing.mining import has_copies
 from csp_engine.probe.decoding.mask import decode_mask
 
 MEASURED_NEEDS = ("activations", "layer")
@@ -88,6 +89,8 @@ def _why_not(run: Run, need: str, model: str, layer: str) -> tuple[type[CspError
         return InputError, f"{name}: {why}; build with a table that has a column of mask files."
     if need == "kinds" and not kinds_among(run.bundle):
         return InputError, "its vocabulary has no column 'parents'; give one that has."
+    if need == "copies" and not has_copies(run.bundle):
+        return InputError, "no two of its images have the same content."
     if need == "candidates" and kinds.CANDIDATES.name(model, layer) not in run.keys:
         return InputError, "nobody proposed any; name a captioner with --captioner."
     if need == "speaker" and not isinstance(run.captioner, Likely):

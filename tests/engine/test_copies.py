@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import InputError
 from csp_engine.evidence.contrast import ContrastRule, mine_contrast
 from csp_engine.evidence.exemplars import rank_exemplars
+from csp_engine.methods import csp_plus
 from csp_engine.pipeline import copies
 from csp_engine.pipeline.stages import contrast
 from tests.worlds import toys
@@ -232,3 +234,33 @@ class TestOnlyCopies:
             blank.append(buffer.getvalue())
         with pytest.raises(InputError, match="look the same"):
             self.build(tmp_path, blank)
+
+
+@pytest.mark.slow
+def test_what_is_tested_on_other_images_is_not_tested_on_copies(with_copies, tmp_path):
+    """Where nothing is a copy, scores keep their keys."""
+    _, plain, bundle = with_copies
+    methods = ("csp_plus", "invert", "linear_explanations")
+    shutil.copytree(bundle.path, tmp_path / "copies.csp")
+    recipe = replace(toys.SMALL, methods=methods)
+    again = pipeline.relabel(tmp_path / "copies.csp", recipe)
+    assert verify(again) == []
+    for method in methods:
+        assert again.stage(f"scores:small/first@mean/{method}").params["copies"] == "once"
+    for stage in plain.manifest.stages.values():
+        assert "copies" not in stage.params
+    seen, prepare = [], csp_plus.prepare
+
+    def prepared(evidence, *given):
+        seen.append(prepare(evidence, *given))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csp_plus, "prepare", prepared)
+        shutil.rmtree(tmp_path / "copies.csp")
+        shutil.copytree(bundle.path, tmp_path / "copies.csp")
+        pipeline.relabel(tmp_path / "copies.csp", replace(recipe, methods=("csp_plus",)))
+    copy_of_n = bundle.images()["duplicate_of"].to_numpy()
+    half_n = seen[0].half_n
+    np.testing.assert_array_equal(half_n, half_n[copy_of_n])
+    assert 0 < half_n.sum() < len(half_n)

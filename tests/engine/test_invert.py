@@ -51,8 +51,8 @@ def by_image(columns):
     return [[None if np.isnan(v) else bool(v) for v in row] for row in columns.value_nc]
 
 
-def layer_of(activation_un, columns=None, seed=0, **params):
-    """A layer's labels, with the columns or without any."""
+def layer_of(activation_un, columns=None, seed=0, copy_of_n=None, **params):
+    """A layer's labels, with the columns or without any, and with copies or without."""
     activation_un = np.asarray(activation_un, np.float32)
     rng = np.random.default_rng(seed)
     image_nd = small_layers.unit_rows(rng, activation_un.shape[1], 6)
@@ -60,6 +60,8 @@ def layer_of(activation_un, columns=None, seed=0, **params):
     null = small_layers.noise(rng, image_nd, 5)
     if columns is not None:
         evidence.given.sources["columns"] = lambda _: columns
+    if copy_of_n is not None:
+        evidence.given.sources["copies"] = lambda _: copy_of_n
     label_td = small_layers.unit_rows(rng, 8, 6)
     return label_layer(INVERT, evidence, null, label_td, params)
 
@@ -249,6 +251,26 @@ def test_the_test_knows_nothing_of_the_choice_and_p_is_uniform_on_noise():
     # On the half that chose it, the same test would call nearly all of them a discovery.
     assert np.median(done.scores.score_uk[:, 0]) > 0.6
     assert np.median(done.arrays["held_out"]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_copy_of_an_image_tests_no_formula_that_it_has_chosen():
+    """Copies in the other half would bear out whatever noise had chosen."""
+    rng = np.random.default_rng(3)
+    columns = columns_of(rng, 120, 25)
+    activation_un = rng.standard_normal((60, 120))
+    once = layer_of(activation_un, columns)
+    image_n = np.repeat(np.arange(120), 3)
+    thrice = ConceptColumns(columns.names, columns.value_nc[image_n])
+    done = layer_of(activation_un[:, image_n], thrice, copy_of_n=3 * image_n)
+    np.testing.assert_array_equal(done.arrays["p"], once.arrays["p"])
+    np.testing.assert_array_equal(done.arrays["held_out"], once.arrays["held_out"])
+    np.testing.assert_array_equal(done.scores.score_uk, once.scores.score_uk)
+    assert done.texts == once.texts
+    assert not done.scores.reliable_u.any()
+    np.testing.assert_array_equal(done.arrays["n_shown"], 3 * once.arrays["n_shown"])
+    # Nobody knows of the copies: one in five units of noise would have a reliable formula.
+    unknown = layer_of(activation_un[:, image_n], thrice)
+    assert unknown.scores.reliable_u.mean() > 0.1
 
 
 def test_figures_of_the_test_are_those_of_the_other_half():

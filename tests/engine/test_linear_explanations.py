@@ -155,6 +155,23 @@ def test_p_is_uniform_on_noise():
     assert abs(np.median(done.arrays["held_out"][has_u])) < 0.05
 
 
+def test_a_copy_of_an_image_tests_no_sum_that_it_fitted():
+    rng = np.random.default_rng(3)
+    image_nd, label_td, _ = world(3, n=150)
+    activation_un = rng.standard_normal((40, 150)).astype(np.float32)
+    once = told(image_nd, label_td, activation_un)
+    image_n = np.repeat(np.arange(150), 3)
+    evidence = evidence_of(image_nd[image_n], activation_un[:, image_n])
+    evidence.given.sources["copies"] = lambda _: 3 * image_n
+    null = small_layers.noise(np.random.default_rng(0), image_nd[image_n], 5)
+    done = label_layer(LINEAR_EXPLANATIONS, evidence, null, label_td, {})
+    assert done.texts == once.texts
+    np.testing.assert_allclose(done.arrays["p"], once.arrays["p"], rtol=1e-9)
+    assert not done.scores.reliable_u.any()
+    unknown = told(image_nd[image_n], label_td, activation_un[:, image_n])
+    assert (unknown.arrays["p"] < 0.05).mean() > 0.1  # so it would be
+
+
 def test_results_do_not_depend_on_the_block():
     image_nd, label_td, activation_un = world(7, u=11)
     whole = told(image_nd, label_td, activation_un)

@@ -172,6 +172,10 @@ def _evidence(
         )
     if kinds_below := kinds_of(bundle.labels()["text"].tolist(), parents_in(bundle.labels())):
         sources["kinds"] = lambda _: kinds_below
+    stage = kinds.SCORES.name(model, layer, method.name)
+    if bundle.stage(stage).params.get("copies") == "once":
+        copy_of_n = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
+        sources["copies"] = lambda _: copy_of_n
     return evidence.asked_by(f"Method {method.name!r}", method.needs_here(sources), sources)
 
 

@@ -37,6 +37,11 @@ def first_copies(bundle: Bundle) -> np.ndarray:
     return bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
 
 
+def has_copies(bundle: Bundle) -> bool:
+    """Whether some images have the same content."""
+    return bool(bundle.stage(kinds.IMAGES.name()).facts.get("n_exact_duplicates"))
+
+
 def contrast_arrays(mined: ContrastSet) -> dict[str, np.ndarray]:
     """Contrast images under the names they are stored by."""
     return {

@@ -26,11 +26,14 @@ from csp_engine.types import LabelScores
 
 
 def _params(run: Run, model: str, layer: str, method: str) -> dict[str, Any]:
+    has_copies = not what_lacks(run, ("copies",), model, layer)
+    counts_once = has_copies and "copies" in METHODS[method].uses  # without copies no new key
     return {
         "method": method,
         "method_version": METHODS[method].version,
         "n_labels": run.recipe.n_labels,
         **METHODS[method].recorded(run.recipe.method_params(method)),
+        **({"copies": "once"} if counts_once else {}),
     }
 
 

@@ -14,6 +14,7 @@ from studies.__main__ import STUDIES
 BENCHMARKS = {
     "search": "exact text search over 100,000 neurons",
     "million": "text search over a million neurons, exact and by codes (ten minutes)",
+    "browsing": "table, filters, families and map of 131,072 and of a million neurons",
     "startup": "import of the pages and opening of a large bundle, without torch",
     "browser": "what a person waits for in a real browser (half an hour)",
     "step_profile": "where the time of a step to the next neuron goes",

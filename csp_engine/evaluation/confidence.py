@@ -85,18 +85,23 @@ def gap(
 ) -> tuple[Float64[np.ndarray, " u"], Bool[np.ndarray, " u"]]:
     """How far the best label is ahead of the next that means something else, and if there is one.
 
-    Without one it is the gap to the last label.
+    Without one it is the gap to the last label. Of most units the second label is another, so
+    ranks are looked at one after the other, and only where none was found yet.
     """
     n_units, n_ranks = id_uk.shape
-    best_uk = np.repeat(id_uk[:, :1], n_ranks, axis=1)
-    both_uk = (id_uk >= 0) & (best_uk >= 0)
-    other_uk = id_uk >= 0
-    if both_uk.any():
-        other_uk[both_uk] &= ~alike(best_uk[both_uk], id_uk[both_uk])
-    other_uk[:, 0] = False
-    has_other_u = other_uk.any(axis=1)
-    next_u = np.where(has_other_u, other_uk.argmax(axis=1), n_ranks - 1)
-    return score_uk[:, 0] - score_uk[np.arange(n_units), next_u], np.asarray(has_other_u)
+    next_u = np.full(n_units, n_ranks - 1)
+    has_other_u = np.zeros(n_units, bool)
+    open_m = np.arange(n_units)
+    for rank in range(1, n_ranks):
+        best_m, id_m = id_uk[open_m, 0], id_uk[open_m, rank]
+        is_other_m = id_m >= 0
+        both_m = is_other_m & (best_m >= 0)
+        if both_m.any():
+            is_other_m[both_m] = ~alike(best_m[both_m], id_m[both_m])
+        found_m = open_m[is_other_m]
+        next_u[found_m], has_other_u[found_m] = rank, True
+        open_m = open_m[~is_other_m]
+    return score_uk[:, 0] - score_uk[np.arange(n_units), next_u], has_other_u
 
 
 def agreeing(

@@ -118,7 +118,11 @@ def tail_chance(n_here: int, n_chosen: int, n_all: int, n_images: int) -> float:
 
 
 def main_class(
-    count_uc: Int[np.ndarray, "u c"], n_all_c: Int[np.ndarray, " c"]
+    unit_m: Int[np.ndarray, " m"],
+    class_m: Int[np.ndarray, " m"],
+    count_m: Int[np.ndarray, " m"],
+    n_all_c: Int[np.ndarray, " c"],
+    n_units: int,
 ) -> tuple[Int64[np.ndarray, " u"], Bool[np.ndarray, " u"]]:
     """The class that most exemplars of each unit show, among those they show more than usual.
 
@@ -126,17 +130,25 @@ def main_class(
     above the share among the probe images that have a class. Classes that tie go to the first.
 
     Args:
-        count_uc: exemplars of each unit that carry each class.
+        unit_m: a unit and
+        class_m: a class that its exemplars carry, each pair once;
+        count_m: so many of them do.
         n_all_c: probe images that carry each class.
+        n_units: how many units there are.
 
     Returns:
         the class, and whether there is one; where there is none the class says nothing.
     """
-    n_u = np.maximum(count_uc.sum(axis=1, keepdims=True), 1)
-    low_uc, _ = wilson(count_uc / n_u, n_u)
-    is_more_uc = low_uc > n_all_c / max(1, int(n_all_c.sum()))
-    class_u = np.where(is_more_uc, count_uc, -1).argmax(axis=1)
-    return class_u.astype(np.int64), is_more_uc.any(axis=1)
+    n_u = np.bincount(unit_m, weights=count_m, minlength=n_units)
+    n_m = np.maximum(n_u[unit_m], 1)
+    low_m, _ = wilson(count_m / n_m, n_m)
+    base_c = n_all_c / max(1, int(n_all_c.sum()))
+    kept = np.flatnonzero((count_m > 0) & (low_m > base_c[class_m]))
+    # The last key of a lexsort counts most, and the last one written to a unit stays.
+    kept = kept[np.lexsort((-class_m[kept], count_m[kept]))]
+    class_u, has_u = np.zeros(n_units, np.int64), np.zeros(n_units, bool)
+    class_u[unit_m[kept]], has_u[unit_m[kept]] = class_m[kept], True
+    return class_u, has_u
 
 
 def adjusted(p_p: list[float]) -> list[float]:

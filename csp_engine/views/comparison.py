@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.cells import csv_text
 from csp_engine.errors import CspError, InputError
@@ -115,6 +116,8 @@ def other_side(
     return every[chosen[0], chosen[1], chosen[2]], tuple(notes)
 
 
+MOST_PAIRS = 400_000_000
+"""Pairs of neurons that are compared while somebody waits: 20,000 with 20,000 take some seconds."""
 MOST_TRIED = 12
 """Layers compared before one is chosen to begin with."""
 
@@ -195,9 +198,16 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
 
     Raises:
         StaleError: if two encoders made them.
-        InputError: if the method did not score both layers.
+        InputError: if the method did not score both layers, or they have too many neurons.
     """
     require_same_space(a.bundle, b.bundle)
+    n_units, n_other = (side.bundle.n_units(side.model, side.layer) for side in (a, b))
+    if n_units * n_other > MOST_PAIRS:
+        raise InputError(
+            f"{a.title} has {numbers.count(n_units)} neurons and {b.title} "
+            f"{numbers.count(n_other)}; layers are compared up to {numbers.count(MOST_PAIRS)} "
+            "pairs of neurons, so choose a smaller layer."
+        )
     for side in (a, b):
         if method not in side.bundle.methods(side.model, side.layer):
             if not side.bundle.methods(side.model, side.layer):

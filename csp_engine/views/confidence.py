@@ -30,7 +30,7 @@ from csp_engine.evaluation.confidence import (
 )
 from csp_engine.types import NeuronRef
 from csp_engine.views.accuracy import kept_judged_labels
-from csp_engine.views.controls import SAME_AT, own_labels
+from csp_engine.views.controls import SAME_AT, label_cosines
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.candidates import CandidateLabels
 from csp_engine.views.places import places
@@ -270,10 +270,6 @@ def _vocabulary_ids(bundle: Bundle, model: str, layer: str, method: str) -> np.n
 
 def _alike(bundle: Bundle, memo: Memo) -> Alike:
     def alike(one_a: np.ndarray, other_a: np.ndarray) -> np.ndarray:
-        rows, where = np.unique(np.concatenate([one_a, other_a]), return_inverse=True)
-        own_rd = own_labels(bundle, memo, rows)
-        one_a, other_a = where[: len(one_a)], where[len(one_a) :]
-        cosine_a = np.einsum("ad,ad->a", own_rd[one_a], own_rd[other_a])
-        return (cosine_a >= SAME_AT) | (one_a == other_a)
+        return (label_cosines(bundle, memo, one_a, other_a) >= SAME_AT) | (one_a == other_a)
 
     return alike

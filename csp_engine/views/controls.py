@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float32
 
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.files import let_go
@@ -11,7 +12,7 @@ from csp_engine.views.memo import Memo
 
 N_CONTROL_IMAGES = 2000
 BLOCK = 1024
-"""Controls that are compared with their mean at a time."""
+"""Controls that are compared with their mean at a time, and pairs of labels."""
 SAME_AT = 0.7
 """Two labels say the same if their vectors, less what all labels share, are this much alike."""
 
@@ -48,3 +49,24 @@ def own_labels(bundle: Bundle, memo: Memo, label_m: np.ndarray | list[int]) -> n
     """The vectors of some labels less what all labels share, made unit length."""
     shared_d, _ = shared_part(bundle, memo, "text")
     return normalise_rows(np.asarray(bundle.label_vectors()[label_m], np.float32) - shared_d)
+
+
+def label_cosines(
+    bundle: Bundle, memo: Memo, one_p: np.ndarray, other_p: np.ndarray
+) -> Float32[np.ndarray, " p"]:
+    """The cosine of two labels' vectors, less what all labels share, pair by pair.
+
+    Args:
+        bundle: holds the vectors of its vocabulary.
+        memo: keeps what all labels share.
+        one_p: rows of the vocabulary, and
+        other_p: those that they are compared with.
+    """
+    rows, where_a = np.unique(np.concatenate([one_p, other_p]), return_inverse=True)
+    own_rd = own_labels(bundle, memo, rows)
+    one_p, other_p = np.split(where_a, 2)
+    cosine_p = np.empty(len(one_p), np.float32)
+    for start in range(0, len(one_p), BLOCK):
+        part = slice(start, start + BLOCK)
+        np.einsum("pd,pd->p", own_rd[one_p[part]], own_rd[other_p[part]], out=cosine_p[part])
+    return cosine_p

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from csp_engine.views.audit import interventions
 from csp_engine.views.conclusion.claims import conclusion_of, fires_on
 from csp_engine.views.images.facts import properties
 from csp_engine.views.memo import Memo
+from csp_engine.views.neuron.influence import moved_most
 from csp_engine.views.neuron.label import best_label, flags_of, states_of
 from csp_engine.views.neuron.shared import shared
 from csp_engine.views.table.rows import neuron_table
@@ -290,8 +292,10 @@ def test_the_table_ranks_as_the_conclusion_does(demo, memo):
     held = demo.influence("biased", "layer4@mean")
     effect_cu = np.asarray(held.gradient_activation_cu, float)
     own = rows[(rows["model"] == "biased") & (rows["layer"] == "layer4@mean")]
+    rank_cu = stats.rankdata(-np.abs(effect_cu), axis=1, method="min")
+    assert (own["moves_rank"].to_numpy() == rank_cu.min(axis=0)).all()
     for unit in (0, 17, 444, 767):
-        ranks = stats.rankdata(-np.abs(effect_cu), axis=1, method="min")[:, unit]
+        ranks = rank_cu[:, unit]
         best = held.output_names[int(np.argmin(ranks))]
         told = own.iloc[unit]
         assert told["moves_rank"] == ranks.min()
@@ -304,3 +308,18 @@ def test_the_table_ranks_as_the_conclusion_does(demo, memo):
     assert is_idle_u.any()
     assert planted["moves"].isna().tolist() == is_idle_u.tolist()
     assert planted["moves_rank"].isna().tolist() == is_idle_u.tolist()
+
+
+def test_equal_effects_share_a_rank_and_the_larger_effect_breaks_ties(demo, monkeypatch):
+    effect_cu = np.array(
+        [[3, -3, 1, 0, np.nan], [2, 5, 1, 0, 0], [9, 9, 9, 9, 9], [-4, 4, 4, 0, np.inf]]
+    ).astype(np.float32)
+    held = SimpleNamespace(
+        output_names=("a", "b", "unseen", "d"),
+        gradient_activation_cu=effect_cu,
+        n_image_c=np.array([5, 5, 0, 5]),
+    )
+    monkeypatch.setattr(Bundle, "influence", lambda *_: held)
+    found = moved_most(demo, Memo(), "biased", "layer4@mean")
+    assert found.rank_u.tolist() == [1, 1, 1, 0, 0]
+    assert found.told().tolist() == ["lowers d", "raises b", "raises d", None, None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -97,13 +98,45 @@ def test_nothing_chosen_has_nothing():
     ],
 )
 def test_the_main_class_is_the_one_shown_most_and_more_than_usual(count_c, n_all_c, expected):
-    class_u, has_u = main_class(np.array([count_c]), np.array(n_all_c))
+    class_u, has_u = of_counts(np.array([count_c]), np.array(n_all_c))
     assert (int(class_u[0]) if has_u[0] else None) == expected
+
+
+def of_counts(count_uc, n_all_c):
+    unit_m, class_m = np.nonzero(count_uc)
+    return main_class(unit_m, class_m, count_uc[unit_m, class_m], n_all_c, len(count_uc))
+
+
+def test_main_classes_are_what_a_loop_over_units_finds():
+    rng = np.random.default_rng(0)
+    count_uc = rng.integers(0, 9, (300, 6)) * (rng.random((300, 6)) < 0.5)
+    n_all_c = np.array([5, 40, 3, 0, 5, 20])  # of one class the probe set has no image
+    class_u, has_u = of_counts(count_uc, n_all_c)
+    for unit, count_c in enumerate(count_uc):
+        best = None
+        for each, count in enumerate(count_c):
+            n_here = count_c.sum()
+            is_more = count > 0 and wilson(count / n_here, n_here)[0] > n_all_c[each] / 73
+            if is_more and (best is None or count > count_c[best]):
+                best = each
+        assert (int(class_u[unit]) if has_u[unit] else None) == best
+    assert 0 < has_u.sum() < 300
+
+
+def test_main_classes_of_very_many_neurons_take_memory_for_what_is_counted():
+    n_units, n_classes = 20_000, 1_000
+    unit_m = np.repeat(np.arange(n_units), 2)
+    class_m = np.arange(2 * n_units) % n_classes
+    tracemalloc.start()
+    main_class(unit_m, class_m, np.full(2 * n_units, 15), np.full(n_classes, 9), n_units)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n_units * n_classes  # not even a byte for each neuron and class
 
 
 def test_more_than_usual_is_by_wilsons_interval():
     for n_here in range(31):
-        _, has_u = main_class(np.array([[n_here, 30 - n_here]]), np.array([40, 60]))
+        _, has_u = of_counts(np.array([[n_here, 30 - n_here]]), np.array([40, 60]))
         is_more = wilson(n_here / 30, 30)[0] > 0.4 or wilson(1 - n_here / 30, 30)[0] > 0.6
         assert bool(has_u[0]) == is_more
 

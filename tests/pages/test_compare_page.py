@@ -11,6 +11,7 @@ import pytest
 
 from csp_engine.bundle import Bundle
 from csp_engine.search.matching import match
+from csp_engine.views import comparison
 from csp_engine.views.comparison import compare, pairs_csv, sides_of
 from pages.ui.compare import pairs
 from pages.ui.shell import store
@@ -108,6 +109,16 @@ def test_other_way_round_swaps_the_sides(serve, small_bundle):
     at.button(key="swap").click().run()
     assert "small / first@mean · small / second@mean" in html(at)
     assert at.query_params["layer2"] == "second@mean"
+
+
+def test_layers_of_very_many_neurons_are_refused_in_a_sentence(serve, small_bundle, monkeypatch):
+    serve(small_bundle)
+    monkeypatch.setattr(comparison, "MOST_PAIRS", 50)
+    at = open_page("compare", layer="second@mean", layer2="first@mean")
+    assert not at.exception
+    told = " ".join(each.value for each in (*at.error, *at.text)) + html(at)
+    assert "up to 50 pairs of neurons, so choose a smaller layer." in told
+    assert at.selectbox(key="_side2").options
 
 
 def test_a_method_without_vectors_is_a_sentence(serve, small_bundle):

@@ -391,6 +391,23 @@ def test_truth_and_what_a_neuron_moves_stand_beside_its_label(serve, shipped_bun
     assert shown["moves_rank"].iloc[0] == 1
 
 
+def test_of_very_many_neurons_the_first_are_drawn_and_the_file_has_all(
+    serve, small_bundle, monkeypatch
+):
+    serve(small_bundle)
+    files = []
+    monkeypatch.setattr(
+        neuron_rows.exporting, "csv_button", lambda _, make, **__: files.append(make)
+    )
+    whole = open_page("layer", sort="-score").dataframe[0].value
+    monkeypatch.setattr(neuron_rows, "MOST_DRAWN", 5)
+    at = open_page("layer", sort="-score")
+    assert at.dataframe[0].value.equals(whole.head(5))
+    assert f"The first 5 of {len(whole)} neurons in this order" in at.caption[0].value
+    assert len(pd.read_csv(io.BytesIO(files[-1]()))) == len(whole)
+    assert not open_page("layer", sort="-score", has="nothing like it").dataframe
+
+
 def test_a_family_is_filtered_by_name_and_another_name_is_told(serve, small_bundle):
     serve(small_bundle)
     whole = rows_of.neuron_table(Bundle.open(small_bundle), Memo(), "csp")

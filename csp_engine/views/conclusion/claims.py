@@ -303,8 +303,7 @@ def _carries(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> list[Claim]:
 
 def _outputs(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> list[Claim]:
     """The output on which the neuron ranks highest in its layer, by |gradient × activation|."""
-    key = ("moved most", bundle.digest, neuron.model, neuron.layer)
-    found = memo.once(key, lambda: moved_most(bundle, neuron.model, neuron.layer))
+    found = moved_most(bundle, memo, neuron.model, neuron.layer)
     if found is None or not found.rank_u[neuron.unit]:
         return []
     rank, n_units = int(found.rank_u[neuron.unit]), len(found.rank_u)

@@ -11,6 +11,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.bundle.names import told_apart
 from csp_engine.types import NeuronRef
+from csp_engine.views.memo import Memo
 
 N_SHOWN = 6
 
@@ -76,32 +77,47 @@ class Moved:
     rank_u: Int64[np.ndarray, " u"]
     effect_u: Float64[np.ndarray, " u"]
 
-    def told(self, unit: int) -> str:
-        """``raises`` or ``lowers`` and the output; empty where the unit moves nothing."""
-        if not self.rank_u[unit]:
-            return ""
-        way = "raises" if self.effect_u[unit] > 0 else "lowers"
-        return f"{way} {self.output_names[self.output_u[unit]]}"
+    def told(self) -> np.ndarray:
+        """``raises`` or ``lowers`` and the output; None where the unit moves nothing."""
+        told = [f"{way} {name}" for way in ("lowers", "raises") for name in self.output_names]
+        text_t = np.array([*told, None], object)
+        at_u = np.where(self.effect_u > 0, len(self.output_names), 0) + self.output_u
+        return text_t[np.where(self.rank_u > 0, at_u, -1)]
 
 
-def moved_most(bundle: Bundle, model: str, layer: str) -> Moved | None:
+def moved_most(bundle: Bundle, memo: Memo, model: str, layer: str) -> Moved | None:
     """What the units of a layer move most; None where the bundle does not know.
 
     Of the outputs it is the one on which a unit ranks highest; the larger effect breaks ties.
     """
-    stored = bundle.influence(model, layer)
-    if stored is None:
-        return None
-    effect_cu = np.asarray(stored.gradient_activation_cu, np.float64)
-    has_images_c = np.asarray(stored.n_image_c) > 0
-    effect_cu = np.where(has_images_c[:, None] & np.isfinite(effect_cu), effect_cu, 0.0)
-    size_cu = np.abs(effect_cu)
-    n_units = size_cu.shape[1]
-    rank_cu = np.stack(
-        [1 + n_units - np.searchsorted(np.sort(row), row, side="right") for row in size_cu]
-    )
-    rank_cu = np.where(size_cu > 0, rank_cu, n_units + 1)
-    best_u = np.lexsort((-size_cu, rank_cu), axis=0)[0]
-    at = np.arange(n_units)
-    rank_u = np.where(size_cu[best_u, at] > 0, rank_cu[best_u, at], 0)
-    return Moved(told_apart(stored.output_names), best_u, rank_u, effect_cu[best_u, at])
+
+    def make() -> Moved | None:
+        stored = bundle.influence(model, layer)
+        if stored is None:
+            return None
+        return _ranked(
+            told_apart(stored.output_names), stored.gradient_activation_cu, stored.n_image_c
+        )
+
+    return memo.once(("moved most", bundle.digest, model, layer), make)
+
+
+def _ranked(names: tuple[str, ...], effect_cu: np.ndarray, n_image_c: np.ndarray) -> Moved:
+    """One output after the other: all ranks together may take more memory than there is."""
+    n_units = effect_cu.shape[1]
+    nothing = n_units + 1
+    output_u, rank_u = np.zeros(n_units, np.int64), np.full(n_units, nothing)
+    effect_u = np.zeros(n_units)
+    for output in np.flatnonzero(np.asarray(n_image_c) > 0).tolist():
+        own_u = np.nan_to_num(effect_cu[output], nan=0.0, posinf=0.0, neginf=0.0)
+        size_u = np.abs(own_u)
+        order_m = np.argsort(-size_u)[: np.count_nonzero(size_u)]
+        place_m = np.arange(1, len(order_m) + 1)
+        is_tied_m = np.diff(size_u[order_m], prepend=np.inf) == 0
+        own_rank_u = np.full(n_units, nothing)
+        own_rank_u[order_m] = np.maximum.accumulate(np.where(is_tied_m, 0, place_m))
+        is_larger_u = (own_rank_u == rank_u) & (size_u > np.abs(effect_u))
+        better_m = np.flatnonzero((own_rank_u < rank_u) | is_larger_u)
+        output_u[better_m], rank_u[better_m] = output, own_rank_u[better_m]
+        effect_u[better_m] = own_u[better_m]
+    return Moved(names, output_u, np.where(rank_u == nothing, 0, rank_u), effect_u)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.views.controls import SAME_AT, own_labels
+from csp_engine.views.controls import SAME_AT, label_cosines
 from csp_engine.views.memo import Memo
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -29,9 +29,9 @@ def label_distance(bundle: Bundle, memo: Memo) -> Distance:
             np.array([ids.get(text, -1) for text in texts], int) for texts in (one_p, other_p)
         )
         is_known_p = (row_p >= 0) & (column_p >= 0)
-        own_pd, others_pd = (own_labels(bundle, memo, each) for each in (row_p, column_p))
-        apart_p = 1 - np.einsum("pd,pd->p", own_pd, others_pd)
-        apart_p = np.where(is_known_p, np.maximum(apart_p, 0), np.nan)
+        apart_p = np.full(len(one_p), np.nan, np.float32)
+        cosine_p = label_cosines(bundle, memo, row_p[is_known_p], column_p[is_known_p])
+        apart_p[is_known_p] = np.maximum(1 - cosine_p, 0)
         return np.where(one_p == other_p, 0, apart_p).astype(np.float32)
 
     return distance
@@ -61,11 +61,11 @@ def disagreement(
             continue
         # Pairs of labels repeat from unit to unit: each is compared once.
         code_a, texts = pd.factorize(np.concatenate([said[one][at], said[other][at]]))
-        pairs, where_a = np.unique(code_a.reshape(2, -1), axis=1, return_inverse=True)
-        first_p, second_p = texts[pairs[0]], texts[pairs[1]]
+        one_a, other_a = np.split(code_a, 2)
+        pair_p, where_a = np.unique(one_a * len(texts) + other_a, return_inverse=True)
+        first_p, second_p = texts[pair_p // len(texts)], texts[pair_p % len(texts)]
         apart_p = distance(first_p, second_p)
         differ_p = np.where(np.isnan(apart_p), first_p != second_p, apart_p > 1 - SAME_AT)
-        where_a = where_a.reshape(-1)
         largest_u[at] = np.fmax(largest_u[at], apart_p[where_a])
         disagree_u[at] |= differ_p[where_a]
     return {"disagreement": largest_u, "disagree": disagree_u}

@@ -113,11 +113,11 @@ def _layer_rows(
     for flag, word in reversed(_STATES):
         state = np.where(flags[flag], word, state)
     columns["state"] = state
-    moved = moved_most(bundle, model, layer)
+    moved = moved_most(bundle, memo, model, layer)
     columns["moves"] = pd.NA
     columns["moves_rank"] = nothing
     if moved is not None:
-        columns["moves"] = [moved.told(unit) or pd.NA for unit in range(n_units)]
+        columns["moves"] = moved.told()
         columns["moves_rank"] = np.where(moved.rank_u > 0, moved.rank_u, np.nan).astype(np.float32)
     classes = _main_classes(bundle, model, layer)
     if classes is not None:
@@ -157,9 +157,9 @@ def _main_classes(bundle: Bundle, model: str, layer: str) -> np.ndarray | None:
     if classes.empty:
         return None
     counts = bundle.class_counts(model, layer)
-    count_uc = np.zeros((bundle.n_units(model, layer), len(classes)), np.int32)
-    count_uc[counts["unit"].to_numpy(), counts["class"].to_numpy()] = counts["count"].to_numpy()
-    class_u, has_u = main_class(count_uc, classes["n_images"].to_numpy())
+    held = (counts[name].to_numpy() for name in ("unit", "class", "count"))
+    n_all_c = classes["n_images"].to_numpy()
+    class_u, has_u = main_class(*held, n_all_c, bundle.n_units(model, layer))
     return np.where(has_u, classes["name"].to_numpy(object)[class_u], "")
 
 
@@ -175,10 +175,9 @@ def models_of(rows: pd.DataFrame) -> list[str]:
 
 def neuron_ids(rows: pd.DataFrame) -> list[str]:
     """``model/layer/unit`` of every row."""
-    return [
-        str(NeuronRef(model, layer, int(unit)))
-        for model, layer, unit in zip(rows["model"], rows["layer"], rows["unit"], strict=True)
-    ]
+    code_r, pairs = pd.factorize(pd.MultiIndex.from_frame(rows[["model", "layer"]]))
+    start_p = [str(NeuronRef(model, layer, 0)).removesuffix("0") for model, layer in pairs]
+    return [f"{start_p[code]}{unit}" for code, unit in zip(code_r, rows["unit"], strict=True)]
 
 
 def csv_bytes(rows: pd.DataFrame, shown: list[str]) -> bytes:

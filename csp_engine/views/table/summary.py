@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.bundle import Bundle
-from csp_engine.methods.depths.columns import grouped
 from csp_engine.types import NeuronRef
 from csp_engine.views.accuracy import has_truth, kept_judged_labels
 from csp_engine.views.confidence import LIKELY, PLAUSIBLE, probabilities
-from csp_engine.views.controls import SAME_AT, own_labels
+from csp_engine.views.controls import own_labels
 from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
 from csp_engine.views.table.agreement import label_distance
+from csp_engine.views.table.families import founders
 from csp_engine.views.table.rows import neuron_table
 
 
@@ -67,15 +67,18 @@ def meanings(rows: pd.DataFrame, bundle: Bundle, memo: Memo) -> list[Meaning]:
     Labels are alike if their vectors, less what all labels share, have a cosine of ``SAME_AT`` or
     more with that of the most frequent label of the meaning.
     """
-    counts = rows.loc[rows["reliable"], "label"].value_counts()
+    n_of = rows.loc[rows["reliable"], "label"].value_counts().to_dict()
     ids = bundle.label_ids
-    known = [text for text in counts.index if text in ids]
+    known = [text for text in n_of if text in ids]
     own_md = own_labels(bundle, memo, [ids[text] for text in known])
-    found = []
-    for group in grouped(own_md, SAME_AT):
-        text, *others = texts = [known[at] for at in group]
-        found.append(Meaning(text, tuple(others), int(counts[texts].sum())))
-    found += [Meaning(text, (), int(n)) for text, n in counts.items() if text not in ids]
+    members: dict[int, list[str]] = {}
+    for text, founder in zip(known, founders(own_md).tolist(), strict=True):
+        members.setdefault(founder, []).append(text)
+    found = [
+        Meaning(text, tuple(others), sum(n_of[each] for each in (text, *others)))
+        for text, *others in members.values()
+    ]
+    found += [Meaning(text, (), n) for text, n in n_of.items() if text not in ids]
     return sorted(found, key=lambda each: -each.n_neurons)
 
 

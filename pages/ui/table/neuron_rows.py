@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.types import NeuronRef
 from csp_engine.views import lists
@@ -30,6 +31,8 @@ FIRST = (
 WIDTH_PX = {"others": 330, "family": 126, "truth": 98, "moves": 170}
 WIDTH_PX |= {"confidence": 84, "moves_rank": 56, "unit": 50, "score": 60, "reliable": 74}
 """Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
+MOST_DRAWN = 150_000
+"""Rows that a table draws: a million would be 140 MB for the browser each time it is drawn."""
 MOST_HELD = 200
 """Neurons that a link to the audit names."""
 ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 188, 640
@@ -77,13 +80,14 @@ def shown_columns(
 def draw(
     bundle: Bundle, view: View, keep: Narrowing, kept: pd.DataFrame, columns: list[str]
 ) -> None:
-    """The table and its file."""
-    shown = kept[columns].copy()
+    """The table and its file; of very many rows the first are drawn, and the file has all."""
+    drawn = kept.iloc[:MOST_DRAWN]
+    shown = drawn[columns].copy()
     # After the label, which a phone then shows whole; pictures may be cut.
-    shown.insert(int("label" in shown), "strip", strip_urls(view.bundle, bundle, kept))
-    shown.loc[(kept["state"] == "constant").to_numpy(), "strip"] = None
+    shown.insert(int("label" in shown), "strip", strip_urls(view.bundle, bundle, drawn))
+    shown.loc[(drawn["state"] == "constant").to_numpy(), "strip"] = None
     if "label" in shown:
-        shown["label"] = named(kept["label"], kept["reliable"])
+        shown["label"] = named(drawn["label"], drawn["reliable"])
     for name in columns:
         if COLUMNS[name].kind == "share":
             shown[name] *= 100
@@ -100,17 +104,22 @@ def draw(
         placeholder="–",
         alt=f"{len(shown)} neurons of {where} with labels, scores and statistics",
     )
+    if len(drawn) < len(kept):
+        st.caption(
+            f"The first {numbers.count(len(drawn))} of {numbers.count(len(kept))} neurons in this "
+            "order; choose another order, or filters, above to see others. The CSV file has all."
+        )
     with st.container(horizontal=True, vertical_alignment="center"):
         exporting.csv_button(
             "these rows", lambda: csv_bytes(kept, columns), file_name="neurons.csv", key="export"
         )
         title = lists.title_of(view, keep)
         exporting.rows_button(bundle, kept, title, what="these rows", key="export_pages")
-    ticked = kept.iloc[[at for at in event.selection.rows if at < len(kept)]]
+    ticked = kept.iloc[[at for at in event.selection.rows if at < len(drawn)]]
     if not ticked.empty:
         with st.container(key="held"):
             held(view, ticked)
-    at = pressed("opened", len(kept))
+    at = pressed("opened", len(drawn))
     if at is not None:
         row = kept.iloc[at]
         here = {"model": str(row["model"]), "layer": str(row["layer"]), "unit": int(row["unit"])}

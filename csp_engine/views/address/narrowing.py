@@ -11,6 +11,7 @@ from csp_engine.views.address.picking import pick, shorten
 from csp_engine.views.address.view import MAX_QUERY
 
 Range = tuple[float | None, float | None]
+MAX_WHERE = 1000
 _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
 
@@ -85,18 +86,28 @@ def read_narrowing(
     sign = "-" if asked.startswith("-") else ""
     sort = FIRST if asked == FIRST else ""
     if asked and not sort:
-        sort, note = pick("column to sort by", asked.removeprefix("-"), sortable)
+        sort, note = pick("column to sort by", asked.removeprefix("-") or asked, sortable)
         sort = sign + sort
         notes.append(note)
     where: dict[str, Range] = {}
-    for part in filter(None, params.get("where", "")[:1000].split(",")):
+    ranges = params.get("where", "")
+    if len(ranges) > MAX_WHERE:
+        notes.append(f"Ranges were cut to their first {MAX_WHERE:,} characters.")
+    for part in ranges[:MAX_WHERE].split(",") if ranges else ():
         match = re.fullmatch(rf"([a-z_]+):({_NUMBER})?\.\.({_NUMBER})?", part)
         if match is None or match[1] not in ranged:
             notes.append(f"“{shorten(part)}” is not a range of a column here, so it is left out.")
             continue
         low, high = (None if text is None else float(text) for text in match.group(2, 3))
+        if match[1] in where:
+            notes.append(f"There are several ranges of {match[1]}; the last one counts.")
         where[match[1]] = (low, high)
-    has = params.get("has", "").strip()[:MAX_QUERY]
+    has = params.get("has", "").strip()
+    if params.get("has") and not has:
+        notes.append("A label cannot be looked for by spaces alone, so any label is shown.")
+    if len(has) > MAX_QUERY:
+        notes.append(f"What labels contain was cut to its first {MAX_QUERY} characters.")
+    has = has[:MAX_QUERY]
     kept = tuple(note for note in notes if note)
     return Narrowing(
         has,

@@ -189,13 +189,7 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
     notes.append(note)
     page, note = pick_number("page", params.get("page"), 1, MAX_PAGE)
     notes.append(note)
-    texts = []
-    for key in ("q", "not"):
-        text = params.get(key, "").strip()
-        if len(text) > MAX_QUERY:
-            notes.append(f"The query was cut to its first {MAX_QUERY} characters.")
-        text = text[:MAX_QUERY]
-        texts.append(text if split_texts(text) else "")  # commas alone ask for nothing
+    texts = [_text_of(params.get(key, ""), notes) for key in ("q", "not")]
     like, note = pick_neuron(params.get("like", ""), bundle)
     notes.append(note)
     vec, note = pick_vector(params.get("vec", ""), bundle)
@@ -236,6 +230,18 @@ def read_view(params: Mapping[str, str], bundle_name: str, bundle: Bundle) -> Vi
         notes=tuple(note for note in notes if note),
         **chosen,
     )
+
+
+def _text_of(asked: str, notes: list[str | None]) -> str:
+    """A text to search for, empty for none; what is left of it is noted."""
+    text = asked.strip()
+    if len(text) > MAX_QUERY:
+        notes.append(f"The query was cut to its first {MAX_QUERY} characters.")
+    text = text[:MAX_QUERY]
+    if asked and not split_texts(text):  # commas alone ask for nothing
+        notes.append(f"“{shorten(asked)}” holds no words, so it is not searched for.")
+        return ""
+    return text
 
 
 def left_out(parameter: Parameter, asked: str) -> str | None:

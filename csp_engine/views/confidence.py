@@ -16,7 +16,9 @@ import pandas as pd
 from jaxtyping import Float64
 
 from csp_engine.bundle import Bundle, KeptScores
+from csp_engine.bundle.names import layer_path
 from csp_engine.evaluation.confidence import (
+    LEAST_OF_A_KIND,
     Alike,
     Bin,
     Calibration,
@@ -38,6 +40,9 @@ from csp_engine.views.places import places
 LARGEST_ERROR = 0.1
 """A calibration that is further off than this on neurons left out gives no probability."""
 
+LEAST_JUDGED = 2 * LEAST_OF_A_KIND
+"""Neurons left out that a calibration must have been tried on: a few may agree by chance."""
+
 LIKELY, PLAUSIBLE = 0.85, 0.5
 NOT_CALIBRATED = "not calibrated for these images"
 
@@ -49,7 +54,8 @@ class Learnt:
     ``most_refused`` is the most that is said of a label that the method does not rely on: the
     regression adds up what speaks for a label, and one reason against may outweigh all of it.
     ``error`` is the expected calibration error and ``bins`` the reliability diagram, on neurons of
-    ``groups`` (layers, or fifths of one layer) that were left out while it was learnt.
+    ``groups`` (layers with all their poolings, or fifths of one layer) that were left out while it
+    was learnt.
     """
 
     calibration: Calibration
@@ -62,7 +68,12 @@ class Learnt:
     @property
     def holds(self) -> bool:
         """Whether its probabilities may be shown."""
-        return self.error <= LARGEST_ERROR
+        return self.error <= LARGEST_ERROR and self.n_judged >= LEAST_JUDGED
+
+    @property
+    def n_judged(self) -> int:
+        """Known neurons that the others could teach enough to say something of."""
+        return sum(each.right.n for each in self.bins)
 
 
 def features(
@@ -220,9 +231,10 @@ def _learn(bundle: Bundle, memo: Memo, method: str) -> Learnt | None:
     x_uf, right_u = np.concatenate(parts), table["best"].to_numpy(bool)
     if not can_learn(right_u):
         return None
-    place_u = (table["model"] + "/" + table["layer"]).to_numpy()
+    # A unit teaches nothing about itself: under another pooling it is of the same group.
+    place_u = (table["model"] + "/" + table["layer"].map(layer_path)).to_numpy()
     is_one_layer = len(pd.unique(place_u)) == 1
-    group_u = np.arange(len(table)) % 5 if is_one_layer else place_u
+    group_u = np.unique(table["unit"], return_inverse=True)[1] % 5 if is_one_layer else place_u
     p_u = left_out(x_uf, right_u, list(group_u))
     is_refused_u = np.concatenate(refused)
     told_u = np.where(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,3 +190,53 @@ def test_a_label_that_beats_chance_and_is_probably_wrong_is_doubted(p, is_reliab
 )
 def test_an_interval_says_its_unit_once(ends, told):
     assert numbers.share_range(*ends) == told
+
+
+def taught(monkeypatch, layers, seed=0):
+    """What the known neurons of made-up layers teach: layer id to features and what is right."""
+    rows = [
+        {"model": "m", "layer": layer, "unit": unit, "best": bool(right)}
+        for layer, (_, right_u) in layers.items()
+        for unit, right in enumerate(right_u)
+    ]
+    bundle = Mock(spec=Bundle, digest="")
+    bundle.scores.side_effect = lambda _, layer, __: SimpleNamespace(
+        reliable_u=np.ones(len(layers[layer][1]), bool)
+    )
+    monkeypatch.setattr(shown, "places", lambda _: [("m", layer) for layer in layers])
+    monkeypatch.setattr(shown, "features", lambda _, __, ___, layer, ____: layers[layer][0])
+    monkeypatch.setattr(shown, "kept_judged_labels", lambda *_: {"own": pd.DataFrame(rows)})
+    return shown.learnt(bundle, Memo(), "own")
+
+
+def test_what_was_tried_on_a_handful_of_neurons_gives_no_probability(monkeypatch):
+    """Three neurons may bear out any probability; without them nobody left out was judged."""
+    x_uf, right_u, _ = labels(400)
+    sure_u = np.flatnonzero(
+        right_u & (confidence.calibrate(x_uf, right_u).probability(x_uf) > 0.95)
+    )[:3]
+    large, handful = (x_uf, right_u), (x_uf[sure_u], right_u[sure_u])
+    found = taught(monkeypatch, {"one@mean": large, "two@mean": handful})
+    assert found.error <= shown.LARGEST_ERROR  # by chance it looks well
+    assert (found.n_known, found.n_judged) == (403, 3)
+    assert not found.holds
+    both = labels(4000, seed=1)[:2]
+    held = taught(monkeypatch, {"one@mean": labels(4000)[:2], "two@mean": both})
+    assert held.n_judged == 8000
+    assert held.holds
+
+
+def test_a_unit_teaches_nothing_about_itself_under_another_pooling(monkeypatch):
+    """Features that mean nothing but know the unit would seem to tell what is right."""
+    rng = np.random.default_rng(0)
+    n = 60
+    right_u = rng.random(n) < 0.5
+    x_uf = np.eye(n)  # one for each unit, the same under both poolings
+    twins = {"one@mean": (x_uf, right_u), "one@max": (x_uf, right_u)}
+    found = taught(monkeypatch, twins)
+    assert found.groups == "fifths of the layer"
+    said = [each.mean for each in found.bins]
+    assert max(said) - min(said) < 0.4  # that of the fifths, which differ in what is right
+    apart = taught(monkeypatch, {"one@mean": (x_uf, right_u), "two@mean": (x_uf, right_u)})
+    said = [each.mean for each in apart.bins]
+    assert max(said) - min(said) > 0.6

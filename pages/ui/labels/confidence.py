@@ -63,9 +63,17 @@ def how(found: Learnt) -> str:
     """Where the probability comes from, and how far off it is."""
     learnt = (
         f"Learnt from the {numbers.count(found.n_known)} neurons of this bundle whose truth is "
-        f"known (for some it is that they respond to none of the concepts). On {found.groups} "
-        f"left out meanwhile it is off by {numbers.share(found.error)} on average "
-        f"({term('expected calibration error')})."
+        "known (for some it is that they respond to none of the concepts)."
+    )
+    if found.n_judged < confidence.LEAST_JUDGED:
+        return (
+            f"{learnt} It could be tried on {numbers.count(found.n_judged)} of them while their "
+            f"own {found.groups} taught nothing, which is too few to tell whether it keeps its "
+            f"word ({confidence.LEAST_JUDGED} at least), so no probability is shown."
+        )
+    learnt = (
+        f"{learnt} On {found.groups} left out meanwhile it is off by "
+        f"{numbers.share(found.error)} on average ({term('expected calibration error')})."
     )
     if found.holds:
         return learnt

@@ -12,6 +12,7 @@ import pandas as pd
 from csp_engine.bundle import Bundle, BundleWriter, kinds
 from csp_engine.bundle.names import layer_path
 from csp_engine.errors import InputError
+from csp_engine.exchange.label_nesting import IN_LIST
 from csp_engine.exchange.label_reading import is_formula, read_label_table
 from csp_engine.hashing import sha256_file
 from csp_engine.search import build_index, require_same_encoder, text_recipe
@@ -143,6 +144,14 @@ def _match_layers(
                 f"{name} names unit {own['unit'].max()} of layer {fitting[0]}, which has units 0 "
                 f"to {n_units - 1}; is it a table of another model?"
             )
+        if IN_LIST in own.columns:
+            n_in_list = own[IN_LIST].dropna()
+            if len(n_in_list) and int(n_in_list.iloc[0]) != n_units:
+                raise InputError(
+                    f"{name} has a list of {int(n_in_list.iloc[0]):,} labels without units for "
+                    f"layer {fitting[0]}, which has {n_units:,} units; give one for each unit "
+                    '(null where there is none), or name the units, as {"7": "stripes"} does.'
+                )
         if (its_model, fitting[0]) in found:
             raise InputError(f"{name} spells layer {fitting[0]} in two ways; keep one.")
         units = np.unique(own["unit"])

@@ -6,13 +6,10 @@ labels in order, formulas, concepts with weights, words of a group of neurons. A
 
 from __future__ import annotations
 
-import ast
-import json
+import logging
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +17,55 @@ import numpy as np
 import pandas as pd
 
 from csp_engine.errors import InputError
+from csp_engine.exchange.label_cells import (
+    SCORE,
+    SEVERAL,
+    TEXT,
+    WEIGHT,
+    Said,
+    for_each,
+    is_words,
+    listed,
+    members,
+    number_of,
+    places_of,
+    text_of,
+    unit_numbers,
+)
+from csp_engine.exchange.label_nesting import IN_LIST, UNIT, UNITS, nested_table
 from csp_engine.exchange.thousands import ungrouped
 from csp_engine.reading.lengths import MOST_OF_LABEL, MOST_OF_NAME, require_short
-from csp_engine.reading.numbers import as_ids
-from csp_engine.reading.tables import NOT_KNOWN, Table, cell_text, key_of, known_text, read_table
+from csp_engine.reading.tables import NOT_KNOWN, Table, key_of, known_text, read_table
 
-UNIT = (
-    "unit", "neuron_id", "neuron", "neuron_idx", "neuron_index", "unit_id", "feature", "feature_id",
-    "feature_idx", "channel", "component", "latent",
-)  # fmt: skip
-UNITS = ("feature_group", "group", "units", "neurons", "features")
-"""Columns that may name several units at once; the first is taken where none of ``UNIT`` is."""
-TEXT = ("description", "label", "concept", "explanation", "concept_name", "caption", "annotation",
-        "text", "label_name", "class_name", "name", "formula", "descriptions", "labels", "concepts",
-        "explanations", "phrase", "phrases", "words", "word")  # fmt: skip
-SCORE = ("score", "similarity", "sim_correlation", "metric", "auroc", "auc", "iou", "correlation",
-         "mean_activation", "val_correlation", "confidence", "scores", "similarities",
-         "cosine_similarity", "clip_score")  # fmt: skip
-"""Names of columns, in the spelling of ``tables.key_of``; the first that a table has is taken."""
+logger = logging.getLogger(__name__)
 
-_KNOWN = frozenset({*UNIT, *UNITS, *TEXT, *SCORE, "layer", "rank", "weight"})
+_KNOWN = frozenset({*UNIT, *UNITS, *TEXT, *SCORE, *WEIGHT, "layer", "rank"})
+_LIKE_SCORES = frozenset(
+    {"score", "scores", "similarity", "similarities", "sim", "cos", "cosine", "auroc", "auc", "iou"}
+    | {"correlation", "correlations", "corr", "pearson", "spearman", "alignment", "probability"}
+    | {"probabilities", "prob", "confidence", "metric", "activation", "activations", "agreement"}
+    | {"accuracy", "f1"}
+)
+"""Words of names of columns that hold scores, where none of the usual names is there."""
+_OURS = frozenset(
+    {"neuron", "model", "pooling", "method", "margin", "percentile", "best_percentile", "reliable"}
+    | {"group", "score_name", IN_LIST}
+)
 
-_NUMBERED = re.compile(r"(label|description|concept|explanation)_?(\d+)")
+INDEX = ("index", "unnamed:_0")
+"""What pandas calls the column that counts rows: units, where no other column names them."""
+
+SCORES = ("score", "similarity", "sim")
+WEIGHTS = (*WEIGHT, "w")
+"""Words beside the number of a label, in the names of the columns of its score and weight."""
+
+_STEMS = "label|description|concept|explanation|caption|annotation|phrase|word|text|name"
+_NUMBERED = re.compile(rf"({_STEMS}|top(?:_(?:{_STEMS}))?)_?(\d+)((?:_(?:{_STEMS}))?)")
 _WORDS = re.compile(r"\b(AND|OR|NOT)\b")
 _SIGNS = re.compile(
-    r"[~¬∧∨|]|&&|\(.*\s&\s.*\)|(&\s*|\b(and|or)\s+)\(*not\b|^\(*not\s*\(", re.IGNORECASE
+    r"[~¬∧∨|∩∪]|&&|\(.*\s&\s.*\)|(&\s*|\b(and|or)\s+)\(*not\b|^\(*not\s*\(|\b(And|Or|Not)\(",
+    re.IGNORECASE,
 )
-_MOST_LITERAL = 1_000_000
-_MOST = float(np.finfo(np.float32).max)
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """One thing a cell says, with what stands beside it."""
-
-    text: str
-    score: float = math.nan
-    weight: float = math.nan
 
 
 def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
@@ -86,14 +95,18 @@ def read_label_table(path: Path, *, layer: str | None = None) -> pd.DataFrame:
         raise InputError(
             f"There is no label table at {path}; give a CSV, TSV, JSONL or Parquet file."
         )
-    table = read_table(path)
+    table = nested_table(path) or read_table(path)
+    called = [str(column) for column in table.rows.columns]
     table.rows.columns = _keys(table)
-    if path.suffix.casefold() == ".json":
-        table = _of_units(table)
+    for key, name in zip(table.rows.columns, called, strict=True):
+        if key not in (*UNIT, *UNITS, *TEXT) and re.search(
+            r"%|(?<![a-z])(percent|pct)(?![a-z])", name.casefold()
+        ):
+            table.rows[key] = [_as_percent(cell) for cell in table.rows[key]]
     rows = _long_rows(ungrouped(table, _numbers_in(table)), layer)
     rows["rank"] = _ranks(rows, path.name)
     kept = ["layer", "unit", "rank", "description", "score", "weight", "group", "score_name"]
-    kept += [c for c in ("model", "pooling", "method") if c in rows.columns]
+    kept += [c for c in ("model", "pooling", "method", IN_LIST) if c in rows.columns]
     return rows[kept].sort_values(["layer", "unit", "rank"], kind="stable", ignore_index=True)
 
 
@@ -110,28 +123,15 @@ def _keys(table: Table) -> pd.Index:
     names = [str(column) for column in table.rows.columns]
     by_key: dict[str, str] = {}
     for name in names:
-        bare = key_of(re.split(r"[(\[]", name)[0])  # "Similarity (CLIP)"
-        other = by_key.setdefault(bare if bare in _KNOWN else key_of(name), name)
+        bare = key_of(re.split(r"[(\[%]", name)[0])  # "Similarity (CLIP)"
+        is_known = bare in _KNOWN or _NUMBERED.fullmatch(bare) is not None
+        other = by_key.setdefault(bare if is_known else key_of(name), name)
         if other != name:
             raise InputError(
                 f"{table.name} has the columns {other!r} and {name!r}, which are one name here; "
                 "rename or remove one."
             )
     return pd.Index(list(by_key), dtype=object)
-
-
-def _of_units(table: Table) -> Table:
-    """One record whose names are units, as a table of them; any other as it is."""
-    raw = table.rows
-    if len(raw) != 1 or not all(re.fullmatch(r"\d{1,9}", str(each)) for each in raw.columns):
-        return table
-    cells = raw.iloc[0].tolist()
-    rows = pd.DataFrame({"unit": list(raw.columns), "description": cells})
-    if all(isinstance(cell, Mapping) for cell in cells):
-        own = Table(table.name, pd.DataFrame(cells))
-        own.rows.columns = _keys(own)
-        rows = own.rows if _first(own.rows, UNIT) else rows  # numbers only count the records
-    return replace(table, rows=rows)
 
 
 def _numbers_in(table: Table) -> list[str]:
@@ -143,8 +143,8 @@ def _numbers_in(table: Table) -> list[str]:
 def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
     """One row per description, whatever the shape of the table."""
     raw, name = table.rows, table.name
-    unit = _first(raw, UNIT) or _first(raw, UNITS)
-    texts = _text_columns(raw)
+    unit = _first(raw, UNIT) or _first(raw, UNITS) or _first(raw, INDEX)
+    texts = _text_columns(raw, unit)
     if unit is None or not texts:
         raise InputError(
             f"{name} has the columns {', '.join(raw.columns)[:200] or 'none'}; it needs 'layer', "
@@ -153,40 +153,41 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
     if raw.empty:
         raise InputError(f"{name} has no rows; give a table with at least one description.")
     _require_one_unit(raw, name)
+    if unit not in UNITS:
+        raw = _with_places(raw, unit, name)
     layers = _layers(raw, name, layer)
     groups = [""] * len(raw)
     if "group" in raw.columns and unit != "group":
         groups = [
-            require_short(_text(value), MOST_OF_NAME, f"The group in row {row} of {name}")
+            require_short(text_of(value), MOST_OF_NAME, f"The group in row {row} of {name}")
             for row, value in enumerate(raw["group"], start=1)
         ]
-    score = _first(raw, SCORE)
+    score = _score_column(raw, texts, name)
     cells = {column: raw[column].tolist() for column in raw.columns}
-    scores = [None] * len(raw) if score is None else cells[score]
-    extras = [c for c in ("rank", "model", "pooling", "method") if c in raw.columns]
+    extras = [c for c in ("rank", "model", "pooling", "method", IN_LIST) if c in raw.columns]
     numbered = len(texts) > 1 and _NUMBERED.fullmatch(texts[-1]) is not None
     found = []
     units = _units(unit, cells[unit], name)
     for row in range(len(raw)):
-        said = _said(cells, row, name, texts, scores[row], score or "score")
+        said = _said(cells, row, name, texts, score)
         if not said and not numbered:
             raise InputError(
                 f"Row {row + 1} of {name} has no description; fill it in or remove it."
             )
-        members = units[row]
-        group = groups[row] if len(members) == 1 else ", ".join(map(str, members))
-        for place, each in enumerate(said):
-            require_short(each.text, MOST_OF_LABEL, f"A label in row {row + 1} of {name}")
-            for member in members:
+        own = units[row]
+        group = groups[row] if len(own) == 1 else ", ".join(map(str, own))
+        for place, (text, its_score, weight) in enumerate(said):
+            require_short(text, MOST_OF_LABEL, f"A label in row {row + 1} of {name}")
+            for member in own:
                 found.append(
                     {
                         "line": row + 1,
                         "place": place,
                         "layer": layers[row],
                         "unit": member,
-                        "description": each.text,
-                        "score": each.score,
-                        "weight": each.weight,
+                        "description": text,
+                        "score": its_score,
+                        "weight": weight,
                         "group": group,
                         **{extra: cells[extra][row] for extra in extras},
                     }
@@ -197,10 +198,11 @@ def _long_rows(table: Table, layer: str | None) -> pd.DataFrame:
     for extra in extras:
         if extra == "rank":
             rows[extra] = [
-                _number(v, r, name, extra) for v, r in zip(rows[extra], rows["line"], strict=True)
+                number_of(value, f"Row {row} of {name}", extra)
+                for value, row in zip(rows[extra], rows["line"], strict=True)
             ]
-        else:
-            rows[extra] = rows[extra].map(_text)
+        elif extra != IN_LIST:
+            rows[extra] = rows[extra].map(text_of)
     if _counts_from_one(raw) and rows["unit"].min() > 0:
         rows["unit"] -= 1
     rows["is_ordered"] = numbered
@@ -213,7 +215,7 @@ def _require_one_unit(raw: pd.DataFrame, name: str) -> None:
     first, *others = [column for column in UNIT if column in raw.columns] or [""]
     for other in others:
         for row, cells in enumerate(zip(raw[first], raw[other], strict=True), start=1):
-            one, two = (_text(cell) for cell in cells)
+            one, two = (text_of(cell) for cell in cells)
             if one.isdecimal() and two.isdecimal() and int(one) != int(two):
                 raise InputError(
                     f"{name} has the columns {first!r} and {other!r}, which name different units "
@@ -235,32 +237,82 @@ def _first(raw: pd.DataFrame, names: Sequence[str]) -> str | None:
     return next((name for name in names if name in raw.columns), None)
 
 
-def _text_columns(raw: pd.DataFrame) -> list[str]:
+def _text_columns(raw: pd.DataFrame, unit: str | None) -> list[str]:
     """The columns of descriptions: one by its name, those with numbers, or FALCON's two lists.
 
-    Where one holds nothing but numbers (of classes, of concepts), the next has their words.
+    Where one holds nothing but numbers (of classes, of concepts), the next has their words. What
+    compositional explanations call a feature is a text, where another column names the neuron.
     """
-    called = [name for name in TEXT if name in raw.columns]
-    numbered = [(m[1], int(m[2]), c) for c in raw.columns if (m := _NUMBERED.fullmatch(c))]
+    names = TEXT if unit == "feature" else (*TEXT, "feature")
+    called = [name for name in names if name in raw.columns]
+    numbered = [(m[1] + m[3], int(m[2]), c) for c in raw.columns if (m := _NUMBERED.fullmatch(c))]
     if called:
-        first = next((name for name in called if _has_words(raw[name])), called[0])
+        first = next((name for name in called if raw[name].map(is_words).any()), called[0])
         # Columns of one name are label, label.1, label.2 once pandas has written them.
         more = sorted((number, column) for stem, number, column in numbered if stem == first)
         return [first, *(column for _, column in more)]
-    stems = {stem for stem, _, _ in numbered}
+    worded = {stem for stem, _, column in numbered if raw[column].map(is_words).any()}
+    stems = worded or {stem for stem, _, _ in numbered if not stem.startswith("top")}
     if len(stems) == 1:
-        return [column for _, _, column in sorted(numbered, key=lambda each: each[1])]
+        own = sorted((number, column) for stem, number, column in numbered if stem in stems)
+        return [column for _, column in own]
     return [column for column in raw.columns if column.startswith("concept_set")]
 
 
-def _has_words(cells: pd.Series) -> bool:
-    return any(re.search(r"[^\W\d]", _text(cell)) for cell in cells)
+def _score_column(raw: pd.DataFrame, texts: Sequence[str], name: str) -> str | None:
+    """The column of scores: by one of the usual names, or the first that is called like scores."""
+    named = _first(raw, SCORE)
+    taken = {each for text in texts for each in (*_beside(text, SCORES), *_beside(text, WEIGHTS))}
+    like = [
+        column
+        for column in raw.columns
+        if column not in taken | _OURS
+        and not _LIKE_SCORES.isdisjoint(column.split("_"))
+        and texts
+        and all(_fits(*pair) for pair in zip(raw[column], raw[texts[0]], strict=True))
+    ]
+    chosen = named or (like[0] if like else None)
+    if len(like) > 1 and named is None:
+        logger.warning(
+            "%s has the columns %s that may be scores; %r is kept. Rename the one to keep to "
+            "'score'.",
+            *(name, ", ".join(map(repr, like[:5])), chosen),
+        )
+    return chosen
+
+
+def _fits(cell: Any, text: Any) -> bool:
+    """Whether a cell may be the score of a text, or the scores of several."""
+    try:
+        several = listed(text, "")
+        cells = [cell] if several is None else for_each(cell, len(several), "", "")
+        return all(number_of(each, "", "") is not None for each in cells)
+    except InputError:
+        return False
+
+
+def _with_places(raw: pd.DataFrame, unit: str, name: str) -> pd.DataFrame:
+    """The table with the layers that its units name, as ``layer4/7`` does, in a column."""
+    layers, units = places_of(raw[unit])
+    raw = raw.assign(**{unit: units})
+    if not any(layers):
+        return raw
+    if "layer" not in raw.columns:
+        return raw.assign(layer=layers)
+    for row, (one, other) in enumerate(
+        zip(layers, raw["layer"].map(text_of), strict=True), start=1
+    ):
+        if one and other and one not in (other, other.split("@")[0]):
+            raise InputError(
+                f"Row {row} of {name} names the layer {other!r} and a unit of {one!r}; correct one."
+            )
+    return raw
 
 
 def _score_name(raw: pd.DataFrame, score: str | None) -> str:
     """What the scores are, in words; INVERT's metric is the area under the ROC curve."""
     if "score_name" in raw.columns:
-        named = {_text(value) for value in raw["score_name"]} - {""}
+        named = {text_of(value) for value in raw["score_name"]} - {""}
         only = named.pop() if len(named) == 1 else "score"
         return require_short(only, MOST_OF_NAME, "The cell 'score_name'")
     if score == "metric" and "concept" in raw.columns:
@@ -279,7 +331,7 @@ def _layers(raw: pd.DataFrame, name: str, layer: str | None) -> list[str]:
                 f"{name} does not say which layer its units belong to; name it with --layer."
             )
         return [layer] * len(raw)
-    layers = [_text(value) for value in raw["layer"]]
+    layers = [text_of(value) for value in raw["layer"]]
     if "" in layers:
         raise InputError(
             f"Row {layers.index('') + 1} of {name} has no layer; fill it in or remove it."
@@ -298,149 +350,78 @@ def _layers(raw: pd.DataFrame, name: str, layer: str | None) -> list[str]:
 
 
 def _said(
-    cells: Mapping[str, list[Any]],
-    row: int,
-    name: str,
-    texts: Sequence[str],
-    score: Any,
-    score_column: str,
-) -> list[_Said]:
-    """What one row says, in the order of its columns; columns that are empty say nothing."""
-    found: list[_Said] = []
+    cells: Mapping[str, list[Any]], row: int, name: str, texts: Sequence[str], score: str | None
+) -> list[tuple[str, float, float]]:
+    """Texts of one row with score and weight, in the order of columns; empty ones say nothing."""
+    found: list[tuple[str, float, float]] = []
+    place = f"Row {row + 1} of {name}"
+    what = score or "score"
     for column in texts:
-        match = _NUMBERED.fullmatch(column)
-        number = match[2] if match else ""
-        weight = math.nan
-        for spelling in (f"weight{number}", f"weight_{number}") if number else ("weight",):
-            if spelling in cells:
-                weight = _number(cells[spelling][row], row + 1, name, spelling)
+        number = _NUMBERED.fullmatch(column)
+        # A sum has its concepts in numbered columns, each with a weight beside it.
+        own_weight = _beside_of(cells, row, _beside(column, WEIGHTS) if number else WEIGHT)
+        own_score = _beside_of(cells, row, (*_beside(column, SCORES), what))
         cell = cells[column][row]
-        listed = _listed(cell)
-        if listed is not None:
-            many = _listed(score)
-            values = [each[0] for each in many] if many and len(many) == len(listed) else []
-            for at, (text, own) in enumerate(listed):
-                value = own if own is not None else (values[at] if values else score)
-                found.append(_Said(text, _number(value, row + 1, name, score_column), weight))
-            continue
-        text = _text(cell)
-        # Files of weighted concepts fill their columns up with 0.
-        if number and not text and weight and not math.isnan(weight):
-            raise InputError(
-                f"Row {row + 1} of {name} has the weight {weight:g} and no {column!r} that it is "
-                "the weight of; fill it in, or empty the weight too."
-            )
-        if not text or (number and weight == 0):
-            continue
-        own = score
-        for stem in ("score", "similarity", "sim"):
-            for spelling in (f"{stem}{number}", f"{stem}_{number}", f"{column}_{stem}"):
-                if number and spelling in cells:
-                    own = cells[spelling][row]
-        found.append(_Said(text, _number(own, row + 1, name, score_column), weight))
-    if len(texts) > 1 and texts[0].startswith("concept_set"):
-        found.sort(key=lambda each: -each.score if not math.isnan(each.score) else math.inf)
-    return [each for each in found if each.text]
-
-
-def _listed(cell: Any) -> list[tuple[str, Any]] | None:
-    """A cell that holds several texts, perhaps with a score each; None if it does not.
-
-    That is a list of texts, of pairs or of records of both, or a record of scores by text.
-    """
-    if isinstance(cell, str):
-        text = cell.strip()
-        if text[:1] + text[-1:] not in ("[]", "{}") or len(text) > _MOST_LITERAL:
-            return None
-        try:
-            cell = json.loads(text)
-        except (ValueError, RecursionError):
-            try:
-                cell = ast.literal_eval(text)
-            except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-                return None
-    if isinstance(cell, Mapping):
-        one = _of_record(cell)
-        if one is not None:
-            return [one]
-        scores = [(_text(key), value) for key, value in cell.items() if value is not None]
-        is_scored = scores and all(isinstance(v, int | float | np.number) for _, v in scores)
-        return scores if is_scored else None
-    if not isinstance(cell, list | tuple | np.ndarray):
-        return None
-    found: list[tuple[str, Any]] = []
-    for each in cell:
-        if isinstance(each, list | tuple | np.ndarray) and len(each) == 2:
-            found.append((_text(each[0]), each[1]))
-        elif isinstance(each, str | int | float | np.number):
-            found.append((_text(each), None))
-        elif isinstance(each, Mapping) and (one := _of_record(each)) is not None:
-            found.append(one)
+        several = listed(cell, place, splits=column in SEVERAL)
+        if several is None:
+            text, weight = text_of(cell), number_of(own_weight, place, "weight")
+            # Files of weighted concepts fill their columns up with 0.
+            if number and not text and weight and not math.isnan(weight):
+                raise InputError(
+                    f"{place} has the weight {weight:g} and no {column!r} that it is the weight "
+                    "of; fill it in, or empty the weight too."
+                )
+            several = [Said(text)] if text and not (number and weight == 0) else []
+            scores, weights = [own_score] * len(several), [own_weight] * len(several)
         else:
-            return None
-    return found
+            scores = for_each(own_score, len(several), place, what)
+            weights = for_each(own_weight, len(several), place, "weight")
+        for each, its_score, its_weight in zip(several, scores, weights, strict=True):
+            of_score = its_score if each.score is None else each.score
+            of_weight = its_weight if each.weight is None else each.weight
+            numbers = number_of(of_score, place, what), number_of(of_weight, place, "weight")
+            found.append((each.text, *numbers))
+    if len(texts) > 1 and texts[0].startswith("concept_set"):
+        found.sort(key=lambda each: -each[1] if not math.isnan(each[1]) else math.inf)
+    return [each for each in found if each[0]]
 
 
-def _of_record(record: Mapping[Any, Any]) -> tuple[str, Any] | None:
-    """The text and the score of one record, by the names that columns have."""
-    held = {key_of(str(key)): value for key, value in record.items()}
-    text = next((held[name] for name in TEXT if isinstance(held.get(name), str)), None)
-    if text is None:
-        return None
-    return _text(text), next((held[name] for name in SCORE if name in held), None)
+def _beside(column: str, words: Sequence[str]) -> list[str]:
+    """How columns may be called that say something of a numbered one: score1, label_1_score."""
+    match = _NUMBERED.fullmatch(column)
+    if match is None:
+        return []
+    stem, number = column[: match.end(2)], match[2]
+    return [
+        spelling
+        for word in words
+        for spelling in (
+            f"{word}{number}",
+            f"{word}_{number}",
+            f"{stem}_{word}",
+            f"{column}_{word}",
+        )
+    ]
 
 
-def _text(value: Any) -> str:
-    """A cell as text; "null" and "none" are labels like any other."""
-    return unicodedata.normalize("NFC", cell_text(value) or "")
+def _beside_of(cells: Mapping[str, list[Any]], row: int, names: Sequence[str]) -> Any:
+    return next((cells[name][row] for name in names if name in cells), None)
 
 
 def _units(column: str, cells: Sequence[Any], name: str) -> list[list[int]]:
     """The units that each row is about: one, or several where a column may name a group."""
-    if column in UNITS:  # a comma may stand between units, so that each is read by itself
-        texts = [_members(value) for value in cells]
-        numbers = (as_ids([text])[0] for own in texts for text in own)
-    else:
-        texts = [[_text(value)] for value in cells]
-        numbers = iter(as_ids([text for (text,) in texts]))
-    units = []
-    for row, own in enumerate(texts, start=1):
-        found = [next(numbers) for _ in own]
-        if None in found:
-            raise InputError(
-                f"Row {row} of {name} has the unit {own[found.index(None)]!r}; a unit is a whole "
-                "number from 0 up, without marks between thousands."
-            )
-        if not found:
-            raise InputError(f"Row {row} of {name} names no unit; fill it in or remove it.")
-        units.append(list(dict.fromkeys(number for number in found if number is not None)))
-    return units
+    in_groups = column in UNITS
+    rows = [
+        members(cell, f"Row {row} of {name}") if in_groups else [text_of(cell)]
+        for row, cell in enumerate(cells, start=1)
+    ]
+    return unit_numbers(rows, name, apart=in_groups)
 
 
-def _members(value: Any) -> list[str]:
-    """The units that a cell of a group names."""
-    inside = _listed(value)
-    if inside is not None:
-        return [text for text, _ in inside]
-    return [part for part in re.split(r"[\s,;+_]+", _text(value).strip("()[]")) if part]
-
-
-def _number(value: Any, row: int, name: str, what: str) -> float:
-    text = known_text(value, NOT_KNOWN)
-    if text is None:
-        return math.nan
-    if re.fullmatch(r"[-−]?\d*,\d+(e[-+]?\d+)?", text, re.IGNORECASE):
-        text = text.replace(",", ".")
-    try:
-        number = float(text.replace("−", "-"))
-    except ValueError:
-        number = math.inf
-    if abs(number) > _MOST:
-        raise InputError(
-            f"Row {row} of {name} has the {what.replace('_', ' ')} {text[:80]!r}, which is not a "
-            "number that can be kept; correct it or leave it empty."
-        )
-    return number
+def _as_percent(cell: Any) -> Any:
+    """A cell of a column of per cents, with the sign that it may lack."""
+    text = known_text(cell, NOT_KNOWN)
+    return cell if text is None or text.endswith("%") else f"{text} %"
 
 
 def _ranks(rows: pd.DataFrame, name: str) -> np.ndarray:

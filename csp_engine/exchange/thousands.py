@@ -22,7 +22,8 @@ def ungrouped(table: Table, columns: Sequence[str]) -> Table:
     """
     cells = {
         column: [
-            each.replace("−", "-") if isinstance(each, str) else "" for each in table.rows[column]
+            re.sub(r"\s*%$", "", each.replace("−", "-")) if isinstance(each, str) else ""
+            for each in table.rows[column]
         ]
         for column in columns
     }
@@ -42,7 +43,7 @@ def ungrouped(table: Table, columns: Sequence[str]) -> Table:
                     )
                 own[row] = cell.replace(mark, "")
         rows[column] = [
-            new if isinstance(old, str) else old
+            new + " %" * old.endswith("%") if isinstance(old, str) else old
             for old, new in zip(table.rows[column], own, strict=True)
         ]
     return replace(table, rows=rows)

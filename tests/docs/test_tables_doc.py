@@ -67,8 +67,9 @@ def test_vocabularies_with_kinds(tmp_path, text):
 
 @pytest.mark.parametrize("text", of("labels"))
 def test_labels_of_other_tools(tmp_path, text):
-    (tmp_path / "t.csv").write_text(text, "utf-8")
-    rows = read_label_table(tmp_path / "t.csv", layer="first")
+    path = tmp_path / ("t.json" if text.startswith("{") else "t.csv")
+    path.write_text(text, "utf-8")
+    rows = read_label_table(path, layer="first")
     assert set(rows["unit"]) == {0, 2}
     assert set(rows["layer"]) == {"first"}
     assert (rows["rank"] >= 1).all()

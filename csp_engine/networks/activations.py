@@ -183,6 +183,26 @@ class ActivationRecorder:
         """
         self._require_steady(to_device(pixels, self.model))
 
+    def outline(
+        self, pixels: Float32[np.ndarray, "n channel height width"]
+    ) -> dict[str, torch.Tensor]:
+        """What a layer says of images, to be compared with what it says of them later.
+
+        By module path: the mean over its positions and the largest magnitude, ``(n, channels, 2)``.
+        """
+        x = to_device(pixels, self.model)
+        n_images = len(x)
+        if n_images == 1:
+            x = torch.cat([x, x])
+        found: dict[str, torch.Tensor] = {}
+
+        def take(tap: LayerTap, tensor: torch.Tensor) -> None:
+            values_ncp = positions_last(tensor, tap)[:n_images].float()
+            found[tap.id.module] = torch.stack([values_ncp.mean(-1), values_ncp.abs().amax(-1)], -1)
+
+        self._pass(x, take)
+        return {name: values.cpu() for name, values in found.items()}
+
     def _pass(self, x: torch.Tensor, take: Callable[[LayerTap, torch.Tensor], None]) -> Any:
         """One forward pass that hands every tapped output on, once each and with all rows."""
         ran: set[str] = set()

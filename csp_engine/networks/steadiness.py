@@ -372,7 +372,7 @@ def _compare(
     differs whichever image has it, and so does what is decided by the mean of a batch.
     """
     base, second = run(few), run(few)
-    again = _first_difference(base, second, resolution)
+    again = first_difference(base, second, resolution)
     if again is not None:
         return _Finding(*again, is_random=True)
     creeping = drift(partial(run, few), base, second)
@@ -387,13 +387,13 @@ def _compare(
         here = {key: value[at : at + 1] for key, value in found.items()}
         pairs.append((here, _alone(run, mixed[at : at + 1], here, steadiness)))
     for one, other in pairs:
-        difference = _first_difference(one, other, resolution)
+        difference = first_difference(one, other, resolution)
         if difference is not None:
             return _Finding(*difference)
     return None
 
 
-def _first_difference(
+def first_difference(
     one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor], resolution: float
 ) -> tuple[str, float] | None:
     """The first layer whose values differ beyond float noise, and by what share of its largest.

@@ -25,6 +25,7 @@ from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.quickening import N_TRIED, Trial, gains, quickened, tried
 from csp_engine.networks.steadiness import N_IMAGES
+from csp_engine.pipeline.lasting import Lasting, NotLastingError
 from csp_engine.pipeline.spreading import Station, spread, stations, try_copies
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.images import perceptual_hash, thumbnail
@@ -109,7 +110,8 @@ def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
     """Take the images of the pass from where the journal stands to the end.
 
     Images that cannot be read get a row with a reason and no entry in any other stream, or stop
-    the pass if so asked. Activations that are not finite stop it, with the image's name.
+    the pass if so asked. Activations that are not finite stop it, with the image's name. A network
+    that says other things of the first images at the end ends it, and nothing of it is kept.
 
     Raises:
         InputError: as above, or if the disk is full.
@@ -121,17 +123,26 @@ def run_pass(work: Pass, journal: PassJournal, progress: Progress) -> None:
         if work.listed.start or journal.n_listed:
             _try_first_images(work, places[0])
         batches = _prepared_batches(work, journal.n_listed)
-        measured = spread(batches, places, partial(_measure, work), _try_copies)
-        for batch, parts in stack.enter_context(closing(measured)):
-            whole = [p for p in batch if not p.reason]
-            parts["rows"] = "".join(json.dumps(p.row) + "\n" for p in batch).encode()
-            parts["thumbs"] = b"".join(p.thumb for p in whole)
-            with translated_os_errors(journal.folder.parent):
-                journal.append(parts, n_listed=len(batch), n_rows=len(whole))
-            progress("images", journal.n_listed, total)
+        lasting = Lasting()
+        measured = spread(batches, places, partial(_measure, work, lasting), _try_copies)
+        try:
+            for batch, parts in stack.enter_context(closing(measured)):
+                whole = [p for p in batch if not p.reason]
+                parts["rows"] = "".join(json.dumps(p.row) + "\n" for p in batch).encode()
+                parts["thumbs"] = b"".join(p.thumb for p in whole)
+                if journal.n_listed + len(batch) == total:
+                    lasting.at_end(places)
+                with translated_os_errors(journal.folder.parent):
+                    journal.append(parts, n_listed=len(batch), n_rows=len(whole))
+                progress("images", journal.n_listed, total)
+        except NotLastingError:
+            journal.remove()  # else the same command would go on from what came of it
+            raise
 
 
-def _measure(work: Pass, place: Station, batch: list[_Prepared]) -> dict[str, bytes]:
+def _measure(
+    work: Pass, lasting: Lasting, place: Station, batch: list[_Prepared]
+) -> dict[str, bytes]:
     files = work.probe.table["file"]
     failed = ((files.iloc[p.listed], p.reason) for p in batch if p.reason)
     require_none_left_out(work.stop_on_unreadable, failed)
@@ -151,6 +162,9 @@ def _measure(work: Pass, place: Station, batch: list[_Prepared]) -> dict[str, by
             stream = stream_of(tap, i, j)
             values_nu = np.ascontiguousarray(values_nu, np.float32)
             parts[stream] = sparse_rows(values_nu) if is_sparse(stream) else values_nu.tobytes()
+    few = whole[:N_IMAGES]
+    for_encoder = None if place.encoder is None else _for_encoder(few)
+    lasting.after_batch(place, for_encoder, [_for_target(few, i) for i in range(len(work.targets))])
     return parts
 
 

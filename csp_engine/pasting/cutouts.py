@@ -20,6 +20,9 @@ from csp_engine.probe.decoding.picture import with_alpha
 ENDINGS = (".png", ".webp")
 _FORMATS = ("PNG", "WEBP")
 _COVERED = 0.12
+_OPAQUE = 250
+_ENOUGH = 16
+"""Half-transparent pixels from which it can be told how colours are stored."""
 _SHADOW = 0.28
 
 
@@ -104,8 +107,34 @@ def read_cutout(path: Path, name: str) -> CutOut:
         )
     if not there_hw.any():
         raise InputError(f"The cut-out {name!r} is empty: all of it is transparent; save it again.")
+    rgba_hwc = _straight(rgba_hwc)
     rows, columns = (np.flatnonzero(there_hw.any(axis=axis)) for axis in (1, 0))
     return CutOut(name, rgba_hwc[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+def _straight(rgba_hwc: np.ndarray) -> np.ndarray:
+    """A cut-out whose colours were multiplied by their opacity, with the colours themselves.
+
+    PNG and WebP hold colours as they are, but some programs write them multiplied, so that an edge
+    would darken towards its outside. Such a file has no colour above its opacity anywhere, and
+    divided by it its half-transparent pixels are closer to the opaque ones than they are as stored.
+    """
+    alpha_hw = rgba_hwc[..., 3].astype(np.float32)
+    opaque_hw, half_hw = alpha_hw >= _OPAQUE, (alpha_hw > 0) & (alpha_hw < _OPAQUE)
+    if not opaque_hw.any() or half_hw.sum() < _ENOUGH:
+        return rgba_hwc
+    stored_nc, alpha_n1 = rgba_hwc[half_hw, :3].astype(np.float32), alpha_hw[half_hw][:, None]
+    if (stored_nc > alpha_n1 + 1).any():
+        return rgba_hwc
+    divided_nc = np.minimum(stored_nc * 255 / alpha_n1, 255)
+    usual_c = rgba_hwc[opaque_hw, :3].mean(0)
+    weight_n1 = 255 - alpha_n1  # where both differ most
+    apart = [float((weight_n1 * np.abs(each - usual_c)).sum()) for each in (stored_nc, divided_nc)]
+    if apart[1] >= apart[0]:
+        return rgba_hwc
+    result = rgba_hwc.copy()
+    result[half_hw, :3] = np.rint(divided_nc)
+    return result
 
 
 def lay(

@@ -292,6 +292,55 @@ def test_a_cutout_turned_by_its_exif_is_upright(tmp_path: Path) -> None:
     assert (cutout.width, cutout.height) == (6, 26)
 
 
+def soft_disc(colours_hwc: np.ndarray) -> np.ndarray:
+    """A disc whose edge fades over ten pixels, in colours that are given for every pixel."""
+    y_hw, x_hw = np.mgrid[:61, :61]
+    alpha_hw = np.clip((25 - np.hypot(y_hw - 30, x_hw - 30)) / 10, 0, 1)
+    rgba_hwc = np.dstack([colours_hwc, np.rint(alpha_hw * 255)]).astype(np.uint8)
+    rgba_hwc[rgba_hwc[..., 3] == 0] = 0
+    return rgba_hwc
+
+
+HALVES = np.where(np.arange(61)[:, None, None] < 30, [240, 200, 60], [20, 90, 220])
+COLOURS = {
+    "one": np.full((61, 61, 3), [200, 120, 40]),
+    "white": np.full((61, 61, 3), 255),
+    "dark": np.full((61, 61, 3), [30, 22, 18]),
+    "two": np.broadcast_to(HALVES, (61, 61, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_colours_multiplied_by_opacity_are_taken_back(tmp_path: Path, name: str) -> None:
+    """Multiplied, an edge fades to black; within rounding both files are one cut-out."""
+    straight = soft_disc(COLOURS[name])
+    multiplied = straight.copy()
+    multiplied[..., :3] = np.rint(straight[..., :3] * (straight[..., 3:] / 255))
+    found = []
+    for which, rgba in (("straight", straight), ("multiplied", multiplied)):
+        (tmp_path / which).mkdir()
+        Image.fromarray(rgba).save(tmp_path / which / "a.png")
+        found.append(read_cutouts(tmp_path / which)["a"][0].rgba_hwc.astype(int))
+    alpha_hw = found[0][..., 3]
+    seen_hw = alpha_hw >= 31
+    whole = straight[5:56, 5:56]
+    rows = np.flatnonzero((whole[..., 3] >= 31).any(1))
+    own = whole[rows[0] : rows[-1] + 1, rows[0] : rows[-1] + 1]
+    assert (found[0] == own).all()  # what is stored as it should be is not touched
+    assert (found[1][..., 3] == alpha_hw).all()
+    # Half a step of rounding becomes 255 / 31 / 2 steps where opacity is least.
+    assert np.abs(found[1] - found[0])[seen_hw].max() <= 5
+
+
+def test_a_dark_shadow_around_a_bright_thing_stays(tmp_path: Path) -> None:
+    rgba = soft_disc(np.full((61, 61, 3), 230))
+    half = (rgba[..., 3] > 0) & (rgba[..., 3] < 255)
+    rgba[half, :3] = 0  # a black shadow is black divided by anything
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    own = read_cutouts(tmp_path)["a"][0].rgba_hwc
+    assert (own[(own[..., 3] > 0) & (own[..., 3] < 255), :3] == 0).all()
+
+
 def test_a_folder_without_cutouts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no cut-out"):
         read_cutouts(tmp_path)

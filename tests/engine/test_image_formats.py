@@ -41,6 +41,31 @@ def tiff(drawn: np.ndarray, **options) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_preview_in_front_of_a_tiff_is_not_its_picture(big, dtype, order):
+    """NewSubfileType 1: a smaller version of another image of the file."""
+    drawn = as_stored(COLOURS, np.dtype(dtype))
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, bigtiff=big, byteorder=order) as out:
+        for step, kind in ((8, 1), (4, 1), (1, 0), (2, 1)):
+            part = np.ascontiguousarray(drawn[::step, ::step])
+            out.write(part, photometric="rgb", subfiletype=kind, metadata=None)
+    found = shown(buffer.getvalue())
+    assert found.shape == COLOURS.shape
+    assert np.abs(found - COLOURS).max() <= 1.5 / 255
+
+
+def test_a_tiff_of_previews_or_pages_shows_the_first():
+    for kind in (0, 1, 2):
+        buffer = io.BytesIO()
+        with tifffile.TiffWriter(buffer) as out:
+            for part in (COLOURS, 1 - COLOURS):
+                out.write(as_stored(part, np.dtype("u1")), photometric="rgb", subfiletype=kind)
+        assert np.abs(shown(buffer.getvalue()) - COLOURS).max() <= 1 / 255
+
+
 class TestTiff:
     @pytest.mark.parametrize("kind", ["miniswhite", "minisblack", "rgb", "rgba", "separated"])
     @pytest.mark.parametrize("dtype", ["u1", "u2", "f2", "f4", "f8"])
@@ -128,6 +153,7 @@ class TestTiff:
             (np.zeros((8, 8, 3), "u4"), "3 samples of 32 bits"),
             (np.zeros((8, 8, 3), "i2"), "3 signed samples of 16 bits"),
             (np.zeros((8, 8), "i8"), "1 signed sample of 64 bits"),
+            (np.full((8, 8), -3, "i1"), "1 signed sample of 8 bits"),
             (np.full((8, 8, 3), 7.0, "f4"), "outside 0..1"),
             (np.full((8, 8), np.nan, "f8"), "outside 0..1"),
         ],

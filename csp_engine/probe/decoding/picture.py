@@ -43,7 +43,8 @@ def decode(content: bytes) -> Image.Image:
 
     EXIF orientation is applied; transparency is laid on white; grey of more than 8 bits is scaled
     so that its highest value becomes 255, and inverted where the file says that white is zero;
-    float grey must lie in [0, 1]. Of an animation or a multi-page file the first picture counts.
+    float grey must lie in [0, 1]. Of an animation or a multi-page file the first picture counts
+    (of a TIFF the first that is no preview of another).
     CMYK follows Pillow (JPEG inks are taken as inverted, as Adobe and browsers do) and embedded
     colour profiles are not applied, so that a network sees what it saw in training. DICOM images
     are shown as their own window says; HEIC and DICOM need packages of their own.
@@ -92,6 +93,8 @@ def _decode(content: bytes) -> Image.Image:
         image = _heif(content)
     else:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
+    if tags is not None and tags.page:
+        image.seek(tags.page)
     image.load()
     _set_upright(image)
     image = _to_rgb(image)

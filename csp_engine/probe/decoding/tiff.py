@@ -35,9 +35,11 @@ MOST_UNPACKED = 1 << 29
 """Bytes of any image, however many pixels it may have: seconds of work, from a file of any size."""
 _AT_ONCE = 1 << 22
 """Bits that are worked on together; what that takes is many times what they take."""
+_MOST_PREVIEWS = 8
 _MOST_VALUES = 1 << 22  # of one tag: an image of 89 million pixels has fewer strips
 _TAGS = {
-    256: "width", 257: "height", 258: "bits", 259: "compression", 262: "photometric",
+    254: "subfile", 256: "width", 257: "height", 258: "bits", 259: "compression",
+    262: "photometric",
     266: "fill_order", 274: "orientation", 277: "n_samples", 278: "rows_per_strip",
     284: "planar", 317: "predictor", 322: "tile_width", 323: "tile_height",
     338: "extra", 339: "sample_format", 273: "offsets", 324: "offsets", 279: "sizes",
@@ -56,12 +58,13 @@ _TURNS = {
 
 @dataclass(frozen=True, slots=True)
 class TiffTags:
-    """What of the first image's tags decides how its samples are stored."""
+    """What of an image's tags decides how its samples are stored; ``page`` is its place."""
 
     order: str
     is_big: bool
     photometric_at: int | None
     values: dict[str, tuple[int, ...]]
+    page: int = 0
 
     def one(self, name: str, default: int) -> int:
         """A tag of one value."""
@@ -101,7 +104,7 @@ class TiffTags:
         if self.is_big and self.order == ">":
             return False
         if bits <= 8:
-            return True
+            return kind != _SIGNED
         if bits == 16 and kind == _UNSIGNED:
             return not (self.is_planar and self.is_stored)
         is_grey = len(self.bits) == 1
@@ -121,7 +124,11 @@ class TiffTags:
     def cannot_be_read(self) -> str:
         """Why, and what to do, as a sentence."""
         instead = "the channels that make a picture as RGB" if self.is_of_many_channels else "it"
-        return f"The TIFF holds {self}, which cannot be read; save {instead} with 8 or 16 bits."
+        unsigned = " without a sign" if self.one("sample_format", 1) == _SIGNED else ""
+        return (
+            f"The TIFF holds {self}, which cannot be read; save {instead} with 8 or 16 bits"
+            f"{unsigned}."
+        )
 
     def __str__(self) -> str:
         kind = {_FLOAT: "float ", _SIGNED: "signed "}.get(self.one("sample_format", 1), "")
@@ -133,7 +140,11 @@ class TiffTags:
 
 
 def read_tags(content: bytes) -> TiffTags | None:
-    """The tags of the first image of a TIFF; None for other files and damaged directories."""
+    """The tags of a TIFF's picture; None for other files and damaged directories.
+
+    That is its first picture that does not say to be another one made smaller: some programs write
+    a preview in front.
+    """
     order = {b"II": "<", b"MM": ">"}.get(content[:2])
     if order is None or len(content) < 16:
         return None
@@ -141,29 +152,48 @@ def read_tags(content: bytes) -> TiffTags | None:
     if version not in (42, 43):
         return None
     is_big = version == 43
-    number, size, entry = ("Q", 8, 20) if is_big else ("I", 4, 12)
+    first = None
     try:
-        (at,) = struct.unpack_from(order + number, content, 8 if is_big else 4)
-        count_type = "Q" if is_big else "H"
-        (n_entries,) = struct.unpack_from(order + count_type, content, at)
-        at += struct.calcsize(count_type)
-        values: dict[str, tuple[int, ...]] = {}
-        photometric_at = None
-        for place in range(at, at + min(n_entries, 4096) * entry, entry):
-            tag, kind, n = struct.unpack_from(order + "HH" + number, content, place)
-            name = _TAGS.get(tag)
-            if name is None or kind not in _TYPES or not 0 < n <= _MOST_VALUES:
-                continue
-            form = f"{order}{n}{_TYPES[kind]}"
-            value_at = place + 4 + size
-            if tag == 262:
-                photometric_at = value_at if kind == 3 else None
-            if struct.calcsize(form) > size:
-                (value_at,) = struct.unpack_from(order + number, content, value_at)
-            values[name] = struct.unpack_from(form, content, value_at)
+        (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), content, 8 if is_big else 4)
+        for page in range(_MOST_PREVIEWS):
+            tags, at = _directory(content, order, is_big, at, page)
+            first = first or tags
+            if "width" in tags.values and not tags.one("subfile", 0) & 1:
+                first = tags
+                break
+            if at == 0:
+                break
     except (struct.error, OverflowError):
-        return None
-    return TiffTags(order, is_big, photometric_at, values) if "width" in values else None
+        pass
+    return first if first is not None and "width" in first.values else None
+
+
+def _directory(
+    content: bytes, order: str, is_big: bool, at: int, page: int
+) -> tuple[TiffTags, int]:
+    """The tags of one image, and where those of the next one begin (0 after the last)."""
+    number, size, entry = ("Q", 8, 20) if is_big else ("I", 4, 12)
+    count_type = "Q" if is_big else "H"
+    (n_entries,) = struct.unpack_from(order + count_type, content, at)
+    at += struct.calcsize(count_type)
+    values: dict[str, tuple[int, ...]] = {}
+    photometric_at = None
+    for place in range(at, at + min(n_entries, 4096) * entry, entry):
+        tag, kind, n = struct.unpack_from(order + "HH" + number, content, place)
+        name = _TAGS.get(tag)
+        if name is None or kind not in _TYPES or not 0 < n <= _MOST_VALUES:
+            continue
+        form = f"{order}{n}{_TYPES[kind]}"
+        value_at = place + 4 + size
+        if tag == 262:
+            photometric_at = value_at if kind == 3 else None
+        if struct.calcsize(form) > size:
+            (value_at,) = struct.unpack_from(order + number, content, value_at)
+        values[name] = struct.unpack_from(form, content, value_at)
+    following = 0
+    if len(content) >= at + n_entries * entry + size:
+        (following,) = struct.unpack_from(order + number, content, at + n_entries * entry)
+    return TiffTags(order, is_big, photometric_at, values, page), following
 
 
 def with_black_as_zero(content: bytes, tags: TiffTags) -> bytes:

@@ -368,6 +368,23 @@ def test_weights_of_another_kind_do_not_go_in(change, kind, tmp_path):
         fit_weights(made(), read_checkpoint(tmp_path / "w.pt"), "w.pt")
 
 
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        (lambda t: t.to("meta"), "without its values"),
+        (lambda t: t.to_sparse(), "as a sparse tensor"),
+        (lambda t: t.flatten(1).to_sparse_csr(), "as a sparse tensor"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_weights_that_are_not_there_in_full_do_not_go_in(change, how, tmp_path):
+    own = made().state_dict()
+    name = "fc.weight" if own["fc.weight"].ndim == 2 else "conv.weight"
+    torch.save(own | {name: change(own[name])}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=f"holds {name} {how}"):
+        fit_weights(made(), read_checkpoint(tmp_path / "w.pt"), "w.pt")
+
+
 def test_a_head_whose_middle_the_weights_do_not_tell_is_refused(tmp_path):
     def change(network):
         width = network.fc.in_features

@@ -318,6 +318,12 @@ def _refuse_other_kinds(wanted: Mapping[str, torch.Tensor], match: Match, source
     """Whole numbers copied into weights would be taken for their values, without a word."""
     for name, tensor in match.tensors.items():
         here = wanted.get(name)
+        if tensor.is_meta or tensor.layout != torch.strided:
+            what = "without its values" if tensor.is_meta else "as a sparse tensor"
+            raise InputError(
+                f"{source} holds {name} {what}; save state_dict() of a loaded network, with "
+                "tensor.to_dense() of what is sparse."
+            )
         if here is None or not here.is_floating_point():
             continue
         if tensor.is_quantized or not tensor.is_floating_point():

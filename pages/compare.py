@@ -7,12 +7,12 @@ import streamlit as st
 from csp_engine.bundle import Bundle
 from csp_engine.errors import CspError
 from csp_engine.views import comparison as comparing
-from csp_engine.views.address import pick
+from csp_engine.views.address import View, pick
 from csp_engine.views.comparison import KINDS, Side
 from pages.ui.compare import pairs
 from pages.ui.parts.cards import plain, show
 from pages.ui.shell import problems, store
-from pages.ui.shell.page import hold, opened, set_params, uncut
+from pages.ui.shell.page import hold, link, opened, set_params, uncut
 from pages.ui.table import narrowing
 
 NAMING = ("unit", "bundle2", "model2", "layer2")
@@ -27,6 +27,9 @@ def main() -> None:
     bundle, view = found
     with problems.caught():
         every = sides()
+        if len(every) == 1:
+            nothing_beside(bundle, view)
+            return
         a = every[view.bundle, view.model, view.layer]
         if view.is_all_layers and not any(map(st.query_params.get, NAMING)):
             a = comparing.telling_side(store.MEMO, a, every, view.method)
@@ -50,18 +53,29 @@ def main() -> None:
                 on_change=uncut(lambda: set_params(only=st.session_state["_kind"])),
             )
             st.button("Other way round", key="swap", on_click=uncut(place), args=(b, a))
-        told = [f"<bdi>{plain(name)}</bdi>" for name in pairs.short_titles(a, b)]
+        mine, theirs = (f"<bdi>{plain(name)}</bdi>" for name in pairs.short_titles(a, b))
         with heading:
             show(
                 f"<p class='csp-id'>{plain(a.title)} · {plain(b.title)}</p>"
-                f"<h1 class='csp-title'>What differs between {' and '.join(told)}</h1>"
+                f"<h1 class='csp-title'>What differs between {mine} and {theirs}</h1>"
             )
         compared = comparing.compare(store.MEMO, a, b, view.method)
         with heading:
-            pairs.summary(compared, view.method)
+            pairs.summary(compared, view.method, (mine, theirs))
         if "unit" in st.query_params:
             pairs.pair(a, b, view.unit, compared, view.method)
         pairs.draw(a, b, compared, kind, view.method)
+
+
+def nothing_beside(bundle: Bundle, view: View) -> None:
+    """Why there is nothing to compare, and what to do."""
+    show("<h1 class='csp-title'>Nothing to compare with yet</h1>")
+    st.text(
+        f"This server has one layer, {view.layer} of {view.model}. Build again with another "
+        "--layer, or serve a second bundle made with the same encoder beside it: 'csp serve "
+        f"{bundle.path.name} OTHER.csp'."
+    )
+    link("layer", "All neurons as a table", {"bundle": view.bundle, "v": "1"})
 
 
 def sides() -> dict[tuple[str, str, str], Side]:

@@ -35,7 +35,7 @@ STATUS = {
     "differ": "meanings differ",
     "mutual": "mutual",
     "oneway": "one-sided",
-    "unmatched": "none",
+    "unmatched": "no match",
     "": "no evidence",
 }
 
@@ -155,13 +155,20 @@ class Comparison:
     image sets of the neuron's own size rarely are), or empty where A's neuron has no evidence.
     ``bars`` are the least and the most that a neuron must exceed; None without random image sets.
     ``n_other_unmatched`` counts the ``n_other`` neurons of B with evidence in the same way: like
-    none of A more than random image sets of their own size rarely are.
+    none of A more than random image sets of their own size rarely are. ``other_alone`` holds the
+    families that these are of.
     """
 
     rows: pd.DataFrame
     bars: tuple[float, float] | None
     n_other: int
     n_other_unmatched: int
+    other_alone: pd.Series
+
+    @property
+    def alone(self) -> pd.Series:
+        """The families of A's neurons without a match."""
+        return self.rows["family"][self.kept("unmatched")]
 
     def count(self, kind: str) -> int:
         """How many neurons of A a choice of ``KINDS`` keeps."""
@@ -241,7 +248,7 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
         mine, theirs = a.rows(memo, method), b.rows(memo, method)
         columns = ["place", "unit", "label", "reliable", "state"]
         paired = theirs.iloc[found.other_u] if len(theirs) else theirs.reindex(found.other_u)
-        rows = mine[["model", "layer", *columns]].copy()
+        rows = mine[["model", "layer", "family", *columns]].copy()
         for name in columns:
             values = paired[name].to_numpy(object)
             rows[f"{name}_b"] = np.where(found.has_match_u, values, None)
@@ -250,8 +257,9 @@ def compare(memo: Memo, a: Side, b: Side, method: str) -> Comparison:
         rows["kind"] = kind
         rows["apart"], rows["differ"] = _apart(a.bundle, memo, rows)
         has_b_v = np.any(other_vd, axis=1)
-        n_alone = int((has_b_v & ~is_above_v).sum())
-        return Comparison(rows, bars, int(has_b_v.sum()), n_alone)
+        is_alone_v = has_b_v & ~is_above_v
+        alone = theirs["family"][is_alone_v] if len(theirs) else pd.Series(dtype=object)
+        return Comparison(rows, bars, int(has_b_v.sum()), int(is_alone_v.sum()), alone)
 
     key = ("compare", a.bundle.digest, b.bundle.digest, *a.key[1:], *b.key[1:], method)
     return memo.once(key, make)

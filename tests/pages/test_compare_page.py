@@ -224,4 +224,21 @@ def test_those_without_a_match_are_counted_alike_on_both_sides(serve, shipped_bu
     assert there.n_other_unmatched <= (best_v[has_v] <= high + 1e-5).sum()
     both = {"layer": layer, "model2": "retrained", "layer2": layer}
     words = html(open_page("compare", method="csp_plus", **both))
-    assert f"<b>{there.n_other_unmatched}</b> of {there.n_other} there none here" in words
+    assert f"<b>{there.n_other_unmatched}</b> of {there.n_other} of <bdi>retrained</bdi>" in words
+    # What they are called is counted from the table of neurons.
+    alone = back.rows[back.rows["kind"] == "unmatched"]
+    every_row = b.rows(store.MEMO, "csp_plus")
+    wanted = every_row["family"].astype(object)[alone["unit"]].value_counts()
+    assert there.other_alone.dropna().astype(str).value_counts().to_dict() == wanted.to_dict()
+    for name, n in wanted.head(1).items():
+        assert f"{n} <bdi>“{name}”</bdi>" in words
+
+
+def test_one_layer_is_not_compared_with_itself(serve, small_bundle, monkeypatch):
+    serve(small_bundle)
+    one = next(iter(sides().items()))
+    monkeypatch.setattr("csp_engine.views.comparison.sides_of", lambda bundles: dict([one]))
+    at = open_page("compare", layer=one[1].layer)
+    assert "Nothing to compare with yet" in html(at)
+    assert not at.dataframe
+    assert f"csp serve {small_bundle.name}" in at.text[0].value

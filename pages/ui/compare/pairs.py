@@ -11,6 +11,7 @@ from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.comparison import Comparison, Side, named, pairs_csv, status
 from csp_engine.views.neuron.card import neuron_card
+from csp_engine.views.sentence import listed
 from pages.ui.parts import words
 from pages.ui.parts.cards import Packs, card_list, plain, show
 from pages.ui.parts.exporting import csv_button
@@ -18,9 +19,19 @@ from pages.ui.parts.strips import strip_urls
 from pages.ui.shell.page import go, set_params
 from pages.ui.table.neuron_rows import HEIGHT_PX, ROW_PX, STRIP_PX, label_column, pressed
 
+MOST_ALONE = 3
+"""Families of neurons without a match that the summary names."""
 
-def summary(compared: Comparison, method: str) -> None:
-    """How much the sides have in common."""
+
+def summary(compared: Comparison, method: str, told: tuple[str, str]) -> None:
+    """What each side has and the other has not, and how much they have in common.
+
+    Args:
+        compared: the sides.
+        method: whose labels and concept vectors these are.
+        told: what the sides are called, as HTML.
+    """
+    mine, theirs = told
     n_mutual = compared.count("mutual")
     least, most = compared.bars or (0.0, 0.0)
     bar, of_size = numbers.score(most), ""
@@ -34,21 +45,28 @@ def summary(compared: Comparison, method: str) -> None:
         else f" {plain(method_title(method))} keeps no random image sets to compare with."
     )
     n_differ, n_alone = compared.count("differ"), compared.count("unmatched")
-    how = " more than chance allows" if compared.bars is not None else ""
     show(
-        f"<p class='csp-lead csp-answer'><b>{numbers.count(n_mutual)}</b> of "
-        f"{numbers.count(len(compared.rows))} neurons have a partner on the other side; in "
-        f"<b>{numbers.count(n_differ)}</b> of these pairs the meanings differ. "
-        f"<b>{numbers.count(n_alone)}</b> neurons here resemble none there{how}, and "
-        f"<b>{numbers.count(compared.n_other_unmatched)}</b> of "
-        f"{numbers.count(compared.n_other)} there none here.</p><details class='csp-fold csp-left'>"
-        "<summary>What counts as a partner</summary><p>Two neurons are partners if each is the "
+        f"<p class='csp-lead csp-answer'><b>{numbers.count(n_alone)}</b> of "
+        f"{numbers.count(len(compared.rows))} neurons of {mine} have no match in {theirs}"
+        f"{mostly(compared.alone)}; <b>{numbers.count(compared.n_other_unmatched)}</b> of "
+        f"{numbers.count(compared.n_other)} of {theirs} have none in {mine}"
+        f"{mostly(compared.other_alone)}. <b>{numbers.count(n_mutual)}</b> pairs are partners; in "
+        f"<b>{numbers.count(n_differ)}</b> of these the meanings differ.</p><details "
+        "class='csp-fold csp-left'><summary>What counts as a match, and who are partners</summary>"
+        "<p>Two neurons are partners if each is the "
         f"other's {words.term('mutual match', 'best match')}. "
         f"{numbers.count(compared.count('oneway'))} neurons here have a best match that is itself "
         f"closer to another neuron.{chance} Two reliable labels mean the same if the encoder finds "
         "them alike; only then do they count as one. The table begins with what differs.</p>"
         "</details>"
     )
+
+
+def mostly(family: pd.Series) -> str:
+    """What some neurons are called most often, in brackets; empty where none has a family."""
+    counted = family.dropna().astype(str).value_counts().head(MOST_ALONE)
+    parts = [f"{numbers.count(n)} <bdi>“{plain(name)}”</bdi>" for name, n in counted.items()]
+    return f" (among them {listed(parts)})" if parts else ""
 
 
 def pair(a: Side, b: Side, unit: int, compared: Comparison, method: str) -> None:

@@ -44,10 +44,11 @@ def main() -> None:
             without_map(view)
             return
         rows = neuron_table(bundle, store.MEMO, view.method)
-        query = store.query_of(bundle, view)
-        if query is not None:
-            found = matches(bundle, store.MEMO, query, view.method)
-            rows = pd.concat([rows, found], axis=1)
+        with problems.caught():  # the encoder may be missing; the map is there all the same
+            query = store.query_of(bundle, view)
+            if query is not None:
+                found = matches(bundle, store.MEMO, query, view.method)
+                rows = pd.concat([rows, found], axis=1)
         rows = rows.iloc[points.row_m]
         columns = [n for n in COLOURS if n in rows and rows[n].notna().any()]
         if len(bundle.model_names) == 1:

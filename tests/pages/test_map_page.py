@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from csp_engine.bundle import Bundle
+from csp_engine.errors import MissingModelError
 from csp_engine.views import address as state
 from csp_engine.views import neuron_map as map_data
 from csp_engine.views.finding.matches import matches
@@ -20,6 +21,7 @@ from csp_engine.views.memo import Memo
 from csp_engine.views.places import places
 from csp_engine.views.table.rows import neuron_table
 from pages.ui.map import neuron_map
+from pages.ui.shell import store
 from tests.pages.conftest import HOSTILE, component, html, open_page, rewrite_manifest, visiting
 
 WHOLE = "0-0-65535-0-65535-65535-0-65535"
@@ -92,6 +94,32 @@ def test_a_word_colours_by_match(serve, small_bundle):
     serve(small_bundle)
     sent = component(open_page("map", q="red"), "csp_map")
     assert sent["legend"]["title"] == "Match"
+
+
+def test_a_query_that_the_encoder_refuses_leaves_the_map(serve, small_bundle, monkeypatch):
+    def refuse(bundle, texts):
+        raise MissingModelError("There is no encoder here.")
+
+    monkeypatch.setattr(store, "text_vectors", refuse)
+    serve(small_bundle)
+    at = open_page("map", q="a word that no vocabulary has")
+    assert "There is no encoder here." in html(at)
+    assert component(at, "csp_map")["legend"]["title"] != "Match"
+
+
+def test_the_best_answer_is_named_where_it_lies(serve, small_bundle):
+    serve(small_bundle)
+    sent = component(open_page("map", q="red"), "csp_map")
+    values = np.frombuffer(base64.b64decode(sent["values"]), np.uint8)
+    points = map_data.points_of(Bundle.open(small_bundle), Memo())
+    best = points.xy_m2[values == values[values < 255].max()].tolist()
+    name, *place = sent["names"][0]
+    assert sent["grows"]
+    assert name.startswith("best: ")
+    assert place in best
+    plain = component(open_page("map"), "csp_map")
+    assert not plain["grows"]
+    assert not any(each[0].startswith("best") for each in plain["names"])
 
 
 def test_what_matches_no_better_than_chance_has_no_colour_and_the_rest_spans_the_scale(

@@ -6,12 +6,14 @@ import base64
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import MAP_GRID, View
+from csp_engine.views.comparison import named
 from csp_engine.views.neuron_map import Points, colouring, matching, written
 from csp_engine.views.places import places
 from csp_engine.views.table.columns import COLUMNS
@@ -87,7 +89,8 @@ def draw(
             }
             for theme in ("light", "dark")
         },
-        "names": [[one_way(text), *at] for text, _, *at in written(points, rows["family"])],
+        "names": [[one_way(text), *at] for text, *at in names(rows, name, points)],
+        "grows": name == "match",
         "area": list(area),
         "here": here,
         "label": (
@@ -105,6 +108,18 @@ def draw(
         on_area_change=lambda: None,
     )
     return _pair(result.picked, bundle), _polygon(result.area)
+
+
+def names(rows: pd.DataFrame, name: str, points: Points) -> list[tuple[str, int, int]]:
+    """What is written on the map, with places: the best answer to a query, then the families."""
+    families = [(text, x, y) for text, _, x, y in written(points, rows["family"])]
+    best = matching(rows) if name == "match" else None
+    if best is None or best.isna().all():
+        return families
+    at = int(np.nanargmax(best.to_numpy(np.float64)))
+    label = named(rows["label"], rows["reliable"]).iloc[at]
+    x, y = points.xy_m2[at].tolist()
+    return [(f"best: {label}" if label else "best", x, y), *families]
 
 
 def _pair(sent: Any, bundle: Bundle) -> tuple[int, int] | None:

@@ -10,12 +10,15 @@ const MAX_CORNERS = 40
 const VERTEX = `
 attribute vec2 place; attribute float value; attribute float inside;
 uniform vec2 scale; uniform vec2 shift; uniform mediump float size; uniform float here;
+uniform float grown; uniform float least; uniform float most;
 attribute float id;
 varying float v; varying float dim; varying float ring;
 void main() {
   v = value; dim = inside; ring = abs(id - here) < 0.5 ? 1.0 : 0.0;
   gl_Position = vec4(place * scale + shift, 0.0, 1.0);
-  gl_PointSize = size * (ring > 0.5 ? 2.4 : 1.0);
+  float larger = value > 0.999 ? 1.0 : 1.0 + grown * value * value;
+  gl_PointSize = size * max(larger, ring > 0.5 ? 2.4 : 1.0);
+  if (value < least || value >= most) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
 }`
 const FRAGMENT = `
 precision mediump float;
@@ -300,7 +303,13 @@ class NeuronMap {
       gl.uniform1f(this.at("size"), this.size * dpr)
       gl.uniform1f(this.at("here"), this.here ?? -1)
       gl.uniform3f(this.at("ink"), ...this.ink)
-      gl.drawArrays(gl.POINTS, 0, this.points.n)
+      gl.uniform1f(this.at("grown"), this.data.grows ? 2.2 : 0)
+      // What has no value lies below all else.
+      for (const [least, most] of [[0.999, 2], [-1, 0.5], [0.5, 0.999]]) {
+        gl.uniform1f(this.at("least"), least)
+        gl.uniform1f(this.at("most"), most)
+        gl.drawArrays(gl.POINTS, 0, this.points.n)
+      }
       this.outline(dpr)
     })
   }
@@ -336,10 +345,11 @@ class NeuronMap {
     pen.textBaseline = "middle"
     pen.lineJoin = "round"
     pen.setLineDash([])
-    for (const [name, gx, gy] of this.data.names) {
+    for (const [at, [name, gx, gy]] of this.data.names.entries()) {
       const text = name.length > 28 ? `${name.slice(0, 27)}…` : name
       const half = pen.measureText(text).width / 2 + 6
-      const [px, py] = toPixel(gx / 65535, gy / 65535)
+      const [px, place] = toPixel(gx / 65535, gy / 65535)
+      const py = at === 0 && this.data.grows ? place - 14 : place // the answer stays in sight
       if (px < 0 || px > w || py < 0 || py > h) continue
       const x = Math.min(Math.max(px, half), w - half), y = Math.min(Math.max(py, 12), h - 12)
       if (

@@ -28,6 +28,7 @@ from pages.ui.audit import (
 from pages.ui.audit.curves import section as curves
 from pages.ui.audit.marks import section as marks
 from pages.ui.parts.cards import plain, show
+from pages.ui.parts.contents import contents
 from pages.ui.shell import problems
 from pages.ui.shell.page import hold, opened, set_params, uncut
 from pages.ui.table import narrowing
@@ -95,6 +96,7 @@ def draw(
     with st.container(horizontal=True, vertical_alignment="bottom"):
         box("Network", "model", model, models)
         narrowing.method_box(bundle, view)
+        contents()
     if trying.asked_for() and not is_blind():
         with problems.caught():
             fixing.section(bundle, model)

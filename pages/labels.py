@@ -24,6 +24,7 @@ from pages.ui.labels import (
     predicting,
 )
 from pages.ui.parts.cards import plain, show
+from pages.ui.parts.contents import contents
 from pages.ui.shell import problems, store
 from pages.ui.shell.page import opened
 from pages.ui.table import narrowing
@@ -39,8 +40,9 @@ def main() -> None:
         show(f"<h1 class='csp-title'>{plain(view.bundle)} has no labels</h1>")
         st.text("Run 'csp label' to add some.")
         return
-    with problems.caught():
+    with st.container(horizontal=True, vertical_alignment="bottom"), problems.caught():
         head(bundle, view)
+        contents()
     with problems.caught():
         first(bundle, view)
     with problems.caught():

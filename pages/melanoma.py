@@ -40,7 +40,7 @@ def main() -> None:
 
 def walk(bundle: Bundle, view: View) -> None:
     """The steps; what the bundle lacks is said where it would have stood."""
-    heading, boxes = st.columns([1.3, 1], gap="large", vertical_alignment="bottom")
+    heading, boxes = st.columns([1.3, 1], gap="medium", vertical_alignment="bottom")
     with heading:
         show(
             "<h1 class='csp-title'>What does a melanoma classifier look at?</h1>"
@@ -148,7 +148,7 @@ def controls(
         chosen = "" if value == ALL_LAYERS else value
         set_params(**{"bundle": view.bundle, "model": view.model, **cleared, name: chosen})
 
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="strip_case"):
         for name, title, options, shown, width in (
             ("model", "Classifier", models, str, 150),
             ("layer", "Layer", [ALL_LAYERS, *known], all_layers, 150),

@@ -91,3 +91,31 @@ def test_a_phone_has_the_main_pages_at_the_bottom(server, open_page):
     bar.get_by_role("button", name="More").click()
     page.get_by_role("option", name="Compare").click()
     expect(page).to_have_url(re.compile("/compare"))
+
+
+def test_the_bar_of_a_phone_marks_more_where_a_page_is_behind_it(server, open_page):
+    page = open_page(f"{server.url}/?bundle=small", 390, 844)
+    more = page.get_by_role("button", name="More")
+    expect(page.locator("nav[aria-label='Main pages'] [aria-current]")).to_have_text("Overview")
+    page.goto(f"{server.url}/map?bundle=small")
+    expect(more).to_have_attribute("aria-current", "true")
+
+
+def test_the_list_of_a_long_page_leads_to_each_of_its_headings(server, open_page):
+    page = open_page(f"{server.url}/labels?bundle=small")
+    settled(page)
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('[data-testid=stMain] h2')].map((each) => each.textContent)"
+    )
+    page.get_by_text("On this page").click()
+    ways = page.get_by_role("list", name="Sections").get_by_role("button")
+    assert ways.count() == len(wanted) > 2
+    assert unfit(page) == []
+    last = page.locator("[data-testid=stMain] h2").last
+    ways.last.click()
+    expect(last).to_be_focused()
+    expect(last).to_be_in_viewport()
+    expect(ways.last).to_be_hidden()
+    page.get_by_text("On this page").click()
+    page.keyboard.press("Escape")
+    expect(ways.last).to_be_hidden()

@@ -12,7 +12,7 @@ from pages.ui.parts.cards import Packs, badge, page_url, plain, show, tile_grid
 from pages.ui.shell import store
 from pages.ui.shell.page import go
 
-N_IMAGES, TILE_PX = 10, 84
+N_IMAGES, TILE_PX = 5, 84
 
 
 def section(bundle: Bundle, view: View, found: Telling) -> None:

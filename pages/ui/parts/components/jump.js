@@ -150,6 +150,8 @@ export default function (component) {
     if (page.path === location.pathname) link.setAttribute("aria-current", "page")
     more.before(link)
   }
+  if (bar.querySelector("a[aria-current]")) more.removeAttribute("aria-current")
+  else more.setAttribute("aria-current", "true")
 
   function pressed(event) {
     const isAsked = (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey

@@ -42,8 +42,7 @@ def best_alignment(
     """How well each concept vector fits the best of some texts, beyond how well it fits any.
 
     ``a_u = max over t of cos(z_u, t) - cos(z_u, e)``, in [-2, 2], with e the vector of the empty
-    text (nothing is taken away where there is none). Ties go to the first text. Products are
-    summed in float64 and then rounded, so that every machine gives the same digits.
+    text (nothing is taken away where there is none). Ties go to the first text.
 
     Args:
         vector_ud: concept vectors of any length; zero rows have no concept.
@@ -55,12 +54,12 @@ def best_alignment(
     """
     if not len(text_td):
         raise InputError("There is no text to align with; name at least one concept.")
-    unit_ud = normalise_rows(vector_ud).astype(np.float64)
-    cosine_ut = unit_ud @ normalise_rows(text_td).T.astype(np.float64)
+    unit_ud = normalise_rows(vector_ud)
+    cosine_ut = unit_ud @ normalise_rows(text_td).T
     text_u = cosine_ut.argmax(axis=1)
     value_u = np.take_along_axis(cosine_ut, text_u[:, None], axis=1)[:, 0]
     if empty_d is not None:
-        value_u = value_u - unit_ud @ normalise_rows(empty_d[None])[0].astype(np.float64)
+        value_u = value_u - unit_ud @ normalise_rows(empty_d[None])[0]
     has_concept_u = np.any(vector_ud, axis=1)
     value_u = np.where(has_concept_u, value_u, np.nan).astype(np.float32)
     return Aligned(value_u, np.where(has_concept_u, text_u, 0))

@@ -142,7 +142,7 @@ def bundle_encoder(bundle: Bundle, spec: str | None = None, *, device: str = "cp
     held = bundle.manifest.inputs["encoder"]["spec"]
     if spec is None:
         instead = f"name it with --encoder {shown_spec(held)}"
-        require_trust(f"The encoder of {bundle.name}", held, instead)
+        require_trust(f"The encoder of “{bundle.name}”", held, instead)
     first: CspError | None = None
     for each in [spec] if spec else specs_to_try(bundle, "encoder"):
         try:

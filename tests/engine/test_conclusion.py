@@ -54,8 +54,9 @@ def test_exemplars_and_look_alikes_are_counted_from_the_table_of_images(demo, me
     neuron = NeuronRef("biased", "layer2@max", unit)
     (text,) = said(demo, memo, str(neuron), "images")
     name, n_here, n_chosen, n_quiet, n_known = re.fullmatch(
-        r"Fires on (?:images of the class )?(.+): (\d+) of (\d+) exemplars show it, .* of all "
-        r"images; of the look-alikes that leave it quiet, (\d+) of (\d+)(?:, .*)?\.(?: What .*)?",
+        r"(?:Fires on|Prefers) (?:images of the class )?(.+): (\d+) of (\d+) exemplars show it, "
+        r".* of all images; of the look-alikes that leave it quiet, (\d+) of (\d+)"
+        r"(?:, .*)?\.(?: What .*)?",
         text,
     ).groups()
     images = demo.images()
@@ -104,6 +105,7 @@ def test_what_sets_pairs_apart_is_told_where_the_commonest_property_does_not(dem
         is_alike = p > 0.05 and 4 * quiet * n >= 3 * here * m
         n_alike += is_alike
         assert ("as often" in text) == is_alike
+        assert text.startswith("Fires on " if 2 * here >= n else "Prefers ")
         told = re.search(
             r"tells them apart most is (?:the class )?(.+): (\d+) of (\d+) exemplars, "
             r"(\d+) of (\d+) look-alikes\.$",

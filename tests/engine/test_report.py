@@ -83,11 +83,6 @@ def sections(document: Document) -> dict[str, list[dict]]:
     return {each["name"]: each["blocks"] for part in parts for each in part["sections"]}
 
 
-def kept(value):
-    """A figure of a page as a report keeps it: to nine digits, as all machines agree on them."""
-    return float(f"{value:.9g}") if isinstance(value, float) else value
-
-
 def written(tmp_path: Path, document: Document, file_format: str, key=None) -> Path:
     path = tmp_path / f"report.{file_format}"
     path.write_bytes(report.as_bytes(document, file_format, key))
@@ -116,8 +111,9 @@ def test_every_figure_of_the_demo_is_that_of_the_page():
     others = interventions.compared_models(bundle, "biased", stored)["retrained"]
     for row in table["rows"]:
         each = effects[row[0]["text"]]
-        ends = {name: kept(getattr(each.effect, name)) for name in ("value", "low", "high")}
-        assert row[1] == {"text": each.effect.signed, **ends, "n": each.n_pairs}
+        assert row[1] == {"text": each.effect.signed, "value": each.effect.value,
+                          "low": each.effect.low, "high": each.effect.high,
+                          "n": each.n_pairs}  # fmt: skip
         counts = (each.n_pairs, each.n_groups, each.n_called, each.n_lost, each.n_gained)
         assert tuple(cell["value"] for cell in row[4:9]) == counts
         assert row[9]["text"] == others[each.artefact].effect.signed
@@ -125,7 +121,7 @@ def test_every_figure_of_the_demo_is_that_of_the_page():
     assert told == [each.sentence("melanoma") for each in effects.values()]
     shown = [block for block in rest if block["type"] == "pictures"]
     assert [strip["figure"]["value"] for strip in shown[0]["strips"]] == [
-        kept(row["effect"]) for row in interventions.pictures(stored, next(iter(effects.values())))
+        row["effect"] for row in interventions.pictures(stored, next(iter(effects.values())))
     ]
     patch = interventions.audited(bundle, "biased", "colour patch", "csp_plus")
     carriers = found["carriers"]
@@ -133,12 +129,12 @@ def test_every_figure_of_the_demo_is_that_of_the_page():
     suspects = next(b for b in carriers if "strongest carriers of" in b.get("caption", ""))
     assert [(row[0]["text"], row[1]["value"], row[5]["text"], row[6]["text"])
             for row in suspects["rows"]] == [
-        (str(s.neuron), kept(s.attribution), s.label.title, s.truth) for s in patch.suspects
+        (str(s.neuron), s.attribution, s.label.title, s.truth) for s in patch.suspects
     ]  # fmt: skip
     for row, each in zip(suspects["rows"], patch.suspects, strict=True):
-        ends = {name: kept(getattr(each.confirmed, name)) for name in ("value", "low", "high")}
-        assert row[3] == {"text": each.confirmed.fine, **ends}
-        assert (row[4]["text"], row[4]["value"]) == (each.moved.fine, kept(each.moved.value))
+        assert row[3] == {"text": each.confirmed.fine, "value": each.confirmed.value,
+                          "low": each.confirmed.low, "high": each.confirmed.high}  # fmt: skip
+        assert (row[4]["text"], row[4]["value"]) == (each.moved.fine, each.moved.value)
     accuracy = bundle.performance("biased")
     right = next(b for b in found["model"] if "How often" in b["caption"])
     assert [row[1]["value"] for row in right["rows"][: len(accuracy)]] == pytest.approx(
@@ -170,7 +166,7 @@ def test_suspects_by_association_are_those_of_the_page():
     found = associations.look(bundle, memo, "biased", layer, "colour patch", "csp_plus", concepts)
     assert [[row[0]["text"], row[1]["text"], row[3]["value"], row[6]["text"]]
             for row in table["rows"]] == [
-        [str(s.neuron), s.auroc.words, kept(s.q_suspect), s.truth] for s in found.suspects[:20]
+        [str(s.neuron), s.auroc.words, s.q_suspect, s.truth] for s in found.suspects[:20]
     ]  # fmt: skip
 
 
@@ -191,7 +187,7 @@ def test_fixes_are_those_of_the_page():
                 each.name, each.found.change.signed, each.right.change.signed,
                 f"{each.ranked.before:.3f}", f"{each.ranked.after:.3f}",
             ]  # fmt: skip
-            assert row[2]["value"] == kept(each.found.after.share)
+            assert row[2]["value"] == each.found.after.share
 
 
 def test_factors_are_those_of_the_page_and_their_pictures_those_of_the_bundle(bundle):
@@ -202,16 +198,16 @@ def test_factors_are_those_of_the_page_and_their_pictures_those_of_the_bundle(bu
     stored = bundle.factors("small", layer)
     assert blocks[0]["text"] == found.sentence
     assert len(blocks[1]["rows"]) == len(stored.factors) == 3
-    for row, each, own in zip(
+    for row, each, kept in zip(
         blocks[1]["rows"], found.factors, stored.factors.to_dict("records"), strict=True
     ):
         assert row[1]["text"] == each.gap.signed
         assert [cell.get("value") for cell in row[1:4]] == [
-            kept(own["gap"]),
-            kept(own["wrong"]),
-            kept(own["right"]),
+            kept["gap"],
+            kept["wrong"],
+            kept["right"],
         ]
-        assert (row[4]["text"] == "yes") == own["is_called"]
+        assert (row[4]["text"] == "yes") == kept["is_called"]
         turned = (each.turning.n_mended, each.turning.n_spoilt) if each.turning else (None, None)
         assert tuple(cell.get("value") for cell in row[5:7]) == turned
         assert row[8]["text"].startswith(str(each.neurons[0][0].unit) if each.neurons else "")
@@ -251,10 +247,10 @@ def test_maps_and_their_checks_are_those_of_the_pages():
         checks = looking.checks_of(bundle, "biased", layer)
         for each, row in zip(checks, table["rows"], strict=True):
             assert row[0]["text"] == f"{each.name}, {each.artefact or 'all things'}"
-            assert (row[1]["value"], row[1]["n"]) == (kept(each.rate.value), each.n_photographs)
-            assert (row[1]["low"], row[1]["high"]) == (kept(each.rate.low), kept(each.rate.high))
+            assert (row[1]["value"], row[1]["n"]) == (each.rate.value, each.n_photographs)
+            assert (row[1]["low"], row[1]["high"]) == (each.rate.low, each.rate.high)
             assert [cell["value"] for cell in row[3:6]] == [
-                kept(each.against[name].control.value) for name in looking.CONTROLS
+                each.against[name].control.value for name in looking.CONTROLS
             ]
             assert (row[-1]["text"] == "yes") == each.is_good
             verdicts.add(each.is_good)
@@ -404,33 +400,6 @@ def test_two_runs_give_the_same_bytes_in_another_process_too(bundle, tmp_path):
         assert (tmp_path / f"report.{name}").read_bytes() == content, name
 
 
-@pytest.mark.slow
-def test_machines_that_add_up_in_another_order_give_the_same_bytes(tmp_path):
-    """Other threads and another kernel of the library for matrices: last digits come out otherwise.
-
-    The demo is compared by what it resembles, the toy by what fires together.
-    """
-    target = toys.target(["last"], factory="lively")
-    images = toys.draw_images(tmp_path / "images", 60)
-    asked = {"targets": (target,), "n_influence_images": 0}
-    toy = pipeline.build(toys.request(images, tmp_path / "own.csp", **asked)).path
-    pipeline.add_interventions(toy, target, toys.CornerPairs(), "red", n_random=2)
-    machines = (
-        {"OMP_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Haswell"},
-        {"OMP_NUM_THREADS": "2", "OPENBLAS_CORETYPE": "Prescott"},
-    )
-    for source in (DEMO, toy):
-        found = set()
-        for machine in machines:
-            out = tmp_path / "report.json"
-            command = [sys.executable, "-m", "csp_engine", "report", str(source), "-o", str(out)]
-            env = {**os.environ, "PYTHONPATH": str(ROOT), **machine}
-            env["CSP_REVIEWS"] = str(tmp_path / "none.sqlite")
-            subprocess.run(command, check=True, env=env, capture_output=True)
-            found.add(out.read_bytes())
-        assert len(found) == 1, source
-
-
 @pytest.mark.parametrize("file_format", report.FORMATS)
 @pytest.mark.parametrize("is_signed", [False, True], ids=["unsigned", "signed"])
 def test_any_altered_byte_is_noticed(bundle, verdicts, tmp_path, file_format, is_signed):
@@ -528,19 +497,6 @@ def test_made_again_from_the_bundle_it_is_the_same(bundle, verdicts, tmp_path, f
 def test_a_report_from_before_any_verdict_stays_the_same(bundle, verdicts, tmp_path):
     path = written(tmp_path, made(bundle), "json")
     assert report.verify(path, bundle.path).problems == ()
-
-
-@pytest.mark.parametrize(
-    "change", [{"document": "0" * 64}, {"engine": "0.0.1"}, {"concepts_sha256": "", "concepts": ""}]
-)
-@pytest.mark.parametrize("file_format", ["html", "csv"])
-def test_a_seal_that_was_made_again_is_compared_too(bundle, tmp_path, file_format, change):
-    path = written(tmp_path, made(bundle), file_format)
-    content, seal = split(path.read_bytes(), file_format)
-    path.write_bytes(sealed(content, file_format, dataclasses.replace(seal, **change)))
-    assert report.verify(path).problems == ()  # nobody signed it
-    found = report.verify(path, bundle.path)
-    assert re.search("seal says something else|0.0.1 wrote it", found.problems[0])
 
 
 def test_a_figure_that_was_altered_and_sealed_again_is_named(bundle, tmp_path):

@@ -146,7 +146,7 @@ def test_what_reliable_means_is_said_of_the_method_itself():
     chance = "scores higher than the best labels of 95 % of random image sets"
     assert when_reliable("csp") == chance
     assert when_reliable("csp_plus").startswith(chance)
-    assert "asks for besides" in when_reliable("csp_plus")
+    assert "passes the other checks" in when_reliable("csp_plus")
     assert "false discoveries" in when_reliable("invert")
     assert when_reliable("imported by somebody") == chance
 

@@ -16,8 +16,6 @@ from csp_engine.words.own_concepts import USUAL
 
 KIND = "neuron browser: audit report"
 FORMAT = 1
-DIGITS = 9
-"""Significant digits of a number: as many as tell apart all numbers of single precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +28,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One entry of a table: as pages write it, and the number where it is one.
+    """One entry of a table: as pages write it, and the number unrounded where it is one.
 
-    ``low`` and ``high`` bound its 95 % interval; ``n`` is how many cases are behind it. Numbers
-    are kept to ``DIGITS`` significant digits: those behind depend on the order in which a machine
-    adds up, and the same report has the same bytes on every machine.
+    ``low`` and ``high`` bound its 95 % interval; ``n`` is how many cases are behind it.
     """
 
     text: str
@@ -42,12 +38,6 @@ class Cell:
     low: float | None = None
     high: float | None = None
     n: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("value", "low", "high"):
-            held = getattr(self, name)
-            if isinstance(held, float):
-                object.__setattr__(self, name, float(f"{held:.{DIGITS}g}"))
 
 
 @dataclass(frozen=True, slots=True)

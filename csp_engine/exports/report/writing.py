@@ -34,14 +34,9 @@ def as_bytes(document: Document, file_format: str, key: Path | None = None) -> b
         InputError: if the key is none.
         MissingModelError: if a package that the format or the key needs is not installed.
     """
-    return sealed(FORMATS[file_format](document), file_format, seal_of(document), key)
-
-
-def seal_of(document: Document) -> Seal:
-    """What a seal says of a report, whatever its format; hashes and signature are empty."""
     options = document.options
     assert options.until is not None
-    return Seal(
+    seal = Seal(
         sha256="",
         document=document.sha256(),
         bundle=document.digest,
@@ -53,6 +48,7 @@ def seal_of(document: Document) -> Seal:
         concepts=options.concepts,
         concepts_sha256=document.concepts,
     )
+    return sealed(FORMATS[file_format](document), file_format, seal, key)
 
 
 def targets(out: Path, formats: Sequence[str] | None) -> dict[str, Path]:

@@ -168,7 +168,7 @@ OF_NARROWING = (
         (*LISTS, "compare"),
         ONLY,
         "choice",
-        "state: `all`, `reliable`, `unclear`, `unsaid` (something the words lack), `disagree` "
+        "state: `all`, `reliable`, `unclear`, `unsaid` (no word fits), `disagree` "
         "(two methods are reliable and mean "
         "different things), `live`, `dead`, `dense` or `flagged` (any of these); "
         "compare: `all`, `mutual`, `oneway`, `unmatched` or `differ`",

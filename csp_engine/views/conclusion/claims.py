@@ -96,8 +96,8 @@ def _images(bundle: Bundle, memo: Memo, neuron: NeuronRef, known: Shared) -> lis
     row = fires_on(known)
     if row is None:
         text = (
-            f"Nothing that is known about its {numbers.count(known.n_chosen)} exemplars is more "
-            "frequent among them than among all images."
+            f"Nothing that is recorded of the images sets its {numbers.count(known.n_chosen)} "
+            "exemplars apart."
         )
         return [Claim("images", ((text, False),))]
     told = (
@@ -117,8 +117,9 @@ def _images(bundle: Bundle, memo: Memo, neuron: NeuronRef, known: Shared) -> lis
             told += ", as often"
         elif own.is_alike:
             told += ", nearly as often"
+    fires = "Fires on" if 2 * row.n_here >= row.n_chosen else "Prefers"
     words = [
-        ("Fires on images of the class " if _is_class(row) else "Fires on ", False),
+        (f"{fires} images of the class " if _is_class(row) else f"{fires} ", False),
         (row.name.removeprefix(CLASS), True),
     ]
     if best is not None and best.gap > own.gap and own.is_common:
@@ -310,7 +311,7 @@ def _outputs(bundle: Bundle, memo: Memo, neuron: NeuronRef) -> list[Claim]:
     place = f"{numbers.count(rank)} of {numbers.count(n_units)} in its layer"
     output = found.output_names[found.output_u[neuron.unit]]
     if rank > n_units * MUCH:
-        start = "By gradient it moves no output much beside its fellows: at best, rank "
+        start = "By gradient it moves no output much: at best, rank "
         return [Claim("outputs", ((f"{start}{place} on ", False), (output, True), (".", False)))]
     start = f"By gradient it {'raises' if found.effect_u[neuron.unit] > 0 else 'lowers'} "
     return [Claim("outputs", ((start, False), (output, True), (f" (rank {place}).", False)))]

@@ -9,10 +9,7 @@ from csp_engine import numbers
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.evaluation.lean import LEAST_IMAGES, LEAST_TEXTS
 
-DOUBT = (
-    "Labels here are doubtful: the encoder's texts hardly separate these images (see Texts on the "
-    "overview)."
-)
+DOUBT = "Labels are doubtful: texts hardly separate these images."
 _REMEDY = "Labels may mean nothing: judge by the images, or choose another --encoder."
 
 

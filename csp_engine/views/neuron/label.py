@@ -109,7 +109,7 @@ def when_reliable(method: str) -> str:
         return f"passes its test {test}"
     beats = "scores higher than the best labels of 95 % of random image sets"
     if method in METHODS and METHODS[method].lacks is not lacks_nothing:
-        return f"{beats} and has what {method_title(method)} asks for besides"
+        return f"{beats} and passes the other checks of {method_title(method)}"
     return beats
 
 

@@ -7,8 +7,8 @@ from jaxtyping import Bool
 
 from csp_engine.bundle import Bundle, KeptScores
 
-WORDS = "something the words lack"
-"""What such a neuron is said to follow."""
+WORDS = "no word fits"
+"""What is said of such a neuron."""
 
 WHY = (
     "Its activation follows something that can be read from the images, and no label says what: "

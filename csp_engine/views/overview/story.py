@@ -106,15 +106,15 @@ class Story:
         is_one = best.n_units == 1
         told = (
             f"{numbers.count(best.n_units)} of the {numbers.count(scope.n_units)} neurons of "
-            f"{scope.layer} carr{'ies' if is_one else 'y'} it: let {'it' if is_one else 'them'} "
-            f"alone see the photographs without {self.artefact}, and "
-            f"{_percent(best.necessity.value)} of the effect is gone "
-            f"({_percent(best.necessity.low)} to {_percent(best.necessity.high)})"
+            f"{scope.layer} carr{'ies' if is_one else 'y'} it: where "
+            f"{'it alone keeps the value it' if is_one else 'these alone keep the values they'} "
+            f"had without {self.artefact}, {_percent(best.necessity.value)} of the effect "
+            f"is gone ({_percent(best.necessity.low)} to {_percent(best.necessity.high)})"
         )
         if scope.random_most is None:
             return f"{told}."
         return (
-            f"{told}; with random sets of {scope.random_size} instead, at most "
+            f"{told}; no random set of {scope.random_size} takes away more than "
             f"{_percent(scope.random_most)}."
         )
 

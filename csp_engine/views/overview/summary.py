@@ -13,6 +13,7 @@ from csp_engine.bundle import Bundle, kinds
 from csp_engine.methods import method_title
 from csp_engine.types import NeuronRef
 from csp_engine.views.finding.examples import showcase
+from csp_engine.views.images.separation import doubt, texts_in_words
 from csp_engine.views.memo import Memo
 from csp_engine.views.neuron.label import when_reliable
 from csp_engine.views.places import concept_names, places
@@ -89,7 +90,7 @@ def _doubts(
     n_labelled: int,
     n_silent: int,
 ) -> list[str]:
-    told = []
+    told = [texts_in_words(bundle)] if doubt(bundle) else []
     n_unclear = n_judged - sum(reliable.values())
     if n_unclear > 0:
         told.append(
@@ -137,6 +138,13 @@ def _steps(bundle: Bundle, memo: Memo, method: str, n_labelled: int, n_unclear: 
             Step(
                 "Say what the images show: add columns of 0 and 1 to their table and build again; "
                 "neurons are then compared with them, and labels are judged."
+            )
+        )
+    if not any(bundle.has(kinds.INFLUENCE.name(*place)) for place in places(bundle)):
+        steps.append(
+            Step(
+                "If the network is a classifier, name its outputs (--class-names FILE) and build "
+                "again: pages then say which of them a neuron moves."
             )
         )
     if not any(bundle.has(kinds.INTERVENTION.name(model)) for model in bundle.model_names):

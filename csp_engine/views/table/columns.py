@@ -147,7 +147,7 @@ _DECLARED = (
     ),
     NeuronColumn(
         "lead",
-        "Lead",
+        "Ahead by",
         "number",
         "Score of the best label minus that of the next label that means something else.",
         "lead",
@@ -171,10 +171,10 @@ _DECLARED = (
     ),
     NeuronColumn(
         "unsaid",
-        "Words lack it",
+        "No word fits",
         "flag",
         "Whether it follows something that can be read from the images and that no label says.",
-        "something the words lack",
+        "no word fits",
     ),
     NeuronColumn(
         "confidence",
@@ -196,7 +196,7 @@ _DECLARED = (
     ),
     NeuronColumn(
         "moves_rank",
-        "Rank",
+        "Rank in layer",
         "count",
         "Its rank there among the neurons of its layer; 1 moves the output most.",
         "gradient × activation",

@@ -34,8 +34,8 @@ def section(bundle: Bundle, view: View) -> None:
     if n_unsaid:
         address = page_url("layer", view.params(unit="", has="", only="unsaid"))
         show(
-            f"<p class='csp-quiet'><a target='_self' href='{plain(address)}'>"
-            f"{numbers.count(n_unsaid)} neurons</a> follow {words.term(WORDS)}: their activation "
+            f"<p class='csp-quiet'>For <a target='_self' href='{plain(address)}'>"
+            f"{numbers.count(n_unsaid)} neurons</a> {words.term(WORDS)}: their activation "
             "can be read from the images, and no label says what it follows.</p>"
         )
     if not found:

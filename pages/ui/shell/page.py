@@ -48,10 +48,7 @@ def opened() -> tuple[Bundle, View] | None:
         bundle_picker(name)
         return None
     st.session_state["last_bundle"] = name
-    if bundle.notice:
-        notice(problems.told(bundle.notice))
-    if doubt(bundle):
-        show(f"<p class='csp-note' role='status'>{plain(doubt(bundle))}</p>")
+    notices(problems.told(bundle.notice), doubt(bundle))
     problems.notes(((note,) if note else ()) + view.notes)
     return bundle, view
 
@@ -60,13 +57,21 @@ LONGEST_BADGE = 60
 """Characters of a notice that still fit one line of a phone."""
 
 
-def notice(sentence: str) -> None:
-    """What must always be said of a bundle: a badge above the page, or a line of it."""
-    if len(sentence) > LONGEST_BADGE:
-        show(f"<p class='csp-quiet'>{plain(sentence)}</p>")
-        return
-    with st.container(key="notice"):
-        show(f"<p class='csp-badge'>{plain(sentence)}</p>")
+def notices(own: str, doubtful: str) -> None:
+    """What must always be said of a bundle: one badge above the page, and else a line of it.
+
+    Args:
+        own: the bundle's own notice; may be empty.
+        doubtful: why its labels may mean nothing; may be empty.
+    """
+    told = [(doubtful, "csp-note", " warn"), (own, "csp-quiet", "")]
+    told = [each for each in told if each[0]]
+    if told and len(told[-1][0]) <= LONGEST_BADGE:
+        sentence, _, kind = told.pop()
+        with st.container(key="notice"):
+            show(f"<p class='csp-badge{kind}' role='status'>{plain(sentence)}</p>")
+    for sentence, kind, _ in told:
+        show(f"<p class='{kind}' role='status'>{plain(sentence)}</p>")
 
 
 def bundle_picker(name: str) -> None:

@@ -38,7 +38,7 @@ ONLY_TITLES = {
     "all": "All neurons",
     "reliable": "Reliable label",
     "unclear": "No reliable label",
-    "unsaid": "Words lack it",
+    "unsaid": "No word fits",
     "disagree": "Methods disagree",
     "live": "Not dead",
     "dead": "Dead or constant",

@@ -91,6 +91,8 @@ def draw(
     for name in columns:
         if COLUMNS[name].kind == "share":
             shown[name] *= 100
+        elif COLUMNS[name].kind == "flag":  # as words: boxes are what rows are ticked by
+            shown[name] = shown[name].map({True: "yes"})
     where = "all layers" if view.is_all_layers else f"{view.model} / {view.layer}"
     event = st.dataframe(
         shown,
@@ -180,8 +182,6 @@ def config(name: str) -> Any:
     about["width"] = WIDTH_PX.get(name)
     if name == "label":
         return label_column(column.title, "opened", about["help"])
-    if column.kind == "flag":
-        return kinds.CheckboxColumn(**about)
     if name == "confidence":  # the one share to compare rows by at a glance
         return kinds.ProgressColumn(**about, format="%.0f %%", min_value=0, max_value=100)
     if column.kind == "share":

@@ -281,7 +281,7 @@ def test_one_neuron_shows_what_being_right_means(serve, shipped_bundle):
     shown = html(at)
     assert "One neuron, four answers" in shown
     assert shown.count(">wrong</span>") == sum(not each.is_right for each in found.answers)
-    assert len(component(at, "csp_tiles")["tiles"]) == 10
+    assert len(component(at, "csp_tiles")["tiles"]) == 5
     # The other methods' own neurons tell against the others in their turn, or there is none.
     for method in bundle.methods("biased", "layer4@mean"):
         other = summary.telling(bundle, memo, method)

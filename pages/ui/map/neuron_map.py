@@ -13,7 +13,6 @@ import streamlit as st
 from csp_engine import numbers
 from csp_engine.bundle import Bundle
 from csp_engine.views.address import MAP_GRID, View
-from csp_engine.views.comparison import named
 from csp_engine.views.neuron_map import Points, colouring, matching, written
 from csp_engine.views.places import places
 from csp_engine.views.table.columns import COLUMNS
@@ -117,9 +116,10 @@ def names(rows: pd.DataFrame, name: str, points: Points) -> list[tuple[str, int,
     if best is None or best.isna().all():
         return families
     at = int(np.nanargmax(best.to_numpy(np.float64)))
-    label = named(rows["label"], rows["reliable"]).iloc[at]
+    row = rows.iloc[at]
+    doubt = "" if row["reliable"] or not row["label"] else "?"
     x, y = points.xy_m2[at].tolist()
-    return [(f"best: {label}" if label else "best", x, y), *families]
+    return [(f"best: {row['label'] or 'no label'}{doubt}", x, y), *families]
 
 
 def _pair(sent: Any, bundle: Bundle) -> tuple[int, int] | None:

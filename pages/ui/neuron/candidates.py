@@ -83,7 +83,7 @@ def by_method(found: list[CandidateLabels], trusted: list[Trust], predicted_by: 
     head = (
         f"<th scope='col'>{term('method')}</th><th scope='col' class='text'>best "
         f"label</th><th scope='col'>{term('score')}</th>"
-        f"<th scope='col'>{term('lead', 'ahead by')}</th><th scope='col'>{term('percentile')}</th>"
+        f"<th scope='col'>{term('lead', 'ahead')}</th><th scope='col'>{term('percentile')}</th>"
     )
     also = f" {plain(uncalibrated(trusted))}" if uncalibrated(trusted) else ""
     if predicted_by:

@@ -29,13 +29,13 @@ FIRST = (
 )
 """Columns after the label, where they are shown."""
 WIDTH_PX = {"others": 330, "family": 126, "truth": 98, "moves": 170}
-WIDTH_PX |= {"confidence": 84, "moves_rank": 56, "unit": 50, "score": 60, "reliable": 74}
+WIDTH_PX |= {"confidence": 84, "moves_rank": 84, "unit": 50, "score": 60, "reliable": 74}
 """Widths of columns: those that matter fit a page of 1,280 pixels, also where rows are short."""
 MOST_DRAWN = 150_000
 """Rows that a table draws: a million would be 140 MB for the browser each time it is drawn."""
 MOST_HELD = 200
 """Neurons that a link to the audit names."""
-ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 188, 640
+ROW_PX, STRIP_PX, LABEL_PX, HEIGHT_PX = 50, 204, 160, 640
 
 
 def shown_columns(

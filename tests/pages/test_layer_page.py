@@ -47,7 +47,7 @@ def test_every_neuron_of_a_layer_has_a_row_with_its_best_label(serve, small_bund
     for unit in range(12):
         assert rows["label"].iloc[unit] == texts.iloc[int(scores.label_uk[unit, 0])]
         assert rows["score"].iloc[unit] == pytest.approx(float(scores.score_uk[unit, 0]))
-        assert rows["reliable"].iloc[unit] == bool(scores.reliable_u[unit])
+        assert (rows["reliable"].iloc[unit] == "yes") == bool(scores.reliable_u[unit])
         assert rows["percentile"].iloc[unit] == pytest.approx(
             100 * float(scores.best_percentile_u[unit])
         )
@@ -81,8 +81,8 @@ def test_reliable_and_unclear_split_the_labelled(serve, small_bundle):
     whole = shown(open_page("layer"))
     reliable = shown(open_page("layer", only="reliable"))
     unclear = shown(open_page("layer", only="unclear"))
-    assert reliable["reliable"].all()
-    assert not unclear["reliable"].any()
+    assert (reliable["reliable"] == "yes").all()
+    assert unclear["reliable"].isna().all()
     assert len(reliable) + len(unclear) == len(whole)
 
 

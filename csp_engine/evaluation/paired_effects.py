@@ -18,6 +18,8 @@ LEVEL = 0.95
 NEAREST = 0.2
 """Share of a layer's units among which a unit's stand-in is drawn."""
 LEAST_NEAREST = 8
+_TRIES = 5
+"""Draws for each random set that is wanted, for where few are left one comes again and again."""
 LEAST_GROUPS = LEAST_DRAWN
 """Groups that an interval is drawn from, at least."""
 IN_HALVES = 2 * LEAST_GROUPS
@@ -187,7 +189,8 @@ def matched_sets(
 
     Each chosen unit gets a stand-in from the ``NEAREST`` share of the other units that lie nearest
     to it by rank of activation and rank of influence (the larger of both distances); within a set
-    no unit stands in twice. Empty where there are fewer others than chosen ones.
+    no unit stands in twice, and no set comes twice: where few others are left, there are fewer
+    sets. Empty where there are fewer others than chosen ones.
     """
     n_units = len(activation_u)
     others = np.setdiff1d(np.arange(n_units), chosen_k)
@@ -199,8 +202,10 @@ def matched_sets(
     n_near = max(LEAST_NEAREST, round(NEAREST * len(others)))
     far_ko = np.abs(rank_u2[chosen_k, None] - rank_u2[None, others]).max(-1)
     rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(n_sets):
+    found: dict[tuple[int, ...], None] = {}
+    for _ in range(_TRIES * n_sets):
+        if len(found) == n_sets:
+            break
         is_free_o = np.ones(len(others), bool)
         stand_ins = []
         for at in rng.permutation(len(chosen_k)):
@@ -209,8 +214,8 @@ def matched_sets(
             picked = int(rng.choice(near))
             is_free_o[picked] = False
             stand_ins.append(int(others[picked]))
-        found.append(np.sort(np.array(stand_ins, np.int64)))
-    return found
+        found[tuple(sorted(stand_ins))] = None
+    return [np.array(each, np.int64) for each in found]
 
 
 def evenly(value_n: Float[np.ndarray, " n"], n_shown: int) -> Int[np.ndarray, " s"]:

@@ -62,3 +62,9 @@ def numbers_over(*tables: pd.DataFrame) -> list[np.ndarray]:
     every = [table.reindex(columns=columns).astype(object) for table in tables]
     number_n, _ = pd.factorize(names_of_groups(pd.concat(every, ignore_index=True)))
     return np.split(number_n, np.cumsum([len(table) for table in tables])[:-1])
+
+
+def by_turns(row_m: Int[np.ndarray, " m"], group_n: Int[np.ndarray, " n"]) -> Int[np.ndarray, " m"]:
+    """Rows in the order in which their groups take turns: every group's first, then the seconds."""
+    turn_m = pd.Series(row_m).groupby(group_n[row_m]).cumcount().to_numpy()
+    return row_m[np.argsort(turn_m, kind="stable")]

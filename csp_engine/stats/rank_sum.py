@@ -322,3 +322,24 @@ def least_found(
         else:
             low = middle
     return high
+
+
+def least_correlating(
+    pearson: float, n_positive: int, n_negative: int, share: float, chance: float = 0.8
+) -> float:
+    """The smallest true area whose correlation with a label reaches a bar with a given chance.
+
+    Of values that are normal with one variance, ``A = Φ(d / √2)`` for means that lie d deviations
+    apart. With the share π of images that show the label, d₀ = r / √((1 - r²) π (1 - π)) has the
+    correlation r, and the d wanted is ``d₀ + z_chance · √(1 / n₁ + 1 / n₀ + d² / 2 (n₁ + n₀))``: a
+    label that few images show correlates little with whatever tells it apart.
+    """
+    if not 0 < share < 1 or not n_positive or not n_negative:
+        return float("nan")
+    least = pearson / float(np.sqrt((1 - pearson**2) * share * (1 - share)))
+    z = NormalDist().inv_cdf(chance)
+    spread = 1 / n_positive + 1 / n_negative
+    d = least
+    for _ in range(50):
+        d = least + z * float(np.sqrt(spread + d**2 / (2 * (n_positive + n_negative))))
+    return NormalDist().cdf(d / float(np.sqrt(2)))

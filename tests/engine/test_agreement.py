@@ -133,6 +133,10 @@ def test_agreement_is_over_last_words_of_what_was_judged_in_common():
         by_loops(np.array([[0, 2, 1, 0], [1, 0, 2, 0], [0, 0, 3, 0]]))
     )
     assert agreement([], "m").pairs == ()
+    assert together_in_words(more).startswith("All 3 reviewers judged 3 of the same neurons")
+    many = agreement([row(f"m/a/{at}", f"r{who}", "mixed") for at in (1, 2) for who in range(10)],
+                     "m")  # fmt: skip
+    assert together_in_words(many).startswith("The 8 of 10 reviewers with most verdicts judged 2")
 
 
 def test_the_queue_is_influence_times_suspicion_times_uncertainty():

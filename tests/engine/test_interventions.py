@@ -31,6 +31,7 @@ from csp_engine.networks.autoencoders.directions import write_directions
 from csp_engine.networks.intervening.pairs import PairRuns, log_odds
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
+from csp_engine.pipeline.intervening import measuring
 from csp_engine.pipeline.intervening.rows import ON_THE_REST
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.trust import TRUST
@@ -314,8 +315,27 @@ def test_random_sets_are_others_and_alike():
     mean = np.mean([activation_u[each].mean() for each in sets])
     rest = np.delete(activation_u, chosen)
     assert mean > np.quantile(rest, 0.7)  # as near to the strongest as others can be
-    assert len({tuple(each) for each in sets}) > 20
+    assert len({tuple(each) for each in sets}) == 30
     assert matched_sets(np.arange(150), activation_u, influence_u, 3) == []
+
+
+@pytest.mark.parametrize(("n_units", "n_chosen", "n_sets"), [(40, 20, 1), (5, 3, 0), (7, 3, 4)])
+def test_one_set_is_not_told_as_twenty(n_units, n_chosen, n_sets):
+    """Of as many others as chosen ones there is one set, whoever draws."""
+    value_2u = np.random.default_rng(1).random((2, n_units)).astype(np.float32)
+    sets = matched_sets(np.arange(n_chosen), *value_2u, 20)
+    assert len(sets) == len({tuple(each) for each in sets}) == n_sets
+
+
+def test_controls_are_of_all_groups_and_show_what_they_are_a_share_of():
+    rng = np.random.default_rng(2)
+    group_n = np.repeat(np.arange(20), 15)
+    few = measuring._controls(rng.normal(-2, 1, 300), group_n, 0)
+    assert (len(few), len(np.unique(group_n[few]))) == (40, 20)
+    weak_n = np.where(np.arange(300) % 15 < 2, rng.normal(0, 1, 300), -0.5)
+    assert measuring._controls(weak_n, group_n, 0).tolist() == list(range(300))
+    alone = measuring._controls(rng.normal(-2, 1, 300), np.arange(300), 0)
+    assert alone.tolist() == list(range(40))
 
 
 def test_strongest_follow_the_sign_of_the_effect():

@@ -23,6 +23,7 @@ from csp_engine.pasting.pairs import mask_of
 from csp_engine.pipeline.added import map_checks
 from csp_engine.pipeline.mapping.overlays import NeuronOverlays, overlay
 from csp_engine.pipeline.recipe import Recipe
+from csp_engine.reading.groups import by_turns
 from csp_engine.serving.map_process import MapProcess, network_of
 from csp_engine.trust import TRUST
 from csp_engine.types import NeuronRef
@@ -146,7 +147,7 @@ def test_of_many_pairs_every_group_gets_its_turn(tmp_path, made):
     rows = found.map_checks("small", "first@mean").photographs
     assert len(rows) == map_checks.N_PHOTOGRAPHS
     assert sorted(rows["group"].value_counts()) == [2] + [3] * 10
-    order = map_checks.by_turns(np.array([1, 2, 4, 5, 6]), np.array([9, 0, 0, 9, 3, 0, 3]))
+    order = by_turns(np.array([1, 2, 4, 5, 6]), np.array([9, 0, 0, 9, 3, 0, 3]))
     assert order.tolist() == [1, 4, 2, 6, 5]
 
 

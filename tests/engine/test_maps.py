@@ -445,3 +445,31 @@ def test_removal_tells_a_right_map_from_a_random_one():
     assert (gap_n > 2).all()
     assert np.abs(random_n).max() < 0.7
     np.testing.assert_allclose(removal_gap(value, x, -right, torch.device("cpu")), -gap_n, rtol=0.3)
+
+
+@pytest.mark.parametrize("side", ["top", "bottom"])
+def test_a_map_that_is_the_same_everywhere_is_worth_nothing_wherever_the_thing_lies(side):
+    """Places that tie were taken from the top, which told a blind map of what lies there for right.
+
+    One that shows one place is worth what it is worth on average over orders of the others.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.random((3, 3, 64, 48)).astype(np.float32)
+    counts_hw = torch.zeros(64, 48)
+    rows = slice(16) if side == "top" else slice(48, 64)
+    x[:, :, rows] += 2
+    counts_hw[rows] = 1
+
+    def value(pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.mean(1) * counts_hw).sum((1, 2)) / counts_hw.sum()
+
+    cpu = torch.device("cpu")
+    constant = np.full((3, 8, 6), 0.3, np.float32)
+    np.testing.assert_allclose(removal_gap(value, x, constant, cpu), 0, atol=1e-5)
+    one = np.zeros((3, 16, 16), np.float32)
+    one[:, 2, 5] = 1
+    drawn = [
+        removal_gap(value, x, one + 1e-4 * rng.random(one.shape, np.float32), cpu)
+        for _ in range(150)
+    ]
+    np.testing.assert_allclose(removal_gap(value, x, one, cpu), np.mean(drawn, 0), atol=0.1)

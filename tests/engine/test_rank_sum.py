@@ -154,6 +154,26 @@ def test_the_least_area_that_is_found_is_found_four_times_in_five():
     assert fast.least_found(0.8, 3, 3, p_needed=1e-9) == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("n", "n_positive"), [(2000, 20), (2000, 60), (300, 150), (20_000, 20)])
+def test_of_the_least_correlating_area_four_in_five_correlate_enough(n, n_positive):
+    """The area of .965 that the bar asks for in the first case reaches the correlation never."""
+    share = n_positive / n
+    least = fast.least_correlating(0.3, n_positive, n - n_positive, share)
+    label_n = np.arange(n) < n_positive
+    rng = np.random.default_rng(0)
+
+    def reached(area: float) -> float:
+        apart = np.sqrt(2) * NormalDist().inv_cdf(area)
+        values = [rng.normal(size=n) + apart * label_n for _ in range(400)]
+        return float(np.mean([np.corrcoef(each, label_n)[0, 1] >= 0.3 for each in values]))
+
+    if least < 1:
+        assert 0.74 <= reached(least) <= 0.86
+    if n_positive == 20:
+        assert reached(fast.least_found(0.8, 20, n - 20, p_needed=0.1 / 64)) < 0.02
+    assert np.isnan(fast.least_correlating(0.3, 0, 10, 0.0))
+
+
 def test_newcombe_stays_what_it_was():
     low, high = auroc_interval(np.array(0.9), 30, 50)
     for bound in (float(low), float(high)):

@@ -105,7 +105,7 @@ def _swapped(params: Any, stage: str, units: pd.DataFrame, sets: pd.DataFrame) -
         wanted = [("strongest", size) for size in params.get("sizes", ()) if size < n_units]
         random = [each for each in found if each[0] == "random"]
         wanted += [each for each in [("direction", n_units)] if each in found] + random
-        is_alike = len(set(random)) < 2 and len(random) in (0, params.get("n_random"))
+        is_alike = len(set(random)) < 2 and len(random) <= params.get("n_random", 0)
         if found != wanted or not is_alike or (np.diff(rows.index) != 1).any():
             yield stage, f"Sets of {place[1]} in {stage} are not those of its {n_units} units."
             return

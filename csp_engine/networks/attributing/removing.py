@@ -24,7 +24,9 @@ def removal_gap(
 
     Both start from, or end at, the image of its mean colour; the mean is over equal steps
     (insertion and deletion, Petsiuk et al. 2018). A map in random order has 0 on average, a better
-    one more; the unit is that of the value.
+    one more; the unit is that of the value. Places that tie come in both orders, from the top and
+    from the bottom, of which the mean counts: a map that is the same everywhere has 0, wherever
+    the thing lies.
     """
     x = torch.from_numpy(np.ascontiguousarray(pixels, np.float32)).to(device)
     height, width = x.shape[-2:]
@@ -35,17 +37,26 @@ def removal_gap(
         map_n1hw, (height, width), mode="bilinear", align_corners=False
     )
     cell_nk = torch.nn.functional.adaptive_avg_pool2d(full, n_cells).flatten(1)
-    rank_nk = cell_nk.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    share_nk = rank_nk.float() / rank_nk.shape[1]
     base, found = plain(x), []
     with torch.inference_mode():
-        for step in range(1, N_STEPS):
-            is_first = (share_nk < step / N_STEPS).float().view(len(x), 1, *n_cells)
-            shown = torch.nn.functional.interpolate(is_first, (height, width), mode="nearest")
-            put_in = base + shown * (x - base)
-            taken_away = x - shown * (x - base)
-            found.append(_values(value, put_in) - _values(value, taken_away))
+        for rank_nk in _orders(cell_nk):
+            share_nk = rank_nk.float() / rank_nk.shape[1]
+            for step in range(1, N_STEPS):
+                is_first = (share_nk < step / N_STEPS).float().view(len(x), 1, *n_cells)
+                shown = torch.nn.functional.interpolate(is_first, (height, width), mode="nearest")
+                put_in = base + shown * (x - base)
+                taken_away = x - shown * (x - base)
+                found.append(_values(value, put_in) - _values(value, taken_away))
     return torch.stack(found).mean(0).float().cpu().numpy()
+
+
+def _orders(cell_nk: torch.Tensor) -> list[torch.Tensor]:
+    """The place of every cell from the largest down; where some tie, also with those turned."""
+    orders = [cell_nk]
+    if (cell_nk.sort(dim=1).values.diff(dim=1) == 0).any():
+        orders.append(cell_nk.flip(1))
+    ranks = [x.argsort(dim=1, descending=True, stable=True).argsort(dim=1) for x in orders]
+    return [ranks[0], *(rank_nk.flip(1) for rank_nk in ranks[1:])]
 
 
 def _values(value: Value, x: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ from csp_engine.networks.random_weights import with_random_weights
 from csp_engine.pasting.pairs import ImagePairs, mask_of
 from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.mapping.neuron_pixels import evidence_pixels
-from csp_engine.reading.groups import group_numbers, names_of_groups
+from csp_engine.reading.groups import by_turns, group_numbers, names_of_groups
 from csp_engine.types import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -205,12 +205,6 @@ def _photographs(
             continue
         answers = {layer: _answer(np.stack(change)) for layer, change in changes.items()}
         yield _Shown(artefact, np.stack(pixels), masks, frames, np.array(kept), answers)
-
-
-def by_turns(row_m: Int[np.ndarray, " m"], group_n: Int[np.ndarray, " n"]) -> np.ndarray:
-    """Rows in the order in which their groups take turns: every group's first, then the seconds."""
-    turn_m = pd.Series(row_m).groupby(group_n[row_m]).cumcount().to_numpy()
-    return row_m[np.argsort(turn_m, kind="stable")]
 
 
 def _answer(change_mu: np.ndarray) -> np.ndarray:

@@ -41,7 +41,7 @@ from csp_engine.pipeline.intervening.rows import (
     unit_rows,
 )
 from csp_engine.probe.images import thumbnail
-from csp_engine.reading.groups import group_numbers, names_of_groups
+from csp_engine.reading.groups import by_turns, group_numbers, names_of_groups
 from csp_engine.types import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -328,7 +328,8 @@ def _measure(
         _attributed(runs, half, shot.foil, files[own_n].tolist())
         for half, own_n in ((choose, is_choosing_n), (confirm, confirm_n))
     )
-    swapped = _naming_swaps(runs, files[confirm_n].tolist())
+    few = _controls(whole_n, group_n, seed)
+    swapped, swapped_few = _naming_swaps(runs, files[confirm_n].to_numpy(object), few)
     for at, (module, attributed) in enumerate(found.items()):
         progress(f"what carries {shot.artefact}", at, len(found))
         tap = runs.tap_of[module]
@@ -343,9 +344,7 @@ def _measure(
         n_own = sum(what != "random" for what, _ in names)
         removed_sn = top_n - swapped(module, upper, lower, parts[:n_own])
         added_sn = swapped(module, lower, upper, parts[:n_own]) - base_n
-        # Random sets are a control of what is removed: fewer pairs will do, and one way.
-        few = slice(CONTROL_PAIRS)
-        random_sn = top_n[few] - swapped(module, upper[few], lower[few], parts[n_own:])
+        random_sn = top_n[few] - swapped_few(module, upper[few], lower[few], parts[n_own:])
         for i, (what, n_units) in enumerate(names):
             if i < n_own:
                 necessity = ratio(removed_sn[i], whole_n, group_n, seed)
@@ -391,14 +390,29 @@ def _attributed(
         return runs.attributed(pixels["with"], pixels[foil])
 
 
-def _naming_swaps(runs: PairRuns, files: list[str]) -> Callable[..., np.ndarray]:
-    """Swaps of some pairs, or of the first of them, which name the file without an answer."""
+def _controls(whole_n: np.ndarray, group_n: np.ndarray, seed: int) -> np.ndarray:
+    """Pairs that random sets are swapped in: a few of every group in turn, which will do.
 
-    def swapped(*given: Any) -> np.ndarray:
-        with naming(files):
-            return runs.swapped(*given)
+    All of them where the few by themselves show no effect, so that a share of it means something.
+    """
+    few = by_turns(np.arange(len(whole_n)), group_n)[:CONTROL_PAIRS]
+    shown = mean_effect(whole_n[few], group_n[few], seed).is_away_from_zero
+    return few if shown else np.arange(len(whole_n))
 
-    return swapped
+
+def _naming_swaps(
+    runs: PairRuns, file_n: np.ndarray, few: np.ndarray
+) -> tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]:
+    """Swaps of some pairs, and of a few of them, which name the file without an answer."""
+
+    def of(files: list[str]) -> Callable[..., np.ndarray]:
+        def swapped(*given: Any) -> np.ndarray:
+            with naming(files):
+                return runs.swapped(*given)
+
+        return swapped
+
+    return of(file_n.tolist()), of(file_n[few].tolist())
 
 
 def _parts(
@@ -417,7 +431,7 @@ def _parts(
     if length > 0:
         parts.append((mean_u / length).astype(np.float32))
         names.append(("direction", n_units))
-    size = min(RANDOM_SIZE, n_units // 2)
+    size = min(RANDOM_SIZE, n_units // 3 or n_units // 2)  # or others would make one set only
     for random in matched_sets(
         order_u[:size], attributed.activation_u, attributed.influence_u, n_random, seed
     ):

@@ -32,9 +32,9 @@ class Pair:
 class Agreement:
     """The reviewers of a model's neurons by how many they judged, and how they agree.
 
-    ``together`` is over neurons that all of three or more reviewers judged; None with fewer
-    reviewers or no such neuron. ``differing`` holds neurons on which verdicts differ, with each
-    reviewer's.
+    ``together`` is over neurons that all of three or more reviewers judged, of more than
+    ``MOST_REVIEWERS`` those with most verdicts; None with fewer reviewers or no such neuron.
+    ``differing`` holds neurons on which verdicts differ, with each reviewer's.
     """
 
     reviewers: tuple[tuple[str, int], ...]
@@ -97,8 +97,11 @@ def together_in_words(found: Agreement) -> str:
     """All reviewers in a sentence; empty where there are fewer than three."""
     if found.together is None:
         return ""
-    n = min(len(found.reviewers), MOST_REVIEWERS)
+    n = len(found.reviewers)
+    who = f"All {n} reviewers"
+    if n > MOST_REVIEWERS:
+        who = f"The {MOST_REVIEWERS} of {n} reviewers with most verdicts"
     return (
-        f"All {n} reviewers judged {numbers.count(found.together.n)} of the same neurons: Fleiss' "
+        f"{who} judged {numbers.count(found.together.n)} of the same neurons: Fleiss' "
         f"κ {kappa_in_words(found.together)}."
     )

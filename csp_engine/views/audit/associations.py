@@ -31,7 +31,7 @@ from csp_engine.evaluation.associations.confounding import (
 from csp_engine.evaluation.ground_truth import independent_counts
 from csp_engine.reading.tables import singular_key
 from csp_engine.stats.intervals import auroc_interval
-from csp_engine.stats.rank_sum import clustered_error, midranks
+from csp_engine.stats.rank_sum import clustered_error, least_correlating, midranks
 from csp_engine.types import NeuronRef
 from csp_engine.views.audit.figures import Figure
 from csp_engine.views.audit.interventions import audited, effects, models_with
@@ -41,6 +41,8 @@ from csp_engine.views.sentence import listed
 from csp_engine.words.concepts import ConceptSet
 
 NOTHING = float("nan")
+FINDABLE = 0.995
+"""From here on an area is written as 1."""
 LEAST_IMAGES = 20
 """Images of either kind without which the encoder is not asked."""
 SHOWS = 0.6
@@ -73,7 +75,8 @@ class Sought:
 
     ``n_with`` and ``n_without`` count groups, ``n_images`` and ``n_positive`` images. ``best`` is
     the area of the neuron that goes with it best; ``least`` the smallest area that would have been
-    called with a chance of 80 %. ``tag`` is that of the concept set, or empty.
+    called with a chance of 80 %, by area and correlation. ``tag`` is that of the concept set, or
+    empty.
     """
 
     name: str
@@ -91,6 +94,11 @@ class Sought:
     least: float
     beside: str
     beside_v: float
+
+    @property
+    def is_findable(self) -> bool:
+        """Whether any area below 1, as it is written, would have been found with that chance."""
+        return not self.least >= FINDABLE
 
     @property
     def is_in_question(self) -> bool:
@@ -190,7 +198,8 @@ class Looked:
         if not others:
             told.append(
                 f"Nothing else that is known of these images goes with {name} (Cramér's V below "
-                ".10), so its suspects cannot owe their AUROC to another column."
+                ".10), so it is unlikely that another column is why its suspects respond; what no "
+                "column marks still may be."
             )
             return " ".join(told)
         most = ", ".join(f"{each.name} ({area(each.v)})" for each in others[:3])
@@ -237,10 +246,17 @@ def outcome(sought: Sought, layer: str, n_units: int, rule: Mapping[str, Any]) -
             f"{neurons} of {layer} {_respond(n)} to {name}: AUROC above {bar}, false discoveries "
             f"held at {100 * float(rule['q']):.0f} %; the best has {sought.best.words}."
         )
-    return (
+    found = (
         f"No neuron of {layer} was found to respond to {name} (AUROC above {bar}): the best has "
-        f"{sought.best.words}. One of {area(sought.least)} or more would have been found with a "
-        "chance of 80 %; a weaker one may have been missed."
+        f"{sought.best.words}."
+    )
+    if not sought.is_findable:
+        return (
+            f"{found} So few images show it, or do not, that one of any AUROC may have been missed."
+        )
+    return (
+        f"{found} One of {area(sought.least)} or more would have been found with a chance of "
+        "80 %; a weaker one may have been missed."
     )
 
 
@@ -506,21 +522,22 @@ def _area(row: Mapping[Any, Any], name: str) -> Area:
 def _sought(stored: StoredAssociation, at: int, tags: Mapping[str, str]) -> Sought:
     row = stored.columns.iloc[at]
     own = stored.found[stored.found["column"] == at]
+    counts = [int(row[name]) for name in ("n_known", "n_positive", "n_with", "n_without")]
+    correlating = least_correlating(
+        float(stored.rule["pearson_min"]), *counts[2:], counts[1] / max(counts[0], 1)
+    )
     best = own.iloc[int(own["auroc"].to_numpy().argmax())] if len(own) else None
     return Sought(
         str(row["name"]),
         str(row["kind"]),
         tags.get(singular_key(str(row["name"])), ""),
-        int(row["n_known"]),
-        int(row["n_positive"]),
-        int(row["n_with"]),
-        int(row["n_without"]),
+        *counts,
         bool(row["is_tried"]),
         int(row["n_suspects"]),
         int(row["n_associated"]),
         NO_AREA if best is None else _area(best.to_dict(), "auroc"),
         -1 if best is None else int(best["unit"]),
-        float(row["least"]),
+        float(np.maximum(row["least"], correlating)),
         str(row["beside"]),
         float(row["beside_v"]),
     )

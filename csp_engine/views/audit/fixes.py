@@ -192,10 +192,11 @@ class Tested:
                 told.append(f"On {each.name} it costs {_size(each.right.change)}.")
         if worst.random is not None:
             low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in worst.random)
-            told.append(
-                f"{self.n_random} random controls of the same size change the share that is right "
-                f"on {worst.name} by {low} to {high}."
-            )
+            what = f"{self.n_random} random controls of the same size change"
+            if self.n_random == 1:
+                what = "One random control of the same size changes"
+            ends = low if low == high else f"{low} to {high}"
+            told.append(f"{what} the share that is right on {worst.name} by {ends}.")
         few = [f"{each.name} has {each.n_groups}" for each in self.slices if each.is_of_few]
         if few:
             told.append(f"{FEW}; {listed(few)}. Give more photographs with --images.")

@@ -283,9 +283,12 @@ def carrier_sentence(audited_: Audited, output: str) -> str:
         )
         if scope.random_most is not None:
             weak = " (fewer, so a weaker control)" if scope.random_size < best.n_units else ""
+            of = f"of {scope.random_size} neurons{weak} as active and as influential"
+            most = f"{scope.random_most:.2f}".replace("-", "−")
             told.append(
-                f"Of {scope.n_random} random sets of {scope.random_size} neurons{weak} as active "
-                f"and as influential, none removes more than {scope.random_most:.2f}."
+                f"One random set {of} removes {most}."
+                if scope.n_random == 1
+                else f"Of {scope.n_random} random sets {of}, none removes more than {most}."
             )
     directions = [
         (each.layer, each.direction)

@@ -165,7 +165,7 @@ def looked_for(rows: Sequence[Sought], layer: str) -> str:
             numbers.count(each.n_positive),
             found,
             each.best.words,
-            area(each.least),
+            area(each.least) if each.is_findable else "none",
         )
         told = "".join(
             f"<td data-heading='{name}'>{plain(cell)}</td>"

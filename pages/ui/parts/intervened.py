@@ -60,6 +60,7 @@ def swaps(layers: tuple[Carried, ...]) -> str:
     """By layer, the share of the effect that leaves with sets of neurons, as a table."""
     sizes = sorted({s.n_units for each in layers for s in each.strongest})
     head = "".join(f"<th scope='col'>{size}</th>" for size in sizes)
+    of_sets = {each.random_size for each in layers if each.n_random}
     body = []
     for each in layers:
         of = {s.n_units: s for s in each.strongest}
@@ -70,14 +71,17 @@ def swaps(layers: tuple[Carried, ...]) -> str:
             for size in sizes
         ]
         random = numbers.UNKNOWN if each.random_most is None else f"{each.random_most:.2f}"
+        if len(of_sets) > 1 and each.random_most is not None:
+            random += f" ({each.random_size})"
         along = numbers.UNKNOWN if each.direction is None else each.direction.necessity.share
         cells += [f"<td>{plain(random.replace('-', '−'))}</td>", f"<td>{plain(along)}</td>"]
         body.append(
             f"<tr><th scope='row'>{plain(each.layer)} <span class='csp-quiet'>of "
             f"{numbers.count(each.n_units)}</span></th>{''.join(cells)}</tr>"
         )
-    n_random = max(each.n_random for each in layers)
-    size = max(each.random_size for each in layers)
+    n_random = {each.n_random for each in layers if each.n_random}
+    up_to = "up to " if len(n_random) > 1 else ""
+    size = f" {min(of_sets)}" if len(of_sets) == 1 else ""
     caption = (
         "Share of the effect that is gone when the activations of that many strongest carriers "
         "come from the other version"
@@ -85,11 +89,13 @@ def swaps(layers: tuple[Carried, ...]) -> str:
     note = (
         f"Carriers are ranked by {term('attribution')} on one half of the photographs and swapped "
         "on the other. A share above 1 means that what is left works the other way. Random: the "
-        f"most that any of {n_random} sets of other neurons, as active and as influential, removes."
+        f"most that any of {up_to}{max(n_random, default=0)} sets of other neurons, as active and "
+        "as influential, removes"
+        f"{'; in brackets, neurons of a set' if len(of_sets) > 1 else ''}."
     )
     return (
         f"<table class='csp-table' style='--cells: {len(sizes) + 2}'><caption>{caption}</caption>"
-        f"<thead><tr><th scope='col'>layer</th>{head}<th scope='col'>random {size}</th>"
+        f"<thead><tr><th scope='col'>layer</th>{head}<th scope='col'>random{size}</th>"
         f"<th scope='col'>one direction</th></tr></thead><tbody>{''.join(body)}</tbody></table>"
         f"<p class='csp-quiet'>{note}</p>"
     )

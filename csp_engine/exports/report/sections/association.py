@@ -66,7 +66,7 @@ def _sought(asked: Asked, layer: str, rows: tuple[Sought, ...]) -> Table:
         name = each.name if each.kind == "concept" else f"{each.name} (class)"
         least = words(numbers.UNKNOWN)
         if not math.isnan(each.least):
-            least = Cell(area(each.least), each.least)
+            least = Cell(area(each.least), each.least) if each.is_findable else words("none")
         body.append(
             (
                 words(name),
@@ -86,7 +86,8 @@ def _sought(asked: Asked, layer: str, rows: tuple[Sought, ...]) -> Table:
         tuple(body),
         asked.source(kinds.ASSOCIATION.name(asked.model, layer)),
         "Least found: the smallest AUROC that would have been called with a chance of 80 %; a "
-        "weaker neuron may have been missed.",
+        "weaker neuron may have been missed. None: so few images show it, or do not, that one of "
+        "any AUROC may have been missed.",
     )  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def reviews(
     place = place_for(bundle)
     database = open_reviews(place)
     if verify:
-        _report(database.check(head or ""), place.title, file_format)
+        _report(database.check(head or ""), head, place.title, file_format)
         return
     rows = as_rows(opened, database)
     if agreement:
@@ -147,7 +147,7 @@ def _agreement(bundle: Bundle, rows: list[dict[str, Any]], file_format: Format) 
         write_lines(["Nobody has judged a neuron of this bundle yet."])
 
 
-def _report(checked: Checked, title: str, file_format: Format) -> None:
+def _report(checked: Checked, head: str | None, title: str, file_format: Format) -> None:
     if file_format is Format.JSON:
         write_json(
             {"entries": checked.n_entries, "head": checked.head, "problems": checked.problems}
@@ -155,7 +155,9 @@ def _report(checked: Checked, title: str, file_format: Format) -> None:
     elif checked.problems:
         write_lines([*checked.problems, f"{title} is not as it was written; restore a copy."])
     else:
-        write_lines([f"{title}: {checked.n_entries:,} entries, as they were written."])
+        fits = f"{title}: {checked.n_entries:,} entries, each of which fits the one before it."
+        said = "Up to the hash that was given, all are as they were then." if head else ""
+        write_lines([fits, *filter(None, [said])])
         if checked.head:
             write_lines([f"Keep the last hash elsewhere, for --head: {checked.head}"])
     if checked.problems:

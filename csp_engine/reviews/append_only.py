@@ -16,10 +16,16 @@ WHEN NEW.number IS NOT (SELECT coalesce(max(number), 0) + 1 FROM review)
   )
 BEGIN SELECT RAISE(ABORT, '{_SAYS}'); END
 """
+_POSTGRESQL_BODY = f"\nBEGIN RAISE EXCEPTION '{_SAYS}'; END "
 _POSTGRESQL_FUNCTION = f"""
-CREATE OR REPLACE FUNCTION review_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN RAISE EXCEPTION '{_SAYS}'; END $$
+CREATE OR REPLACE FUNCTION review_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$\
+{_POSTGRESQL_BODY}$$
 """
+_POSTGRESQL_TYPES = {
+    "review_never_changed": 1 + 2 + 8 + 16,  # for each row, before, delete, update
+    "review_never_truncated": 2 + 32,  # before, truncate
+}
+"""``tgtype`` of each trigger, see pg_trigger.h."""
 
 
 def triggers(dialect: str) -> dict[str, str]:
@@ -49,11 +55,15 @@ def triggers(dialect: str) -> dict[str, str]:
 
 
 def strange_triggers(connection: sa.Connection) -> list[str]:
-    """Triggers of entries that are not ours: they can keep new entries out, or change what is."""
+    """Triggers of entries that are not ours: they can keep new entries out, or change what is.
+
+    Rules of PostgreSQL, which stand in for a statement, can do the same.
+    """
     queries = {
         "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'review'",
         "postgresql": "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass('review') "
-        "AND NOT tgisinternal",
+        "AND NOT tgisinternal UNION SELECT rulename FROM pg_rewrite "
+        "WHERE ev_class = to_regclass('review')",
     }
     dialect = connection.dialect.name
     if dialect not in queries:
@@ -71,10 +81,12 @@ def missing_triggers(connection: sa.Connection) -> list[str]:
         return [name for name, statement in wanted.items() if found.get(name) != statement]
     if connection.dialect.name == "postgresql":
         query = (
-            "SELECT t.tgname, t.tgenabled = 'O' AND p.prosrc LIKE '%RAISE EXCEPTION%' "
+            "SELECT t.tgname, CASE WHEN t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL "
+            "AND t.tgattr::text = '' AND p.prosrc = :body THEN t.tgtype END "
             "FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid "
             "WHERE t.tgrelid = to_regclass('review')"
         )
-        found = dict(connection.execute(sa.text(query)).tuples().all())
-        return [name for name in wanted if name and not found.get(name)]
+        asked = sa.text(query).bindparams(body=_POSTGRESQL_BODY)
+        found = dict(connection.execute(asked).tuples().all())
+        return [name for name, kind in _POSTGRESQL_TYPES.items() if found.get(name) != kind]
     return []

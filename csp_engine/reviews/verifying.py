@@ -32,7 +32,7 @@ def check(
         for name in missing
     ]
     problems += [
-        f"The trigger {name:.60} was added by somebody else: it can keep new verdicts out."
+        f"The trigger or rule {name:.60} was added by somebody else: it can keep new verdicts out."
         for name in strange
     ]
     before, expected, is_known = FIRST, 1, not head

@@ -166,7 +166,7 @@ def test_a_trigger_that_was_taken_away_or_replaced_is_found(place, name):
 def test_a_trigger_that_somebody_added_is_found(place, does):
     change(place, f"create trigger eve before insert on review begin {does}; end")
     (problem,) = open_reviews(place).check().problems
-    assert problem.startswith("The trigger eve was added by somebody else")
+    assert problem.startswith("The trigger or rule eve was added by somebody else")
 
 
 def test_bytes_in_place_of_a_text_that_looks_like_them_are_found(place):

@@ -91,7 +91,9 @@ def test_a_file_carries_verdicts_from_sqlite_to_postgresql_and_back(
         with pytest.raises(SystemExit) as stop:
             main(["reviews", str(bundle.path), "--verify"])
         assert not stop.value.code
-        assert f"{len(NOTES)} entries, as they were written" in capsys.readouterr().out
+        assert (
+            f"{len(NOTES)} entries, each of which fits the one before it" in capsys.readouterr().out
+        )
 
 
 @pytest.mark.skipif(shutil.which("pg_dump") is None, reason="there is no pg_dump on the path")

@@ -100,6 +100,41 @@ def test_a_server_refuses_changes_and_finds_what_was_done(postgres, monkeypatch)
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "create or replace function review_only_grows() returns trigger language plpgsql as "
+            "$$ begin return new; end -- RAISE EXCEPTION $$",
+            "review_never_changed is not as it was made",
+        ),
+        (
+            "drop trigger review_never_changed on review; create trigger review_never_changed "
+            "before update or delete on review for each row when (false) execute function "
+            "review_only_grows()",
+            "review_never_changed is not as it was made",
+        ),
+        (
+            "drop trigger review_never_changed on review; create trigger review_never_changed "
+            "before delete on review for each row execute function review_only_grows()",
+            "review_never_changed is not as it was made",
+        ),
+        ("create rule eve as on insert to review do instead nothing", "rule eve was added"),
+    ],
+    ids=["another function", "never fires", "deletions alone", "a rule"],
+)
+def test_a_guard_that_only_looks_like_one_is_found(postgres, statement, said):
+    address = postgres.empty_database()
+    kept = open_reviews(Place(address))
+    kept.add(NEURON, reviewer="ada", verdict="valid")
+    assert kept.check().problems == ()
+    engine = sa.create_engine(address)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+    assert any(said in problem for problem in kept.check().problems)
+
+
 @pytest.mark.slow
 def test_writers_that_are_killed_while_others_write_lose_and_double_nothing(place):
     """Each tells through a pipe what is kept; it may be killed between that and the telling."""

@@ -105,8 +105,8 @@ def _chain(n_entries: int, head: str, problems: tuple[str, ...]) -> tuple[str, .
             *problems,
         )
     return (
-        f"The history has {entries}, each as it was written. Its last hash is {head}; 'csp "
-        "reviews --verify --head' finds any later change of what is reported here.",
+        f"The history has {entries}, each of which fits the one before it. Its last hash is "
+        f"{head}; 'csp reviews --verify --head' finds any later change of what is reported here.",
     )
 
 

@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from csp_engine.bundle.manifest import (
 from csp_engine.bundle.writer import translated_os_errors
 from csp_engine.errors import BundleError, InputError
 from csp_engine.hashing import sha256_file
+from csp_engine.probe.remote.kept import BLOCK, LISTING_S, PATIENCE_S
 from csp_engine.types import Progress, silent
+from csp_engine.waiting import within
 
 CACHE_GB = "CSP_CACHE_GB"
 """Environment variable: how much of the disk fetched bundles may take."""
@@ -77,7 +80,9 @@ def copy_to_address(bundle: Bundle, address: str, progress: Progress = silent) -
             far = posixpath.join(root, place)
             if there.get(place) != entry.bytes or _hash_at(system, far) != entry.sha256:
                 _make_folder(system, far)
-                system.put_file(str(bundle.path / place), far)
+                near = str(bundle.path / place)
+                n_pieces = 1 + entry.bytes // BLOCK
+                within(PATIENCE_S * n_pieces, partial(system.put_file, near, far))
                 if _hash_at(system, far) != entry.sha256:
                     raise InputError(
                         f"{address!r} does not keep what is written there: {place} came back "
@@ -248,7 +253,7 @@ def _listed(system: Any, root: str, address: str) -> dict[str, int]:
         InputError: if there is anything else.
     """
     try:
-        found = system.find(root, detail=True)
+        found = within(LISTING_S, lambda: system.find(root, detail=True))
     except FileNotFoundError:
         return {}
     there = {path[len(root) :].strip("/"): int(info["size"]) for path, info in found.items()}
@@ -273,8 +278,8 @@ def _hash_at(system: Any, path: str) -> str:
     """The sha256 of a file there; "" where it is not there, whatever was listed."""
     digest = hashlib.sha256()
     try:
-        with system.open(path, "rb") as source:
-            while piece := source.read(_PIECE):
+        with within(PATIENCE_S, lambda: system.open(path, "rb")) as source:
+            while piece := within(PATIENCE_S, lambda: source.read(_PIECE)):
                 digest.update(piece)
     except FileNotFoundError:
         return ""
@@ -284,12 +289,12 @@ def _hash_at(system: Any, path: str) -> str:
 def _manifest_at(system: Any, root: str, address: str) -> bytes | None:
     far = posixpath.join(root, MANIFEST_NAME)
     try:
-        size = int(system.info(far)["size"])
+        size = int(within(PATIENCE_S, lambda: system.info(far))["size"])
     except FileNotFoundError:
         return None
     if size > LARGEST_MANIFEST:
         raise BundleError(f"The {MANIFEST_NAME} at {address!r} has {size:,} bytes; it is none.")
-    return system.cat_file(far)
+    return within(PATIENCE_S, lambda: system.cat_file(far))
 
 
 def _fetch(system: Any, far: str, near: Path, record: FileRecord, address: str) -> None:
@@ -301,8 +306,11 @@ def _fetch(system: Any, far: str, near: Path, record: FileRecord, address: str) 
     near.parent.mkdir(exist_ok=True)
     temporary = near.with_name(f".part-{os.getpid()}-{near.name}")
     digest, n_bytes = hashlib.sha256(), 0
-    with system.open(far, "rb") as source, temporary.open("wb") as copy:
-        while (piece := source.read(_PIECE)) and n_bytes <= record.bytes:
+    opened = within(PATIENCE_S, lambda: system.open(far, "rb"))
+    with opened as source, temporary.open("wb") as copy:
+        while (
+            piece := within(PATIENCE_S, lambda: source.read(_PIECE))
+        ) and n_bytes <= record.bytes:
             digest.update(piece)
             n_bytes += len(piece)
             copy.write(piece)

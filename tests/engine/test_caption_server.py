@@ -162,12 +162,14 @@ BROKEN = {
     "rate with nonsense": Reply(status=429, headers={"Retry-After": "soon"}),
     "late": Reply(GOOD, silence_s=0.6),
     "byte by byte": Reply(GOOD, drip_s=0.1),
+    "head byte by byte": Reply(raw=b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 100, drip_s=0.1),
 }
+SLOW = ("late", "byte by byte", "head byte by byte")
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_fails_once_is_asked_again(name):
-    slow = name in ("late", "byte by byte")
+    slow = name in SLOW
     with loopback(in_turn(BROKEN[name], Reply(GOOD))) as running:
         server = server_of(running, f"timeout={0.3 if slow else 20},attempts=4")
         (answer,) = ask(server)
@@ -177,7 +179,7 @@ def test_what_fails_once_is_asked_again(name):
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_fails_for_ever_is_said_and_not_kept(name, tmp_path):
-    slow = name in ("late", "byte by byte")
+    slow = name in SLOW
     with loopback(lambda _: BROKEN[name]) as running:
         server = server_of(running, f"timeout={0.2 if slow else 20},attempts=2")
         (answer,) = ask(server)

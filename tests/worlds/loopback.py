@@ -131,7 +131,7 @@ class Loopback:
             request.connection.shutdown(socket.SHUT_RDWR)
             return
         if reply.raw is not None:
-            request.wfile.write(reply.raw)
+            _drip(request, reply.raw, reply.drip_s)
             return
         body = reply.whole
         request.send_response(reply.status)
@@ -143,13 +143,17 @@ class Loopback:
             request.wfile.write(body[: len(body) // 2])
             request.wfile.flush()
             request.connection.shutdown(socket.SHUT_RDWR)
-        elif reply.drip_s:
-            for byte in body:
-                request.wfile.write(bytes([byte]))
-                request.wfile.flush()
-                time.sleep(reply.drip_s)
         else:
-            request.wfile.write(body)
+            _drip(request, body, reply.drip_s)
+
+
+def _drip(request: BaseHTTPRequestHandler, content: bytes, drip_s: float) -> None:
+    """All at once, or so many seconds after every byte."""
+    size = 1 if drip_s else max(1, len(content))
+    for start in range(0, len(content), size):
+        request.wfile.write(content[start : start + size])
+        request.wfile.flush()
+        time.sleep(drip_s)
 
 
 @contextlib.contextmanager

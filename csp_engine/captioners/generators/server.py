@@ -35,6 +35,7 @@ from csp_engine.captioners.generators.prompts import N_SHOWN
 from csp_engine.errors import InputError, MissingModelError
 from csp_engine.hashing import sha256_json
 from csp_engine.printable import one_line
+from csp_engine.waiting import within
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +242,8 @@ class Server:
             f"{self.named.url}/chat/completions", json.dumps(request).encode(), headers
         )
         try:
-            with self._opener.open(sent, timeout=timeout) as answer:
+            # Its head may come byte by byte as well.
+            with within(timeout, lambda: self._opener.open(sent, timeout=timeout)) as answer:
                 return _Got(answer.status, answer.headers, _whole_body(answer, ends))
         except urllib.error.HTTPError as error:
             with error:

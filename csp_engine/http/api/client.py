@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from csp_engine.errors import CspError, InputError
 from csp_engine.http.api import shapes
+from csp_engine.waiting import within
 
 Shape = TypeVar("Shape")
 Paged = TypeVar("Paged", shapes.Neurons, shapes.Table)
@@ -138,11 +139,16 @@ class Client:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
+
+        def answer() -> bytes:
+            try:
+                with urlopen(Request(address, body, headers), timeout=self.timeout) as got:
+                    return got.read()
+            except HTTPError as error:
+                raise ApiError(_told(error), error.code) from None
+
         try:
-            with urlopen(Request(address, body, headers), timeout=self.timeout) as answer:
-                return answer.read()
-        except HTTPError as error:
-            raise ApiError(_told(error), error.code) from None
+            return within(float(self.timeout), answer)
         except (URLError, OSError) as error:
             reason = getattr(error, "reason", error)
             raise ApiError(f"{self.origin} does not answer: {reason}.") from None

@@ -11,12 +11,17 @@ from collections.abc import Hashable, Mapping
 from typing import Any, BinaryIO
 
 from csp_engine.errors import InputError
+from csp_engine.waiting import within
 
 KEPT_GB = "CSP_KEEP_GB"
 """Environment variable: how much of what was read at an address is kept on disk meanwhile."""
 USUAL_KEPT_GB = 4.0
 BLOCK = 1 << 22
 """Bytes of a large file that are read at a time."""
+PATIENCE_S = 300.0
+"""For an image, or for each block of a larger file, until all of it is there."""
+LISTING_S = 3600.0
+"""For a list of all files."""
 _N_RECENT = 8
 """Blocks in memory, for those that read on where there is no room on disk."""
 
@@ -77,7 +82,7 @@ class Blocks:
             InputError: if there is no answer.
         """
         try:
-            told = self._system.info(path)
+            told = within(PATIENCE_S, lambda: self._system.info(path))
             size = int(told["size"])
         except Exception as error:  # each file system raises its own kinds
             raise unanswered(self._address, path, error) from error
@@ -105,9 +110,12 @@ class Blocks:
 
     def _fetch(self, path: str, start: int, end: int) -> bytes:
         try:
-            content = self._system.cat_file(path, start=start, end=end)
+            n_blocks = -(-(end - start) // BLOCK)
+            content = within(
+                PATIENCE_S * n_blocks, lambda: self._system.cat_file(path, start=start, end=end)
+            )
             self._system.invalidate_cache(path)  # of listings, which would answer for what was
-            now = _mark(self._system.info(path))
+            now = _mark(within(PATIENCE_S, lambda: self._system.info(path)))
         except Exception as error:  # each file system raises its own kinds
             raise unanswered(self._address, path, error) from error
         if len(content) != end - start:

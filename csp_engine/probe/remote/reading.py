@@ -22,7 +22,8 @@ from csp_engine.probe.contents import Contents, Packed, Shard
 from csp_engine.probe.decoding.formats import is_image_name
 from csp_engine.probe.folders import LeftOut, by_ending, said_by_folders
 from csp_engine.probe.paths import NameListing
-from csp_engine.probe.remote.kept import Blocks, Spool, reason, unanswered
+from csp_engine.probe.remote.kept import LISTING_S, PATIENCE_S, Blocks, Spool, reason, unanswered
+from csp_engine.waiting import within
 
 REFUSED = (FileNotFoundError, PermissionError)
 """What is said of one file that is not there or not allowed, and of all once rights have ended."""
@@ -60,10 +61,7 @@ def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt
 
     try:
         system, path = fsspec.core.url_to_fs(address)
-        is_folder = system.isdir(path)
-        found = sorted(system.find(path)) if is_folder else [path]
-        if not is_folder and not system.exists(path):
-            raise FileNotFoundError(address)
+        is_folder, found = within(LISTING_S, lambda: _listed(system, path))
     except ImportError as error:
         raise InputError(f"{address!r} needs another package: {error}.") from None
     except Exception as error:  # each file system raises its own kinds
@@ -99,6 +97,15 @@ def found_at(address: str, asked: Mapping[str, str | None]) -> Packed | ImagesAt
     raise InputError(
         f"No image was found at {address!r}; give a folder of images, or of Parquet or tar files."
     )
+
+
+def _listed(system: Any, path: str) -> tuple[bool, list[str]]:
+    """Whether it is a folder, and the files in it; else the file itself."""
+    if system.isdir(path):
+        return True, sorted(system.find(path))
+    if not system.exists(path):
+        raise FileNotFoundError(path)
+    return False, [path]
 
 
 def _by_name(address: str, root: str, found: Sequence[str]) -> dict[str, str]:
@@ -177,7 +184,8 @@ class _AtAddress:
         if (kept := self._spool.get(file)) is not None:
             return kept
         try:
-            content = self._system.cat_file(self._path_of[file])
+            path = self._path_of[file]
+            content = within(PATIENCE_S, lambda: self._system.cat_file(path))
         except OF_THE_FILE as error:
             if isinstance(error, REFUSED) and self._has_ended():
                 raise unanswered(self._address, file, error) from error
@@ -193,7 +201,8 @@ class _AtAddress:
         """Whether a file that was read before is refused now, as when a token has expired."""
         try:
             if self._witness:
-                self._system.cat_file(self._witness, start=0, end=1)
+                witness = self._witness
+                within(PATIENCE_S, lambda: self._system.cat_file(witness, start=0, end=1))
         except Exception:  # each file system raises its own kinds
             return True
         return False

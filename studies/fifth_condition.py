@@ -29,7 +29,7 @@ from csp_engine.views.benchmark.planted import World, judged_units, labelled, wo
 from studies.fourth_condition import LAYERS
 from studies.other_layers import other_layers
 from studies.real_dermoscopy import ROOT, rounded
-from studies.sure_and_wrong import METHOD, claimed, known
+from studies.sure_and_wrong import FOUR, METHOD, claimed, known
 from studies.vocabulary_gap import DEMO
 
 BAR = 0.65
@@ -50,7 +50,7 @@ def neurons(bundle: Bundle) -> pd.DataFrame:
         {
             "row": table["layer"],
             "right": table["best"].astype("boolean").mask(~has_truth_u),
-            "claimed": claimed(table, {"enough": 0}),
+            "claimed": claimed(table, FOUR),
             "share": score_u / np.maximum(table["reach"], 1e-9),
             "is_none": table["kind"] == "none",
         }
@@ -60,7 +60,7 @@ def neurons(bundle: Bundle) -> pd.DataFrame:
 def planted(world: World, seed: int) -> pd.DataFrame:
     """The same of planted units; noise, and what is off the vocabulary, is ``is_none``."""
     units = plant(world.is_shown_nc, world.image_nd, Plan(seed=seed))
-    own = replace(world, params={METHOD: {**world.params[METHOD], "enough": 0}})
+    own = replace(world, params={METHOD: {**world.params[METHOD], **FOUR}})
     done = labelled(own, units, own.recipe.n_null, 1, lambda *_: None)[METHOD]
     table = judged_units(own, units, METHOD, done)
     is_none_u = table["row"].str.startswith("noise")

@@ -25,7 +25,7 @@ from csp_engine.stats.intervals import share_of
 from csp_engine.views.benchmark.planted import World, judged, world_of
 from studies.other_layers import other_layers
 from studies.real_dermoscopy import ROOT, rounded
-from studies.sure_and_wrong import METHOD, claimed, known
+from studies.sure_and_wrong import FOUR, METHOD, THREE, claimed, known
 from studies.vocabulary_gap import DEMO
 
 SEEDS = (*range(101, 107), *range(201, 219))
@@ -34,9 +34,9 @@ LAYERS = (
 )  # fmt: skip
 RESULT = Path(__file__).parent / "results" / "fourth_condition.json"
 CASES: dict[str, dict[str, Any]] = {
-    "three conditions": {"apart": 1.0, "enough": 0},
-    "four conditions": {"enough": 0},
-    "three, least correlation .5": {"apart": 1.0, "least_fit": 0.5, "enough": 0},
+    "three conditions": THREE,
+    "four conditions": FOUR,
+    "three, least correlation .5": {**THREE, "least_fit": 0.5},
 }
 
 

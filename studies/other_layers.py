@@ -41,7 +41,7 @@ from csp_engine.views.places import places
 from csp_engine.views.table.granularity import granularity
 from csp_engine.words.vocabularies import Vocabulary, label_table
 from studies.real_dermoscopy import ROOT, rounded
-from studies.sure_and_wrong import METHOD, claimed, figures, known, outdone
+from studies.sure_and_wrong import METHOD, THREE, claimed, figures, known, outdone
 from studies.vocabulary_gap import DEMO
 
 LAYERS = ("layer1@mean", "layer2@mean", "layer3@max", "layer4@max")
@@ -178,7 +178,7 @@ def further(bundle: Bundle) -> dict[str, Any]:
         for model in bundle.model_names
         for layer in bundle.layers(model)
     }
-    three_u = claimed(table, {"apart": 1.0, "enough": 0})
+    three_u = claimed(table, THREE)
     cases: dict[str, pd.Series] = {
         "three conditions": three_u,
         f"no other meaning ahead by {AHEAD:g}": three_u & ~(outdone(bundle, table, made) >= AHEAD),

@@ -23,6 +23,7 @@ from csp_engine.methods.depths.joined import Joined, parts_of
 from csp_engine.methods.depths.kinds import KindColumns, most_general, shown_by
 from csp_engine.methods.depths.relying import Meanings, lacks, unsaid
 from csp_engine.methods.depths.rings import LIST_LENGTH, Depths, Partners, depths_of
+from csp_engine.methods.depths.two_words import TwoWords
 from csp_engine.methods.method import (
     NEIGHBOURS,
     Method,
@@ -64,6 +65,7 @@ class Layer:
     columns: LabelColumns
     meanings: Meanings
     readout: Readout
+    two_words: TwoWords
 
 
 def numbers(text: str, name: str, *, low: float | int, high: float | int) -> tuple[float, ...]:
@@ -115,6 +117,7 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
     parts = parts_of(evidence.texts)
     is_single_t = np.ones(len(label_td), bool)
     is_single_t[list(parts)] = False
+    columns = LabelColumns(image_nd, label_td, kinds.of)
     return Layer(
         partners=partners,
         half_n=half_n,
@@ -126,9 +129,10 @@ def prepare(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Pa
         is_single_t=is_single_t,
         kinds=kinds,
         is_shown_t=is_shown_t,
-        columns=LabelColumns(image_nd, label_td, kinds.of),
+        columns=columns,
         meanings=Meanings(image_nd, label_td, is_single_t, kinds.kinds, params["same"]),
         readout=Readout(image_nd, half_n, params["ridge"]),
+        two_words=TwoWords(columns, image_nd, label_td, is_single_t & is_shown_t),
     )
 
 
@@ -191,6 +195,7 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
         "reach": np.zeros(n_units, np.float32),
         "halves_agree": np.zeros(n_units, bool),
         "next": np.zeros(n_units, np.float32),
+        "two_words": np.zeros(n_units, np.float32),
     }
     for some in _few(len(live), layer, n_labels):
         units, depths = live[some], found[some]
@@ -218,6 +223,9 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
             gamma_g1 = np.asarray(layer.gamma_g, np.float32)[:, None]
             vector_ud[u] = directions((anchor_gd - gamma_g1 * shared_gd).mean(axis=0)[None])[0]
             raw_ud[u] = directions(anchor_gd.mean(axis=0)[None])[0]
+        extra["two_words"][units] = layer.two_words.explained(
+            activation_un[units], best_u, extra["fit"][units]
+        )
     if len(live):
         # What decides whether the best label can be relied on.
         extra["reach"][live] = layer.readout.reach(activation_un[live])
@@ -225,6 +233,7 @@ def score(evidence: Evidence, label_td: Float32[np.ndarray, "t d"], params: Para
     reliable_u &= extra["fit"] >= params["explained"] * extra["reach"]
     reliable_u &= extra["next"] <= np.float32(params["apart"])
     reliable_u &= out_ut.max(axis=1) >= np.float32(params["enough"]) * extra["reach"]
+    reliable_u &= extra["two_words"] >= np.float32(params["two_words"]) * extra["reach"]
     return Scored(
         score_ut=out_ut,
         has_label_u=out_ut.max(axis=1) > _SILENT,
@@ -340,7 +349,7 @@ CSP_PLUS = Method(
     title="CSP+",
     summary="Names a neuron by what sets its images apart from quiet look-alikes, at the depth of "
     "its ranking where that shows most, measured by what chance would give.",
-    version=3,
+    version=4,
     order=5,
     parameters=(
         Parameter("depths", "0.75,2.5,5,10,20,30", "strongest per cent of the images, rising"),
@@ -385,6 +394,13 @@ CSP_PLUS = Method(
         Parameter(
             "enough", 0.65, "least score of a reliable label, of what can be read", low=0, high=10
         ),
+        Parameter(
+            "two_words",
+            0.8,
+            "least share of what can be read that the label and one more word explain",
+            low=0,
+            high=1,
+        ),
     ),
     needs=("exemplars", "activations", "texts"),
     uses=("kinds", "copies"),
@@ -396,6 +412,8 @@ CSP_PLUS = Method(
             "other",
             "halves_agree": "whether either half of the probe set gives a label of that meaning",
             "next": "what the best label of another meaning scores, as a share of the best score",
+            "two_words": "multiple correlation of the activation with the similarities to the best "
+            "label and to the word that adds most",
         },
         null_vectors=kept_null_vectors,
         signals=("depth", "fit", "reach", "halves_agree"),

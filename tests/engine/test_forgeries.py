@@ -128,6 +128,7 @@ PLUS_ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
     "depth": lambda values: values / 2,
     "halves_agree": lambda values: ~values,
     "next": lambda values: values / 2,
+    "two_words": lambda values: values + np.float32(0.1),
     "null_fit": lambda values: values + np.float32(0.1),
     "best_percentile_u": lambda values: np.where(values > 0.5, 0, 1 - 1e-3).astype(np.float32),
     "reliable_u": lambda values: ~values,

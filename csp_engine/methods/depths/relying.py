@@ -72,8 +72,8 @@ def unsaid(stored: Mapping[str, np.ndarray]) -> Bool[np.ndarray, " u"]:
 def lacks(stored: Mapping[str, float], params: Params) -> str:
     """The first condition of a reliable label that does not hold.
 
-    There are five. Scores of the first version of CSP+ lack the fourth, and what it needs, those of
-    the second the fifth; a label that they call reliable stays so.
+    There are six. Scores of the first version of CSP+ lack the fourth, and what it needs, those of
+    the second the fifth, those of the third the sixth; a label that they call reliable stays so.
     """
     fit, reach = stored["fit"], stored["reach"]
     if not stored["halves_agree"]:
@@ -98,5 +98,11 @@ def lacks(stored: Mapping[str, float], params: Params) -> str:
         return (
             f"its score is {stored['score']:.2f} of {reach:.2f} that the images explain, and CSP+ "
             f"asks for {100 * params['enough']:g} %"
+        )
+    if stored.get("two_words", 1) < np.float32(params["two_words"]) * np.float32(reach):
+        return (
+            f"with the word that adds most it explains {stored['two_words']:.2f} (correlation) "
+            f"of {reach:.2f} that the images explain, and CSP+ asks for "
+            f"{100 * params['two_words']:g} %"
         )
     return ""

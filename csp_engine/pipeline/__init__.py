@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from csp_engine.pipeline.added.performance import add_performance
     from csp_engine.pipeline.added.truth import add_truth
     from csp_engine.pipeline.building import build, needs_texts, relabel
-    from csp_engine.pipeline.image_pass import Target
     from csp_engine.pipeline.intervening.measuring import add_interventions
+    from csp_engine.pipeline.passing.image_pass import Target
     from csp_engine.pipeline.request import BuildRequest, require_enough_images
     from csp_engine.pipeline.stages.candidates import (
         bundle_captioner,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BuildRequest": "request",
-    "Target": "image_pass",
+    "Target": "passing.image_pass",
     "add_curves": "added.curves",
     "add_faithfulness": "added.faithfulness",
     "add_fix": "added.fixes",

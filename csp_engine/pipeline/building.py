@@ -16,7 +16,7 @@ from csp_engine.captioners.generators import Generator
 from csp_engine.encoders.threads import threads
 from csp_engine.networks.devices import n_threads
 from csp_engine.pipeline.deriving import derive
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run

@@ -10,7 +10,7 @@ from csp_engine.captioners.generators import Generator
 from csp_engine.errors import InputError
 from csp_engine.evidence.evidence import NEEDS
 from csp_engine.methods import METHODS
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.probe.listing import ProbeSet
 from csp_engine.types import Encoder

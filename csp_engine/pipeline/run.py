@@ -19,7 +19,7 @@ from csp_engine.types import Encoder, Progress
 from csp_engine.words.vocabularies import Vocabulary, label_table
 
 if TYPE_CHECKING:
-    from csp_engine.pipeline.image_pass import Target
+    from csp_engine.pipeline.passing.image_pass import Target
     from csp_engine.pipeline.sharing.dividing import Sharing
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from csp_engine.errors import BundleError, InputError
 from csp_engine.networks.driving.circuits import circuits
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.types import NeuronRef
 from csp_engine.views.neuron.circuit import circuit, outputs_of
 from csp_engine.views.neuron.influence import driven_outputs

@@ -28,7 +28,7 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
 from csp_engine.networks.steadiness import quieten
 from csp_engine.pipeline import Target
-from csp_engine.pipeline.spreading import AHEAD, Station, spread
+from csp_engine.pipeline.passing.spreading import AHEAD, Station, spread
 from tests.engine.test_encoders_open_clip import save_encoder
 from tests.engine.test_encoders_transformers import save_clip, save_siglip2
 from tests.worlds import toys

@@ -22,7 +22,7 @@ from csp_engine.pipeline.added.choosing import choose, joined
 from csp_engine.pipeline.added.fixes import Piece, leave_fix, read_fix
 from csp_engine.pipeline.added.fixing import Trials, try_fix
 from csp_engine.pipeline.added.photographs import listed_photographs
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.trust import TRUST
 from csp_engine.views.audit import fixes as view

@@ -15,7 +15,7 @@ from csp_engine.bundle import Bundle, verify
 from csp_engine.errors import BundleError, InputError, StaleError
 from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import target_model
-from csp_engine.pipeline import image_pass
+from csp_engine.pipeline.passing import image_pass
 from csp_engine.pipeline.recipe import PRESETS, Recipe, changed
 from csp_engine.probe import decoding
 from csp_engine.probe.listing import read_probe_set

@@ -25,7 +25,7 @@ from csp_engine.networks.layers import select_layers
 from csp_engine.networks.models import TargetModel, target_model
 from csp_engine.networks.random_weights import with_random_weights
 from csp_engine.pipeline import BuildRequest, Target
-from csp_engine.pipeline.image_pass import try_quick
+from csp_engine.pipeline.passing.image_pass import try_quick
 from csp_engine.pipeline.sharding import deciding
 from csp_engine.pipeline.sharding.measuring import measure_shard
 from csp_engine.pipeline.sharding.merging import merge
@@ -503,7 +503,7 @@ def test_one_shard_tries_both_ways_and_the_others_read_it(
     measure_shard(request(tmp_path, out, small), Shard(4, 4))  # on other images: it is tried anew
     assert len(seen) == 3
     changed.write_bytes(changed.read_bytes()[:-1])
-    monkeypatch.setattr("csp_engine.pipeline.image_pass.quickened", refuse)
+    monkeypatch.setattr("csp_engine.pipeline.passing.image_pass.quickened", refuse)
     merge(request(tmp_path, out, small))
     assert toys.content(out) == toys.content(whole.path)
     assert Bundle.open(out).manifest.inputs == whole.manifest.inputs

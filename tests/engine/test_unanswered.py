@@ -23,9 +23,9 @@ from csp_engine.networks.models import target_model
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.pipeline.added.fixing import Trials, try_fix
 from csp_engine.pipeline.added.photographs import listed_photographs
-from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.mapping.changes import CHANGES, versions
 from csp_engine.pipeline.mapping.overlays import NeuronOverlays
+from csp_engine.pipeline.passing.image_pass import Target
 from tests.worlds import toys
 
 LOST = [pytest.param(float("nan"), id="nan"), pytest.param(float("inf"), id="inf")]

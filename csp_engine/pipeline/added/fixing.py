@@ -21,7 +21,7 @@ from csp_engine.evaluation.paired_effects import (
 from csp_engine.networks.intervening.ablation import AblatedRuns, Cut
 from csp_engine.pipeline.added.fixes import Piece
 from csp_engine.pipeline.added.photographs import Photographs
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.probe.images import thumbnail
 from csp_engine.types import Progress, silent
 

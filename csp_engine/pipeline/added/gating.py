@@ -20,7 +20,7 @@ from csp_engine.networks.intervening.pairs import PairRuns
 from csp_engine.pasting.gate import Gate, gate
 from csp_engine.pasting.pairs import VERSIONS, ImagePairs
 from csp_engine.pasting.pasted import columns_of
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.probe import ProbeSet
 from csp_engine.probe.decoding import decode
 from csp_engine.reading.groups import numbers_over

@@ -16,7 +16,7 @@ from PIL import Image
 from csp_engine.bundle import Bundle, kinds
 from csp_engine.encoders.answering import embedded
 from csp_engine.errors import InputError, UnreadableImageError
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import ProbeSet
 from csp_engine.reading.groups import known_groups

@@ -29,8 +29,8 @@ from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.random_weights import with_random_weights
 from csp_engine.pasting.pairs import ImagePairs, mask_of
-from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.mapping.neuron_pixels import evidence_pixels
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.reading.groups import by_turns, group_numbers, names_of_groups
 from csp_engine.types import Progress, silent
 

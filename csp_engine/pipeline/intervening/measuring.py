@@ -30,7 +30,6 @@ from csp_engine.networks.intervening.pairs import Attributed, PairRuns, Part
 from csp_engine.pasting.pairs import VERSIONS, ImagePairs
 from csp_engine.pasting.pasted import PastedPairs
 from csp_engine.pipeline.added.gating import Gated, as_rows
-from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.intervening.keeping import Measured, keep_interventions, require_same
 from csp_engine.pipeline.intervening.rows import (
     Shot,
@@ -40,6 +39,7 @@ from csp_engine.pipeline.intervening.rows import (
     set_rows,
     unit_rows,
 )
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.probe.images import thumbnail
 from csp_engine.reading.groups import by_turns, group_numbers, names_of_groups
 from csp_engine.types import Progress, silent

@@ -20,7 +20,7 @@ from csp_engine.errors import UnreadableImageError
 from csp_engine.files import write_whole
 from csp_engine.hashing import canonical_json, sha256_json
 from csp_engine.networks.quickening import Trial
-from csp_engine.pipeline.image_pass import Pass, try_quick
+from csp_engine.pipeline.passing.image_pass import Pass, try_quick
 
 PATIENCE_S = 60.0
 """How long a shard waits for another that is finding it out, before it does so itself."""

@@ -17,7 +17,7 @@ from csp_engine.bundle import (
 )
 from csp_engine.errors import BundleError
 from csp_engine.networks.conditions import code_conditions, place_conditions
-from csp_engine.pipeline.image_pass import run_as_tried, run_pass
+from csp_engine.pipeline.passing.image_pass import run_as_tried, run_pass
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Keys
 from csp_engine.pipeline.sharding.agreeing import require_same_conditions, require_same_pass

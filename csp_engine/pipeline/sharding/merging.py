@@ -21,7 +21,7 @@ from csp_engine.errors import StaleError
 from csp_engine.hashing import sha256_file
 from csp_engine.networks.conditions import code_conditions
 from csp_engine.pipeline.building import build
-from csp_engine.pipeline.image_pass import Pass, first_changed, is_sparse, read_rows
+from csp_engine.pipeline.passing.image_pass import Pass, first_changed, is_sparse, read_rows
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.sharding.agreeing import (
     damaged,

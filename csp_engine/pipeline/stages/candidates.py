@@ -30,8 +30,8 @@ from csp_engine.errors import CspError, InputError, MissingModelError, StaleErro
 from csp_engine.methods import METHODS
 from csp_engine.networks.attributing.places import grid_of
 from csp_engine.networks.layers import LayerTap
-from csp_engine.pipeline.image_pass import Target
 from csp_engine.pipeline.mapping.crops import Crops
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stage import Made, Stage

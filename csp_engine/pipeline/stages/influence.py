@@ -19,7 +19,7 @@ from csp_engine.networks.driving.circuits import Circuits, circuits
 from csp_engine.networks.driving.influence import BatchInfluence, batch_influence, influence
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
-from csp_engine.pipeline.image_pass import Target
+from csp_engine.pipeline.passing.image_pass import Target
 from csp_engine.pipeline.request import BuildRequest
 from csp_engine.pipeline.run import Run
 from csp_engine.pipeline.stages.measured import describe_notices

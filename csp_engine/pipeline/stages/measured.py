@@ -17,7 +17,7 @@ from csp_engine.errors import InputError, StaleError
 from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.loading.preprocessing import share_cut
 from csp_engine.networks.models import TargetModel
-from csp_engine.pipeline.image_pass import (
+from csp_engine.pipeline.passing.image_pass import (
     Pass,
     Target,
     first_changed,

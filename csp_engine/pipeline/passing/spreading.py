@@ -23,7 +23,7 @@ from csp_engine.networks.devices import (
 from csp_engine.types import Encoder
 
 if TYPE_CHECKING:
-    from csp_engine.pipeline.image_pass import Target
+    from csp_engine.pipeline.passing.image_pass import Target
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")

@@ -15,7 +15,7 @@ import numpy as np
 from csp_engine.errors import InputError
 from csp_engine.networks.drifting import Outputs
 from csp_engine.networks.steadiness import first_difference
-from csp_engine.pipeline.spreading import Station
+from csp_engine.pipeline.passing.spreading import Station
 
 ENCODED = 2.0**-10
 """How far an image's vector of length 1 may move between two runs of the encoder."""

@@ -25,8 +25,8 @@ from csp_engine.networks.layers import LayerTap
 from csp_engine.networks.models import TargetModel
 from csp_engine.networks.quickening import N_TRIED, Trial, gains, quickened, tried
 from csp_engine.networks.steadiness import N_IMAGES
-from csp_engine.pipeline.lasting import Lasting, NotLastingError
-from csp_engine.pipeline.spreading import Station, spread, stations, try_copies
+from csp_engine.pipeline.passing.lasting import Lasting, NotLastingError
+from csp_engine.pipeline.passing.spreading import Station, spread, stations, try_copies
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.images import perceptual_hash, thumbnail
 from csp_engine.probe.listing import ProbeSet

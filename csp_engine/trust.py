@@ -38,5 +38,5 @@ def require_trust(what: str, spec: str, instead: str = "") -> None:
     if not may_run(spec):
         raise MissingModelError(
             f"{what} is Python code ({shown_spec(spec)}), which runs only if you trust it: "
-            f"{f'{instead}, or ' if instead else ''}set {TRUST}=1 where csp is started."
+            f"{f'{instead}, or ' if instead else ''}set {TRUST}=1 before you start csp."
         )

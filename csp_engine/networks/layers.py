@@ -232,8 +232,8 @@ def _matching(
         )
     if text and text in modules:
         raise InputError(
-            f"Layer {text!r} of {model.name} gives no tensor with one row per image when an image "
-            f"is classified; the nearest that do are {_near(text, list(usable))}."
+            f"Layer {text!r} of {model.name} does not give one tensor with one row per image when "
+            f"an image is classified; the nearest that do are {_near(text, list(usable))}."
         )
     raise InputError(
         f"{model.name} has no layer {text!r}; the nearest are {_near(text, list(usable))}."

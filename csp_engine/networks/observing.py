@@ -31,9 +31,15 @@ logger = logging.getLogger(__name__)
 
 
 def first_tensor(output: Any) -> torch.Tensor | None:
-    """The tensor a module's output stands for: itself, or the first of a tuple or ModelOutput."""
+    """The tensor a module's output stands for: itself, or the first of a tuple or ModelOutput.
+
+    A list of several tensors stands for none of them: they are branches that run side by side, as
+    in CrossViT and HRNet, and the first alone would pass for the layer.
+    """
     if isinstance(output, torch.Tensor):
         return output
+    if isinstance(output, list) and sum(isinstance(each, torch.Tensor) for each in output) > 1:
+        return None
     if isinstance(output, tuple | list):
         return output[0] if output and isinstance(output[0], torch.Tensor) else None
     if hasattr(output, "to_tuple"):

@@ -220,6 +220,43 @@ def test_transformers_outputs_are_read_by_their_first_tensor():
         assert (taps[path].kind, taps[path].shape) == ("tokens", (17, 16))
 
 
+class Branches(nn.Module):
+    """Gives several tensors side by side, as CrossViT and HRNet do, or what stands for one."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.coarse = nn.Conv2d(3, 4, 4, 4)
+        self.fine = nn.Conv2d(3, 6, 2, 2)
+        self.kind = kind
+
+    def forward(self, x):
+        found = [self.fine(x), self.coarse(x)]
+        return {"list": found, "tuple": tuple(found), "one": found[:1]}[self.kind]
+
+
+class Joined(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.branches = Branches(kind)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.head(self.branches(x)[0].mean((2, 3)))
+
+
+def test_a_list_of_branches_is_no_layer_and_its_branches_are():
+    model = wrapped(Joined("list"))
+    taps = by_path(model)
+    assert "branches" not in taps
+    assert {path: taps[path].n_units for path in ("branches.fine", "branches.coarse")} == {
+        "branches.fine": 6, "branches.coarse": 4,
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"'branches' of .* does not give one tensor with one row"):
+        select_layers(model, ["branches"])
+    for kind in ("tuple", "one"):
+        assert by_path(wrapped(Joined(kind)))["branches"].n_units == 6
+
+
 # --- selecting --------------------------------------------------------------------------------
 
 
@@ -329,7 +366,7 @@ def test_order_as_asked_and_each_neuron_once(small):
         ("stem.9", r"nearest are .*stem\.[01]"),
         ("x*", "No layer of net matches 'x[*]'"),
         ("relu", r"'relu' of net runs 2 times in one pass"),
-        ("unused", "'unused' of net gives no tensor"),
+        ("unused", "'unused' of net does not give one tensor"),
         ("block@median", "Pooling 'median' does not exist"),
         ("block@cls", "'cls' does not fit 'block', which gives a map; use mean or max or absmax"),
         ("head@mean", "gives a vector; use none"),

@@ -17,6 +17,7 @@ def test_keys_alone_lead_from_a_page_to_a_neuron_and_back(server, open_page):
     page = open_page(f"{server.url}/layer?bundle=small")
     box = page.get_by_role("dialog", name="Jump to")
     expect(page.get_by_role("button", name="Jump to")).to_be_visible()  # it listens from then on
+    settled(page)  # what is still drawn may draw the box anew
     page.keyboard.press("Control+k")
     field = page.get_by_role("combobox", name="Jump to a neuron, word, layer or page")
     expect(field).to_be_focused()
@@ -103,13 +104,13 @@ def test_the_bar_of_a_phone_marks_more_where_a_page_is_behind_it(server, open_pa
 
 def test_the_list_of_a_long_page_leads_to_each_of_its_headings(server, open_page):
     page = open_page(f"{server.url}/labels?bundle=small")
+    expect(page.get_by_role("heading", name="Where methods disagree")).to_be_visible()
     settled(page)
-    wanted = page.evaluate(
-        "[...document.querySelectorAll('[data-testid=stMain] h2')].map((each) => each.textContent)"
-    )
+    wanted = page.locator("[data-testid=stMain] h2").count()
     page.get_by_text("On this page").click()
     ways = page.get_by_role("list", name="Sections").get_by_role("button")
-    assert ways.count() == len(wanted) > 2
+    expect(ways).to_have_count(wanted)
+    assert wanted > 2
     assert unfit(page) == []
     last = page.locator("[data-testid=stMain] h2").last
     ways.last.click()

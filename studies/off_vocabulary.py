@@ -28,7 +28,8 @@ from csp_engine.bundle import Bundle
 from csp_engine.evaluation.ground_truth import true_concepts
 from csp_engine.evaluation.label_accuracy import wording_key
 from csp_engine.evaluation.planted_units import Plan, Unit, plant
-from csp_engine.methods.depths.columns import correlation
+from csp_engine.methods.depths.columns import LabelColumns, correlation
+from csp_engine.methods.depths.two_words import TwoWords
 from csp_engine.stats.intervals import share_of
 from csp_engine.stats.otsu import otsu
 from csp_engine.views.benchmark.planted import World, judged_units, labelled, world_of
@@ -51,10 +52,9 @@ class Words:
     def __init__(self, image_nd: np.ndarray, label_td: np.ndarray, texts: Sequence[str]) -> None:
         self.place = {text: t for t, text in reversed(list(enumerate(texts)))}
         self.similarity_nt = np.asarray(image_nd) @ np.asarray(label_td).T
-        centred_nt = self.similarity_nt - self.similarity_nt.mean(axis=0)
-        self.column_nt = centred_nt / np.linalg.norm(centred_nt, axis=0)
-        self.together_tt = self.column_nt.T @ self.column_nt
-        self.single_t = np.array([" and " not in text for text in texts])
+        single_t = np.array([" and " not in text for text in texts])
+        columns = LabelColumns(image_nd, label_td)
+        self.two_words = TwoWords(columns, columns.image_nd, label_td, single_t)
 
     def measured(self, activation_un: np.ndarray, told: pd.DataFrame) -> pd.DataFrame:
         """Of each claimed label, as shares of ``reach``, what the conditions ask for."""
@@ -64,18 +64,11 @@ class Words:
             label = self.place[own["label"]]
             similarity_n = self.similarity_nt[:, label]
             shown = correlation(activation_n, similarity_n > otsu(similarity_n))
-            asked = np.array([shown, self._with_another(activation_n, label), own["fit"]])
+            r = np.float32([correlation(activation_n, similarity_n)])
+            (two,) = self.two_words.explained(np.float32(activation_n)[None], np.array([label]), r)
+            asked = np.array([shown, two, own["fit"]])
             found.iloc[place] = asked / max(own["reach"], 1e-9)
         return found
-
-    def _with_another(self, activation_n: np.ndarray, label: int) -> float:
-        """Multiple correlation with the label and the word that adds most to it, of any sign."""
-        r_t = (activation_n - activation_n.mean()) @ self.column_nt
-        r_t = r_t / np.linalg.norm(activation_n - activation_n.mean())
-        own_t = self.together_tt[label]
-        rest_t = np.sqrt(np.maximum(1 - own_t**2, 0))
-        gain_t = np.abs(r_t - r_t[label] * own_t) / np.where(rest_t >= 0.2, rest_t, np.inf)
-        return float(np.hypot(r_t[label], gain_t[self.single_t].max()))
 
 
 def neurons(bundle: Bundle, made: Mapping[str, np.ndarray] | None = None) -> pd.DataFrame:

@@ -480,6 +480,10 @@ class Bundle(StageFiles):
         """Class names of the probe set and how many images carry each; empty without classes."""
         return self.table(kinds.PROBE.name(), "classes")
 
+    def first_copies(self) -> np.ndarray:
+        """For each image the lowest with the same content."""
+        return self.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
+
     def class_counts(self, model: str, layer: str) -> pd.DataFrame:
         """How many exemplars of each unit carry each class: unit, class (row of classes), count."""
         return self.table(kinds.NEURONS.name(model, layer), "class_counts")

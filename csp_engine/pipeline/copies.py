@@ -10,7 +10,6 @@ from csp_engine.bundle import kinds
 from csp_engine.errors import InputError, UnreadableImageError
 from csp_engine.pipeline.recipe import Recipe
 from csp_engine.pipeline.run import Run
-from csp_engine.pipeline.sharing.mining import first_copies
 from csp_engine.probe.decoding import decode
 from csp_engine.probe.listing import ProbeSet
 
@@ -33,12 +32,12 @@ def partner_copies_params(run: Run) -> dict[str, Any]:
 
 def copy_of(run: Run) -> np.ndarray | None:
     """The first copy of each image, where copies count once among exemplars."""
-    return first_copies(run.bundle) if copies_params(run) else None
+    return run.bundle.first_copies() if copies_params(run) else None
 
 
 def partner_copy_of(run: Run) -> np.ndarray | None:
     """The first copy of each image, where copies count once among contrast images."""
-    return first_copies(run.bundle) if partner_copies_params(run) else None
+    return run.bundle.first_copies() if partner_copies_params(run) else None
 
 
 def _count_once(run: Run, kind: str, name: str) -> bool:

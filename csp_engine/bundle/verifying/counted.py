@@ -87,7 +87,7 @@ def counts(bundle: Bundle, model: str, layer: str) -> Found:
     n_copies = 0
     is_first_n = np.ones(bundle.n_images, bool)
     if bundle.stage(stage).params.get("copies") == "once":
-        first_n = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy()
+        first_n = bundle.first_copies()
         is_first_n = first_n == np.arange(len(first_n))
         n_copies = int((~is_first_n).sum())
     # All images above the lowest bin are above the minimum, and so are exemplars.

@@ -158,7 +158,7 @@ def _exemplars(bundle: Bundle, model: str, layer: str) -> Found:
     has_activations = is_here(bundle, activations)
     may_be_shown_n = np.ones(bundle.n_images, bool)
     if bundle.stage(stage).params.get("copies") == "once":
-        first_n = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy()
+        first_n = bundle.first_copies()
         may_be_shown_n = first_n == np.arange(len(first_n))
     for unit in sampled(len(exemplars.count_u)).tolist():
         count = int(exemplars.count_u[unit])
@@ -241,10 +241,7 @@ def _null(bundle: Bundle) -> Found:
     params, held = bundle.stage(stage).params, bundle.random_sets()
     rows, seed = sampled(len(held.count_u)), int(params["seed"])
     noise_rn = np.concatenate([noise_activations(bundle.n_images, int(r), 1, seed) for r in rows])
-    copy_of_n = None
-    if params.get("copies") == "once":
-        first = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"]
-        copy_of_n = first.to_numpy(np.int32)
+    copy_of_n = bundle.first_copies() if params.get("copies") == "once" else None
     fresh = rank_exemplars(noise_rn, held.image_uk.shape[1], copy_of_n=copy_of_n)
     for name in ("image_uk", "activation_uk", "count_u"):
         if not np.array_equal(getattr(held, name)[rows], getattr(fresh, name)):

@@ -174,8 +174,7 @@ def _evidence(
         sources["kinds"] = lambda _: kinds_below
     stage = kinds.SCORES.name(model, layer, method.name)
     if bundle.stage(stage).params.get("copies") == "once":
-        copy_of_n = bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
-        sources["copies"] = lambda _: copy_of_n
+        sources["copies"] = lambda _: bundle.first_copies()
     return evidence.asked_by(f"Method {method.name!r}", method.needs_here(sources), sources)
 
 

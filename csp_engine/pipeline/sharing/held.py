@@ -10,7 +10,6 @@ import numpy as np
 from csp_engine.bundle import Bundle, kinds, read_contrast
 from csp_engine.evidence.evidence import ConceptColumns, Evidence, Source, Units
 from csp_engine.methods.scoring.random_sets import noise_activations
-from csp_engine.pipeline.sharing.mining import first_copies
 from csp_engine.words.hierarchy import kinds_of
 from csp_engine.words.vocabularies import parents_in
 
@@ -71,7 +70,7 @@ def _same_for_all(bundle: Bundle) -> dict[str, Source]:
         "columns": lambda _: concept_columns(bundle),
         "texts": lambda _: bundle.labels()["text"].tolist(),
         "kinds": lambda _: kinds_among(bundle),
-        "copies": lambda _: first_copies(bundle),
+        "copies": lambda _: bundle.first_copies(),
     }
 
 

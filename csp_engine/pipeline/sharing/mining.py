@@ -32,11 +32,6 @@ def mining_among(bundle: Bundle, rule: ContrastRule) -> dict[str, Any]:
     return {"rule": rule, **groups}
 
 
-def first_copies(bundle: Bundle) -> np.ndarray:
-    """For each image the lowest with the same content."""
-    return bundle.table(kinds.IMAGES.name(), "images")["duplicate_of"].to_numpy(np.int32)
-
-
 def has_copies(bundle: Bundle) -> bool:
     """Whether some images have the same content."""
     return bool(bundle.stage(kinds.IMAGES.name()).facts.get("n_exact_duplicates"))

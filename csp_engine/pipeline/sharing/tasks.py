@@ -29,7 +29,7 @@ from csp_engine.methods.scoring.asking import Scoring
 from csp_engine.methods.scoring.random_sets import evidence_of_size
 from csp_engine.pipeline.sharing.alike import on_threads
 from csp_engine.pipeline.sharing.held import held_evidence, held_null
-from csp_engine.pipeline.sharing.mining import contrast_arrays, first_copies, mining_among
+from csp_engine.pipeline.sharing.mining import contrast_arrays, mining_among
 from csp_engine.pipeline.sharing.orders import Arrays, Make, Order
 from csp_engine.types import silent
 from csp_engine.vectors import directions
@@ -79,7 +79,7 @@ def contrast(bench: Bench, order: Order) -> Make:
     """The contrast images of some units of a layer; the lists are an order of ``neighbours``."""
     bundle, (model, layer) = bench.held, order.about["of"]
     among = mining_among(bundle, ContrastRule(**order.about["rule"]))
-    copy_of_n = first_copies(bundle) if order.about["has_copies"] else None
+    copy_of_n = bundle.first_copies() if order.about["has_copies"] else None
     exemplars = bundle.exemplars(model, layer)
     activation_un = bundle.activations(model, layer)
     image_nd = bundle.image_vectors()

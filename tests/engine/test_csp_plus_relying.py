@@ -64,12 +64,18 @@ def test_the_share_of_the_next_meaning_is_that_of_labels_compared_one_by_one(kin
     assert len(set(score_ut.argmax(axis=1))) > T - 3
 
 
-def test_a_label_is_reliable_only_if_the_next_meaning_scores_no_more_than_apart():
-    rng = np.random.default_rng(0)
+def some_words(rng):
+    """Images, labels, and random image sets of them."""
     image_nd = small_layers.unit_rows(rng, 300, 12)
     label_td = small_layers.unit_rows(rng, 24, 12)
     null = noise_evidence(image_nd, n_draws=40, n_exemplars=20, rule=ContrastRule(), seed=1)
     null.given.sources["texts"] = lambda _: small_layers.WORDS
+    return image_nd, label_td, null
+
+
+def test_a_label_is_reliable_only_if_the_next_meaning_scores_no_more_than_apart():
+    rng = np.random.default_rng(0)
+    image_nd, label_td, null = some_words(rng)
     # Each follows two labels, the second less and less.
     weight_u1 = np.linspace(1, 0, 20)[:, None]
     activation_un = (label_td[:20] + weight_u1 * label_td[4:24]) @ image_nd.T
@@ -102,10 +108,7 @@ def test_a_half_without_an_exemplar_agrees_with_no_label():
 
 def test_a_label_is_reliable_only_if_it_scores_enough_of_what_can_be_read():
     rng = np.random.default_rng(5)
-    image_nd = small_layers.unit_rows(rng, 300, 12)
-    label_td = small_layers.unit_rows(rng, 24, 12)
-    null = noise_evidence(image_nd, n_draws=40, n_exemplars=20, rule=ContrastRule(), seed=1)
-    null.given.sources["texts"] = lambda _: small_layers.WORDS
+    image_nd, label_td, null = some_words(rng)
     # Each follows a direction that no label has, less and less, and a label beside it.
     weight_u1 = np.linspace(2, 0, 20)[:, None]
     lacking_ud = small_layers.unit_rows(rng, 20, 12)
@@ -162,10 +165,7 @@ def test_two_words_explain_what_least_squares_says_they_do():
 
 def test_a_label_is_reliable_only_if_it_explains_enough_with_one_more_word():
     rng = np.random.default_rng(5)
-    image_nd = small_layers.unit_rows(rng, 300, 12)
-    label_td = small_layers.unit_rows(rng, 24, 12)
-    null = noise_evidence(image_nd, n_draws=40, n_exemplars=20, rule=ContrastRule(), seed=1)
-    null.given.sources["texts"] = lambda _: small_layers.WORDS
+    image_nd, label_td, null = some_words(rng)
     # Each follows a label, and less and less what takes many words to say.
     weight_u1 = np.linspace(1.5, 0, 20)[:, None]
     activation_un = (label_td[:20] + weight_u1 * small_layers.unit_rows(rng, 20, 12)) @ image_nd.T
